@@ -1,0 +1,72 @@
+"""A wide ResNet with mixup on CIFAR-10, sized for one GPU.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/cifar10.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mixing import CutMix
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ResNet
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 39000, width: int = 128, batch_size: int = 128, dtype: str = "bfloat16", seed: int = 0
+) -> Experiment:
+    peak = 0.1 * batch_size / 128
+    return Experiment(
+        task=image_classification(
+            ResNet(stage_sizes=(4, 4, 4), num_classes=10, width=width, dtype=dtype),
+            label_smoothing=0.1,
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+        ),
+        data=Data(
+            train=Dataset("tfds:cifar10", "train[:49000]", features=("image", "label")),
+            evals={"validation": Dataset("tfds:cifar10", "train[49000:]", features=("image", "label"))},
+            test=Dataset("tfds:cifar10", "test", features=("image", "label")),
+            augment=(RandomCrop(4, mode="reflect"), RandomFlip()),
+            mix=CutMix(1.0),
+            batch_size=batch_size,
+            eval_batch_size=1000,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.add_decayed_weights(5e-4, mask=kernels),
+                optax.sgd(
+                    optax.warmup_cosine_decay_schedule(0.0, peak, steps // 20, steps), momentum=0.9, nesterov=True
+                ),
+            )
+        },
+        ema=0.999,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=3000,
+        save_every=3000,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, width=8, batch_size=16, dtype="float32")
+    config.task.model.stage_sizes = (1, 1)
+    config.data.train = MockImages(shape=(12, 12, 3), examples=48)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 3), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(5)]

@@ -1,0 +1,57 @@
+"""A small ConvNet on the 8x8 digits that scikit-learn carries.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/digits.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomAffine
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ConvNet
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(steps: int = 1200, channels: tuple[int, ...] = (32, 64), seed: int = 0) -> Experiment:
+    return Experiment(
+        task=image_classification(ConvNet(num_classes=10, channels=channels, dropout=0.2), label_smoothing=0.1),
+        data=Data(
+            train=Dataset("digits", "train[:90%]"),
+            evals={"validation": Dataset("digits", "train[90%:]")},
+            test=Dataset("digits", "test"),
+            augment=(RandomAffine(degrees=12, translate=1.0, scale=(0.88, 1.12), shear=8),),
+            batch_size=128,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, 4e-3, steps // 10, steps), weight_decay=0.02, mask=kernels
+            )
+        },
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=300,
+        save_every=300,
+        keep=Keep(latest=2, best=1, metric="validation/accuracy", mode="max"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=4, channels=(8, 8))
+    config.data.train = MockImages(shape=(8, 8, 1), examples=48)
+    config.data.evals = {"validation": MockImages(shape=(8, 8, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(5)]

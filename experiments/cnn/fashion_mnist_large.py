@@ -1,0 +1,70 @@
+"""A wide ResNet on Fashion-MNIST, sized for one GPU.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/fashion_mnist_large.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomCrop, RandomErasing, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ResNet
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 20000, width: int = 128, blocks: int = 4, batch_size: int = 256, dtype: str = "bfloat16", seed: int = 0
+) -> Experiment:
+    peak = 0.1 * batch_size / 256
+    return Experiment(
+        task=image_classification(
+            ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=width, dropout=0.2, dtype=dtype),
+            label_smoothing=0.1,
+            mean=0.286,
+            std=0.353,
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            augment=(RandomCrop(2), RandomFlip(), RandomErasing(probability=0.5)),
+            batch_size=batch_size,
+            eval_batch_size=1000,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.add_decayed_weights(5e-4, mask=kernels),
+                optax.sgd(
+                    optax.warmup_cosine_decay_schedule(0.0, peak, steps // 20, steps), momentum=0.9, nesterov=True
+                ),
+            )
+        },
+        ema=0.999,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=2000,
+        save_every=2000,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, width=8, blocks=1, batch_size=16, dtype="float32")
+    config.task.model.stage_sizes = (1, 1)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,72 @@
+"""ResNet-50 on ImageNet-1k, 90 epochs at batch 1,024 (Goyal et al. 2017, arXiv:1706.02677).
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/imagenet_resnet50.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import resnet50
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import kernels
+
+METRIC = "validation/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 112590, batch_size: int = 1024, size: int = 224, dtype: str = "bfloat16", seed: int = 0
+) -> Experiment:
+    peak = 0.1 * batch_size / 256
+    return Experiment(
+        task=image_classification(
+            resnet50(num_classes=1000, dtype=dtype),
+            label_smoothing=0.1,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            top=(1, 5),
+        ),
+        data=Data(
+            train=Dataset("tfds:imagenet2012", "train", features=("image", "label")),
+            evals={"validation": Dataset("tfds:imagenet2012", "validation", features=("image", "label"))},
+            augment=(RandomResizedCrop(size), RandomFlip()),
+            eval_transforms=(ResizeCrop(size * 8 // 7, size),),
+            batch_size=batch_size,
+            workers=8,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.add_decayed_weights(5e-5, mask=kernels),
+                optax.sgd(
+                    optax.warmup_cosine_decay_schedule(0.0, peak, steps // 18, steps), momentum=0.9, nesterov=True
+                ),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=6255,
+        save_every=1251,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32")
+    config.task.model.stage_sizes = (1, 1)
+    config.task.model.width = 8
+    config.task.model.num_classes = 10
+    config.data.train = MockImages(shape=(40, 36, 3), examples=48)
+    config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
+    config.data.workers = 0
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

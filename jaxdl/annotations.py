@@ -1,0 +1,144 @@
+"""Whether a value from the command line fits what an argument takes."""
+
+import collections.abc
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+_SEQUENCES = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_NAMES = {
+    int: "an int",
+    float: "a number",
+    bool: "True or False",
+    str: "a string",
+    type(None): "None",
+    dict: "a dict",
+    list: "a list",
+    tuple: "a tuple",
+}
+
+
+class Fit(typing.NamedTuple):
+    """Attributes:
+    ok: whether the value fits; None where the annotation does not tell.
+    value: the value as the argument wants it (an int as float, a list as tuple).
+    """
+
+    ok: bool | None
+    value: Any
+
+
+def annotation_of(function: Callable[..., Any], name: str) -> Any:
+    """What an argument of a function or class is annotated with; None where that is unknown."""
+    target: Any = function
+    if isinstance(function, type) and not dataclasses.is_dataclass(function):
+        target = function.__init__
+    try:
+        return typing.get_type_hints(target)[name]
+    except (NameError, TypeError, AttributeError, KeyError):  # a name known to type checkers only, or no annotation
+        parameter = inspect.signature(function).parameters.get(name)
+    annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
+    return None if annotation is inspect.Parameter.empty or isinstance(annotation, str) else annotation
+
+
+def fit(value: Any, annotation: Any) -> Fit:
+    """Whether a Python literal fits an annotation."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any or annotation is object or isinstance(annotation, (str, typing.TypeVar, typing.ForwardRef)):
+        return Fit(None, value)
+    if origin is typing.Annotated:
+        return fit(value, arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return _fit_any(value, arguments)
+    if origin is typing.Literal:
+        return Fit(any(value == item and type(value) is type(item) for item in arguments), value)
+    kind = origin or annotation
+    if kind is None or kind is type(None):
+        return Fit(value is None, value)
+    if kind in (bool, str, bytes):
+        return Fit(isinstance(value, kind), value)
+    if kind is int:
+        return Fit(isinstance(value, int) and not isinstance(value, bool), value)
+    if kind in (float, complex):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Fit(True, float(value))
+        return Fit(False, value)
+    if kind is tuple:
+        return _fit_tuple(value, arguments)
+    if kind in _SEQUENCES:
+        return _fit_items(value, arguments)
+    if kind in _MAPPINGS:
+        return _fit_mapping(value, arguments)
+    return Fit(False, value) if isinstance(kind, type) or kind is collections.abc.Callable else Fit(None, value)
+
+
+def fit_like(value: Any, present: Any) -> Fit:
+    """Whether a literal fits where `present` stands, for arguments whose annotation does not tell."""
+    for kind in (bool, float, str, tuple, list):
+        if isinstance(present, kind):
+            return fit(value, kind)
+    if isinstance(present, int):
+        return fit(value, float if isinstance(value, float) else int)
+    return Fit(None, value)
+
+
+def describe(annotation: Any) -> str:
+    """What an annotation takes, in words: "an int", "a number or None"."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in _NAMES:
+        return _NAMES[annotation]
+    if annotation is None:
+        return "None"
+    if origin in (typing.Union, types.UnionType):
+        words = dict.fromkeys(describe(item) for item in arguments)
+        return " or ".join(words)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is typing.Annotated:
+        return describe(arguments[0])
+    if collections.abc.Callable in (origin, annotation):
+        return "a function"
+    if origin is not None:
+        inner = ", ".join("..." if item is Ellipsis else getattr(item, "__name__", str(item)) for item in arguments)
+        return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _fit_any(value: Any, annotations: tuple[Any, ...]) -> Fit:
+    """The first annotation that takes the value unchanged, else the first that takes it at all."""
+    fits = [fit(value, annotation) for annotation in annotations]
+    for ok in (True, None):
+        found = [one for one in fits if one.ok is ok]
+        unchanged = [one for one in found if type(one.value) is type(value)]
+        if found:
+            return (unchanged or found)[0]
+    return Fit(False, value)
+
+
+def _fit_items(value: Any, arguments: tuple[Any, ...]) -> Fit:
+    if not isinstance(value, (list, tuple)):
+        return Fit(False, value)
+    fits = [fit(item, arguments[0]) if arguments else Fit(True, item) for item in value]
+    return Fit(all(one.ok is not False for one in fits), type(value)(one.value for one in fits))
+
+
+def _fit_tuple(value: Any, arguments: tuple[Any, ...]) -> Fit:
+    if not isinstance(value, (list, tuple)):
+        return Fit(False, value)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return _fit_items(tuple(value), arguments[:1])
+    if arguments and len(arguments) != len(value):
+        return Fit(False, value)
+    fits = [fit(item, annotation) for item, annotation in zip(value, arguments)] or [Fit(True, item) for item in value]
+    return Fit(all(one.ok is not False for one in fits), tuple(one.value for one in fits))
+
+
+def _fit_mapping(value: Any, arguments: tuple[Any, ...]) -> Fit:
+    if not isinstance(value, dict):
+        return Fit(False, value)
+    fits = {name: fit(item, arguments[1]) if arguments else Fit(True, item) for name, item in value.items()}
+    return Fit(all(one.ok is not False for one in fits.values()), {name: one.value for name, one in fits.items()})

@@ -1,0 +1,184 @@
+"""Configurations: what a recipe makes before it is built. Building, saving and loading them.
+
+A configuration is a Fiddle `Config`: the calls that a recipe makes, as data. `jaxdl.recipes` finds and imports recipes,
+`jaxdl.overrides` applies `--set`, `jaxdl.settings` lists what a configuration says. What is saved names functions and
+classes by their public names (`jax.nn.relu`, not the private module that defines it).
+"""
+
+import importlib
+import json
+import os
+import re
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxdl.errors import UserError
+from jaxdl.experiment import Experiment, validate
+from jaxdl.recipes import load_recipe
+from jaxdl.settings import as_config, as_text, canonical, diff, fingerprint, public_name, settings
+
+if TYPE_CHECKING:
+    import fiddle as fdl
+
+
+__all__ = [
+    "Saved",
+    "as_text",
+    "as_tree",
+    "build",
+    "diff",
+    "fingerprint",
+    "from_json",
+    "load",
+    "save",
+    "settings",
+    "to_json",
+]
+
+_SAVED_BY_FIDDLE = (type, types.FunctionType, types.MethodType, Enum)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What config.json holds.
+
+    Attributes:
+      recipe: the recipe's name, as `load_recipe` takes it.
+      overrides: the `NAME=VALUE` that were applied to it.
+      fingerprint: of the configuration, when it was saved.
+      config: equal to the configuration that was saved.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    fingerprint: str
+    config: "fdl.Config"
+
+
+def build(config: "fdl.Buildable") -> Experiment:
+    """Builds the experiment and validates it.
+
+    Raises:
+      UserError: an argument that is missing, unknown, or refused by what it is given to, with its path.
+    """
+    import fiddle as fdl
+
+    try:
+        experiment = fdl.build(config)
+    except (UserError, TypeError, ValueError) as error:
+        original = getattr(error, "proxy_base_exception", error)
+        if isinstance(original, UserError):
+            raise UserError(str(original)) from error
+        message = str(original).strip().partition("\n")[0]
+        found = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
+        if found and found[1].rpartition(".")[2] not in message:
+            message = f"{found[1]}: {message}"
+        raise UserError(f"{found[2] or 'experiment'}: {message}" if found else message) from error
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
+    validate(experiment)
+    return experiment
+
+
+def save(path: str | os.PathLike, config: "fdl.Buildable", recipe: str, overrides: Sequence[str] = ()) -> None:
+    """Writes config.json atomically.
+
+    Raises:
+      UserError: the configuration holds something that cannot be saved, with its path.
+    """
+    part = Path(f"{os.fspath(path)}.part")
+    part.write_text(to_json(config, recipe, overrides))
+    os.replace(part, path)
+
+
+def load(path: str | os.PathLike) -> Saved:
+    """Reads config.json, after importing its recipe, so that the models beside it are found.
+
+    Raises:
+      UserError: no such file, damaged, or it names code that is not here any more.
+    """
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; give the config.json of a run") from error
+    return from_json(text, str(path))
+
+
+def to_json(config: "fdl.Buildable", recipe: str, overrides: Sequence[str] = ()) -> str:
+    """The text of config.json. Raises UserError for what cannot be saved, with its path."""
+    saved = {
+        "recipe": recipe,
+        "overrides": list(overrides),
+        "fingerprint": fingerprint(config),
+        "config": as_tree(config),
+    }
+    return json.dumps(saved, indent=1) + "\n"
+
+
+def from_json(text: str, where: str = "config.json") -> Saved:
+    """The inverse of `to_json`; errors name the text by `where`. Raises UserError as `load` does."""
+    from fiddle.experimental import serialization
+
+    try:
+        saved = json.loads(text)
+        recipe, overrides = str(saved["recipe"]), tuple(saved["overrides"])
+        digest, tree = str(saved["fingerprint"]), json.dumps(saved["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where} is not the config.json of a run, or it is damaged ({error!r})") from error
+    load_recipe(recipe)
+    try:
+        config = serialization.load_json(tree)
+    except Exception as error:
+        message = str(getattr(error, "proxy_base_exception", error)).partition("\n")[0]
+        raise UserError(
+            f"{where} does not fit the code that is here: {message}; check out the commit in its manifest.json"
+        ) from error
+    return Saved(recipe, overrides, digest, config)
+
+
+def as_tree(config: "fdl.Buildable") -> dict[str, Any]:
+    """The configuration as JSON objects: Fiddle's format, with public names. Raises UserError as `to_json` does."""
+    from fiddle.experimental import serialization
+
+    config = as_config(config)
+    canonical(config)  # refuses, with its path, what cannot be saved
+    for module, symbol in _jitted(config):
+        serialization.register_constant(module, symbol, compare_by_identity=True)
+    return _publish(json.loads(serialization.dump_json(config)))
+
+
+def _jitted(value: Any) -> Iterator[tuple[str, str]]:
+    """Names of the values that Fiddle does not save by name of its own: `jax.nn.relu` is an object, not a function."""
+    import fiddle as fdl
+
+    if isinstance(value, fdl.Buildable):
+        yield from _jitted(fdl.get_callable(value))
+        for argument in value.__arguments__.values():
+            yield from _jitted(argument)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _jitted(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _jitted(item)
+    elif callable(value) and not isinstance(value, _SAVED_BY_FIDDLE) and (name := public_name(value)):
+        yield name
+
+
+def _publish(tree: Any) -> Any:
+    """Replaces the private modules that Fiddle notes for names by public ones."""
+    if isinstance(tree, list):
+        return [_publish(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if tree.get("type") == "pyref" and "._" in tree["module"]:
+        found = importlib.import_module(tree["module"])
+        for part in tree["name"].split("."):
+            found = getattr(found, part)
+        if name := public_name(found):
+            return {**tree, "module": name[0], "name": name[1]}
+    return {name: _publish(item) for name, item in tree.items()}

@@ -1,0 +1,1 @@
+"""The data sets that jaxdl prepares itself: one file, one TFDS builder."""

@@ -1,0 +1,55 @@
+"""Digits: 1,797 handwritten digits, 8x8, 10 classes, from scikit-learn; needs no download.
+
+They are the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), values 0 to 16, here
+spread over 0 to 255 by `round(value * 255 / 16)`. That part has no split of its own, so one is made here: of each class
+36 digits at random for the test, 360 in all; the other 1,437 are for training. Digits of one writer can be on both sides.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdl.data.draws import shuffled
+
+TEST_PER_CLASS = 36
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """`image` uint8 [8, 8, 1], white on black, and `label`."""
+
+    name = "digits"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding="bytes"),
+                "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        images = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
+        labels = data.target
+        order = shuffled(np.arange(len(labels)), len(labels), seed=0)
+        # How many of the same class come before, in this order.
+        rank = np.array([np.sum(labels[order[:place]] == labels[row]) for place, row in enumerate(order)])
+        test = rank < TEST_PER_CLASS
+        return {
+            "train": _examples(images, labels, order[~test]),
+            "test": _examples(images, labels, order[test]),
+        }
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def _examples(images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in enumerate(rows):
+        yield number, {"image": images[row], "label": int(labels[row])}

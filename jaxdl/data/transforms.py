@@ -1,0 +1,212 @@
+"""Transforms of images, uint8 in and uint8 out, whole batches at a time.
+
+A transform takes a batch and the batch's `Draws`, and returns a batch. It changes the feature `image`
+[batch, height, width, channels] and leaves the others alone. What it draws depends on the example's position in the
+run only, so a batch cut in another way comes out the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from jaxdl.data.draws import Draws
+from jaxdl.data.source import Batch
+from jaxdl.errors import UserError
+
+
+class Transform(Protocol):
+    """Changes a batch; frozen dataclasses and plain functions both do."""
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch: ...
+
+
+class Mix(Protocol):
+    """Blends each example with another one, already transformed.
+
+    Returns the batch with the blended `image`, and with `mix_label` int32 [batch], the partner's label, and
+    `mix_weight` float32 [batch], the partner's share.
+    """
+
+    def __call__(self, batch: Batch, partner: Batch, draws: Draws) -> Batch: ...
+
+
+def apply(transforms: Sequence[Transform], batch: Batch, draws: Draws) -> Batch:
+    """All transforms in order, each with random numbers of its own."""
+    for number, transform in enumerate(transforms):
+        batch = transform(batch, draws.fold(number))
+    return batch
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors half of the images left to right."""
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = np.ascontiguousarray(batch["image"])
+        flip = draws.uniform() < 0.5
+        flipped = image.copy()
+        # As pixels of some bytes each, which numpy moves faster than an innermost axis of 3.
+        pixels, target = (each.view(f"V{image.shape[3]}")[..., 0] for each in (image, flipped))
+        target[flip] = pixels[flip, :, ::-1]
+        return batch | {"image": flipped}
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Moves each image by up to `padding` pixels up, down and sideways, by padding and cutting back to its size.
+
+    Attributes:
+      padding: pixels on each side.
+      mode: what to pad with: "constant" (0) or "reflect" (the image mirrored at its border).
+    """
+
+    padding: int
+    mode: str = "constant"
+
+    def __post_init__(self):
+        if self.mode not in ("constant", "reflect"):
+            raise UserError(f"RandomCrop.mode must be 'constant' or 'reflect', not '{self.mode}'")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = batch["image"]
+        count, height, width, channels = image.shape
+        top = draws.integers(0, 2 * self.padding + 1)
+        left = draws.integers(0, 2 * self.padding + 1)
+        padded = self._pad(image).reshape(count, height + 2 * self.padding, -1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width * channels), axis=(1, 2))  # type: ignore
+        return batch | {"image": windows[np.arange(count), top, left * channels].reshape(image.shape)}
+
+    def _pad(self, image: np.ndarray) -> np.ndarray:
+        count, height, width, channels = image.shape
+        side = self.padding
+        if self.mode == "reflect":
+            return np.pad(image, ((0, 0), (side, side), (side, side), (0, 0)), mode="reflect")
+        # np.pad does the same in three times the time.
+        padded = np.zeros((count, height + 2 * side, width + 2 * side, channels), image.dtype)
+        padded[:, side : side + height, side : side + width] = image
+        return padded
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """Turns, moves, scales and shears each image about its centre, with bilinear interpolation and 0 outside.
+
+    Made for small images: it computes with [batch, height, width] coordinates.
+
+    Attributes:
+      degrees: turn by up to this, either way.
+      translate: move by up to this many pixels, either way, down and sideways.
+      scale: (smallest, largest) magnification.
+      shear: slant by up to this many degrees, either way, sideways.
+    """
+
+    degrees: float = 0.0
+    translate: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        angle = np.deg2rad(draws.between(-self.degrees, self.degrees))
+        slant = np.tan(np.deg2rad(draws.between(-self.shear, self.shear)))
+        scale = draws.between(*self.scale)
+        down = draws.between(-self.translate, self.translate)
+        across = draws.between(-self.translate, self.translate)
+        cos, sin = np.cos(angle), np.sin(angle)
+        # Output to input: undo the move, the magnification and turn, then the slant.
+        rows = np.stack([cos / scale, -sin / scale], axis=1)
+        columns = np.stack([sin / scale, cos / scale], axis=1) - slant[:, None] * rows
+        return batch | {"image": _warp(batch["image"], np.stack([rows, columns], axis=1), np.stack([down, across], 1))}
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """`out[p] = image[centre + matrix (p - centre - shift)]`, bilinear.
+
+    Args:
+      image: uint8 [batch, height, width, channels].
+      matrix: [batch, 2, 2] over (row, column).
+      shift: [batch, 2] pixels, (down, right).
+    """
+    count, height, width, channels = image.shape
+    centre = np.array([(height - 1) / 2, (width - 1) / 2])
+    matrix = matrix.astype(np.float32)
+    offset = (centre - np.einsum("bij,bj->bi", matrix, centre + shift)).astype(np.float32)
+    y = np.arange(height, dtype=np.float32)[:, None]
+    x = np.arange(width, dtype=np.float32)
+    source = matrix[:, :, 0, None, None] * y + matrix[:, :, 1, None, None] * x + offset[:, :, None, None]
+    # One pixel of 0 on every side; whatever lies further out is moved onto it.
+    padded = np.zeros((count, height + 2, width + 2, channels), np.float32)
+    padded[:, 1:-1, 1:-1] = image
+    y = np.clip(source[:, 0] + 1, 0, height + 0.999)
+    x = np.clip(source[:, 1] + 1, 0, width + 0.999)
+    top, left = y.astype(np.int32), x.astype(np.int32)
+    down, right = (y - top)[..., None], (x - left)[..., None]
+    corner = (np.arange(count)[:, None, None] * (height + 2) + top) * (width + 2) + left
+    pixels = [_take(padded, corner + step) for step in (0, 1, width + 2, width + 3)]
+    upper = pixels[0] + right * (pixels[1] - pixels[0])
+    lower = pixels[2] + right * (pixels[3] - pixels[2])
+    return np.rint(upper + down * (lower - upper)).astype(np.uint8)
+
+
+def _take(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The pixels [batch, height, width] of `image`, counted through all of it, [batch, height, width, channels]."""
+    channels = image.shape[-1]
+    if channels == 1:  # one axis less is several times faster
+        return image.reshape(-1).take(pixels, mode="clip")[..., None]
+    return image.reshape(-1, channels).take(pixels, axis=0, mode="clip")
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Sets a square of each image to 0, its centre anywhere in the image (DeVries and Taylor, 2017).
+
+    Attributes:
+      size: side of the square in pixels; what sticks out of the image is lost.
+    """
+
+    size: int
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        top = draws.integers(0, height) - self.size // 2
+        left = draws.integers(0, width) - self.size // 2
+        inside = rectangles(height, width, top, left, top + self.size, left + self.size)
+        return batch | {"image": np.where(inside, np.uint8(0), batch["image"])}
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """Sets a rectangle of some images to 0 (Zhong et al., "Random Erasing Data Augmentation", 2020).
+
+    Attributes:
+      probability: share of the images that lose one.
+      area: (smallest, largest) share of the image that the rectangle covers.
+      ratio: (smallest, largest) height divided by width.
+    """
+
+    probability: float = 0.5
+    area: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        chosen = draws.uniform() < self.probability
+        area = draws.between(*self.area) * height * width
+        ratio = np.exp(draws.between(np.log(self.ratio[0]), np.log(self.ratio[1])))
+        tall = np.clip(np.rint(np.sqrt(area * ratio)), 1, height).astype(np.int64) * chosen
+        wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width).astype(np.int64)
+        top = draws.integers(0, height - tall + 1)
+        left = draws.integers(0, width - wide + 1)
+        inside = rectangles(height, width, top, left, top + tall, left + wide)
+        return batch | {"image": np.where(inside, np.uint8(0), batch["image"])}
+
+
+def rectangles(
+    height: int, width: int, top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """A mask, bool [batch, height, width, 1], of one rectangle an image; `bottom` and `right` lie outside of it."""
+    y, x = np.arange(height), np.arange(width)
+    rows = (y >= top[:, None]) & (y < bottom[:, None])
+    columns = (x >= left[:, None]) & (x < right[:, None])
+    return (rows[:, :, None] & columns[:, None, :])[..., None]

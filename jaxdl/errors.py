@@ -1,0 +1,19 @@
+"""The one exception that means "the user can mend this"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in a flag, path, config, data file, checkpoint or device count.
+
+    The message is one line that says what is wrong and how to mend it. `launch.py` prints it and exits with code 2;
+    no traceback is shown unless `--debug` is given.
+    """
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The hint that ends a "no such name" line: the nearest match, if there is one, and the names that exist."""
+    names = sorted(names)
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return (f"did you mean '{match[0]}'? " if match else "") + f"names that exist: {', '.join(names) or '(none)'}"

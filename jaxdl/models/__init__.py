@@ -1,0 +1,1 @@
+"""Pure Flax (linen) modules, one file a family, and the layers they share."""

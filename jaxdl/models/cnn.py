@@ -1,0 +1,339 @@
+"""Convolutional networks for images: ConvNet (small) and ResNet (He et al. 2015, arXiv:1512.03385).
+
+Images are float [batch, height, width, channels]. Parameters are float32; `dtype` is what convolutions compute in, and
+logits are always float32. Padding is symmetric, as in the networks' published weights, not TensorFlow's "SAME".
+
+Logical axis names. Parameters: "channels_in" and "channels" (a kernel's input and output channels; scales), "embed" and
+"classes" (the head's kernel and bias). Activations: "batch", "channels_act". The first kernel's input channels (1 or 3)
+have no name.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.spmd import with_logical_constraint
+
+from jaxdl.models.convolution import conv_general_dilated
+from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm
+
+_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+def convolution(
+    channels: int, size: int, stride: int = 1, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
+) -> nn.Conv:
+    """A square convolution without bias (a norm follows), padded by size // 2 on every side."""
+    return nn.Conv(
+        channels,
+        (size, size),
+        (stride, stride),
+        padding=((size // 2, size // 2),) * 2,
+        use_bias=False,
+        dtype=jnp.dtype(dtype),
+        kernel_init=nn.with_logical_partitioning(_he_normal, (None, None, input_axis, "channels")),
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )
+
+
+def classifier_head(num_classes: int) -> nn.Dense:
+    """[batch, features] -> logits [batch, classes], in float32."""
+    return nn.Dense(
+        num_classes,
+        dtype=jnp.float32,
+        kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "classes")),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("classes",)),
+    )
+
+
+def constrain(activations: jax.Array) -> jax.Array:
+    """Says how activations [batch, height, width, channels] lie on the mesh."""
+    return with_logical_constraint(activations, ("batch", None, None, "channels_act"))
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """[batch, h, w, c] -> [batch, h // 2, w // 2, c]: 2x2 windows; an odd last row or column is dropped.
+
+    A reshape and a maximum: the backward pass of nn.max_pool on CPU is several times slower.
+    """
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+class ConvNet(nn.Module):
+    """Stages of 3x3 convolutions, each with norm and activation, for images of 8x8 to 32x32.
+
+    Attributes:
+      num_classes: size of the output.
+      channels: of each stage; every stage after the first halves height and width.
+      depth: convolutions in a stage.
+      downsample: how a stage halves: "stride" (its first convolution has stride 2) or "max" (2x2 maximum before it).
+      dropout: rate on the pooled features in training.
+      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      activation: after each norm.
+      dtype: what convolutions compute in, "float32" or "bfloat16".
+    """
+
+    num_classes: int
+    channels: Sequence[int] = (32, 64, 128)
+    depth: int = 2
+    downsample: Literal["stride", "max"] = "stride"
+    dropout: float = 0.0
+    norm: Normalization = batch_norm
+    activation: Activation = nn.relu
+    dtype: Any = "float32"
+
+    def setup(self):
+        if self.downsample not in ("stride", "max"):
+            raise ValueError(f"ConvNet(downsample={self.downsample!r}): use 'stride' or 'max'")
+        self.stages = [
+            ConvStage(
+                channels,
+                self.depth,
+                "none" if index == 0 else self.downsample,
+                "channels_in" if index else None,
+                self.norm,
+                self.activation,
+                self.dtype,
+                name=f"stage{index + 1}",
+            )
+            for index, channels in enumerate(self.channels)
+        ]
+        self.drop = nn.Dropout(self.dropout)
+        self.head = classifier_head(self.num_classes)
+
+    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c] -> the last stage's output [batch, h', w', channels]."""
+        x = image
+        for stage in self.stages:
+            x = stage(x, train=train)
+        return x
+
+    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """features [batch, h', w', channels] -> logits [batch, classes]."""
+        pooled = features.astype(jnp.float32).mean(axis=(1, 2))
+        return self.head(self.drop(pooled, deterministic=not train))
+
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
+        return self.classify(self.features(image, train=train), train=train)
+
+
+class ConvStage(nn.Module):
+    """Halving or not, then `depth` times 3x3 convolution, norm, activation.
+
+    [batch, h, w, c] -> [batch, h', w', channels].
+    """
+
+    channels: int
+    depth: int
+    downsample: Literal["none", "stride", "max"]
+    input_axis: str | None
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.downsample == "max":
+            x = max_pool_2x2(x)
+        for index in range(self.depth):
+            first = index == 0
+            stride = 2 if first and self.downsample == "stride" else 1
+            axis = self.input_axis if first else "channels_in"
+            x = convolution(self.channels, 3, stride, dtype=self.dtype, name=f"conv{index + 1}", input_axis=axis)(x)
+            x = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{index + 1}")(x)
+            x = constrain(self.activation(x))
+        return x
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut. [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
+
+    width: int
+    stride: int
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+    zero_init: bool
+    stochastic_depth: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = functools.partial(self.norm, train=train, dtype=jnp.dtype(self.dtype))
+        last_scale = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        y = convolution(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
+        y = constrain(self.activation(norm(name="norm1")(y)))
+        y = convolution(self.width, 3, dtype=self.dtype, name="conv2")(y)
+        y = norm(name="norm2", scale_init=last_scale)(y)
+        y = StochasticDepth(self.stochastic_depth, name="drop")(y, train=train)
+        return constrain(self.activation(y + shortcut(x, self.width, self.stride, norm, self.dtype)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the stride is in the 3x3 (version 1.5).
+
+    [batch, h, w, c] -> [batch, h / stride, w / stride, 4 * width].
+    """
+
+    width: int
+    stride: int
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+    zero_init: bool
+    stochastic_depth: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = functools.partial(self.norm, train=train, dtype=jnp.dtype(self.dtype))
+        last_scale = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        y = convolution(self.width, 1, dtype=self.dtype, name="conv1")(x)
+        y = constrain(self.activation(norm(name="norm1")(y)))
+        y = convolution(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
+        y = constrain(self.activation(norm(name="norm2")(y)))
+        y = convolution(4 * self.width, 1, dtype=self.dtype, name="conv3")(y)
+        y = norm(name="norm3", scale_init=last_scale)(y)
+        y = StochasticDepth(self.stochastic_depth, name="drop")(y, train=train)
+        return constrain(self.activation(y + shortcut(x, 4 * self.width, self.stride, norm, self.dtype)))
+
+
+def shortcut(x: jax.Array, channels: int, stride: int, norm: Normalization, dtype: Any) -> jax.Array:
+    """`x` itself where its shape fits a block's output, else a 1x1 convolution of it. Called inside a block."""
+    if x.shape[-1] == channels and stride == 1:
+        return x
+    return norm(name="shortcut_norm")(convolution(channels, 1, stride, dtype=dtype, name="shortcut")(x))
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, block1, block2, ...; the first one halves it if `stride` is 2."""
+
+    blocks: int
+    width: int
+    stride: int
+    block: Any
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+    zero_init: bool
+    stochastic_depth: Sequence[float]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        for index in range(self.blocks):
+            x = self.block(
+                width=self.width,
+                stride=self.stride if index == 0 else 1,
+                norm=self.norm,
+                activation=self.activation,
+                dtype=self.dtype,
+                zero_init=self.zero_init,
+                stochastic_depth=self.stochastic_depth[index],
+                name=f"block{index + 1}",
+            )(x, train=train)
+        return x
+
+
+class Stem(nn.Module):
+    """The first convolution: "small", 3x3; "imagenet", 7x7 with stride 2, then a 3x3 maximum with stride 2."""
+
+    width: int
+    kind: Literal["small", "imagenet"]
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        size, stride = (7, 2) if self.kind == "imagenet" else (3, 1)
+        x = convolution(self.width, size, stride, dtype=self.dtype, name="conv", input_axis=None)(image)
+        x = constrain(self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x)))
+        if self.kind == "small":
+            return x
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+
+
+class ResNet(nn.Module):
+    """Residual network, version 1.5 (stride in the 3x3 convolution of a bottleneck).
+
+    Sub-modules `stem`, `stage1`, `stage2`, ..., `head`: a stage's output can be captured by its name, and
+    `classify(features(image))` splits the network at the last one.
+
+    Attributes:
+      stage_sizes: blocks in each stage; every stage after the first halves height and width, doubles the width.
+      num_classes: size of the output.
+      width: channels of the first stage (a Bottleneck puts out 4 times as many).
+      block: `BasicBlock` or `Bottleneck`.
+      stem: "small" (3x3, no pooling; images up to 64x64) or "imagenet" (7x7 stride 2, 3x3 maximum stride 2).
+      zero_init: start the last scale of each block at 0, so that blocks start as the identity (arXiv:1706.02677).
+      dropout: rate on the pooled features in training.
+      stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the input.
+      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      activation: after each norm and each sum.
+      dtype: what convolutions compute in, "float32" or "bfloat16".
+    """
+
+    stage_sizes: Sequence[int]
+    num_classes: int
+    width: int = 64
+    block: Any = BasicBlock
+    stem: Literal["small", "imagenet"] = "small"
+    zero_init: bool = True
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    norm: Normalization = batch_norm
+    activation: Activation = nn.relu
+    dtype: Any = "float32"
+
+    def setup(self):
+        if self.stem not in ("small", "imagenet"):
+            raise ValueError(f"ResNet(stem={self.stem!r}): use 'small' or 'imagenet'")
+        self.entry = Stem(self.width, self.stem, self.norm, self.activation, self.dtype, name="stem")
+        total = sum(self.stage_sizes)
+        self.stages = [
+            Stage(
+                blocks=blocks,
+                width=self.width * 2**index,
+                stride=1 if index == 0 else 2,
+                block=self.block,
+                norm=self.norm,
+                activation=self.activation,
+                dtype=self.dtype,
+                zero_init=self.zero_init,
+                stochastic_depth=tuple(
+                    self.stochastic_depth * (before + 1) / total
+                    for before in range(sum(self.stage_sizes[:index]), sum(self.stage_sizes[: index + 1]))
+                ),
+                name=f"stage{index + 1}",
+            )
+            for index, blocks in enumerate(self.stage_sizes)
+        ]
+        self.drop = nn.Dropout(self.dropout)
+        self.head = classifier_head(self.num_classes)
+
+    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c] -> the last stage's output [batch, h', w', features]."""
+        x = self.entry(image, train=train)
+        for stage in self.stages:
+            x = stage(x, train=train)
+        return x
+
+    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """features [batch, h', w', features] -> logits [batch, classes]."""
+        pooled = features.astype(jnp.float32).mean(axis=(1, 2))
+        return self.head(self.drop(pooled, deterministic=not train))
+
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
+        return self.classify(self.features(image, train=train), train=train)
+
+
+def resnet50(num_classes: int = 1000, **arguments: Any) -> ResNet:
+    """ResNet-50 (version 1.5): 25,557,032 parameters with 1,000 classes. `arguments` are those of ResNet."""
+    arguments = {"stage_sizes": (3, 4, 6, 3), "width": 64, "block": Bottleneck, "stem": "imagenet", **arguments}
+    return ResNet(num_classes=num_classes, **arguments)

@@ -1,0 +1,103 @@
+"""Layers that several model families share: normalization and stochastic depth, with logical axis names.
+
+A normalization factory is any function with the signature of `batch_norm`: models take one as an argument, so
+`functools.partial(batch_norm, momentum=0.95)` or `group_norm` go where `batch_norm` stands.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Normalization = Callable[..., nn.Module]
+Activation = Callable[[jax.Array], jax.Array]
+
+# The axis of jax.pmap and shard_map over which a batch is split; see batch_norm.
+DATA_AXIS = "data"
+
+
+def bound_axis(name: str = DATA_AXIS) -> str | None:
+    """`name` if a mapped axis of that name is bound here (in jax.pmap or shard_map), else None.
+
+    Under `jax.jit` over a sharded batch nothing is bound: there the arrays are global already.
+    """
+    try:
+        jax.lax.axis_size(name)
+    except NameError:
+        return None
+    return name
+
+
+def batch_norm(
+    *,
+    train: bool,
+    dtype: Any = jnp.float32,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+    name: str | None = None,
+) -> nn.Module:
+    """Batch normalization whose statistics cover the GLOBAL batch (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+    Under jit over a sharded batch XLA averages over the devices; inside `jax.pmap` or `shard_map` with an axis "data"
+    the statistics are averaged over that axis. Call it inside a module's `__call__`: it looks for the axis there.
+
+    Args:
+      train: normalize with the batch's statistics and update the running ones; else use the running ones.
+      dtype: of the output. Statistics, scale and bias are float32 always.
+      momentum: of the running statistics, `running = momentum * running + (1 - momentum) * batch`.
+      epsilon: added to the variance.
+      scale_init: initializer of the scale [channels].
+      name: of the module; parameters `scale`, `bias`, batch_stats `mean`, `var`, all [channels].
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+        scale_init=nn.with_logical_partitioning(scale_init, ("channels",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
+        axis_name=bound_axis(),
+        name=name,
+    )
+
+
+def group_norm(
+    *,
+    train: bool,
+    dtype: Any = jnp.float32,
+    group_size: int = 8,
+    epsilon: float = 1e-5,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+    name: str | None = None,
+) -> nn.Module:
+    """Group normalization (Wu & He 2018, arXiv:1803.08494): each example by itself, so examples stay independent.
+
+    Args as in `batch_norm`; `group_size` is the number of channels in a group and must divide the channels.
+    """
+    del train  # the same in training and evaluation
+    return nn.GroupNorm(
+        num_groups=None,
+        group_size=group_size,
+        epsilon=epsilon,
+        dtype=dtype,
+        scale_init=nn.with_logical_partitioning(scale_init, ("channels",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
+        name=name,
+    )
+
+
+class StochasticDepth(nn.Module):
+    """Zeroes the whole residual of an example with probability `rate` in training; [batch, ...] -> [batch, ...].
+
+    What is kept is divided by `1 - rate`. Draws from the "dropout" key. Huang et al. 2016, arXiv:1603.09382.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, residual: jax.Array, *, train: bool) -> jax.Array:
+        dropout = nn.Dropout(self.rate, broadcast_dims=tuple(range(1, residual.ndim)))
+        return dropout(residual, deterministic=not train)

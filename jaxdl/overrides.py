@@ -1,0 +1,216 @@
+"""`--set=NAME=VALUE`: a recipe's arguments, and any path in what the recipe built.
+
+A name that the recipe's `experiment` takes is passed to it, so all that derives from it follows; any other path is set
+in the result. A path is names, `[0]` for items of lists and tuples and for arguments without a name, and entries of
+mappings by name or, where that is no Python name, as `['en-de']`.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jaxdl.annotations import annotation_of, describe, fit, fit_like
+from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import Experiment
+from jaxdl.recipes import Recipe, one_line
+from jaxdl.settings import argument_names, as_config, assign, default_of, join
+
+if TYPE_CHECKING:
+    import fiddle as fdl
+
+_PART = re.compile(r"\.?([^.\[\]'\"=]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
+_EMPTY = inspect.Parameter.empty
+
+
+def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
+    """The recipe's configuration under `NAME=VALUE` overrides; of two for one name the last counts.
+
+    Raises:
+      UserError: no such name, a value of another type than the argument takes, or an error in the recipe.
+    """
+    function = recipe.module.experiment.func
+    parameters = inspect.signature(function).parameters
+    arguments, paths = {}, []
+    for name, text in _split(overrides):
+        if name in parameters:
+            present = parameters[name].default
+            arguments[name] = _convert(text, annotation_of(function, name), present, name)
+        else:
+            paths.append((name, text))
+    try:
+        config = recipe.module.experiment.as_buildable(**arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(one_line(error, recipe.path)) from error
+    return _apply(config, paths, recipe.name, tuple(parameters))
+
+
+def override(config: "fdl.Config", overrides: Sequence[str]) -> "fdl.Config":
+    """`resolve` for a configuration without a recipe's arguments, such as that of `tiny()`; changes `config`."""
+    return _apply(config, _split(overrides), "tiny()", ())
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """`NAME=VALUE` for a dictionary of a recipe's `sweep()`."""
+    return [f"{name}={value!r}" for name, value in values.items()]
+
+
+def _split(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"--set={text} has no value; write --set=NAME=VALUE, for example --set=steps=100")
+        pairs[name.strip()] = value.strip()
+    return list(pairs.items())
+
+
+def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments: tuple[str, ...]) -> "fdl.Config":
+    import fiddle as fdl
+
+    if not isinstance(config, fdl.Buildable) or fdl.get_callable(config) is not Experiment:
+        raise UserError(f"{where} does not return an Experiment; its last line must be `return Experiment(...)`")
+    config = as_config(config)
+    for name, text in paths:
+        _set(config, _parse(name), "", text, arguments)
+    return config
+
+
+def _parse(path: str) -> list[str | int]:
+    parts, position = [], 0
+    while position < len(path):
+        found = _PART.match(path, position)
+        if not found or (position == 0 and path[0] in ".["):
+            raise UserError(f"--set={path}=... is not a path; write names and items like data.augment[0].padding")
+        name, index, single, double = found.groups()
+        parts.append(int(index) if index else next(part for part in (name, single, double) if part is not None))
+        position = found.end()
+    return parts
+
+
+def _set(node: Any, path: list[str | int], here: str, text: str, arguments: tuple[str, ...]) -> Any:
+    """`node` with the value at `path` replaced: calls are changed in place, containers copied."""
+    key, present = _find(node, path[0], here, arguments)
+    there = join(here, key)
+    if len(path) > 1:
+        inner = _opened(present, _annotation(node, key))
+        if not _is_container(inner):
+            raise UserError(
+                f"{there} is {_shown(inner)}, which has no {join('', path[1]).lstrip('.')}; set {there} itself"
+            )
+        value = _set(inner, path[1:], there, text, ())
+    else:
+        value = _convert(text, _annotation(node, key), present, there)
+    return _replaced(node, key, value)
+
+
+def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> tuple[str | int, Any]:
+    """The key as `node` has it, and what is there now (the default where nothing was set)."""
+    import fiddle as fdl
+
+    if isinstance(node, fdl.Buildable):
+        if isinstance(key, int) and key in node.__arguments__:
+            return key, node.__arguments__[key]
+        names: list[Any] = [*argument_names(node), *(f"[{n}]" for n in node.__arguments__ if isinstance(n, int))]
+        if key in names:
+            return key, node.__arguments__[key] if key in node.__arguments__ else default_of(node, str(key))
+        function = fdl.get_callable(node)
+        what = f" ({getattr(function, '__name__', function)})"
+    elif isinstance(node, Mapping):
+        names, what = [str(name) for name in node], ""
+        for name in node:
+            if str(name) == str(key):
+                return name, node[name]
+    else:
+        names, what = [str(index) for index in range(len(node))], f" ({len(node)} items)"
+        if re.fullmatch(r"-?\d+", str(key)) and -len(node) <= int(key) < len(node):
+            index = int(key) % len(node)
+            return index, node[index]
+    asked = str(key) if isinstance(key, str) else f"[{key}]"
+    place = f"in {here}{what}" if here else "in the experiment or among the recipe's arguments"
+    raise UserError(f"no '{asked}' {place}; {nearest(asked, {*names, *arguments})}")
+
+
+def _opened(present: Any, annotation: Any) -> Any:
+    """What is present, as something to set arguments in; for None a call of the dataclass that belongs there."""
+    import fiddle as fdl
+
+    candidates = (annotation, *typing.get_args(annotation))
+    kinds = [kind for kind in candidates if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+    return fdl.Config(kinds[0]) if present is None and len(kinds) == 1 else as_config(present)
+
+
+def _replaced(node: Any, key: Any, value: Any) -> Any:
+    import fiddle as fdl
+
+    if isinstance(node, fdl.Buildable):
+        assign(node, key, value)
+        return node
+    if isinstance(node, Mapping):
+        return {**node, key: value}
+    return type(node)([*node[:key], value, *node[key + 1 :]])
+
+
+def _is_container(value: Any) -> bool:
+    import fiddle as fdl
+
+    return isinstance(value, (fdl.Buildable, Mapping)) or type(value) in (list, tuple)
+
+
+def _annotation(node: Any, key: str | int) -> Any:
+    import fiddle as fdl
+
+    if isinstance(node, fdl.Buildable) and isinstance(key, str):
+        return annotation_of(fdl.get_callable(node), key)
+    return None
+
+
+def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
+    """VALUE as a Python literal, or as the text that it is, of the type that the argument takes."""
+    import fiddle as fdl
+
+    try:
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        literal = text
+    undecided = False
+    for candidate in (literal, text):
+        ok, converted = fit(candidate, annotation) if annotation is not None else (None, candidate)
+        if ok:
+            return converted
+        undecided = undecided or ok is None
+    if undecided and (isinstance(present, type) or not callable(present)):
+        ok, converted = fit_like(literal, present)
+        if ok is False and isinstance(present, str):
+            return text
+        if ok is not False:
+            return converted
+    raise UserError(f"{path} takes {_wanted(annotation, present, undecided)}, got {text!r}{_advice(present, path)}")
+
+
+def _wanted(annotation: Any, present: Any, undecided: bool) -> str:
+    if annotation is not None and not undecided:
+        return describe(annotation)
+    return describe(type(present)) if not _is_container(present) else "what a call makes"
+
+
+def _advice(present: Any, path: str) -> str:
+    import fiddle as fdl
+
+    if isinstance(present, fdl.Buildable):
+        names = argument_names(present)
+        return f"; set its arguments ({', '.join(f'{path}.{name}' for name in names[:3])}, ...)" if names else ""
+    if callable(present):
+        return "; a function cannot be given here: change the recipe"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    if value is _EMPTY:
+        return "not set"
+    return f"{value!r}" if isinstance(value, (bool, int, float, str, type(None))) else f"a {type(value).__name__}"

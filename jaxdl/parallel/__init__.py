@@ -1,0 +1,1 @@
+"""Meshes, sharding rules and the compilation of one step for many devices."""

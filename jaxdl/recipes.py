@@ -1,0 +1,267 @@
+"""Recipes: finding, importing and listing the Python files that build experiments.
+
+A recipe is one file with `@auto_config def experiment(...) -> Experiment` (Fiddle's `auto_config`), and usually
+`def tiny() -> fdl.Config` and `def sweep() -> list[dict]`. It may lie under `experiments/`, in a folder of your own
+with its models in files beside it, or in an installed package.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from jaxdl.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import fiddle as fdl
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An imported recipe.
+
+    Attributes:
+      module: the module, with its `experiment`, `tiny` and `sweep`.
+      name: what `load_recipe` finds it by again: its path from the repository's root, for example
+        "experiments/cnn/digits.py"; outside the repository its whole path, or its dotted name in an installed package.
+      path: the file.
+      family: the folder that it lies in, for example "cnn".
+    """
+
+    module: ModuleType
+    name: str
+    path: Path
+    family: str
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """What a recipe's text says, read without importing it.
+
+    Attributes:
+      name: path from the root, for example "experiments/cnn/digits.py".
+      path: the file.
+      family: the folder that it lies in.
+      title: the docstring's first line, without the full stop.
+      docstring: all of it, "" where there is none.
+      metric: the module constant METRIC, for example "test/accuracy", or None.
+    """
+
+    name: str
+    path: Path
+    family: str
+    title: str
+    docstring: str
+    metric: str | None
+
+
+def repository_root() -> Path:
+    """The folder that holds the package `jaxdl`, and `experiments/` in a checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+def recipes(root: Path) -> list[RecipeFile]:
+    """Every recipe in `root/experiments`, sorted by name; a file that does not parse is listed with its error as title.
+
+    Files without a function `experiment` are not recipes and are left out.
+    """
+    return [found for path in _recipe_paths(root) if (found := _read(path, root)) is not None]
+
+
+def load_recipe(name: str) -> Recipe:
+    """Imports a recipe.
+
+    Args:
+      name: a path, absolute, or from here, or from the repository's root ("experiments/cnn/digits.py"), or a dotted
+        module name ("experiments.cnn.digits", "mylab.recipes.flowers").
+
+    Raises:
+      UserError: no such file; an error in it, with its line; no function `experiment` under `auto_config`; a module
+        name that another file has already taken.
+    """
+    path, dotted = _find(name)
+    module = _import(path)
+    if not hasattr(getattr(module, "experiment", None), "as_buildable"):
+        raise UserError(
+            f"{_shown(path)} has no recipe: define `experiment(...) -> Experiment`"
+            " and decorate it with fiddle.experimental.auto_config.auto_config"
+        )
+    return Recipe(module, dotted or _shown(path), path, path.parent.name)
+
+
+def tiny(recipe: Recipe) -> "fdl.Config":
+    """The recipe at test size. Raises UserError if it has no `tiny()`, or for an error in it."""
+    from jaxdl.settings import as_config
+
+    return as_config(_call(recipe, "tiny"))
+
+
+def sweep(recipe: Recipe) -> list[dict[str, Any]]:
+    """The recipe's own sweep, {NAME: VALUE} a run. Raises UserError as `tiny` does."""
+    return _call(recipe, "sweep")
+
+
+def one_line(error: BaseException, path: Path) -> str:
+    """`file:line: Error: message` for an error that code in `path`, or in a file that it imports, has raised."""
+    message = " ".join(str(error).split()) or "no message"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_shown(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _users(frame.filename, path)]
+    where = f"{_shown(Path(frames[-1].filename))}:{frames[-1].lineno}" if frames else _shown(path)
+    return f"{where}: {type(error).__name__}: {message}"
+
+
+def _users(filename: str, path: Path) -> bool:
+    """Whether a frame's file is the recipe's, or lies with it: not of jaxdl and not an installed package."""
+    if filename == str(path):
+        return True
+    base, _ = _import_name(path)
+    inside = Path(filename).is_relative_to(base) and "site-packages" not in Path(filename).relative_to(base).parts
+    return inside and not Path(filename).is_relative_to(Path(__file__).resolve().parent)
+
+
+def _call(recipe: Recipe, function: str) -> Any:
+    if not callable(vars(recipe.module).get(function)):
+        raise UserError(f"{recipe.name} has no function {function}(); add it to the recipe")
+    try:
+        return vars(recipe.module)[function]()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(one_line(error, recipe.path)) from error
+
+
+def _find(name: str) -> tuple[Path, str | None]:
+    """The file of a recipe, and its dotted name if that is how an installed package's recipe was given."""
+    bases = (Path.cwd(), repository_root())
+    if name.endswith(".py") or "/" in name:
+        given = Path(name if name.endswith(".py") else f"{name}.py").expanduser()
+        paths = [base / given for base in bases]
+    else:
+        paths = [base / (name.replace(".", "/") + ".py") for base in bases]
+    for path in paths:
+        if path.is_file():
+            return path.resolve(), None
+    if "/" not in name and not name.endswith(".py") and (path := _find_installed(name)):
+        return path, name
+    known = [_shown(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
+    raise UserError(f"no recipe '{name}'; {nearest(name, set(known))}")
+
+
+def _find_installed(dotted: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(dotted)
+    except (ModuleNotFoundError, ValueError):  # a parent package is missing, or the name is not a module's
+        return None
+    except Exception as error:
+        raise UserError(f"cannot import the packages of '{dotted}': {type(error).__name__}: {error}") from error
+    return Path(spec.origin).resolve() if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _import_name(path: Path) -> tuple[Path, str]:
+    """The folder that must be on `sys.path`, and the dotted name that the file has from there."""
+    root = repository_root()
+    if path.is_relative_to(root):
+        parts = path.relative_to(root).with_suffix("").parts
+        if len(parts) > 1 and all(part.isidentifier() for part in parts):
+            return root, ".".join(parts)
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(parts)
+
+
+def _import(path: Path) -> ModuleType:
+    base, dotted = _import_name(path)
+    if not all(part.isidentifier() for part in dotted.split(".")):
+        raise UserError(
+            f"{_shown(path)} cannot be imported as '{dotted}'; rename it to a Python name, such as my_recipe.py"
+        )
+    if str(base) not in sys.path:
+        sys.path.insert(0, str(base))
+    importlib.invalidate_caches()
+    try:
+        if base == path.parent:
+            _check_siblings(path)
+        _check_origin(dotted, path)
+        return importlib.import_module(dotted)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(one_line(error, path)) from error
+
+
+def _check_origin(dotted: str, path: Path) -> None:
+    """Refuses a file whose module name belongs to another file."""
+    if dotted in sys.modules:
+        origin = getattr(sys.modules[dotted], "__file__", None)
+    else:
+        spec = importlib.util.find_spec(dotted)
+        origin = spec.origin if spec else None
+    if origin is None or Path(origin).resolve() != path:
+        raise UserError(
+            f"{_shown(path)} would be imported as '{dotted}', which is {origin or 'a built-in module'}; rename the file"
+        )
+
+
+def _check_siblings(path: Path) -> None:
+    """Refuses a recipe that imports a file beside it under a name that another module has already taken."""
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            sibling = path.parent / f"{name}.py"
+            if name in sys.modules and sibling.is_file():
+                origin = getattr(sys.modules[name], "__file__", None)
+                if origin is None or Path(origin).resolve() != sibling:
+                    raise UserError(
+                        f"{_shown(path)}:{node.lineno}: '{name}' is already imported from"
+                        f" {origin or 'the interpreter'}, not from {sibling}; rename that file"
+                    )
+
+
+def _shown(path: Path) -> str:
+    """The path from the repository's root, or all of it when it lies elsewhere."""
+    root = repository_root()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _recipe_paths(root: Path) -> Iterator[Path]:
+    for path in sorted((root / "experiments").glob("**/*.py")):
+        if not path.name.startswith(("_", ".")) and "__pycache__" not in path.parts:
+            yield path
+
+
+def _read(path: Path, root: Path) -> RecipeFile | None:
+    name, family = path.relative_to(root).as_posix(), path.parent.name
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        return RecipeFile(name, path, family, f"{name}:{error.lineno}: {error.msg}", "", None)
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
+        return None
+    docstring = ast.get_docstring(tree) or ""
+    title = docstring.partition("\n")[0].rstrip(".")
+    return RecipeFile(name, path, family, title, docstring, _constant(tree.body, "METRIC"))
+
+
+def _constant(body: Sequence[ast.stmt], name: str) -> str | None:
+    for node in body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            value = getattr(node, "value", None)
+            return str(value.value) if isinstance(value, ast.Constant) else None
+    return None

@@ -1,0 +1,1 @@
+"""Run folders and what the commands of launch.py do with them."""

@@ -1,0 +1,34 @@
+"""What must be said to JAX before it touches a device."""
+
+import os
+from pathlib import Path
+
+from jaxdl.errors import UserError
+
+
+def configure(cpu_devices: int | None = None, deterministic: bool = True) -> None:
+    """Sets the compile cache, virtual CPU devices and determinism. Call it before any array is made.
+
+    The cache lies in ~/.cache/jaxdl/xla, unless JAX_COMPILATION_CACHE_DIR says where; set that to "" for none.
+
+    Args:
+      cpu_devices: run on so many virtual CPU devices.
+      deterministic: on a GPU, only kernels that give the same bits every time (somewhat slower).
+
+    Raises:
+      UserError: fewer than one device.
+    """
+    if cpu_devices is not None and cpu_devices < 1:
+        raise UserError(f"--cpu_devices={cpu_devices} must be at least 1")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if deterministic and "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxdl" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if cpu_devices is not None:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", cpu_devices)

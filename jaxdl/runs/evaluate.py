@@ -1,0 +1,59 @@
+"""`launch.py eval`: a trained run's metrics at any step, on any split."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from jaxdl.data.pipeline import eval_batches
+from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import Experiment
+from jaxdl.runs.trained import load_trained
+from jaxdl.training.progress import Progress
+
+
+def run(path: str, step: int | None = None, split: str | None = None, format: str = "text") -> dict[str, Any]:
+    """Scores a run and prints its metrics.
+
+    Args:
+      path: the run folder.
+      step: the checkpoint; None for the newest.
+      split: the name of one of the recipe's evaluations, or a split of the same data set such as "train[:1000]"; None
+        for all evaluations.
+      format: "text", or "json" for one JSON object.
+
+    Returns:
+      {"step", "metrics": {split: {name: value}}}.
+    """
+    trained = load_trained(path, step)
+    experiment, program = trained.experiment, trained.program
+    metrics = {}
+    for name, dataset in _chosen(experiment, split).items():
+        source = dataset.load()
+        batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
+        values = program.evaluate(trained.state, batches)
+        metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}
+    scored = {"step": int(trained.state.step), "metrics": metrics}
+    if format == "json":
+        print(json.dumps(scored))
+        return scored
+    with Progress(experiment.steps) as progress:
+        for number, reason in trained.bad:
+            progress.line(f"checkpoint of step {number} is damaged ({reason}); step {scored['step']} is used")
+        progress.results(scored)
+    return scored
+
+
+def _chosen(experiment: Experiment, split: str | None) -> dict[str, Any]:
+    data = experiment.data
+    evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
+    if split is None:
+        return evals
+    if split in evals:
+        return {split: evals[split]}
+    if split == "train":
+        return {split: data.train}
+    if "[" in split or "+" in split:
+        return {split: dataclasses.replace(data.train, split=split)}  # pyright: ignore[reportArgumentType]
+    raise UserError(f"--split={split}: {nearest(split, [*evals, 'train'])}; or a split such as 'train[:1000]'")

@@ -1,0 +1,219 @@
+"""manifest.json: with what a run was made, and every attempt at it.
+
+The top of the manifest describes the first attempt: command, code, recipe, packages, devices, data. Each attempt has
+its `start`, `end` (UTC), `first_step`, `last_step` and `exit` (launch.py's exit code, or "killed"), and under `changed`
+whatever was different from the first: another commit, another device, another flag.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdl.runs.files import to_json, write_atomically
+from jaxdl.runs.folder import RunFolder
+
+_PACKAGES = (
+    "jaxdl",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "array_record",
+    "numpy",
+    "fiddle",
+)
+
+
+def start_manifest(
+    folder: RunFolder,
+    *,
+    command: Sequence[str],
+    recipe: str,
+    overrides: Sequence[str],
+    seed: int,
+    datasets: Mapping[str, Any],
+    config_fingerprint: str,
+) -> dict[str, Any]:
+    """Begins an attempt: makes manifest.json, or appends to the one that an earlier attempt left.
+
+    Call it before `RunFolder.rewind`: an earlier attempt without an end was killed, and is closed with the last figures
+    that it wrote: their time and step.
+
+    Args:
+      folder: the run; on a process that does not write, nothing is written.
+      command: the command line as typed.
+      recipe: what --config named.
+      overrides: the --set flags.
+      seed: the run's seed.
+      datasets: the fingerprint of each data set by its role.
+      config_fingerprint: of the resolved recipe.
+
+    Returns:
+      The manifest.
+    """
+    made_with: dict[str, Any] = {
+        "command": list(command),
+        "recipe": recipe,
+        "overrides": list(overrides),
+        "seed": seed,
+        "config_fingerprint": config_fingerprint,
+        "datasets": dict(datasets),
+        "code": code_version(),
+        "packages": package_versions(),
+        "devices": describe_devices(),
+    }
+    made_with = json.loads(to_json(made_with))  # as a manifest read back has it, so that the two compare
+    attempt: dict[str, Any] = {"start": _now(), "end": None, "first_step": None, "last_step": None, "exit": None}
+    if not folder.writes:
+        return {**made_with, "attempts": [attempt]}
+    if not (folder.path / "manifest.json").exists():
+        return _save(folder, {**made_with, "attempts": [attempt]})
+    manifest = folder.manifest()
+    for earlier in manifest["attempts"]:
+        if earlier["end"] is None:
+            earlier.update(_last_sign_of_life(folder, earlier))
+    changed = {name: value for name, value in made_with.items() if manifest.get(name) != value}
+    if changed:
+        attempt["changed"] = changed
+    manifest["attempts"].append(attempt)
+    return _save(folder, manifest)
+
+
+def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -> None:
+    """Closes the present attempt with the exit code that launch.py is about to give."""
+    if folder.writes:
+        manifest = folder.manifest()
+        manifest["attempts"][-1].update(end=_now(), last_step=last_step, exit=exit)
+        _save(folder, manifest)
+
+
+def latest(manifest: Mapping[str, Any], name: str) -> Any:
+    """What the latest attempt was made with: `name` as "datasets", "code" or another of the manifest's top."""
+    return manifest["attempts"][-1].get("changed", {}).get(name, manifest.get(name))
+
+
+def goodput(attempts: Iterable[Mapping[str, Any]], useful_seconds: float) -> float:
+    """The share of the time a run was up that went into training steps whose result was kept.
+
+    useful_seconds / `wall_seconds(attempts)`. Useful are the seconds in training steps that led to the final state
+    (`Meter.useful_seconds`): not starting, compiling, waiting for data, evaluating and saving, and not steps that were
+    lost with a killed process and made again. Time between two attempts (a scheduler's queue) counts neither way. NaN
+    where the attempts took no time.
+    """
+    wall = wall_seconds(attempts)
+    return useful_seconds / wall if wall > 0 else float("nan")
+
+
+def wall_seconds(attempts: Iterable[Mapping[str, Any]]) -> float:
+    """The seconds a run was up: the sum over attempts of (end - start), an attempt without an end counted up to now."""
+    wall = 0.0
+    for attempt in attempts:
+        start = datetime.fromisoformat(attempt["start"])
+        end = datetime.fromisoformat(attempt["end"]) if attempt["end"] else datetime.now(UTC)
+        wall += (end - start).total_seconds()
+    return wall
+
+
+def code_version(file: str | os.PathLike = __file__) -> dict[str, Any]:
+    """{"commit", "dirty"} of the git repository that tracks `file`, both None where there is none.
+
+    Dirty: a tracked file is changed, or a Python file is there that git neither tracks nor ignores.
+    """
+    here = Path(file).resolve()
+    top = _git(here.parent, "rev-parse", "--show-toplevel")
+    if top is None or not _git(here.parent, "ls-files", "--", here.name):
+        return {"commit": None, "dirty": None}  # installed into an environment that lies in some other repository
+    root = Path(top)
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "--", "*.py")
+    dirty = None if changed is None or untracked is None else bool(changed or untracked)
+    return {"commit": _git(root, "rev-parse", "--verify", "HEAD"), "dirty": dirty}
+
+
+def package_versions() -> dict[str, str | None]:
+    """The versions of Python and of the packages that numbers depend on, None for one that is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def describe_devices() -> dict[str, Any]:
+    """What computes, and the settings that change numbers; no names of hosts or users."""
+    devices = jax.devices()
+    settings: Any = jax.config
+    kinds = sorted({device.device_kind for device in devices})
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "platform": devices[0].platform,
+        "kind": _processor() if devices[0].platform == "cpu" else ", ".join(kinds),
+        "count": len(devices),
+        "processes": jax.process_count(),
+        "cpu_cores": cores,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "jax_default_matmul_precision": settings.jax_default_matmul_precision,
+        "jax_enable_x64": settings.jax_enable_x64,
+        "jax_default_prng_impl": settings.jax_default_prng_impl,
+        "jax_threefry_partitionable": settings.jax_threefry_partitionable,
+    }
+
+
+def _processor() -> str:
+    """The CPU's model, which on a CPU decides the last bits of every number."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it fails: no git, no repository, no commit."""
+    # A repository that another user owns (a container's mount) is still the one that this code runs from.
+    command = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(folder), *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _last_sign_of_life(folder: RunFolder, attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """How an attempt ended that was killed: the time and the step of the last figures that it wrote."""
+    closed: dict[str, Any] = {"end": attempt["start"], "exit": "killed"}
+    metrics = folder.path / "metrics.jsonl"
+    if metrics.exists():
+        wrote = datetime.fromtimestamp(metrics.stat().st_mtime, UTC)
+        if wrote > datetime.fromisoformat(attempt["start"]):
+            closed["end"] = _iso(wrote)
+            closed["last_step"] = max((row["step"] for row in folder.rows()), default=None)
+    return closed
+
+
+def _now() -> str:
+    return _iso(datetime.now(UTC))
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _save(folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
+    write_atomically(folder.path / "manifest.json", to_json(manifest) + "\n")
+    return manifest

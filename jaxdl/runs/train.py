@@ -1,0 +1,158 @@
+"""`launch.py train`: from a recipe's name to a finished run folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiddle as fdl
+
+from jaxdl import configuration, overrides
+from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import OBSERVES, Experiment
+from jaxdl.recipes import load_recipe
+from jaxdl.runs import manifest
+from jaxdl.runs.folder import RunFolder
+from jaxdl.training.interrupt import Preempted
+from jaxdl.training.loop import make_program, train
+from jaxdl.training.progress import Progress
+from jaxdl.training.sources import Sources, load_sources
+
+ALLOWANCES = ("config", "data", "batch_size")
+
+
+def run(
+    recipe_name: str,
+    settings: Sequence[str] = (),
+    workdir: str | None = None,
+    allow: Sequence[str] = (),
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Trains a recipe in a run folder, or goes on with the run that is there.
+
+    Args:
+      recipe_name: what --config names.
+      settings: the --set flags.
+      workdir: the run folder; by default `runs/<recipe>-<fingerprint>`, so that a configuration finds its run again.
+      allow: differences from the run in the folder that are wanted: "config", "data", "batch_size".
+      command: the command line, for the manifest.
+
+    Returns:
+      what result.json holds.
+
+    Raises:
+      UserError: a mistake in any of these.
+      Preempted: a signal came; the state is saved.
+    """
+    for name in allow:
+        if name not in ALLOWANCES:
+            raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
+    recipe = load_recipe(recipe_name)
+    config = overrides.resolve(recipe, settings)
+    experiment = configuration.build(config)
+    fingerprint = configuration.fingerprint(config)
+    path = Path(workdir) if workdir else Path("runs") / f"{recipe.path.stem}-{fingerprint[:8]}"
+    with RunFolder(path) as folder:
+        check_config(folder, config, allow)
+        if (done := folder.result()) is not None and done["step"] == experiment.steps:
+            with Progress(experiment.steps) as progress:
+                progress.line(f"{path} is finished: nothing to do")
+                progress.results(done, folder.pictures)
+            return done
+        sources = load_sources(experiment.data)
+        datasets = describe(experiment, sources)
+        check_data(folder, datasets, allow)
+        program = make_program(experiment, sources)
+        folder.write_config(configuration.to_json(config, recipe.name, settings), configuration.as_text(config))
+        manifest.start_manifest(
+            folder,
+            command=command,
+            recipe=recipe.name,
+            overrides=settings,
+            seed=experiment.seed,
+            datasets=datasets,
+            config_fingerprint=fingerprint,
+        )
+        code = 1
+        with Progress(experiment.steps) as progress:
+            try:
+                progress.line(f"{recipe.name} in {path}")
+                _, result = train(
+                    experiment,
+                    folder,
+                    progress,
+                    sources,
+                    identity={"datasets": datasets},
+                    wall=lambda: manifest.wall_seconds(folder.manifest()["attempts"]),
+                    program=program,
+                )
+                code = 0
+            except UserError:
+                code = 2
+                raise
+            except Preempted:
+                code = 75
+                raise
+            finally:
+                manifest.end_attempt(folder, exit=code, last_step=max((r["step"] for r in folder.rows()), default=None))
+            progress.results(result, folder.pictures)
+        return result
+
+
+def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
+    """What a run was trained and scored on: {role: name, split, examples, fingerprint, class names}."""
+    loaded = {"train": sources.train, **sources.evals}
+    specified = {"train": experiment.data.train, **experiment.data.evals, "test": experiment.data.test}
+    return {
+        role: {
+            "name": getattr(specified[role], "name", type(specified[role]).__name__),
+            "split": getattr(specified[role], "split", None),
+            "examples": len(source),
+            "fingerprint": source.fingerprint,
+            "names": {feature: list(names) for feature, names in source.names.items()},
+        }
+        for role, source in loaded.items()
+    }
+
+
+def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) -> None:
+    """Refuses to go on with a run under another configuration, unless it differs only in what observes the run.
+
+    Raises:
+      UserError: naming the differences and the flag that allows them.
+    """
+    path = folder.path / "config.json"
+    if not path.exists():
+        return
+    rows = [row for row in configuration.diff(configuration.load(path).config, config) if not _observes(row[0])]
+    batch_size = [row for row in rows if row[0] == "data.batch_size"]
+    others = [row for row in rows if row[0] != "data.batch_size"]
+    for kind, found in (("batch_size", batch_size), ("config", others)):
+        if found and kind not in allow:
+            shown = ", ".join(f"{name} was {before} and is {now}" for name, before, now in found[:3])
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise UserError(
+                f"{folder.path} holds a run with another configuration: {shown}{more};"
+                f" give another --workdir, or --allow={kind} to go on with it"
+            )
+
+
+def _observes(path: str) -> bool:
+    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
+
+
+def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:
+    """Refuses to go on with a run on data that are not those it began with.
+
+    Raises:
+      UserError: naming the data set and the flag that allows it.
+    """
+    if "data" in allow or not (folder.path / "manifest.json").exists():
+        return
+    for role, before in folder.manifest()["datasets"].items():
+        now = datasets.get(role)
+        if now is not None and now["fingerprint"] != before["fingerprint"]:
+            raise UserError(
+                f"{folder.path} was trained on other data: '{role}' had fingerprint {before['fingerprint'][:12]} with"
+                f" {before['examples']} examples, now {now['fingerprint'][:12]} with {now['examples']};"
+                " give another --workdir, or --allow=data to go on with it"
+            )

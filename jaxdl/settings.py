@@ -1,0 +1,292 @@
+"""What a configuration says: every argument with its value, differences between two, and a fingerprint."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.errors import UserError
+from jaxdl.experiment import OBSERVES
+
+if TYPE_CHECKING:
+    import fiddle as fdl
+
+ABSENT = "(absent)"
+
+
+class Setting(NamedTuple):
+    """One argument of a configuration.
+
+    Attributes:
+      path: for example "optimizers.train.learning_rate.peak_value"; "" is the experiment itself.
+      value: to read; a call is shown as `name(...)`, and its arguments are settings of their own.
+      default: whether it was left to the default of the function or class that takes it.
+    """
+
+    path: str
+    value: str
+    default: bool
+
+
+def settings(config: "fdl.Buildable") -> list[Setting]:
+    """Every argument of a configuration, in the order of the signatures, defaults included."""
+    return list(_settings(as_config(config), "", False))
+
+
+def as_text(config: "fdl.Buildable") -> str:
+    """`path = value`, an argument a line, defaults marked: config.txt and `show`."""
+    return "".join(
+        f"{path or 'experiment'} = {value}{'  # default' if default else ''}\n"
+        for path, value, default in settings(config)
+    )
+
+
+def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str, str, str]]:
+    """Where two configurations differ: (path, value in a, value in b), `ABSENT` where one has no such argument.
+
+    An argument that one lacks and the other leaves to its default is not listed.
+    """
+    a, b = ({setting.path: setting for setting in settings(config)} for config in (config_a, config_b))
+    rows = []
+    for path in dict.fromkeys([*a, *b]):
+        present = [side[path] for side in (a, b) if path in side]
+        if len(present) == 1 and present[0].default:
+            continue
+        values = tuple(side[path].value if path in side else ABSENT for side in (a, b))
+        if values[0] != values[1]:
+            rows.append((path, *values))
+    return rows
+
+
+def fingerprint(config: "fdl.Buildable") -> str:
+    """SHA-256, in hex, of all that changes a run's numbers.
+
+    Left out are the paths in `OBSERVES`, and arguments that equal their defaults: writing a default out changes
+    nothing. The code is pinned by the commit in the run's manifest.
+
+    Raises:
+      UserError: the configuration holds something without a name, with its path.
+    """
+    tree = canonical(config)
+    for path in OBSERVES:
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.get("arguments", {}).get(parent, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict):
+            node.get("arguments", {}).pop(name, None)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def canonical(value: Any, path: str = "") -> Any:
+    """The value as JSON objects that are equal exactly when the configurations build the same.
+
+    Raises:
+      UserError: something without a public name (a lambda, an object made outside the recipe), with its path.
+    """
+    import fiddle as fdl
+
+    if _is_instance(value):
+        value = as_config(value)
+    if isinstance(value, fdl.Buildable):
+        arguments = {}
+        for name, argument in value.__arguments__.items():
+            item = canonical(argument, join(path, name))
+            if not (isinstance(name, str) and _is_default(value, name, item)):
+                arguments[str(name)] = item
+        call = canonical(fdl.get_callable(value), path)["name"]
+        return {"call": call, "partial": isinstance(value, fdl.Partial), "arguments": arguments}
+    if isinstance(value, Mapping):
+        return {"mapping": {str(name): canonical(item, join(path, name)) for name, item in value.items()}}
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)):
+        arguments = {name: canonical(item, join(path, name)) for name, item in zip(names, value)}
+        return {"call": canonical(type(value), path)["name"], "partial": False, "arguments": arguments}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item, join(path, index)) for index, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return {"set": sorted(json.dumps(canonical(item, path), sort_keys=True) for item in value)}
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if name := public_name(value):
+        return {"name": ".".join(name)}
+    raise UserError(
+        f"{path or 'the experiment'} holds {_leaf_text(value)} ({type(value).__name__}), which cannot be saved: use a"
+        " function or class that has a name at the top of its module, or make the call inside experiment()"
+    )
+
+
+def as_config(value: Any) -> Any:
+    """Rewrites what was made outside of `experiment()` into what can be overridden, saved and compared.
+
+    Dataclass instances become calls of their class, `functools.partial` a Fiddle `Partial`, mappings plain
+    dictionaries, numpy dtypes calls of `np.dtype`; also inside lists, tuples, dictionaries and arguments of calls.
+    """
+    import fiddle as fdl
+
+    if isinstance(value, fdl.Buildable):
+        for name, argument in list(value.__arguments__.items()):
+            if (changed := as_config(argument)) is not argument:
+                assign(value, name, changed)
+        return value
+    if _is_instance(value):
+        fields = [field for field in dataclasses.fields(value) if field.init and field.name != "parent"]
+        given = {field.name: as_config(getattr(value, field.name)) for field in fields}
+        config = fdl.Config(type(value))
+        for name, item in given.items():
+            if not _is_default(config, name, _canonical_or_text(item)):
+                assign(config, name, item)
+        return config
+    if isinstance(value, functools.partial):
+        return as_config(fdl.Partial(value.func, *value.args, **value.keywords))
+    if isinstance(value, np.dtype):
+        return fdl.Config(np.dtype, dtype=value.name)
+    if isinstance(value, Mapping):
+        changed = {name: as_config(item) for name, item in value.items()}
+        same = type(value) is dict and all(changed[name] is value[name] for name in value)
+        return value if same else changed
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        items = [as_config(item) for item in value]
+        return type(value)(items) if any(new is not old for new, old in zip(items, value)) else value
+    return value
+
+
+def assign(config: "fdl.Buildable", name: str | int, value: Any) -> None:
+    """Sets an argument by its name, or a variadic one by its position."""
+    if isinstance(name, int):
+        config[name] = value
+    else:
+        setattr(config, name, value)
+
+
+def default_of(config: "fdl.Buildable", name: str) -> Any:
+    """The default of an argument; `inspect.Parameter.empty` where it has none."""
+    import fiddle as fdl
+
+    field = getattr(fdl.get_callable(config), "__dataclass_fields__", {}).get(name)
+    if field is not None and field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    parameter = config.__signature_info__.parameters.get(name)
+    return inspect.Parameter.empty if parameter is None else parameter.default
+
+
+def argument_names(config: "fdl.Buildable") -> list[str]:
+    """The arguments that can be set by name, set or not; without linen's bookkeeping (`parent`, an unset `name`)."""
+    import fiddle as fdl
+
+    names = [*config.__signature_info__.valid_param_names, *(n for n in config.__arguments__ if isinstance(n, str))]
+    hidden = set()
+    if hasattr(fdl.get_callable(config), "init_with_output"):
+        hidden = {name for name in ("parent", "name") if name not in config.__arguments__}
+    return [name for name in dict.fromkeys(names) if name not in hidden]
+
+
+def join(path: str, name: str | int) -> str:
+    """The path of an argument or item: `a.b`, `a[0]`, `a['not a name']`."""
+    if isinstance(name, str) and name.isidentifier():
+        return f"{path}.{name}" if path else name
+    return f"{path}[{name!r}]"
+
+
+@functools.cache
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+def public_name(value: Any) -> tuple[str, str] | None:
+    """Where a function, class, jitted function or enum member can be imported from: (module, name), or None.
+
+    A module without a private part in its name is preferred: `optax.sgd` is defined in `optax._src.alias`.
+    """
+    if isinstance(value, Enum):
+        symbol = f"{type(value).__qualname__}.{value.name}"
+    else:
+        symbol = getattr(value, "__qualname__", None)
+    module = getattr(value, "__module__", None)
+    if not isinstance(symbol, str) or not isinstance(module, str) or "<" in symbol:
+        return None
+    candidates = [module]
+    if "._" in module:
+        public = [part for part in module.split(".") if not part.startswith("_")]
+        candidates = [".".join(public[:length]) for length in range(len(public), 0, -1)] + candidates
+    for candidate in candidates:
+        found = _import(candidate)
+        for part in symbol.split("."):
+            found = getattr(found, part, None)
+        if found is value or (inspect.ismethod(value) and found == value):
+            return candidate, symbol
+    return None
+
+
+def _settings(value: Any, path: str, default: bool) -> Iterator[Setting]:
+    import fiddle as fdl
+
+    if isinstance(value, fdl.Buildable):
+        kind = "partial " if isinstance(value, fdl.Partial) else ""
+        yield Setting(path, f"{kind}{_leaf_text(fdl.get_callable(value))}(...)", default)
+        for name in [*argument_names(value), *(n for n in value.__arguments__ if isinstance(n, int))]:
+            if name in value.__arguments__:
+                yield from _settings(value.__arguments__[name], join(path, name), default)
+            elif (left := default_of(value, str(name))) is not inspect.Parameter.empty:
+                yield from _settings(as_config(left), join(path, name), True)
+    elif isinstance(value, Mapping) and _has_calls(value):
+        for name, item in value.items():
+            yield from _settings(item, join(path, name), default)
+    elif isinstance(value, (list, tuple)) and _has_calls(value):
+        for index, item in enumerate(value):
+            yield from _settings(item, join(path, index), default)
+    else:
+        yield Setting(path, _leaf_text(value), default)
+
+
+def _is_instance(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _has_calls(value: Any) -> bool:
+    import fiddle as fdl
+
+    if isinstance(value, Mapping):
+        return any(_has_calls(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_has_calls(item) for item in value)
+    return isinstance(value, fdl.Buildable)
+
+
+def _leaf_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name!r}: {_leaf_text(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return "(" + ", ".join(map(_leaf_text, value)) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_leaf_text, value)) + "]"
+    if name := public_name(value):
+        return ".".join(name).removeprefix("builtins.")
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))
+
+
+def _canonical_or_text(value: Any) -> Any:
+    """For defaults, which need not be savable."""
+    try:
+        return canonical(as_config(value))
+    except UserError:
+        return {"text": _leaf_text(value)}
+
+
+def _is_default(config: "fdl.Buildable", name: str, item: Any) -> bool:
+    default = default_of(config, name)
+    return default is not inspect.Parameter.empty and _canonical_or_text(default) == item

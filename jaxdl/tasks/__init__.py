@@ -1,0 +1,1 @@
+"""What a model learns: init, loss phases, evaluate, predict. One file a task."""

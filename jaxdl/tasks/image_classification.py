@@ -1,0 +1,201 @@
+"""Image classification: one label an image, softmax cross-entropy.
+
+Batches: `image` uint8 [batch, height, width, channels], `label` int32 [batch], `weight` float32 [batch] (0 on padding),
+`index` [batch]; where the pipeline mixes images (mixup, CutMix) also `mix_label` int32 [batch] and `mix_weight` float32
+[batch], the share of `mix_label` in the mixture.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.errors import UserError
+from jaxdl.models.layers import batch_norm
+from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+
+GROUP = "classifier"
+
+
+def image_classification(
+    model: nn.Module,
+    *,
+    label_smoothing: float = 0.0,
+    mean: float | Sequence[float] = 0.5,
+    std: float | Sequence[float] = 0.25,
+    top: Sequence[int] = (1,),
+    batch_coupled: str | None = None,
+) -> Task:
+    """Trains the group "classifier" in one phase, "train", by cross-entropy.
+
+    Args:
+      model: `model(image [batch, h, w, c] float, *, train) -> logits [batch, classes]`; may keep batch statistics and
+        draw from "dropout".
+      label_smoothing: share of the target spread evenly over all classes (arXiv:1512.00567), in [0, 1).
+      mean: of `image / 255`, subtracted; a number or one a channel.
+      std: of `image / 255`, divided by; a number or one a channel.
+      top: accuracies to evaluate: 1 is `accuracy`; k is `accuracy_top<k>`, if there are more than k classes.
+      batch_coupled: why the loss is not a sum over examples, "" if it is; by default told by the model's `norm`.
+
+    Evaluation metrics: `loss` (without smoothing), `accuracy`, `accuracy_top<k>`, and `confusion` [classes, classes]
+    (sum of weights by true class, row, and predicted class, column; its weight is 1).
+    Predictions: `label` int32 [batch], `probability` [batch] of that label, `probabilities` [batch, classes].
+
+    Raises:
+      UserError: an argument out of range.
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
+    if np.any(np.asarray(std) <= 0.0):
+        raise UserError(f"std={std}: must be positive")
+    if any(k < 1 for k in top):
+        raise UserError(f"top={tuple(top)}: every k must be at least 1")
+    normalize = functools.partial(_normalize, mean=mean, std=std)
+    loss = functools.partial(_loss, model, normalize, label_smoothing)
+    return Task(
+        init=functools.partial(_init, model, normalize),
+        phases=(Phase(name="train", trains=GROUP, loss=loss),),
+        evaluate=functools.partial(_evaluate, model, normalize, tuple(top)),
+        predict=functools.partial(_predict, model, normalize),
+        draw=_draw,
+        batch_coupled=_coupling(model) if batch_coupled is None else batch_coupled,
+    )
+
+
+def _coupling(model: nn.Module) -> str:
+    norm = getattr(model, "norm", None)
+    while isinstance(norm, functools.partial):
+        norm = norm.func
+    return "batch normalization: an example's loss depends on the batch's statistics" if norm is batch_norm else ""
+
+
+def _normalize(image: Array, *, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
+    """uint8 [batch, h, w, c] -> float32 of the same shape."""
+    if image.ndim != 4:
+        raise UserError(f"image has shape {image.shape}: image classification needs [batch, height, width, channels]")
+    for name, values in (("mean", mean), ("std", std)):
+        if np.ndim(values) and np.shape(values) != (image.shape[-1],):
+            raise UserError(f"{name} has {len(np.ravel(values))} values, images have {image.shape[-1]} channels")
+    return (image.astype(jnp.float32) / 255.0 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+
+def _init(model: nn.Module, normalize: Any, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
+    collections = dict(model.init(key, normalize(jnp.asarray(batch["image"])), train=False))
+    params = collections.pop("params")
+    return {GROUP: params}, {GROUP: collections} if collections else {}
+
+
+def _loss(
+    model: nn.Module,
+    normalize: Any,
+    label_smoothing: float,
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array,
+    step: Array,
+) -> Outcome:
+    del step
+    collections = variables.get(GROUP, {})
+    logits, updated = model.apply(
+        {"params": params[GROUP], **collections},
+        normalize(batch["image"]),
+        train=True,
+        rngs={"dropout": module_key(key, batch)},
+        mutable=list(collections),
+    )
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    target = _target(batch, logits.shape[-1])
+    smooth = (1.0 - label_smoothing) * target + label_smoothing / logits.shape[-1]
+    weight = batch["weight"]
+    cross_entropy = -jnp.sum(smooth * log_probabilities, axis=-1)
+    hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]), axis=-1)
+    return Outcome(
+        terms={"cross_entropy": Term(jnp.sum(weight * cross_entropy), jnp.sum(weight))},
+        variables={**variables, GROUP: updated} if collections else variables,
+        metrics={"accuracy": (jnp.sum(weight * hit), jnp.sum(weight))},
+    )
+
+
+def _target(batch: Mapping[str, Array], classes: int) -> Array:
+    """The share of each class in each image, [batch, classes]; mixed images have two."""
+    target = jax.nn.one_hot(batch["label"], classes)
+    if "mix_label" not in batch:
+        return target
+    share = batch["mix_weight"][:, None]
+    return (1.0 - share) * target + share * jax.nn.one_hot(batch["mix_label"], classes)
+
+
+def _logits(model: nn.Module, normalize: Any, params: PyTree, variables: PyTree, batch: Mapping[str, Array]) -> Array:
+    image = normalize(batch["image"])
+    logits = model.apply({"params": params[GROUP], **variables.get(GROUP, {})}, image, train=False)
+    return jnp.asarray(logits, jnp.float32)
+
+
+def _evaluate(
+    model: nn.Module,
+    normalize: Any,
+    top: tuple[int, ...],
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array,
+) -> Evaluation:
+    del key
+    logits = _logits(model, normalize, params, variables, batch)
+    classes = logits.shape[-1]
+    label, weight = batch["label"], batch["weight"]
+    total = jnp.sum(weight)
+    truth = jax.nn.one_hot(label, classes)
+    guess = jax.nn.one_hot(logits.argmax(-1), classes)
+    cross_entropy = -jnp.sum(truth * jax.nn.log_softmax(logits), axis=-1)
+    metrics = {
+        "loss": (jnp.sum(weight * cross_entropy), total),
+        "accuracy": (jnp.sum(weight * jnp.sum(truth * guess, axis=-1)), total),
+        "confusion": (jnp.einsum("bi,bj->ij", truth * weight[:, None], guess), jnp.ones(())),
+    }
+    for k in top:
+        if 1 < k < classes:
+            hit = jnp.any(jax.lax.top_k(logits, k)[1] == label[:, None], axis=-1)
+            metrics[f"accuracy_top{k}"] = (jnp.sum(weight * hit), total)
+    return Evaluation(metrics)
+
+
+def _predict(
+    model: nn.Module, normalize: Any, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+) -> dict[str, Array]:
+    del key
+    probabilities = jax.nn.softmax(_logits(model, normalize, params, variables, batch))
+    return {
+        "label": probabilities.argmax(-1).astype(jnp.int32),
+        "probability": probabilities.max(-1),
+        "probabilities": probabilities,
+    }
+
+
+def _draw(
+    batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """`predictions`: up to 24 images with true and predicted class; `confusion`: the matrix, if it was evaluated."""
+    from jaxdl.viz.classification import confusion_matrix, prediction_grid
+
+    classes = np.shape(outputs["probabilities"])[-1]
+    class_names = names.get("label") or [str(index) for index in range(classes)]
+    shown = np.flatnonzero(np.asarray(batch.get("weight", np.ones(len(batch["image"])))) > 0)[:24]
+    labels = np.asarray(batch["label"])[shown] if "label" in batch else None
+    pictures = {
+        "predictions": prediction_grid(
+            np.asarray(batch["image"])[shown],
+            labels,
+            np.asarray(outputs["label"])[shown],
+            np.asarray(outputs["probability"])[shown],
+            class_names,
+        )
+    }
+    if "confusion" in metrics:
+        pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), class_names)
+    return pictures

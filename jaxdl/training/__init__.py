@@ -1,0 +1,1 @@
+"""State, step, loop, checkpoint: the code that every recipe is trained by."""

@@ -1,0 +1,284 @@
+"""Checkpoints over Orbax: saved in the background, verified when read.
+
+A checkpoint holds the items `params`, `variables`, `ema` and `training` (step, seed, carry, optimizer state), and a
+`record` with the SHA-256 of every array and what the run was: Orbax restores a flipped bit without a word, we do not.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import Keep
+from jaxdl.training.metrics import state_digest
+from jaxdl.training.state import TrainState
+
+PyTree = Any
+DIGESTS = "digests"
+
+
+class Restored(NamedTuple):
+    """A checkpoint that verified.
+
+    Attributes:
+      state: the train state, in the shardings that were asked for.
+      record: what was saved beside it.
+      bad: (step, reason) of every newer checkpoint that did not verify.
+    """
+
+    state: TrainState
+    record: dict[str, Any]
+    bad: list[tuple[int, str]]
+
+
+def _items(state: TrainState) -> dict[str, PyTree]:
+    """A state as Orbax items; Orbax takes no empty tree, so those are left out."""
+    training = {"step": state.step, "seed": state.seed, "carry": state.carry, "opt_state": state.opt_state}
+    items = {"params": state.params, "variables": state.variables, "ema": state.ema, "training": training}
+    return {name: item for name, item in items.items() if jax.tree.leaves(item)}
+
+
+def _state(items: Mapping[str, PyTree], like: TrainState) -> TrainState:
+    """The inverse of `_items`; what was empty stays as in `like`."""
+    whole = {name: items[name] for name in ("params", "variables", "ema") if name in items}
+    return like.replace(**whole, **items["training"])
+
+
+def digests_of(state: TrainState) -> dict[str, str]:
+    """{item/path: SHA-256} of every array of a state."""
+    return state_digest(_items(state))[0]
+
+
+class Checkpoints:
+    """The checkpoints of one run folder.
+
+    Saving returns once the state is copied off the devices; writing goes on in the background. The newest
+    `keep.latest` and the best `keep.best` are preserved.
+    """
+
+    def __init__(self, path: str | Path, keep: Keep | None = None):
+        """
+        Args:
+          path: the folder; made if `keep` is given, only read if it is None.
+
+        Raises:
+          UserError: the folder cannot be made.
+        """
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as policies
+
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of its work at level INFO
+        self.path = Path(path).absolute()
+        self._ocp = ocp
+        options: dict[str, Any] = {"create": keep is not None, "read_only": keep is None, "step_prefix": None}
+        if keep is not None:
+            preserve = [policies.LatestN(max(keep.latest, 1))]
+            if keep.best and keep.metric:
+                sign = {"max": 1.0, "min": -1.0}[keep.mode]
+
+                def quality(metrics: Mapping[str, float], name: str = keep.metric) -> float:
+                    value = metrics.get(name)
+                    return -np.inf if value is None or not np.isfinite(value) else sign * value
+
+                best = policies.BestN(get_metric_fn=quality, n=keep.best, keep_checkpoints_without_metrics=False)
+                preserve.append(best)
+            options["preservation_policy"] = policies.AnyPreservationPolicy(preserve)
+        try:
+            self._manager = ocp.CheckpointManager(self.path, options=ocp.CheckpointManagerOptions(**options))
+        except OSError as error:
+            raise UserError(f"cannot write checkpoints in {self.path}: {error}; choose another --workdir") from error
+        self._last_saved = self.latest
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._manager.close()
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending; not verified."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def latest(self) -> int | None:
+        return self.steps[-1] if self.steps else None
+
+    def save(self, state: TrainState, record: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+        """Saves the state of its own step; a step that is there already is left as it is.
+
+        Args:
+          record: JSON values that `restore` gives back.
+          metrics: {"eval/name": value} to choose the best checkpoints by.
+
+        Raises:
+          UserError: this checkpoint or the one before could not be written; the earlier ones are intact.
+        """
+        step = int(state.step)
+        if step in self.steps:
+            return
+        items = _items(state)
+        digests, _ = state_digest(items)
+        save, ocp = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, self._ocp
+        record_save = ocp.args.JsonSave({**record, DIGESTS: digests})
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
+        except Exception as error:
+            raise self._write_error(step, error) from error
+
+    def wait(self) -> None:
+        """Waits for the save in the background.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._write_error(None, error) from error
+        self._last_saved = self.latest
+
+    def _write_error(self, step: int | None, error: Exception) -> UserError:
+        which = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+        intact = f"the checkpoint of step {self._last_saved} is intact" if self._last_saved else "none was saved before"
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return UserError(
+            f"could not write {which} in {self.path}: {reason}; {intact}: free space or mend the folder, then run the"
+            " same command to go on"
+        )
+
+    def record(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of `step`. Raises whatever reading a damaged checkpoint raises."""
+        args = self._ocp.args.Composite(record=self._ocp.args.JsonRestore())
+        return dict(self._manager.restore(step, args=args)["record"])
+
+    def newest_record(self, step: int | None = None) -> dict[str, Any]:
+        """The record of a step, or of the newest checkpoint whose record can be read.
+
+        Raises:
+          UserError: there is no such step, or no checkpoint has a record that can be read.
+        """
+        reasons = []
+        for candidate in [step] if step is not None else reversed(self.steps):
+            try:
+                return self.record(candidate)
+            except Exception as error:  # whatever a damaged file raises; told below if no other can be read
+                reasons.append(f"step {candidate}: {' '.join(str(error).split())[:120]}")
+        shown = ", ".join(map(str, self.steps)) or "none"
+        raise UserError(f"no checkpoint to read in {self.path}; steps that exist: {shown}; {'; '.join(reasons)}")
+
+    def _read(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        record = self.record(step)
+        wanted = {name: self._ocp.args.StandardRestore(item) for name, item in _items(abstract).items()}
+        items = self._manager.restore(step, args=self._ocp.args.Composite(**wanted))
+        state = _state(dict(items.items()), abstract)
+        found, expected = digests_of(state), record.pop(DIGESTS)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise ValueError(
+                    f"{name} has SHA-256 {found.get(name, 'missing')[:12]}, saved as {expected.get(name, '?')[:12]}"
+                )
+        return state, record
+
+    def restore(self, abstract: TrainState, step: int | None = None) -> Restored | None:
+        """Restores the newest checkpoint that verifies.
+
+        Args:
+          abstract: shapes, types and shardings; any mesh and device count.
+          step: this one only.
+
+        Returns:
+          the state, or None when the folder holds no checkpoint.
+
+        Raises:
+          UserError: there is no such step, or none of the checkpoints verifies.
+        """
+        if step is not None and step not in self.steps:
+            shown = ", ".join(map(str, self.steps)) or "none"
+            raise UserError(f"no checkpoint of step {step} in {self.path}; steps that exist: {shown}")
+        bad: list[tuple[int, str]] = []
+        for candidate in [step] if step is not None else reversed(self.steps):
+            try:
+                state, record = self._read(candidate, abstract)
+                return Restored(state, record, bad)
+            except Exception as error:  # a damaged checkpoint may raise anything; the reason is told, never dropped
+                bad.append((candidate, " ".join(str(error).split())[:200] or type(error).__name__))
+        if bad:
+            shown = "; ".join(f"step {number}: {reason}" for number, reason in bad)
+            raise UserError(f"no checkpoint in {self.path} can be restored ({shown}); train in another --workdir")
+        return None
+
+    def set_aside(self, steps: list[int]) -> Path:
+        """Moves damaged checkpoints to `damaged/` beside the folder, so that their steps can be saved again."""
+        target = self.path.parent / "damaged"
+        target.mkdir(exist_ok=True)
+        for step in steps:
+            shutil.rmtree(target / str(step), ignore_errors=True)
+            shutil.move(self.path / str(step), target / str(step))
+        self._manager.reload()
+        return target
+
+
+def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, step: int | None = None) -> TrainState:
+    """Parameter groups (and their variables) of another run, put into a fresh state.
+
+    The averaged parameters are taken where the other run has them. Optimizer state and step stay as they are.
+
+    Args:
+      run: the other run's folder.
+      groups: {group here: group there}.
+      like: the state that takes them; its shardings are kept.
+
+    Raises:
+      UserError: a folder, step or group that does not exist, or a shape that differs.
+    """
+    path = Path(run) / "checkpoints"
+    if not path.is_dir():
+        raise UserError(f"start.run: {run} has no checkpoints; give the folder of a run that saved one")
+    with Checkpoints(path) as checkpoints:
+        chosen = step if step is not None else checkpoints.latest
+        if chosen is None or chosen not in checkpoints.steps:
+            raise UserError(f"start.run: no checkpoint of step {chosen} in {path}; there are {checkpoints.steps}")
+        ocp, manager = checkpoints._ocp, checkpoints._manager
+        present = [name for name in ("params", "variables", "ema") if (path / str(chosen) / name).is_dir()]
+        saved = dict(
+            manager.restore(chosen, args=ocp.args.Composite(**{n: ocp.args.StandardRestore() for n in present}))
+        )
+        _verify(saved, checkpoints.record(chosen)[DIGESTS], f"{path}/{chosen}")
+    source = saved.get("ema") or {"params": saved["params"], "variables": saved.get("variables", {})}
+    params, variables = dict(like.params), dict(like.variables)
+    for here, there in groups.items():
+        if here not in params:
+            raise UserError(f"start.groups: this recipe has no parameter group '{here}'; {nearest(here, params)}")
+        if there not in source["params"]:
+            raise UserError(f"start.groups: {run} has no group '{there}'; {nearest(there, source['params'])}")
+        params[here] = _put(params[here], source["params"][there], f"{run} group {there}")
+        if here in variables and there in source["variables"]:
+            variables[here] = _put(variables[here], source["variables"][there], f"{run} variables {there}")
+    ema = {"params": params, "variables": variables} if like.ema else {}
+    return like.replace(params=params, variables=variables, ema=jax.tree.map(lambda array: array.copy(), ema))
+
+
+def _verify(items: Mapping[str, PyTree], expected: Mapping[str, str], name: str) -> None:
+    for path, digest in state_digest(items)[0].items():
+        if expected.get(path) != digest:
+            raise UserError(f"checkpoint {name} is damaged: {path} does not have the SHA-256 it was saved with")
+
+
+def _put(like: PyTree, values: PyTree, name: str) -> PyTree:
+    """`values` in the structure and shardings of `like`."""
+    here, there = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (like, values))
+    for path in here.keys() | there.keys():
+        shapes = [str(tree[path].shape) if path in tree else "missing" for tree in (here, there)]
+        if shapes[0] != shapes[1]:
+            where = jax.tree_util.keystr(path)
+            raise UserError(
+                f"{name} does not fit: {where} is {shapes[0]} here and {shapes[1]} there; use the same model"
+            )
+    return jax.tree.map(lambda leaf, value: jax.device_put(np.asarray(value), leaf.sharding), like, values)

@@ -1,0 +1,194 @@
+"""An experiment compiled for the devices at hand: init, train step, evaluation and prediction on one mesh."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.experiment import Experiment
+from jaxdl.parallel import mesh as meshes
+from jaxdl.training.metrics import finalize, traced_flops
+from jaxdl.training.state import TrainState, init_state
+from jaxdl.training.step import Report, make_eval_step, make_train_step
+
+PyTree = Any
+Batch = Mapping[str, np.ndarray]
+
+
+class Program:
+    """The compiled functions of one experiment; compilation happens at first use.
+
+    Attributes:
+      mesh: the devices.
+      abstract: the train state as shapes, types and shardings; nothing is allocated.
+      eval_batch_size: examples of an evaluation batch: a multiple of the devices, since padding is exact there.
+      flops: floating-point operations of one step over the global batch, once it is compiled by jit; else None.
+      eval_rows: the rows of a global evaluation batch that this process makes.
+    """
+
+    def __init__(self, experiment: Experiment, example: Batch, devices: Sequence[jax.Device] | None = None):
+        """
+        Args:
+          example: a training batch of any length, for shapes and types.
+
+        Raises:
+          UserError: the mesh does not fit the devices.
+        """
+        self.experiment = experiment
+        self.flops: float | None = None
+        parallel, data = experiment.parallel, experiment.data
+        self.mesh = meshes.make_mesh(parallel, devices)
+        shards = meshes.batch_shards(self.mesh)
+        self.eval_batch_size = -(-(data.eval_batch_size or data.batch_size) // shards) * shards
+        self.eval_rows = meshes.process_rows(self.mesh, self.eval_batch_size)
+        self.batch_shape = {
+            name: jax.ShapeDtypeStruct((data.batch_size, *array.shape[1:]), array.dtype)
+            for name, array in example.items()
+        }
+        with meshes.active(self.mesh, parallel):
+            boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
+        self._shardings = meshes.shardings(self.mesh, parallel.rules, boxed)
+        if boxed.carry:
+            per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
+            self._shardings = self._shardings.replace(carry=per_example)
+        self.abstract: TrainState = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            nn.unbox(boxed),
+            self._shardings,
+        )
+
+    def _boxed_state(self, seed: jax.Array) -> TrainState:
+        batch = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in self.batch_shape.items()}
+        experiment = self.experiment
+        return init_state(experiment.task, experiment.optimizers, experiment.ema, seed, batch)
+
+    @functools.cached_property
+    def rows(self) -> slice:
+        """The rows of a global training batch that this process makes.
+
+        Raises:
+          UserError: the batch does not divide over the devices and micro-batches.
+        """
+        size = self.experiment.data.batch_size
+        meshes.check_batch(self.mesh, size, self.experiment.accumulate)
+        return meshes.process_rows(self.mesh, size)
+
+    def init(self) -> TrainState:
+        """The state before the first step, made straight in its shardings."""
+        with meshes.active(self.mesh, self.experiment.parallel):
+            make = jax.jit(lambda seed: nn.unbox(self._boxed_state(seed)), out_shardings=self._shardings)
+            return make(np.int32(self.experiment.seed))
+
+    def place(self, batch: Batch) -> dict[str, jax.Array]:
+        """Puts this process's rows of a training batch on its devices."""
+        return meshes.place_batch(self.mesh, self.experiment.parallel.mode, batch)
+
+    def step(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
+        """One update; `state` is donated, `batch` comes from `place`."""
+        if self.experiment.parallel.mode == "pmap" and state.carry:
+            per_device = functools.partial(jax.tree.map, lambda a: a.reshape(self.mesh.size, -1, *a.shape[1:]))
+            state, report = self.compiled(state.replace(carry=per_device(state.carry)), batch)
+            return state.replace(carry=jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), state.carry)), report
+        return self.compiled(state, batch)
+
+    @functools.cached_property
+    def compiled(self) -> jax.stages.Compiled:
+        """The compiled train step."""
+        experiment, parallel = self.experiment, self.experiment.parallel
+        build = functools.partial(
+            make_train_step,
+            experiment.task,
+            experiment.optimizers,
+            accumulate=experiment.accumulate,
+            ema=experiment.ema,
+            nonfinite=experiment.nonfinite,
+        )
+        if parallel.mode == "pmap":
+            axes = TrainState(None, None, None, None, 0, None, None)  # all but the carry is the same on every device
+            step = jax.pmap(
+                build(axis_name="data"),
+                axis_name="data",
+                in_axes=(axes, 0),
+                out_axes=(axes, None),
+                devices=self.mesh.devices.flatten().tolist(),
+                donate_argnums=0,
+            )
+            cut = functools.partial(_per_device, devices=self.mesh.size)
+            abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
+            state = abstract.replace(carry=jax.tree.map(cut, abstract.carry))
+            return step.lower(state, jax.tree.map(cut, self.batch_shape)).compile()
+        step = jax.jit(
+            build(),
+            in_shardings=(self._shardings, meshes.batch_sharding(self.mesh)),
+            out_shardings=(self._shardings, meshes.replicated(self.mesh)),
+            donate_argnums=0,
+        )
+        with meshes.active(self.mesh, parallel):
+            traced = step.trace(self.abstract, self.batch_shape)
+            self.flops = traced_flops(traced.jaxpr)
+            return traced.lower().compile()
+
+    @functools.cached_property
+    def _evaluate(self) -> Callable[..., Any]:
+        eval_step = make_eval_step(self.experiment.task)
+
+        def with_index(params, variables, batch, seed):
+            return eval_step(params, variables, batch, seed), batch["index"]
+
+        return jax.jit(with_index, out_shardings=meshes.replicated(self.mesh))
+
+    @functools.cached_property
+    def _predict(self) -> Callable[..., Any]:
+        return jax.jit(self.experiment.task.predict, out_shardings=meshes.replicated(self.mesh))
+
+    def evaluate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float | np.ndarray]:
+        """The task's metrics over all batches, exact: sums and weights are added up in float64 on the host.
+
+        Args:
+          batches: padded evaluation batches with `weight` and `index`.
+
+        Returns:
+          {metric: value}; a value may be an array (a confusion matrix).
+        """
+        results = []
+        with meshes.active(self.mesh, self.experiment.parallel):
+            for batch in batches:
+                placed = meshes.place_batch(self.mesh, "jit", batch)
+                results.append(self._evaluate(*state.evaluated, placed, state.seed))
+        results = jax.device_get(results)
+        metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
+        if self.experiment.task.score is not None:
+            metrics |= self.experiment.task.score(gather([(e.records, index) for e, index in results]))
+        return metrics
+
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
+        """The task's outputs for one batch whose length is a multiple of the devices: {name: [batch, ...]}."""
+        key = jax.random.key(self.experiment.seed)
+        with meshes.active(self.mesh, self.experiment.parallel):
+            placed = meshes.place_batch(self.mesh, "jit", batch)
+            return dict(jax.device_get(self._predict(*state.evaluated, placed, key)))
+
+
+def _per_device(spec: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruct:
+    """[batch, ...] -> [devices, batch / devices, ...]."""
+    return jax.ShapeDtypeStruct((devices, spec.shape[0] // devices, *spec.shape[1:]), spec.dtype)
+
+
+def _add(sums: Sequence[Mapping[str, tuple[Any, Any]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Adds (sum, weight) pairs over batches in float64, so the cut into batches leaves no trace."""
+    return {
+        name: tuple(np.sum([np.asarray(one[name][part], np.float64) for one in sums], axis=0) for part in (0, 1))
+        for name in (sums[0] if sums else {})
+    }
+
+
+def gather(parts: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> dict[str, np.ndarray]:
+    """Per-example records in the order of their index, each example once, padding (index -1) dropped."""
+    index = np.concatenate([index for _, index in parts])
+    _, first = np.unique(index, return_index=True)
+    order = first[index[first] >= 0]
+    return {name: np.concatenate([np.asarray(part[name]) for part, _ in parts])[order] for name in parts[0][0]}

@@ -1,0 +1,197 @@
+"""What the loop calls between steps: begin, report, evaluate, save, finish. Nothing here touches a gradient."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.errors import UserError
+from jaxdl.experiment import Experiment
+from jaxdl.training.checkpoint import Checkpoints, load_groups
+from jaxdl.training.metrics import Meter, mfu, peak_flops, state_digest
+from jaxdl.training.program import Program
+from jaxdl.training.reports import Window, check_finite
+from jaxdl.training.sources import Sources
+from jaxdl.training.state import TrainState
+from jaxdl.training.step import Report
+
+PICTURED = 24  # examples that pictures are made of
+
+
+class Session:
+    """One attempt at a run: the compiled program, the data, and everything that is written about it."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        program: Program,
+        sources: Sources,
+        folder: Any,
+        progress: Any,
+        checkpoints: Checkpoints,
+        identity: Mapping[str, Any],
+        wall: Callable[[], float],
+    ):
+        """Args as in `jaxdl.training.loop.train`."""
+        self.experiment, self.program, self.sources = experiment, program, sources
+        self.folder, self.progress, self.checkpoints = folder, progress, checkpoints
+        self.identity, self.wall = dict(identity), wall
+        self.meter, self.window = Meter(), Window()
+        self.pending: deque[tuple[int, Report]] = deque()
+        self.metrics: dict[str, dict[str, float]] = {}  # the newest of every evaluation
+        self.evaluated_at = -1
+
+    def begin(self) -> tuple[TrainState, int]:
+        """The state to go on from, and its step: the newest checkpoint that verifies, or a fresh start."""
+        restored = self.checkpoints.restore(self.program.abstract)
+        if restored is None:
+            state, step = self.program.init(), 0
+            if (start := self.experiment.start) is not None:
+                groups = start.groups if isinstance(start.groups, Mapping) else {name: name for name in start.groups}
+                state = load_groups(start.run, groups, state, start.step)
+            self.folder.rewind(-1)
+        else:
+            state, step = restored.state, int(restored.state.step)
+            if step > self.experiment.steps:
+                raise UserError(f"the run is at step {step} already: set steps to more than {self.experiment.steps}")
+            for number, reason in restored.bad:
+                self.progress.line(f"checkpoint of step {number} is damaged ({reason}); going back to step {step}")
+            if restored.bad:
+                self.checkpoints.set_aside([number for number, _ in restored.bad])
+            self.folder.rewind(step)
+            self.window = Window(restored.record["window"])
+            self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
+            self.meter = Meter(restored.record["useful_seconds"])
+            self.progress.line(f"going on from step {step}")
+        return state, step
+
+    @contextmanager
+    def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
+        """Training batches from step `start` on, two of them on the devices ahead of time."""
+        host = Batches(self.sources.train, self.experiment.data, self.experiment.seed, rows=self.program.rows)
+        stream = host.iterate(start)
+
+        def placed() -> Iterator[Mapping[str, jax.Array]]:
+            ahead: deque[Mapping[str, jax.Array]] = deque()
+            for _, batch in stream:
+                ahead.append(self.program.place(batch))
+                if len(ahead) > 2:
+                    yield ahead.popleft()
+
+        try:
+            with self.meter.pause():
+                _ = self.program.compiled
+            yield placed()
+        finally:
+            stream.close()
+
+    def report(self, step: int, report: Report) -> None:
+        """Takes the report of a step that is under way, and reads that of the step before, which is done."""
+        self.meter.step(self.experiment.data.batch_size)
+        self.progress.advance(step)
+        self.pending.append((step, report))
+        if len(self.pending) > 1:
+            self._read_oldest()
+
+    def _read_oldest(self) -> None:
+        step, report = self.pending.popleft()
+        report = jax.device_get(report)
+        if self.experiment.nonfinite == "stop":
+            check_finite(self.experiment.task, self.program.abstract.params, step, report)
+        self.window.add(report)
+        if step % self.experiment.log_every == 0 or step == self.experiment.steps:
+            figures = {**self.window.take(), **self._speed()}
+            self.folder.write(step, "train", figures)
+            self.progress.report(step, figures)
+
+    def flush(self) -> None:
+        """Reads every report that is pending; waits for the last step."""
+        while self.pending:
+            self._read_oldest()
+
+    def _speed(self) -> dict[str, float]:
+        speed = self.meter.report()
+        peak = peak_flops(jax.devices()[0].device_kind)
+        work = self.program.flops
+        share = mfu(work, speed["step_time"], self.program.mesh.size, peak)
+        return {**speed, **({} if work is None else {"flops": work}), **({} if share is None else {"mfu": share})}
+
+    def evaluate(self, step: int, state: TrainState) -> None:
+        """Scores every evaluation, the test split after the last step only, and draws the pictures."""
+        self.flush()
+        if self.evaluated_at == step:
+            return  # a run that was killed between its last save and its result
+        with self.meter.pause():
+            names = [name for name in self.sources.evals if name != "test" or step == self.experiment.steps]
+            values = {name: self._score(state, name) for name in names}
+            for name, metrics in values.items():
+                self.metrics[name] = {key: float(value) for key, value in metrics.items() if np.ndim(value) == 0}
+                self.folder.write(step, name, self.metrics[name])
+                self.progress.evaluation(step, name, self.metrics[name])
+            self.evaluated_at = step
+            if names and self.experiment.task.draw is not None:
+                self._draw(step, state, names[-1], values[names[-1]])
+
+    def _eval_batches(self, name: str) -> Iterator[Mapping[str, np.ndarray]]:
+        data, size = self.experiment.data, self.program.eval_batch_size
+        return eval_batches(self.sources.evals[name], size, data.eval_transforms, rows=self.program.eval_rows)
+
+    def _score(self, state: TrainState, name: str) -> dict[str, Any]:
+        return self.program.evaluate(state, self._eval_batches(name))
+
+    def _draw(self, step: int, state: TrainState, name: str, metrics: Mapping[str, Any]) -> None:
+        assert self.experiment.task.draw is not None
+        batch = next(iter(self._eval_batches(name)))
+        outputs = self.program.predict(state, batch)
+        batch, outputs = ({key: value[:PICTURED] for key, value in tree.items()} for tree in (batch, outputs))
+        names = self.sources.evals[name].names
+        for key, image in self.experiment.task.draw(batch, outputs, metrics, names).items():
+            self.folder.picture(step, f"{name}_{key}", image)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Saves a checkpoint, after the reports up to it were read: a state with NaN in it is never saved."""
+        self.flush()
+        with self.meter.pause():
+            shapes = self.program.batch_shape.items()
+            record = {
+                **self.identity,
+                "batch": {name: [[*spec.shape[1:]], str(spec.dtype)] for name, spec in shapes},
+                "metrics": self.metrics,
+                "evaluated_at": self.evaluated_at,
+                "window": self.window.sums,
+                "useful_seconds": self.meter.useful_seconds,
+                "examples_seen": step * self.experiment.data.batch_size,
+            }
+            fresh = self.metrics if self.evaluated_at == step else {}
+            flat = {f"{name}/{key}": value for name, values in fresh.items() for key, value in values.items()}
+            self.checkpoints.save(state, record, flat)
+
+    def finish(self, state: TrainState) -> dict[str, Any]:
+        """Writes the learning curves and result.json, once the last checkpoint is on disk."""
+        from jaxdl.viz.curves import learning_curves
+
+        useful = self.meter.useful_seconds
+        self.checkpoints.wait()
+        step = int(state.step)
+        self.folder.picture(step, "learning_curves", learning_curves(self.folder.rows()))
+        seconds = self.wall()
+        result = {
+            "step": step,
+            "metrics": self.metrics,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            "seconds": seconds,
+            "goodput": useful / seconds,
+            "state_digest": digest(state),
+        }
+        self.folder.finish(result)
+        return result
+
+
+def digest(state: TrainState) -> str:
+    """SHA-256 over parameters, variables, optimizer state and moving average."""
+    parts = {"params": state.params, "variables": state.variables, "opt_state": state.opt_state, "ema": state.ema}
+    return state_digest(parts)[1]

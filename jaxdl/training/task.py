@@ -1,0 +1,114 @@
+"""The vocabulary of a training run: Term, Outcome, Phase, Task.
+
+A task says what a model learns; it holds no data, does no I/O and knows nothing of devices. The step in
+`jaxdl.training.step` turns any task into one compiled update.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+
+class Term(NamedTuple):
+    """One summand of a loss, `coefficient * sum / weight`, over the GLOBAL batch.
+
+    `sum` is never a mean: sums and weights add up over devices and micro-batches, means do not.
+
+    Attributes:
+      sum: [] the loss summed over what the term counts (tokens, boxes, examples).
+      weight: [] how much that was: the term's own denominator.
+      coefficient: how much the term counts in the loss.
+    """
+
+    sum: Array
+    weight: Array
+    coefficient: float | Array = 1.0
+
+
+class Outcome(NamedTuple):
+    """What a phase's loss function returns.
+
+    Attributes:
+      terms: differentiated, as sum_i coefficient_i * sum_i / weight_i.
+      variables: the new variables: batch statistics and the like, the same on every device.
+      metrics: (sum, weight) pairs, only reported.
+      carry: per-example state for the next step, leading axis = batch.
+    """
+
+    terms: Mapping[str, Term]
+    variables: PyTree
+    metrics: Mapping[str, tuple[Array, Array]] = {}
+    carry: PyTree = {}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update of one group of parameters.
+
+    Attributes:
+      name: names the phase's optimizer in `Experiment.optimizers` and its figures in the metrics.
+      trains: the group of parameters that the phase changes; all other groups are constants to it.
+      loss: `(params, variables, batch, key, step) -> Outcome`.
+      every: run at steps that are a multiple of it.
+    """
+
+    name: str
+    trains: str
+    loss: Callable[..., Outcome]
+    every: int = 1
+
+
+class Evaluation(NamedTuple):
+    """What a task's `evaluate` returns for one batch.
+
+    Attributes:
+      metrics: (sum, weight) pairs that add up over batches. A sum may be an array (a confusion matrix).
+      records: per-example outputs, leading axis = batch, gathered by the batch's `index` for `Task.score`.
+    """
+
+    metrics: Mapping[str, tuple[Array, Array]]
+    records: Mapping[str, Array] = {}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model learns.
+
+    Every batch carries `weight` [batch] (0 on padding) and `index` [batch]; a draw that belongs to an example uses
+    `example_keys(key, batch)`, so it does not depend on how the batch was cut.
+
+    Attributes:
+      init: `(key, batch) -> (params {group: tree}, variables)`; `batch` is an example batch, only shapes matter.
+      phases: the updates of one step, in order.
+      evaluate: `(params, variables, batch, key) -> Evaluation`.
+      predict: `(params, variables, batch, key) -> {name: [batch, ...]}`, outputs that a person can look at.
+      score: `(records {name: [examples, ...]}) -> {metric: float}`, on the host, for metrics that are not sums.
+      draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of
+        what `predict` made of it, and of the evaluation's metrics. `names` are the data set's class names by feature.
+      carry: `(batch) -> carry`: the per-example state of the first step.
+      batch_coupled: why the loss is not a sum over examples (batch normalization, ...): then accumulation changes it.
+    """
+
+    init: Callable[..., tuple[Mapping[str, PyTree], PyTree]]
+    phases: tuple[Phase, ...]
+    evaluate: Callable[..., Evaluation]
+    predict: Callable[..., Mapping[str, Array]]
+    score: Callable[..., Mapping[str, float]] | None = None
+    draw: Callable[..., Mapping[str, Any]] | None = None
+    carry: Callable[..., PyTree] = field(default=lambda batch: {})
+    batch_coupled: str = ""
+
+
+def example_keys(key: Array, batch: Mapping[str, Array]) -> Array:
+    """One key an example, [batch]: the same example draws the same numbers however the batch is cut."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["index"])
+
+
+def module_key(key: Array, batch: Mapping[str, Array]) -> Array:
+    """A key for draws inside a module (dropout): differs between micro-batches and devices, by their first example."""
+    return jax.random.fold_in(key, batch["index"][0])

@@ -1,0 +1,176 @@
+"""jaxdl: one command for every recipe.
+
+  python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
+  python launch.py eval RUN [--step=N] [--split=NAME]                         score a trained run
+  python launch.py predict RUN FILE...                                        use it on your own files
+  python launch.py show --config=RECIPE [--set=...]                           every argument with its value
+  python launch.py list [--format=json]                                       recipes and their recorded results
+  python launch.py diff RUN RUN                                               where two runs' configurations differ
+  python launch.py record RUN...                                              add runs to experiments/results.csv
+  python launch.py data [--prepare NAME]                                      data sets: what is here, fetch one
+
+Exit codes: 0 done, 2 a mistake of yours (one line says which), 75 stopped by a signal and saved: run again, 1 the rest.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from jaxdl.errors import UserError, nearest
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("config", None, "The recipe: a path such as experiments/cnn/digits.py, or a dotted module name.")
+flags.DEFINE_multi_string("set", [], "NAME=VALUE: an argument of the recipe, or a path in what it builds. Repeatable.")
+flags.DEFINE_string("workdir", None, "The run folder; by default runs/<recipe>-<fingerprint of the configuration>.")
+flags.DEFINE_list("allow", [], "Differences to accept when going on with a run: config, data, batch_size.")
+flags.DEFINE_integer("step", None, "The checkpoint to use; by default the newest.", lower_bound=0)
+flags.DEFINE_string("split", None, "What to score: an evaluation's name, or a split such as 'train[:1000]'.")
+flags.DEFINE_string("format", "text", "Output of list, eval and predict: text or json.")
+flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
+flags.DEFINE_string("output", None, "predict: also write the JSON lines to this file.")
+flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
+flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
+flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
+
+
+def _train(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "train")
+    from jaxdl.runs import train
+
+    train.run(_config(), FLAGS.set, FLAGS.workdir, FLAGS.allow, sys.argv)
+
+
+def _eval(arguments: Sequence[str]) -> None:
+    from jaxdl.runs import evaluate
+
+    evaluate.run(_one(arguments, "eval", "RUN"), FLAGS.step, FLAGS.split, FLAGS.format)
+
+
+def _predict(arguments: Sequence[str]) -> None:
+    if len(arguments) < 2:
+        raise UserError("predict needs a run folder and files: python launch.py predict RUN FILE...")
+    from jaxdl.runs import predict
+
+    predict.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.format, FLAGS.output)
+
+
+def _show(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "show")
+    from jaxdl import configuration, overrides
+    from jaxdl.recipes import load_recipe
+
+    config = overrides.resolve(load_recipe(_config()), FLAGS.set)
+    configuration.build(config)
+    print(configuration.as_text(config), end="")
+
+
+def _list(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "list")
+    from jaxdl.recipes import repository_root
+    from jaxdl.runs import listing
+
+    listing.show(repository_root(), FLAGS.format)
+
+
+def _diff(arguments: Sequence[str]) -> None:
+    if len(arguments) != 2:
+        raise UserError("diff needs two run folders: python launch.py diff RUN RUN")
+    from jaxdl.runs import listing
+
+    listing.show_diff(*arguments)
+
+
+def _record(arguments: Sequence[str]) -> None:
+    if not arguments:
+        raise UserError("record needs run folders: python launch.py record RUN...")
+    from jaxdl.recipes import repository_root
+    from jaxdl.runs import results
+
+    for run in arguments:
+        for row in results.record(run, repository_root()):
+            print(row)
+
+
+def _data(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "data")
+    from jaxdl.data import catalog
+
+    if FLAGS.prepare:
+        catalog.prepare(FLAGS.prepare)
+    print(catalog.as_text(catalog.catalog()))
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": _train,
+    "eval": _eval,
+    "predict": _predict,
+    "show": _show,
+    "list": _list,
+    "diff": _diff,
+    "record": _record,
+    "data": _data,
+}
+
+
+def _config() -> str:
+    if not FLAGS.config:
+        raise UserError("--config=RECIPE is missing; python launch.py list shows the recipes")
+    return FLAGS.config
+
+
+def _one(arguments: Sequence[str], command: str, what: str) -> str:
+    if len(arguments) != 1:
+        raise UserError(f"{command} takes one {what}, got {len(arguments)}: python launch.py {command} {what}")
+    return arguments[0]
+
+
+def _no_more(arguments: Sequence[str], command: str) -> None:
+    if arguments:
+        raise UserError(f"{command} takes no argument '{arguments[0]}'; python launch.py --help shows how it is used")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command and returns the exit code."""
+    if FLAGS.format not in ("text", "json"):
+        raise UserError(f"--format={FLAGS.format} is unknown; {nearest(FLAGS.format, ('text', 'json'))}")
+    name, arguments = (argv[1], argv[2:]) if len(argv) > 1 else ("train", [])
+    if name not in COMMANDS:
+        raise UserError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
+    from jaxdl.runs import environment
+
+    environment.configure(FLAGS.cpu_devices, FLAGS.deterministic)
+    COMMANDS[name](arguments)
+    return 0
+
+
+def launch(argv: Sequence[str]) -> int:
+    """`main`, with mistakes told in one line."""
+    from jaxdl.training.interrupt import NonFinite, Preempted
+
+    try:
+        return main(argv)
+    except UserError as error:
+        if FLAGS.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Preempted as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return 75
+    except NonFinite as error:
+        print(f"stopped: {error}; the last good checkpoint is kept", file=sys.stderr)
+        return 1
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """absl's flags; an unknown or ill-formed one is a mistake in one line like any other."""
+    try:
+        return FLAGS(list(argv), known_only=False)
+    except flags.Error as error:
+        print(f"error: {' '.join(str(error).split())}; python launch.py --help shows all flags", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(launch, flags_parser=parse)

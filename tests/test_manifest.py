@@ -1,0 +1,103 @@
+"""What a run says of itself: what it was made with, and every attempt at it."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from jaxdl.runs import manifest
+from jaxdl.runs.folder import RunFolder
+
+ARGUMENTS = {
+    "command": ["launch.py", "--config=r.py"],
+    "recipe": "r.py",
+    "overrides": ["seed=1"],
+    "seed": 1,
+    "datasets": {"train": {"fingerprint": "abc", "shape": (28, 28)}},
+    "config_fingerprint": "f00",
+}
+
+
+def test_the_manifest_says_with_what_a_run_was_made(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        manifest.start_manifest(folder, **ARGUMENTS)
+        folder.rewind(-1)
+        manifest.end_attempt(folder, exit=0, last_step=9)
+    made = json.loads((tmp_path / "manifest.json").read_text())
+    assert made["command"] == ARGUMENTS["command"]
+    assert made["datasets"] == {"train": {"fingerprint": "abc", "shape": [28, 28]}}
+    assert {"jax", "numpy", "flax", "python"} <= made["packages"].keys()
+    assert made["devices"]["count"] >= 1
+    assert made["devices"]["kind"] != "cpu"  # the model of the processor
+    assert set(made["code"]) == {"commit", "dirty"}
+    (attempt,) = made["attempts"]
+    assert (attempt["first_step"], attempt["last_step"], attempt["exit"]) == (0, 9, 0)
+    assert attempt["start"] <= attempt["end"]
+    assert attempt["end"].endswith("Z")
+
+
+def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        manifest.start_manifest(folder, **ARGUMENTS)
+        folder.rewind(-1)
+        folder.write(30, "train", {"loss": 1})
+    later = time.time() + 60
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(b"{torn")
+    os.utime(tmp_path / "metrics.jsonl", (later, later))
+    with RunFolder(tmp_path) as folder:
+        made = manifest.start_manifest(folder, **{**ARGUMENTS, "overrides": []})
+        folder.rewind(20)
+        killed, resumed = folder.manifest()["attempts"]
+    assert (killed["first_step"], killed["last_step"], killed["exit"]) == (0, 30, "killed")
+    assert 55 < manifest.wall_seconds([killed]) < 65
+    assert (resumed["first_step"], resumed["end"]) == (20, None)
+    assert resumed["changed"] == {"overrides": []}
+    assert "changed" not in killed
+    assert made["overrides"] == ["seed=1"]
+    assert manifest.latest(made, "overrides") == []
+    assert manifest.latest(made, "seed") == 1
+
+
+def test_an_attempt_killed_before_its_first_figures_ends_where_it_began(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        manifest.start_manifest(folder, **ARGUMENTS)
+        first, _ = manifest.start_manifest(folder, **ARGUMENTS)["attempts"]
+    assert (first["end"], first["exit"], first["last_step"]) == (first["start"], "killed", None)
+
+
+def test_goodput_is_useful_over_wall_seconds():
+    attempts = [
+        {"start": "2025-01-01T00:00:00.000Z", "end": "2025-01-01T00:01:00.000Z"},
+        {"start": "2025-01-02T00:00:00.000Z", "end": "2025-01-02T00:00:40.000Z"},
+    ]
+    assert manifest.goodput(attempts, 75) == pytest.approx(0.75)
+    assert math.isnan(manifest.goodput([], 75))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_code_version_is_that_of_the_repository_that_tracks_the_code(tmp_path):
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    code = tmp_path / "code.py"
+    code.write_text("")
+    assert manifest.code_version(code) == {"commit": None, "dirty": None}
+    git("init", "-q")
+    assert manifest.code_version(code) == {"commit": None, "dirty": None}  # the repository does not track it
+    git("add", "code.py")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD")
+    (tmp_path / "notes.txt").write_text("not code")
+    assert manifest.code_version(code) == {"commit": commit, "dirty": False}
+    (tmp_path / "new.py").write_text("")
+    assert manifest.code_version(code) == {"commit": commit, "dirty": True}
+    (tmp_path / "new.py").unlink()
+    code.write_text("changed")
+    assert manifest.code_version(code) == {"commit": commit, "dirty": True}

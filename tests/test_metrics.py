@@ -1,0 +1,278 @@
+"""The loop's measurements: time on a clock that stands still, operations, exact means, names, digests."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxdl.training.metrics import (
+    Meter,
+    finalize,
+    flops,
+    leaf_names,
+    mfu,
+    nonfinite_leaves,
+    peak_flops,
+    squared_norms,
+    state_digest,
+    traced_flops,
+)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_meter_leaves_pauses_out_and_tells_data_from_steps():
+    clock = Clock()
+    meter = Meter(useful_seconds=5.0, clock=clock)
+    for _ in range(4):
+        with meter.data():
+            clock.now += 0.5
+        clock.now += 1.5
+        meter.step(32)
+    with meter.pause():
+        clock.now += 60.0
+        with meter.data():
+            clock.now += 7.0
+        with meter.pause():
+            clock.now += 3.0
+        assert meter.useful_seconds == pytest.approx(5 + 6)
+    assert meter.report() == pytest.approx(
+        {
+            "step_time": 2.0,
+            "data_wait": 0.5,
+            "data_wait_share": 0.25,
+            "examples_per_second": 16.0,
+            "useful_seconds": 11.0,
+        }
+    )
+    clock.now += 1.0
+    meter.step(10)
+    assert meter.useful_seconds == pytest.approx(12.0)
+    second = meter.report()
+    assert second["step_time"] == pytest.approx(1.0)
+    assert second["data_wait"] == 0
+    assert second["examples_per_second"] == pytest.approx(10.0)
+
+
+def test_a_report_inside_a_pause_splits_it():
+    clock = Clock()
+    meter = Meter(clock=clock)
+    clock.now += 1.0
+    meter.step(1)
+    with meter.pause():
+        clock.now += 10.0
+        assert meter.report()["step_time"] == pytest.approx(1.0)
+        clock.now += 10.0
+    clock.now += 2.0
+    meter.step(1)
+    assert meter.report() == pytest.approx(
+        {"step_time": 2, "data_wait": 0, "data_wait_share": 0, "examples_per_second": 0.5, "useful_seconds": 3}
+    )
+
+
+def test_a_window_without_steps_has_no_step_figures():
+    clock = Clock()
+    meter = Meter(clock=clock)
+    with meter.pause():
+        clock.now += 1
+    assert meter.report() == {"useful_seconds": 0.0}
+
+
+def test_a_failure_inside_a_pause_ends_it():
+    clock = Clock()
+    meter = Meter(clock=clock)
+    with pytest.raises(KeyError), meter.pause():
+        raise KeyError
+    clock.now += 1
+    assert meter.useful_seconds == pytest.approx(1.0)
+
+
+def test_means_are_exact_on_the_host():
+    result = finalize(
+        {
+            "loss": (jnp.float32(16777217.0), jnp.float32(3.0)),
+            "nothing": (jnp.float32(0.0), jnp.float32(0.0)),
+            "confusion": (np.array([[2, 0], [1, 1]]), np.array(4)),
+            "per_class": (np.array([1.0, 0.0]), np.array([2.0, 0.0])),
+        }
+    )
+    assert result["loss"] == np.float64(np.float32(16777217.0)) / 3.0
+    assert isinstance(result["loss"], float)
+    assert math.isnan(result["nothing"])
+    np.testing.assert_array_equal(result["confusion"], [[0.5, 0], [0.25, 0.25]])
+    np.testing.assert_array_equal(result["per_class"], [0.5, np.nan])
+
+
+def test_leaves_have_readable_names():
+    params = {"classifier": {"stem": {"kernel": jnp.ones(2)}}}
+    state = {"params": params, "opt_state": {"train": optax.adam(1e-3).init(params)}}
+    names = leaf_names(state)
+    assert "params/classifier/stem/kernel" in names
+    assert "opt_state/train/0/mu/classifier/stem/kernel" in names
+    assert len(names) == len(jax.tree.leaves(state))
+    with pytest.raises(ValueError, match="a/b"):
+        leaf_names({"a": {"b": 1}, "a/b": 2})
+
+
+def test_leaves_that_are_not_finite_are_named():
+    tree = {"a": jnp.array([1.0, jnp.nan]), "b": jnp.ones(3), "c": {"d": jnp.array([[jnp.inf]])}}
+    norms = jax.jit(squared_norms)(tree)
+    assert norms.shape == (3,)
+    assert float(norms[1]) == 3.0
+    assert nonfinite_leaves(norms, leaf_names(tree)) == ["a", "c/d"]
+    assert nonfinite_leaves(squared_norms({}), []) == []
+    with pytest.raises(ValueError):
+        nonfinite_leaves(norms, ["a"])
+
+
+def state() -> dict:
+    return {
+        "params": {
+            "kernel": jnp.arange(6.0).reshape(2, 3),
+            "half": jnp.ones(4, jnp.bfloat16),
+            "empty": jnp.zeros((0, 3)),
+        },
+        "key": jax.random.key(0),
+        "step": jnp.int32(3),
+    }
+
+
+def test_equal_states_have_equal_digests_wherever_they_lie():
+    digests, whole = state_digest(state())
+    assert set(digests) == set(leaf_names(state()))
+    assert all(len(digest) == 64 for digest in (*digests.values(), whole))
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,))
+    values = jnp.arange(len(devices) * 4.0)
+    spread = jax.device_put(values, NamedSharding(mesh, PartitionSpec("data")))
+    assert state_digest({"x": spread}) == state_digest({"x": values}) == state_digest({"x": np.asarray(values)})
+    transposed = np.asfortranarray(np.arange(6.0, dtype=np.float32).reshape(2, 3))
+    assert state_digest({"x": transposed}) == state_digest({"x": jnp.arange(6.0).reshape(2, 3)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s["params"].update(kernel=s["params"]["kernel"].at[1, 2].add(1e-6)),
+        lambda s: s["params"].update(kernel=s["params"]["kernel"].reshape(3, 2)),
+        lambda s: s["params"].update(kernel=s["params"]["kernel"].at[0, 0].set(-0.0)),
+        lambda s: s["params"].update(half=s["params"]["half"].astype(jnp.float16)),
+        lambda s: s["params"].update(empty=jnp.zeros((3, 0))),
+        lambda s: s.update(key=jax.random.key(1)),
+        lambda s: s.update(step=jnp.int32(4)),
+        lambda s: s["params"].update(core=s["params"].pop("kernel")),
+    ],
+    ids=["value", "shape", "sign of zero", "dtype", "empty shape", "key", "step", "name"],
+)
+def test_any_difference_changes_the_digest(change):
+    other = state()
+    change(other)
+    digests, whole = state_digest(other)
+    before, whole_before = state_digest(state())
+    assert whole != whole_before
+    assert digests != before
+
+
+def mlp(params, x):
+    for kernel in params:
+        x = jax.nn.relu(x @ kernel)
+    return jnp.sum(x)
+
+
+def traced(function, *args) -> float:
+    return traced_flops(jax.jit(function).trace(*args).jaxpr)
+
+
+def test_operations_of_matrix_products_and_their_gradients():
+    params, x = [jnp.ones((8, 16)), jnp.ones((16, 4))], jnp.ones((32, 8))
+    forward = 2 * 32 * (8 * 16 + 16 * 4)
+    assert traced(mlp, params, x) == forward
+    assert traced(jax.grad(mlp, argnums=(0, 1)), params, x) == 3 * forward
+    assert traced(jax.vmap(mlp, (None, 0)), params, x.reshape(4, 8, 8)) == forward
+    # The input's gradient is not asked for; recomputation is paid for.
+    assert traced(jax.grad(mlp), params, x) == 3 * forward - 2 * 32 * 8 * 16
+    recomputed = traced(jax.value_and_grad(jax.checkpoint(mlp)), params, x)
+    assert recomputed > traced(jax.value_and_grad(mlp), params, x)
+
+
+def test_a_loop_counts_as_often_as_it_runs_and_dead_code_not_at_all():
+    kernel, x = jnp.ones((8, 8)), jnp.ones((4, 8))
+    one = 2 * 4 * 8 * 8
+
+    def scanned(x):
+        def body(carry, _):
+            hidden, weight = carry
+            return (hidden @ kernel, weight + 1), jax.jit(lambda x: x @ kernel @ kernel)(x)
+
+        (hidden, weight), outputs = jax.lax.scan(body, (x, 0), None, length=5)
+        return hidden, weight, outputs
+
+    assert traced(lambda x: scanned(x)[0], x) == 5 * one
+    assert traced(lambda x: scanned(x)[2], x) == 5 * 3 * one
+
+    def weights_only(x):
+        return jax.lax.scan(lambda total, _: (total + 1, (x @ kernel).sum()), 0, None, length=5)[0]
+
+    assert traced(weights_only, x) == 0
+    assert (
+        traced(lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ kernel @ kernel, lambda x: x @ kernel, x), x)
+        == 2 * one
+    )
+    assert traced(lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ kernel, x), x) == one
+    assert flops(jax.jit(lambda x: x @ kernel).lower(x).compile()) == one
+
+
+def test_operations_of_convolutions():
+    x, kernel = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 2, 6))
+
+    def convolution(x, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=numbers, feature_group_count=2)
+
+    forward = 2 * (2 * 4 * 4 * 6) * (3 * 3 * 2)
+    assert traced(convolution, x, kernel) == forward
+    gradient = traced(jax.grad(lambda x, k: convolution(x, k).sum(), argnums=(0, 1)), x, kernel)
+    assert gradient == pytest.approx(2 * forward)
+
+
+def test_operations_under_shard_map_are_those_of_all_devices():
+    devices = len(jax.devices())
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    kernel = jnp.ones((8, 8))
+    spec = PartitionSpec("data")
+    function = jax.shard_map(lambda x: x @ kernel, mesh=mesh, in_specs=spec, out_specs=spec)
+    assert traced(function, jnp.ones((4 * devices, 8))) == 2 * 4 * devices * 8 * 8
+
+
+def test_peaks_of_known_devices():
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
+    assert peak_flops("NVIDIA H100 80GB HBM3", jnp.bfloat16) == 989e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA H200") == 989e12
+    assert peak_flops("NVIDIA A100-SXM4-40GB", "float32") == 156e12
+    assert peak_flops("NVIDIA L4") == 121e12
+    assert peak_flops("Tesla V100-SXM2-16GB", "float16") == 125e12
+    assert peak_flops("TPU v5 lite") == 197e12
+    assert peak_flops("TPU v5") == 459e12
+    assert peak_flops("TPU v6 lite") == 918e12
+    assert peak_flops("TPU7x") == 2307e12 / 2
+    for unknown in ("cpu", "NVIDIA L40S", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "TPU v9"):
+        assert peak_flops(unknown) is None
+    assert peak_flops("Tesla V100-SXM2-16GB", "bfloat16") is None
+    assert peak_flops("TPU v4", "float64") is None
+
+
+def test_model_flops_utilization():
+    assert mfu(4e12, 0.5, 8, 10e12) == pytest.approx(0.1)
+    assert mfu(None, 0.5, 8, 10e12) is None
+    assert mfu(4e12, 0.5, 8, None) is None
