@@ -94,8 +94,7 @@ def describe(annotation: Any) -> str:
     if annotation is None:
         return "None"
     if origin in (typing.Union, types.UnionType):
-        words = dict.fromkeys(describe(item) for item in arguments)
-        return " or ".join(words)
+        return " or ".join(_plain(list(dict.fromkeys(describe(item) for item in arguments))))
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
     if origin is typing.Annotated:
@@ -106,6 +105,13 @@ def describe(annotation: Any) -> str:
         inner = ", ".join("..." if item is Ellipsis else getattr(item, "__name__", str(item)) for item in arguments)
         return f"{getattr(origin, '__name__', origin)}[{inner}]"
     return getattr(annotation, "__name__", str(annotation))
+
+
+def _plain(words: list[str]) -> list[str]:
+    """Of alternatives, those that can be typed: arrays and NumPy scalars go where a number does as well."""
+    if "a number" in words:
+        return [word for word in words if word in ("a number", "a string", "None", "a function")]
+    return words
 
 
 def _fit_any(value: Any, annotations: tuple[Any, ...]) -> Fit:

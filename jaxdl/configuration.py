@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment, validate
+from jaxdl.experiment import Experiment, validate, validate_counts
 from jaxdl.recipes import load_recipe
 from jaxdl.settings import as_config, as_text, canonical, diff, fingerprint, public_name, settings
 
@@ -67,6 +67,7 @@ def build(config: "fdl.Buildable") -> Experiment:
     """
     import fiddle as fdl
 
+    validate_counts(config.__arguments__)  # before a schedule refuses them in its own words
     try:
         experiment = fdl.build(config)
     except (UserError, TypeError, ValueError) as error:
@@ -77,7 +78,8 @@ def build(config: "fdl.Buildable") -> Experiment:
         found = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
         if found and found[1].rpartition(".")[2] not in message:
             message = f"{found[1]}: {message}"
-        raise UserError(f"{found[2] or 'experiment'}: {message}" if found else message) from error
+        where = re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", found[2]) if found else ""
+        raise UserError(f"{where or 'experiment'}: {message}") from error
     if not isinstance(experiment, Experiment):
         raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
     validate(experiment)

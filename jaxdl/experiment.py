@@ -6,7 +6,7 @@ A recipe builds an `Experiment` (see `jaxdl.recipes`), overrides change it (`jax
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optax
 
@@ -28,6 +28,10 @@ OBSERVES = (
     "data.workers",
     "data.eval_batch_size",
 )
+
+
+# The least values of counts.
+LEAST = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
 
 
 def observes(path: str) -> bool:
@@ -115,11 +119,7 @@ def validate(experiment: Experiment) -> None:
         optimizer or an optimizer without phase, an unknown mode, a moving-average decay outside (0, 1), a metric of an
         eval that does not exist.
     """
-    least = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
-    for name, minimum in least.items():
-        value = getattr(experiment, name)
-        if value < minimum:
-            raise UserError(f"{name} is {value}; it must be at least {minimum}")
+    validate_counts({name: getattr(experiment, name) for name in LEAST})
     batch_size = experiment.data.batch_size
     if batch_size % experiment.accumulate:
         raise UserError(
@@ -134,6 +134,13 @@ def validate(experiment: Experiment) -> None:
         raise UserError("start.groups is empty; name the parameter groups to take, or leave start out")
     _validate_optimizers(experiment)
     _validate_keep(experiment)
+
+
+def validate_counts(values: Mapping[Any, Any]) -> None:
+    """Refuses, of the values of fields by name, a count below its least value, with a UserError."""
+    for name, minimum in LEAST.items():
+        if name in values and values[name] < minimum:
+            raise UserError(f"{name} is {values[name]}; it must be at least {minimum}")
 
 
 def _validate_optimizers(experiment: Experiment) -> None:

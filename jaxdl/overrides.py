@@ -73,7 +73,7 @@ def _split(overrides: Sequence[str]) -> list[tuple[str, str]]:
 def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments: tuple[str, ...]) -> "fdl.Config":
     import fiddle as fdl
 
-    if not isinstance(config, fdl.Buildable) or fdl.get_callable(config) is not Experiment:
+    if not _is_call(config) or fdl.get_callable(config) is not Experiment:
         raise UserError(f"{where} does not return an Experiment; its last line must be `return Experiment(...)`")
     config = as_config(config)
     for name, text in paths:
@@ -100,9 +100,7 @@ def _set(node: Any, path: list[str | int], here: str, text: str, arguments: tupl
     if len(path) > 1:
         inner = _opened(present, _annotation(node, key))
         if not _is_container(inner):
-            raise UserError(
-                f"{there} is {_shown(inner)}, which has no {join('', path[1]).lstrip('.')}; set {there} itself"
-            )
+            raise UserError(f"{there} is {_shown(inner)}, which has no '{path[1]}'; set {there} itself")
         value = _set(inner, path[1:], there, text, ())
     else:
         value = _convert(text, _annotation(node, key), present, there)
@@ -113,7 +111,7 @@ def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> t
     """The key as `node` has it, and what is there now (the default where nothing was set)."""
     import fiddle as fdl
 
-    if isinstance(node, fdl.Buildable):
+    if _is_call(node):
         if isinstance(key, int) and key in node.__arguments__:
             return key, node.__arguments__[key]
         names: list[Any] = [*argument_names(node), *(f"[{n}]" for n in node.__arguments__ if isinstance(n, int))]
@@ -146,9 +144,7 @@ def _opened(present: Any, annotation: Any) -> Any:
 
 
 def _replaced(node: Any, key: Any, value: Any) -> Any:
-    import fiddle as fdl
-
-    if isinstance(node, fdl.Buildable):
+    if _is_call(node):
         assign(node, key, value)
         return node
     if isinstance(node, Mapping):
@@ -157,23 +153,19 @@ def _replaced(node: Any, key: Any, value: Any) -> Any:
 
 
 def _is_container(value: Any) -> bool:
-    import fiddle as fdl
-
-    return isinstance(value, (fdl.Buildable, Mapping)) or type(value) in (list, tuple)
+    return _is_call(value) or isinstance(value, Mapping) or type(value) in (list, tuple)
 
 
 def _annotation(node: Any, key: str | int) -> Any:
     import fiddle as fdl
 
-    if isinstance(node, fdl.Buildable) and isinstance(key, str):
+    if _is_call(node) and isinstance(key, str):
         return annotation_of(fdl.get_callable(node), key)
     return None
 
 
 def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
     """VALUE as a Python literal, or as the text that it is, of the type that the argument takes."""
-    import fiddle as fdl
-
     try:
         literal = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -184,7 +176,7 @@ def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
         if ok:
             return converted
         undecided = undecided or ok is None
-    if undecided and (isinstance(present, type) or not callable(present)):
+    if undecided and not _is_call(present) and not _is_function(present):
         ok, converted = fit_like(literal, present)
         if ok is False and isinstance(present, str):
             return text
@@ -196,18 +188,26 @@ def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
 def _wanted(annotation: Any, present: Any, undecided: bool) -> str:
     if annotation is not None and not undecided:
         return describe(annotation)
-    return describe(type(present)) if not _is_container(present) else "what a call makes"
+    if _is_call(present) or _is_function(present):
+        return "what only a recipe can make"
+    return describe(type(present))
 
 
 def _advice(present: Any, path: str) -> str:
-    import fiddle as fdl
-
-    if isinstance(present, fdl.Buildable):
+    if _is_call(present):
         names = argument_names(present)
         return f"; set its arguments ({', '.join(f'{path}.{name}' for name in names[:3])}, ...)" if names else ""
-    if callable(present):
-        return "; a function cannot be given here: change the recipe"
-    return ""
+    return "; a function cannot be given here: change the recipe" if _is_function(present) else ""
+
+
+def _is_call(value: Any) -> bool:
+    import fiddle as fdl
+
+    return isinstance(value, fdl.Buildable)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _shown(value: Any) -> str:

@@ -184,8 +184,7 @@ def _import(path: Path) -> ModuleType:
         raise UserError(
             f"{_shown(path)} cannot be imported as '{dotted}'; rename it to a Python name, such as my_recipe.py"
         )
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
+    sys.path[:] = [str(base), *(entry for entry in sys.path if entry != str(base))]  # as Python does for a script
     importlib.invalidate_caches()
     try:
         if base == path.parent:

@@ -272,6 +272,8 @@ def _leaf_text(value: Any) -> str:
         return "(" + ", ".join(map(_leaf_text, value)) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, list):
         return "[" + ", ".join(map(_leaf_text, value)) + "]"
+    if isinstance(value, str):
+        return repr(value)
     if name := public_name(value):
         return ".".join(name).removeprefix("builtins.")
     if callable(value) and hasattr(value, "__qualname__"):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from jaxdl.training.metrics import (
     Meter,
@@ -157,6 +157,7 @@ def test_equal_states_have_equal_digests_wherever_they_lie():
     spread = jax.device_put(values, NamedSharding(mesh, PartitionSpec("data")))
     assert state_digest({"x": spread}) == state_digest({"x": values}) == state_digest({"x": np.asarray(values)})
     transposed = np.asfortranarray(np.arange(6.0, dtype=np.float32).reshape(2, 3))
+    assert state_digest({"x": np.arange(8)[::2]}) == state_digest({"x": np.array([0, 2, 4, 6])})
     assert state_digest({"x": transposed}) == state_digest({"x": jnp.arange(6.0).reshape(2, 3)})
 
 
@@ -246,12 +247,10 @@ def test_operations_of_convolutions():
 
 
 def test_operations_under_shard_map_are_those_of_all_devices():
-    devices = len(jax.devices())
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
-    kernel = jnp.ones((8, 8))
-    spec = PartitionSpec("data")
-    function = jax.shard_map(lambda x: x @ kernel, mesh=mesh, in_specs=spec, out_specs=spec)
-    assert traced(function, jnp.ones((4 * devices, 8))) == 2 * 4 * devices * 8 * 8
+    mesh = AbstractMesh((4, 2), ("data", "tensor"), axis_types=(AxisType.Auto, AxisType.Auto))
+    kernel, spec = jnp.ones((8, 8)), PartitionSpec("data")
+    function = jax.shard_map(lambda x: x @ kernel, mesh=mesh, in_specs=spec, out_specs=spec, axis_names={"data"})
+    assert traced(function, jnp.ones((12, 8))) == 2 * 12 * 8 * 8
 
 
 def test_peaks_of_known_devices():

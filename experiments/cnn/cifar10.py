@@ -61,7 +61,7 @@ def experiment(
 def tiny():
     config = experiment.as_buildable(steps=24, width=8, batch_size=16, dtype="float32")
     config.task.model.stage_sizes = (1, 1)
-    config.data.train = MockImages(shape=(12, 12, 3), examples=48)
+    config.data.train = MockImages(shape=(12, 12, 3), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 3), examples=21, split="validation")}
     config.data.test = None
     config.data.eval_batch_size = None

@@ -4,6 +4,7 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/digits.py
 """
 
+import fiddle as fdl
 import optax
 from fiddle.experimental.auto_config import auto_config
 
@@ -45,11 +46,12 @@ def experiment(steps: int = 1200, channels: tuple[int, ...] = (32, 64), seed: in
 
 
 def tiny():
-    config = experiment.as_buildable(steps=4, channels=(8, 8))
-    config.data.train = MockImages(shape=(8, 8, 1), examples=48)
+    config = experiment.as_buildable(steps=32, channels=(8, 16))
+    config.data.train = MockImages(shape=(8, 8, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(8, 8, 1), examples=21, split="validation")}
     config.data.test = None
     config.data.batch_size = 16
+    config.data.augment = (fdl.Config(RandomAffine, translate=1.0),)
     return config
 
 

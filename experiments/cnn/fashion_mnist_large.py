@@ -59,7 +59,7 @@ def experiment(
 def tiny():
     config = experiment.as_buildable(steps=24, width=8, blocks=1, batch_size=16, dtype="float32")
     config.task.model.stage_sizes = (1, 1)
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
     config.data.test = None
     config.data.eval_batch_size = None

@@ -62,7 +62,7 @@ def tiny():
     config.task.model.stage_sizes = (1, 1)
     config.task.model.width = 8
     config.task.model.num_classes = 10
-    config.data.train = MockImages(shape=(40, 36, 3), examples=48)
+    config.data.train = MockImages(shape=(40, 36, 3), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
     config.data.workers = 0
     return config

@@ -1,12 +1,12 @@
 """What data sets there are, for `launch.py data`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxdl.data.prepared import MANIFEST, data_home, find
 from jaxdl.data.resolve import builder_names, prepare
+from jaxdl.data.store import MANIFEST, data_home, find, folder_of, name_of
 
-__all__ = ["Row", "catalog", "prepare"]
+__all__ = ["Row", "as_text", "catalog", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,27 @@ class Row:
 
 def catalog() -> list[Row]:
     """All data sets of `jaxdl/data/builders`, and the others that have been prepared on this machine, by name."""
-    manifests = data_home().glob(f"[!.]*/**/{MANIFEST}")
-    folders = {str(path.parent.parent.relative_to(data_home())) for path in manifests}
-    names = set(builder_names()) | {folder.replace("tfds/", "tfds:", 1) for folder in folders}
+    home = data_home()
+    depths = ("[!.]*/*", "tfds/*/*", "tfds/*/*/*")
+    folders = {str(path.parents[1].relative_to(home)) for depth in depths for path in home.glob(f"{depth}/{MANIFEST}")}
+    names = set(builder_names()) | {name_of(folder) for folder in folders}
     return [_row(name) for name in sorted(names)]
 
 
 def _row(name: str) -> Row:
-    versions = find(name.replace("tfds:", "tfds/", 1))
+    versions = find(folder_of(name))
     if not versions:
         return Row(name, prepared=False)
     newest = versions[0]
     return Row(name, True, newest.splits, newest.size, newest.fingerprint)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The catalogue as a table; sizes in megabytes, fingerprints by their first 12 digits."""
+    cells = [("name", "splits", "MB", "fingerprint")]
+    for row in rows:
+        splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
+        size = f"{row.bytes / 1e6:,.1f}" if row.prepared else ""
+        cells.append((row.name, splits or "not prepared", size, row.fingerprint[:12]))
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)

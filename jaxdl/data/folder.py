@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxdl.data.draws import shuffled
 from jaxdl.data.images import SUFFIXES, decode, to_array
-from jaxdl.data.prepared import DIGEST_LIMIT, digest, digest_of
 from jaxdl.data.source import Batch, ExampleSource, JoinedSource, Source
 from jaxdl.data.splits import parse_split
+from jaxdl.data.store import DIGEST_LIMIT, digest, digest_of
 from jaxdl.errors import UserError
 
 
@@ -66,6 +66,4 @@ def _identity(root: Path, files: list[Path]) -> list:
     """Name and size of every file, and the SHA-256 of each when all of them are few bytes."""
     sizes = [file.stat().st_size for file in files]
     small = sum(sizes) <= DIGEST_LIMIT
-    return [
-        [str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)
-    ]
+    return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]

@@ -12,7 +12,7 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class Mixup:
-    """`(1 - w) image + w partner`, w ~ Beta(alpha, alpha) (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+    """`(1 - w) image + w partner`, w ~ Beta(alpha, alpha) (Zhang et al., "mixup", 2018).
 
     Attributes:
       alpha: larger mixes more evenly.
@@ -59,7 +59,7 @@ class CutMix:
 
 def _check(alpha: float) -> None:
     if alpha <= 0:
-        raise UserError(f"alpha of Mixup and CutMix must be more than 0, not {alpha}; set data.mix to None for no mixing")
+        raise UserError(f"alpha of Mixup and CutMix must be more than 0, not {alpha}; data.mix=None mixes nothing")
 
 
 def _beta(alpha: float, draws: Draws) -> np.ndarray:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.prepared import digest_of
 from jaxdl.data.source import ColumnSource
+from jaxdl.data.store import digest_of
 from jaxdl.data.transforms import Draws
 
 WAVES = 4

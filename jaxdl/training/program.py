@@ -80,7 +80,12 @@ class Program:
     def init(self) -> TrainState:
         """The state before the first step, made straight in its shardings."""
         with meshes.active(self.mesh, self.experiment.parallel):
-            make = jax.jit(lambda seed: nn.unbox(self._boxed_state(seed)), out_shardings=self._shardings)
+            make = jax.jit(
+                lambda seed: nn.unbox(self._boxed_state(seed)),
+                out_shardings=self._shardings,
+                # It runs once: on CPU compiling it takes a third of the time when LLVM does not optimize it.
+                compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
+            )
             return make(np.int32(self.experiment.seed))
 
     def place(self, batch: Batch) -> dict[str, jax.Array]:

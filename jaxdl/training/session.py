@@ -117,7 +117,7 @@ class Session:
         speed = self.meter.report()
         peak = peak_flops(jax.devices()[0].device_kind)
         work = self.program.flops
-        share = mfu(work, speed["step_time"], self.program.mesh.size, peak)
+        share = mfu(work, speed["step_time"], self.program.mesh.size, peak) if "step_time" in speed else None
         return {**speed, **({} if work is None else {"flops": work}), **({} if share is None else {"mfu": share})}
 
     def evaluate(self, step: int, state: TrainState) -> None:

@@ -2,7 +2,7 @@
 
 They are the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), values 0 to 16, here
 spread over 0 to 255 by `round(value * 255 / 16)`. That part has no split of its own, so one is made here: of each class
-36 digits at random for the test, 360 in all; the other 1,437 are for training. Digits of one writer can be on both sides.
+36 digits at random for the test, 360 in all; the other 1,437 are for training. A writer can be on both sides.
 """
 
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         from sklearn.datasets import load_digits
 
-        data = load_digits()
-        images = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
-        labels = data.target
+        values, labels = load_digits(return_X_y=True)
+        images = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+        labels = np.asarray(labels)
         order = shuffled(np.arange(len(labels)), len(labels), seed=0)
         # How many of the same class come before, in this order.
         rank = np.array([np.sum(labels[order[:place]] == labels[row]) for place, row in enumerate(order)])

@@ -1,0 +1,177 @@
+"""Pictures of a classifier: images with what was said of them, and the confusion matrix."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Sizes in pixels: of an image's box, of the gap around it, and of the two lines below it.
+_BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 140, 8, 42, 6, 24
+# Up to this many classes a confusion matrix has a number in each cell.
+_NUMBERED = 20
+# More cells than this in a row would be narrower than a pixel.
+_CELLS = 500
+
+
+def prediction_grid(
+    images: np.ndarray,
+    labels: Sequence[int] | np.ndarray | None,
+    predictions: Sequence[int] | np.ndarray,
+    probabilities: Sequence[float] | np.ndarray,
+    names: Sequence[str],
+) -> np.ndarray:
+    """Images with the predicted class and its probability; a wrong one has a thick frame, a cross and the true class.
+
+    Args:
+      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]; the first 24 are drawn.
+      labels: [n] true classes, or None where they are not known.
+      predictions: [n] predicted classes.
+      probabilities: [n] of the predicted classes, in [0, 1].
+      names: of the classes; a class without a name is shown by its number.
+
+    Returns:
+      uint8 [height, width, 3], at most 900 pixels wide.
+
+    Raises:
+      ValueError: no images.
+    """
+    from matplotlib.patches import Rectangle
+
+    count = min(len(images), _SHOWN)
+    if count == 0:
+        raise ValueError("prediction_grid: there are no images to draw")
+    known = [*np.asarray(predictions), *(() if labels is None else np.asarray(labels))]
+    names = class_names(names, max(len(names), int(max(known)) + 1))
+    columns = min(count, _COLUMNS)
+    box_height = int(np.clip(round(_BOX * images.shape[1] / images.shape[2]), _BOX // 2, 2 * _BOX))
+    across, down = _BOX + _GAP, box_height + _GAP + _CAPTION
+    figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
+    axes = pixel_axes(figure)
+    for index in range(count):
+        left, top = _GAP + index % columns * across, _GAP + index // columns * down
+        show_image(axes, images[index], left, top, _BOX, box_height)
+        wrong = labels is not None and int(labels[index]) != int(predictions[index])
+        edge = {"edgecolor": WRONG, "linewidth": 3.0} if wrong else {"edgecolor": FRAME, "linewidth": 0.8}
+        axes.add_patch(Rectangle((left, top), _BOX, box_height, fill=False, **edge))
+        percent = f"{100 * float(probabilities[index]):.0f}%"
+        cross = "✗ " if wrong else ""
+        name = shorten(names[int(predictions[index])], 19 - len(percent) - len(cross))
+        lines = [(f"{cross}{name} {percent}", WRONG if wrong else INK, "bold" if wrong else "normal")]
+        if labels is not None and wrong:
+            lines.append((f"true: {shorten(names[int(labels[index])], 15)}", INK, "normal"))
+        for line, (text, color, weight) in enumerate(lines):
+            x, y = left + _BOX / 2, top + box_height + 6 + 17 * line
+            style = {"fontsize": 9, "color": color, "fontweight": weight, "parse_math": False}
+            axes.text(x, y, text, ha="center", va="top", **style)
+    return render(figure)
+
+
+def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Percent of each true class (row) that was given each class (column), and the most frequent mistakes.
+
+    Up to 20 classes each cell has its number; beyond 500 a cell stands for a block of classes, by the block's maximum.
+    A class without an example has a gray row.
+
+    Args:
+      shares: [classes, classes] of all examples by true and predicted class, or counts: rows are normalized here.
+      names: of the classes; a class without a name is shown by its number.
+
+    Returns:
+      uint8 [height, width, 3], at most 1,200 pixels wide.
+
+    Raises:
+      ValueError: shares is not square.
+    """
+    shares = np.asarray(shares, np.float64)
+    if shares.ndim != 2 or shares.shape[0] != shares.shape[1]:
+        raise ValueError(f"confusion_matrix: shares has shape {list(shares.shape)}, not [classes, classes]")
+    classes = len(shares)
+    names = class_names(names, classes)
+    totals = shares.sum(axis=1, keepdims=True)
+    rates = np.divide(shares, totals, out=np.full_like(shares, np.nan), where=totals > 0)
+    height = int(np.clip(260 + 50 * classes, 420, 860))
+    figure = new_figure(height + 320, height)
+    matrix, mistakes = figure.subplots(1, 2, width_ratios=(height, 280))
+    _draw_matrix(matrix, rates, names)
+    _list_mistakes(mistakes, rates, names, lines=min(12, height // 60))
+    return render(figure)
+
+
+def _draw_matrix(axes: "Axes", rates: np.ndarray, names: Sequence[str]) -> None:
+    import matplotlib
+    from matplotlib.colors import PowerNorm
+
+    classes = len(rates)
+    block = math.ceil(classes / _CELLS)
+    colors = matplotlib.colormaps["Blues"].with_extremes(bad="#E8EAED")
+    # A power below 1: mistakes are a few per cent, and have to be seen beside a diagonal near 100%.
+    norm = PowerNorm(0.5, 0.0, 1.0)
+    extent = (-0.5, classes - 0.5, classes - 0.5, -0.5)
+    axes.imshow(_blocks(rates, block), cmap=colors, norm=norm, interpolation="nearest", aspect="auto", extent=extent)
+    every = 1 if classes <= 40 else math.ceil(classes / 25)
+    ticks = np.arange(0, classes, every)
+    size = 9.5 if classes <= _NUMBERED else 7.5
+    labels = [shorten(names[tick], 20) for tick in ticks]
+    upright = classes > _NUMBERED or max(map(len, labels)) <= 3
+    axes.set_xticks(ticks, labels, fontsize=size, color=INK, parse_math=False)
+    axes.set_yticks(ticks, labels, fontsize=size, color=INK, parse_math=False)
+    for label in axes.get_xticklabels():
+        if classes > _NUMBERED:
+            label.set(rotation=90)
+        elif not upright:
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0 if every == 1 else 2, color=FAINT)
+    axes.set_xlabel("predicted", fontsize=11, color=FAINT)
+    axes.set_ylabel("true", fontsize=11, color=FAINT)
+    blocks = f", {block} by {block} to a cell" if block > 1 else ""
+    axes.set_title(
+        f"Confusion matrix, % of each true class ({classes} classes{blocks})", fontsize=12, color=INK, pad=10
+    )
+    axes.spines[:].set_edgecolor(FRAME)
+    if classes <= _NUMBERED:
+        _write_numbers(axes, rates)
+
+
+def _write_numbers(axes: "Axes", rates: np.ndarray) -> None:
+    size = 9 if len(rates) <= 12 else 7
+    for (row, column), rate in np.ndenumerate(rates):
+        if math.isnan(rate):
+            continue
+        percent = 100 * rate
+        text = "0" if rate == 0 else f"{percent:.1f}" if percent < 99.95 else "100"
+        color = "white" if percent > 35 else "#9AA0A6" if percent < 0.05 else INK
+        text = axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, parse_math=False)
+        text.set_in_layout(False)  # lies inside the axes: measuring it would double the time
+
+
+def _blocks(rates: np.ndarray, block: int) -> np.ndarray:
+    """The maximum of each block x block cells: of many classes, a nearest-neighbour picture would drop mistakes."""
+    if block == 1:
+        return rates
+    short = -len(rates) % block
+    padded = np.pad(rates, (0, short), constant_values=np.nan)
+    size = len(padded) // block
+    maxima = np.where(np.isnan(padded), -np.inf, padded).reshape(size, block, size, block).max(axis=(1, 3))
+    return np.where(np.isinf(maxima), np.nan, maxima)
+
+
+def _list_mistakes(axes: "Axes", rates: np.ndarray, names: Sequence[str], lines: int) -> None:
+    axes.axis("off")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    wrong = np.nan_to_num(rates)
+    np.fill_diagonal(wrong, 0.0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:lines]
+    pairs = [divmod(int(flat), len(rates)) for flat in order if wrong.flat[flat] > 0]
+    title = "Most frequent mistakes" if pairs else "No mistakes" if np.isfinite(rates).any() else "No examples"
+    axes.text(0, 1, title, fontsize=11, color=INK, va="top")
+    for line, (row, column) in enumerate(pairs):
+        top = 0.94 - 0.94 / lines * line
+        style = {"va": "top", "fontsize": 9.5, "linespacing": 1.25, "parse_math": False}
+        axes.text(0, top, f"{100 * wrong[row, column]:.1f}%", color=WRONG, **style)
+        axes.text(0.22, top, f"{shorten(names[row], 22)}\n→ {shorten(names[column], 20)}", color=INK, **style)

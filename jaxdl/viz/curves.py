@@ -1,0 +1,124 @@
+"""Learning curves: a run's figures over its steps."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxdl.viz.figure import COLORS, INK, message, new_figure, plain, render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# {metric: {split: (steps [n], values [n])}}
+Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
+
+_COLUMNS = 3
+_MARKERS = "osD^vP"
+# Said of the machine or of one step, not of what was learned; behind a phase's name ("generator/grad_norm") too.
+_NOT_LEARNED = frozenset(
+    ("step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "flops", "mfu")
+    + ("grad_norm", "skipped", "step", "split")
+)
+
+
+def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """One panel for the loss and one for each metric of an evaluation, with a line for each split that has it.
+
+    What is not finite is a gap in its line. The loss has a logarithmic axis if it spans more than two decades.
+
+    Args:
+      rows: the objects of `metrics.jsonl`: `step`, `split` ("train" or an evaluation's name), and figures by name.
+        What is not a number, and figures of speed, are left out. Of two rows of one step and split the later counts.
+
+    Returns:
+      uint8 [height, width, 3], at most 1,200 pixels wide; a small picture that says so if there is nothing to draw.
+    """
+    curves = _collect(rows)
+    if not curves:
+        return message("No learning curves: nothing was measured yet." if not rows else "No finite loss or metric yet.")
+    splits = list(dict.fromkeys(split for lines in curves.values() for split in lines))
+    splits.sort(key=lambda split: split != "train")
+    columns = min(len(curves), _COLUMNS)
+    height = math.ceil(len(curves) / columns)
+    figure = new_figure(max(400 * columns, 600), 320 * height + 40)
+    panels = figure.subplots(height, columns, squeeze=False)
+    steps = np.concatenate([steps for lines in curves.values() for steps, _ in lines.values()])
+    margin = 0.03 * (steps.max() - steps.min()) or 1.0
+    handles: dict[str, Any] = {}
+    for axes, (metric, lines) in zip(panels.flat, curves.items()):
+        _draw_panel(axes, metric, lines)
+        axes.set_xlim(steps.min() - margin, steps.max() + margin)
+        for split, points in lines.items():
+            handles.setdefault(split, _draw_line(axes, splits.index(split), split == "train", *points))
+    for axes in panels.flat[len(curves) :]:
+        axes.axis("off")
+    ordered = [split for split in splits if split in handles]
+    figure.legend(
+        [handles[split] for split in ordered],
+        ordered,
+        loc="outside upper right",
+        ncols=min(len(ordered), 6),
+        frameon=False,
+    )
+    return render(figure)
+
+
+def _draw_panel(axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    plain(axes)
+    axes.set_title(metric.replace("_", " "), fontsize=11, color=INK, loc="left", parse_math=False)
+    axes.set_xlabel("step", fontsize=9, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    values = np.concatenate([values for _, values in lines.values()])
+    values = values[np.isfinite(values)]
+    if _is_loss(metric) and values.min() > 0 and values.max() > 100 * values.min():
+        axes.set_yscale("log")
+
+
+def _draw_line(axes: "Axes", index: int, train: bool, steps: np.ndarray, values: np.ndarray) -> Any:
+    """Draws one split's line, with markers if it is an evaluation's, and where a point has no neighbour to go to."""
+    finite = np.isfinite(values)
+    gaps = np.concatenate([[False], finite, [False]])
+    alone = finite & ~gaps[:-2] & ~gaps[2:]
+    marked = alone if train or len(values) >= 40 else finite
+    style = {"linewidth": 1.2} if train else {"linewidth": 1.8}
+    (line,) = axes.plot(
+        steps,
+        values,
+        color=COLORS[index % len(COLORS)],
+        marker=_MARKERS[index % len(_MARKERS)],
+        markersize=7 if train else 4.5,
+        markevery=np.flatnonzero(marked).tolist(),
+        # The train line lies below: an evaluation at the same place must not hide under it.
+        zorder=2 + 0.01 * index,
+        **style,
+    )
+    return line
+
+
+def _is_loss(name: str) -> bool:
+    return name.rsplit("/", 1)[-1] == "loss"
+
+
+def _collect(rows: Sequence[Mapping[str, Any]]) -> Curves:
+    """The losses first; metrics that only training reports, and lines without a finite value, are left out."""
+    evaluated = {name for row in rows if row["split"] != "train" for name in row}
+    points: dict[str, dict[str, dict[int, float]]] = {}
+    for row in sorted(rows, key=lambda row: row["step"]):
+        for name, value in row.items():
+            if name.rsplit("/", 1)[-1] in _NOT_LEARNED or not (name in evaluated or _is_loss(name)):
+                continue
+            value = math.nan if value is None else value
+            if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+                points.setdefault(name, {}).setdefault(row["split"], {})[row["step"]] = float(value)
+    curves: Curves = {}
+    for name in sorted(points, key=lambda name: (not _is_loss(name), name)):
+        for split, values in points[name].items():
+            if any(map(math.isfinite, values.values())):
+                line = np.array([*values.values()])
+                line[~np.isfinite(line)] = np.nan
+                curves.setdefault(name, {})[split] = (np.array([*values]), line)
+    return curves

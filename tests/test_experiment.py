@@ -1,0 +1,236 @@
+"""Experiments and their configurations: checks, saving, printing, comparing."""
+
+import dataclasses
+import json
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+import pytest
+from sample_recipe import HERE, NORM, WIDE_KEEP, Block, build, resolved
+
+from jaxdl import configuration, overrides
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.errors import UserError
+from jaxdl.experiment import Keep, observes, validate
+from jaxdl.parallel.mesh import Parallel
+from jaxdl.settings import ABSENT
+
+# Building and checks
+
+
+def test_building_gives_the_objects_that_the_recipe_names():
+    built = build("steps=20", "parallel.mesh.fsdp=2")
+    assert built.steps == 20
+    assert built.keep == WIDE_KEEP
+    assert built.parallel == Parallel(mesh={"data": -1, "fsdp": 2, "tensor": 1})
+    assert built.data.augment == (RandomCrop(2), RandomFlip())
+    assert [phase.name for phase in built.task.phases] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("steps=0", "steps is 0; it must be at least 1"),
+        ("accumulate=0", "accumulate is 0"),
+        ("log_every=0", "log_every is 0"),
+        ("seed=-1", "seed is -1"),
+        ("accumulate=3", "data.batch_size 16 does not cut into accumulate=3"),
+        ("nonfinite=sikp", "nonfinite is 'sikp'; did you mean 'skip'"),
+        ("ema=1", "ema is 1.0; a decay lies between 0 and 1"),
+        ("keep.latest=0", "keep.latest is 0"),
+        ("keep.mode=maximum", "keep.mode is 'maximum'"),
+        ("keep.metric=accuracy", "keep.metric is 'accuracy'; it has the form EVAL/NAME"),
+        ("keep.metric=valid/accuracy", "names no eval of data.evals; did you mean 'validation'"),
+        ("start.run=other", "start: "),
+        ("task.label_smoothing=2", "label_smoothing=2"),
+        ("data.batch_size=-1", "batch size"),
+    ],
+)
+def test_an_experiment_that_cannot_run_is_refused_in_one_line(setting, message):
+    config = resolved(setting)
+    with pytest.raises(UserError) as raised:
+        configuration.build(config)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_phases_and_optimizers_must_match_and_evals_have_their_own_names():
+    good = build()
+    sgd = optax.sgd(0.1)
+    with pytest.raises(UserError, match="optimizers has none for the phase 'train' of the task; it has: generator"):
+        validate(dataclasses.replace(good, optimizers={"generator": sgd}))
+    with pytest.raises(UserError, match=r"optimizers.critic belongs to no phase of the task; names that exist: train"):
+        validate(dataclasses.replace(good, optimizers={"train": sgd, "critic": sgd}))
+    data = dataclasses.replace(good.data, evals={"train": Dataset("digits", "test")})
+    with pytest.raises(UserError, match="has an eval 'train'"):
+        validate(dataclasses.replace(good, data=data))
+    data = dataclasses.replace(good.data, evals={"test": Dataset("digits", "test")}, test=Dataset("digits", "test"))
+    with pytest.raises(UserError, match=r"has an eval 'test' besides data.test"):
+        validate(dataclasses.replace(good, data=data))
+
+
+def test_a_missing_argument_is_told_with_its_path():
+    config = resolved()
+    del config.optimizers["train"][1].learning_rate
+    with pytest.raises(UserError, match=r"^optimizers\.train\[1\]: sgd\(\) missing .*learning_rate"):
+        configuration.build(config)
+
+
+# Saving, fingerprints
+
+
+def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
+    settings = ["steps=30", "task.model.width=3", "parallel.mesh.fsdp=2"]
+    config = resolved(*settings)
+    config.task.model.activation = nn.silu
+    path = tmp_path / "config.json"
+    configuration.save(path, config, "tests/test_experiment.py", settings)
+    saved = configuration.load(path)
+    assert saved.config == config
+    assert saved.config.task.model.activation is nn.silu
+    assert saved.overrides == tuple(settings)
+    assert saved.fingerprint == configuration.fingerprint(config) == configuration.fingerprint(saved.config)
+    assert configuration.as_text(saved.config) == configuration.as_text(config)
+    assert configuration.build(saved.config).data == configuration.build(config).data
+    assert "._src" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nn.relu,
+        nn.gelu,
+        jnp.tanh,
+        jnp.bfloat16,
+        jnp.dtype("bfloat16"),
+        nn.initializers.zeros,
+        NORM,
+        Block(features=3),
+        (Keep(latest=1), [Keep(metric="a/b")]),
+        {"a": RandomCrop(2), "b": (1, None, True, 0.1, "x")},
+        frozenset({1, 2}),
+    ],
+    ids=repr,
+)
+def test_whatever_recipes_hold_is_saved(value, monkeypatch):
+    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
+    config = resolved()
+    config.task.model.block = value
+    config = overrides.override(config, [])
+    loaded = configuration.from_json(configuration.to_json(config, "here")).config
+    assert loaded == config
+    assert (
+        configuration.fingerprint(loaded) == configuration.fingerprint(config) != configuration.fingerprint(resolved())
+    )
+
+
+def test_the_same_object_made_outside_of_the_recipe_is_the_same_configuration():
+    inside, outside = resolved(), resolved()
+    outside.data.train = Dataset("digits", split="train")
+    assert overrides.override(outside, []) == inside
+    assert configuration.fingerprint(outside) == configuration.fingerprint(inside)
+
+
+@pytest.mark.parametrize("value", [lambda x: x, optax.constant_schedule(0.1), object(), jnp.ones(2)])
+def test_what_has_no_name_cannot_be_saved(value):
+    config = resolved()
+    config.task.model.activation = value
+    with pytest.raises(UserError, match=r"^task\.model\.activation holds .*, which cannot be saved: ") as raised:
+        configuration.to_json(config, "here")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
+    same = configuration.fingerprint(resolved())
+    for setting in (
+        "log_every=7",
+        "keep.latest=1",
+        "parallel.mesh.fsdp=2",
+        "data.threads=3",
+        "data.workers=1",
+        "data.eval_batch_size=4",
+        "accumulate=1",
+        "optimizers.train[1].nesterov=False",
+        "task.model.rate=0",
+    ):
+        assert configuration.fingerprint(resolved(setting)) == same, setting
+    others = [
+        configuration.fingerprint(resolved(setting))
+        for setting in ("seed=1", "steps=101", "data.batch_size=8", "task.model.width=9", "data.evals={}")
+    ]
+    assert len({same, *others}) == 6
+    assert observes("keep.metric")
+    assert observes("parallel")
+    assert not observes("data.train")
+    assert not observes("keeper")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"recipe": "x"}'])
+def test_a_damaged_config_is_told(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json is not the config\.json of a run"):
+        configuration.load(tmp_path / "config.json")
+    with pytest.raises(UserError, match="cannot read"):
+        configuration.load(tmp_path / "other.json")
+
+
+def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
+    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
+    text = configuration.to_json(resolved(), "here").replace('"image_classification"', '"gone_classification"')
+    with pytest.raises(UserError, match=r"does not fit the code that is here: .*gone_classification") as raised:
+        configuration.from_json(text)
+    assert "\n" not in str(raised.value)
+
+
+# Printing, comparing
+
+
+def test_the_text_shows_every_argument_and_marks_defaults():
+    lines = configuration.as_text(resolved()).splitlines()
+    for line in (
+        "experiment = jaxdl.experiment.Experiment(...)",
+        "task.model.width = 8",
+        "task.model.activation = jax.nn.relu",
+        "task.model.rate = 0.0  # default",
+        "optimizers.train[1].learning_rate.peak_value = 0.4",
+        "optimizers.train[1].nesterov = False  # default",
+        "data.augment[1] = jaxdl.data.transforms.RandomFlip(...)",
+        "data.evals['en-de'].examples = 8",
+        "parallel.mesh = {'data': -1, 'fsdp': 1, 'tensor': 1}  # default",
+        "seed = 0  # default",
+    ):
+        assert line in lines
+    assert not any(" at 0x" in line or ".parent" in line for line in lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_every_path_in_the_text_of_a_plain_value_can_be_set_to_that_value():
+    config = resolved()
+    plain = [setting for setting in configuration.settings(config) if setting.value[0] in "0123456789'[({"]
+    assert len(plain) > 20
+    for setting in plain:
+        again = overrides.override(resolved(), [f"{setting.path}={setting.value}"])
+        assert configuration.diff(config, again) == [], setting
+        assert configuration.fingerprint(config) == configuration.fingerprint(again), setting
+
+
+def test_diff_lists_what_differs_and_nothing_else():
+    assert configuration.diff(resolved(), resolved("seed=0")) == []
+    assert configuration.diff(resolved(), resolved("seed=3", "task.model.dtype=float32")) == [
+        ("task.model.dtype", "jax.numpy.bfloat16", "'float32'"),
+        ("seed", "0", "3"),
+    ]
+    other = resolved("optimizers.train[1].learning_rate=0.1")
+    rows = {path: (a, b) for path, a, b in configuration.diff(resolved(), other)}
+    path = "optimizers.train[1].learning_rate"
+    assert rows[path][1] == "0.1"
+    assert rows[f"{path}.peak_value"] == ("0.4", ABSENT)
+    assert f"{path}.end_value" not in rows
+
+
+def test_saved_json_is_plain():
+    tree = json.loads(configuration.to_json(resolved(), "here", ["seed=0"]))
+    assert sorted(tree) == ["config", "fingerprint", "overrides", "recipe"]

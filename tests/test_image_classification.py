@@ -1,0 +1,201 @@
+"""Image classification: the loss and the metrics against plain numpy, padding, errors, pictures."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.layers import batch_norm, group_norm
+from jaxdl.tasks.image_classification import image_classification
+
+CLASSES = 7
+
+
+def start(task, batch):
+    return jax.jit(task.init)(jax.random.key(0), batch)
+
+
+class Linear(nn.Module):
+    """Logits that numpy can repeat."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        return nn.Dense(CLASSES)(image.reshape(len(image), -1))
+
+
+def make_batch(size=6, channels=2, mix=False, seed=0):
+    draws = np.random.default_rng(seed)
+    batch = {
+        "image": draws.integers(0, 256, (size, 4, 4, channels), dtype=np.uint8),
+        "label": draws.integers(0, CLASSES, size).astype(np.int32),
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size),
+    }
+    if mix:
+        batch["mix_label"] = draws.integers(0, CLASSES, size).astype(np.int32)
+        batch["mix_weight"] = draws.uniform(size=size).astype(np.float32)
+    return batch
+
+
+def numpy_logits(params, image, mean, std):
+    dense = params["classifier"]["Dense_0"]
+    normal = (image / 255.0 - np.asarray(mean)) / np.asarray(std)
+    return normal.reshape(len(image), -1) @ np.asarray(dense["kernel"], np.float64) + np.asarray(dense["bias"])
+
+
+def log_softmax(logits):
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("mix", [False, True])
+def test_the_loss_is_that_of_a_numpy_reference(smoothing, mix):
+    mean, std = (0.3, 0.6), (0.2, 0.5)
+    task = image_classification(Linear(), label_smoothing=smoothing, mean=mean, std=std)
+    batch = make_batch(mix=mix)
+    batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
+    params, variables = start(task, batch)
+    assert variables == {}
+    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+
+    logits = numpy_logits(params, batch["image"], mean, std)
+    target = np.eye(CLASSES)[batch["label"]]
+    if mix:
+        share = batch["mix_weight"][:, None]
+        target = (1 - share) * target + share * np.eye(CLASSES)[batch["mix_label"]]
+    smooth = (1 - smoothing) * target + smoothing / CLASSES
+    expected = (batch["weight"] * -(smooth * log_softmax(logits)).sum(-1)).sum()
+    hits = (batch["weight"] * target[np.arange(6), logits.argmax(-1)]).sum()
+    assert set(outcome.terms) == {"cross_entropy"}
+    np.testing.assert_allclose(outcome.terms["cross_entropy"].sum, expected, rtol=1e-5)
+    np.testing.assert_allclose(outcome.terms["cross_entropy"].weight, 5.5)
+    np.testing.assert_allclose(outcome.metrics["accuracy"], (hits, 5.5), rtol=1e-6)
+
+
+def test_evaluation_is_that_of_a_numpy_reference():
+    task = image_classification(Linear(), top=(1, 3, 5, 50), label_smoothing=0.3)
+    batch = make_batch(size=40)
+    params, variables = start(task, batch)
+    metrics = task.evaluate(params, variables, batch, jax.random.key(0)).metrics
+    assert set(metrics) == {"loss", "accuracy", "accuracy_top3", "accuracy_top5", "confusion"}
+    logits = numpy_logits(params, batch["image"], 0.5, 0.25)
+    order = np.argsort(-logits, axis=-1)
+    label = batch["label"]
+    np.testing.assert_allclose(metrics["loss"][0], -log_softmax(logits)[np.arange(40), label].sum(), rtol=1e-5)
+    for name, k in (("accuracy", 1), ("accuracy_top3", 3), ("accuracy_top5", 5)):
+        np.testing.assert_allclose(metrics[name], ((order[:, :k] == label[:, None]).any(-1).sum(), 40))
+    confusion = np.zeros((CLASSES, CLASSES))
+    np.add.at(confusion, (label, order[:, 0]), 1)
+    np.testing.assert_array_equal(metrics["confusion"][0], confusion)
+
+
+def test_padding_changes_no_metric_and_no_loss():
+    task = image_classification(Linear(), top=(1, 5))
+    batch = make_batch(size=5)
+    params, variables = start(task, batch)
+    padded = {name: np.concatenate([value, value[:3] * 0 + 1]) for name, value in batch.items()}
+    padded["weight"][5:] = 0
+    exact = task.evaluate(params, variables, batch, None).metrics
+    other = task.evaluate(params, variables, padded, None).metrics
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, other)
+    exact, other = (task.phases[0].loss(params, variables, b, jax.random.key(0), 0) for b in (batch, padded))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact.terms, other.terms)
+
+
+def test_an_evaluation_adds_up_over_batches():
+    task = image_classification(Linear())
+    batch = make_batch(size=12)
+    params, variables = start(task, batch)
+    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
+    whole = task.evaluate(params, variables, batch, None).metrics
+    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, None).metrics for half in halves))
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(sums[name], whole[name], rtol=1e-6)
+    np.testing.assert_allclose(sums["confusion"][0], whole["confusion"][0])
+
+
+def test_batch_statistics_are_updated_in_training_and_used_in_evaluation():
+    task = image_classification(ConvNet(CLASSES, channels=(8,), depth=1))
+    batch = make_batch(size=8)
+    params, variables = start(task, batch)
+    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0)
+    assert jax.tree.structure(outcome.variables) == jax.tree.structure(variables)
+    mean = outcome.variables["classifier"]["batch_stats"]["stage1"]["norm1"]["mean"]
+    assert np.all(np.asarray(mean) != 0)
+    evaluate = jax.jit(task.evaluate)
+    before = evaluate(params, variables, batch, None).metrics["loss"][0]
+    after = evaluate(params, outcome.variables, batch, None).metrics["loss"][0]
+    assert before != after
+
+
+def test_dropout_follows_the_key():
+    task = image_classification(ConvNet(CLASSES, channels=(8,), depth=1, dropout=0.5))
+    batch = make_batch(size=8)
+    params, variables = start(task, batch)
+    loss = jax.jit(lambda key: task.phases[0].loss(params, variables, batch, key, 0).terms["cross_entropy"].sum)
+    assert loss(jax.random.key(1)) == loss(jax.random.key(1))
+    assert loss(jax.random.key(1)) != loss(jax.random.key(2))
+
+
+def test_it_says_whether_examples_depend_on_their_batch():
+    def coupling(norm, **arguments):
+        return image_classification(ConvNet(CLASSES, norm=norm), **arguments).batch_coupled
+
+    assert "batch normalization" in coupling(batch_norm)
+    assert "batch normalization" in coupling(functools.partial(batch_norm, momentum=0.5))
+    assert coupling(group_norm) == ""
+    assert coupling(group_norm, batch_coupled="for another reason") == "for another reason"
+
+
+def test_predictions():
+    task = image_classification(Linear())
+    batch = make_batch()
+    params, variables = start(task, batch)
+    outputs = task.predict(params, variables, {"image": batch["image"]}, jax.random.key(0))
+    assert outputs["label"].dtype == jnp.int32
+    np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(outputs["label"], outputs["probabilities"].argmax(-1))
+    np.testing.assert_array_equal(outputs["probability"], outputs["probabilities"].max(-1))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_pictures_of_predictions_and_of_the_confusion(labelled):
+    task = image_classification(Linear())
+    batch = make_batch(channels=3, size=5)
+    params, variables = start(task, batch)
+    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    confusion = np.asarray(task.evaluate(params, variables, batch, None).metrics["confusion"][0])
+    if not labelled:
+        del batch["label"], batch["weight"]
+    assert task.draw is not None
+    pictures = task.draw(batch, outputs, {"confusion": confusion} if labelled else {}, {"label": ["a", "b"]})
+    assert set(pictures) == ({"predictions", "confusion"} if labelled else {"predictions"})
+    for picture in pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"std": 0.0}, "std=0.0"),
+        ({"top": (0,)}, "top="),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean has 3 values, images have 2 channels"),
+    ],
+)
+def test_mistakes_are_the_users(arguments, message):
+    with pytest.raises(UserError, match=message):
+        image_classification(Linear(), **arguments).init(jax.random.key(0), make_batch())
+
+
+def test_images_without_channels_are_refused():
+    batch = make_batch()
+    with pytest.raises(UserError, match="height, width, channels"):
+        image_classification(Linear()).init(jax.random.key(0), {**batch, "image": batch["image"][..., 0]})

@@ -1,0 +1,103 @@
+"""Every recipe obeys every law (DESIGN: laws over every `tiny()`)."""
+
+import functools
+
+import fiddle as fdl
+import pytest
+from fiddle import daglish
+from laws import (
+    LAYOUTS,
+    Bench,
+    law_accumulation,
+    law_devices,
+    law_evaluation,
+    law_learns,
+    law_pmap,
+    law_predicts,
+    law_repeatable,
+    law_resumable,
+)
+
+from jaxdl import configuration
+from jaxdl.models.layers import group_norm
+from jaxdl.recipes import load_recipe, recipes, repository_root, tiny
+
+RECIPES = [recipe.name for recipe in recipes(repository_root())]
+each_recipe = pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RECIPES]
+)
+
+
+def without_dropout(config: fdl.Config) -> fdl.Config:
+    """A configuration whose modules draw nothing: module keys differ between devices and micro-batches, by nature."""
+    for value, _ in daglish.iterate(config):
+        if isinstance(value, fdl.Buildable):
+            for name in ("dropout", "stochastic_depth"):
+                if value.__arguments__.get(name):
+                    setattr(value, name, 0.0)
+    return config
+
+
+@functools.cache
+def bench_of(recipe: str) -> Bench:
+    return Bench(configuration.build(tiny(load_recipe(recipe))))
+
+
+@functools.cache
+def still_bench_of(recipe: str) -> Bench:
+    config = tiny(load_recipe(recipe))
+    before = configuration.fingerprint(config)
+    config = without_dropout(config)
+    return bench_of(recipe) if configuration.fingerprint(config) == before else Bench(configuration.build(config))
+
+
+@each_recipe
+def test_repeatable(recipe):
+    law_repeatable(bench_of(recipe))
+
+
+@each_recipe
+def test_resumable(recipe, tmp_path):
+    law_resumable(bench_of(recipe), tmp_path)
+
+
+@each_recipe
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_devices(recipe, layout):
+    law_devices(still_bench_of(recipe), layout)
+
+
+@each_recipe
+def test_pmap(recipe):
+    law_pmap(still_bench_of(recipe))
+
+
+@each_recipe
+def test_accumulation(recipe):
+    bench = still_bench_of(recipe)
+    if bench.experiment.task.batch_coupled:
+        pytest.skip(f"not equal by nature: {bench.experiment.task.batch_coupled}")
+    law_accumulation(bench)
+
+
+@pytest.mark.xdist_group("experiments/cnn/digits.py")
+def test_accumulation_without_batch_statistics():
+    """The network of a recipe that law 5 passes over, with a norm that keeps examples apart."""
+    config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
+    config.task.model.norm = group_norm
+    law_accumulation(Bench(configuration.build(config)))
+
+
+@each_recipe
+def test_evaluation(recipe):
+    law_evaluation(bench_of(recipe))
+
+
+@each_recipe
+def test_learns(recipe):
+    law_learns(bench_of(recipe))
+
+
+@each_recipe
+def test_predicts(recipe):
+    law_predicts(bench_of(recipe))

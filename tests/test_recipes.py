@@ -1,0 +1,238 @@
+"""Recipes: found, imported, listed, and mistakes in them told in one line."""
+
+import sys
+import textwrap
+
+import pytest
+
+from jaxdl import configuration, overrides
+from jaxdl.data.mock import MockImages
+from jaxdl.errors import UserError
+from jaxdl.recipes import load_recipe, recipes, repository_root, sweep, tiny
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's own folder outside of the repository; what is imported from it is forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+RECIPE = '''
+    """Tulips by petal.
+
+    Result: none recorded yet
+    """
+
+    import optax
+    from fiddle.experimental.auto_config import auto_config
+    from {model} import PetalNet
+    from jaxdl.data.dataset import Data
+    from jaxdl.data.mock import MockImages
+    from jaxdl.experiment import Experiment
+    from jaxdl.tasks.image_classification import image_classification
+
+    METRIC = "validation/accuracy"
+
+    @auto_config
+    def experiment(steps: int = 10, width: int = 4):
+        return Experiment(
+            task=image_classification(PetalNet(width)),
+            data=Data(train=MockImages(), evals={{"validation": MockImages(split="validation")}}, batch_size=8),
+            optimizers={{"train": optax.adam(1e-3)}},
+            steps=steps,
+        )
+
+    def tiny():
+        config = experiment.as_buildable(steps=2)
+        config.data.train = MockImages(examples=8)
+        return config
+
+    def sweep():
+        return [{{"width": width, "seed": seed}} for width in (4, 8) for seed in (0, 1)]
+'''
+MODEL = """
+    import flax.linen as nn
+
+    def petal(x):
+        return x * nn.sigmoid(x)
+
+    class PetalNet(nn.Module):
+        width: int
+        activation: object = petal
+
+        @nn.compact
+        def __call__(self, image, *, train):
+            return nn.Dense(10)(self.activation(nn.Dense(self.width)(image.reshape(image.shape[0], -1))))
+"""
+
+
+def test_a_recipe_in_a_users_own_folder_with_its_model_beside_it(folder):
+    write(folder / "petal_net.py", MODEL)
+    path = write(folder / "tulips.py", RECIPE.format(model="petal_net"))
+    recipe = load_recipe("tulips.py")
+    assert recipe.path == path
+    assert recipe.name == str(path)
+    assert load_recipe(str(path)).module is recipe.module
+    config = overrides.resolve(recipe, ["task.model.width=6"])
+    configuration.save(folder / "config.json", config, recipe.name, ["task.model.width=6"])
+    saved = configuration.load(folder / "config.json")
+    assert saved.config == config
+    assert (saved.recipe, saved.overrides) == (str(path), ("task.model.width=6",))
+    assert configuration.build(saved.config).steps == 10
+    sys.path.remove(str(folder))  # as in another process
+    del sys.modules["tulips"], sys.modules["petal_net"]
+    assert configuration.as_text(configuration.load(folder / "config.json").config) == configuration.as_text(config)
+
+
+def test_a_recipe_in_a_package_is_imported_under_its_dotted_name(folder):
+    write(folder / "mylab_a" / "__init__.py", "")
+    write(folder / "mylab_a" / "nets.py", MODEL)
+    write(folder / "mylab_a" / "recipes" / "__init__.py", "")
+    write(folder / "mylab_a" / "recipes" / "tulips.py", RECIPE.format(model="mylab_a.nets"))
+    by_path = load_recipe("mylab_a/recipes/tulips.py")
+    assert by_path.module.__name__ == "mylab_a.recipes.tulips"
+    assert by_path.family == "recipes"
+    assert load_recipe("mylab_a.recipes.tulips").module is by_path.module
+
+
+def test_a_recipe_of_an_installed_package_keeps_its_dotted_name(folder):
+    installed = folder / "installed"
+    write(installed / "mylab_b" / "__init__.py", "")
+    write(installed / "mylab_b" / "nets.py", MODEL)
+    write(installed / "mylab_b" / "tulips.py", RECIPE.format(model="mylab_b.nets"))
+    sys.path.append(str(installed))
+    recipe = load_recipe("mylab_b.tulips")
+    assert recipe.name == "mylab_b.tulips"
+    config = overrides.resolve(recipe)
+    assert configuration.from_json(configuration.to_json(config, recipe.name)).config == config
+
+
+def test_recipes_of_the_repository_load_by_path_and_by_dotted_name(folder):
+    first = recipes(repository_root())[0]
+    by_path, by_name = load_recipe(first.name), load_recipe(first.name.removesuffix(".py").replace("/", "."))
+    assert by_path.module is by_name.module
+    assert by_path.name == by_name.name == first.name
+    assert by_path.family == first.family
+
+
+def test_tiny_and_sweep(folder):
+    write(folder / "petal_net_2.py", MODEL)
+    write(folder / "tulips_2.py", RECIPE.format(model="petal_net_2"))
+    recipe = load_recipe("tulips_2.py")
+    config = tiny(recipe)
+    assert configuration.build(config).data.train == MockImages(examples=8)
+    assert configuration.from_json(configuration.to_json(config, recipe.name)).config == config
+    assert configuration.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(
+        examples=9
+    )
+    runs = [configuration.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
+    assert [run.seed for run in runs] == [0, 1, 0, 1]
+
+
+def test_a_missing_recipe_names_the_nearest():
+    with pytest.raises(
+        UserError, match=r"no recipe 'experiments/cnn/digitz\.py'; did you mean 'experiments/cnn/digits"
+    ):
+        load_recipe("experiments/cnn/digitz.py")
+    with pytest.raises(UserError, match=r"no recipe 'no.such.recipe'; "):
+        load_recipe("no.such.recipe")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (", r"broken\.py:1: SyntaxError: '\(' was never closed"),
+        ("\nimport no_such_module", r"broken\.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("\n\nx = undefined", r"broken\.py:3: NameError: name 'undefined'"),
+        ("def experiment(): ...", r"broken\.py has no recipe: define `experiment"),
+        ("", r"broken\.py has no recipe"),
+        (
+            "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment():\n"
+            "    for _ in range(3): pass",
+            r"broken\.py:4: \w+: Control flow \(For\)",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipes_file_is_one_line_with_its_place(folder, text, message):
+    (folder / "broken.py").write_text(text)
+    with pytest.raises(UserError, match=message) as raised:
+        load_recipe("broken.py")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_mistake_inside_experiment_is_one_line_with_its_place(folder):
+    text = "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment(n: int = 1):\n"
+    (folder / "raising.py").write_text(text + "    return slice_of(3 // n)\ndef slice_of(n): return n")
+    recipe = load_recipe("raising.py")
+    with pytest.raises(UserError, match=r"raising\.py:4: ZeroDivisionError"):
+        overrides.resolve(recipe, ["n=0"])
+    with pytest.raises(UserError, match=r"raising\.py does not return an Experiment"):
+        overrides.resolve(recipe, [])
+    with pytest.raises(UserError, match=r"raising\.py has no function tiny\(\)"):
+        tiny(recipe)
+
+
+def test_a_module_name_that_another_file_has_taken_is_refused(folder):
+    text = "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment(): return None"
+    write(folder / "a" / "twin_recipe.py", text)
+    write(folder / "b" / "twin_recipe.py", text)
+    load_recipe("a/twin_recipe.py")
+    with pytest.raises(UserError, match=r"b/twin_recipe\.py would be imported as 'twin_recipe', which is .*a/twin"):
+        load_recipe("b/twin_recipe.py")
+    write(folder / "json.py", text)
+    with pytest.raises(UserError, match="rename the file"):
+        load_recipe("json.py")
+    write(folder / "a" / "twin_net.py", MODEL)
+    write(folder / "b" / "twin_net.py", MODEL)
+    write(folder / "a" / "first_tulips.py", RECIPE.format(model="twin_net"))
+    write(folder / "b" / "second_tulips.py", RECIPE.format(model="twin_net"))
+    load_recipe("a/first_tulips.py")
+    with pytest.raises(UserError, match=r"second_tulips\.py:9: 'twin_net' is already imported from .*a/twin_net"):
+        load_recipe("b/second_tulips.py")
+    write(folder / "not-a-name.py", text)
+    with pytest.raises(UserError, match="rename it to a Python name"):
+        load_recipe("not-a-name.py")
+
+
+def test_recipes_are_listed_without_importing_them(folder):
+    write(folder / "experiments" / "gan" / "tulips.py", RECIPE.format(model="no_such_model"))
+    write(folder / "experiments" / "gan" / "shared.py", "x = 1")
+    write(folder / "experiments" / "gan" / "__init__.py", "")
+    write(folder / "experiments" / "rnn" / "torn.py", "x = (")
+    tulips, torn = recipes(folder)
+    assert (tulips.name, tulips.family, tulips.title) == ("experiments/gan/tulips.py", "gan", "Tulips by petal")
+    assert tulips.metric == "validation/accuracy"
+    assert torn.title.startswith("experiments/rnn/torn.py:1: ")
+
+
+def test_a_module_shared_by_two_arguments_stays_shared(folder):
+    write(folder / "petal_net_3.py", MODEL)
+    twins = """
+    import dataclasses
+
+    def twins(first, second):
+        return dataclasses.replace(image_classification(first), batch_coupled=f"{first is second} {first.width}")
+    """
+    text = RECIPE.format(model="petal_net_3").replace("image_classification(PetalNet(width))", "twins(model, model)")
+    text = text.replace("@auto_config", f"{twins.strip()}\n\n    @auto_config")
+    write(
+        folder / "shared_tulips.py",
+        text.replace("return Experiment(", "model = PetalNet(width)\n        return Experiment("),
+    )
+    recipe = load_recipe("shared_tulips.py")
+    config = overrides.resolve(recipe, ["task.second.width=9"])
+    assert configuration.build(config).task.batch_coupled == "True 9"
+    loaded = configuration.from_json(configuration.to_json(config, recipe.name)).config
+    assert configuration.build(loaded).task.batch_coupled == "True 9"

