@@ -52,9 +52,8 @@ class Program:
         with meshes.active(self.mesh, parallel):
             boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
         self._shardings = meshes.shardings(self.mesh, parallel.rules, boxed)
-        if boxed.carry:
-            per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
-            self._shardings = self._shardings.replace(carry=per_example)
+        per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
+        self._shardings = self._shardings.replace(carry=per_example)
         self.abstract: TrainState = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             nn.unbox(boxed),
@@ -94,7 +93,7 @@ class Program:
 
     def step(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
         """One update; `state` is donated, `batch` comes from `place`."""
-        if self.experiment.parallel.mode == "pmap" and state.carry:
+        if self.experiment.parallel.mode == "pmap" and jax.tree.leaves(state.carry):
             per_device = functools.partial(jax.tree.map, lambda a: a.reshape(self.mesh.size, -1, *a.shape[1:]))
             state, report = self.compiled(state.replace(carry=per_device(state.carry)), batch)
             return state.replace(carry=jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), state.carry)), report
