@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxdl.models.cnn import BasicBlock, Bottleneck, ConvNet, ResNet, max_pool_2x2, resnet50
 from jaxdl.models.convolution import conv_general_dilated
-from jaxdl.models.layers import StochasticDepth, batch_norm, group_norm
+from jaxdl.models.layers import StochasticDepth, batch_norm, group_norm, variance_scaling
 
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -140,6 +140,13 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
     assert np.all(kept == kept[:, :1, :1])
     assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.75)}
     assert abs(kept.mean() - 1) < 0.03
+
+
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+def test_kernels_are_drawn_as_linen_draws_them(mode):
+    key, shape = jax.random.key(3), (3, 3, 5, 8)
+    theirs = nn.initializers.variance_scaling(2.0, mode, "truncated_normal")(key, shape)
+    np.testing.assert_allclose(variance_scaling(2.0, mode)(key, shape), theirs, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 6, 3), (2, 7, 9, 3)])

@@ -10,7 +10,7 @@ from jaxdl.viz.classification import confusion_matrix, prediction_grid
 from jaxdl.viz.curves import learning_curves
 from jaxdl.viz.figure import shorten
 
-RED = np.array([197, 34, 31])
+VERMILION = np.array([213, 94, 0])
 
 
 def images(count, channels=1):
@@ -27,8 +27,8 @@ def is_picture(picture):
     return True
 
 
-def red_pixels(picture):
-    return int((np.abs(picture.astype(int) - RED).sum(-1) < 30).sum())
+def marked_pixels(picture):
+    return int((np.abs(picture.astype(int) - VERMILION).sum(-1) < 30).sum())
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (24, 3), (7, 1)])
@@ -36,13 +36,26 @@ def test_prediction_grid(count, channels):
     labels = np.arange(count) % 10
     picture = prediction_grid(images(count, channels), labels, labels, np.full(count, 0.9), ["$cat"] * 10)
     assert is_picture(picture)
-    assert red_pixels(picture) == 0
+    assert marked_pixels(picture) == 0
 
 
-def test_a_wrong_prediction_is_marked_in_red():
+def test_a_wrong_prediction_is_marked():
     picture = prediction_grid(images(6), np.zeros(6, int), np.array([0, 0, 1, 0, 0, 0]), np.ones(6), ["cat", "dog"])
-    assert red_pixels(picture[:, 300:450]) > 200
-    assert red_pixels(picture[:, :290]) == 0
+    assert marked_pixels(picture[:, 300:450]) > 200
+    assert marked_pixels(picture[:, :290]) == 0
+
+
+def test_a_wrong_prediction_shows_also_without_colour():
+    labels = np.zeros(2, int)
+    right, wrong = (prediction_grid(images(2), labels, said, np.ones(2), ["cat", "dog"]) for said in (labels, [0, 1]))
+    below = np.s_[150:, 150:]
+    assert (wrong.mean(-1) < 200)[below].sum() > 1.5 * (right.mean(-1) < 200)[below].sum()
+
+
+def test_only_the_first_24_images_are_drawn():
+    labels = np.zeros(30, int)
+    many, few = (prediction_grid(images(30)[:n], labels[:n], labels[:n], np.ones(n), ["cat"]) for n in (30, 24))
+    np.testing.assert_array_equal(many, few)
 
 
 def test_predictions_without_labels_and_without_names():
@@ -51,7 +64,7 @@ def test_predictions_without_labels_and_without_names():
         prediction_grid(images(0), None, [], [], [])
 
 
-@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_confusion_matrix(classes):
     counts = np.random.default_rng(0).integers(0, 5, (classes, classes)) + 50 * np.eye(classes)
     names = [f"a long name of the class number {index}" for index in range(classes)]
@@ -77,8 +90,45 @@ def test_learning_curves():
     assert is_picture(more)
     assert few.shape[1] == 600
     assert more.shape[1] == 800
-    with pytest.raises(ValueError, match="no loss"):
-        learning_curves([{"step": 1, "split": "train", "grad_norm": 1.0}])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[], [{"step": 1, "split": "train", "grad_norm": 1.0}], [{"step": 1, "split": "train", "loss": float("nan")}]],
+)
+def test_learning_curves_of_nothing_are_a_small_picture(rows):
+    picture = learning_curves(rows)
+    assert picture.dtype == np.uint8
+    assert picture.shape[0] < 200
+    assert picture.min() < 150
+
+
+def test_figures_of_speed_are_no_curves():
+    rows = [{"step": step, "split": split, "loss": 1.0} for step in (1, 2) for split in ("train", "test")]
+    speed = {
+        "step_time": 0.1,
+        "examples_per_second": 9.0,
+        "useful_seconds": 3.0,
+        "generator/grad_norm": 2.0,
+        "mfu": 0.3,
+    }
+    np.testing.assert_array_equal(learning_curves([row | speed for row in rows]), learning_curves(rows))
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, float("inf")])
+def test_what_is_not_finite_is_a_gap(missing):
+    losses = [3.0, 2.0, 1.5, 1.2, 1.1]
+    whole = [{"step": step, "split": "train", "loss": loss} for step, loss in enumerate(losses)]
+    bridged = [*whole[:2], *whole[3:]]
+    holed = [*whole[:2], {"step": 2, "split": "train", "loss": missing}, *whole[3:]]
+    assert (learning_curves(holed) != learning_curves(bridged)).any()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_single_point_is_visible(split):
+    picture = learning_curves([{"step": 5, "split": split, "loss": 2.0}]).astype(int)
+    colored = picture.max(-1) - picture.min(-1) > 100
+    assert colored[80:].sum() > 10
 
 
 def test_names_are_shortened():

@@ -18,9 +18,7 @@ import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
 from jaxdl.models.convolution import conv_general_dilated
-from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm
-
-_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, variance_scaling
 
 
 def convolution(
@@ -34,7 +32,9 @@ def convolution(
         padding=((size // 2, size // 2),) * 2,
         use_bias=False,
         dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(_he_normal, (None, None, input_axis, "channels")),
+        kernel_init=nn.with_logical_partitioning(
+            variance_scaling(2.0, "fan_out"), (None, None, input_axis, "channels")
+        ),
         conv_general_dilated=conv_general_dilated,
         name=name,
     )
@@ -45,7 +45,7 @@ def classifier_head(num_classes: int) -> nn.Dense:
     return nn.Dense(
         num_classes,
         dtype=jnp.float32,
-        kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "classes")),
+        kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes")),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("classes",)),
     )
 

@@ -17,6 +17,8 @@ _BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 140, 8, 42, 6, 24
 _NUMBERED = 20
 # More cells than this in a row would be narrower than a pixel.
 _CELLS = 500
+# Pixels that a letter is wide, for each point of its size.
+_LETTER = 0.86
 
 
 def prediction_grid(
@@ -61,14 +63,13 @@ def prediction_grid(
         axes.add_patch(Rectangle((left, top), _BOX, box_height, fill=False, **edge))
         percent = f"{100 * float(probabilities[index]):.0f}%"
         cross = "✗ " if wrong else ""
-        name = shorten(names[int(predictions[index])], 19 - len(percent) - len(cross))
-        lines = [(f"{cross}{name} {percent}", WRONG if wrong else INK, "bold" if wrong else "normal")]
+        name = shorten(names[int(predictions[index])], 16 - len(percent) - len(cross))
+        lines = [(f"{cross}{name} · {percent}", WRONG if wrong else INK)]
         if labels is not None and wrong:
-            lines.append((f"true: {shorten(names[int(labels[index])], 15)}", INK, "normal"))
-        for line, (text, color, weight) in enumerate(lines):
+            lines.append((f"true: {shorten(names[int(labels[index])], 13)}", INK))
+        for line, (text, color) in enumerate(lines):
             x, y = left + _BOX / 2, top + box_height + 6 + 17 * line
-            style = {"fontsize": 9, "color": color, "fontweight": weight, "parse_math": False}
-            axes.text(x, y, text, ha="center", va="top", **style)
+            axes.text(x, y, text, ha="center", va="top", fontsize=9, color=color, parse_math=False)
     return render(figure)
 
 
@@ -96,8 +97,16 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
     totals = shares.sum(axis=1, keepdims=True)
     rates = np.divide(shares, totals, out=np.full_like(shares, np.nan), where=totals > 0)
     height = int(np.clip(260 + 50 * classes, 420, 860))
-    figure = new_figure(height + 320, height)
-    matrix, mistakes = figure.subplots(1, 2, width_ratios=(height, 280))
+    width = height + 320
+    figure = new_figure(width, height)
+    # Margins from the names' lengths: to measure them by drawing takes longer than all the rest.
+    figure.set_layout_engine("none")
+    letters = max(map(len, _tick_names(names, classes)[1]))
+    side = 42 + math.ceil(letters * _LETTER * _tick_size(classes))
+    bottom = 48 if letters <= 3 else side + 6 if classes > _NUMBERED else 56 + round(0.72 * (side - 42))
+    top = height - 40
+    matrix = figure.add_axes((side / width, bottom / height, (width - 300 - side) / width, (top - bottom) / height))
+    mistakes = figure.add_axes(((width - 285) / width, 24 / height, 280 / width, (top - 24) / height))
     _draw_matrix(matrix, rates, names)
     _list_mistakes(mistakes, rates, names, lines=min(12, height // 60))
     return render(figure)
@@ -114,19 +123,18 @@ def _draw_matrix(axes: "Axes", rates: np.ndarray, names: Sequence[str]) -> None:
     norm = PowerNorm(0.5, 0.0, 1.0)
     extent = (-0.5, classes - 0.5, classes - 0.5, -0.5)
     axes.imshow(_blocks(rates, block), cmap=colors, norm=norm, interpolation="nearest", aspect="auto", extent=extent)
-    every = 1 if classes <= 40 else math.ceil(classes / 25)
-    ticks = np.arange(0, classes, every)
-    size = 9.5 if classes <= _NUMBERED else 7.5
-    labels = [shorten(names[tick], 20) for tick in ticks]
-    upright = classes > _NUMBERED or max(map(len, labels)) <= 3
+    ticks, labels = _tick_names(names, classes)
+    size = _tick_size(classes)
     axes.set_xticks(ticks, labels, fontsize=size, color=INK, parse_math=False)
     axes.set_yticks(ticks, labels, fontsize=size, color=INK, parse_math=False)
     for label in axes.get_xticklabels():
+        if max(map(len, labels)) <= 3:
+            continue
         if classes > _NUMBERED:
             label.set(rotation=90)
-        elif not upright:
+        else:
             label.set(rotation=45, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0 if every == 1 else 2, color=FAINT)
+    axes.tick_params(length=0 if len(ticks) == classes else 2, color=FAINT)
     axes.set_xlabel("predicted", fontsize=11, color=FAINT)
     axes.set_ylabel("true", fontsize=11, color=FAINT)
     blocks = f", {block} by {block} to a cell" if block > 1 else ""
@@ -138,6 +146,16 @@ def _draw_matrix(axes: "Axes", rates: np.ndarray, names: Sequence[str]) -> None:
         _write_numbers(axes, rates)
 
 
+def _tick_names(names: Sequence[str], classes: int) -> tuple[list[int], list[str]]:
+    """The classes named along the axes, at most 40, and their names."""
+    ticks = list(range(0, classes, 1 if classes <= 40 else math.ceil(classes / 25)))
+    return ticks, [shorten(names[tick], 20) for tick in ticks]
+
+
+def _tick_size(classes: int) -> float:
+    return 9.5 if classes <= _NUMBERED else 7.5
+
+
 def _write_numbers(axes: "Axes", rates: np.ndarray) -> None:
     size = 9 if len(rates) <= 12 else 7
     for (row, column), rate in np.ndenumerate(rates):
@@ -146,8 +164,7 @@ def _write_numbers(axes: "Axes", rates: np.ndarray) -> None:
         percent = 100 * rate
         text = "0" if rate == 0 else f"{percent:.1f}" if percent < 99.95 else "100"
         color = "white" if percent > 35 else "#9AA0A6" if percent < 0.05 else INK
-        text = axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, parse_math=False)
-        text.set_in_layout(False)  # lies inside the axes: measuring it would double the time
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, parse_math=False)
 
 
 def _blocks(rates: np.ndarray, block: int) -> np.ndarray:
@@ -171,7 +188,8 @@ def _list_mistakes(axes: "Axes", rates: np.ndarray, names: Sequence[str], lines:
     title = "Most frequent mistakes" if pairs else "No mistakes" if np.isfinite(rates).any() else "No examples"
     axes.text(0, 1, title, fontsize=11, color=INK, va="top")
     for line, (row, column) in enumerate(pairs):
-        top = 0.94 - 0.94 / lines * line
-        style = {"va": "top", "fontsize": 9.5, "linespacing": 1.25, "parse_math": False}
-        axes.text(0, top, f"{100 * wrong[row, column]:.1f}%", color=WRONG, **style)
-        axes.text(0.22, top, f"{shorten(names[row], 22)}\n→ {shorten(names[column], 20)}", color=INK, **style)
+        # A text of two lines stands on its second one: so do the per cent, beside the first.
+        height = 0.92 - 0.92 / lines * (line + 0.55)
+        style = {"va": "baseline", "fontsize": 9.5, "linespacing": 1.25, "parse_math": False}
+        axes.text(0, height, f"{100 * wrong[row, column]:.1f}%\n ", color=WRONG, **style)
+        axes.text(0.22, height, f"{shorten(names[row], 22)}\n→ {shorten(names[column], 20)}", color=INK, **style)

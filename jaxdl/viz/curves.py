@@ -18,8 +18,10 @@ _COLUMNS = 3
 _MARKERS = "osD^vP"
 # Said of the machine or of one step, not of what was learned; behind a phase's name ("generator/grad_norm") too.
 _NOT_LEARNED = frozenset(
-    ("step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "flops", "mfu")
-    + ("grad_norm", "skipped", "step", "split")
+    (
+        *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds"),
+        *("flops", "mfu", "grad_norm", "skipped"),
+    )
 )
 
 
@@ -35,6 +37,8 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     Returns:
       uint8 [height, width, 3], at most 1,200 pixels wide; a small picture that says so if there is nothing to draw.
     """
+    from matplotlib.lines import Line2D
+
     curves = _collect(rows)
     if not curves:
         return message("No learning curves: nothing was measured yet." if not rows else "No finite loss or metric yet.")
@@ -46,22 +50,15 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     panels = figure.subplots(height, columns, squeeze=False)
     steps = np.concatenate([steps for lines in curves.values() for steps, _ in lines.values()])
     margin = 0.03 * (steps.max() - steps.min()) or 1.0
-    handles: dict[str, Any] = {}
     for axes, (metric, lines) in zip(panels.flat, curves.items()):
         _draw_panel(axes, metric, lines)
         axes.set_xlim(steps.min() - margin, steps.max() + margin)
         for split, points in lines.items():
-            handles.setdefault(split, _draw_line(axes, splits.index(split), split == "train", *points))
+            _draw_line(axes, splits.index(split), split == "train", *points)
     for axes in panels.flat[len(curves) :]:
         axes.axis("off")
-    ordered = [split for split in splits if split in handles]
-    figure.legend(
-        [handles[split] for split in ordered],
-        ordered,
-        loc="outside upper right",
-        ncols=min(len(ordered), 6),
-        frameon=False,
-    )
+    handles = [Line2D([], [], **_style(index, split == "train")) for index, split in enumerate(splits)]
+    figure.legend(handles, splits, loc="outside upper right", ncols=min(len(splits), 6), frameon=False)
     return render(figure)
 
 
@@ -78,25 +75,23 @@ def _draw_panel(axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray,
         axes.set_yscale("log")
 
 
-def _draw_line(axes: "Axes", index: int, train: bool, steps: np.ndarray, values: np.ndarray) -> Any:
+def _draw_line(axes: "Axes", index: int, train: bool, steps: np.ndarray, values: np.ndarray) -> None:
     """Draws one split's line, with markers if it is an evaluation's, and where a point has no neighbour to go to."""
     finite = np.isfinite(values)
     gaps = np.concatenate([[False], finite, [False]])
     alone = finite & ~gaps[:-2] & ~gaps[2:]
     marked = alone if train or len(values) >= 40 else finite
-    style = {"linewidth": 1.2} if train else {"linewidth": 1.8}
-    (line,) = axes.plot(
-        steps,
-        values,
-        color=COLORS[index % len(COLORS)],
-        marker=_MARKERS[index % len(_MARKERS)],
-        markersize=7 if train else 4.5,
-        markevery=np.flatnonzero(marked).tolist(),
-        # The train line lies below: an evaluation at the same place must not hide under it.
-        zorder=2 + 0.01 * index,
-        **style,
-    )
-    return line
+    style: dict[str, Any] = _style(index, train) | {"marker": _MARKERS[index % len(_MARKERS)]}
+    style |= {"markevery": np.flatnonzero(marked).tolist(), "zorder": 2 + 0.01 * index}
+    # The train line lies below, with the larger marker: neither hides the other where both are at one place.
+    axes.plot(steps, values, **style)
+
+
+def _style(index: int, train: bool) -> dict[str, Any]:
+    color = COLORS[index % len(COLORS)]
+    if train:
+        return {"color": color, "linewidth": 1.2, "markersize": 7.5}
+    return {"color": color, "linewidth": 1.8, "markersize": 4.5, "marker": _MARKERS[index % len(_MARKERS)]}
 
 
 def _is_loss(name: str) -> bool:

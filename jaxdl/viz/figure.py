@@ -49,6 +49,7 @@ def plain(axes: "Axes") -> None:
 def message(text: str, width: int = 480, height: int = 120) -> np.ndarray:
     """A picture that only says `text`, uint8 [height, width, 3]: for where there is nothing to draw yet."""
     figure = new_figure(width, height)
+    figure.set_layout_engine("none")
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, color=FAINT, parse_math=False)
     return render(figure)
 
@@ -56,6 +57,7 @@ def message(text: str, width: int = 480, height: int = 120) -> np.ndarray:
 def pixel_axes(figure: "Figure") -> "Axes":
     """Invisible axes over the whole figure, in pixels from the upper left corner."""
     width, height = (figure.get_size_inches() * figure.dpi).round()
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.axis("off")
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)

@@ -1,0 +1,37 @@
+"""A recipe outside `experiments/` with everything on that could break a resume: see test_kill.py.
+
+Dropout, shuffling, augmentation, mixup, moving average, Adam, batch statistics, saves in the background.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.mixing import Mixup
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomAffine, RandomCrop
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ConvNet
+from jaxdl.tasks.image_classification import image_classification
+
+
+@auto_config
+def experiment(steps: int = 60, seed: int = 0) -> Experiment:
+    return Experiment(
+        task=image_classification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
+        data=Data(
+            train=MockImages(shape=(8, 8, 1), examples=100),
+            evals={"validation": MockImages(shape=(8, 8, 1), examples=30, split="validation")},
+            augment=(RandomCrop(1), RandomAffine(degrees=10)),
+            mix=Mixup(0.2),
+            batch_size=16,
+        ),
+        optimizers={"train": optax.adam(optax.cosine_decay_schedule(1e-2, steps))},
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=1,
+        eval_every=10,
+        save_every=5,
+        keep=Keep(latest=2, best=1, metric="validation/accuracy"),
+    )
