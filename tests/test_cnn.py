@@ -144,7 +144,7 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
 
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
 def test_kernels_are_drawn_as_linen_draws_them(mode):
-    key, shape = jax.random.key(3), (3, 3, 5, 8)
+    key, shape = jax.random.key(3), (3, 5, 16)
     theirs = nn.initializers.variance_scaling(2.0, mode, "truncated_normal")(key, shape)
     np.testing.assert_allclose(variance_scaling(2.0, mode)(key, shape), theirs, rtol=1e-6)
 
@@ -218,7 +218,7 @@ def test_convolutions_with_groups_or_dilation_go_to_xla():
 def test_batch_norm_in_pmap_equals_jit_over_the_whole_batch():
     devices = 8
     assert jax.device_count() >= devices
-    model = ResNet((1, 1), 3, width=8, norm=batch_norm, zero_init=False)
+    model = ConvNet(3, channels=(8, 16), depth=1, norm=batch_norm)
     image = image_batch(16, 8, 8, 1) * jnp.linspace(0.1, 3.0, 16)[:, None, None, None]
     variables = start(model, image)
     params, statistics = variables["params"], {"batch_stats": variables["batch_stats"]}

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +18,13 @@ KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "3"))
 CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
 
 
-def launch(workdir: Path, *flags: str) -> subprocess.Popen:
+def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
+    """launch.py on survivor.py in a process of its own, which can write no file larger than `largest_file` bytes."""
     import jax
+
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     environment = {
         **os.environ,
@@ -25,8 +32,9 @@ def launch(workdir: Path, *flags: str) -> subprocess.Popen:
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
     }
     command = [sys.executable, "launch.py", "--config=tests/survivor.py", f"--workdir={workdir}", *flags]
+    pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=limit
     )
 
 
@@ -95,3 +103,22 @@ def test_a_signal_saves_and_exits_with_75(alone, tmp_path, number):
     assert "going on from step" in output
     assert result(workdir)["state_digest"] == result(alone)["state_digest"]
     assert lines(workdir) == lines(alone)
+
+
+def test_a_checkpoint_that_cannot_be_written_loses_no_earlier_one(tmp_path):
+    workdir, flags = tmp_path / "full", ("--set=steps=20", "--set=task.model.channels=(32, 64)")
+    process = launch(workdir, *flags)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    whole = result(workdir)
+    (workdir / "result.json").unlink()
+    shutil.rmtree(workdir / "checkpoints" / "20")
+    process = launch(workdir, *flags, largest_file=150_000)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "error: could not write" in output
+    assert "step 15 is intact" in output
+    process = launch(workdir, *flags)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert result(workdir)["state_digest"] == whole["state_digest"]
