@@ -15,9 +15,10 @@ Exit codes: 0 done, 2 a mistake of yours (one line says which), 75 stopped by a 
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from jaxdl.errors import UserError, nearest
+from jaxdl.runs.environment import configure, huge_pages
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "The recipe: a path such as experiments/cnn/digits.py, or a dotted module name.")
@@ -134,12 +135,11 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command and returns the exit code."""
     if FLAGS.format not in ("text", "json"):
         raise UserError(f"--format={FLAGS.format} is unknown; {nearest(FLAGS.format, ('text', 'json'))}")
+    logging.set_verbosity(logging.WARNING)
     name, arguments = (argv[1], argv[2:]) if len(argv) > 1 else ("train", [])
     if name not in COMMANDS:
         raise UserError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
-    from jaxdl.runs import environment
-
-    environment.configure(FLAGS.cpu_devices, FLAGS.deterministic)
+    configure(FLAGS.cpu_devices, FLAGS.deterministic)
     COMMANDS[name](arguments)
     return 0
 
@@ -173,4 +173,5 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    huge_pages()
     app.run(launch, flags_parser=parse)

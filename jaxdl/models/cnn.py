@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.convolution import conv_general_dilated
 from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, variance_scaling
 
 
@@ -35,7 +34,6 @@ def convolution(
         kernel_init=nn.with_logical_partitioning(
             variance_scaling(2.0, "fan_out"), (None, None, input_axis, "channels")
         ),
-        conv_general_dilated=conv_general_dilated,
         name=name,
     )
 
@@ -72,7 +70,9 @@ class ConvNet(nn.Module):
       num_classes: size of the output.
       channels: of each stage; every stage after the first halves height and width.
       depth: convolutions in a stage.
-      downsample: how a stage halves: "stride" (its first convolution has stride 2) or "max" (2x2 maximum before it).
+      downsample: how a stage halves: "stride" (its first convolution has stride 2) or "max" (2x2 maximum after it).
+      halve_first: whether the first stage halves, too.
+      residual: add a stage's convolutions after the first to their input.
       dropout: rate on the pooled features in training.
       norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
       activation: after each norm.
@@ -83,6 +83,8 @@ class ConvNet(nn.Module):
     channels: Sequence[int] = (32, 64, 128)
     depth: int = 2
     downsample: Literal["stride", "max"] = "stride"
+    halve_first: bool = False
+    residual: bool = False
     dropout: float = 0.0
     norm: Normalization = batch_norm
     activation: Activation = nn.relu
@@ -95,7 +97,8 @@ class ConvNet(nn.Module):
             ConvStage(
                 channels,
                 self.depth,
-                "none" if index == 0 else self.downsample,
+                self.downsample if index or self.halve_first else "none",
+                self.residual,
                 "channels_in" if index else None,
                 self.norm,
                 self.activation,
@@ -133,6 +136,7 @@ class ConvStage(nn.Module):
     channels: int
     depth: int
     downsample: Literal["none", "stride", "max"]
+    residual: bool
     input_axis: str | None
     norm: Normalization
     activation: Activation
@@ -140,15 +144,16 @@ class ConvStage(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if self.downsample == "max":
-            x = max_pool_2x2(x)
         for index in range(self.depth):
             first = index == 0
             stride = 2 if first and self.downsample == "stride" else 1
             axis = self.input_axis if first else "channels_in"
-            x = convolution(self.channels, 3, stride, dtype=self.dtype, name=f"conv{index + 1}", input_axis=axis)(x)
-            x = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{index + 1}")(x)
-            x = constrain(self.activation(x))
+            y = convolution(self.channels, 3, stride, dtype=self.dtype, name=f"conv{index + 1}", input_axis=axis)(x)
+            if first and self.downsample == "max":
+                y = max_pool_2x2(y)  # before the norm, which then has a quarter of the work
+            y = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{index + 1}")(y)
+            y = self.activation(y)
+            x = constrain(x + y if self.residual and not first else y)
         return x
 
 

@@ -1,9 +1,21 @@
 """What must be said to JAX before it touches a device."""
 
 import os
+import sys
 from pathlib import Path
 
 from jaxdl.errors import UserError
+
+
+def huge_pages() -> None:
+    """Starts this process anew with huge pages for large allocations, which glibc only decides at the start.
+
+    On Linux CPUs a training step allocates and frees hundreds of megabytes; with pages of 4 KB the kernel's page faults
+    took 30% of a step. Does nothing where GLIBC_TUNABLES is set already.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def configure(cpu_devices: int | None = None, deterministic: bool = True) -> None:

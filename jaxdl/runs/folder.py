@@ -171,7 +171,7 @@ class RunFolder:
             self.pictures.mkdir(exist_ok=True)
         write_atomically(self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png", buffer.getvalue())
         with telling(self.path / "tensorboard"):
-            self._events.image(int(step), name, buffer.getvalue(), image.shape[0], image.shape[1])
+            self._events.image(int(step), name, image)
 
     def rows(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in order, null read back as NaN; a torn last line is left out.

@@ -1,0 +1,80 @@
+"""What the training loop costs: its steps a second over those of the bare compiled step on a batch already on the device.
+
+  python -m benchmarks.loop [--config=experiments/cnn/fashion_mnist.py] [--steps=150] [--rounds=3]
+
+Both run in this process, in turn, over the same compiled step. Prints a line a round, and the ratio of the medians.
+"""
+
+import argparse
+import dataclasses
+import io
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+
+from jaxdl import configuration, overrides
+from jaxdl.data.pipeline import Batches
+from jaxdl.experiment import Experiment
+from jaxdl.recipes import load_recipe
+from jaxdl.runs import environment
+from jaxdl.runs.folder import RunFolder
+from jaxdl.training.loop import make_program, train
+from jaxdl.training.program import Program
+from jaxdl.training.progress import Progress
+from jaxdl.training.sources import Sources, load_sources
+
+
+def bare(program: Program, sources: Sources, steps: int) -> float:
+    """Steps a second of the compiled step, never waiting for data."""
+    experiment = program.experiment
+    batch = program.place(Batches(sources.train, experiment.data, 0, rows=program.rows).at(0))
+    state, _ = program.step(program.init(), batch)
+    jax.block_until_ready(state)
+    start = time.perf_counter()
+    for _ in range(steps):
+        state, report = program.step(state, batch)
+    jax.block_until_ready((state, report))
+    return steps / (time.perf_counter() - start)
+
+
+def looped(experiment: Experiment, program: Program, sources: Sources, steps: int) -> tuple[float, float]:
+    """Steps a second of the loop with data, reports and metrics on, and the share of a step that waits for data."""
+    short = dataclasses.replace(experiment, steps=steps, log_every=steps // 3, eval_every=10**9, save_every=10**9)
+    data = dataclasses.replace(short.data, evals={}, test=None)
+    short = dataclasses.replace(short, data=data, keep=dataclasses.replace(short.keep, metric=None))
+    with tempfile.TemporaryDirectory() as path, RunFolder(Path(path) / "run") as folder:
+        only = Sources(sources.train, {})
+        train(
+            short, folder, Progress(steps, file=io.StringIO()), only, identity={}, wall=lambda: 1.0, program=program
+        )
+        rows = [row for row in folder.rows() if row["split"] == "train"][1:]  # the first window has the start in it
+    step_time = statistics.mean(row["step_time"] for row in rows if "step_time" in row)
+    return 1 / step_time, statistics.mean(row["data_wait_share"] for row in rows if "step_time" in row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--config", default="experiments/cnn/fashion_mnist.py")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    environment.configure()
+    experiment = configuration.build(overrides.resolve(load_recipe(arguments.config), arguments.set))
+    sources = load_sources(experiment.data)
+    program = make_program(experiment, sources)
+    rounds = []
+    for number in range(arguments.rounds):
+        alone = bare(program, sources, arguments.steps)
+        loop, wait = looped(experiment, program, sources, arguments.steps)
+        rounds.append((alone, loop, wait))
+        print(f"round {number + 1}: bare {alone:.2f} steps/s, loop {loop:.2f} steps/s, data wait {wait:.2%} of a step")
+    bare_median, loop_median, wait_median = (statistics.median(column) for column in zip(*rounds))
+    print(f"loop / bare {loop_median / bare_median:.3f}, data wait {wait_median:.2%} (medians of {len(rounds)} rounds)")
+
+
+if __name__ == "__main__":
+    main()
