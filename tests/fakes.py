@@ -40,7 +40,8 @@ def duel() -> Task:
 
     def outcome(params, variables, batch, key, sign):
         weight = batch["weight"]
-        total = jnp.sum(weight * score(params, batch, key))
+        seen = 0.1 * batch["carry"][:, 0] * jnp.sum(params["critic"]["scale"])  # so that a lost carry is noticed
+        total = jnp.sum(weight * (score(params, batch, key) + seen))
         penalty = jnp.sum(params["critic"]["scale"] ** 2)
         return Outcome(
             terms={

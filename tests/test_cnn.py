@@ -1,6 +1,5 @@
 """ConvNet and ResNet: sizes, shapes, precision, names, and batch statistics over devices."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -11,10 +10,7 @@ import pytest
 from jax import lax
 
 from jaxdl.models.cnn import BasicBlock, Bottleneck, ConvNet, ResNet, max_pool_2x2, resnet50
-from jaxdl.models.convolution import conv_general_dilated
 from jaxdl.models.layers import StochasticDepth, batch_norm, group_norm, variance_scaling
-
-NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
 def image_batch(*shape, seed=0):
@@ -153,66 +149,6 @@ def test_kernels_are_drawn_as_linen_draws_them(mode):
 def test_max_pool_is_that_of_linen(shape):
     x = image_batch(*shape)
     np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), (2, 2)))
-
-
-@pytest.mark.parametrize(
-    ("size", "strides", "padding"),
-    [
-        ((3, 3), (1, 1), ((1, 1), (1, 1))),
-        ((3, 3), (2, 2), ((1, 1), (1, 1))),
-        ((3, 3), (2, 2), "SAME"),
-        ((5, 3), (1, 2), "VALID"),
-        ((4, 4), (4, 4), ((0, 0), (0, 0))),
-        ((1, 1), (2, 2), ((0, 0), (0, 0))),
-        ((1, 1), (1, 1), "SAME"),
-    ],
-)
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_convolution_and_its_gradients_are_those_of_xla(size, strides, padding, pieces, monkeypatch):
-    batch = 6
-    monkeypatch.setattr("jaxdl.models.convolution._PIECE_BYTES", 10**9 if pieces == 1 else 20_000)
-    x, kernel = image_batch(batch, 16, 17, 3), image_batch(*size, 3, 5, seed=1)
-
-    def ours(x, kernel):
-        return conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
-
-    def xla(x, kernel):
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
-
-    gradient = image_batch(*jax.eval_shape(xla, x, kernel).shape, seed=2)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def value_and_gradients(convolve, x, kernel):
-        value, pull = jax.vjp(convolve, x, kernel)
-        return value, *pull(gradient)
-
-    for mine, theirs in zip(value_and_gradients(ours, x, kernel), value_and_gradients(xla, x, kernel)):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
-
-
-def test_convolution_has_a_second_derivative():
-    x, kernel = image_batch(4, 8, 8, 2), image_batch(3, 3, 2, 3, seed=1)
-
-    def penalty(kernel, convolve):
-        slope = jax.grad(lambda x: jnp.sum(jnp.sin(convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC))))(x)
-        return jnp.sum(slope**2)
-
-    def of_gradient(kernel, convolve):
-        slope = jax.grad(lambda k: jnp.sum(jnp.sin(convolve(x, k, (1, 1), "SAME", dimension_numbers=NHWC))))(kernel)
-        return jnp.sum(slope**2)
-
-    for function in (penalty, of_gradient):
-        gradient = jax.jit(jax.grad(function), static_argnums=1)
-        ours = gradient(kernel, conv_general_dilated)
-        xla = gradient(kernel, lax.conv_general_dilated)
-        np.testing.assert_allclose(ours, xla, rtol=1e-3, atol=1e-3)
-
-
-def test_convolutions_with_groups_or_dilation_go_to_xla():
-    x, kernel = image_batch(2, 8, 8, 4), image_batch(3, 3, 2, 4, seed=1)
-    arguments = {"dimension_numbers": NHWC, "feature_group_count": 2, "rhs_dilation": (2, 2)}
-    ours = conv_general_dilated(x, kernel, (1, 1), "SAME", **arguments)
-    np.testing.assert_array_equal(ours, lax.conv_general_dilated(x, kernel, (1, 1), "SAME", **arguments))
 
 
 def test_batch_norm_in_pmap_equals_jit_over_the_whole_batch():
