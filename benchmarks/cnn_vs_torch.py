@@ -5,7 +5,7 @@
 Both train on the same batch of uint8 images in float32 with cross-entropy, label smoothing 0.1 and Nesterov SGD.
 PyTorch runs eagerly and under torch.compile, in both memory layouts; the best counts. Before any timing the two must
 have equally many parameters, equal logits under copied weights, and equal losses over three steps. Rounds alternate in
-one process. Needs the peer extra.
+one process, with the huge pages that launch.py gives a run. Needs the peer extra.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from jaxdl.runs.environment import huge_pages
 
 MEAN, STD, SMOOTHING, RATE, MOMENTUM = 0.286, 0.353, 0.1, 0.05, 0.9
 
@@ -181,6 +183,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    huge_pages()
     if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -204,9 +207,10 @@ def main() -> None:
     contestants: dict[str, Ours | Theirs] = {"jaxdl": Ours(model, batch)}
     for compiled, channels_last in itertools.product((False, True), repeat=2):
         name = f"PyTorch {'compiled' if compiled else 'eager'}{', channels_last' if channels_last else ''}"
-        contestants[name] = Theirs(torch_network(model, arguments.image[2]), batch, compiled, channels_last)
+        theirs = Theirs(torch_network(model, arguments.image[2]), batch, compiled, channels_last)
         if not compiled:
-            verify(Ours(model, batch), contestants[name])  # pyright: ignore[reportArgumentType]
+            verify(Ours(model, batch), theirs)
+        contestants[name] = theirs
     report(measure(contestants, arguments.batch, arguments.steps, arguments.rounds), arguments.batch)
 
 

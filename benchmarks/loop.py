@@ -1,4 +1,4 @@
-"""What the training loop costs: its steps a second over those of the bare compiled step on a batch already on the device.
+"""What the training loop costs: its steps a second over those of the bare compiled step on a batch on the device.
 
   python -m benchmarks.loop [--config=experiments/cnn/fashion_mnist.py] [--steps=150] [--rounds=3]
 
@@ -47,9 +47,7 @@ def looped(experiment: Experiment, program: Program, sources: Sources, steps: in
     short = dataclasses.replace(short, data=data, keep=dataclasses.replace(short.keep, metric=None))
     with tempfile.TemporaryDirectory() as path, RunFolder(Path(path) / "run") as folder:
         only = Sources(sources.train, {})
-        train(
-            short, folder, Progress(steps, file=io.StringIO()), only, identity={}, wall=lambda: 1.0, program=program
-        )
+        train(short, folder, Progress(steps, file=io.StringIO()), only, identity={}, wall=lambda: 1.0, program=program)
         rows = [row for row in folder.rows() if row["split"] == "train"][1:]  # the first window has the start in it
     step_time = statistics.mean(row["step_time"] for row in rows if "step_time" in row)
     return 1 / step_time, statistics.mean(row["data_wait_share"] for row in rows if "step_time" in row)

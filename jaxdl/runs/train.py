@@ -1,6 +1,7 @@
 """`launch.py train`: from a recipe's name to a finished run folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import fiddle as fdl
 
 from jaxdl import configuration, overrides
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import OBSERVES, Experiment
+from jaxdl.experiment import Experiment, observes
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder
@@ -72,30 +73,36 @@ def run(
             datasets=datasets,
             config_fingerprint=fingerprint,
         )
-        code = 1
-        with Progress(experiment.steps) as progress:
-            try:
-                progress.line(f"{recipe.name} in {path}")
-                _, result = train(
-                    experiment,
-                    folder,
-                    progress,
-                    sources,
-                    identity={"datasets": datasets},
-                    wall=lambda: manifest.wall_seconds(folder.manifest()["attempts"]),
-                    program=program,
-                )
-                code = 0
-            except UserError:
-                code = 2
-                raise
-            except Preempted:
-                code = 75
-                raise
-            finally:
-                manifest.end_attempt(folder, exit=code, last_step=max((r["step"] for r in folder.rows()), default=None))
+        with Progress(experiment.steps) as progress, _attempt(folder):
+            progress.line(f"{recipe.name} in {path}")
+            _, result = train(
+                experiment,
+                folder,
+                progress,
+                sources,
+                identity={"datasets": datasets},
+                wall=lambda: manifest.wall_seconds(folder.manifest()["attempts"]),
+                program=program,
+            )
             progress.results(result, folder.pictures)
         return result
+
+
+@contextmanager
+def _attempt(folder: RunFolder) -> Iterator[None]:
+    """Closes the attempt in the manifest with the exit code that launch.py is about to give."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except UserError:
+        code = 2
+        raise
+    except Preempted:
+        code = 75
+        raise
+    finally:
+        manifest.end_attempt(folder, exit=code, last_step=max((row["step"] for row in folder.rows()), default=None))
 
 
 def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
@@ -121,9 +128,9 @@ def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) ->
       UserError: naming the differences and the flag that allows them.
     """
     path = folder.path / "config.json"
-    if not path.exists():
+    if not path.exists() or not folder.has_checkpoint:
         return
-    rows = [row for row in configuration.diff(configuration.load(path).config, config) if not _observes(row[0])]
+    rows = [row for row in configuration.diff(configuration.load(path).config, config) if not observes(row[0])]
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]
     for kind, found in (("batch_size", batch_size), ("config", others)):
@@ -136,19 +143,15 @@ def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) ->
             )
 
 
-def _observes(path: str) -> bool:
-    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
-
-
 def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:
     """Refuses to go on with a run on data that are not those it began with.
 
     Raises:
       UserError: naming the data set and the flag that allows it.
     """
-    if "data" in allow or not (folder.path / "manifest.json").exists():
+    if "data" in allow or not folder.has_checkpoint:
         return
-    for role, before in folder.manifest()["datasets"].items():
+    for role, before in manifest.latest(folder.manifest(), "datasets").items():
         now = datasets.get(role)
         if now is not None and now["fingerprint"] != before["fingerprint"]:
             raise UserError(
