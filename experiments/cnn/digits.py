@@ -20,7 +20,7 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(steps: int = 1200, channels: tuple[int, ...] = (32, 64), seed: int = 0) -> Experiment:
+def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int = 0) -> Experiment:
     return Experiment(
         task=image_classification(ConvNet(num_classes=10, channels=channels, dropout=0.2), label_smoothing=0.1),
         data=Data(
@@ -39,8 +39,8 @@ def experiment(steps: int = 1200, channels: tuple[int, ...] = (32, 64), seed: in
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=300,
-        save_every=300,
+        eval_every=200,
+        save_every=200,
         keep=Keep(latest=2, best=1, metric="validation/accuracy", mode="max"),
     )
 

@@ -44,9 +44,7 @@ def run(
       UserError: a mistake in any of these.
       Preempted: a signal came; the state is saved.
     """
-    for name in allow:
-        if name not in ALLOWANCES:
-            raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
+    check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
     experiment = configuration.build(config)
@@ -54,10 +52,7 @@ def run(
     path = Path(workdir) if workdir else Path("runs") / f"{recipe.path.stem}-{fingerprint[:8]}"
     with RunFolder(path) as folder:
         check_config(folder, config, allow)
-        if (done := folder.result()) is not None and done["step"] == experiment.steps:
-            with Progress(experiment.steps) as progress:
-                progress.line(f"{path} is finished: nothing to do")
-                progress.results(done, folder.pictures)
+        if (done := _finished(folder, experiment)) is not None:
             return done
         sources = load_sources(experiment.data)
         datasets = describe(experiment, sources)
@@ -86,6 +81,24 @@ def run(
             )
             progress.results(result, folder.pictures)
         return result
+
+
+def _finished(folder: RunFolder, experiment: Experiment) -> dict[str, Any] | None:
+    """The result of a run that is done, shown again; None if there is something left to do."""
+    done = folder.result()
+    if done is None or done["step"] != experiment.steps:
+        return None
+    with Progress(experiment.steps) as progress:
+        progress.line(f"{folder.path} is finished: nothing to do")
+        progress.results(done, folder.pictures)
+    return done
+
+
+def check_allowances(allow: Sequence[str]) -> None:
+    """Raises UserError for a value of --allow that is unknown."""
+    for name in allow:
+        if name not in ALLOWANCES:
+            raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
 
 
 @contextmanager
