@@ -79,7 +79,7 @@ def _diff(arguments: Sequence[str]) -> None:
         raise UserError("diff needs two run folders: python launch.py diff RUN RUN")
     from jaxdl.runs import listing
 
-    listing.show_diff(*arguments)
+    listing.show_diff(arguments[0], arguments[1])
 
 
 def _record(arguments: Sequence[str]) -> None:

@@ -20,17 +20,12 @@ CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "
 
 def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
     """launch.py on survivor.py in a process of its own, which can write no file larger than `largest_file` bytes."""
-    import jax
 
     def limit() -> None:
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-    }
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "launch.py", "--config=tests/survivor.py", f"--workdir={workdir}", *flags]
     pipe = subprocess.PIPE
     return subprocess.Popen(

@@ -19,11 +19,8 @@ RECIPE = "tests/survivor.py"
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    """Commands run from the repository's root; flags and the compile cache are as before afterwards."""
-    import jax
-
+    """Commands run from the repository's root; flags are as before afterwards."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
     yield
     flags.FLAGS.unparse_flags()
 

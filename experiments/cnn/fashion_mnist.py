@@ -20,10 +20,10 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 3100,
-    channels: tuple[int, ...] = (24, 64, 128),
+    steps: int = 2500,
+    channels: tuple[int, ...] = (32, 64, 128),
     depth: int = 2,
-    learning_rate: float = 5e-3,
+    learning_rate: float = 4e-3,
     batch_size: int = 128,
     seed: int = 0,
 ) -> Experiment:
@@ -36,6 +36,7 @@ def experiment(
                 downsample="max",
                 halve_first=True,
                 residual=True,
+                dropout=0.1,
             ),
             label_smoothing=0.1,
             mean=0.286,
@@ -60,8 +61,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=620,
-        save_every=620,
+        eval_every=500,
+        save_every=500,
         keep=Keep(metric="validation/accuracy"),
     )
 

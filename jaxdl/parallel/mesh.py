@@ -48,7 +48,7 @@ class Parallel:
     rules: tuple[tuple[str, Any], ...] = RULES
 
 
-def make_mesh(parallel: Parallel, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(parallel: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh that `parallel` describes over `devices` (default: all there are).
 
     Raises:
@@ -129,7 +129,7 @@ def shardings(mesh: Mesh, rules: Sequence[tuple[str, Any]], boxed: Any) -> Any:
     Returns:
       the same tree, unboxed, of NamedSharding.
     """
-    table = dict(reversed(list(rules)))
+    table: dict[str | None, Any] = dict(reversed(list(rules)))
 
     def leaf_sharding(leaf):
         if not isinstance(leaf, nn.LogicallyPartitioned):

@@ -56,7 +56,7 @@ def run(
 
 def _batch(images: np.ndarray, start: int, size: int, spec: dict[str, Any]) -> dict[str, np.ndarray]:
     """Images as a padded batch; other features that the model was trained with are zeros."""
-    batch = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
+    batch: dict[str, np.ndarray] = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
     batch["image"][: len(images)] = images
     batch["index"] = np.arange(start, start + size, dtype=np.int32)
     batch["weight"] = (np.arange(size) < len(images)).astype(np.float32)

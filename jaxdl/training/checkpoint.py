@@ -77,7 +77,7 @@ class Checkpoints:
         self._ocp = ocp
         options: dict[str, Any] = {"create": keep is not None, "read_only": keep is None, "step_prefix": None}
         if keep is not None:
-            preserve = [policies.LatestN(max(keep.latest, 1))]
+            preserve: list[Any] = [policies.LatestN(max(keep.latest, 1))]
             if keep.best and keep.metric:
                 sign = {"max": 1.0, "min": -1.0}[keep.mode]
 

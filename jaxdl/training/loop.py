@@ -16,7 +16,7 @@ from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState
 
 
-def make_program(experiment: Experiment, sources: Sources, devices: Sequence[jax.Device] | None = None) -> Program:
+def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any] | None = None) -> Program:
     """The experiment compiled for the devices here, its batches shaped like those of the data.
 
     Raises:

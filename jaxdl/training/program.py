@@ -30,7 +30,7 @@ class Program:
       eval_rows: the rows of a global evaluation batch that this process makes.
     """
 
-    def __init__(self, experiment: Experiment, example: Batch, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, experiment: Experiment, example: Batch, devices: Sequence[Any] | None = None):
         """
         Args:
           example: a training batch of any length, for shapes and types.
@@ -112,7 +112,8 @@ class Program:
             nonfinite=experiment.nonfinite,
         )
         if parallel.mode == "pmap":
-            axes = TrainState(None, None, None, None, 0, None, None)  # all but the carry is the same on every device
+            same: Any = None  # all but the carry is the same on every device
+            axes = TrainState(same, same, same, same, 0, same, same)
             step = jax.pmap(
                 build(axis_name="data"),
                 axis_name="data",
