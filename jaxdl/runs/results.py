@@ -37,7 +37,7 @@ class Row:
       device: what it ran on, "8 x NVIDIA H100" where there were several.
       minutes: wall-clock time of the run.
       commit: of the code that made it.
-      command: as typed.
+      command: as typed, without --workdir.
       date: the day the run ended, UTC, ISO 8601.
       steps: the step that was scored.
       overrides: the --set flags that changed the numbers, the seed's aside; headline results have none.
@@ -144,7 +144,7 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
             device=_device(manifest["devices"]),
             minutes=round(result["seconds"] / 60, 2),
             commit=commit,
-            command=shlex.join(manifest["command"]),
+            command=_command(manifest["command"]),
             date=max(ends, default="")[:10],
             steps=int(result["step"]),
             overrides=_overrides(folder),
@@ -337,6 +337,11 @@ def _overrides(folder: RunFolder) -> str:
     given = json.loads(folder.config())["overrides"]
     names = [(text.partition("=")[0].strip(), text) for text in given]
     return shlex.join(text for name, text in names if name != "seed" and not observes(name))
+
+
+def _command(words: Iterable[str]) -> str:
+    """The command as typed, without where it wrote: that changes no number and names somebody's folders."""
+    return shlex.join(word for word in words if not word.startswith(("--workdir", "-workdir")))
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:
