@@ -173,7 +173,7 @@ def report(rates: dict[str, list[float]], batch: int) -> None:
         print(f"{name:32} {figures}")
     print(f"\njaxdl {ours:.0f} images/s, PyTorch {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
     print(
-        f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f}; far from the other: the machine was not quiet"
+        f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (far from that: the machine was not quiet)"
     )
 
 
