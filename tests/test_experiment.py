@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -113,7 +114,7 @@ def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, mo
         {"a": RandomCrop(2), "b": (1, None, True, 0.1, "x")},
         frozenset({1, 2}),
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", repr(value)),
 )
 def test_whatever_recipes_hold_is_saved(value, monkeypatch):
     monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
