@@ -21,9 +21,14 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 39000, width: int = 128, batch_size: int = 128, dtype: str = "bfloat16", seed: int = 0
+    steps: int = 39000,
+    width: int = 128,
+    batch_size: int = 128,
+    dtype: str = "bfloat16",
+    learning_rate: float = 0.1,
+    seed: int = 0,
 ) -> Experiment:
-    peak = 0.1 * batch_size / 128
+    peak = learning_rate * batch_size / 128
     return Experiment(
         task=image_classification(
             ResNet(stage_sizes=(4, 4, 4), num_classes=10, width=width, dtype=dtype),
@@ -59,12 +64,13 @@ def experiment(
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, width=8, batch_size=16, dtype="float32")
+    config = experiment.as_buildable(steps=60, width=8, batch_size=16, dtype="float32", learning_rate=1.6)
     config.task.model.stage_sizes = (1, 1)
     config.data.train = MockImages(shape=(12, 12, 3), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 3), examples=21, split="validation")}
     config.data.test = None
     config.data.eval_batch_size = None
+    config.data.mix.alpha = 0.2  # mostly one of the two images, so that 60 steps show that it learns
     return config
 
 

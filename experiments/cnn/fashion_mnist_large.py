@@ -20,9 +20,15 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 20000, width: int = 128, blocks: int = 4, batch_size: int = 256, dtype: str = "bfloat16", seed: int = 0
+    steps: int = 20000,
+    width: int = 128,
+    blocks: int = 4,
+    batch_size: int = 256,
+    dtype: str = "bfloat16",
+    learning_rate: float = 0.1,
+    seed: int = 0,
 ) -> Experiment:
-    peak = 0.1 * batch_size / 256
+    peak = learning_rate * batch_size / 256
     return Experiment(
         task=image_classification(
             ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=width, dropout=0.2, dtype=dtype),
@@ -57,8 +63,9 @@ def experiment(
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, width=8, blocks=1, batch_size=16, dtype="float32")
+    config = experiment.as_buildable(steps=60, width=8, blocks=1, batch_size=16, dtype="float32", learning_rate=9.6)
     config.task.model.stage_sizes = (1, 1)
+    config.task.model.dropout = 0.1
     config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
     config.data.test = None

@@ -21,9 +21,14 @@ METRIC = "validation/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 112590, batch_size: int = 1024, size: int = 224, dtype: str = "bfloat16", seed: int = 0
+    steps: int = 112590,
+    batch_size: int = 1024,
+    size: int = 224,
+    dtype: str = "bfloat16",
+    learning_rate: float = 0.1,
+    seed: int = 0,
 ) -> Experiment:
-    peak = 0.1 * batch_size / 256
+    peak = learning_rate * batch_size / 256
     return Experiment(
         task=image_classification(
             resnet50(num_classes=1000, dtype=dtype),
@@ -58,7 +63,7 @@ def experiment(
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32")
+    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=3.2)
     config.task.model.stage_sizes = (1, 1)
     config.task.model.width = 8
     config.task.model.num_classes = 10

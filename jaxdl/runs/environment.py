@@ -35,6 +35,9 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     flags = os.environ.get("XLA_FLAGS", "")
     if deterministic and "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if cpu_devices is not None:
+        # XLA's thread pool: with as many threads as devices a collective can wait for one that has no thread to run on.
+        os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
