@@ -12,7 +12,7 @@ def huge_pages() -> None:
     """Starts this process anew with huge pages for large allocations, which glibc only decides at the start.
 
     On Linux CPUs a training step allocates and frees hundreds of megabytes; with pages of 4 KB the kernel's page faults
-    took 30% of a step. Does nothing where GLIBC_TUNABLES is set already.
+    add to every step. Does nothing where GLIBC_TUNABLES is set already.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
