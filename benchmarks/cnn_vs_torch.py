@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.runs.environment import huge_pages
+from jaxdl.runs.environment import configure, huge_pages
 
 MEAN, STD, SMOOTHING, RATE, MOMENTUM = 0.286, 0.353, 0.1, 0.05, 0.9
 
@@ -191,6 +191,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     os.environ["JAX_PLATFORMS"] = "cpu"
+    configure()
     import fiddle as fdl
     import torch
 

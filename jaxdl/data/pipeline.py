@@ -8,7 +8,7 @@ processes, and neither repeats nor leaves out an example.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _AUGMENT, _PARTNER, _PARTNER_AUGMENT, _MIX = range(4)
 _PREFETCH = 2  # batches ready ahead
 
-Numbered = Generator[tuple[int, Batch], None, None]  # (step, batch); close it when done
+Numbered = Generator[tuple[int, Any], None, None]  # (step, batch); close it when done
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,13 @@ class Batches:
         """The rows of the batch of one step."""
         return _assemble(self, step)
 
-    def iterate(self, start: int) -> Numbered:
-        """(step, batch) from step `start` on, without end, made ahead in a thread. Close it when done."""
-        return _prefetched(self, start, None, self.data.threads, self.data.workers)
+    def iterate(self, start: int, place: Callable[[Batch], Any] | None = None) -> Numbered:
+        """(step, batch) from step `start` on, without end, made ahead in a thread. Close it when done.
+
+        Args:
+          place: puts a batch where it is used (on the devices); called in that thread, so nobody waits for the copy.
+        """
+        return _prefetched(self, start, None, self.data.threads, self.data.workers, place)
 
     @property
     def whole(self) -> bool:
@@ -165,9 +169,23 @@ class _Rows:
         return self.batches.make(self.batches.positions(self.start + step)[row : row + 1])
 
 
-def _prefetched(batches: Any, start: int, count: int | None, threads: int, workers: int) -> Numbered:
+def _prefetched(
+    batches: Any,
+    start: int,
+    count: int | None,
+    threads: int,
+    workers: int,
+    place: Callable[[Batch], Any] | None = None,
+) -> Numbered:
     """(step, batch) in order, made ahead by grain in a thread, in `threads` threads or in `workers` processes."""
-    iterator = iter(_pipeline(batches, start, count, threads, workers))
+    import grain
+
+    made = _pipeline(batches, start, count, threads, workers)
+    if place is not None:
+        made = made.map(place)
+    if place is not None or not workers:
+        made = grain.experimental.ThreadPrefetchIterDataset(made, prefetch_buffer_size=_PREFETCH)
+    iterator = iter(made)
     step = start
     try:
         for batch in iterator:
@@ -188,13 +206,11 @@ def _pipeline(batches: Any, start: int, count: int | None, threads: int, workers
         steps = grain.MapDataset.source(_Steps(batches, start, count)).to_iter_dataset(read)
         return steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_PREFETCH))
     if batches.whole or threads == 0:
-        made = grain.MapDataset.source(_Steps(batches, start, count)).to_iter_dataset(read)
-    else:
-        size = len(batches.positions(0))
-        read.prefetch_buffer_size = max(threads, size)
-        rows = grain.MapDataset.source(_Rows(batches, start, count)).to_iter_dataset(read)
-        made = rows.batch(size, drop_remainder=True, batch_fn=concatenate)
-    return grain.experimental.ThreadPrefetchIterDataset(made, prefetch_buffer_size=_PREFETCH)
+        return grain.MapDataset.source(_Steps(batches, start, count)).to_iter_dataset(read)
+    size = len(batches.positions(0))
+    read.prefetch_buffer_size = max(threads, size)
+    rows = grain.MapDataset.source(_Rows(batches, start, count)).to_iter_dataset(read)
+    return rows.batch(size, drop_remainder=True, batch_fn=concatenate)
 
 
 def _mark_flags_parsed() -> None:

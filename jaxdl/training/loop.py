@@ -64,7 +64,7 @@ def train(
         state, start = session.begin()
         batches = stack.enter_context(session.batches(start))
         for step in range(start + 1, experiment.steps + 1):
-            with session.meter.data():
+            with session.meter.data(session.busy):
                 batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, report = program.step(state, batch)

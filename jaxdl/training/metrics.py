@@ -47,13 +47,17 @@ class Meter:
         return max(0.0, now - self._start - self._paused - (now - self._pause_start if self._pauses else 0.0))
 
     @contextlib.contextmanager
-    def data(self) -> Iterator[None]:
-        """Time spent here waits for training data. Inside a pause (an evaluation's data) it is not counted."""
+    def data(self, busy: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Time spent here waits for training data. Inside a pause (an evaluation's data) it is not counted.
+
+        Args:
+          busy: whether the device still computes when the data are there: then nobody has waited.
+        """
         start = self._clock()
         try:
             yield
         finally:
-            if not self._pauses:
+            if not self._pauses and not busy():
                 self._data += self._clock() - start
 
     @contextlib.contextmanager

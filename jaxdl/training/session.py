@@ -71,23 +71,19 @@ class Session:
 
     @contextmanager
     def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
-        """Training batches from step `start` on, two of them on the devices ahead of time."""
+        """Training batches from step `start` on, put on the devices ahead of time."""
         host = Batches(self.sources.train, self.experiment.data, self.experiment.seed, rows=self.program.rows)
-        stream = host.iterate(start)
-
-        def placed() -> Iterator[Mapping[str, jax.Array]]:
-            ahead: deque[Mapping[str, jax.Array]] = deque()
-            for _, batch in stream:
-                ahead.append(self.program.place(batch))
-                if len(ahead) > 2:
-                    yield ahead.popleft()
-
+        stream = host.iterate(start, self.program.place)
         try:
             with self.meter.pause():
                 _ = self.program.compiled
-            yield placed()
+            yield (batch for _, batch in stream)
         finally:
             stream.close()
+
+    def busy(self) -> bool:
+        """Whether the devices still compute the last step."""
+        return bool(self.pending) and not all(ran.is_ready() for ran in self.pending[-1][1].finite.values())
 
     def report(self, step: int, report: Report) -> None:
         """Takes the report of a step that is under way, and reads that of the step before, which is done."""
