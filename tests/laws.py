@@ -122,6 +122,7 @@ LAYOUTS = {
     "data": {"data": 8, "fsdp": 1, "tensor": 1},
     "fsdp": {"data": 1, "fsdp": 8, "tensor": 1},
     "tensor": {"data": 2, "fsdp": 1, "tensor": 4},
+    "all": {"data": 2, "fsdp": 2, "tensor": 2},
 }
 
 
