@@ -20,7 +20,7 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 2500,
+    steps: int = 4000,
     channels: tuple[int, ...] = (32, 64, 128),
     depth: int = 2,
     learning_rate: float = 4e-3,
