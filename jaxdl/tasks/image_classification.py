@@ -62,6 +62,7 @@ def image_classification(
         evaluate=functools.partial(_evaluate, model, normalize, tuple(top)),
         predict=functools.partial(_predict, model, normalize),
         draw=_draw,
+        logits=lambda params, variables, image: _logits(model, normalize, params, variables, {"image": image}),
         batch_coupled=_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

@@ -167,7 +167,8 @@ class Program:
         results = jax.device_get(results)
         metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
         if self.experiment.task.score is not None:
-            metrics |= self.experiment.task.score(gather([(e.records, index) for e, index in results]))
+            records = gather([(evaluation.records, index) for evaluation, index in results])
+            metrics |= self.experiment.task.score(records, metrics)
         return metrics
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
