@@ -90,7 +90,7 @@ def _record(arguments: Sequence[str]) -> None:
 
     for run in arguments:
         for row in results.record(run, repository_root()):
-            print(row)
+            print(f"{row.recipe}, seed {row.seed}: {row.metric} {row.value:g} on {row.split}, {row.minutes:g} min")
 
 
 def _data(arguments: Sequence[str]) -> None:

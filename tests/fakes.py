@@ -71,7 +71,10 @@ def duel() -> Task:
         phases=(Phase("critic", "critic", critic, every=2), Phase("maker", "maker", maker)),
         evaluate=evaluate,
         predict=lambda params, variables, batch, key: {"value": score(params, batch, key)},
-        score=lambda records, metrics: {"median": float(np.median(records["value"])), "scored": float(len(records["value"]))},
+        score=lambda records, metrics: {
+            "median": float(np.median(records["value"])),
+            "scored": float(len(records["value"])),
+        },
         carry=lambda batch: jnp.zeros((batch["x"].shape[0], 2)),
     )
 

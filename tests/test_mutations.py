@@ -57,7 +57,9 @@ def test_2_data_that_start_anew_after_a_resume(monkeypatch, tmp_path):
 
 def test_2_data_that_skip_a_batch_after_a_resume(monkeypatch, tmp_path):
     iterate = pipeline.Batches.iterate
-    monkeypatch.setattr(pipeline.Batches, "iterate", lambda self, start, place: iterate(self, start + (start > 0), place))
+    monkeypatch.setattr(
+        pipeline.Batches, "iterate", lambda self, start, place: iterate(self, start + (start > 0), place)
+    )
     broken(law_resumable, Bench(duel_experiment()), tmp_path)
 
 

@@ -1,6 +1,6 @@
 """A ConvNet on Fashion-MNIST, sized for ten minutes on two CPU cores.
 
-Result: 0.926 test accuracy, 1 seed, 9.4 min on Intel(R) Xeon(R) Processor @ 2.50GHz (2 cores)
+Result: 0.932 +- 0.001 test accuracy, 3 seeds, 3.9 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/fashion_mnist.py
 """
 
