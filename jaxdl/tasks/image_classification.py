@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import batch_norm
+from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "classifier"
@@ -54,40 +54,17 @@ def image_classification(
         raise UserError(f"std={std}: must be positive")
     if any(k < 1 for k in top):
         raise UserError(f"top={tuple(top)}: every k must be at least 1")
-    normalize = functools.partial(_normalize, mean=mean, std=std)
+    normalize = functools.partial(normalize_images, mean=mean, std=std)
     loss = functools.partial(_loss, model, normalize, label_smoothing)
     return Task(
-        init=functools.partial(_init, model, normalize),
+        init=functools.partial(init_model, GROUP, model, normalize),
         phases=(Phase(name="train", trains=GROUP, loss=loss),),
         evaluate=functools.partial(_evaluate, model, normalize, tuple(top)),
         predict=functools.partial(_predict, model, normalize),
         draw=_draw,
         logits=lambda params, variables, image: _logits(model, normalize, params, variables, {"image": image}),
-        batch_coupled=_coupling(model) if batch_coupled is None else batch_coupled,
+        batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
-
-
-def _coupling(model: nn.Module) -> str:
-    norm = getattr(model, "norm", None)
-    while isinstance(norm, functools.partial):
-        norm = norm.func
-    return "batch normalization: an example's loss depends on the batch's statistics" if norm is batch_norm else ""
-
-
-def _normalize(image: Array, *, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
-    """uint8 [batch, h, w, c] -> float32 of the same shape."""
-    if image.ndim != 4:
-        raise UserError(f"image has shape {image.shape}: image classification needs [batch, height, width, channels]")
-    for name, values in (("mean", mean), ("std", std)):
-        if np.ndim(values) and np.shape(values) != (image.shape[-1],):
-            raise UserError(f"{name} has {len(np.ravel(values))} values, images have {image.shape[-1]} channels")
-    return (image.astype(jnp.float32) / 255.0 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-
-
-def _init(model: nn.Module, normalize: Any, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
-    collections = dict(model.init(key, normalize(jnp.asarray(batch["image"])), train=False))
-    params = collections.pop("params")
-    return {GROUP: params}, {GROUP: collections} if collections else {}
 
 
 def _loss(

@@ -1,0 +1,1 @@
+"""Metrics of whole data sets, computed on the host."""

@@ -1,0 +1,49 @@
+"""What tasks on images share: normalization, initialization, and whether a batch's examples depend on each other."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.errors import UserError
+from jaxdl.models.layers import batch_norm
+from jaxdl.training.task import Array
+
+
+def normalize_images(image: Array, *, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
+    """`(image / 255 - mean) / std`: [batch, height, width, channels] in 0..255 -> float32 of the same shape.
+
+    Args:
+      mean, std: a number, or one a channel.
+
+    Raises:
+      UserError: another number of axes or channels.
+    """
+    if image.ndim != 4:
+        raise UserError(f"image has shape {image.shape}: the task needs [batch, height, width, channels]")
+    for name, values in (("mean", mean), ("std", std)):
+        if np.ndim(values) and np.shape(values) != (image.shape[-1],):
+            raise UserError(f"{name} has {len(np.ravel(values))} values, images have {image.shape[-1]} channels")
+    return (image.astype(jnp.float32) / 255.0 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+
+def init_model(
+    group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Array]
+) -> tuple[dict, dict]:
+    """(params {group: tree}, variables {group: collections}) of a model that takes normalized images."""
+    collections = dict(model.init(key, normalize(jnp.asarray(batch["image"])), train=False))
+    params = collections.pop("params")
+    return {group: params}, {group: collections} if collections else {}
+
+
+def batch_coupling(model: nn.Module) -> str:
+    """Why the loss of `model`, or of a module that is its attribute, is not a sum over examples; "" if it is one."""
+    norm = getattr(model, "norm", None)
+    while isinstance(norm, functools.partial):
+        norm = norm.func
+    if norm is batch_norm:
+        return "batch normalization: an example's loss depends on the batch's statistics"
+    parts = [value for value in vars(model).values() if isinstance(value, nn.Module) and value is not model.parent]
+    return next((reason for part in parts if (reason := batch_coupling(part))), "")

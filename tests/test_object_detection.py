@@ -1,0 +1,243 @@
+"""Object detection: assignment and losses in closed form, decoding of the targets, scoring, errors, pictures."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.metrics.detection import average_precision, class_precision
+from jaxdl.tasks.object_detection import Settings, assign, decode, detection_terms, locate, object_detection
+from jaxdl.training.step import make_eval_step
+
+SIZES = ((16, 16), (8, 8))
+SHAPE = (64, 64)
+SETTINGS = Settings(3, 1.5, 4.0, 0.25, 2.0, 0.05, 0.6, 60, 10)
+
+
+class Pyramid(nn.Module):
+    """Two levels, strides 4 and 8, each a linear function of its patches."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        outputs = {"class_logits": [], "distances": [], "centerness": []}
+        for stride in (4, 8):
+            x = nn.Conv(self.num_classes + 5, (stride, stride), (stride, stride), name=f"stride{stride}")(image)
+            outputs["class_logits"].append(x[..., : self.num_classes])
+            outputs["distances"].append(nn.softplus(x[..., self.num_classes : -1]) * stride)
+            outputs["centerness"].append(x[..., -1])
+        return {name: tuple(levels) for name, levels in outputs.items()}
+
+
+def make_batch(size=4, seed=0):
+    draws = np.random.default_rng(seed)
+    start = draws.uniform(0, 30, (size, 3, 2))
+    boxes = np.concatenate([start, start + draws.uniform(8, 30, (size, 3, 2))], axis=-1).astype(np.float32)
+    weight = np.ones((size, 3), np.float32)
+    weight[:, 2] = draws.uniform(size=size) < 0.5
+    return {
+        "image": draws.integers(0, 256, (size, *SHAPE, 3), dtype=np.uint8),
+        "boxes": boxes * weight[..., None],
+        "box_label": (draws.integers(0, 3, (size, 3)) * weight).astype(np.int32),
+        "box_weight": weight,
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size, dtype=np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def task():
+    return object_detection(Pyramid(), num_classes=3, reach=4.0, limit=10, candidates=60)
+
+
+@pytest.fixture(scope="module")
+def started(task):
+    return jax.jit(task.init)(jax.random.key(0), make_batch())
+
+
+def test_locations_are_the_middles_of_their_cells():
+    locations = locate(SHAPE, SIZES, reach=4.0)
+    assert len(locations.center) == 16 * 16 + 8 * 8
+    np.testing.assert_allclose(locations.center[[0, 1, 16, 256]], [[2, 2], [2, 6], [6, 2], [4, 4]])
+    assert set(zip(locations.least, locations.most)) == {(0, 16), (16, np.inf)}
+
+
+def test_odd_images_have_the_strides_of_their_pyramid():
+    assert set(locate((50, 35), [(13, 9), (7, 5)], 4.0).stride) == {4, 8}
+    with pytest.raises(UserError, match="strides must double"):
+        locate((64, 64), [(8, 8), (16, 16)], 4.0)
+
+
+def test_a_location_answers_for_the_smallest_box_around_it():
+    locations = locate(SHAPE, SIZES, reach=4.0)
+    boxes = jnp.array([[8.0, 8.0, 24.0, 24.0], [12.0, 12.0, 20.0, 20.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 64.0, 60.0]])
+    targets = assign(locations, boxes, jnp.array([0, 1, 2, 2]), jnp.array([1.0, 1.0, 0.0, 1.0]), 1.5)
+    label = np.asarray(targets.label)
+    inner = np.flatnonzero((locations.center == [14.0, 14.0]).all(1))[0]
+    assert label[inner] == 1
+    np.testing.assert_allclose(targets.distances[inner], [2, 2, 6, 6])
+    np.testing.assert_allclose(targets.centerness[inner], 1 / 3, rtol=1e-6)
+    assert label[0] == -1
+    assert set(label[:256]) == {-1, 0, 1}, "the first level is for boxes with all sides nearer than 16 pixels"
+    assert set(label[256:]) == {-1, 2}, "the large box belongs to the second level, and no location to padding"
+    large = locations.center[256:][label[256:] == 2]
+    assert np.all(np.abs(large - [32, 30]) <= 1.5 * 8)
+
+
+def perfect(batch, confidence=12.0):
+    """Outputs that say just what the targets are."""
+    locations = locate(SHAPE, SIZES, SETTINGS.reach)
+    targets = jax.vmap(lambda boxes, label, weight: assign(locations, boxes, label, weight, SETTINGS.center_radius))(
+        batch["boxes"], batch["box_label"], batch["box_weight"]
+    )
+    logits = confidence * (2 * jax.nn.one_hot(targets.label, 3) - 1)
+    central = jnp.clip(targets.centerness, 1e-6, 1 - 1e-6)
+    centerness = jnp.log(central / (1 - central))
+    return locations, {"class_logits": logits, "distances": targets.distances, "centerness": centerness}, targets
+
+
+def test_losses_of_outputs_that_say_the_truth():
+    batch = make_batch()
+    locations, outputs, targets = perfect(batch)
+    terms = detection_terms(SETTINGS, locations, outputs, batch)
+    positive = np.asarray(targets.label) >= 0
+    assert float(terms["focal"][1]) == positive.sum() > 0
+    np.testing.assert_allclose(terms["box"][1], np.asarray(targets.centerness)[positive].sum(), rtol=1e-5)
+    assert float(terms["focal"][0]) < 1e-4
+    assert abs(float(terms["box"][0])) < 1e-3
+    central = np.clip(np.asarray(targets.centerness)[positive], 1e-6, 1 - 1e-6)
+    entropy = -(central * np.log(central) + (1 - central) * np.log(1 - central)).sum()
+    np.testing.assert_allclose(terms["centerness"][0], entropy, rtol=1e-3)
+
+
+def test_focal_loss_in_closed_form():
+    batch = make_batch()
+    locations, outputs, targets = perfect(batch)
+    outputs = {**outputs, "class_logits": jnp.zeros_like(outputs["class_logits"])}
+    found = detection_terms(SETTINGS, locations, outputs, batch)["focal"][0]
+    positive, entries = int((np.asarray(targets.label) >= 0).sum()), outputs["class_logits"].size
+    # At probability 1/2 each entry costs alpha_t * (1/2)^2 * ln 2.
+    expected = (0.25 * positive + 0.75 * (entries - positive)) * 0.25 * np.log(2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_decoding_the_truth_finds_it():
+    batch = make_batch(8, seed=3)
+    locations, outputs, targets = perfect(batch)
+    found = jax.device_get(decode(SETTINGS, locations, SHAPE, outputs))
+    for row in range(8):
+        answered = {int(label) for label in np.asarray(targets.label)[row] if label >= 0}
+        assert answered == set(found["labels"][row][found["scores"][row] > 0])
+        for box, label in zip(found["boxes"][row], found["labels"][row] * (found["scores"][row] > 0)):
+            same = batch["boxes"][row][batch["box_label"][row] == label]
+            assert not box.any() or np.abs(same - box).max(1).min() < 1e-3
+
+
+def test_terms_of_two_halves_add_up_and_padding_counts_nowhere(task, started):
+    loss = jax.jit(task.phases[0].loss)
+    batch = make_batch(4)
+    terms = [loss(*started, part, jax.random.key(0), 0).terms for part in (batch, *halves(batch))]
+    for name, whole in terms[0].items():
+        np.testing.assert_allclose(whole.sum, terms[1][name].sum + terms[2][name].sum, rtol=1e-5)
+        np.testing.assert_allclose(whole.weight, terms[1][name].weight + terms[2][name].weight, rtol=1e-5)
+    padded = {**batch, "weight": np.array([1, 1, 0, 0], np.float32)}
+    alone = loss(*started, padded, jax.random.key(0), 0).terms
+    for name, term in alone.items():
+        np.testing.assert_allclose(term.sum, terms[1][name].sum, rtol=1e-5)
+
+
+def halves(batch):
+    return [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 4))]
+
+
+def test_gradients_are_finite_also_without_any_box(task, started):
+    batch = make_batch()
+    empty = {**batch, "boxes": batch["boxes"] * 0, "box_weight": batch["box_weight"] * 0}
+
+    def total(params, batch):
+        terms = task.phases[0].loss(params, started[1], batch, jax.random.key(0), 0).terms
+        return sum(term.sum for term in terms.values())
+
+    gradient = jax.jit(jax.grad(total))
+    for each in (batch, empty):
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient(started[0], each)))
+
+
+def test_evaluation_gives_records_that_score(task, started):
+    batch = make_batch()
+    evaluation = jax.jit(make_eval_step(task))(*started, batch, 0)
+    scores = task.score(jax.device_get(evaluation.records), {})
+    assert set(scores) == {"map", "map50", "map75"}
+    assert all(0 <= value <= 1 for value in scores.values())
+
+
+def records_of(batch, boxes, labels, scores):
+    truth = {name: batch[name] for name in ("boxes", "box_label", "box_weight")}
+    return {**truth, "predicted_boxes": boxes, "predicted_labels": labels, "predicted_scores": scores}
+
+
+def test_average_precision_by_hand():
+    batch = make_batch()
+    perfect = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0.9)
+    assert average_precision(perfect, 3) == {"map": 1.0, "map50": 1.0, "map75": 1.0}
+    nothing = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0)
+    assert average_precision(nothing, 3)["map50"] == 0.0
+    one = {
+        "boxes": np.array([[[0, 0, 10, 10], [20, 20, 40, 40]]], np.float32),
+        "box_label": np.zeros((1, 2), np.int32),
+        "box_weight": np.ones((1, 2), np.float32),
+    }
+    # One of two boxes found: precision 1 up to recall 1/2, which is 51 of COCO's 101 points. Its IoU is 0.8.
+    half = records_of(one, np.array([[[0, 0, 10, 8], [0, 0, 0, 0]]]), np.zeros((1, 2), int), np.array([[0.9, 0.0]]))
+    found = average_precision(half, 1)
+    np.testing.assert_allclose(found["map50"], 51 / 101, rtol=1e-6)
+    np.testing.assert_allclose(found["map"], 51 / 101 * 7 / 10, rtol=1e-6)
+    assert np.isnan(class_precision({**half}, 2)[1])
+
+
+def test_crowd_regions_are_ignored():
+    truth = {
+        "boxes": np.array([[[0, 0, 10, 10], [20, 20, 60, 60]]], np.float32),
+        "box_label": np.zeros((1, 2), np.int32),
+        "box_weight": np.array([[1, 0]], np.float32),
+    }
+    found = (np.array([[[21, 21, 31, 31], [0, 0, 10, 10]]]), np.zeros((1, 2), int), np.array([[0.9, 0.8]]))
+    strict = average_precision(records_of(truth, *found), 1)["map50"]
+    lenient = records_of(truth, *found) | {"box_crowd": np.array([[0, 1]], np.float32)}
+    assert strict < 1.0
+    assert average_precision(lenient, 1)["map50"] > 0.999
+
+
+def test_mistakes_are_told_in_a_line(task, started):
+    batch = make_batch()
+    with pytest.raises(UserError, match="needs 'boxes' in the batch"):
+        task.phases[0].loss(*started, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0)
+    with pytest.raises(UserError, match="num_classes is 5"):
+        object_detection(Pyramid(), num_classes=5).predict(*started, batch, jax.random.key(0))
+    for make in (
+        lambda: object_detection(Pyramid(), num_classes=0),
+        lambda: object_detection(Pyramid(), num_classes=3, iou_threshold=2.0),
+        lambda: object_detection(Pyramid(), num_classes=3, limit=0),
+    ):
+        with pytest.raises(UserError):
+            make()
+    empty = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"])
+    with pytest.raises(UserError, match="the examples have none"):
+        average_precision({**empty, "box_weight": batch["box_weight"] * 0}, 3)
+    with pytest.raises(UserError, match="num_classes is 1"):
+        average_precision(empty, 1)
+
+
+def test_pictures(task):
+    batch = make_batch()
+    _, outputs, _ = perfect(batch)
+    found = jax.device_get(decode(SETTINGS, locate(SHAPE, SIZES, SETTINGS.reach), SHAPE, outputs))
+    names = {"box_label": ("cat", "dog", "bird")}
+    picture = task.draw(batch, found, {}, names)["detections"]
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    one = task.illustrate({"image": batch["image"][0]}, {name: value[0] for name, value in found.items()}, names)
+    assert one.shape == (900, 900, 3)
