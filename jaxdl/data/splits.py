@@ -53,6 +53,42 @@ def parse_split(split: str, counts: Mapping[str, int], owner: str) -> tuple[Rang
     return tuple(parts)
 
 
+def fold(split: str, number: int, of: int) -> tuple[str, str]:
+    """The training and the test part of one fold of cross-validation, as split strings.
+
+    The test parts of all folds partition the split, and of each fold the two parts do, whatever the number of
+    examples: both sides of a cut are written by the same percentage. Sizes differ by at most one example.
+
+    Args:
+      split: a split's name, such as `train`.
+      number: which fold, from 0.
+      of: how many folds, 2 or more; at most as many as there are examples, or `parse_split` finds an empty one.
+
+    Returns:
+      For example `fold("train", 2, 5) == ("train[:40%]+train[60%:]", "train[40%:60%]")`.
+
+    Raises:
+      UserError: no such fold, or `split` is more than a name.
+    """
+    match = _PART.fullmatch(split)
+    if match is None or match["slice"] is not None or split == "all":
+        raise UserError(f"cannot cut '{split}' into folds; give the name of one split, such as train")
+    if of < 2:
+        raise UserError(f"cross-validation needs 2 folds or more, not {of}")
+    if not 0 <= number < of:
+        raise UserError(f"there is no fold {number} of {of}; they are numbered from 0 to {of - 1}")
+    start = _percentage(number, of) if number else ""
+    stop = _percentage(number + 1, of) if number + 1 < of else ""
+    around = [f"{split}[:{start}]"] if start else []
+    around += [f"{split}[{stop}:]"] if stop else []
+    return "+".join(around), f"{split}[{start}:{stop}]"
+
+
+def _percentage(number: int, of: int) -> str:
+    """`number` / `of` in percent, to ten decimals: exact to an example up to a billion of them."""
+    return f"{100 * number / of:.10f}".rstrip("0").rstrip(".") + "%"
+
+
 def _bound(text: str | None, default: int, count: int) -> int:
     if text is None:
         return default

@@ -1,0 +1,179 @@
+"""What methods without a network reach on the splits that the recipes use.
+
+  python -m benchmarks.baselines nuclei    thresholds and connected components
+  python -m benchmarks.baselines faces     the majority class, and logistic regression on pixels, 5 folds
+  python -m benchmarks.baselines scenes    all background; and boxes of the usual sizes everywhere
+
+Prints a line a method. Data sets that are not on this machine are prepared first. A few seconds each; no JAX.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.source import Source
+from jaxdl.data.splits import fold
+
+FOLDS = 5
+SMALLEST = 20  # pixels: fewer are no nucleus, as in the data set
+SMOOTHING = 1.0  # pixels: standard deviation of the Gaussian before the threshold
+BLACK = 10  # pixels: backgrounds come with corners of black, faces do not
+BOXES = 100  # an image, as many as COCO's metric looks at
+
+
+def nuclei() -> Iterator[str]:
+    """Thresholds at Otsu's value of the scored image, and at the value that is best on the training image.
+
+    On the raw image, where every component is a nucleus; and smoothed, where those under 20 pixels are dropped.
+    """
+    from scipy import ndimage
+
+    parts = {split: Dataset("nuclei", split).load().read(np.zeros(1, int)) for split in ("train", "validation", "test")}
+    for name, sigma, smallest in (("raw", 0.0, 1), ("smoothed", SMOOTHING, SMALLEST)):
+        grey = {
+            split: ndimage.gaussian_filter(part["image"][0, ..., 0].astype(np.float32), sigma)
+            for split, part in parts.items()
+        }
+        fitted = max(range(1, 256), key=lambda value: dice(grey["train"] > value, parts["train"]["mask"][0] > 0))
+        for split in ("validation", "test"):
+            for method, threshold in (("Otsu", otsu(grey[split])), ("fitted", fitted)):
+                found = components(grey[split] > threshold, smallest)
+                truth = parts[split]["instances"][0]
+                scores = f"Dice {dice(found > 0, parts[split]['mask'][0] > 0):.3f}  {precision(truth, found)}"
+                yield f"nuclei {split:10}  {name:8}  {method:6} threshold {threshold:5.1f}  {scores}"
+
+
+def otsu(image: np.ndarray, bins: int = 256) -> float:
+    """The threshold that separates an image into two classes with the largest variance between them (Otsu, 1979)."""
+    counts, edges = np.histogram(image, bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * centres)
+    means = sums[:-1] / np.maximum(below, 1), (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    return float(edges[1:-1][np.argmax(below * above * (means[0] - means[1]) ** 2)])
+
+
+def components(mask: np.ndarray, smallest: int) -> np.ndarray:
+    """The components of a mask [height, width], neighbours by sides, numbered; those under `smallest` pixels are 0."""
+    from scipy import ndimage
+
+    numbered: Any = ndimage.label(mask)
+    labels = numbered[0]
+    return np.where(np.bincount(labels.ravel())[labels] >= smallest, labels, 0)
+
+
+def dice(found: np.ndarray, truth: np.ndarray) -> float:
+    """2 |A and B| / (|A| + |B|) of two masks; 1 if both are empty."""
+    total = found.sum() + truth.sum()
+    return float(2 * (found & truth).sum() / total) if total else 1.0
+
+
+def precision(truth: np.ndarray, found: np.ndarray) -> str:
+    """AP at IoU 0.5 of instances [height, width], with its counts."""
+    hits, spurious, missed = matches(truth, found)
+    return f"AP@0.5 {hits / (hits + spurious + missed):.3f} ({hits} hit, {spurious} spurious, {missed} missed)"
+
+
+def matches(truth: np.ndarray, found: np.ndarray) -> tuple[int, int, int]:
+    """True positives, false positives, false negatives of instances [height, width], 0 the background.
+
+    A pair matches if its IoU is over 0.5. Then each has more than half of the other, so no matching is ambiguous.
+    """
+    true_ids, true_rows = np.unique(truth, return_inverse=True)
+    found_ids, found_rows = np.unique(found, return_inverse=True)
+    both = np.zeros((len(true_ids), len(found_ids)), int)
+    np.add.at(both, (true_rows.ravel(), found_rows.ravel()), 1)
+    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
+    objects = (true_ids > 0)[:, None] & (found_ids > 0)[None]
+    hits = int(((both / union > 0.5) & objects).sum())
+    return hits, int((found_ids > 0).sum()) - hits, int((true_ids > 0).sum()) - hits
+
+
+def faces() -> Iterator[str]:
+    """Accuracy on the test part of each fold, on average; and of a rule that looks for black corners only."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    methods: dict[str, Callable] = {
+        "majority class": lambda: DummyClassifier(strategy="most_frequent"),
+        "logistic regression on pixels": lambda: LogisticRegression(max_iter=2000),
+    }
+    folds = [[_pixels(split) for split in fold("train", number, FOLDS)] for number in range(FOLDS)]
+    for name, make in methods.items():
+        scores = [make().fit(*train).score(*test) for train, test in folds]
+        each = ", ".join(f"{score:.3f}" for score in scores)
+        yield f"faces {FOLDS} folds  {name:30} accuracy {np.mean(scores):.3f} +- {np.std(scores, ddof=1):.3f}  ({each})"
+    image, label = _pixels("train")
+    right = ((image == 0).sum(1) < BLACK) == label
+    yield f"faces all      {f'under {BLACK} black pixels':30} accuracy {np.mean(right):.3f}"
+
+
+def _pixels(split: str) -> tuple[np.ndarray, np.ndarray]:
+    batch = _whole(Dataset("lfw_faces", split).load())
+    return batch["image"].reshape(len(batch["image"]), -1) / 255, batch["label"]
+
+
+def scenes() -> Iterator[str]:
+    """Semantic segmentation and detection, on the test split."""
+    train, test = (Dataset("scenes", split).load() for split in ("train", "test"))
+    found, truth = _whole(train), _whole(test)
+    yield f"scenes test  all background  mIoU {background_miou(truth['mask'], len(test.names['mask'])):.3f}"
+    yield f"scenes test  usual boxes everywhere  {usual_boxes(found, truth, len(test.names['box_label']))}"
+
+
+def background_miou(mask: np.ndarray, classes: int) -> float:
+    """Mean IoU, over the classes that occur in `mask` (255: not labelled), of calling every pixel class 0."""
+    counts = np.bincount(mask[mask != 255].ravel(), minlength=classes)
+    return float(counts[0] / counts.sum() / (counts > 0).sum())
+
+
+def usual_boxes(train: dict[str, np.ndarray], test: dict[str, np.ndarray], classes: int, sizes: int = 3) -> str:
+    """TO BE RUN when `scenes` exists. The most frequent box sizes of `train`, on a grid, of its most frequent class.
+
+    The same boxes in every image of `test`, 100 at most: of each size, in steps of 8 pixels, as many as fill the image
+    evenly. The score of a box is how frequent its size is.
+    """
+    from jaxdl.metrics.detection import average_precision
+
+    real = train["box_weight"] > 0
+    boxes, label = train["boxes"][real], np.bincount(train["box_label"][real]).argmax()
+    rounded = np.maximum(np.rint((boxes[:, 2:] - boxes[:, :2]) / 8) * 8, 8)
+    kinds, counts = np.unique(rounded, axis=0, return_counts=True)
+    order = np.argsort(-counts)[:sizes]
+    side = int(np.sqrt(BOXES // len(order)))
+    height, width = test["image"].shape[1:3]
+    made = [grid(height, width, kind[0], kind[1], side) for kind in kinds[order]]
+    scores = np.repeat(counts[order] / counts.sum(), side * side)
+    images = len(test["image"])
+    records = {name: test[name] for name in ("boxes", "box_label", "box_weight")} | {
+        "predicted_boxes": np.tile(np.concatenate(made), (images, 1, 1)).astype(np.float32),
+        "predicted_labels": np.full((images, len(scores)), label, np.int32),
+        "predicted_scores": np.tile(scores, (images, 1)).astype(np.float32),
+    }
+    return "  ".join(f"{name} {value:.3f}" for name, value in average_precision(records, classes).items())
+
+
+def grid(height: int, width: int, tall: float, wide: float, side: int) -> np.ndarray:
+    """`side` x `side` boxes (top, left, bottom, right) of one size, evenly spread from edge to edge, [side ** 2, 4]."""
+    top, left = np.meshgrid(np.linspace(0, height - tall, side), np.linspace(0, width - wide, side), indexing="ij")
+    return np.stack([top, left, top + tall, left + wide], axis=-1).reshape(-1, 4)
+
+
+def _whole(source: Source) -> dict[str, np.ndarray]:
+    return source.read(np.arange(len(source)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    methods = {"nuclei": nuclei, "faces": faces, "scenes": scenes}
+    parser.add_argument("data", choices=methods)
+    for line in methods[parser.parse_args().data]():
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

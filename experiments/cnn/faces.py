@@ -1,0 +1,75 @@
+"""Faces against what is no face: a ConvNet on 200 patches of 25x25, five-fold cross-validation.
+
+Result: none recorded
+Run:    for fold in 0 1 2 3 4; do python launch.py --config=experiments/cnn/faces.py --set=fold=$fold; done
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config, auto_unconfig
+
+from jaxdl.data import splits
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ConvNet
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/accuracy"
+FOLDS = 5
+
+
+@auto_unconfig
+def split(fold: int, part: int) -> str:
+    """The training (part 0) or test (part 1) split of a fold."""
+    return splits.fold("train", fold, FOLDS)[part]
+
+
+@auto_config
+def experiment(
+    fold: int = 0,
+    steps: int = 400,
+    channels: tuple[int, ...] = (16, 32, 64),
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_classification(
+            ConvNet(num_classes=2, channels=channels, halve_first=True, dropout=0.3),
+            label_smoothing=0.1,
+            mean=0.45,
+            std=0.22,
+        ),
+        data=Data(
+            train=Dataset("lfw_faces", split(fold, 0)),
+            evals={},
+            test=Dataset("lfw_faces", split(fold, 1)),
+            augment=(RandomFlip(), RandomAffine(degrees=10, translate=2.0, scale=(0.85, 1.15), shear=5)),
+            batch_size=64,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps // 10, steps), weight_decay=0.1, mask=kernels
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=steps,
+        save_every=200,
+        keep=Keep(),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, channels=(8, 16))
+    config.data.train = MockImages(shape=(9, 9, 1), classes=2, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(9, 9, 1), classes=2, examples=21, split="validation")}
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"fold": fold} for fold in range(FOLDS)]

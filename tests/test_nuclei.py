@@ -1,0 +1,167 @@
+import dataclasses
+import hashlib
+import importlib
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from benchmarks import baselines
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.pipeline import Batches
+from jaxdl.data.tfds import tensorflow_datasets
+
+tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+nuclei = importlib.import_module("jaxdl.data.builders.nuclei")
+
+BORDERS = [nuclei.COLUMNS[split][0] for split in ("validation", "test")]
+
+
+def micrograph():
+    """Nuclei of 10 x 10 pixels on noise, numbered from 7 on; one has 8 columns before a border and 1 after it."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 50, (512, 512)).astype(np.uint16)
+    instances = np.zeros((512, 512), np.uint16)
+    for number, (top, left) in enumerate([(0, 0), (40, 100), (40, 110), (100, 300), (200, 400), (300, 502)]):
+        instances[top : top + 10, left : left + 10] = 7 + 3 * number
+    instances[400:410, BORDERS[0] - 5 : BORDERS[0] + 5] = 90  # 50 pixels on each side
+    instances[450:460, BORDERS[1] - 8 : BORDERS[1] + 1] = 91  # 80 and 10
+    image[instances > 0] += 60
+    image[500:, 500:] = 60_000  # in the test part only
+    return image, instances
+
+
+def test_the_parts_are_disjoint_and_make_up_the_micrograph():
+    ends = list(nuclei.COLUMNS.values())
+    assert ends[0][0] == 0
+    assert ends[-1][1] == 512
+    assert [stop for _, stop in ends[:-1]] == [start for start, _ in ends[1:]]
+    assert all(column % 16 == 0 for part in ends for column in part)
+    image, instances = micrograph()
+    made = nuclei.parts(image, instances)
+    joined = np.concatenate([made[split]["mask"] for split in ("train", "validation", "test")], axis=1)
+    np.testing.assert_array_equal(joined, instances > 0)
+
+
+def test_grey_values_are_scaled_by_the_training_part_alone():
+    image, instances = micrograph()
+    made = nuclei.parts(image, instances)
+    image[500:, 500:] = 0
+    for split, part in nuclei.parts(image, instances).items():
+        changed = part["image"] != made[split]["image"]
+        assert changed.sum() == (144 if split == "test" else 0)  # 12 x 12 pixels
+    low, high = np.percentile(image[:, : BORDERS[0]], [1, 99.8])
+    grey = made["train"]["image"]
+    assert grey.dtype == np.uint8
+    assert (grey.min(), grey.max()) == (0, 255)
+    expected = 255 * (image[250, 50] - low) / (high - low)
+    assert abs(float(grey[250, 50, 0]) - expected) <= 0.5
+    assert made["test"]["image"][511, -1, 0] == 255  # cut off
+
+
+def test_cut_nuclei_are_objects_on_both_sides_and_slivers_are_none():
+    made = nuclei.parts(*micrograph())
+    assert {split: int(part["instances"].max()) for split, part in made.items()} == {
+        "train": 4,
+        "validation": 3,
+        "test": 2,
+    }
+    dropped = made["test"]["instances"][450:460, 0]
+    assert not dropped.any()
+    assert made["test"]["mask"][450:460, 0].all()
+    assert np.bincount(made["validation"]["instances"].ravel())[1:].tolist() == [100, 50, 80]
+
+
+@given(arrays.arrays(np.uint16, (9, 12), elements=st.sampled_from([0, 3, 4, 70, 65535])), st.integers(1, 30))
+def test_relabelling_keeps_objects_apart_and_numbers_them(instances, smallest):
+    made = nuclei.relabelled(instances, smallest)
+    assert made.dtype == np.int32
+    assert set(np.unique(made)) - {0} == set(range(1, made.max() + 1))
+    for number in set(np.unique(instances)) - {0}:
+        where = instances == number
+        values = np.unique(made[where])
+        assert len(values) == 1
+        assert (values[0] > 0) == (where.sum() >= smallest)
+        if values[0]:
+            np.testing.assert_array_equal(made == values[0], where)
+    assert not made[instances == 0].any()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A wheel with that micrograph in a folder for machines without a network; its digests are those expected."""
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    members = {}
+    with zipfile.ZipFile(offered / "stardist-0.9.2-cp311-cp311-manylinux_2_28_x86_64.whl", "w") as file:
+        for name, values in zip(("img2d.tif", "mask2d.tif"), micrograph()):
+            Image.fromarray(values).save(tmp_path / name)
+            content = (tmp_path / name).read_bytes()
+            file.writestr(f"{nuclei.FOLDER}/{name}", content)
+            members[f"{nuclei.FOLDER}/{name}"] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setenv("JAXDL_SOURCES", str(offered))
+    monkeypatch.setattr(nuclei, "SOURCE", dataclasses.replace(nuclei.SOURCE, members=members))
+
+
+def window(batch, draws):
+    """A random 64 x 64 window of every image."""
+    top, left = (draws.integers(0, size - 63) for size in batch["image"].shape[1:3])
+    corners = list(zip(top, left))
+    cut = {
+        name: np.stack([row[y : y + 64, x : x + 64] for row, (y, x) in zip(batch[name], corners)])
+        for name in ("image", "mask", "instances")
+    }
+    return batch | cut
+
+
+def test_the_built_set_has_the_parts_and_gives_batches_of_windows(package):
+    made = nuclei.parts(*micrograph())
+    for split, part in made.items():
+        source = Dataset("nuclei", split).load()
+        assert len(source) == 1
+        example = source.read(np.zeros(1, int))
+        assert set(example) == set(part)
+        for name, value in part.items():
+            assert example[name].dtype == value.dtype
+            np.testing.assert_array_equal(example[name][0], value)
+    train = Dataset("nuclei", "train")
+    data = Data(train=train, evals={}, batch_size=4, augment=(window,))
+    batch = Batches(train.load(), data, seed=0).at(3)
+    assert batch["image"].shape == (4, 64, 64, 1)
+    np.testing.assert_array_equal(batch["instances"] > 0, batch["mask"])
+    assert len({row.tobytes() for row in batch["image"]}) == 4
+
+
+@settings(max_examples=25)
+@given(arrays.arrays(np.uint8, (6, 7)).filter(lambda image: image.min() < image.max()))
+def test_otsu_leaves_the_least_variance_within_the_classes(image):
+    def within(threshold):
+        sides = [side for side in (image[image > threshold], image[image <= threshold]) if side.size]
+        return sum(side.size * side.astype(float).var() for side in sides)
+
+    bins = 256 * 8  # fine enough to tell all values apart
+    best = min(within(threshold) for threshold in range(256))
+    assert within(baselines.otsu(image, bins)) <= best * 1.02 + 1e-6
+
+
+def test_matches_are_counted_one_to_one():
+    truth = np.zeros((4, 20), int)
+    truth[:, 0:4], truth[:, 5:9], truth[:, 12:14] = 1, 2, 5
+    found = np.zeros_like(truth)
+    found[:, 0:4], found[:, 5:7], found[:, 7:9], found[:, 12:16] = 9, 3, 4, 6  # a hit, halves, IoU of just 0.5
+    assert baselines.matches(truth, found) == (1, 3, 2)
+    assert baselines.matches(truth, truth) == (3, 0, 0)
+    assert baselines.matches(truth, np.zeros_like(truth)) == (0, 0, 3)
+    assert baselines.dice(truth > 0, truth > 0) == 1.0
+
+
+def test_the_boxes_of_a_grid_fill_the_image():
+    boxes = baselines.grid(96, 64, 32, 16, 3)
+    assert boxes.shape == (9, 4)
+    assert boxes[0].tolist() == [0, 0, 32, 16]
+    assert boxes[-1].tolist() == [64, 48, 96, 64]
+    assert baselines.background_miou(np.array([[0, 0, 1, 255]]), 3) == pytest.approx(1 / 3)
