@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,83 @@ def read_images(paths: Sequence[str | Path], shape: tuple[int, int, int]) -> np.
     for number, path in enumerate(paths):
         images[number] = to_array(fit(decode(path, channels), height, width))
     return images
+
+
+class Framed(NamedTuple):
+    """An image brought to the shape that a model takes.
+
+    Attributes:
+      image: uint8 [height, width, channels].
+      file: the file's image at its own size, uint8 [height, width, channels].
+      scale: pixels of `image` for a pixel of the file, down and sideways.
+      offset: where the file's upper left corner lies in `image`, (down, sideways) in pixels; negative: cut off.
+    """
+
+    image: np.ndarray
+    file: np.ndarray
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    def boxes_of_file(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [n, 4], (top, left, bottom, right) in pixels of `image`, in pixels of the file."""
+        moved = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
+        return np.clip(moved, 0, np.tile(self.file.shape[:2], 2)).astype(np.float32)
+
+    def map_of_file(self, values: np.ndarray) -> np.ndarray:
+        """A value for each pixel of `image`, [height, width], as one for each pixel of the file, the nearest."""
+        near = [
+            np.clip(((np.arange(side) + 0.5) * scale + offset).astype(int), 0, whole - 1)
+            for side, scale, offset, whole in zip(self.file.shape, self.scale, self.offset, values.shape)
+        ]
+        return values[near[0][:, None], near[1]]
+
+
+FRAMINGS = ("crop", "pad", "keep")
+_MULTIPLE = 32  # of which the sides of an image that keeps its size are made
+
+
+def frame(path: str | Path, shape: tuple[int, int, int], framing: str) -> Framed:
+    """One image file for a model that was trained on images of `shape` (height, width, channels).
+
+    Args:
+      framing: "crop": the largest centred part of the right aspect, resized; "pad": all of it, resized, with black at
+        the bottom or the right side; "keep": at its own size, with black up to sides that are multiples of 32.
+
+    Raises:
+      UserError: as `decode`.
+    """
+    height, width, channels = shape
+    image = decode(path, channels)
+    columns, rows = image.size
+    if framing == "crop":
+        scale = max(height / rows, width / columns)
+        offset = ((height - rows * scale) / 2, (width - columns * scale) / 2)
+        return Framed(to_array(fit(image, height, width)), to_array(image), (scale, scale), offset)
+    if framing == "keep":
+        height, width = -(-rows // _MULTIPLE) * _MULTIPLE, -(-columns // _MULTIPLE) * _MULTIPLE
+        inner = (rows, columns)
+    else:
+        scale = min(height / rows, width / columns)
+        inner = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+    array = np.zeros((height, width, channels), np.uint8)
+    array[: inner[0], : inner[1]] = to_array(fit(image, *inner))
+    return Framed(array, to_array(image), (inner[0] / rows, inner[1] / columns), (0.0, 0.0))
+
+
+def write_png(path: str | Path, array: np.ndarray) -> None:
+    """Writes a picture uint8 [height, width, 3], or whole numbers [height, width] as 8 or, where needed, 16 bits.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from PIL import Image
+
+    if array.ndim == 2:
+        array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+    try:
+        Image.fromarray(array).save(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def decode(path: str | Path, channels: int) -> Image.Image:

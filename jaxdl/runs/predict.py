@@ -1,27 +1,40 @@
 """`launch.py predict`: a trained run on the user's own files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdl.data.images import find_images, read_images
+from jaxdl.data.images import Framed, find_images, frame, write_png
 from jaxdl.errors import UserError
-from jaxdl.runs.trained import load_trained
+from jaxdl.runs.trained import Trained, load_trained
+
+# Features whose class names the outputs of that name carry.
+NAMED = {"label": "label", "labels": "box_label"}
+# Arrays with more numbers than this are not written as JSON.
+WRITTEN = 256
 
 
 def run(
-    path: str, files: Sequence[str], step: int | None = None, format: str = "text", output: str | None = None
+    path: str,
+    files: Sequence[str],
+    step: int | None = None,
+    format: str = "text",
+    output: str | None = None,
+    pictures: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Predicts for image files, and prints a table, or JSON lines.
+    """Predicts for image files, and prints a table, or JSON lines; draws what has a place in the image.
 
     Args:
       path: the run folder.
-      files: image files or folders of them; brought to the size and channels that the model was trained on.
+      files: image files or folders of them; brought to the size and channels that the model was trained on, as the
+        task's `framing` says. Boxes are given in pixels of the files.
       step: the checkpoint; None for the newest.
       format: "text" for a table, "json" for a JSON object a line.
       output: also write the JSON lines to this file.
+      pictures: the folder for what is drawn, and for masks as PNG files; None for `predictions` in the run folder.
 
     Returns:
       one dict a file: "file", and the task's outputs; classes by name.
@@ -33,53 +46,122 @@ def run(
     spec = trained.record["batch"]
     if "image" not in spec:
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
-    found = find_images(files)
-    images = read_images(found, tuple(spec["image"][0]))
     names = next((d["names"] for d in trained.record["datasets"].values() if d["names"]), {})
-    size = trained.program.eval_batch_size
+    folder = Path(pictures) if pictures else Path(path) / "predictions"
+    drawn = trained.experiment.task.illustrate is not None
+    if drawn:
+        _make(folder)
+    found = find_images(files)
+    stems = _stems(found)
+    framed = [frame(file, tuple(spec["image"][0]), trained.experiment.task.framing) for file in found]
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(images), size):
-        outputs = trained.program.predict(trained.state, _batch(images[start : start + size], start, size, spec))
-        for number, file in enumerate(found[start : start + size]):
-            one = {key: np.asarray(value[number]) for key, value in outputs.items()}
-            rows.append({"file": str(file), **_readable(one, names)})
+    for number, outputs in enumerate(_outputs(trained, framed)):
+        outputs = _in_file(outputs, framed[number])
+        row = {"file": str(found[number]), **_readable(outputs, names)}
+        if drawn:
+            row |= _draw(trained, framed[number], outputs, names, folder / stems[number])
+        rows.append(row)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     if output:
         try:
-            with open(output, "w") as target:
-                target.write(lines)
+            Path(output).write_text(lines)
         except OSError as error:
             raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
     print(lines if format == "json" else _table(rows), end="")
     return rows
 
 
-def _batch(images: np.ndarray, start: int, size: int, spec: dict[str, Any]) -> dict[str, np.ndarray]:
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} for pictures cannot be made: {error.strerror}; see --pictures") from error
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    """A name for each file's pictures, no two alike."""
+    stems = [file.stem for file in files]
+    return [stem if stems.count(stem) == 1 else f"{number}_{stem}" for number, stem in enumerate(stems)]
+
+
+def _outputs(trained: Trained, framed: Sequence[Framed]) -> Iterator[dict[str, np.ndarray]]:
+    """The task's outputs for each image; images of one size that follow each other share a batch."""
+    size, start = trained.program.eval_batch_size, 0
+    while start < len(framed):
+        shape = framed[start].image.shape
+        stop = start + 1
+        while stop < len(framed) and stop - start < size and framed[stop].image.shape == shape:
+            stop += 1
+        images = np.stack([one.image for one in framed[start:stop]])
+        outputs = trained.program.predict(trained.state, _batch(images, start, size, trained.record["batch"]))
+        for number in range(stop - start):
+            yield {name: np.asarray(value[number]) for name, value in outputs.items()}
+        start = stop
+
+
+def _batch(images: np.ndarray, start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Images as a padded batch; other features that the model was trained with are zeros."""
     batch: dict[str, np.ndarray] = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
+    batch["image"] = np.zeros((size, *images.shape[1:]), np.uint8)
     batch["image"][: len(images)] = images
     batch["index"] = np.arange(start, start + size, dtype=np.int32)
     batch["weight"] = (np.arange(size) < len(images)).astype(np.float32)
     return batch
 
 
-def _readable(outputs: dict[str, np.ndarray], names: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """Outputs as JSON values; a class number becomes its name, probabilities become {name: probability}."""
-    classes = names.get("label")
+def _in_file(outputs: Mapping[str, np.ndarray], framed: Framed) -> dict[str, np.ndarray]:
+    """Outputs for the file at its own size: only the boxes that were found, maps [height, width] pixel by pixel."""
+    outputs = dict(outputs)
+    if "boxes" in outputs and "scores" in outputs:
+        kept = outputs["scores"] > 0
+        outputs = {name: value[kept] if len(value) == len(kept) else value for name, value in outputs.items()}
+        outputs["boxes"] = framed.boxes_of_file(outputs["boxes"])
+    shape = framed.image.shape[:2]
+    return {name: framed.map_of_file(value) if value.shape == shape else value for name, value in outputs.items()}
+
+
+def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Outputs as JSON values, classes by name; maps and other large arrays are left out."""
     row: dict[str, Any] = {}
     for key, value in outputs.items():
-        if classes and key == "label":
-            row[key] = classes[int(value)]
-        elif classes and value.ndim == 1 and len(value) == len(classes):
-            row[key] = {name: round(float(share), 6) for name, share in zip(classes, value)}
+        classes = names.get(NAMED.get(key, ""))
+        if value.size > WRITTEN and value.ndim > 1:
+            continue
+        if classes:
+            row[key] = [classes[int(one)] for one in value] if value.ndim else classes[int(value)]
+        elif value.ndim == 1 and len(value) == len(names.get("label", ())):
+            row[key] = {name: round(float(share), 6) for name, share in zip(names["label"], value)}
         else:
             row[key] = value.tolist()
     return row
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """The outputs that are single values, a line a file."""
-    names = ["file", *(key for key, value in rows[0].items() if key != "file" and not isinstance(value, (list, dict)))]
-    cells = [names] + [[f"{row[n]:.4f}" if isinstance(row[n], float) else str(row[n]) for n in names] for row in rows]
+def _draw(
+    trained: Trained, framed: Framed, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
+) -> dict[str, str]:
+    """Writes the picture, and every map of whole numbers as a PNG file; returns {name: path}."""
+    assert trained.experiment.task.illustrate is not None
+    written = {"picture": f"{path}.png"}
+    write_png(written["picture"], trained.experiment.task.illustrate({"image": framed.file}, outputs, names))
+    for name, value in outputs.items():
+        if value.shape == framed.file.shape[:2] and value.dtype.kind in "iu":
+            written[name] = f"{path}_{name}.png"
+            write_png(written[name], value)
+    return written
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The outputs that are single values, a line a file; of boxes, the classes and scores."""
+    lines = [{key: text for key, value in row.items() if (text := _cell(row, key, value))} for row in rows]
+    names = list(dict.fromkeys(key for line in lines for key in line))
+    cells = [names] + [[line.get(name, "") for name in names] for line in lines]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n" for row in cells)
+
+
+def _cell(row: Mapping[str, Any], key: str, value: Any) -> str:
+    if key == "labels":
+        return ", ".join(f"{label} {score:.2f}" for label, score in zip(value, row["scores"]))[:80] or "nothing"
+    if isinstance(value, (list, dict)):
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -122,6 +122,7 @@ def object_detection(
         score=functools.partial(_score, num_classes),
         draw=_draw,
         illustrate=_illustrate,
+        framing="pad",
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

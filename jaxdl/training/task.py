@@ -87,12 +87,14 @@ class Task:
       phases: the updates of one step, in order.
       evaluate: `(params, variables, batch, key) -> Evaluation`.
       predict: `(params, variables, batch, key) -> {name: [batch, ...]}`, outputs that a person can look at.
-      score: `(records {name: [examples, ...]}, metrics) -> {metric: float}`, on the host, for metrics that are not sums:
+      score: `(records {name: [examples, ...]}, metrics) -> {metric: float}`, on the host, for metrics that are no sums:
         made of the records of all examples, or of the metrics that `evaluate` added up.
       draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of
         what `predict` made of it, and of the evaluation's metrics. `names` are the data set's class names by feature.
-      illustrate: `(example, outputs, names) -> uint8 [height, width, 3]`, on the host: one example, of whose features only
-        `image` need be there, and what `predict` made of it, as a picture for `launch.py predict`.
+      illustrate: `(example, outputs, names) -> uint8 [height, width, 3]`, on the host: one example, of whose features
+        only `image` need be there, and what `predict` made of it, as a picture for `launch.py predict`.
+      framing: how an image file of any size is brought to the model: "crop" and "pad" to the size of training, "keep"
+        at its own (see `jaxdl.data.images.frame`).
       logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
         what a classifier says, to be explained.
       carry: `(batch) -> carry`: the per-example state of the first step.
@@ -106,6 +108,7 @@ class Task:
     score: Callable[..., Mapping[str, float]] | None = None
     draw: Callable[..., Mapping[str, Any]] | None = None
     illustrate: Callable[..., Any] | None = None
+    framing: str = "crop"
     logits: Callable[..., Array] | None = None
     carry: Callable[..., PyTree] = field(default=lambda batch: {})
     batch_coupled: str = ""
