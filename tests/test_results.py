@@ -313,3 +313,10 @@ def test_diff_of_two_runs(root, tmp_path, monkeypatch):
     assert stream.getvalue() == "the configurations are equal\n"
     with pytest.raises(UserError, match="holds no run"):
         listing.show_diff(str(a), str(tmp_path), stream)
+
+
+def test_folds_make_one_mean():
+    rows = [row(seed=seed, value=0.5 + seed / 10, split=f"faces train[{20 * seed}%:]") for seed in range(3)]
+    summary = results.summarize([*rows, row(seed=0, value=0.1, split="faces other")][:3])["a"]
+    assert (summary.seeds, summary.split) == (3, "faces train")
+    assert summary.mean == pytest.approx(0.6)

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -163,8 +164,8 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
 def summarize(rows: Iterable[Row], headlines: Mapping[str, str | None] | None = None) -> dict[str, Summary]:
     """The headline result of every recipe among the rows.
 
-    Rows with overrides do not count. Of the others count those on the device, data split and number of steps of the
-    recipe's newest row, and of every seed the newest.
+    Rows with overrides do not count. Of the others count those on the device, data split (whichever part of it) and
+    number of steps of the recipe's newest row, and of every seed the newest.
 
     Args:
       rows: oldest first, as `read` gives them.
@@ -262,12 +263,12 @@ def minutes(value: float) -> str:
 def _summary(rows: list[Row]) -> Summary:
     """Of rows with one recipe and metric."""
     newest = rows[-1]
-    like = [row for row in rows if (row.device, row.split, row.steps) == (newest.device, newest.split, newest.steps)]
+    like = [row for row in rows if _comparable(row) == _comparable(newest)]
     last = list({row.seed: row for row in like}.values())
     values = [row.value for row in last]
     return Summary(
         recipe=newest.recipe,
-        split=newest.split,
+        split=newest.split if len({row.split for row in last}) == 1 else _whole(newest.split),
         metric=newest.metric,
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None,
@@ -275,6 +276,16 @@ def _summary(rows: list[Row]) -> Summary:
         device=newest.device,
         minutes=statistics.fmean(row.minutes for row in last),
     )
+
+
+def _comparable(row: Row) -> tuple[str, str, int]:
+    """What rows must agree in to make one mean: in cross-validation each seed has another part of the split."""
+    return row.device, _whole(row.split), row.steps
+
+
+def _whole(split: str) -> str:
+    """A split's name without what is cut out of it: "made train[:20%]" -> "made train"."""
+    return re.sub(r"\[[^]]*\]", "", split)
 
 
 def _recipe(manifest: Mapping[str, Any], run: str | os.PathLike, root: Path) -> str:
