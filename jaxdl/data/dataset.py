@@ -25,7 +25,9 @@ class Dataset:
         - a dotted module of your own that defines `Builder`, a TFDS builder, such as `mylab.flowers`;
         - `tfds:NAME` or `tfds:NAME/config`, any data set that TFDS reads;
         - `folder:PATH`, images in one folder a class, read as RGB; below `PATH/train`, `PATH/test` and so on if
-          `PATH/train` exists, else all one split, `train`, in a fixed random order.
+          `PATH/train` exists, else all one split, `train`, in a fixed random order;
+        - `coco:PATH`, boxes and masks in the layout of COCO: `PATH/annotations/instances_SPLIT.json` and the images in
+          `PATH/SPLIT`; see `jaxdl.data.coco.Coco`.
       split: in the syntax of TFDS: `train[:55000]`, `train[80%:]`, `train+test`.
       features: the features to load; empty: all.
     """
@@ -44,6 +46,10 @@ class Dataset:
             from jaxdl.data.folder import open_folder
 
             return open_folder(self.name.removeprefix("folder:"), self.split)
+        if self.name.startswith("coco:"):
+            from jaxdl.data.coco import Coco
+
+            return Coco(self.name.removeprefix("coco:"), self.split, tuple(self.features)).load()
         from jaxdl.data.resolve import ready
 
         return ready(self.name).open(self.split, tuple(self.features))

@@ -71,10 +71,10 @@ class Batches:
     def make(self, positions: np.ndarray) -> Batch:
         draws = Draws(self.seed, positions)
         index = shuffled(positions, len(self.source), self.seed)
-        batch = apply(self.data.augment, self.source.read(index), draws.fold(_AUGMENT))
+        batch = apply(self.data.augment, _read(self.source, index), draws.fold(_AUGMENT))
         if self.data.mix is not None:
             other = draws.fold(_PARTNER).integers(0, len(self.source))
-            partner = apply(self.data.augment, self.source.read(other), draws.fold(_PARTNER_AUGMENT))
+            partner = apply(self.data.augment, _read(self.source, other), draws.fold(_PARTNER_AUGMENT))
             batch = self.data.mix(batch, partner, draws.fold(_MIX))
         return _finish(batch, index, np.ones(len(index), np.float32))
 
@@ -98,7 +98,7 @@ class _EvalBatches:
     def make(self, positions: np.ndarray) -> Batch:
         real = positions < len(self.source)
         index = np.where(real, positions, 0)
-        batch = apply(self.transforms, self.source.read(index), Draws(0, index))
+        batch = apply(self.transforms, _read(self.source, index), Draws(0, index))
         return _finish(batch, np.where(real, positions, -1), real.astype(np.float32))
 
 
@@ -124,6 +124,11 @@ def eval_batches(
     with contextlib.closing(_prefetched(batches, 0, eval_count(source, batch_size), threads, workers)) as made:
         for _, batch in made:
             yield batch
+
+
+def _read(source: Source, index: np.ndarray) -> Batch:
+    """The examples, and `index`, so that a transform that refuses an example can name it."""
+    return source.read(index) | {"index": index.astype(np.int32)}
 
 
 def _finish(batch: Batch, index: np.ndarray, weight: np.ndarray) -> Batch:

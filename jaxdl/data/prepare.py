@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from jaxdl.data.source import narrow
 from jaxdl.data.store import MANIFEST, Prepared, column_file, data_home, digest, name_of, read_manifest
 from jaxdl.data.tfds import tensorflow_datasets
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
 
 COLUMN_LIMIT = 2 * 2**30  # bytes: a set up to this size is also kept as columns
 
@@ -48,7 +48,8 @@ def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = N
     To be called with the `lock` of the folder held.
 
     Args:
-      builder: `(data directory) -> tfds.core.DatasetBuilder`.
+      builder: `(data directory) -> tfds.core.DatasetBuilder`; its attribute NAMES, if it has one, gives the class
+        names of features that are no ClassLabel: `{"mask": ("background", "cat")}`.
       existing: a folder with the records, if they exist already.
 
     Raises:
@@ -69,7 +70,8 @@ def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = N
             records = Path(made.data_dir)
         else:
             records = _adopt(existing, Path(temporary) / "records")
-        version, splits = _describe(folder, tfds.builder_from_directory(records), records)
+        named = getattr(made, "NAMES", {})
+        version, splits = _describe(folder, tfds.builder_from_directory(records), records, named)
         target = home / folder / version
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -158,14 +160,18 @@ def _missing_library(error: BaseException | None) -> str | None:
     return found
 
 
-def _describe(folder: str, builder: Any, path: Path) -> tuple[str, dict[str, int]]:
-    """Writes the columns and `fingerprints.json` beside the records in `path`; gives version and sizes of splits."""
+def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, int]]:
+    """Writes the columns and `fingerprints.json` beside the records in `path`; gives version and sizes of splits.
+
+    Args:
+      named: class names by feature, for features that are no ClassLabel but hold classes, such as a mask's.
+    """
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
-    names = {
-        feature: tuple(value.names)
-        for feature, value in builder.info.features.items()
-        if type(value).__name__ == "ClassLabel" and value.names
-    }
+    names = class_names(builder.info.features)
+    for feature, classes in named.items():
+        if feature not in builder.info.features:
+            raise UserError(f"{folder} names classes of '{feature}'; {nearest(feature, builder.info.features)}")
+        names[feature] = tuple(classes)
     columns = _column_shapes(builder, sum(counts.values()))
     for split, count in counts.items():
         _write_columns(path, split, builder.as_data_source(split=split), count, columns)
@@ -180,6 +186,16 @@ def _describe(folder: str, builder: Any, path: Path) -> tuple[str, dict[str, int
     fields |= {"columns": tuple(columns), "names": names, "files": files}
     (path / MANIFEST).write_text(json.dumps(fields, indent=1))
     return version, counts
+
+
+def class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Class names by feature; those of the objects in a TFDS detection set also as `box_label`, as `Objects` calls it."""
+    found = dict(features.items())
+    objects = getattr(found.get("objects"), "feature", None)
+    if objects is not None and "label" in objects:
+        found["objects/label"] = found["box_label"] = objects["label"]
+    labels = {name: value for name, value in found.items() if type(value).__name__ == "ClassLabel"}
+    return {name: tuple(value.names) for name, value in labels.items() if value.names}
 
 
 def _column_shapes(builder: Any, count: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

@@ -1,8 +1,9 @@
 """Transforms of images, uint8 in and uint8 out, whole batches at a time.
 
 A transform takes a batch and the batch's `Draws`, and returns a batch. It changes the feature `image`
-[batch, height, width, channels] and leaves the others alone. What it draws depends on the example's position in the
-run only, so a batch cut in another way comes out the same.
+[batch, height, width, channels], and those that move along with its pixels (see `jaxdl.data.geometry`), and leaves the
+others alone. What it draws depends on the example's position in the run only, so a batch cut in another way comes out
+the same.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxdl.data import geometry
 from jaxdl.data.draws import Draws
 from jaxdl.data.source import Batch
 from jaxdl.errors import UserError
@@ -50,7 +52,7 @@ class RandomFlip:
         # As pixels of some bytes each, which numpy moves faster than an innermost axis of 3.
         pixels, target = (each.view(f"V{image.shape[3]}")[..., 0] for each in (image, flipped))
         target[flip] = pixels[flip, :, ::-1]
-        return batch | {"image": flipped}
+        return batch | {"image": flipped} | geometry.mirror(batch, flip)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class RandomCrop:
 
     Attributes:
       padding: pixels on each side.
-      mode: what to pad with: "constant" (0) or "reflect" (the image mirrored at its border).
+      mode: what to pad with: "constant" (0) or "reflect" (the image mirrored at its border; refused where there are
+        boxes or instances, because it would show objects that these do not know of).
     """
 
     padding: int
@@ -76,7 +79,8 @@ class RandomCrop:
         left = draws.integers(0, 2 * self.padding + 1)
         padded = self._pad(image).reshape(count, height + 2 * self.padding, -1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width * channels), axis=(1, 2))  # type: ignore
-        return batch | {"image": windows[np.arange(count), top, left * channels].reshape(image.shape)}
+        moved = self._companions(batch, top - self.padding, left - self.padding)
+        return batch | {"image": windows[np.arange(count), top, left * channels].reshape(image.shape)} | moved
 
     def _pad(self, image: np.ndarray) -> np.ndarray:
         count, height, width, channels = image.shape
@@ -88,12 +92,24 @@ class RandomCrop:
         padded[:, side : side + height, side : side + width] = image
         return padded
 
+    def _companions(self, batch: Batch, top: np.ndarray, left: np.ndarray) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        if self.mode == "reflect":
+            if "boxes" in batch or "instances" in batch:
+                raise UserError("RandomCrop(mode='reflect') would show objects twice, boxed once; use mode='constant'")
+            if "mask" in batch:  # mirrored pixels have the class of those they mirror
+                side = self.padding
+                mask = np.pad(batch["mask"], ((0, 0), (side, side), (side, side)), mode="reflect")
+                batch, top, left = batch | {"image": mask[..., None], "mask": mask}, top + side, left + side
+        return geometry.cut(batch, np.stack([top, left, top + height, left + width], 1), height, width)
+
 
 @dataclass(frozen=True)
 class RandomAffine:
     """Turns, moves, scales and shears each image about its centre, with bilinear interpolation and 0 outside.
 
-    Made for small images: it computes with [batch, height, width] coordinates.
+    Made for small images: it computes with [batch, height, width] coordinates. Boxes become upright boxes around their
+    turned corners.
 
     Attributes:
       degrees: turn by up to this, either way.
@@ -117,7 +133,8 @@ class RandomAffine:
         # Output to input: undo the move, the magnification and turn, then the slant.
         rows = np.stack([cos / scale, -sin / scale], axis=1)
         columns = np.stack([sin / scale, cos / scale], axis=1) - slant[:, None] * rows
-        return batch | {"image": _warp(batch["image"], np.stack([rows, columns], axis=1), np.stack([down, across], 1))}
+        matrix, shift = np.stack([rows, columns], axis=1), np.stack([down, across], 1)
+        return batch | {"image": _warp(batch["image"], matrix, shift)} | geometry.warp(batch, matrix, shift)
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -129,12 +146,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarra
       shift: [batch, 2] pixels, (down, right).
     """
     count, height, width, channels = image.shape
-    centre = np.array([(height - 1) / 2, (width - 1) / 2])
-    matrix = matrix.astype(np.float32)
-    offset = (centre - np.einsum("bij,bj->bi", matrix, centre + shift)).astype(np.float32)
-    y = np.arange(height, dtype=np.float32)[:, None]
-    x = np.arange(width, dtype=np.float32)
-    source = matrix[:, :, 0, None, None] * y + matrix[:, :, 1, None, None] * x + offset[:, :, None, None]
+    source = geometry.affine_sources(matrix, shift, height, width)
     # One pixel of 0 on every side; whatever lies further out is moved onto it.
     padded = np.zeros((count, height + 2, width + 2, channels), np.float32)
     padded[:, 1:-1, 1:-1] = image

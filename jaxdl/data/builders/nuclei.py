@@ -42,6 +42,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     name = "nuclei"
+    NAMES = {"mask": ("background", "nucleus")}
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:

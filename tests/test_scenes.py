@@ -1,0 +1,231 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxdl.data.catalog import prepare
+from jaxdl.data.compose import Scenes, compose, trim
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.errors import UserError
+
+RED, GREEN = (220, 30, 30), (30, 220, 30)
+UNTOUCHED = Scenes(degrees=0.0, brightness=(1.0, 1.0))
+
+
+def disc(colour, length=64):
+    """A disc with a soft edge, as a cut-out; hidden around it is white."""
+    across = np.arange(length) - (length - 1) / 2
+    distance = np.hypot(across[:, None], across)
+    pixels = np.full((length, length, 4), 255, np.uint8)
+    pixels[distance < length / 2, :3] = colour
+    pixels[..., 3] = np.clip((length / 2 - distance) * 128, 0, 255)
+    return pixels
+
+
+def bar(colour):
+    return np.dstack([np.full((16, 64, 3), colour, np.uint8), np.full((16, 64), 255, np.uint8)])
+
+
+CUTOUTS = [[disc(RED)], [bar(GREEN)]]
+BLUE = np.full((120, 160, 3), (20, 20, 200), np.uint8)
+
+
+def scene(number, cutouts=CUTOUTS, scenes=None):
+    return compose(cutouts, [BLUE], np.random.default_rng([0, number]), scenes)
+
+
+def test_the_same_numbers_make_the_same_scene():
+    first, again, other = scene(3), scene(3), scene(4)
+    for feature, value in first.items():
+        np.testing.assert_array_equal(value, again[feature])
+    assert (first["image"] != other["image"]).any()
+
+
+def test_a_scene_has_the_shapes_and_types_of_columns():
+    shapes = {feature: (value.shape, value.dtype.name) for feature, value in scene(0).items()}
+    assert shapes == {
+        "image": ((96, 96, 3), "uint8"),
+        "mask": ((96, 96), "uint8"),
+        "instances": ((96, 96), "uint8"),
+        "boxes": ((5, 4), "float32"),
+        "box_label": ((5,), "int32"),
+        "box_weight": ((5,), "float32"),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9))
+def test_boxes_masks_and_instances_agree(number):
+    made = scene(number)
+    count = int(made["box_weight"].sum())
+    assert 1 <= count <= 5
+    np.testing.assert_array_equal(made["box_weight"], np.arange(5) < count)
+    assert not made["boxes"][count:].any()
+    assert not made["box_label"][count:].any()
+    assert set(np.unique(made["instances"])) == set(range(count + 1))
+    np.testing.assert_array_equal(made["mask"] > 0, made["instances"] > 0)
+    for row in range(count):
+        inside = made["instances"] == row + 1
+        assert set(made["mask"][inside]) == {made["box_label"][row] + 1}
+        rows, columns = np.nonzero(inside)
+        tight = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        np.testing.assert_array_equal(made["boxes"][row], tight)
+
+
+def test_masks_follow_the_colours_that_are_seen():
+    for number in range(20):
+        made = scene(number, scenes=UNTOUCHED)
+        image, mask = made["image"].astype(int), made["mask"]
+        nearest = np.argmin([np.abs(image - colour).sum(-1) for colour in (BLUE[0, 0], RED, GREEN)], axis=0)
+        assert (nearest == mask).mean() > 0.99
+        # Edges are soft: some pixels are neither object nor background. White from around the disc is nowhere.
+        assert image.min(axis=-1).max() < 100
+
+
+def seen_of_squares(scenes):
+    """Longer sides in pixels, and the share of its pixels that is seen, of the squares of 100 scenes."""
+    square = np.full((64, 64, 4), 255, np.uint8)
+    lengths, shares = [], []
+    for number in range(100):
+        made = scene(number, [[square]], scenes)
+        for row in range(int(made["box_weight"].sum())):
+            top, left, bottom, right = made["boxes"][row]
+            lengths.append(max(bottom - top, right - left))
+            shares.append((made["instances"] == row + 1).sum() / lengths[-1] ** 2)
+    return np.array(lengths), np.array(shares)
+
+
+def test_enough_of_each_object_is_seen_and_sizes_are_kept():
+    lengths, shares = seen_of_squares(UNTOUCHED)
+    assert 16 <= lengths.min() < 23  # less than 20 where another square hides two sides
+    assert 53 < lengths.max() <= 56
+    assert shares.min() >= 0.6
+    assert (shares < 0.95).mean() > 0.05  # overlap happens
+    assert seen_of_squares(replace(UNTOUCHED, visible=0.2))[1].min() < 0.5
+
+
+def test_categories_are_equally_frequent_however_many_cutouts_they_have():
+    cutouts = [[disc(RED)] * 9, [bar(GREEN)]]  # a bar finds a place more easily
+    made = [scene(number, cutouts) for number in range(300)]
+    labels = np.concatenate([each["box_label"][each["box_weight"] > 0] for each in made])
+    assert 0.46 < labels.mean() < 0.54
+
+
+def test_cutouts_are_not_enlarged_turn_and_change_brightness():
+    small = [[disc(RED, length=24)]]
+    boxes = np.concatenate([scene(number, small)["boxes"] for number in range(40)])
+    assert max((boxes[:, 2:] - boxes[:, :2]).ravel()) <= 26
+    bars = [scene(number, [[bar((100, 100, 100))]], Scenes(most=1)) for number in range(40)]
+    ratios = [np.divide(*(made["boxes"][0, 2:] - made["boxes"][0, :2])) for made in bars]
+    assert max(ratios) - min(ratios) > 0.15
+    values = [np.median(made["image"][made["mask"] > 0]) for made in bars]
+    assert min(values) < 85
+    assert max(values) > 115
+
+
+def test_trim_takes_off_the_empty_margin():
+    image = np.zeros((100, 200, 4), np.uint8)
+    image[20:60, 50:150] = 255
+    image[0, 0, 3] = 5  # dust that nobody sees
+    assert trim(Image.fromarray(image), 128).shape == (40, 100, 4)
+    assert trim(Image.fromarray(image), 50).shape == (20, 50, 4)
+    with pytest.raises(UserError, match="not transparent"):
+        trim(Image.new("RGBA", (4, 4)), 50)
+
+
+def test_nothing_to_compose_from_is_an_error():
+    generator = np.random.default_rng(0)
+    with pytest.raises(UserError, match="one background"):
+        compose(CUTOUTS, [], generator)
+    with pytest.raises(UserError, match="cut-out of each category"):
+        compose([[disc(RED)], []], [BLUE], generator)
+    with pytest.raises(UserError, match="50x160 pixels is too small"):
+        compose(CUTOUTS, [BLUE[:50]], generator)
+    with pytest.raises(UserError, match="no cut-out has 60 pixels"):
+        compose([[disc(RED, length=6)]], [BLUE], generator)
+
+
+@pytest.fixture(scope="module")
+def builder_module():
+    tensorflow_datasets()
+    from jaxdl.data.builders import scenes
+
+    return scenes
+
+
+def test_the_table_has_enough_of_everything_and_splits_share_no_file(builder_module):
+    entries = builder_module.read_table()
+    assert len({entry.sha256 for entry in entries}) == len({entry.path for entry in entries}) == len(entries)
+    assert {entry.category for entry in entries} == {*builder_module.CATEGORIES, "background"}
+    for category in builder_module.CATEGORIES:
+        splits = [entry.split for entry in entries if entry.category == category]
+        assert len(splits) >= 25
+        for split, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
+            assert abs(splits.count(split) / len(splits) - share) < 0.04
+    assert sum(entry.category == "background" for entry in entries) >= 20
+    assert {builder_module.package_of(entry) for entry in entries} == set(builder_module.PACKAGES)
+
+
+def test_the_builder_prepares_columns_with_class_names(builder_module, tmp_path, monkeypatch):
+    """The real builder, a small table of made files in place of the packages."""
+    folder, entries = tmp_path / "members", []
+    for split in ("train", "validation", "test"):
+        for category in (*builder_module.CATEGORIES, "background"):
+            prefix = "usr/share/tuxpaint/" + ("templates" if category == "background" else "stamps")
+            path = folder / f"{prefix}/{split} {category}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(BLUE if category == "background" else disc(RED)).save(path)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            entries.append(builder_module.Entry(digest, category, split, str(path.relative_to(folder))))
+    counts = {"train": 6, "validation": 2, "test": 3}
+    monkeypatch.setattr(builder_module, "read_table", lambda: entries)
+    monkeypatch.setattr(builder_module, "COUNTS", counts)
+    packages = {name: builder_module.PACKAGES[name] for name in ("tuxpaint-stamps-default", "tuxpaint-data")}
+    monkeypatch.setattr(builder_module, "PACKAGES", packages)
+    monkeypatch.setenv("JAXDL_SOURCES", str(folder))
+    monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "home"))
+    prepared = prepare("scenes")
+    assert dict(prepared.splits) == counts
+    assert set(prepared.columns) == {"image", "mask", "instances", "boxes", "box_label", "box_weight"}
+    source = Dataset("scenes", "train").load()
+    assert source.names["box_label"] == builder_module.CATEGORIES
+    assert source.names["mask"] == ("background", *builder_module.CATEGORIES)
+    assert source.read(np.arange(6))["boxes"].shape == (6, 5, 4)
+    first = prepared.fingerprint
+    assert prepare("scenes", force=True).fingerprint == first
+    # Each split has random numbers of its own, even where the files look the same.
+    test = Dataset("scenes", "test").load().read(np.arange(2))
+    assert (test["image"] != source.read(np.arange(2))["image"]).any()
+
+
+def test_names_of_a_feature_that_is_not_there_are_refused(builder_module, tmp_path, monkeypatch):
+    package = tmp_path / "own_names"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "wrong.py").write_text("""
+import numpy as np
+import tensorflow_datasets as tfds
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    NAMES = {"maks": ("background", "cat")}
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"mask": tfds.features.Tensor(shape=(2,), dtype=np.uint8)})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        yield 0, {"mask": np.zeros(2, np.uint8)}
+""")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="names classes of 'maks'; did you mean 'mask'"):
+        prepare("own_names.wrong")
