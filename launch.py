@@ -3,6 +3,8 @@
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py eval RUN [--step=N] [--split=NAME]                         score a trained run
   python launch.py predict RUN FILE...                                        use it on your own files
+  python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
+  python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
@@ -29,7 +31,12 @@ flags.DEFINE_integer("step", None, "The checkpoint to use; by default the newest
 flags.DEFINE_string("split", None, "What to score: an evaluation's name, or a split such as 'train[:1000]'.")
 flags.DEFINE_string("format", "text", "Output of list, eval and predict: text or json.")
 flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
-flags.DEFINE_string("output", None, "predict: also write the JSON lines to this file.")
+flags.DEFINE_string(
+    "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
+)
+flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
+flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
+flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
 flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
 flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
@@ -53,7 +60,21 @@ def _predict(arguments: Sequence[str]) -> None:
         raise UserError("predict needs a run folder and files: python launch.py predict RUN FILE...")
     from jaxdl.runs import predict
 
-    predict.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.format, FLAGS.output)
+    predict.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures)
+
+
+def _explain(arguments: Sequence[str]) -> None:
+    if len(arguments) < 2:
+        raise UserError("explain needs a run folder and files: python launch.py explain RUN FILE...")
+    from jaxdl.runs import explain
+
+    explain.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.layer, FLAGS.target, FLAGS.output)
+
+
+def _export(arguments: Sequence[str]) -> None:
+    from jaxdl.runs import export
+
+    export.run(_one(arguments, "export", "RUN"), FLAGS.step, FLAGS.output)
 
 
 def _show(arguments: Sequence[str]) -> None:
@@ -106,6 +127,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "eval": _eval,
     "predict": _predict,
+    "explain": _explain,
+    "export": _export,
     "show": _show,
     "list": _list,
     "diff": _diff,

@@ -6,7 +6,7 @@ A recipe builds an `Experiment` (see `jaxdl.recipes`), overrides change it (`jax
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optax
 
@@ -16,6 +16,7 @@ from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
+    from jaxdl.training.state import TrainState
 
 # Paths that say how a run is watched and laid out; they do not change its numbers, so the fingerprint leaves them out.
 OBSERVES = (
@@ -56,6 +57,14 @@ class Keep:
     mode: str = "max"
 
 
+class Starting(Protocol):
+    """What a run may start from instead of drawn parameters: `Start`, or a class of the user's own."""
+
+    def load(self, state: "TrainState") -> "TrainState":
+        """The state before the first step, made of the drawn one; shapes, types and shardings stay."""
+        ...
+
+
 @dataclass(frozen=True)
 class Start:
     """Parameter groups that are taken from another run instead of drawn.
@@ -69,6 +78,13 @@ class Start:
     run: str
     groups: Mapping[str, str] | tuple[str, ...]
     step: int | None = None
+
+    def load(self, state: "TrainState") -> "TrainState":
+        """`state` with the groups in it; see `jaxdl.training.checkpoint.load_groups`, also for errors."""
+        from jaxdl.training.checkpoint import load_groups
+
+        groups = self.groups if isinstance(self.groups, Mapping) else {name: name for name in self.groups}
+        return load_groups(self.run, groups, state, self.step)
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ class Experiment:
         prediction and export then use the average. None: no average is kept.
       nonfinite: what a step with a loss or gradient that is not finite does: "stop" ends the run, "skip" drops the
         update and goes on.
-      start: parameter groups taken from another run.
+      start: what parameters are taken from instead of drawn: another run, or weights of another library.
       parallel: how the run is spread over devices.
       log_every: training figures are reported every so many steps.
       eval_every: every eval runs after every so many steps, and after the last.
@@ -103,7 +119,7 @@ class Experiment:
     accumulate: int = 1
     ema: float | None = None
     nonfinite: str = "stop"
-    start: Start | None = None
+    start: Start | Starting | None = None
     parallel: Parallel = field(default_factory=Parallel)
     log_every: int = 50
     eval_every: int = 500
@@ -130,7 +146,7 @@ def validate(experiment: Experiment) -> None:
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
     if experiment.ema is not None and not 0 < experiment.ema < 1:
         raise UserError(f"ema is {experiment.ema}; a decay lies between 0 and 1, for example 0.999, or is None")
-    if experiment.start is not None and not experiment.start.groups:
+    if isinstance(experiment.start, Start) and not experiment.start.groups:
         raise UserError("start.groups is empty; name the parameter groups to take, or leave start out")
     _validate_optimizers(experiment)
     _validate_keep(experiment)

@@ -10,7 +10,7 @@ have no name.
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
 from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, variance_scaling
+
+StemKind = Literal["small", "strided", "imagenet"]
 
 
 def convolution(
@@ -256,19 +258,23 @@ class Stage(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first convolution: "small", 3x3; "imagenet", 7x7 with stride 2, then a 3x3 maximum with stride 2."""
+    """What comes before the stages, see `ResNet.stem`; [batch, h, w, c] -> [batch, h', w', width]."""
 
     width: int
-    kind: Literal["small", "imagenet"]
+    kind: StemKind
     norm: Normalization
     activation: Activation
     dtype: Any
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        size, stride = (7, 2) if self.kind == "imagenet" else (3, 1)
+        norm = functools.partial(self.norm, train=train, dtype=jnp.dtype(self.dtype))
+        size, stride = {"small": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}[self.kind]
         x = convolution(self.width, size, stride, dtype=self.dtype, name="conv", input_axis=None)(image)
-        x = constrain(self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x)))
+        x = constrain(self.activation(norm(name="norm")(x)))
+        if self.kind == "strided":
+            x = convolution(self.width, 3, 2, dtype=self.dtype, name="conv2")(x)
+            return constrain(self.activation(norm(name="norm2")(x)))
         if self.kind == "small":
             return x
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
@@ -285,30 +291,37 @@ class ResNet(nn.Module):
       num_classes: size of the output.
       width: channels of the first stage (a Bottleneck puts out 4 times as many).
       block: `BasicBlock` or `Bottleneck`.
-      stem: "small" (3x3, no pooling; images up to 64x64) or "imagenet" (7x7 stride 2, 3x3 maximum stride 2).
+      stem: "small" (3x3, no pooling; images up to 64x64), "imagenet" (7x7 stride 2, 3x3 maximum stride 2) or "strided"
+        (twice 3x3 stride 2, which costs less on CPU than a maximum).
       zero_init: start the last scale of each block at 0, so that blocks start as the identity (arXiv:1706.02677).
       dropout: rate on the pooled features in training.
       stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the input.
       norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
       activation: after each norm and each sum.
       dtype: what convolutions compute in, "float32" or "bfloat16".
+      frozen_stages: run the stem and this many stages in training as in evaluation (norms use their running statistics
+        and leave them as they are), and pass no gradient to them; 0: none. Weight decay moves them still: see
+        `jaxdl.training.optimizers.freeze`.
     """
 
     stage_sizes: Sequence[int]
     num_classes: int
     width: int = 64
     block: Any = BasicBlock
-    stem: Literal["small", "imagenet"] = "small"
+    stem: StemKind = "small"
     zero_init: bool = True
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     norm: Normalization = batch_norm
     activation: Activation = nn.relu
     dtype: Any = "float32"
+    frozen_stages: int = 0
 
     def setup(self):
-        if self.stem not in ("small", "imagenet"):
-            raise ValueError(f"ResNet(stem={self.stem!r}): use 'small' or 'imagenet'")
+        if self.stem not in get_args(StemKind):
+            raise ValueError(f"ResNet(stem={self.stem!r}): use one of {', '.join(get_args(StemKind))}")
+        if not 0 <= self.frozen_stages <= len(self.stage_sizes):
+            raise ValueError(f"ResNet(frozen_stages={self.frozen_stages}): there are {len(self.stage_sizes)} stages")
         self.entry = Stem(self.width, self.stem, self.norm, self.activation, self.dtype, name="stem")
         total = sum(self.stage_sizes)
         self.stages = [
@@ -334,10 +347,17 @@ class ResNet(nn.Module):
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
         """image [batch, h, w, c] -> the last stage's output [batch, h', w', features]."""
-        x = self.entry(image, train=train)
-        for stage in self.stages:
-            x = stage(x, train=train)
-        return x
+        return self.scales(image, train=train)[-1]
+
+    def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        """image [batch, h, w, c] -> the output of every stage [batch, h_i, w_i, channels_i], finest first."""
+        x, outputs = image, []
+        for index, part in enumerate((self.entry, *self.stages)):
+            frozen = 0 < self.frozen_stages >= index
+            x = part(x, train=train and not frozen)
+            x = jax.lax.stop_gradient(x) if frozen else x
+            outputs.append(x)
+        return tuple(outputs[1:])
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
         """features [batch, h', w', features] -> logits [batch, classes]."""

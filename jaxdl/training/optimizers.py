@@ -1,10 +1,103 @@
-"""What optax lacks for recipes: which parameters weight decay is for."""
+"""What optax lacks for recipes: which parameters weight decay is for, and rates and freezing by path.
 
+A path is the parameter's in its group, such as "stage1/block1/conv1/kernel". A pattern is the beginning of a path, cut
+at a slash ("stage1"), or a glob, whose * goes over slashes ("*/norm?", "stage[12]"); after it anything may follow.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxdl.errors import UserError
+
+PyTree = Any
 
 
 def kernels(params: Any) -> Any:
     """A mask tree, True on kernels (two axes and more) and False on biases and norm scales, for `mask=` of optax."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
+    """`optimizer` for all parameters but those that a pattern in `paths` matches, which stay as they are.
+
+    Frozen parameters have no optimizer state; clipping and the like inside `optimizer` do not see them. Their gradients
+    are computed still, and count in the reported `grad_norm`. Batch statistics are no parameters: a frozen norm uses
+    the batch's statistics in training and updates its running ones; `ResNet(frozen_stages=...)` stops both, and the
+    backward pass.
+
+    Raises:
+      UserError: on init, a pattern that matches no parameter, or patterns that leave none to train.
+    """
+
+    def trained(tree: PyTree) -> PyTree:
+        kept = {path: leaf for path, leaf in _flat(tree).items() if not _matched(path, paths)}
+        return unflatten_dict(kept, sep="/")
+
+    def init(params: PyTree) -> PyTree:
+        _check(paths, _flat(params), "freeze")
+        rest = trained(params)
+        if not rest:
+            raise UserError(f"freeze: {', '.join(paths)} leave no parameter to train; freeze fewer")
+        return optimizer.init(rest)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        changed, state = optimizer.update(trained(updates), state, None if params is None else trained(params))
+        zeros = {path: jnp.zeros_like(leaf) for path, leaf in _flat(updates).items()}
+        return unflatten_dict({**zeros, **_flat(changed)}, sep="/"), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of the parameters that a pattern matches by its factor (several: by their product).
+
+    After an optimizer in `optax.chain` this is a learning rate by path.
+
+    Raises:
+      UserError: on init, a pattern that matches no parameter.
+    """
+
+    def init(params: PyTree) -> optax.EmptyState:
+        _check(factors, _flat(params), "scale_by_path")
+        return optax.EmptyState()
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        del params
+        flat = _flat(updates)
+        scales = {path: math.prod(factors[one] for one in _matched(path, factors)) for path in flat}
+        return unflatten_dict({path: leaf * scales[path] for path, leaf in flat.items()}, sep="/"), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _flat(tree: PyTree) -> dict[str, Any]:
+    """{path: leaf} of nested dictionaries."""
+    return flatten_dict(tree, sep="/")  # pyright: ignore[reportReturnType]
+
+
+def _matched(path: str, patterns: Iterable[str]) -> list[str]:
+    """The patterns that match a path."""
+    return [one for one in patterns if fnmatchcase(path, one) or fnmatchcase(path, f"{one.rstrip('/')}/*")]
+
+
+def _check(patterns: Iterable[str], paths: Iterable[str], where: str) -> None:
+    """Refuses a pattern that matches none of the paths."""
+    paths = list(paths)
+    for pattern in patterns:
+        if any(_matched(path, (pattern,)) for path in paths):
+            continue
+        parts = [path.split("/") for path in paths]
+        names = sorted({"/".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
+        near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}; " if near else ""
+        tops = ", ".join(sorted({part[0] for part in parts}))
+        missed = f"{where}: no parameter's path begins with or matches '{pattern}'"
+        raise UserError(f"{missed}; {hint}paths begin with: {tops}")

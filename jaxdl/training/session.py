@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
-from jaxdl.training.checkpoint import Checkpoints, load_groups
+from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.metrics import Meter, mfu, peak_flops, state_digest
 from jaxdl.training.program import Program
 from jaxdl.training.reports import Window, check_finite
@@ -50,9 +50,8 @@ class Session:
         restored = self.checkpoints.restore(self.program.abstract)
         if restored is None:
             state, step = self.program.init(), 0
-            if (start := self.experiment.start) is not None:
-                groups = start.groups if isinstance(start.groups, Mapping) else {name: name for name in start.groups}
-                state = load_groups(start.run, groups, state, start.step)
+            if self.experiment.start is not None:
+                state = self.experiment.start.load(state)
             self.folder.rewind(-1)
         else:
             state, step = restored.state, int(restored.state.step)
@@ -83,7 +82,8 @@ class Session:
 
     def busy(self) -> bool:
         """Whether the devices still compute the last step."""
-        return bool(self.pending) and not all(ran.is_ready() for ran in self.pending[-1][1].finite.values())
+        finite: list[Any] = list(self.pending[-1][1].finite.values()) if self.pending else []
+        return not all(one.is_ready() for one in finite)
 
     def report(self, step: int, report: Report) -> None:
         """Takes the report of a step that is under way, and reads that of the step before, which is done."""

@@ -1,0 +1,89 @@
+"""ResNet-50 with Hugging Face weights, fine-tuned on 37 breeds of cats and dogs (Oxford-IIIT Pet).
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/resnet_finetune.py --set=weights=DIR
+
+DIR is a local folder with config.json and model.safetensors, as `ResNetForImageClassification.save_pretrained` writes
+it. The stem and the first stage stay as they are; the other stages learn at a tenth of the head's rate.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.interop.huggingface import HuggingFaceWeights
+from jaxdl.models.cnn import resnet50
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import freeze, kernels, scale_by_path
+
+METRIC = "validation/accuracy"
+
+
+@auto_config
+def experiment(
+    weights: str = "",
+    steps: int = 1500,
+    batch_size: int = 64,
+    size: int = 224,
+    dtype: str = "bfloat16",
+    learning_rate: float = 0.05,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_classification(
+            resnet50(num_classes=37, dtype=dtype, frozen_stages=1),
+            label_smoothing=0.1,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            top=(1, 5),
+        ),
+        start=HuggingFaceWeights(weights, head=False),
+        data=Data(
+            train=Dataset("tfds:oxford_iiit_pet", "train[:90%]", features=("image", "label")),
+            evals={"validation": Dataset("tfds:oxford_iiit_pet", "train[90%:]", features=("image", "label"))},
+            test=Dataset("tfds:oxford_iiit_pet", "test", features=("image", "label")),
+            augment=(RandomResizedCrop(size, scale=(0.25, 1.0)), RandomFlip()),
+            eval_transforms=(ResizeCrop(size * 8 // 7, size),),
+            batch_size=batch_size,
+        ),
+        optimizers={
+            "train": freeze(
+                optax.chain(
+                    optax.add_decayed_weights(1e-4, mask=kernels),
+                    optax.sgd(
+                        optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 15, steps),
+                        momentum=0.9,
+                        nesterov=True,
+                    ),
+                    scale_by_path({"stage*": 0.1}),
+                ),
+                paths=("stem", "stage1"),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=250,
+        save_every=250,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=0.5)
+    config.start = None
+    config.task.model.stage_sizes = (1, 1)
+    config.task.model.width = 8
+    config.task.model.num_classes = 10
+    config.data.train = MockImages(shape=(40, 36, 3), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
+    config.data.test = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

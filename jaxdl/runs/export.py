@@ -1,0 +1,70 @@
+"""`launch.py export`: a trained run as a folder that another library loads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiddle as fdl
+
+from jaxdl import configuration
+from jaxdl.errors import UserError
+from jaxdl.interop.huggingface import write_resnet
+from jaxdl.models.cnn import ResNet
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.trained import load_trained
+from jaxdl.tasks.image_classification import GROUP, image_classification
+
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def run(path: str, step: int | None = None, output: str | None = None) -> Path:
+    """Writes a run's ResNet in Hugging Face's format: config.json, model.safetensors and preprocessor_config.json.
+
+    transformers loads the folder as `ResNetForImageClassification` and `AutoImageProcessor`. The averaged weights are
+    written where the run keeps an average.
+
+    Args:
+      path: the run folder.
+      step: the checkpoint; None for the newest.
+      output: the folder to write, which must not hold a model.
+
+    Returns:
+      the folder.
+
+    Raises:
+      UserError: no output, a run that cannot be read, one that does not classify images with a ResNet, a model that
+        Hugging Face's ResNet cannot be, a folder that cannot be written.
+    """
+    if not output:
+        raise UserError("export needs a folder to write: python launch.py export RUN --output=DIR")
+    task = configuration.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    model = fdl.build(task.model) if fdl.get_callable(task) is image_classification else None
+    if not isinstance(model, ResNet):
+        raise UserError(f"{path} does not classify images with a ResNet; only those can be exported")
+    trained = load_trained(path, step)
+    params, variables = trained.state.evaluated
+    datasets = trained.record["datasets"].values()
+    names = next((dataset["names"]["label"] for dataset in datasets if "label" in dataset["names"]), None)
+    folder = Path(output).expanduser()
+    write_resnet(folder, model, params[GROUP], variables.get(GROUP, {}).get("batch_stats", {}), names)
+    shape = trained.record["batch"]["image"][0]
+    (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
+    print(f"step {int(trained.state.step)} of {path} is in {folder}, for ResNetForImageClassification.from_pretrained")
+    return folder
+
+
+def _preprocessor(task: fdl.Config, shape: Sequence[int]) -> Mapping[str, Any]:
+    """How transformers brings an image to the size and the normalization that the model was trained with."""
+    height, width, channels = shape
+    mean, std = task.mean, task.std
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean) if isinstance(mean, Sequence) else [mean] * channels,
+        "image_std": list(std) if isinstance(std, Sequence) else [std] * channels,
+    }
