@@ -189,7 +189,7 @@ def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequenc
 
 
 def class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Class names by feature; those of the objects in a TFDS detection set also as `box_label`, as `Objects` calls it."""
+    """Class names by feature; those of a TFDS detection set's objects also as `box_label`."""
     found = dict(features.items())
     objects = getattr(found.get("objects"), "feature", None)
     if objects is not None and "label" in objects:

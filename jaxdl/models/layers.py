@@ -35,6 +35,15 @@ def variance_scaling(scale: float, mode: Literal["fan_in", "fan_out"] = "fan_in"
     return initialize
 
 
+def normal(deviation: float) -> nn.initializers.Initializer:
+    """`nn.initializers.normal(deviation)`, drawn as one vector for the reason given at `variance_scaling`."""
+
+    def initialize(key: jax.Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> jax.Array:
+        return (jax.random.normal(key, (math.prod(shape),), dtype) * jnp.asarray(deviation, dtype)).reshape(shape)
+
+    return initialize
+
+
 def bound_axis(name: str = DATA_AXIS) -> str | None:
     """`name` if a mapped axis of that name is bound here (in jax.pmap or shard_map), else None.
 
@@ -104,6 +113,35 @@ def group_norm(
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
         name=name,
     )
+
+
+def layer_norm(
+    *,
+    train: bool,
+    dtype: Any = jnp.float32,
+    epsilon: float = 1e-6,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+    name: str | None = None,
+) -> nn.Module:
+    """Layer normalization over each position's channels (Ba et al. 2016, arXiv:1607.06450).
+
+    Args as in `batch_norm`.
+    """
+    del train  # the same in training and evaluation
+    return nn.LayerNorm(
+        epsilon=epsilon,
+        dtype=dtype,
+        scale_init=nn.with_logical_partitioning(scale_init, ("channels",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
+        name=name,
+    )
+
+
+def upsample_2x(x: jax.Array) -> jax.Array:
+    """[batch, h, w, c] -> [batch, 2 * h, 2 * w, c]: every value four times (nearest neighbour)."""
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
 class StochasticDepth(nn.Module):
