@@ -1,0 +1,300 @@
+"""Pictures of segmentations: masks in class colours, and instances as outlines over the image.
+
+Small images are enlarged by a whole factor, so that a pixel stays a square.
+"""
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, class_names, new_figure, pixel_axes, render, shorten, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Sizes in pixels: of an image's longer side in a grid and alone, of the gap between images, of a line of text.
+_TILE, _ALONE, _GAP, _LINE = 256, 900, 10, 22
+# Examples in a grid, and how many stand beside each other.
+_SHOWN, _BESIDE = 8, 2
+# Pixels that a letter of the legend is wide, and classes that it has at most.
+_LETTER, _NAMED = 9, 24
+# Of the class called "background", and of pixels without a label.
+_DARK, _UNLABELLED = (60, 64, 67), (218, 220, 224)
+
+
+class Tile(NamedTuple):
+    """A picture uint8 [height, width, 3] and the line below it."""
+
+    picture: np.ndarray
+    caption: str = ""
+
+
+def class_colors(names: Sequence[str]) -> np.ndarray:
+    """A colour for each class, uint8 [classes, 3]; the one called "background" is dark gray."""
+    colors = [_DARK if name == "background" else None for name in names]
+    palette = iter(_palette(len(names)))
+    return np.array([next(palette) if color is None else color for color in colors], np.uint8).reshape(-1, 3)
+
+
+def _palette(count: int) -> np.ndarray:
+    """Colours to tell apart, uint8 [count, 3]: those of every figure, then hues a golden angle from each other."""
+    fixed = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in COLORS[:count]]
+    hues = [(number * 0.618034 % 1.0, (0.95, 0.7)[number % 3 == 1], (0.85, 0.6)[number % 2]) for number in range(count)]
+    more = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*hue)) for hue in hues[len(fixed) :]]
+    return np.array(fixed + more, np.uint8).reshape(-1, 3)
+
+
+def enlarge(array: np.ndarray, factor: int) -> np.ndarray:
+    """[height, width, ...] -> [factor * height, factor * width, ...], pixel by pixel."""
+    return array.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def overlay(image: np.ndarray, colors: np.ndarray, where: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """The image uint8 [height, width, channels] with `share` of `colors` uint8 [height, width, 3] mixed in `where`.
+
+    Args:
+      where: bool [height, width].
+      share: of the colour, in [0, 1].
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    image = _rgb(image)
+    mixed = (1.0 - share) * image + share * colors.astype(np.float64)
+    return np.where(where[..., None], np.rint(mixed).astype(np.uint8), image)
+
+
+def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
+    """Pixels of regions (labels above 0) that lie within `width` of another label, bool [height, width]."""
+    edge = np.zeros(labels.shape, bool)
+    for distance in range(1, width + 1):
+        for axis in (0, 1):
+            near = np.moveaxis(labels, axis, 0)
+            differs = np.moveaxis(edge, axis, 0)  # a view: writes into edge
+            unequal = near[distance:] != near[:-distance]
+            differs[distance:] |= unequal
+            differs[:-distance] |= unequal
+    return edge & (labels > 0)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 [height, width, 3]; of channels that are no colours the mean, in gray."""
+    if image.shape[-1] == 3:
+        return image
+    return np.rint(image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, axis=-1)
+
+
+def mask_grid(
+    images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """Image, true mask and predicted mask side by side, and a legend of the classes that occur.
+
+    Args:
+      images: uint8 [n, height, width, channels]; the first 8 are drawn.
+      truths: [n, height, width] class ids, 255 where nothing is labelled (light gray); None if they are not known.
+      predictions: [n, height, width] class ids.
+      names: of the classes; a class without a name is shown by its number.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      ValueError: no images.
+    """
+    images, predictions = images[:_SHOWN], predictions[:_SHOWN]
+    truths = None if truths is None else truths[:_SHOWN]
+    present = np.unique(predictions if truths is None else np.append(predictions, truths))
+    present = present[(present >= 0) & (present != 255)]
+    names = class_names(names, max(len(names), int(present.max(initial=0)) + 1))
+    table = np.full((256, 3), _UNLABELLED, np.uint8)
+    table[: len(names)] = class_colors(names)[:255]
+    rows = []
+    for number, image in enumerate(images):
+        tiles = [Tile(_rgb(image))]
+        caption = ""
+        if truths is not None:
+            known = truths[number] != 255
+            share = np.mean(predictions[number][known] == truths[number][known]) if known.any() else math.nan
+            caption = f"{100 * share:.1f}% right" if known.any() else "nothing labelled"
+            tiles.append(Tile(table[truths[number]]))
+        rows.append([*tiles, Tile(table[predictions[number]], caption)])
+    headings = ["image", "prediction"] if truths is None else ["image", "truth", "prediction"]
+    legend = [(names[index], table[index]) for index in present]
+    if truths is not None and np.any(truths == 255):
+        legend.append(("not labelled", table[255]))
+    return _sheet(rows, headings, legend)
+
+
+def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """One image, large, under its mask in class colours, with a legend that gives each class's share of the pixels.
+
+    A class called "background" is not coloured.
+
+    Args:
+      image: uint8 [height, width, channels].
+      mask: [height, width] class ids.
+      names: of the classes; a class without a name is shown by its number.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    present, counts = np.unique(mask, return_counts=True)
+    names = class_names(names, max(len(names), int(present.max()) + 1))
+    colors = class_colors(names)
+    shown = np.array([name != "background" for name in names])
+    factor = _factor(mask.shape, _ALONE)
+    stroke = _stroke(mask.shape, _ALONE)
+    mask, image = enlarge(mask, factor), enlarge(image, factor)
+    picture = overlay(image, colors[mask], shown[mask], 0.45)
+    edge = outlines(mask.astype(np.int64) + 1, stroke) & shown[mask]
+    picture = overlay(picture, colors[mask], edge, 1.0)
+    legend = [
+        (f"{shorten(names[index], 20)} {100 * count / counts.sum():.0f}%", colors[index])
+        for index, count in zip(present, counts)
+        if shown[index]
+    ]
+    return _sheet([[Tile(picture)]], [], legend, _ALONE)
+
+
+def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray) -> np.ndarray:
+    """Image, outlines of the true instances and of the predicted ones side by side, with their numbers.
+
+    Args:
+      images: uint8 [n, height, width, channels]; the first 8 are drawn.
+      truths: [n, height, width] label images, 0 for the background; None if they are not known.
+      predictions: [n, height, width] label images.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      ValueError: no images.
+    """
+    rows = []
+    for number, image in enumerate(images[:_SHOWN]):
+        labels = [predictions[number]] if truths is None else [truths[number], predictions[number]]
+        outlined = [Tile(_outlined(image, one, _TILE), _counted(one)) for one in labels]
+        rows.append([Tile(enlarge(_rgb(image), _factor(image.shape, _TILE))), *outlined])
+    return _sheet(rows, ["image", "prediction"] if truths is None else ["image", "truth", "prediction"], [])
+
+
+def instance_overlay(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """One image, large, its instances [height, width] tinted and outlined, and how many there are.
+
+    Args:
+      image: uint8 [height, width, channels].
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    return _sheet([[Tile(_outlined(image, instances, _ALONE, tint=0.3), _counted(instances))]], [], [], _ALONE)
+
+
+def _outlined(image: np.ndarray, instances: np.ndarray, size: int, tint: float = 0.0) -> np.ndarray:
+    """The image, enlarged, with each instance in a colour that none of those it touches has, if there are enough."""
+    factor = _factor(image.shape, size)
+    labels = enlarge(instances, factor)
+    colors = enlarge(_instance_colors(instances), factor)
+    picture = overlay(enlarge(image, factor), colors, labels > 0, tint)
+    return overlay(picture, colors, outlines(labels, _stroke(image.shape, size)), 1.0)
+
+
+def _instance_colors(instances: np.ndarray) -> np.ndarray:
+    """A colour for each pixel of a label image, uint8 [height, width, 3]."""
+    palette = _palette(len(COLORS))[1:]  # without the blue, which is hard to see on dark images
+    numbers, order = np.unique(instances, return_inverse=True)
+    order = order.reshape(instances.shape)
+    sides = [(order[1:], order[:-1]), (order[:, 1:], order[:, :-1])]
+    pairs = np.concatenate([np.stack([one.ravel(), other.ravel()], axis=1) for one, other in sides])
+    pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    chosen = np.zeros(len(numbers), int)
+    for index in range(len(numbers)):
+        taken = chosen[pairs[pairs[:, 1] == index, 0]]  # by neighbours of lower numbers
+        free = [color for color in np.roll(range(len(palette)), -index) if color not in taken]
+        chosen[index] = free[0] if free else index % len(palette)
+    return palette[chosen][order]
+
+
+def _counted(instances: np.ndarray) -> str:
+    count = len(np.unique(instances[instances > 0]))
+    return f"{count} instance{'' if count == 1 else 's'}"
+
+
+def _factor(shape: Sequence[int], size: int) -> int:
+    """The whole number by which an image is enlarged to at most `size` pixels; 1 if it is larger than that."""
+    return max(1, size // max(shape[:2]))
+
+
+def _stroke(shape: Sequence[int], size: int) -> int:
+    """How wide an outline is, in pixels of the image after it was enlarged by `_factor`.
+
+    In a small image thinner than one of its pixels, so that those beside it can be seen; in one that is going to be
+    shrunk to `size` wide enough to be left.
+    """
+    factor = _factor(shape, size)
+    return min(factor // 2, 4) if factor > 1 else math.ceil(1.5 * max(shape[:2]) / size)
+
+
+def _sheet(
+    rows: Sequence[Sequence[Tile]], headings: Sequence[str], legend: Sequence[tuple[str, np.ndarray]], size: int = _TILE
+) -> np.ndarray:
+    """Rows of tiles, two beside each other, headings above and the legend below: uint8 [height, width, 3]."""
+    if not rows:
+        raise ValueError("segmentation: there are no images to draw")
+    shape = rows[0][0].picture.shape
+    shape = tuple(side * _factor(shape, size) for side in shape[:2])
+    shrink = min(1.0, size / max(shape))
+    height, width = (max(1, round(side * shrink)) for side in shape)
+    beside = min(_BESIDE, len(rows))
+    down = height + (_LINE if any(tile.caption for row in rows for tile in row) else 0) + _GAP
+    across = len(rows[0]) * (width + _GAP) + _GAP
+    top = _LINE if headings else _GAP
+    total = max(beside * across, 240)
+    lines = _legend_lines(legend, total - 2 * _GAP)
+    grid = top + math.ceil(len(rows) / beside) * down
+    figure = new_figure(total, grid + len(lines) * _LINE + (_GAP if lines else 0))
+    axes = pixel_axes(figure)
+    for number, row in enumerate(rows):
+        y = top + number // beside * down
+        for column, tile in enumerate(row):
+            x = number % beside * across + _GAP + column * (width + _GAP)
+            show_image(axes, enlarge(tile.picture, _factor(tile.picture.shape, size)), x, y, width, height)
+            _write(axes, tile.caption, x + width / 2, y + height + _LINE / 2, FAINT)
+            if number < beside and headings:
+                _write(axes, headings[column], x + width / 2, _LINE / 2, INK)
+    for line, entries in enumerate(lines):
+        _draw_legend(axes, entries, grid + line * _LINE)
+    return render(figure)
+
+
+def _write(axes: "Axes", text: str, x: float, y: float, color: str, align: str = "center") -> None:
+    axes.text(x, y, text, ha=align, va="center_baseline", fontsize=10, color=color, parse_math=False)
+
+
+def _legend_lines(legend: Sequence[tuple[str, np.ndarray]], width: int) -> list[list[tuple[int, str, np.ndarray]]]:
+    """The entries (left, name, colour) of every line of a legend as wide as the picture."""
+    entries = [(shorten(name, 26), color) for name, color in legend[:_NAMED]]
+    if len(legend) > _NAMED:
+        entries.append((f"and {len(legend) - _NAMED} more", np.array([255, 255, 255], np.uint8)))
+    lines: list[list[tuple[int, str, np.ndarray]]] = []
+    left = width
+    for name, color in entries:
+        wide = 26 + _LETTER * len(name) + 10
+        if not lines or left + wide > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((_GAP + left, name, color))
+        left += wide
+    return lines
+
+
+def _draw_legend(axes: "Axes", entries: Sequence[tuple[int, str, np.ndarray]], top: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    for left, name, color in entries:
+        face = tuple(color / 255.0)
+        axes.add_patch(Rectangle((left, top + 4), 14, 14, facecolor=face, edgecolor=FRAME, linewidth=0.8))
+        _write(axes, name, left + 20, top + _LINE / 2, INK, "left")

@@ -1,0 +1,285 @@
+"""Semantic segmentation: loss and metrics against numpy and by hand, unlabelled pixels, padding, errors, pictures."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from jaxdl.errors import UserError
+from jaxdl.tasks.semantic_segmentation import semantic_segmentation, soft_dice
+
+CLASSES = 3
+KEY = jax.random.key(0)
+
+
+class Conv(nn.Module):
+    outputs: int = CLASSES
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        return nn.Conv(self.outputs, (3, 3))(image)
+
+
+class Sure(nn.Module):
+    """Says the class that the image's first channel holds, for sure; pixels are `image / 255` here."""
+
+    sure: float = 30.0
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        scale = self.param("scale", nn.initializers.ones, ())
+        return self.sure * scale * jax.nn.one_hot(jnp.rint(image[..., 0] * 255).astype(jnp.int32), CLASSES)
+
+
+def make_batch(size=4, shape=(5, 6), seed=0, unlabelled=0.2):
+    draws = np.random.default_rng(seed)
+    mask = draws.integers(0, CLASSES, (size, *shape)).astype(np.uint8)
+    mask[draws.random(mask.shape) < unlabelled] = 255
+    return {
+        "image": draws.integers(0, 256, (size, *shape, 2), dtype=np.uint8),
+        "mask": mask,
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size),
+    }
+
+
+def start(task, batch):
+    return jax.jit(task.init)(KEY, batch)
+
+
+def losses(task, params, variables, batch):
+    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0)
+
+
+def numpy_probabilities(task, params, variables, batch):
+    kernel, bias = (np.asarray(params["segmenter"]["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
+    image = np.pad((batch["image"] / 255.0 - 0.5) / 0.25, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = batch["mask"].shape[1:]
+    patches = [(image[:, i : i + height, j : j + width] @ kernel[i, j]) for i in range(3) for j in range(3)]
+    logits = sum(patches) + bias
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_that_of_a_numpy_reference(smoothing):
+    task = semantic_segmentation(Conv(), num_classes=CLASSES, label_smoothing=smoothing, dice=0.7)
+    batch = make_batch()
+    batch["weight"] = np.array([1, 2, 0.5, 0], np.float32)
+    batch["mask"][1][batch["mask"][1] == 2] = 255  # a class that does not occur in one example
+    params, variables = start(task, batch)
+    terms = losses(task, params, variables, batch).terms
+    probabilities = numpy_probabilities(task, params, variables, batch)
+    entropy = pixels = dice = 0.0
+    for weight, guess, mask in zip(batch["weight"], probabilities, batch["mask"]):
+        known = mask != 255
+        target = np.eye(CLASSES)[mask[known]]
+        smooth = (1 - smoothing) * target + smoothing / CLASSES
+        entropy -= weight * (smooth * np.log(guess[known])).sum()
+        pixels += weight * known.sum()
+        coefficients = [
+            2 * (guess[known][:, c] * target[:, c]).sum() / ((guess[known][:, c] ** 2).sum() + target[:, c].sum())
+            for c in range(CLASSES)
+            if target[:, c].any()
+        ]
+        dice += weight * (1 - np.mean(coefficients))
+    np.testing.assert_allclose(terms["cross_entropy"], (entropy, pixels, 1.0), rtol=1e-5)
+    np.testing.assert_allclose(terms["dice"], (dice, 3.5, 0.7), rtol=1e-5)
+
+
+def test_soft_dice_by_hand():
+    target = np.zeros((1, 2, 2, 2), np.float32)
+    target[0, 0, :, 1], target[0, 1, :, 0] = 1, 1
+    half = np.full_like(target, 0.5)
+    # Each class: 2 * (2 * 0.5) / (4 * 0.25 + 2) = 2 / 3.
+    np.testing.assert_allclose(soft_dice(jnp.asarray(half), jnp.asarray(target)), ([1 / 3], [1.0]), rtol=1e-6)
+    np.testing.assert_allclose(soft_dice(jnp.asarray(target), jnp.asarray(target)), ([0.0], [1.0]))
+    np.testing.assert_allclose(soft_dice(jnp.asarray(1 - target), jnp.asarray(target)), ([1.0], [1.0]))
+    np.testing.assert_allclose(soft_dice(jnp.asarray(half), jnp.asarray(0 * target)), ([0.0], [0.0]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(arrays(np.float32, (2, 3, 3, 2), elements=st.floats(0, 1, width=32)), arrays(np.bool_, (2, 3, 3)))
+def test_soft_dice_lies_between_0_and_1(probabilities, occupied):
+    target = np.stack([occupied, ~occupied], -1).astype(np.float32)
+    loss, counted = soft_dice(jnp.asarray(probabilities), jnp.asarray(target))
+    assert np.all((loss >= -1e-6) & (loss <= 1 + 1e-6))
+    assert np.all(np.asarray(counted) == 1)
+
+
+def test_a_perfect_prediction_costs_nothing():
+    task = semantic_segmentation(Sure(), num_classes=CLASSES, mean=0.0, std=1.0)
+    batch = make_batch(unlabelled=0.0)
+    batch["image"][..., 0] = batch["mask"]
+    params, variables = start(task, batch)
+    for term in losses(task, params, variables, batch).terms.values():
+        assert abs(float(term.sum)) < 1e-5
+    evaluation = task.evaluate(params, variables, batch, None)
+    metrics = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in evaluation.metrics.items()}
+    assert task.score is not None
+    assert task.score(jax.device_get(evaluation.records), metrics) == {"mean_iou": 1.0, "mean_dice": 1.0}
+    assert metrics["pixel_accuracy"] == 1
+    outputs = task.predict(params, variables, {"image": batch["image"]}, KEY)
+    np.testing.assert_array_equal(outputs["mask"], batch["mask"])
+    assert outputs["mask"].dtype == jnp.uint8
+    np.testing.assert_allclose(outputs["probability"], 1, rtol=1e-6)
+
+
+def test_evaluation_by_hand():
+    task = semantic_segmentation(Sure(sure=3.0), num_classes=CLASSES, mean=0.0, std=1.0, label_smoothing=0.5)
+    batch = make_batch(size=2, shape=(1, 4))
+    batch["mask"][:] = [[[0, 0, 1, 1]], [[1, 255, 255, 255]]]
+    batch["image"][..., 0] = [[[0, 1, 1, 1]], [[0, 0, 1, 2]]]
+    params, variables = start(task, batch)
+    evaluation = jax.device_get(jax.jit(task.evaluate)(params, variables, batch, KEY))
+    np.testing.assert_array_equal(evaluation.metrics["confusion"][0], [[1, 1, 0], [1, 2, 0], [0, 0, 0]])
+    assert evaluation.metrics["confusion"][1] == 5
+    assert evaluation.metrics["pixel_accuracy"][0] == 3
+    expected = 3 * np.log(1 + 2 * np.exp(-3)) + 2 * np.log(np.exp(3) + 2)
+    np.testing.assert_allclose(evaluation.metrics["loss"][0], expected, rtol=1e-6)
+    assert task.score is not None
+    scores = task.score(evaluation.records, {"confusion": evaluation.metrics["confusion"][0] / 5})
+    assert scores["mean_iou"] == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert scores["mean_dice"] == pytest.approx((2 / 4 + 4 / 6) / 2)
+
+
+def test_of_two_classes_there_is_a_dice():
+    task = semantic_segmentation(Conv(2), num_classes=2)
+    assert task.score is not None
+    scores = task.score(
+        {"unknown_class": np.full(1, np.iinfo(np.int32).min)}, {"confusion": np.array([[5, 1], [2, 4]])}
+    )
+    assert scores["dice"] == pytest.approx(8 / 11)
+
+
+def test_unlabelled_pixels_and_padding_have_no_influence():
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    batch = make_batch()
+    batch["weight"][3] = 0
+    params, variables = start(task, batch)
+    other = {name: value.copy() for name, value in batch.items()}
+    other["image"][3], other["mask"][3] = 0, 77  # not even a class
+
+    def everything(params, batch):
+        outcome = task.phases[0].loss(params, variables, batch, KEY, 0)
+        evaluation = task.evaluate(params, variables, batch, KEY)
+        return outcome.terms, outcome.metrics, evaluation.metrics
+
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(same, everything(params, batch), everything(params, other))
+
+    def total(logits_bias):  # a change of the model's output at an unlabelled pixel changes no term
+        class Shifted(nn.Module):
+            @nn.compact
+            def __call__(self, image, *, train):
+                unlabelled = (batch["mask"] == 255)[..., None]
+                return Conv(name="conv")(image, train=train) + unlabelled * logits_bias * jnp.arange(CLASSES)
+
+        task = semantic_segmentation(Shifted(), num_classes=CLASSES)
+        return task.phases[0].loss({"segmenter": {"conv": params["segmenter"]}}, {}, batch, KEY, 0).terms
+
+    jax.tree.map(same, total(0.0), total(5.0))
+
+
+def test_an_example_without_a_label_counts_in_no_term():
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    batch = make_batch()
+    batch["mask"][:] = 255
+    params, variables = start(task, batch)
+    for term in losses(task, params, variables, batch).terms.values():
+        assert (term.sum, term.weight) == (0, 0)
+
+
+def test_terms_and_metrics_add_up_over_parts_of_a_batch():
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    batch = make_batch(size=6)
+    batch["weight"][2] = 0
+    params, variables = start(task, batch)
+    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 6))]
+    whole = losses(task, params, variables, batch).terms
+    first, second = (losses(task, params, variables, half).terms for half in halves)
+    for name, term in whole.items():
+        np.testing.assert_allclose(first[name].sum + second[name].sum, term.sum, rtol=1e-5)
+        np.testing.assert_allclose(first[name].weight + second[name].weight, term.weight)
+    metrics = task.evaluate(params, variables, batch, KEY).metrics
+    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, KEY).metrics for half in halves))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), sums, metrics)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice"])
+def test_gradients_are_finite_even_where_the_model_is_sure_and_wrong(name):
+    task = semantic_segmentation(Sure(sure=300.0), num_classes=CLASSES, mean=0.0, std=1.0)
+    batch = make_batch()
+    batch["image"][..., 0] = 0
+    batch["mask"][0] = 255
+    params, variables = start(task, batch)
+    value, gradient = jax.value_and_grad(lambda p: losses(task, p, variables, batch).terms[name].sum)(params)
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_class_that_does_not_exist_is_noticed():
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    batch = make_batch()
+    params, variables = start(task, batch)
+    batch["mask"][2, 0, 0] = CLASSES
+    assert np.isnan(losses(task, params, variables, batch).terms["cross_entropy"].sum)
+    evaluation = jax.device_get(task.evaluate(params, variables, batch, KEY))
+    assert task.score is not None
+    with pytest.raises(UserError, match="mask of example 2 holds the class id 3: with num_classes=3"):
+        task.score(evaluation.records, evaluation.metrics)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 1}, "num_classes=1"),
+        ({"num_classes": 256}, "num_classes=256"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"dice": -1.0}, "dice=-1.0"),
+        ({"std": 0.0}, "std=0.0"),
+    ],
+)
+def test_arguments_out_of_range_are_the_users_mistakes(arguments, message):
+    with pytest.raises(UserError, match=message):
+        semantic_segmentation(Conv(), **{"num_classes": CLASSES, **arguments})
+
+
+def test_other_shapes_are_the_users_mistakes():
+    batch = make_batch()
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    params, variables = start(task, batch)
+    for mask, message in [(batch["mask"][:, :3], "mask must have"), (batch["mask"] / 255, "whole numbers")]:
+        with pytest.raises(UserError, match=message):
+            jax.eval_shape(task.phases[0].loss, params, variables, {**batch, "mask": mask}, KEY, 0)
+    narrow = semantic_segmentation(Conv(2), num_classes=CLASSES)
+    params, variables = start(narrow, batch)
+    with pytest.raises(UserError, match=r"the model gives \(4, 5, 6, 2\)"):
+        jax.eval_shape(narrow.evaluate, params, variables, batch, KEY)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_pictures(labelled):
+    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    batch = make_batch(shape=(12, 16))
+    params, variables = start(task, batch)
+    outputs = jax.device_get(task.predict(params, variables, batch, KEY))
+    confusion = np.asarray(task.evaluate(params, variables, batch, KEY).metrics["confusion"][0])
+    if not labelled:
+        del batch["mask"], batch["weight"]
+    names = {"mask": ["background", "cell"]}
+    assert task.draw is not None
+    assert task.illustrate is not None
+    pictures = task.draw(batch, outputs, {"confusion": confusion} if labelled else {}, names)
+    assert set(pictures) == ({"predictions", "confusion"} if labelled else {"predictions"})
+    one = task.illustrate({"image": batch["image"][0]}, {name: value[0] for name, value in outputs.items()}, names)
+    for picture in (*pictures.values(), one):
+        assert picture.dtype == np.uint8
+        assert picture.shape[-1] == 3
+    assert min(one.shape[:2]) > 300  # enlarged: the image has 12 x 16 pixels
