@@ -19,6 +19,7 @@ from jaxdl.viz import explanation, saliency
 from jaxdl.viz.saliency import Layer
 
 TOGETHER = 16  # images that are computed at once, at most
+STEPS = 512  # of integrated gradients
 ROWS = 24  # layers on a page of activations, at most
 NAMED = 50  # with more classes than this, a mistake does not name them all
 
@@ -60,8 +61,7 @@ def run(
     state = jax.device_get(trained.state.evaluated)
     size = min(len(images), TOGETHER)
     network = _outline(logits, state, (size, *images.shape[1:]), layer)
-    datasets = trained.record["datasets"].values()
-    names = next((d["names"] for d in datasets if d["names"]), {}).get("label", ())
+    names = next((d["names"] for d in trained.record["datasets"].values() if d["names"]), {}).get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
     folder = Path(output).expanduser() if output else Path(path) / "explanations"
     with telling(folder):
@@ -74,8 +74,8 @@ def run(
     compute = jax.jit(functools.partial(_explain, logits, network))
     stems = _stems(found)
     for start in range(0, len(images), size):
-        part = np.zeros((size, *images.shape[1:]), np.float32)
         shown = images[start : start + size]
+        part = np.zeros((size, *images.shape[1:]), np.float32)
         part[: len(shown)] = shown
         results = jax.device_get(compute(*state, part, np.full(size, number, np.int32)))
         for row, image in enumerate(shown):
@@ -134,7 +134,7 @@ def _explain(
         "probabilities": jax.nn.softmax(values),
         "target": target,
         "cam": None if layer is None else saliency.grad_cam(classifier, image, target, layer),
-        "gradients": saliency.integrated_gradients(classifier, image, target),
+        "gradients": saliency.integrated_gradients(classifier, image, target, steps=STEPS),
         "activations": saliency.activations(classifier, image, [row.name for row in network.rows]),
     }
 

@@ -47,6 +47,7 @@ def run(
     if "image" not in spec:
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
     names = next((d["names"] for d in trained.record["datasets"].values() if d["names"]), {})
+    names = {**names, **trained.experiment.task.names}
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     drawn = trained.experiment.task.illustrate is not None
     if drawn:

@@ -153,6 +153,7 @@ def instance_segmentation(
         score=functools.partial(_score, limit, coefficients),
         draw=_draw,
         illustrate=_illustrate,
+        framing="keep",
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

@@ -70,6 +70,7 @@ def object_detection(
     iou_threshold: float = 0.6,
     candidates: int = 200,
     limit: int = 50,
+    names: Sequence[str] = (),
     batch_coupled: str | None = None,
 ) -> Task:
     """Trains the group "detector" in one phase, "train".
@@ -93,6 +94,7 @@ def object_detection(
       iou_threshold: of non-maximum suppression, within a class.
       candidates: boxes of the highest scores that suppression looks at.
       limit: boxes found in an image at most.
+      names: of the classes; empty: those of the data set.
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics: the three terms, and `map`, `map50`, `map75` by pycocotools, exact at any batch size.
@@ -109,6 +111,8 @@ def object_detection(
             raise UserError(f"{name}={value}: must lie between 0 and 1")
     if min(candidates, limit) < 1 or min(center_radius, reach) <= 0:
         raise UserError("candidates, limit, center_radius and reach must be positive")
+    if names and len(names) != num_classes:
+        raise UserError(f"names has {len(names)} class names, num_classes is {num_classes}")
     settings = Settings(
         num_classes, center_radius, reach, alpha, gamma, score_threshold, iou_threshold, candidates, limit
     )
@@ -123,6 +127,7 @@ def object_detection(
         draw=_draw,
         illustrate=_illustrate,
         framing="pad",
+        names={"box_label": tuple(names)} if names else {},
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

@@ -75,6 +75,7 @@ def semantic_segmentation(
         score=functools.partial(_score, num_classes),
         draw=functools.partial(_draw, num_classes),
         illustrate=functools.partial(_illustrate, num_classes),
+        framing="pad",
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

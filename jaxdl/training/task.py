@@ -4,7 +4,7 @@ A task says what a model learns; it holds no data, does no I/O and knows nothing
 `jaxdl.training.step` turns any task into one compiled update.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,6 +97,7 @@ class Task:
         at its own (see `jaxdl.data.images.frame`).
       logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
         what a classifier says, to be explained.
+      names: class names by feature, in place of the data set's, where the task joins or renames classes.
       carry: `(batch) -> carry`: the per-example state of the first step.
       batch_coupled: why the loss is not a sum over examples (batch normalization, ...): then accumulation changes it.
     """
@@ -110,6 +111,7 @@ class Task:
     illustrate: Callable[..., Any] | None = None
     framing: str = "crop"
     logits: Callable[..., Array] | None = None
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     carry: Callable[..., PyTree] = field(default=lambda batch: {})
     batch_coupled: str = ""
 

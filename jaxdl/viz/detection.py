@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Sizes in pixels: of an image's longer side in a grid and alone, of the gap around it, and of the legend below.
 _TILE, _ALONE, _GAP, _LEGEND, _COLUMNS, _SHOWN = 270, 900, 10, 30, 4, 12
 # Boxes of lower scores are found, but too many to draw.
-DRAWN = 0.3
+DRAWN = 0.5
 
 
 def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], least: float = DRAWN) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""A one-stage detector with a ResNet-50 on COCO, for GPUs; other TFDS sets, or a folder in COCO's layout, by argument.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/coco_detection.py
+        ... --set=dataset=tfds:voc/2007 --set=num_classes=20        or --set=dataset=coco:~/mine --set=num_classes=3
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.color import ColorJitter
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.objects import Objects
+from jaxdl.data.resize import RandomScale, ResizePad
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import resnet50
+from jaxdl.models.pyramid import Detector
+from jaxdl.tasks.object_detection import object_detection
+from jaxdl.training.optimizers import kernels
+
+METRIC = "validation/map"
+FEATURES = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
+
+
+@auto_config
+def experiment(
+    dataset: str = "tfds:coco/2017",
+    train: str = "train",
+    validation: str = "validation",
+    features: tuple[str, ...] = FEATURES,
+    num_classes: int = 80,
+    size: int = 512,
+    steps: int = 90000,
+    batch_size: int = 32,
+    dtype: str = "bfloat16",
+    learning_rate: float = 2e-4,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=object_detection(
+            Detector(
+                num_classes=num_classes,
+                backbone=resnet50(dtype=dtype),
+                levels=(1, 3),
+                extra_levels=2,
+                channels=256,
+                head_depth=4,
+                dtype=dtype,
+            ),
+            num_classes=num_classes,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            candidates=1000,
+            limit=100,
+        ),
+        data=Data(
+            train=Dataset(dataset, train, features=features),
+            evals={"validation": Dataset(dataset, validation, features=features)},
+            augment=(
+                Objects(100, drop_empty=True),
+                RandomFlip(),
+                RandomScale(size, size, scale=(0.5, 1.5)),
+                ColorJitter(0.2, 0.2, 0.2),
+            ),
+            eval_transforms=(Objects(100, drop_empty=True), ResizePad(size, size)),
+            batch_size=batch_size,
+            workers=8,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.clip_by_global_norm(10.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 1000, steps),
+                    weight_decay=0.05,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.9998,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=5000,
+        save_every=2500,
+        keep=Keep(metric="validation/map"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=30, batch_size=16, num_classes=3, dtype="float32", learning_rate=3e-3)
+    config.optimizers["train"][1].learning_rate.warmup_steps = 3
+    config.task.model.backbone.stage_sizes = (1, 1)
+    config.task.model.backbone.width = 4
+    config.task.model.backbone.stem = "strided"
+    config.task.model.levels = (0, 1)
+    config.task.model.extra_levels = 0
+    config.task.model.channels = 8
+    config.task.model.head_depth = 1
+    config.ema = 0.9
+    config.data.train = MockScenes(examples=48)
+    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
+    config.data.augment = (config.data.augment[1],)
+    config.data.eval_transforms = ()
+    config.data.workers = 0
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

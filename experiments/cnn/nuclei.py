@@ -1,0 +1,76 @@
+"""Every nucleus of a fluorescence micrograph for itself: a U-Net that points to centres, from one image of 82 nuclei.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/nuclei.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.color import ColorJitter
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.resize import RandomWindow
+from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.unet import UNet
+from jaxdl.tasks.instance_segmentation import instance_segmentation
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/ap50"
+
+
+@auto_config
+def experiment(
+    steps: int = 1200,
+    channels: tuple[int, ...] = (16, 32, 64, 128),
+    learning_rate: float = 2e-3,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=instance_segmentation(UNet(outputs=4, channels=channels, dropout=0.2), mean=0.15, std=0.2),
+        data=Data(
+            train=Dataset("nuclei", "train", features=("image", "instances")),
+            evals={"validation": Dataset("nuclei", "validation", features=("image", "instances"))},
+            test=Dataset("nuclei", "test", features=("image", "instances")),
+            augment=(
+                RandomWindow(160, 160),
+                RandomFlip(),
+                RandomAffine(degrees=180, scale=(0.8, 1.25)),
+                RandomWindow(128, 128),
+                ColorJitter(0.5, 0.3),
+            ),
+            batch_size=batch_size,
+            eval_batch_size=1,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=0.05,
+                mask=kernels,
+            )
+        },
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=300,
+        save_every=300,
+        keep=Keep(metric="validation/ap50"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, channels=(8, 16), batch_size=16)
+    config.task.offset_scale = 8.0
+    config.data.train = MockScenes(shape=(32, 32, 1), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(32, 32, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,101 @@
+"""Finding objects in composed photographs; no object and no background of the test was seen in training.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/scenes_detection.py
+        ... --set='categories=(0,1,2,3)' --set='names=("animal","flower","food","artifact")'   to tell them apart, too
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.color import ColorJitter
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.objects import Relabel
+from jaxdl.data.resize import RandomScale
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ResNet
+from jaxdl.models.pyramid import Detector
+from jaxdl.tasks.object_detection import object_detection
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/map50"
+
+
+@auto_config
+def experiment(
+    steps: int = 4000,
+    width: int = 32,
+    stage_sizes: tuple[int, ...] = (1, 2, 2),
+    channels: int = 48,
+    categories: tuple[int, ...] = (0, 0, 0, 0),
+    names: tuple[str, ...] = ("object",),
+    learning_rate: float = 2e-3,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=object_detection(
+            Detector(
+                num_classes=len(names),
+                backbone=ResNet(stage_sizes=stage_sizes, num_classes=4, width=width, stem="strided"),
+                levels=(0, 2),
+                channels=channels,
+                head_depth=2,
+            ),
+            num_classes=len(names),
+            reach=4.0,
+            names=names,
+        ),
+        data=Data(
+            train=Dataset("scenes", "train"),
+            evals={"validation": Dataset("scenes", "validation")},
+            test=Dataset("scenes", "test"),
+            augment=(
+                Relabel(categories),
+                RandomFlip(),
+                RandomScale(96, 96, scale=(0.75, 1.3)),
+                ColorJitter(0.5, 0.5, 0.7),
+            ),
+            eval_transforms=(Relabel(categories),),
+            batch_size=batch_size,
+            eval_batch_size=50,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.clip_by_global_norm(5.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=0.05,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.998,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=1000,
+        save_every=1000,
+        keep=Keep(metric="validation/map50"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=30, width=8, stage_sizes=(1, 1), channels=8, batch_size=16)
+    config.task.model.num_classes = config.task.num_classes = 3
+    config.task.names = ()
+    config.task.model.levels = (0, 1)
+    config.task.model.head_depth = 1
+    config.data.train = MockScenes(examples=48)
+    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_transforms = ()
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,182 @@
+"""Feature pyramids and a one-stage, anchor-free detector over them.
+
+FeaturePyramid: Lin et al. 2017, arXiv:1612.03144. Detector: FCOS, Tian et al. 2019, arXiv:1904.01355.
+
+A backbone is any module with a method `scales(image, *, train) -> ([batch, h_i, w_i, c_i], ...)`, finest first, each
+half as high and wide as the one before, rounded up or down: `ResNet`, `ConvNeXt`.
+
+Logical axis names as in `jaxdl.models.cnn`; the output channels of a head's last convolutions are "classes".
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.cnn import ConvStage, constrain, convolution
+from jaxdl.models.layers import Activation, Normalization, group_norm, normal, upsample_2x
+
+# Sigmoid of every class logit at the start, so that the many empty locations do not drown the rest (arXiv:1708.02002).
+PRIOR = 0.01
+
+# Distances stay within exp(-8) and exp(8) = 2981 strides: finite, whatever a diverging network says.
+LARGEST_EXPONENT = 8.0
+
+
+def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
+    """x [batch, h, w, c] at the height and width of `fine`, which are twice its own or one off: nearest neighbour.
+
+    Raises:
+      ValueError: `fine` has another size.
+    """
+    (height, width), doubled = fine.shape[1:3], upsample_2x(x)
+    rows, columns = height - doubled.shape[1], width - doubled.shape[2]
+    if max(abs(rows), abs(columns)) > 1:
+        raise ValueError(
+            f"FeaturePyramid: scales of {fine.shape[1:3]} and {x.shape[1:3]}: each must halve the one before"
+        )
+    if rows > 0 or columns > 0:  # the coarser scale dropped the last row or column
+        doubled = jnp.pad(doubled, ((0, 0), (0, max(rows, 0)), (0, max(columns, 0)), (0, 0)), mode="edge")
+    return doubled[:, :height, :width]
+
+
+class FeaturePyramid(nn.Module):
+    """Every scale gets `channels` and sees all coarser ones: lateral 1x1, top-down sum, 3x3 (a norm after each).
+
+    scales ([batch, h_i, w_i, c_i], ...), finest first -> ([batch, h_i, w_i, channels], ...), then `extra_levels` more,
+    each half as high and wide (rounded up) as the one before.
+
+    Attributes:
+      channels: of every level.
+      extra_levels: coarser levels by 3x3 convolutions of stride 2, with an activation between them.
+      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      activation: between extra levels.
+      dtype: what convolutions compute in, "float32" or "bfloat16".
+    """
+
+    channels: int = 64
+    extra_levels: int = 0
+    norm: Normalization = group_norm
+    activation: Activation = nn.relu
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(self, scales: Sequence[jax.Array], *, train: bool) -> tuple[jax.Array, ...]:
+        def conv_norm(x: jax.Array, size: int, stride: int, name: str, number: int) -> jax.Array:
+            x = convolution(self.channels, size, stride, dtype=self.dtype, name=f"{name}{number}")(x)
+            return constrain(self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"{name}_norm{number}")(x))
+
+        sums = [conv_norm(scale, 1, 1, "lateral", number + 1) for number, scale in enumerate(scales)]
+        for index in reversed(range(len(sums) - 1)):
+            sums[index] = sums[index] + upsample_to(sums[index + 1], sums[index])
+        levels = [conv_norm(x, 3, 1, "output", number + 1) for number, x in enumerate(sums)]
+        for number in range(self.extra_levels):
+            x = self.activation(levels[-1]) if number else levels[-1]
+            levels.append(conv_norm(x, 3, 2, "extra", number + 1))
+        return tuple(levels)
+
+
+def predictor(outputs: int, bias: float, name: str) -> nn.Conv:
+    """The last, 3x3 convolution of a head: [batch, h, w, c] -> [batch, h, w, outputs] float32."""
+    return nn.Conv(
+        outputs,
+        (3, 3),
+        padding=((1, 1), (1, 1)),
+        dtype=jnp.float32,
+        kernel_init=nn.with_logical_partitioning(normal(0.01), (None, None, "channels_in", "classes")),
+        bias_init=nn.with_logical_partitioning(nn.initializers.constant(bias), ("classes",)),
+        name=name,
+    )
+
+
+class DetectorHead(nn.Module):
+    """Two towers of `depth` times 3x3 convolution, norm, activation: one for classes, one for boxes.
+
+    x [batch, h, w, channels] -> class logits [batch, h, w, classes], exponents of the distances [batch, h, w, 4] and
+    centerness logits [batch, h, w], all float32. The same parameters serve every level.
+    """
+
+    num_classes: int
+    channels: int
+    depth: int
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+
+    def setup(self):
+        options = ("none", False, "channels_in", self.norm, self.activation, self.dtype)
+        self.class_tower = ConvStage(self.channels, self.depth, *options)
+        self.box_tower = ConvStage(self.channels, self.depth, *options)
+        self.class_predictor = predictor(self.num_classes, -math.log((1 - PRIOR) / PRIOR), "class_logits")
+        self.distance_predictor = predictor(4, 0.0, "distances")
+        self.centerness_predictor = predictor(1, 0.0, "centerness")
+
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+        boxes = self.box_tower(x, train=train)
+        class_logits = self.class_predictor(self.class_tower(x, train=train))
+        return class_logits, self.distance_predictor(boxes), self.centerness_predictor(boxes)[..., 0]
+
+
+class Detector(nn.Module):
+    """A backbone, a feature pyramid over some of its stages, and one head over all levels.
+
+    Sub-modules `backbone`, `pyramid`, `head`; the parameter `scale` [levels] multiplies each level's exponents.
+
+    Attributes:
+      num_classes: of boxes.
+      backbone: module with `scales`, see the top of this file; of stages after `levels` parameters exist but get no
+        gradient, so give it no more than are used. Its own head is not built.
+      levels: the first and the last stage used, both included, counted from 0: (1, 3) is stage2, stage3, stage4.
+      extra_levels: coarser levels beyond the last stage.
+      channels: of the pyramid and the head.
+      head_depth: convolutions in a tower.
+      norm: of pyramid and head, factory with the signature of `jaxdl.models.layers.batch_norm`. Running statistics
+        would be shared by all levels, so group norm is the one to use.
+      activation: in the head and between extra levels.
+      dtype: what pyramid and towers compute in, "float32" or "bfloat16"; the backbone has its own.
+    """
+
+    num_classes: int
+    backbone: nn.Module
+    levels: tuple[int, int] = (1, 3)
+    extra_levels: int = 0
+    channels: int = 64
+    head_depth: int = 2
+    norm: Normalization = group_norm
+    activation: Activation = nn.relu
+    dtype: Any = "float32"
+
+    def setup(self):
+        first, last = self.levels
+        if not 0 <= first <= last:
+            raise ValueError(f"Detector(levels={self.levels}): use (first, last), 0 <= first <= last")
+        options = (self.norm, self.activation, self.dtype)
+        self.pyramid = FeaturePyramid(self.channels, self.extra_levels, *options)
+        self.head = DetectorHead(self.num_classes, self.channels, self.head_depth, *options)
+        scale_init = nn.with_logical_partitioning(nn.initializers.ones, (None,))
+        self.scale = self.param("scale", scale_init, (last - first + 1 + self.extra_levels,))
+
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, tuple[jax.Array, ...]]:
+        """image [batch, h, w, c] float -> tuples with a float32 array for every level, finest first.
+
+        Returns:
+          `class_logits` [batch, h_l, w_l, classes]; `distances` [batch, h_l, w_l, 4], positive, in pixels, from the
+          location ((i + 0.5) * stride, (j + 0.5) * stride) to the box's (top, left, bottom, right), where
+          stride = h / h_l; `centerness` [batch, h_l, w_l], logits.
+        """
+        first, last = self.levels
+        scales = self.backbone.scales(image, train=train)  # pyright: ignore[reportAttributeAccessIssue]
+        if last >= len(scales):
+            raise ValueError(f"Detector(levels={self.levels}): the backbone has {len(scales)} stages, counted from 0")
+        scale, class_logits, distances, centerness = jnp.asarray(self.scale), [], [], []
+        for number, x in enumerate(self.pyramid(scales[first : last + 1], train=train)):
+            logits, exponents, center = self.head(x, train=train)
+            exponents = jnp.clip(scale[number] * exponents, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+            class_logits.append(logits)
+            distances.append(jnp.exp(exponents) * (image.shape[1] / x.shape[1]))
+            centerness.append(center)
+        outputs = {"class_logits": class_logits, "distances": distances, "centerness": centerness}
+        return {name: tuple(arrays) for name, arrays in outputs.items()}

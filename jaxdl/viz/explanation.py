@@ -1,0 +1,339 @@
+"""Pages that explain a classifier: what in an image its answer rests on, its activations, its first filters.
+
+The numbers come from `jaxdl.viz.saliency`; all arrays here are numpy's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxdl.viz.figure import (
+    COLORS,
+    FAINT,
+    FRAME,
+    INK,
+    class_names,
+    message,
+    new_figure,
+    pixel_axes,
+    render,
+    shorten,
+    show_image,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+# Pixels: of a panel, of the gap between panels, of the margin around the page, of a colour bar with its numbers.
+_PANEL, _GAP, _MARGIN, _BAR, _BAR_NUMBERS = 264, 24, 20, 12, 52
+_HEAT, _SIGNED, _MAGNITUDE = "inferno", "RdBu_r", "viridis"
+# How much of a heat map covers the image below it, and how bright the image's black is there: else it swallows the map.
+_COVER, _BLACK = 0.6, 0.3
+# Classes in the list of probabilities; filters on their page; pixels of a map of activations.
+_CLASSES, _FILTERS, _MAP = 5, 64, 92
+
+
+def saliency_page(
+    image: np.ndarray,
+    cam: np.ndarray | None,
+    values: np.ndarray,
+    difference: float,
+    probabilities: np.ndarray,
+    target: int,
+    names: Sequence[str],
+    *,
+    title: str,
+    layer: str,
+) -> np.ndarray:
+    """One image, its Grad-CAM, its integrated gradients, and the most probable classes.
+
+    Args:
+      image: uint8 [height, width, 1, 3 or 4].
+      cam: [h', w'] at least 0, a map of the image in any resolution; None where the model has no layer for it.
+      values: [height, width, channels], integrated gradients.
+      difference: logit(image) - logit(baseline), what `values` add up to.
+      probabilities: [classes].
+      target: the class that is explained.
+      names: of the classes; a class without a name is shown by its number.
+      title: what the image is called.
+      layer: name and shape of the layer that `cam` is of.
+
+    Returns:
+      uint8 [height, width, 3], 1,258 pixels wide.
+    """
+    names = class_names(names, len(probabilities))
+    scale = _PANEL / max(image.shape[:2])
+    height, width = (max(24, round(scale * size)) for size in image.shape[:2])
+    with_bar = _PANEL + _BAR_NUMBERS + _GAP
+    lefts = [_MARGIN, _MARGIN + _PANEL + _GAP]
+    lefts += [lefts[1] + with_bar, lefts[1] + 2 * with_bar]
+    top = 96 if height > 150 else 104
+    below = max(top + height, 230)
+    figure = new_figure(lefts[3] + 250 + _MARGIN, below + 62)
+    axes = pixel_axes(figure)
+    _head(axes, title, _said(probabilities, target, names))
+    for left, text in zip(lefts, ("Image", "Grad-CAM", "Integrated gradients", "Probability"), strict=True):
+        axes.text(left, top - 10, text, fontsize=11, color=INK, va="baseline")
+    boxes = [(left + (_PANEL - width) / 2, top, width, height) for left in lefts[:3]]
+    show_image(axes, _shown(image), *boxes[0])
+    _notes(axes, lefts[0], below, [f"{image.shape[0]} x {image.shape[1]} pixels"])
+    goal = f"'{shorten(names[target], 20)}'"
+    if cam is None:
+        axes.text(lefts[1], top + 14, "no layer with a map of the image", fontsize=9, color=FAINT, va="top")
+    else:
+        _draw_cam(axes, image, cam, boxes[1])
+        lines = [_end(layer, 36), f"bright: speaks for {goal}"]
+        _notes(axes, lefts[1], below, lines if cam.max() > 0 else [lines[0], f"nothing here speaks for {goal}"])
+    _draw_values(axes, values, boxes[2])
+    total = f"sum {_signed(values.sum())}; logit, image − black: {_signed(difference)}"
+    _notes(axes, lefts[2], below, [f"red speaks for {goal}, blue against", total])
+    _draw_probabilities(axes, probabilities, target, names, (lefts[3], top))
+    return render(figure)
+
+
+def _said(probabilities: np.ndarray, target: int, names: Sequence[str]) -> str:
+    predicted = int(np.argmax(probabilities))
+    text = f"predicted: {shorten(names[predicted], 40)}, {_percent(probabilities[predicted])}"
+    if target == predicted:
+        return text
+    return f"{text}    explained: {shorten(names[target], 40)}, {_percent(probabilities[target])}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * float(share):.1f}%"
+
+
+def _signed(value: float) -> str:
+    return f"{float(value):+.3g}".replace("-", "−")
+
+
+def _head(axes: "Axes", title: str, line: str) -> None:
+    letters = int((axes.get_xlim()[1] - 2 * _MARGIN) / 11.5)
+    axes.text(_MARGIN, 22, shorten(title, letters), fontsize=13, color=INK, va="center", parse_math=False)
+    axes.text(_MARGIN, 47, line, fontsize=11, color=FAINT, va="center", parse_math=False)
+
+
+def _notes(axes: "Axes", left: float, top: float, lines: Sequence[str]) -> None:
+    for number, line in enumerate(lines):
+        axes.text(left, top + 12 + 18 * number, line, fontsize=9, color=FAINT, va="top", parse_math=False)
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """Without alpha."""
+    return image[..., :3] if image.shape[-1] > 3 else image
+
+
+def _draw_cam(axes: "Axes", image: np.ndarray, cam: np.ndarray, box: tuple[float, float, int, int]) -> None:
+    """The map over the image in gray: a cell of the map covers the part of the image that it stands for."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+    from PIL import Image
+
+    left, top, width, height = box
+    gray = _shown(image).astype(np.float32).mean(-1) / 255
+    way = Image.Resampling.NEAREST if width >= gray.shape[1] else Image.Resampling.BOX
+    below = _BLACK + (1 - _BLACK) * np.asarray(Image.fromarray(gray).resize((width, height), way))
+    high = float(cam.max())
+    heat = Image.fromarray(np.asarray(cam / (high or 1.0), np.float32))
+    colors = matplotlib.colormaps[_HEAT]
+    over = colors(np.asarray(heat.resize((width, height), Image.Resampling.BILINEAR)))[..., :3]
+    show_image(axes, _COVER * over + (1 - _COVER) * below[..., None], left, top, width, height)
+    if high == 0:
+        return
+    # The bar shows the colours as they look over a middle gray.
+    bar = ListedColormap(_COVER * colors(np.linspace(0, 1, 256))[:, :3] + (1 - _COVER) * (1 + _BLACK) / 2)
+    _draw_bar(axes, bar, left + width + 8, top, height, (0.0, high))
+
+
+def _draw_values(axes: "Axes", values: np.ndarray, box: tuple[float, float, int, int]) -> None:
+    import matplotlib
+
+    left, top, width, height = box
+    summed = np.asarray(values, np.float64).sum(-1)
+    # A few pixels are far above the rest: above this bound all have the last colour.
+    bound = float(np.percentile(np.abs(summed), 99.5)) or float(np.abs(summed).max()) or 1.0
+    colors = matplotlib.colormaps[_SIGNED]
+    show_image(axes, colors(0.5 + 0.5 * np.clip(summed / bound, -1, 1))[..., :3], left, top, width, height)
+    _frame(axes, left, top, width, height)
+    _draw_bar(axes, colors, left + width + 8, top, height, (-bound, bound), clipped=bound < np.abs(summed).max())
+
+
+def _frame(axes: "Axes", left: float, top: float, width: float, height: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FRAME, linewidth=0.8))
+
+
+def _draw_bar(
+    axes: "Axes",
+    colors: "Colormap",
+    left: float,
+    top: float,
+    height: float,
+    ends: tuple[float, float],
+    *,
+    clipped: bool = False,
+    fontsize: float = 8.5,
+) -> None:
+    """A colour bar with its ends, and 0 where it lies between them."""
+    low, high = ends
+    gradient = colors(np.linspace(1, 0, 256))[:, None, :3]
+    axes.imshow(gradient, extent=(left, left + _BAR, top + height, top), aspect="auto", interpolation="bilinear")
+    _frame(axes, left, top, _BAR, height)
+    marks = [(top, high, "top"), (top + height, low, "bottom")]
+    if low < 0 < high and height > 60:
+        marks.insert(1, (top + height * high / (high - low), 0.0, "center"))
+    for y, value, align in marks:
+        sign = "" if value == 0 or not clipped else "≥" if value > 0 else "≤"
+        axes.text(left + _BAR + 4, y, sign + _number(value), fontsize=fontsize, color=FAINT, va=align)
+
+
+def _number(value: float) -> str:
+    """Two digits that matter, in at most six signs."""
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e4:
+        digits = max(0, 1 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+
+
+def _draw_probabilities(
+    axes: "Axes", probabilities: np.ndarray, target: int, names: Sequence[str], corner: tuple[float, float]
+) -> None:
+    """The most probable classes, and the explained one where it is not among them."""
+    from matplotlib.patches import Rectangle
+
+    left, top = corner
+    shown = [int(index) for index in np.argsort(-probabilities, kind="stable")[:_CLASSES]]
+    if target not in shown:
+        shown = [*shown[: _CLASSES - 1], target]
+    for line, index in enumerate(shown):
+        y = top + 8 + 27 * line
+        weight = "bold" if index == target else "normal"
+        axes.text(
+            left,
+            y,
+            shorten(names[index], 16),
+            fontsize=9.5,
+            color=INK,
+            va="center",
+            parse_math=False,
+            fontweight=weight,
+        )
+        length = 60 * float(probabilities[index])
+        color = COLORS[1] if index == target else COLORS[0]
+        axes.add_patch(Rectangle((left + 138, y - 7), max(length, 1.0), 14, color=color, linewidth=0))
+        percent = _percent(probabilities[index])
+        axes.text(left + 138 + length + 6, y, percent, fontsize=9, color=FAINT, va="center")
+    axes.text(left, top + 8 + 27 * len(shown), "bold: the class explained", fontsize=9, color=FAINT, va="center")
+
+
+def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
+    """The filters of a convolution as a grid, the first 64; those of three input channels in colour.
+
+    Args:
+      kernel: [height, width, channels in, channels out].
+      layer: its name.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    import matplotlib
+
+    rows, columns, inputs, count = kernel.shape
+    colored = inputs == 3
+    maps = kernel if colored else kernel.mean(2, keepdims=True)
+    bound = float(np.abs(maps).max()) or 1.0
+    shown = min(count, _FILTERS)
+    across = min(8, shown)
+    box = 72
+    cell, top = box + 26, 84
+    width = max(_MARGIN * 2 + across * cell + _BAR_NUMBERS + 20, 620)
+    grid_height = math.ceil(shown / across) * cell
+    figure = new_figure(width, top + max(grid_height, cell) + _MARGIN)
+    axes = pixel_axes(figure)
+    what = "red, green, blue" if colored else f"mean of {inputs} input channels" if inputs > 1 else "one input channel"
+    first = f", the first {shown} of {count}" if shown < count else f", {count}"
+    _head(axes, f"Filters of {shorten(layer, 50)}{first}", f"{rows} x {columns}, {what}")
+    colors = matplotlib.colormaps[_SIGNED]
+    for index in range(shown):
+        left, upper = _MARGIN + index % across * cell, top + index // across * cell
+        weights = 0.5 + 0.5 * maps[..., index] / bound
+        show_image(axes, weights if colored else colors(weights[..., 0])[..., :3], left, upper, box, box)
+        axes.text(left + box / 2, upper + box + 3, str(index), fontsize=8, color=FAINT, ha="center", va="top")
+    bar = matplotlib.colormaps["gray"] if colored else colors
+    _draw_bar(axes, bar, _MARGIN + across * cell, top, min(grid_height - 26, 220), (-bound, bound))
+    return render(figure)
+
+
+def activation_page(
+    image: np.ndarray,
+    maps: Sequence[tuple[str, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    title: str,
+    line: str,
+) -> np.ndarray:
+    """For each layer the mean activation and the strongest channels, each row with colour bars of its own.
+
+    Args:
+      image: uint8 [height, width, 1, 3 or 4].
+      maps: in the order of the forward pass: layer's name, its shape (height, width, channels), mean [h, w], strongest
+        channels [h, w, k], their numbers [k].
+      title: what the image is called.
+      line: what is said of it.
+
+    Returns:
+      uint8 [height, width, 3]; a picture that says so where there are no layers.
+    """
+    if not maps:
+        return message("this model has no layer with a map of the image")
+    most = max(numbers.shape[0] for *_, numbers in maps)
+    aspect = image.shape[0] / image.shape[1]
+    height, width = (max(16, round(_MAP * min(1.0, share))) for share in (aspect, 1 / aspect))
+    row, names_width = max(height, 46) + 30, 200
+    first = _MARGIN + names_width
+    bars = width + 8 + _BAR + _BAR_NUMBERS
+    start = first + max(bars + 12, 144)
+    top = 84 + max(height, 46)
+    across = max(start + most * (width + 8) + _BAR + _BAR_NUMBERS + _MARGIN, 620)
+    figure = new_figure(across, top + 44 + row * len(maps))
+    axes = pixel_axes(figure)
+    _head(axes, title, line)
+    show_image(axes, _shown(image), _MARGIN, 68, width, height)
+    axes.text(first, top + 24, "mean of channels", fontsize=10, color=INK, va="baseline")
+    axes.text(start, top + 24, "strongest channels", fontsize=10, color=INK, va="baseline")
+    for number, (name, shape, mean, strongest, numbers) in enumerate(maps):
+        upper = top + 36 + number * row
+        axes.text(_MARGIN, upper, _end(name, 25), fontsize=9.5, color=INK, va="top", parse_math=False)
+        axes.text(_MARGIN, upper + 18, str(list(shape)), fontsize=9, color=FAINT, va="top")
+        _draw_maps(axes, [mean], first, upper, width, height)
+        channels = [strongest[..., index] for index in range(len(numbers))]
+        _draw_maps(axes, channels, start, upper, width, height)
+        for index, channel in enumerate(numbers):
+            x = start + index * (width + 8) + width / 2
+            axes.text(x, upper + height + 3, str(int(channel)), fontsize=8, color=FAINT, ha="center", va="top")
+    return render(figure)
+
+
+def _end(text: str, length: int) -> str:
+    """`text`, or an ellipsis and its end: paths differ there."""
+    return text if len(text) <= length else "…" + text[1 - length :]
+
+
+def _draw_maps(axes: "Axes", maps: Sequence[np.ndarray], left: float, top: float, width: int, height: int) -> None:
+    """Maps side by side and one colour bar for all: from 0 where none is negative, else symmetric about 0."""
+    import matplotlib
+
+    signed = min(float(one.min()) for one in maps) < 0
+    bound = max(float(np.abs(one).max()) for one in maps) or 1.0
+    colors: Any = matplotlib.colormaps[_SIGNED if signed else _MAGNITUDE]
+    for index, one in enumerate(maps):
+        shares = 0.5 + 0.5 * one / bound if signed else one / bound
+        x = left + index * (width + 8)
+        show_image(axes, colors(shares)[..., :3], x, top, width, height)
+        _frame(axes, x, top, width, height)
+    _draw_bar(axes, colors, left + len(maps) * (width + 8), top, max(height, 34), (-bound if signed else 0.0, bound))
