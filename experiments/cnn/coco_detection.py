@@ -91,10 +91,10 @@ def experiment(
 def tiny():
     config = experiment.as_buildable(steps=30, batch_size=16, num_classes=3, dtype="float32", learning_rate=3e-3)
     config.optimizers["train"][1].learning_rate.warmup_steps = 3
-    config.task.model.backbone.stage_sizes = (1, 1)
-    config.task.model.backbone.width = 4
+    config.task.model.backbone.stage_sizes = (1,)
+    config.task.model.backbone.width = 8
     config.task.model.backbone.stem = "strided"
-    config.task.model.levels = (0, 1)
+    config.task.model.levels = (0, 0)
     config.task.model.extra_levels = 0
     config.task.model.channels = 8
     config.task.model.head_depth = 1
