@@ -6,7 +6,7 @@ Run:    python launch.py --config=experiments/cnn/coco_detection.py
 """
 
 import optax
-from fiddle.experimental.auto_config import auto_config
+from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
 from jaxdl.data.color import ColorJitter
 from jaxdl.data.dataset import Data, Dataset
@@ -21,7 +21,13 @@ from jaxdl.tasks.object_detection import object_detection
 from jaxdl.training.optimizers import kernels
 
 METRIC = "validation/map"
-FEATURES = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
+
+
+@auto_unconfig
+def features_of(dataset: str) -> tuple[str, ...]:
+    """What to load: regions of a crowd are marked in COCO only."""
+    crowd = ("objects/is_crowd",) if "coco" in dataset else ()
+    return ("image", "objects/bbox", "objects/label", *crowd)
 
 
 @auto_config
@@ -29,7 +35,6 @@ def experiment(
     dataset: str = "tfds:coco/2017",
     train: str = "train",
     validation: str = "validation",
-    features: tuple[str, ...] = FEATURES,
     num_classes: int = 80,
     size: int = 512,
     steps: int = 90000,
@@ -56,8 +61,8 @@ def experiment(
             limit=100,
         ),
         data=Data(
-            train=Dataset(dataset, train, features=features),
-            evals={"validation": Dataset(dataset, validation, features=features)},
+            train=Dataset(dataset, train, features=features_of(dataset)),
+            evals={"validation": Dataset(dataset, validation, features=features_of(dataset))},
             augment=(
                 Objects(100, drop_empty=True),
                 RandomFlip(),

@@ -1,0 +1,75 @@
+"""A U-Net that tells pet, background and border apart on Oxford-IIIT Pet, for a GPU.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/pets_segmentation.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.color import ColorJitter
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.objects import Mask
+from jaxdl.data.resize import RandomResizedCrop, ResizePad
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.unet import UNet
+from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/mean_iou"
+FEATURES = ("image", "segmentation_mask")
+
+
+@auto_config
+def experiment(
+    size: int = 256,
+    steps: int = 10000,
+    channels: tuple[int, ...] = (32, 64, 128, 256, 512),
+    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    dtype: str = "bfloat16",
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=semantic_segmentation(UNet(outputs=3, channels=channels, dropout=0.2, dtype=dtype), num_classes=3),
+        data=Data(
+            train=Dataset("tfds:oxford_iiit_pet", "train[:90%]", features=FEATURES),
+            evals={"validation": Dataset("tfds:oxford_iiit_pet", "train[90%:]", features=FEATURES)},
+            test=Dataset("tfds:oxford_iiit_pet", "test", features=FEATURES),
+            augment=(Mask(), RandomResizedCrop(size, scale=(0.3, 1.0)), RandomFlip(), ColorJitter(0.3, 0.3, 0.3)),
+            eval_transforms=(Mask(), ResizePad(size, size)),
+            batch_size=batch_size,
+            workers=8,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=0.05,
+                mask=kernels,
+            )
+        },
+        ema=0.999,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=1000,
+        save_every=1000,
+        keep=Keep(metric="validation/mean_iou"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(size=16, steps=24, channels=(8,), batch_size=16, dtype="float32")
+    config.data.train = MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=21, split="val")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:3]
+    config.data.eval_transforms = config.data.eval_transforms[1:]
+    config.data.workers = 0
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
