@@ -15,8 +15,9 @@ from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, class_names, new_figure,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Sizes in pixels: of an image's longer side in a grid and alone, of the gap between images, of a line of text.
-_TILE, _ALONE, _GAP, _LINE = 256, 900, 10, 22
+# Sizes in pixels: of an image's longer side in a grid, of the shorter side of narrow ones, of the longer side of an image
+# alone, of the gap between images, of a line of text.
+_TILE, _NARROW, _ALONE, _GAP, _LINE = 256, 160, 900, 10, 22
 # Examples in a grid, and how many stand beside each other.
 _SHOWN, _BESIDE = 8, 2
 # Pixels that a letter of the legend is wide, and classes that it has at most.
@@ -125,7 +126,7 @@ def mask_grid(
     legend = [(names[index], table[index]) for index in present]
     if truths is not None and np.any(truths == 255):
         legend.append(("not labelled", table[255]))
-    return _sheet(rows, headings, legend)
+    return _sheet(rows, headings, legend, _tile(images.shape[1:3]))
 
 
 def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -173,12 +174,12 @@ def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np
     Raises:
       ValueError: no images.
     """
-    rows = []
+    rows, size = [], _tile(images.shape[1:3])
     for number, image in enumerate(images[:_SHOWN]):
         labels = [predictions[number]] if truths is None else [truths[number], predictions[number]]
-        outlined = [Tile(_outlined(image, one, _TILE), _counted(one)) for one in labels]
-        rows.append([Tile(enlarge(_rgb(image), _factor(image.shape, _TILE))), *outlined])
-    return _sheet(rows, ["image", "prediction"] if truths is None else ["image", "truth", "prediction"], [])
+        outlined = [Tile(_outlined(image, one, size), _counted(one)) for one in labels]
+        rows.append([Tile(enlarge(_rgb(image), _factor(image.shape, size))), *outlined])
+    return _sheet(rows, ["image", "prediction"] if truths is None else ["image", "truth", "prediction"], [], size)
 
 
 def instance_overlay(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
@@ -223,6 +224,11 @@ def _counted(instances: np.ndarray) -> str:
     return f"{count} instance{'' if count == 1 else 's'}"
 
 
+def _tile(shape: Sequence[int]) -> int:
+    """The longer side of a grid's tiles for images [height, width]: more where they are narrow."""
+    return min(4 * _TILE, max(_TILE, round(_NARROW * max(shape) / min(shape))))
+
+
 def _factor(shape: Sequence[int], size: int) -> int:
     """The whole number by which an image is enlarged to at most `size` pixels; 1 if it is larger than that."""
     return max(1, size // max(shape[:2]))
@@ -239,7 +245,7 @@ def _stroke(shape: Sequence[int], size: int) -> int:
 
 
 def _sheet(
-    rows: Sequence[Sequence[Tile]], headings: Sequence[str], legend: Sequence[tuple[str, np.ndarray]], size: int = _TILE
+    rows: Sequence[Sequence[Tile]], headings: Sequence[str], legend: Sequence[tuple[str, np.ndarray]], size: int
 ) -> np.ndarray:
     """Rows of tiles, two beside each other, headings above and the legend below: uint8 [height, width, 3]."""
     if not rows:
