@@ -13,7 +13,7 @@ from PIL import Image
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.draws import Draws
 from jaxdl.data.mock import MockImages
-from jaxdl.data.objects import Mask, Objects, Relabel
+from jaxdl.data.objects import Mask, Objects, Relabel, RelabelMask
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.data.prepare import class_names
 from jaxdl.data.resize import RandomScale, ResizePad
@@ -302,3 +302,13 @@ def test_a_detection_set_of_tfds_names_its_classes():
     objects = tfds.features.Sequence({"bbox": tfds.features.BBoxFeature(), "label": label})
     features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "objects": objects})
     assert class_names(features) == {"objects/label": ("cat", "dog"), "box_label": ("cat", "dog")}
+
+
+def test_masks_get_other_class_ids():
+    batch = {"image": np.zeros((1, 2, 2, 3), np.uint8), "mask": np.array([[[0, 1], [2, 255]]], np.uint8)}
+    found = RelabelMask((0, 1, 1))(batch, Draws(0, np.arange(1)))["mask"]
+    np.testing.assert_array_equal(found, [[[0, 1], [1, 255]]])
+    with pytest.raises(UserError, match=r"class id 2, but RelabelMask.table ends at 1"):
+        RelabelMask((0, 1))(batch, Draws(0, np.arange(1)))
+    with pytest.raises(UserError, match="needs an id from 0 to 255"):
+        RelabelMask((0, -1))

@@ -1,7 +1,8 @@
-"""Which pixels are animal, flower, food or artifact: a U-Net on composed photographs of objects that it has not seen.
+"""Which pixels belong to objects: a U-Net on composed photographs, of whose test it has seen no object or background.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
+        ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
 """
 
 import optax
@@ -10,6 +11,8 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.color import ColorJitter
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.objects import RelabelMask
+from jaxdl.data.resize import RandomScale
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
@@ -23,17 +26,27 @@ METRIC = "test/mean_iou"
 def experiment(
     steps: int = 3000,
     channels: tuple[int, ...] = (16, 32, 64, 128),
+    categories: tuple[int, ...] = (0, 1, 1, 1, 1),
+    names: tuple[str, ...] = ("background", "object"),
     learning_rate: float = 3e-3,
     batch_size: int = 16,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=semantic_segmentation(UNet(outputs=5, channels=channels, dropout=0.2), num_classes=5),
+        task=semantic_segmentation(
+            UNet(outputs=len(names), channels=channels, dropout=0.2), num_classes=len(names), names=names
+        ),
         data=Data(
             train=Dataset("scenes", "train", features=("image", "mask")),
             evals={"validation": Dataset("scenes", "validation", features=("image", "mask"))},
             test=Dataset("scenes", "test", features=("image", "mask")),
-            augment=(RandomFlip(), ColorJitter(0.3, 0.3, 0.3)),
+            augment=(
+                RelabelMask(categories),
+                RandomFlip(),
+                RandomScale(96, 96, scale=(0.75, 1.3)),
+                ColorJitter(0.5, 0.5, 0.7),
+            ),
+            eval_transforms=(RelabelMask(categories),),
             batch_size=batch_size,
             eval_batch_size=50,
         ),
@@ -57,10 +70,12 @@ def experiment(
 def tiny():
     config = experiment.as_buildable(steps=24, channels=(8, 16))
     config.task.model.outputs = config.task.num_classes = 4
+    config.task.names = ()
     config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
     config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
     config.data.test = None
-    config.data.augment = config.data.augment[:1]
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_transforms = ()
     config.data.eval_batch_size = None
     return config
 

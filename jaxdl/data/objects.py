@@ -133,6 +133,32 @@ def _dropped(batch: Batch, stays: np.ndarray) -> Batch:
 
 
 @dataclass(frozen=True)
+class RelabelMask:
+    """Gives the classes of `mask` other ids, or takes their pixels out; 255 stays what it is, not labelled.
+
+    Attributes:
+      table: the new id of each old one, 255 for "not labelled": `(0, 1, 1)` joins classes 1 and 2.
+    """
+
+    table: tuple[int, ...]
+
+    def __post_init__(self):
+        if not self.table or min(self.table) < 0 or max(self.table) > UNLABELLED:
+            raise UserError(f"RelabelMask.table needs an id from 0 to {UNLABELLED} for each class; not {self.table}")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        mask = _feature(batch, "mask")
+        known = np.full(UNLABELLED + 1, -1, np.int16)
+        known[: len(self.table)] = self.table
+        known[UNLABELLED] = UNLABELLED
+        new = known[mask]
+        flat = (len(mask), -1)
+        reason = f"mask has class id {{value}}, but RelabelMask.table ends at {len(self.table) - 1}"
+        _refuse(batch, (new < 0).reshape(flat), reason, mask.reshape(flat))
+        return batch | {"mask": new.astype(np.uint8)}
+
+
+@dataclass(frozen=True)
 class Mask:
     """The mask of TFDS as `mask` uint8 [batch, height, width], class ids from 0, 255 where not labelled.
 

@@ -30,6 +30,7 @@ def semantic_segmentation(
     label_smoothing: float = 0.0,
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.25,
+    names: Sequence[str] = (),
     batch_coupled: str | None = None,
 ) -> Task:
     """Trains the group "segmenter" in one phase, "train".
@@ -45,6 +46,7 @@ def semantic_segmentation(
       dice: coefficient of the Dice term; 0 leaves it out.
       label_smoothing: share of the cross-entropy's target spread evenly over all classes (arXiv:1512.00567), in [0, 1).
       mean, std: of `image / 255`; a number or one a channel.
+      names: of the classes; empty: those of the data set.
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics: `loss` (cross-entropy a labelled pixel, without smoothing), `pixel_accuracy`, `confusion`
@@ -59,6 +61,8 @@ def semantic_segmentation(
     """
     if not 2 <= num_classes <= UNLABELLED:
         raise UserError(f"num_classes={num_classes}: must be 2 to {UNLABELLED}; the id {UNLABELLED} is not a class")
+    if names and len(names) != num_classes:
+        raise UserError(f"names has {len(names)} class names, num_classes is {num_classes}")
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
     if not 0.0 <= dice < np.inf:
@@ -76,6 +80,7 @@ def semantic_segmentation(
         draw=functools.partial(_draw, num_classes),
         illustrate=functools.partial(_illustrate, num_classes),
         framing="pad",
+        names={"mask": tuple(names)} if names else {},
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
 

@@ -15,8 +15,8 @@ from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, class_names, new_figure,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Sizes in pixels: of an image's longer side in a grid, of the shorter side of narrow ones, of the longer side of an image
-# alone, of the gap between images, of a line of text.
+# Sizes in pixels: of an image's longer side in a grid, of the shorter side of narrow ones, of the longer side of one
+# that stands alone, of the gap between images, of a line of text.
 _TILE, _NARROW, _ALONE, _GAP, _LINE = 256, 160, 900, 10, 22
 # Examples in a grid, and how many stand beside each other.
 _SHOWN, _BESIDE = 8, 2
