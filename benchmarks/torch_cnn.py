@@ -1,5 +1,6 @@
-"""ConvNet and ResNet (basic blocks, small stem) in PyTorch, module by module as in `jaxdl.models.cnn`."""
+"""ConvNet and ResNet (basic blocks) in PyTorch, module by module as in `jaxdl.models.cnn`, and a classifier's loss."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,13 +13,21 @@ def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Con
 
 
 class ConvStageTwin(nn.Module):
-    def __init__(self, inputs: int, outputs: int, depth: int, downsample: str, residual: bool):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        depth: int,
+        downsample: str,
+        residual: bool,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ):
         super().__init__()
         self.depth, self.downsample, self.residual = depth, downsample, residual
         for index in range(depth):
             stride = 2 if index == 0 and downsample == "stride" else 1
             self.add_module(f"conv{index + 1}", convolution(inputs if index == 0 else outputs, outputs, 3, stride))
-            self.add_module(f"norm{index + 1}", nn.BatchNorm2d(outputs))
+            self.add_module(f"norm{index + 1}", norm(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for index in range(self.depth):
@@ -65,12 +74,16 @@ class BasicBlockTwin(nn.Module):
 
 
 class StemTwin(nn.Module):
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, kind: str):
         super().__init__()
-        self.conv, self.norm = convolution(inputs, outputs, 3), nn.BatchNorm2d(outputs)
+        self.strided = kind == "strided"
+        self.conv, self.norm = convolution(inputs, outputs, 3, 2 if self.strided else 1), nn.BatchNorm2d(outputs)
+        if self.strided:
+            self.conv2, self.norm2 = convolution(outputs, outputs, 3, 2), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.relu(self.norm(self.conv(x)))
+        x = functional.relu(self.norm(self.conv(x)))
+        return functional.relu(self.norm2(self.conv2(x))) if self.strided else x
 
 
 class StageTwin(nn.Module):
@@ -89,15 +102,15 @@ class StageTwin(nn.Module):
 
 
 class ResNetTwin(nn.Module):
-    """Of a `jaxdl.models.cnn.ResNet` of basic blocks with the small stem."""
+    """Of a `jaxdl.models.cnn.ResNet` of basic blocks with the small or the strided stem."""
 
     def __init__(self, model: Any, channels: int):
         from jaxdl.models.cnn import BasicBlock
 
         super().__init__()
-        if model.block is not BasicBlock or model.stem != "small":
-            raise SystemExit("the PyTorch twin of ResNet has basic blocks and the small stem only")
-        self.stem = StemTwin(channels, model.width)
+        if model.block is not BasicBlock or model.stem not in ("small", "strided"):
+            raise SystemExit("the PyTorch twin of ResNet has basic blocks and the small or the strided stem only")
+        self.stem = StemTwin(channels, model.width, model.stem)
         self.stages, inputs = [], model.width
         for index, blocks in enumerate(model.stage_sizes):
             outputs = model.width * 2**index
@@ -107,8 +120,24 @@ class ResNetTwin(nn.Module):
             inputs = outputs
         self.head = nn.Linear(inputs, model.num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
+    def scales(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The output of every stage, finest first."""
+        x, outputs = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
-        return self.head(x.mean(dim=(2, 3)))
+            outputs.append(x)
+        return outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.scales(x)[-1].mean(dim=(2, 3)))
+
+
+def classifier(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
+    """The twin of a ConvNet or ResNet, and its loss."""
+    from jaxdl.models.cnn import ConvNet, ResNet
+
+    twins: dict[type, Callable[..., nn.Module]] = {ConvNet: ConvNetTwin, ResNet: ResNetTwin}
+    if type(model) not in twins:
+        raise SystemExit(f"there is no PyTorch twin of {type(model).__name__}, only of ConvNet and ResNet")
+    criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    return twins[type(model)](model, shape[-1]), lambda logits, batch: criterion(logits, batch["label"].long())

@@ -4,6 +4,7 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/fashion_mnist_convnext.py
 """
 
+import flax.linen as nn
 import optax
 from fiddle.experimental.auto_config import auto_config
 
@@ -20,9 +21,9 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 4000,
+    steps: int = 3000,
     channels: tuple[int, ...] = (48, 96),
-    stage_sizes: tuple[int, ...] = (2, 4),
+    stage_sizes: tuple[int, ...] = (2, 3),
     kernel: int = 5,
     learning_rate: float = 2e-3,
     batch_size: int = 128,
@@ -39,6 +40,7 @@ def experiment(
                 layer_scale=0.1,
                 dropout=0.1,
                 stochastic_depth=0.05,
+                activation=nn.gelu,  # the tanh form, which takes a quarter of the time on CPU
             ),
             label_smoothing=0.1,
             mean=0.286,

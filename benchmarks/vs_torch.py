@@ -1,0 +1,326 @@
+"""Training throughput of a recipe's network on CPU: our compiled step against the same network and loss in PyTorch.
+
+  python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=depth=1] [--batch=16]
+
+Classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's first or
+random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
+torch.compile, in both memory layouts; the best counts. Before any timing each of these must have as many parameters as
+ours, equal outputs under copied weights, and equal losses over three steps. Rounds alternate in one process, with the
+huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's threads wait for each other
+and the ratio flatters us: use --cpu_time there. Needs the peer extra.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdl.runs.environment import configure, huge_pages
+
+RATE, MOMENTUM = 0.01, 0.9  # small: rounding that early steps amplify would hide the difference looked for
+
+
+def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[..., Any]]:
+    """The PyTorch network and its loss `(outputs, batch) -> scalar`.
+
+    The network's modules carry the names of ours. It takes normalized images [batch, channels, height, width] and puts
+    out what ours does, with channels in front of height and width.
+
+    Args:
+      config: of the task.
+      model: ours.
+      shape: of an image, (height, width, channels).
+    """
+    import fiddle as fdl
+
+    from benchmarks import torch_cnn, torch_detector, torch_unet
+    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.object_detection import object_detection
+    from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+
+    twins = {
+        image_classification: torch_cnn.classifier,
+        semantic_segmentation: torch_unet.segmenter,
+        object_detection: torch_detector.detector,
+    }
+    task = fdl.get_callable(config)
+    if task not in twins:
+        raise SystemExit(
+            f"there is no PyTorch twin for {task.__name__}, only for {', '.join(t.__name__ for t in twins)}"
+        )
+    return twins[task](config, model, shape)
+
+
+def copy_weights(params: Any, network: Any) -> None:
+    """Copies our parameters into the twin: kernels are transposed to PyTorch's order."""
+    import jax
+    import torch
+
+    names = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+    theirs = dict(network.named_parameters())
+    with torch.no_grad():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            *modules, last = (key.key for key in path)
+            array = np.array(leaf)
+            if isinstance(network.get_submodule(".".join(modules)), torch.nn.ConvTranspose2d):
+                array = array.transpose(2, 3, 0, 1)  # of these PyTorch keeps [in, out, row, column]
+            elif last == "kernel":
+                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+            parameter = theirs.pop(".".join([*modules, names[last] if modules else last]))
+            parameter.copy_(torch.from_numpy(array).reshape(parameter.shape))
+    if theirs:
+        raise SystemExit(f"the twin has parameters that we have not: {', '.join(theirs)}")
+
+
+class Ours:
+    """jaxdl: the compiled train step."""
+
+    def __init__(self, config: Any, model: Any, batch: Mapping[str, np.ndarray]):
+        import fiddle as fdl
+        import flax.linen as nn
+        import jax
+        import optax
+
+        from jaxdl.tasks.inputs import normalize_images
+        from jaxdl.training.state import init_state
+        from jaxdl.training.step import make_train_step
+        from jaxdl.training.task import Task
+
+        task: Task = fdl.build(config)
+        self.group = task.phases[0].trains
+        optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM, nesterov=True)}
+        init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))
+        self.batch = jax.device_put(dict(batch))
+        state = nn.meta.unbox(init(self.batch))
+        self.state = state.replace(params=_stir(state.params))
+        self.step = jax.jit(make_train_step(task, optimizers), donate_argnums=0)
+
+        def forward(params: Any, collections: Any) -> Any:
+            image = normalize_images(self.batch["image"], mean=config.mean, std=config.std)
+            return model.apply({"params": params, **collections}, image, train=False)
+
+        self.forward = jax.jit(forward)
+
+    @property
+    def params(self) -> Any:
+        return self.state.params[self.group]
+
+    def outputs(self) -> Any:
+        return self.forward(self.params, self.state.variables.get(self.group, {}))
+
+    def run(self, steps: int) -> float:
+        """Trains for `steps` and returns the last loss."""
+        report = None
+        for _ in range(steps):
+            self.state, report = self.step(self.state, self.batch)
+        assert report is not None
+        return float(report.figures["train"]["loss"])
+
+
+def _stir(params: Any) -> Any:
+    """Scales and biases moved at random: one that starts at 0 would hide whatever is wrong before it."""
+    import jax
+
+    draws = np.random.default_rng(0)
+
+    def move(leaf: Any) -> Any:
+        return leaf + draws.normal(0.0, 0.1, leaf.shape).astype(np.float32) if leaf.ndim == 1 else leaf
+
+    return jax.tree.map(move, params)
+
+
+class Theirs:
+    """PyTorch: eager or compiled, contiguous or channels_last."""
+
+    def __init__(self, config: Any, model: Any, batch: Mapping[str, np.ndarray], compiled: bool, channels_last: bool):
+        import torch
+
+        network, self.criterion = twin(config, model, batch["image"].shape[1:])
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=layout)
+        self.mean, self.std = (torch.tensor(value).reshape(-1, 1, 1) for value in (config.mean, config.std))
+        self.batch = {name: torch.from_numpy(array) for name, array in batch.items() if name != "image"}
+        image = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
+        self.batch["image"] = image.contiguous(memory_format=layout)
+        self.optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, nesterov=True, foreach=True)
+        self.loss = torch.compile(self._loss) if compiled else self._loss
+
+    def _outputs(self, image: Any) -> Any:
+        return self.network((image.float() / 255 - self.mean) / self.std)
+
+    def _loss(self, batch: Any) -> Any:
+        return self.criterion(self._outputs(batch["image"]), batch)
+
+    def outputs(self) -> Any:
+        import torch
+
+        self.network.eval()
+        with torch.no_grad():
+            outputs = self._outputs(self.batch["image"])
+        self.network.train()
+        return outputs
+
+    def run(self, steps: int) -> float:
+        """Trains for `steps` and returns the last loss."""
+        loss = None
+        for _ in range(steps):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss(self.batch)
+            loss.backward()
+            self.optimizer.step()
+        assert loss is not None
+        return float(loss.detach())
+
+
+def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
+    """Equal parameter counts, equal outputs, equal losses over three steps; or the benchmark ends here."""
+    import jax
+
+    count = sum(leaf.size for leaf in jax.tree.leaves(ours.params))
+    outputs, gaps = jax.tree.leaves(ours.outputs()), {}
+    for name, theirs in peers.items():
+        other = sum(tensor.numel() for tensor in theirs.network.parameters())
+        if count != other:
+            raise SystemExit(f"{count} parameters in ours, {other} in PyTorch's")
+        copy_weights(ours.params, theirs.network)
+        gaps[name] = [
+            _gap(np.asarray(a), b.numpy()) for a, b in zip(outputs, jax.tree.leaves(theirs.outputs()), strict=True)
+        ]
+    losses = np.array([ours.run(1) for _ in range(3)])
+    print(f"{count:,} parameters; losses of three steps {', '.join(f'{loss:.4f}' for loss in losses)}")
+    for name, theirs in peers.items():
+        gap, drift = max(gaps[name]), np.abs([theirs.run(1) for _ in losses] / losses - 1).max()
+        print(f"{name}: outputs differ by {gap:.1e}, losses by {drift:.1e} of ours")
+        if not (gap <= 1e-4 and drift <= 1e-4):  # NaN is not
+            raise SystemExit("the two networks are not the same: nothing to compare")
+
+
+def _gap(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference, relative where ours is above 1 (a detector's distances are in pixels)."""
+    theirs = theirs.transpose(0, 2, 3, 1) if ours.ndim == 4 else theirs
+    if ours.shape != theirs.shape:
+        raise SystemExit(f"an output has shape {ours.shape} in ours, {theirs.shape} in PyTorch's")
+    return float((np.abs(ours - theirs) / np.maximum(np.abs(ours), 1)).max())
+
+
+def measure(
+    contestants: Mapping[str, Ours | Theirs], batch: int, steps: int, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Images a second, a list of `rounds` for each contestant. They take turns, so that drift hits all alike."""
+    for contestant in contestants.values():
+        contestant.run(2)
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
+        time.sleep(0.3)  # lets the other library's threads stop spinning
+        start = clock()
+        contestant.run(steps)
+        rates[name].append(batch * steps / (clock() - start))
+    return rates
+
+
+def report(rates: dict[str, list[float]], batch: int) -> None:
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    peaks = {name: max(values) for name, values in rates.items()}
+    ours, our_peak = medians.pop("jaxdl"), peaks.pop("jaxdl")
+    best = max(medians, key=lambda name: medians[name])
+    print(f"\n{'':32} {'images/s':>9} {'lowest':>8} {'highest':>8} {'ms/step':>8} {'jaxdl is':>9}")
+    for name, values in rates.items():
+        median = statistics.median(values)
+        figures = (
+            f"{median:9.0f} {min(values):8.0f} {max(values):8.0f} {1000 * batch / median:8.1f} {ours / median:8.2f}x"
+        )
+        print(f"{name:32} {figures}")
+    print(f"\njaxdl {ours:.0f} images/s, PyTorch {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
+    print(
+        f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (far from that: the machine was not quiet)"
+    )
+
+
+def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray]:
+    """The recipe's first training batch, or random images of (height, width, channels) with random labels."""
+    import fiddle as fdl
+
+    from jaxdl.data.dataset import Data
+    from jaxdl.data.pipeline import Batches
+    from jaxdl.tasks.image_classification import image_classification
+
+    config.data.mix = None
+    data: Data = fdl.build(config.data)
+    if image is None:
+        return Batches(data.train.load(), data, seed=0).at(0)
+    if fdl.get_callable(config.task) is not image_classification:
+        raise SystemExit("--image gives random images with a label, for classifiers; leave it out to use the recipe's")
+    draws = np.random.default_rng(0)
+    return {
+        "image": draws.integers(0, 256, (data.batch_size, *image), dtype=np.uint8),
+        "label": draws.integers(0, config.task.model.num_classes, data.batch_size).astype(np.int32),
+        "weight": np.ones(data.batch_size, np.float32),
+        "index": np.arange(data.batch_size, dtype=np.int32),
+    }
+
+
+def comparable(config: Any) -> Any:
+    """Builds the model, and every module in it, without dropout and in float32; puts it into the task's config."""
+    import fiddle as fdl
+    from fiddle import daglish
+
+    from jaxdl.settings import argument_names
+
+    for part, _ in daglish.iterate(config.task.model):
+        for name, value in {"dropout": 0.0, "dtype": "float32"}.items():
+            if isinstance(part, fdl.Buildable) and name in argument_names(part):
+                setattr(part, name, value)
+    config.task.model = fdl.build(config.task.model)
+    return config.task.model
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="experiments/cnn/fashion_mnist.py", help="the recipe whose network it is")
+    parser.add_argument("--set", action="append", default=[], help="override, as in launch.py (channels, width, ...)")
+    parser.add_argument("--image", type=int, nargs=3, help="height, width and channels: random images for a classifier")
+    parser.add_argument("--batch", type=int, help="images a step; the recipe's")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu_time", action="store_true", help="for a machine with other work: one thread's own time")
+    arguments = parser.parse_args(given)
+    if arguments.cpu_time:  # with more threads, those that wait for each other would count as busy
+        arguments.threads = 1
+    huge_pages()
+    if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    configure()
+    import torch
+
+    from jaxdl import overrides
+    from jaxdl.recipes import load_recipe
+
+    torch.set_num_threads(arguments.threads)
+    config = overrides.resolve(load_recipe(arguments.config), arguments.set)
+    model = comparable(config)
+    config.data.batch_size = arguments.batch or config.data.batch_size
+    batch = make_batch(config, arguments.image)
+    size = len(batch["image"])
+    print(
+        f"{type(model).__name__} of {arguments.config}, images {batch['image'].shape[1:]}, batch {size}, "
+        f"{arguments.threads} threads{', CPU time' if arguments.cpu_time else ''}"
+    )
+    peers = {}
+    for compiled, channels_last in itertools.product((False, True), repeat=2):
+        name = f"PyTorch {'compiled' if compiled else 'eager'}{', channels_last' if channels_last else ''}"
+        peers[name] = Theirs(config.task, model, batch, compiled, channels_last)
+    ours = Ours(config.task, model, batch)
+    verify(ours, peers)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    report(measure({"jaxdl": ours, **peers}, size, arguments.steps, arguments.rounds, clock), size)
+
+
+if __name__ == "__main__":
+    main()
