@@ -6,8 +6,9 @@ Classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batc
 random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
 torch.compile, in both memory layouts; the best counts. Before any timing each of these must have as many parameters as
 ours, equal outputs under copied weights, and equal losses over three steps. Rounds alternate in one process, with the
-huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's threads wait for each other
-and the ratio flatters us: use --cpu_time there. Needs the peer extra.
+huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's
+threads wait long for each other, and the ratio flatters us: --cpu_time compares one thread's own work there, which says
+nothing of how well either uses more. Needs the peer extra.
 """
 
 import argparse

@@ -25,7 +25,7 @@ METRIC = "test/map50"
 
 @auto_config
 def experiment(
-    steps: int = 4000,
+    steps: int = 5000,
     width: int = 32,
     stage_sizes: tuple[int, ...] = (1, 2, 2),
     channels: int = 48,
@@ -46,6 +46,7 @@ def experiment(
             ),
             num_classes=len(names),
             reach=4.0,
+            box_loss=2.0,
             names=names,
         ),
         data=Data(

@@ -188,8 +188,8 @@ def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequenc
     return version, counts
 
 
-def class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Class names by feature; those of a TFDS detection set's objects also as `box_label`."""
+def class_names(features: Any) -> dict[str, tuple[str, ...]]:
+    """Class names by feature of a TFDS FeaturesDict; those of a TFDS detection set's objects also as `box_label`."""
     found = dict(features.items())
     objects = getattr(found.get("objects"), "feature", None)
     if objects is not None and "label" in objects:

@@ -205,7 +205,7 @@ def detection_terms(
     settings: Settings, locations: Locations, outputs: Mapping[str, Array], batch: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:
     """(sum, weight) of `focal`, `box` and `centerness` over a batch; outputs as `flatten` gives them."""
-    targets: Targets = jax.vmap(lambda *truth: assign(locations, *truth, settings.center_radius))(
+    targets: Targets = jax.vmap(lambda b, l, w: assign(locations, b, l, w, settings.center_radius))(
         batch["boxes"], batch["box_label"], batch["box_weight"]
     )
     weight = batch["weight"][:, None]
