@@ -6,9 +6,9 @@ Classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batc
 random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
 torch.compile, in both memory layouts; the best counts. Before any timing each of these must have as many parameters as
 ours, equal outputs under copied weights, and equal losses over three steps. Rounds alternate in one process, with the
-huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's
-threads wait long for each other, and the ratio flatters us: --cpu_time compares one thread's own work there, which says
-nothing of how well either uses more. Needs the peer extra.
+huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's threads wait long for each
+other, and the ratio flatters us: --cpu_time compares one thread's own work there, which says nothing of how well either
+uses more. Needs the peer extra.
 """
 
 import argparse
@@ -218,6 +218,7 @@ def measure(
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
         time.sleep(0.3)  # lets the other library's threads stop spinning
+        contestant.run(1)  # the first step after a change costs up to twice the time of those that follow
         start = clock()
         contestant.run(steps)
         rates[name].append(batch * steps / (clock() - start))

@@ -295,5 +295,6 @@ def test_starting_from_another_run_takes_its_groups(run, tmp_path, capsys):
     target = tmp_path / "tuned"
     flags_ = (f"--config={RECIPE}", f"--workdir={target}", "--set=steps=1", f"--set=start.run={run}")
     assert command(*flags_, "--set=start.groups=('classifier',)") == 0, capsys.readouterr().err
+    assert len(json.loads((target / "result.json").read_text())["start_digest"]) == 64
     assert command(*flags_[:1], f"--workdir={tmp_path / 'b'}", *flags_[2:], "--set=start.groups=('clasifier',)") == 2
     assert "clasifier" in capsys.readouterr().err

@@ -166,6 +166,13 @@ def test_alpha_must_be_positive():
         Mixup(0.0)
 
 
+def test_boxes_and_masks_are_not_mixed():
+    batch = {"image": np.zeros((1, 4, 4, 1), np.uint8), "mask": np.zeros((1, 4, 4), np.uint8)}
+    for mix in (Mixup(0.4), CutMix(1.0)):
+        with pytest.raises(UserError, match="not 'mask'"):
+            mix(batch, batch, Draws(0, np.arange(1)))
+
+
 def test_draws_are_uniform_and_independent_of_their_neighbours():
     positions = np.array([5, 0, 2**40, 77])
     draws = Draws(1, positions)

@@ -24,6 +24,7 @@ class Mixup:
         _check(self.alpha)
 
     def __call__(self, batch: Batch, partner: Batch, draws: Draws) -> Batch:
+        _check_features(batch)
         share = _beta(self.alpha, draws).astype(np.float32)
         image, other = batch["image"].astype(np.float32), partner["image"].astype(np.float32)
         image += share[:, None, None, None] * (other - image)
@@ -47,6 +48,7 @@ class CutMix:
         _check(self.alpha)
 
     def __call__(self, batch: Batch, partner: Batch, draws: Draws) -> Batch:
+        _check_features(batch)
         _, height, width, _ = batch["image"].shape
         side = np.sqrt(_beta(self.alpha, draws))
         tall, wide = (side * height).astype(np.int64), (side * width).astype(np.int64)
@@ -55,6 +57,13 @@ class CutMix:
         inside = rectangles(height, width, top, left, top + tall, left + wide)
         image = np.where(inside, partner["image"], batch["image"])
         return batch | {"image": image} | _labels(partner, inside.mean((1, 2, 3), dtype=np.float32))
+
+
+def _check_features(batch: Batch) -> None:
+    """What says where things are in an image cannot be blended as a label can."""
+    placed = [name for name in ("boxes", "mask", "instances") if name in batch]
+    if placed:
+        raise UserError(f"Mixup and CutMix blend labels of whole images, not '{placed[0]}'; leave data.mix out")
 
 
 def _check(alpha: float) -> None:

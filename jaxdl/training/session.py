@@ -52,6 +52,7 @@ class Session:
             state, step = self.program.init(), 0
             if self.experiment.start is not None:
                 state = self.experiment.start.load(state)
+                self.identity["start_digest"] = state_digest({"params": state.params})[1]
             self.folder.rewind(-1)
         else:
             state, step = restored.state, int(restored.state.step)
@@ -62,6 +63,8 @@ class Session:
             if restored.bad:
                 self.checkpoints.set_aside([number for number, _ in restored.bad])
             self.folder.rewind(step)
+            if "start_digest" in restored.record:
+                self.identity["start_digest"] = restored.record["start_digest"]
             self.window = Window(restored.record["window"])
             self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
             self.meter = Meter(restored.record["useful_seconds"])
@@ -182,6 +185,7 @@ class Session:
             "seconds": seconds,
             "goodput": useful / seconds,
             "state_digest": digest(state),
+            **{name: value for name, value in self.identity.items() if name == "start_digest"},
         }
         self.folder.finish(result)
         return result
