@@ -13,7 +13,7 @@ from jaxdl.training.step import make_eval_step
 
 SIZES = ((16, 16), (8, 8))
 SHAPE = (64, 64)
-SETTINGS = Settings(3, 1.5, 4.0, 0.25, 2.0, 0.05, 0.6, 60, 10)
+SETTINGS = Settings(3, "centerness", 1.5, 4.0, 0.25, 2.0, 0.05, 0.6, 60, 10)
 
 
 class Pyramid(nn.Module):
@@ -111,6 +111,15 @@ def test_losses_of_outputs_that_say_the_truth():
     central = np.clip(np.asarray(targets.centerness)[positive], 1e-6, 1 - 1e-6)
     entropy = -(central * np.log(central) + (1 - central) * np.log(1 - central)).sum()
     np.testing.assert_allclose(terms["centerness"][0], entropy, rtol=1e-3)
+
+
+def test_quality_may_be_the_overlap_of_the_predicted_box():
+    batch = make_batch()
+    locations, outputs, _ = perfect(batch)
+    outputs["centerness"] = jnp.full_like(outputs["centerness"], 2.0)
+    found = detection_terms(SETTINGS._replace(quality="iou"), locations, outputs, batch)["centerness"]
+    # Boxes are exact, so every location's quality is 1 and the loss -log(sigmoid(2)).
+    np.testing.assert_allclose(found[0] / found[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
 
 
 def test_focal_loss_in_closed_form():
@@ -219,6 +228,7 @@ def test_mistakes_are_told_in_a_line(task, started):
         object_detection(Pyramid(), num_classes=5).predict(*started, batch, jax.random.key(0))
     for make in (
         lambda: object_detection(Pyramid(), num_classes=0),
+        lambda: object_detection(Pyramid(), num_classes=3, quality="beauty"),  # pyright: ignore[reportArgumentType]
         lambda: object_detection(Pyramid(), num_classes=3, iou_threshold=2.0),
         lambda: object_detection(Pyramid(), num_classes=3, limit=0),
     ):

@@ -10,7 +10,7 @@ perhaps `box_crowd` [batch, objects], 1 on regions that scoring ignores.
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -18,18 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.decoding.boxes import area, detections, generalized_iou
-from jaxdl.errors import UserError
+from jaxdl.decoding.boxes import area, detections, generalized_iou, intersection_over_union
+from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "detector"
+Quality = Literal["centerness", "iou"]
 
 
 class Settings(NamedTuple):
     """What training and decoding agree on; see `object_detection`."""
 
     num_classes: int
+    quality: str
     center_radius: float
     reach: float
     alpha: float
@@ -59,6 +61,7 @@ def object_detection(
     model: nn.Module,
     *,
     num_classes: int,
+    quality: Quality = "centerness",
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.25,
     center_radius: float = 1.5,
@@ -84,6 +87,8 @@ def object_detection(
         ([b, hl, wl, 4], ...), "centerness": ([b, hl, wl], ...)}`, a tuple with an array for every level of the pyramid;
         distances (top, left, bottom, right) in pixels, positive.
       num_classes: how many classes; there is no class for the background.
+      quality: what the model's `centerness` learns, by which scores are multiplied: how central a location is in its
+        box, or the IoU of the box that it predicts (Wu et al. 2020, arXiv:1912.05992).
       mean, std: of `image / 255`; a number or one a channel.
       center_radius: a location is assigned within so many strides of the box's centre, down and sideways.
       reach: a level is for boxes whose farthest side is less than so many of its strides away and at least so many
@@ -104,6 +109,8 @@ def object_detection(
     Raises:
       UserError: an argument out of range.
     """
+    if quality not in get_args(Quality):
+        raise UserError(f"quality='{quality}'; {nearest(quality, get_args(Quality))}")
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes}: must be at least 1")
     for name, value in (("score_threshold", score_threshold), ("iou_threshold", iou_threshold), ("alpha", alpha)):
@@ -114,7 +121,7 @@ def object_detection(
     if names and len(names) != num_classes:
         raise UserError(f"names has {len(names)} class names, num_classes is {num_classes}")
     settings = Settings(
-        num_classes, center_radius, reach, alpha, gamma, score_threshold, iou_threshold, candidates, limit
+        num_classes, quality, center_radius, reach, alpha, gamma, score_threshold, iou_threshold, candidates, limit
     )
     normalize = functools.partial(normalize_images, mean=mean, std=std)
     loss = functools.partial(_loss, model, normalize, settings, box_loss)
@@ -212,8 +219,12 @@ def detection_terms(
     positive = (targets.label >= 0) * weight
     truth = jax.nn.one_hot(targets.label, settings.num_classes)  # -1 is all zeros
     focal = optax.sigmoid_focal_loss(outputs["class_logits"], truth, alpha=settings.alpha, gamma=settings.gamma).sum(-1)
-    overlap = generalized_iou(to_boxes(locations, outputs["distances"]), to_boxes(locations, targets.distances))
-    central = optax.sigmoid_binary_cross_entropy(outputs["centerness"], targets.centerness)
+    found, there = to_boxes(locations, outputs["distances"]), to_boxes(locations, targets.distances)
+    overlap = generalized_iou(found, there)
+    quality = targets.centerness
+    if settings.quality == "iou":
+        quality = jax.lax.stop_gradient(intersection_over_union(found, there))
+    central = optax.sigmoid_binary_cross_entropy(outputs["centerness"], quality)
     count = jnp.sum(positive)
     share = positive * targets.centerness
     return {
