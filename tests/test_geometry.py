@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.data import geometry
-from jaxdl.data.color import ColorJitter
+from jaxdl.data.color import ColorJitter, RandomHue
 from jaxdl.data.dataset import Data
 from jaxdl.data.draws import Draws
 from jaxdl.data.mock_scenes import MockScenes
@@ -29,7 +29,12 @@ UPRIGHT = [
     RandomScale(30, 26, scale=(0.5, 2.0)),
     RandomAffine(translate=6, scale=(0.7, 1.5)),
 ]
-ALL = [*UPRIGHT, RandomAffine(degrees=30, translate=2, scale=(0.8, 1.2), shear=10), ColorJitter(0.4, 0.4, 0.4)]
+ALL = [
+    *UPRIGHT,
+    RandomAffine(degrees=30, translate=2, scale=(0.8, 1.2), shear=10),
+    ColorJitter(0.4, 0.4, 0.4),
+    RandomHue(),
+]
 COMPANIONS = ("image", "boxes", "box_label", "box_weight", "box_crowd", "mask", "instances")
 
 
@@ -315,3 +320,10 @@ def test_mock_scenes_of_other_kinds():
         MockScenes(shape=(8, 8, 3), objects=9)
     with pytest.raises(UserError, match="channels"):
         MockScenes(shape=(8, 8, 2))
+
+
+def test_a_hue_turned_by_a_third_moves_red_to_another_primary():
+    image = np.array([[[[200, 0, 0], [90, 90, 90]]]], np.uint8)
+    for value, expected in ((1.0, [0, 200, 0]), (0.5, [200, 0, 0]), (0.0, [0, 0, 200])):
+        found = RandomHue(120.0)({"image": image}, fixed(value))["image"]
+        np.testing.assert_array_equal(found[0, 0], [expected, [90, 90, 90]])

@@ -52,3 +52,26 @@ class ColorJitter:
             changed = contrast * bright * image
         changed += (1 - contrast) * bright * mean[:, None, None, None]
         return batch | {"image": np.clip(np.rint(changed), 0, 255).astype(np.uint8)}
+
+
+@dataclass(frozen=True)
+class RandomHue:
+    """Turns the colours of each image about the grey axis of the RGB cube; greys stay as they are.
+
+    Attributes:
+      degrees: by up to this angle, either way; 180 makes all hues equally likely.
+    """
+
+    degrees: float = 180.0
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = batch["image"]
+        if image.dtype != np.uint8 or image.shape[-1] != 3:
+            raise UserError(f"RandomHue takes uint8 images of 3 channels, not {image.dtype} of {image.shape[-1]}")
+        angle = np.deg2rad(draws.between(-self.degrees, self.degrees)).astype(np.float32)
+        # Rodrigues' formula for the axis (1, 1, 1) / sqrt(3): every row of the matrix is the first one, turned on.
+        even, odd = (1 - np.cos(angle)) / 3, np.sin(angle) / np.sqrt(np.float32(3))
+        row = [each[:, None, None] for each in (np.cos(angle) + even, even - odd, even + odd)]
+        values = [image[..., channel].astype(np.float32) for channel in range(3)]
+        turned = [sum(row[(source - channel) % 3] * values[source] for source in range(3)) for channel in range(3)]
+        return batch | {"image": np.clip(np.rint(np.stack(turned, axis=-1)), 0, 255).astype(np.uint8)}
