@@ -8,7 +8,7 @@ Run:    python launch.py --config=experiments/cnn/scenes_detection.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.color import ColorJitter
+from jaxdl.data.color import ColorJitter, RandomHue
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_scenes import MockScenes
 from jaxdl.data.objects import Relabel
@@ -57,7 +57,8 @@ def experiment(
                 Relabel(categories),
                 RandomFlip(),
                 RandomScale(96, 96, scale=(0.75, 1.3)),
-                ColorJitter(0.5, 0.5, 0.7),
+                RandomHue(90),
+                ColorJitter(0.5, 0.5, 0.5),
             ),
             eval_transforms=(Relabel(categories),),
             batch_size=batch_size,

@@ -1,6 +1,6 @@
 """Scenes: 7,000 made pictures, 96x96, of 1 to 5 animals, flowers, foods and artifacts, with exact boxes and masks.
 
-262 photographic cut-outs on 25 photographs of landscapes, sky, water, bark, leaves, stone, cork and paper. Artifacts
+262 photographic cut-outs on 45 photographs of landscapes, sky, water, bark, leaves, stone, cork and paper. Artifacts
 are what people make: tools, instruments, vehicles, balls, ... `scenes.txt` lists every file used, with its SHA-256,
 category and split. No two splits share a cut-out or a photograph: what is scored is whether a model knows objects that
 it has never seen. Where two cut-outs may show the same thing (both herons, all three ceps) they are in one split.
@@ -9,7 +9,8 @@ Random numbers come from the split and the scene's number alone. The decoding an
 version of it may give other values by one or two; the fingerprint then differs.
 
 Licences: the cut-outs, stamps of Tux Paint, GPL-2. The photographs: templates of Tux Paint, GPL-2 or later; backgrounds
-of MyPaint, CC0; wallpapers of Lomiri, CC-BY-4.0, the bridge CC-BY-SA-4.0, each author in the file's name.
+of MyPaint, CC0; wallpapers of MATE and of Plasma, GPL-2 or later; wallpapers of Lomiri, CC-BY-4.0, the bridge
+CC-BY-SA-4.0, each author in the file's name.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ PACKAGES = {  # package -> where its files lie
     "tuxpaint-stamps-default": "usr/share/tuxpaint/stamps/",
     "tuxpaint-data": "usr/share/tuxpaint/templates/",
     "mypaint-data-extras": "usr/share/mypaint/backgrounds/",
-    "lomiri-wallpapers-16.04": "usr/share/backgrounds/",
+    "mate-backgrounds": "usr/share/backgrounds/mate/",
+    "plasma-workspace-wallpapers": "usr/share/wallpapers/",
+    "lomiri-wallpapers-16.04": "usr/share/backgrounds/",  # after the one whose files lie below
 }
 CATEGORIES = ("animal", "flower", "food", "artifact")
 BACKGROUND = "background"
@@ -51,7 +54,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """`image`, `mask`, `instances`, `boxes`, `box_label`, `box_weight`, as `jaxdl.data.compose.compose` gives them."""
 
     name = "scenes"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.1.0": "20 more photographs to train on; validation and test as before"}
     NAMES = {"box_label": CATEGORIES, "mask": (BACKGROUND, *CATEGORIES)}
 
     def _info(self) -> tfds.core.DatasetInfo:
