@@ -1,6 +1,6 @@
 """Every nucleus of a fluorescence micrograph for itself: a U-Net that points to centres, from one image of 82 nuclei.
 
-Result: none recorded yet
+Result: 0.906 test ap50, 1 seed, 4.5 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/nuclei.py
 """
 
