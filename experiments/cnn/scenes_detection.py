@@ -25,7 +25,7 @@ METRIC = "test/map50"
 
 @auto_config
 def experiment(
-    steps: int = 5000,
+    steps: int = 6000,
     width: int = 32,
     stage_sizes: tuple[int, ...] = (1, 2, 2),
     channels: int = 48,
@@ -45,7 +45,7 @@ def experiment(
                 head_depth=2,
             ),
             num_classes=len(names),
-            reach=4.0,
+            reach=8.0,
             box_loss=2.0,
             names=names,
         ),
