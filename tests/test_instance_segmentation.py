@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.decoding.instances import local_maxima
 from jaxdl.errors import UserError
 from jaxdl.metrics.segmentation import instance_precision
 from jaxdl.tasks.instance_segmentation import (
@@ -20,7 +21,6 @@ from jaxdl.tasks.instance_segmentation import (
     center_targets,
     group_pixels,
     instance_segmentation,
-    local_maxima,
 )
 
 KEY = jax.random.key(0)

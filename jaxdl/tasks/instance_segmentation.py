@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.decoding.instances import group_image
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
 from jaxdl.tasks.semantic_segmentation import check_labels, pixel_outputs, soft_dice
@@ -262,56 +263,8 @@ def group_pixels(maps: Maps, settings: Settings) -> tuple[Array, Array, Array]:
     pixels = int(np.prod(maps.heatmap.shape[1:]))
     if settings.max_centers > pixels:
         raise UserError(f"max_centers={settings.max_centers}: images have {pixels} pixels only; give a smaller number")
-    return jax.vmap(functools.partial(_group_image, settings=settings))(maps)
-
-
-def _group_image(maps: Maps, *, settings: Settings) -> tuple[Array, Array, Array]:
-    width, many = maps.heatmap.shape[1], settings.max_centers
-    logit = math.log(settings.threshold / (1.0 - settings.threshold))
-    peaks = local_maxima(maps.heatmap, settings.window) & (maps.heatmap > logit)
-    height_of, place = jax.lax.top_k(jnp.where(peaks, maps.heatmap, -jnp.inf).reshape(-1), many)
-    found = height_of > -jnp.inf
-    row = jnp.where(found, (place // width).astype(jnp.float32), jnp.inf)
-    column = (place % width).astype(jnp.float32)
-    inside = (maps.foreground > 0) & jnp.any(found)
-    number = jnp.where(inside, 1 + _nearest_center(maps.offset, row, column), 0)
-    flat = number.reshape(-1)
-    pixels = jax.ops.segment_sum(jnp.ones_like(flat), flat, many + 1)[1:]
-    chance = jax.ops.segment_sum(jax.nn.sigmoid(maps.foreground).reshape(-1), flat, many + 1)[1:]
-    kept = pixels >= settings.min_pixels
-    renumbered = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.where(kept, jnp.cumsum(kept), 0).astype(jnp.int32)])
-    score = jnp.where(kept, jax.nn.sigmoid(height_of) * chance / jnp.maximum(pixels, 1), 0.0)
-    return renumbered[number], score[jnp.argsort(~kept)], jnp.sum(kept).astype(jnp.int32)
-
-
-def local_maxima(heatmap: Array, window: int) -> Array:
-    """Whether a pixel is the highest of the window x window around it, bool [h, w]; of equal ones the first counts."""
-    best = heatmap == _max_pool(heatmap, window, -jnp.inf)
-    last_first = jnp.arange(heatmap.size, 0, -1, dtype=jnp.int32).reshape(heatmap.shape)
-    order = jnp.where(best, last_first, 0)
-    return best & (order == _max_pool(order, window, 0))
-
-
-def _max_pool(values: Array, window: int, lowest: float) -> Array:
-    """The maximum over window x window pixels, [h, w] -> [h, w]: down, then sideways."""
-    for shape in ((window, 1), (1, window)):
-        values = jax.lax.reduce_window(values, values.dtype.type(lowest), jax.lax.max, shape, (1, 1), "SAME")
-    return values
-
-
-def _nearest_center(offset: Array, row: Array, column: Array) -> Array:
-    """Which of the centres [k] is nearest to where each pixel points, int32 [h, w]; the first of equally near ones."""
-    rows, columns = jnp.indices(offset.shape[:2])
-    down, right = rows + offset[..., 0], columns + offset[..., 1]
-
-    def compare(k: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-        distance = jnp.square(down - row[k]) + jnp.square(right - column[k])
-        nearer = distance < best[0]
-        return jnp.where(nearer, distance, best[0]), jnp.where(nearer, k, best[1])
-
-    # One centre after the other: [h, w, k] distances would be the largest array of all.
-    start = (jnp.full(down.shape, jnp.inf), jnp.zeros(down.shape, jnp.int32))
-    return jax.lax.fori_loop(0, len(row), compare, start)[1]
+    options = {name: getattr(settings, name) for name in ("window", "threshold", "max_centers", "min_pixels")}
+    return jax.vmap(functools.partial(group_image, **options))(*maps)
 
 
 def _loss(
