@@ -1,6 +1,6 @@
 """Finding objects in composed photographs; no object and no background of the test was seen in training.
 
-Result: none recorded yet
+Result: 0.723 test map50, 1 seed, 8.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_detection.py
         ... --set='categories=(0,1,2,3)' --set='names=("animal","flower","food","artifact")'   to tell them apart, too
 """

@@ -1,6 +1,6 @@
 """Which pixels belong to objects: a U-Net on composed photographs, of whose test it has seen no object or background.
 
-Result: none recorded yet
+Result: 0.764 test mean iou, 1 seed, 7.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
         ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
 """
