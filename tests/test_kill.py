@@ -21,16 +21,14 @@ CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "
 def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
     """launch.py on survivor.py in a process of its own, which can write no file larger than `largest_file` bytes."""
 
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "launch.py", "--config=tests/survivor.py", f"--workdir={workdir}", *flags]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=limit
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    if largest_file is not None:  # it takes seconds to come to its first file
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    return process
 
 
 def newest_step(workdir: Path) -> int:

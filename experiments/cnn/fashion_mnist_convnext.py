@@ -21,7 +21,7 @@ METRIC = "test/accuracy"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 2000,
     channels: tuple[int, ...] = (48, 96),
     stage_sizes: tuple[int, ...] = (2, 3),
     kernel: int = 5,
