@@ -19,6 +19,7 @@ from jaxdl.data.objects import Relabel, RelabelMask
 from jaxdl.data.source import Source
 from jaxdl.data.splits import fold
 from jaxdl.data.transforms import apply
+from jaxdl.metrics.segmentation import foreground_dice, matches, overlaps
 
 FOLDS = 5
 SMALLEST = 20  # pixels: fewer are no nucleus, as in the data set
@@ -40,12 +41,12 @@ def nuclei() -> Iterator[str]:
             split: ndimage.gaussian_filter(part["image"][0, ..., 0].astype(np.float32), sigma)
             for split, part in parts.items()
         }
-        fitted = max(range(1, 256), key=lambda value: dice(grey["train"] > value, parts["train"]["mask"][0] > 0))
+        known = parts["train"]["instances"]
+        fitted = max(range(1, 256), key=lambda value: foreground_dice(known, [grey["train"] > value]))
         for split in ("validation", "test"):
             for method, threshold in (("Otsu", otsu(grey[split])), ("fitted", fitted)):
                 found = components(grey[split] > threshold, smallest)
-                truth = parts[split]["instances"][0]
-                scores = f"Dice {dice(found > 0, parts[split]['mask'][0] > 0):.3f}  {precision(truth, found)}"
+                scores = scored(parts[split]["instances"][0], found)
                 yield f"nuclei {split:10}  {name:8}  {method:6} threshold {threshold:5.1f}  {scores}"
 
 
@@ -69,31 +70,13 @@ def components(mask: np.ndarray, smallest: int) -> np.ndarray:
     return np.where(np.bincount(labels.ravel())[labels] >= smallest, labels, 0)
 
 
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """2 |A and B| / (|A| + |B|) of two masks; 1 if both are empty."""
-    total = found.sum() + truth.sum()
-    return float(2 * (found & truth).sum() / total) if total else 1.0
-
-
-def precision(truth: np.ndarray, found: np.ndarray) -> str:
-    """AP at IoU 0.5 of instances [height, width], with its counts."""
-    hits, spurious, missed = matches(truth, found)
-    return f"AP@0.5 {hits / (hits + spurious + missed):.3f} ({hits} hit, {spurious} spurious, {missed} missed)"
-
-
-def matches(truth: np.ndarray, found: np.ndarray) -> tuple[int, int, int]:
-    """True positives, false positives, false negatives of instances [height, width], 0 the background.
-
-    A pair matches if its IoU is over 0.5. Then each has more than half of the other, so no matching is ambiguous.
-    """
-    true_ids, true_rows = np.unique(truth, return_inverse=True)
-    found_ids, found_rows = np.unique(found, return_inverse=True)
-    both = np.zeros((len(true_ids), len(found_ids)), int)
-    np.add.at(both, (true_rows.ravel(), found_rows.ravel()), 1)
-    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
-    objects = (true_ids > 0)[:, None] & (found_ids > 0)[None]
-    hits = int(((both / union > 0.5) & objects).sum())
-    return hits, int((found_ids > 0).sum()) - hits, int((true_ids > 0).sum()) - hits
+def scored(truth: np.ndarray, found: np.ndarray) -> str:
+    """Dice of the foreground and AP at IoU 0.5 of instances [height, width], with its counts, as the recipe scores."""
+    pairs = overlaps(truth, found)
+    hits = matches(pairs, 50)
+    spurious, missed = len(pairs.predicted) - hits, len(pairs.true) - hits
+    precision = f"AP@0.5 {hits / (hits + spurious + missed):.3f} ({hits} hit, {spurious} spurious, {missed} missed)"
+    return f"Dice {foreground_dice([truth], [found]):.3f}  {precision}"
 
 
 def faces() -> Iterator[str]:

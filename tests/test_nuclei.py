@@ -148,15 +148,14 @@ def test_otsu_leaves_the_least_variance_within_the_classes(image):
     assert within(baselines.otsu(image, bins)) <= best * 1.02 + 1e-6
 
 
-def test_matches_are_counted_one_to_one():
+def test_the_baseline_is_scored_with_its_counts():
     truth = np.zeros((4, 20), int)
     truth[:, 0:4], truth[:, 5:9], truth[:, 12:14] = 1, 2, 5
     found = np.zeros_like(truth)
     found[:, 0:4], found[:, 5:7], found[:, 7:9], found[:, 12:16] = 9, 3, 4, 6  # a hit, halves, IoU of just 0.5
-    assert baselines.matches(truth, found) == (1, 3, 2)
-    assert baselines.matches(truth, truth) == (3, 0, 0)
-    assert baselines.matches(truth, np.zeros_like(truth)) == (0, 0, 3)
-    assert baselines.dice(truth > 0, truth > 0) == 1.0
+    assert "AP@0.5 0.167 (1 hit, 3 spurious, 2 missed)" in baselines.scored(truth, found)
+    assert baselines.scored(truth, truth).startswith("Dice 1.000  AP@0.5 1.000")
+    assert "(0 hit, 0 spurious, 3 missed)" in baselines.scored(truth, np.zeros_like(truth))
 
 
 def test_the_boxes_of_a_grid_fill_the_image():

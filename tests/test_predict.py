@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data.images import frame, write_png
+from jaxdl.data.images import frame
+from jaxdl.runs.files import write_png
 
 
 @pytest.fixture

@@ -120,22 +120,6 @@ def frame(path: str | Path, shape: tuple[int, int, int], framing: str) -> Framed
     return Framed(array, to_array(image), (inner[0] / rows, inner[1] / columns), (0.0, 0.0))
 
 
-def write_png(path: str | Path, array: np.ndarray) -> None:
-    """Writes a picture uint8 [height, width, 3], or whole numbers [height, width] as 8 or, where needed, 16 bits.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    from PIL import Image
-
-    if array.ndim == 2:
-        array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
-    try:
-        Image.fromarray(array).save(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
 def decode(path: str | Path, channels: int) -> Image.Image:
     """One image file, upright, 8 bits a channel, mode L, RGB or RGBA.
 

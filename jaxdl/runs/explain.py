@@ -1,7 +1,6 @@
 """`launch.py explain`: what in the user's own images a trained classifier's answer rests on."""
 
 import functools
-import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from jaxdl.data.images import find_images, read_images
 from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import telling, write_atomically
+from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import load_trained
 from jaxdl.viz import explanation, saliency
 from jaxdl.viz.saliency import Layer
@@ -61,7 +60,7 @@ def run(
     state = jax.device_get(trained.state.evaluated)
     size = min(len(images), TOGETHER)
     network = _outline(logits, state, (size, *images.shape[1:]), layer)
-    names = next((d["names"] for d in trained.record["datasets"].values() if d["names"]), {}).get("label", ())
+    names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
     folder = Path(output).expanduser() if output else Path(path) / "explanations"
     with telling(folder):
@@ -70,18 +69,18 @@ def run(
     written: list[Path] = []
     if network.kernel is not None:
         name, kernel = network.kernel
-        written.append(_write(folder / f"{step}_filters.png", explanation.filter_page(np.asarray(kernel), name)))
+        written.append(write_png(folder / f"{step}_filters.png", explanation.filter_page(np.asarray(kernel), name)))
     compute = jax.jit(functools.partial(_explain, logits, network))
-    stems = _stems(found)
+    shown_as = stems(found)
     for start in range(0, len(images), size):
         shown = images[start : start + size]
         part = np.zeros((size, *images.shape[1:]), np.float32)
         part[: len(shown)] = shown
         results = jax.device_get(compute(*state, part, np.full(size, number, np.int32)))
         for row, image in enumerate(shown):
-            stem, title = stems[start + row], found[start + row].name
+            stem, title = shown_as[start + row], found[start + row].name
             pages = _pages(image, jax.tree.map(lambda array, row=row: array[row], results), network, names, title)
-            written += [_write(folder / f"{step}_{stem}_{page}.png", picture) for page, picture in pages.items()]
+            written += [write_png(folder / f"{step}_{stem}_{page}.png", picture) for page, picture in pages.items()]
     print("".join(f"{picture}\n" for picture in written), end="")
     return written
 
@@ -175,25 +174,3 @@ def _class_number(target: str, names: Sequence[str], classes: int) -> int:
         return int(target)
     hint = f"; {nearest(target, names)}" if 0 < len(names) <= NAMED else ""
     raise UserError(f"--target={target} is no class; give a name or a number from 0 to {classes - 1}{hint}")
-
-
-def _stems(files: Sequence[Path]) -> list[str]:
-    """A name for each file's pictures; files of one name in different folders get a number."""
-    stems: list[str] = []
-    for file in files:
-        stem = name = re.sub(r"[^\w.-]", "_", file.stem)
-        count = 1
-        while name in stems:
-            count += 1
-            name = f"{stem}_{count}"
-        stems.append(name)
-    return stems
-
-
-def _write(path: Path, picture: np.ndarray) -> Path:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png")
-    write_atomically(path, buffer.getvalue())
-    return path

@@ -44,10 +44,10 @@ def run(path: str, step: int | None = None, output: str | None = None) -> Path:
         raise UserError(f"{path} does not classify images with a ResNet; only those can be exported")
     trained = load_trained(path, step)
     params, variables = trained.state.evaluated
-    datasets = trained.record["datasets"].values()
-    names = next((dataset["names"]["label"] for dataset in datasets if "label" in dataset["names"]), None)
     folder = Path(output).expanduser()
-    write_resnet(folder, model, params[GROUP], variables.get(GROUP, {}).get("batch_stats", {}), names)
+    write_resnet(
+        folder, model, params[GROUP], variables.get(GROUP, {}).get("batch_stats", {}), trained.names.get("label")
+    )
     shape = trained.record["batch"]["image"][0]
     (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
     print(f"step {int(trained.state.step)} of {path} is in {folder}, for ResNetForImageClassification.from_pretrained")

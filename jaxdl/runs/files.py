@@ -1,11 +1,13 @@
-"""Files that a crash at any moment leaves whole, and JSON that every parser reads."""
+"""Files that a crash at any moment leaves whole, pictures among them, and JSON that every parser reads."""
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_png(path: Path, array: np.ndarray) -> Path:
+    """Writes a picture uint8 [height, width, 3], or whole numbers [height, width] as 8 or, where needed, 16 bits."""
+    from PIL import Image
+
+    if array.ndim == 2:
+        array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png")
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def stems(files: Sequence[Path]) -> list[str]:
+    """A name for each file's pictures; files of one name in different folders get a number."""
+    found: list[str] = []
+    for file in files:
+        stem = name = re.sub(r"[^\w.-]", "_", file.stem)
+        count = 1
+        while name in found:
+            count += 1
+            name = f"{stem}_{count}"
+        found.append(name)
+    return found
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

@@ -31,7 +31,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.runs.events import EventFile
-from jaxdl.runs.files import telling, to_json, write_atomically
+from jaxdl.runs.files import telling, to_json, write_atomically, write_png
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
 _OURS |= {"tensorboard", "pictures", "checkpoints"}
@@ -160,16 +160,12 @@ class RunFolder:
         """
         if not self._writing():
             return
-        from PIL import Image
-
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"picture '{name}' is {image.dtype}{list(image.shape)}, not uint8 [height, width, 3]")
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
         with telling(self.pictures):
             self.pictures.mkdir(exist_ok=True)
-        write_atomically(self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png", buffer.getvalue())
+        write_png(self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png", image)
         with telling(self.path / "tensorboard"):
             self._events.image(int(step), name, image)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.images import Framed, find_images, frame, write_png
+from jaxdl.data.images import Framed, find_images, frame
 from jaxdl.errors import UserError
+from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import Trained, load_trained
 
 # Features whose class names the outputs of that name carry.
@@ -46,21 +47,21 @@ def run(
     spec = trained.record["batch"]
     if "image" not in spec:
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
-    names = next((d["names"] for d in trained.record["datasets"].values() if d["names"]), {})
-    names = {**names, **trained.experiment.task.names}
+    names = trained.names
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     drawn = trained.experiment.task.illustrate is not None
     if drawn:
-        _make(folder)
+        with telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     found = find_images(files)
-    stems = _stems(found)
+    shown_as = stems(found)
     framed = [frame(file, tuple(spec["image"][0]), trained.experiment.task.framing) for file in found]
     rows: list[dict[str, Any]] = []
     for number, outputs in enumerate(_outputs(trained, framed)):
         outputs = _in_file(outputs, framed[number])
         row = {"file": str(found[number]), **_readable(outputs, names)}
         if drawn:
-            row |= _draw(trained, framed[number], outputs, names, folder / stems[number])
+            row |= _draw(trained, framed[number], outputs, names, folder / shown_as[number])
         rows.append(row)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     if output:
@@ -70,19 +71,6 @@ def run(
             raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
     print(lines if format == "json" else _table(rows), end="")
     return rows
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {folder} for pictures cannot be made: {error.strerror}; see --pictures") from error
-
-
-def _stems(files: Sequence[Path]) -> list[str]:
-    """A name for each file's pictures, no two alike."""
-    stems = [file.stem for file in files]
-    return [stem if stems.count(stem) == 1 else f"{number}_{stem}" for number, stem in enumerate(stems)]
 
 
 def _outputs(trained: Trained, framed: Sequence[Framed]) -> Iterator[dict[str, np.ndarray]]:
@@ -143,11 +131,11 @@ def _draw(
     """Writes the picture, and every map of whole numbers as a PNG file; returns {name: path}."""
     assert trained.experiment.task.illustrate is not None
     written = {"picture": f"{path}.png"}
-    write_png(written["picture"], trained.experiment.task.illustrate({"image": framed.file}, outputs, names))
+    write_png(Path(written["picture"]), trained.experiment.task.illustrate({"image": framed.file}, outputs, names))
     for name, value in outputs.items():
         if value.shape == framed.file.shape[:2] and value.dtype.kind in "iu":
             written[name] = f"{path}_{name}.png"
-            write_png(written[name], value)
+            write_png(Path(written[name]), value)
     return written
 
 

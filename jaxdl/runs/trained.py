@@ -1,6 +1,7 @@
 """A trained run, read back from its folder: for eval, predict and all that uses a model."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,12 @@ class Trained(NamedTuple):
     state: TrainState
     record: dict[str, Any]
     bad: list[tuple[int, str]]
+
+    @property
+    def names(self) -> dict[str, Sequence[str]]:
+        """Class names by feature: the data's, and the task's own where it has them."""
+        data = next((each["names"] for each in self.record["datasets"].values() if each["names"]), {})
+        return {**data, **self.experiment.task.names}
 
 
 def load_trained(run: str | Path, step: int | None = None) -> Trained:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "classifier"
 
@@ -78,14 +78,7 @@ def _loss(
     step: Array,
 ) -> Outcome:
     del step
-    collections = variables.get(GROUP, {})
-    logits, updated = model.apply(
-        {"params": params[GROUP], **collections},
-        normalize(batch["image"]),
-        train=True,
-        rngs={"dropout": module_key(key, batch)},
-        mutable=list(collections),
-    )
+    logits, variables = apply_model(GROUP, model, normalize, params, variables, batch, key)
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     target = _target(batch, logits.shape[-1])
     smooth = (1.0 - label_smoothing) * target + label_smoothing / logits.shape[-1]
@@ -94,7 +87,7 @@ def _loss(
     hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]), axis=-1)
     return Outcome(
         terms={"cross_entropy": Term(jnp.sum(weight * cross_entropy), jnp.sum(weight))},
-        variables={**variables, GROUP: updated} if collections else variables,
+        variables=variables,
         metrics={"accuracy": (jnp.sum(weight * hit), jnp.sum(weight))},
     )
 
@@ -109,9 +102,7 @@ def _target(batch: Mapping[str, Array], classes: int) -> Array:
 
 
 def _logits(model: nn.Module, normalize: Any, params: PyTree, variables: PyTree, batch: Mapping[str, Array]) -> Array:
-    image = normalize(batch["image"])
-    logits = model.apply({"params": params[GROUP], **variables.get(GROUP, {})}, image, train=False)
-    return jnp.asarray(logits, jnp.float32)
+    return jnp.asarray(apply_model(GROUP, model, normalize, params, variables, batch)[0], jnp.float32)
 
 
 def _evaluate(

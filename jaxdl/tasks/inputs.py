@@ -1,7 +1,8 @@
-"""What tasks on images share: normalization, initialization, and whether a batch's examples depend on each other."""
+"""What tasks on images share: normalization, how a model is made and applied, whether its examples are independent."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers import batch_norm
-from jaxdl.training.task import Array
+from jaxdl.training.task import Array, PyTree, module_key
 
 
 def normalize_images(image: Array, *, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
@@ -36,6 +37,30 @@ def init_model(
     collections = dict(model.init(key, normalize(jnp.asarray(batch["image"])), train=False))
     params = collections.pop("params")
     return {group: params}, {group: collections} if collections else {}
+
+
+def apply_model(
+    group: str,
+    model: nn.Module,
+    normalize: Callable[[Array], Array],
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array | None = None,
+) -> tuple[Any, PyTree]:
+    """What a model says of a batch's `image`, and the new variables.
+
+    Args:
+      group: of the parameters and variables.
+      key: for training, where the model draws from "dropout" and updates its variables; None for evaluation.
+    """
+    collections = variables.get(group, {})
+    inputs = ({"params": params[group], **collections}, normalize(batch["image"]))
+    if key is None:
+        return model.apply(*inputs, train=False), variables
+    rngs = {"dropout": module_key(key, batch)}
+    outputs, updated = model.apply(*inputs, train=True, rngs=rngs, mutable=list(collections))
+    return outputs, {**variables, group: updated} if collections else variables
 
 
 def batch_coupling(model: nn.Module) -> str:

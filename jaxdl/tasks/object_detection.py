@@ -20,8 +20,8 @@ import optax
 
 from jaxdl.decoding.boxes import area, detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "detector"
 Quality = Literal["centerness", "iou"]
@@ -252,21 +252,18 @@ def _apply(
     normalize: Any,
     settings: Settings,
     params: PyTree,
-    collections: PyTree,
-    image: Array,
-    mutable: Sequence[str] = (),
-    **options: Any,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array | None = None,
 ) -> tuple[Locations, dict[str, Array], PyTree]:
-    """The locations, the network's flat outputs, and its updated collections in training."""
-    outputs, updated = model.apply(
-        {"params": params[GROUP], **collections}, normalize(image), mutable=list(mutable), **options
-    )
+    """The locations, the network's flat outputs, and the new variables; arguments as of `apply_model`."""
+    outputs, variables = apply_model(GROUP, model, normalize, params, variables, batch, key)
     sizes = [tuple(level.shape[1:3]) for level in outputs["centerness"]]
     if outputs["class_logits"][0].shape[-1] != settings.num_classes:
         raise UserError(
             f"the model puts out {outputs['class_logits'][0].shape[-1]} classes, num_classes is {settings.num_classes}"
         )
-    return locate(image.shape[1:3], sizes, settings.reach), flatten(outputs), updated
+    return locate(batch["image"].shape[1:3], sizes, settings.reach), flatten(outputs), variables
 
 
 def _check(batch: Mapping[str, Array]) -> None:
@@ -290,23 +287,12 @@ def _loss(
 ) -> Outcome:
     del step
     _check(batch)
-    collections = variables.get(GROUP, {})
-    locations, outputs, updated = _apply(
-        model,
-        normalize,
-        settings,
-        params,
-        collections,
-        batch["image"],
-        train=True,
-        rngs={"dropout": module_key(key, batch)},
-        mutable=list(collections),
-    )
+    locations, outputs, variables = _apply(model, normalize, settings, params, variables, batch, key)
     coefficients = {"focal": 1.0, "box": box_loss, "centerness": 1.0}
     sums = detection_terms(settings, locations, outputs, batch)
     return Outcome(
         terms={name: Term(*pair, coefficients[name]) for name, pair in sums.items()},
-        variables={**variables, GROUP: updated} if collections else variables,
+        variables=variables,
     )
 
 
@@ -321,9 +307,8 @@ def _evaluate(
 ) -> Evaluation:
     del key
     _check(batch)
-    image = batch["image"]
-    locations, outputs, _ = _apply(model, normalize, settings, params, variables.get(GROUP, {}), image, train=False)
-    found = decode(settings, locations, image.shape[1:3], outputs)
+    locations, outputs, _ = _apply(model, normalize, settings, params, variables, batch)
+    found = decode(settings, locations, batch["image"].shape[1:3], outputs)
     truth = {name: batch[name] for name in ("boxes", "box_label", "box_weight", "box_crowd") if name in batch}
     records = {**truth, **{f"predicted_{name}": value for name, value in found.items()}}
     return Evaluation(detection_terms(settings, locations, outputs, batch), records)
@@ -339,9 +324,8 @@ def _predict(
     key: Array,
 ) -> dict[str, Array]:
     del key
-    image = batch["image"]
-    locations, outputs, _ = _apply(model, normalize, settings, params, variables.get(GROUP, {}), image, train=False)
-    return decode(settings, locations, image.shape[1:3], outputs)
+    locations, outputs, _ = _apply(model, normalize, settings, params, variables, batch)
+    return decode(settings, locations, batch["image"].shape[1:3], outputs)
 
 
 def _score(num_classes: int, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "segmenter"
 UNLABELLED = 255
@@ -108,14 +108,8 @@ def pixel_outputs(
     Raises:
       UserError: the model gives another shape.
     """
-    image, collections = batch["image"], variables.get(group, {})
-    inputs = ({"params": params[group], **collections}, normalize(image))
-    if key is None:
-        outputs = model.apply(*inputs, train=False)
-    else:
-        rngs = {"dropout": module_key(key, batch)}
-        outputs, updated = model.apply(*inputs, train=True, rngs=rngs, mutable=list(collections))
-        variables = {**variables, group: updated} if collections else variables
+    image = batch["image"]
+    outputs, variables = apply_model(group, model, normalize, params, variables, batch, key)
     outputs, wanted = jnp.asarray(outputs, jnp.float32), (*image.shape[:3], channels)
     if outputs.shape != wanted:
         raise UserError(f"the model gives {outputs.shape} for images of {image.shape}: the task needs {wanted}")

@@ -52,7 +52,7 @@ class Session:
             state, step = self.program.init(), 0
             if self.experiment.start is not None:
                 state = self.experiment.start.load(state)
-                self.identity["start_digest"] = state_digest({"params": state.params})[1]
+                self.identity["start_digest"] = state_digest({"params": state.params, "variables": state.variables})[1]
             self.folder.rewind(-1)
         else:
             state, step = restored.state, int(restored.state.step)
