@@ -2,7 +2,7 @@
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py eval RUN [--step=N] [--split=NAME]                         score a trained run
-  python launch.py predict RUN FILE...                                        use it on your own files
+  python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
   python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
@@ -34,6 +34,7 @@ flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
 flags.DEFINE_string(
     "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
 )
+flags.DEFINE_multi_string("text", [], "predict: a sentence, or a prompt to go on from. Repeatable.")
 flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
@@ -56,11 +57,12 @@ def _eval(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> None:
-    if len(arguments) < 2:
-        raise UserError("predict needs a run folder and files: python launch.py predict RUN FILE...")
+    if len(arguments) < 2 and not (arguments and FLAGS.text):
+        raise UserError("predict needs a run folder and files, or --text: python launch.py predict RUN FILE...")
     from jaxdl.runs import predict
 
-    predict.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures)
+    run, *files = arguments
+    predict.run(run, files, FLAGS.text, FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures, FLAGS.set)
 
 
 def _explain(arguments: Sequence[str]) -> None:

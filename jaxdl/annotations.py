@@ -56,6 +56,8 @@ def fit(value: Any, annotation: Any) -> Fit:
         return _fit_any(value, arguments)
     if origin is typing.Literal:
         return Fit(any(value == item and type(value) is type(item) for item in arguments), value)
+    if origin is type:
+        return _fit_class(value, arguments[0])
     kind = origin or annotation
     if kind is None or kind is type(None):
         return Fit(value is None, value)
@@ -99,12 +101,30 @@ def describe(annotation: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin is typing.Annotated:
         return describe(arguments[0])
+    if origin is type and isinstance(arguments[0], type):
+        return " or ".join(sorted(classes_below(arguments[0]))) or f"a class made from {arguments[0].__name__}"
     if collections.abc.Callable in (origin, annotation):
         return "a function"
     if origin is not None:
         inner = ", ".join("..." if item is Ellipsis else getattr(item, "__name__", str(item)) for item in arguments)
         return f"{getattr(origin, '__name__', origin)}[{inner}]"
     return getattr(annotation, "__name__", str(annotation))
+
+
+def classes_below(base: type) -> dict[str, type]:
+    """Every class made from `base`, by name."""
+    found: dict[str, type] = {}
+    for child in base.__subclasses__():
+        found |= {child.__name__: child} | classes_below(child)
+    return found
+
+
+def _fit_class(value: Any, base: Any) -> Fit:
+    """A class made from `base`, given by its name."""
+    if not isinstance(base, type) or not isinstance(value, str):
+        return Fit(isinstance(value, type) and issubclass(value, base), value)
+    classes = classes_below(base)
+    return Fit(value in classes, classes.get(value, value))
 
 
 def _plain(words: list[str]) -> list[str]:

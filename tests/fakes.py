@@ -71,7 +71,7 @@ def duel() -> Task:
         phases=(Phase("critic", "critic", critic, every=2), Phase("maker", "maker", maker)),
         evaluate=evaluate,
         predict=lambda params, variables, batch, key: {"value": score(params, batch, key)},
-        score=lambda records, metrics: {
+        score=lambda records, metrics, names: {
             "median": float(np.median(records["value"])),
             "scored": float(len(records["value"])),
         },

@@ -153,7 +153,7 @@ def law_evaluation(bench: Bench, sizes: Sequence[int] = (1, 7, 16)) -> None:
     state = bench.start(program)
     for name, source in bench.sources.evals.items():
         transforms = bench.experiment.data.eval_transforms
-        found = [program.evaluate(state, eval_batches(source, size, transforms)) for size in sizes]
+        found = [program.evaluate(state, eval_batches(source, size, transforms), source.names) for size in sizes]
         for metric, value in found[0].items():
             for size, other in zip(sizes[1:], found[1:]):
                 message = f"{name}/{metric} differs between batch sizes {sizes[0]} and {size}"

@@ -215,8 +215,9 @@ def test_the_catalogue_lists_builders_and_what_is_prepared(home):
     assert len(rows["digits"].fingerprint) == 64
     text = as_text(list(rows.values())).splitlines()
     assert [line.split()[0] for line in text] == ["name", *builder_names()]
-    assert "train 1,437, test 360" in text[1]
-    assert "not prepared" in text[2]
+    lines = {line.split()[0]: line for line in text}
+    assert "train 1,437, test 360" in lines["digits"]
+    assert "not prepared" in lines["fashion_mnist"]
 
 
 def test_a_builder_of_ones_own_with_boxes_is_read_one_example_at_a_time(module):

@@ -291,7 +291,7 @@ def test_scores_by_hand():
     evaluation = evaluated(task, params, variables, batch)
     metrics = {name: total / weight for name, (total, weight) in evaluation.metrics.items()}
     assert task.score is not None
-    scores = task.score(evaluation.records, metrics)
+    scores = task.score(evaluation.records, metrics, {})
     assert scores["dice"] == 1.0
     assert scores["count_error"] == pytest.approx(1 / 3)
     assert scores["ap50"] == pytest.approx(instance_precision(truth, guess)[0]) == pytest.approx(5 / 8)
@@ -309,7 +309,7 @@ def test_without_an_object_the_loss_is_finite():
     assert (terms["offset"].weight, terms["dice"].weight, terms["heatmap"].weight) == (0, 0, 0)
     assert task.score is not None
     metrics = {"cross_entropy_loss": 0.5, "dice_loss": np.nan, "heatmap_loss": np.nan, "offset_loss": np.nan}
-    scores = task.score({"true": batch["instances"], "predicted": batch["instances"]}, metrics)
+    scores = task.score({"true": batch["instances"], "predicted": batch["instances"]}, metrics, {})
     assert scores["loss"] == 0.5
     assert np.isnan(scores["ap50"])
 
@@ -340,7 +340,7 @@ def test_a_number_out_of_range_is_noticed(number):
     evaluation = evaluated(task, params, variables, batch)
     assert task.score is not None
     with pytest.raises(UserError, match="instances of example 1 hold a number below 0 or above limit=20"):
-        task.score(evaluation.records, {})
+        task.score(evaluation.records, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_gradients_are_finite_also_without_any_box(task, started):
 def test_evaluation_gives_records_that_score(task, started):
     batch = make_batch()
     evaluation = jax.jit(make_eval_step(task))(*started, batch, 0)
-    scores = task.score(jax.device_get(evaluation.records), {})
+    scores = task.score(jax.device_get(evaluation.records), {}, {})
     assert set(scores) == {"map", "map50", "map75"}
     assert all(0 <= value <= 1 for value in scores.values())
 

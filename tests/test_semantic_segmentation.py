@@ -123,7 +123,7 @@ def test_a_perfect_prediction_costs_nothing():
     evaluation = task.evaluate(params, variables, batch, None)
     metrics = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in evaluation.metrics.items()}
     assert task.score is not None
-    assert task.score(jax.device_get(evaluation.records), metrics) == {"mean_iou": 1.0, "mean_dice": 1.0}
+    assert task.score(jax.device_get(evaluation.records), metrics, {}) == {"mean_iou": 1.0, "mean_dice": 1.0}
     assert metrics["pixel_accuracy"] == 1
     outputs = task.predict(params, variables, {"image": batch["image"]}, KEY)
     np.testing.assert_array_equal(outputs["mask"], batch["mask"])
@@ -144,7 +144,7 @@ def test_evaluation_by_hand():
     expected = 3 * np.log(1 + 2 * np.exp(-3)) + 2 * np.log(np.exp(3) + 2)
     np.testing.assert_allclose(evaluation.metrics["loss"][0], expected, rtol=1e-6)
     assert task.score is not None
-    scores = task.score(evaluation.records, {"confusion": evaluation.metrics["confusion"][0] / 5})
+    scores = task.score(evaluation.records, {"confusion": evaluation.metrics["confusion"][0] / 5}, {})
     assert scores["mean_iou"] == pytest.approx((1 / 3 + 2 / 4) / 2)
     assert scores["mean_dice"] == pytest.approx((2 / 4 + 4 / 6) / 2)
 
@@ -152,9 +152,8 @@ def test_evaluation_by_hand():
 def test_of_two_classes_there_is_a_dice():
     task = semantic_segmentation(Conv(2), num_classes=2)
     assert task.score is not None
-    scores = task.score(
-        {"unknown_class": np.full(1, np.iinfo(np.int32).min)}, {"confusion": np.array([[5, 1], [2, 4]])}
-    )
+    records = {"unknown_class": np.full(1, np.iinfo(np.int32).min)}
+    scores = task.score(records, {"confusion": np.array([[5, 1], [2, 4]])}, {})
     assert scores["dice"] == pytest.approx(8 / 11)
 
 
@@ -233,7 +232,7 @@ def test_a_class_that_does_not_exist_is_noticed():
     evaluation = jax.device_get(task.evaluate(params, variables, batch, KEY))
     assert task.score is not None
     with pytest.raises(UserError, match="mask of example 2 holds the class id 3: with num_classes=3"):
-        task.score(evaluation.records, evaluation.metrics)
+        task.score(evaluation.records, evaluation.metrics, {})
 
 
 @pytest.mark.parametrize(

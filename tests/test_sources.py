@@ -36,6 +36,15 @@ def tar(path, entries):
             file.addfile(info, io.BytesIO(content))
 
 
+def debian(root, package):
+    """Packs the files below `root` into a Debian package."""
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(
+        "Package: words\nVersion: 1.0-1\nArchitecture: all\nMaintainer: none\nDescription: words\n"
+    )
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(root), str(package)], check=True, capture_output=True)
+
+
 def test_a_wheel_is_read_as_a_zip(offered):
     with zipfile.ZipFile(offered / "some_set-1.2-py3-none-any.whl", "w") as file:
         file.writestr("some_set/data/words.txt", TEXT)
@@ -58,15 +67,9 @@ def test_an_npm_package_is_read_below_its_top_folder(offered):
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 def test_a_debian_package_is_unpacked_without_installing(offered, tmp_path):
-    root = tmp_path / "root"
-    (root / "DEBIAN").mkdir(parents=True)
-    (root / "DEBIAN/control").write_text(
-        "Package: words\nVersion: 1.0-1\nArchitecture: all\nMaintainer: none\nDescription: words\n"
-    )
-    (root / "usr/share").mkdir(parents=True)
-    (root / "usr/share/words.txt").write_bytes(TEXT)
-    package = offered / "words_1.0-1_all.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(root), str(package)], check=True, capture_output=True)
+    (tmp_path / "root/usr/share").mkdir(parents=True)
+    (tmp_path / "root/usr/share/words.txt").write_bytes(TEXT)
+    debian(tmp_path / "root", offered / "words_1.0-1_all.deb")
     folder = Debian("words", {"usr/share/words.txt": SHA}).fetch()
     assert (folder / "usr/share/words.txt").read_bytes() == TEXT
 
@@ -76,6 +79,66 @@ def test_the_digest_of_a_gzip_file_is_that_of_its_contents(offered):
         (offered / "words.txt.gz").write_bytes(gzip.compress(TEXT, level))
         folder = Debian(f"words{level}", {"usr/words.txt.gz": SHA}).fetch()
         assert gzip.decompress((folder / "usr/words.txt.gz").read_bytes()) == TEXT
+
+
+def test_a_source_distribution_is_taken_where_the_wheel_holds_less(offered):
+    with zipfile.ZipFile(offered / "some_set-1.2-py3-none-any.whl", "w") as file:
+        file.writestr("some_set/other.txt", b"other")
+    tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/data/words.txt": TEXT})
+    folder = PyPI("some-set", "1.2", {"data/words.txt": SHA}, built=False).fetch()
+    assert (folder / "data/words.txt").read_bytes() == TEXT
+
+
+TREE = {"text/a.txt": b"one", "text/deep/b.txt": b"two", "text/c.png": b"three", "other/d.txt": b"four"}
+
+
+def digest_of(*paths):
+    """What `tree_digest` gives for these files of TREE."""
+    lines = "".join(f"{hashlib.sha256(TREE[path]).hexdigest()}  {path}\n" for path in paths)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+TEXTS = {"text/*.txt": digest_of("text/a.txt", "text/deep/b.txt")}
+
+
+def names_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_pattern_selects_all_files_that_match_at_any_depth(offered):
+    tar(offered / "words-3.0.0.tgz", {f"package/{path}": content for path, content in TREE.items()})
+    source = Npm("words", "3.0.0", TEXTS)
+    folder = source.fetch()
+    assert names_below(folder) == ["text/a.txt", "text/deep/b.txt"]
+    both = Npm("words", "3.0.0", TEXTS | {"text/c.png": hashlib.sha256(b"three").hexdigest()}).fetch()
+    assert names_below(both) == ["text/a.txt", "text/c.png", "text/deep/b.txt"]
+    assert both != folder  # neither takes the other's files away
+    assert source.fetch() == folder
+    (folder / "text/e.txt").write_bytes(b"five")
+    with pytest.raises(UserError, match="fetch it again remove"):
+        source.fetch()
+
+
+def test_files_of_a_pattern_are_offered_under_their_paths(offered):
+    for path, content in TREE.items():
+        (offered / path).parent.mkdir(parents=True, exist_ok=True)
+        (offered / path).write_bytes(content)
+    assert names_below(Debian("words", TEXTS).fetch()) == ["text/a.txt", "text/deep/b.txt"]
+    assert Local(str(offered), TEXTS).fetch() == offered
+    (offered / "text/a.txt").rename(offered / "text/z.txt")
+    with pytest.raises(UserError, match=rf"text/\*\.txt of the folder JAXDL_SOURCES is damaged.*{TEXTS['text/*.txt']}"):
+        Debian("others", TEXTS).fetch()
+    with pytest.raises(UserError, match=r"none/\* is missing"):
+        Local(str(offered), {"none/*": SHA}).fetch()
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_pattern_selects_from_a_debian_package(offered, tmp_path):
+    for path, content in TREE.items():
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / path).write_bytes(content)
+    debian(tmp_path / "root", offered / "words_1.0-1_all.deb")
+    assert names_below(Debian("words", TEXTS).fetch()) == ["text/a.txt", "text/deep/b.txt"]
 
 
 def test_a_wrong_file_is_named_with_both_digests_and_leaves_nothing(offered, tmp_path):

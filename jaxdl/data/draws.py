@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxdl.errors import UserError
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _ROUNDS = 8
+_STREAMS = 0x3B67AE8584CAA73B
 _ORDER = 0x6A09E667F3BCC908  # keeps the order apart from what `Draws` of the same seed draws
 
 
@@ -92,6 +95,34 @@ def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
         result[outside] = _feistel(result[outside], key[outside], count)
         outside = outside[result[outside] >= count]
     return result.astype(np.int64)
+
+
+def streams(positions: np.ndarray, count: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which example stands at each position, when row r of a batch goes on where row r of the batch before ended.
+
+    The examples, in their order, are cut into `rows` streams of count // rows. An epoch begins them at another place,
+    drawn from the seed, so batches mix differently; the last example is followed by the first.
+
+    Args:
+      positions: [batch] integers from 0 on; position p is row p % rows of step p // rows.
+      count: examples.
+      rows: of a batch.
+      seed: of the places.
+
+    Returns:
+      [batch] int64, from 0 up to, not including, `count`; and bool [batch], where a row does not go on.
+
+    Raises:
+      UserError: fewer examples than rows.
+    """
+    if count < rows:
+        raise UserError(f"{count} examples do not make {rows} streams: set data.batch_size to {count} or less")
+    length = count // rows
+    step, row = np.divmod(np.asarray(positions, np.int64), rows)
+    epoch, place = np.divmod(step, length)
+    shift = Draws(seed ^ _STREAMS, epoch).integers(0, count)
+    index = (row * length + place + shift) % count
+    return index, (place == 0) | (index == 0)
 
 
 def _feistel(numbers: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.data.draws import Draws, shuffled
+from jaxdl.data.draws import Draws, shuffled, streams
 from jaxdl.data.source import Batch, Source, concatenate
 from jaxdl.data.transforms import apply
 
@@ -34,6 +34,7 @@ class Batches:
     A batch has the source's features after the transforms, numbers only, and
       weight: float32 [batch], 1.
       index: int32 [batch], which example of the source.
+      first: if `data.order` is "streams": float32 [batch], 1 where the row does not go on from the step before.
       mix_label, mix_weight: if `data.mix` is set: int32 [batch] and float32 [batch].
 
     Attributes:
@@ -70,12 +71,17 @@ class Batches:
 
     def make(self, positions: np.ndarray) -> Batch:
         draws = Draws(self.seed, positions)
-        index = shuffled(positions, len(self.source), self.seed)
+        if self.data.order == "streams":
+            index, first = streams(positions, len(self.source), self.data.batch_size, self.seed)
+        else:
+            index, first = shuffled(positions, len(self.source), self.seed), None
         batch = apply(self.data.augment, _read(self.source, index), draws.fold(_AUGMENT))
         if self.data.mix is not None:
             other = draws.fold(_PARTNER).integers(0, len(self.source))
             partner = apply(self.data.augment, _read(self.source, other), draws.fold(_PARTNER_AUGMENT))
             batch = self.data.mix(batch, partner, draws.fold(_MIX))
+        if first is not None:
+            batch["first"] = first.astype(np.float32)
         return _finish(batch, index, np.ones(len(index), np.float32))
 
 

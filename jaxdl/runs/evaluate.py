@@ -1,11 +1,11 @@
 """`launch.py eval`: a trained run's metrics at any step, on any split."""
 
-import dataclasses
 import json
 from typing import Any
 
 import numpy as np
 
+from jaxdl.data.dataset import with_split
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment
@@ -32,7 +32,7 @@ def run(path: str, step: int | None = None, split: str | None = None, format: st
     for name, dataset in _chosen(experiment, split).items():
         source = dataset.load()
         batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
-        values = program.evaluate(trained.state, batches)
+        values = program.evaluate(trained.state, batches, source.names)
         metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}
     scored = {"step": int(trained.state.step), "metrics": metrics}
     if format == "json":
@@ -55,5 +55,5 @@ def _chosen(experiment: Experiment, split: str | None) -> dict[str, Any]:
     if split == "train":
         return {split: data.train}
     if "[" in split or "+" in split:
-        return {split: dataclasses.replace(data.train, split=split)}  # pyright: ignore[reportArgumentType]
+        return {split: with_split(data.train, split)}
     raise UserError(f"--split={split}: {nearest(split, [*evals, 'train'])}; or a split such as 'train[:1000]'")

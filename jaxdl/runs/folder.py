@@ -5,6 +5,7 @@
     metrics.jsonl             a JSON object a line: "step", "split", figures; one line for one (step, split)
     tensorboard/              the same figures as scalars `split/name`, and the pictures
     pictures/                 <step>_<name>.png
+    tokenizers/               <feature>.json, where the data are text
     checkpoints/              `jaxdl.training.checkpoint`
     result.json               last and atomically: a run that has one is finished
     .lock                     held by the process that trains here
@@ -34,7 +35,7 @@ from jaxdl.runs.events import EventFile
 from jaxdl.runs.files import telling, to_json, write_atomically, write_png
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "pictures", "checkpoints"}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints"}
 _LOGS = (".log", ".out", ".err")  # what shells and schedulers put beside a run
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -114,6 +115,17 @@ class RunFolder:
         if self._writing():
             write_atomically(self.path / "config.txt", text if text.endswith("\n") else text + "\n")
             write_atomically(self.path / "config.json", json_text if json_text.endswith("\n") else json_text + "\n")
+
+    def write_tokenizer(self, feature: str, json_text: str) -> None:
+        """Keeps the tokenizer of a feature, as `jaxdl.data.tokens.Tokenizer.json` gives it."""
+        if self._writing():
+            with telling(self.path / "tokenizers"):
+                (self.path / "tokenizers").mkdir(exist_ok=True)
+            write_atomically(self.path / "tokenizers" / f"{feature}.json", json_text)
+
+    def tokenizers(self) -> dict[str, str]:
+        """The text of every tokenizer, by feature."""
+        return {path.stem: path.read_text() for path in sorted((self.path / "tokenizers").glob("*.json"))}
 
     def config(self) -> str:
         """The text of config.json. Raises UserError where there is none."""

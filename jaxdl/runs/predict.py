@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdl.data.images import Framed, find_images, frame
+from jaxdl.data.source import stack
 from jaxdl.errors import UserError
 from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import Trained, load_trained
@@ -18,84 +19,120 @@ NAMED = {"label": "label", "labels": "box_label"}
 WRITTEN = 256
 
 
+class _Given(NamedTuple):
+    """One thing to predict for: what it is called, its features, and where an image was framed, how."""
+
+    name: str
+    example: Mapping[str, np.ndarray]
+    framed: Framed | None
+
+
 def run(
     path: str,
     files: Sequence[str],
+    texts: Sequence[str] = (),
     step: int | None = None,
     format: str = "text",
     output: str | None = None,
     pictures: str | None = None,
+    settings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Predicts for image files, and prints a table, or JSON lines; draws what has a place in the image.
+    """Predicts for files and texts, and prints a table, or JSON lines; draws what can be drawn.
 
     Args:
       path: the run folder.
-      files: image files or folders of them; brought to the size and channels that the model was trained on, as the
-        task's `framing` says. Boxes are given in pixels of the files.
+      files: image files or folders of them, brought to the size and channels that the model was trained on, as the
+        task's `framing` says, boxes in pixels of the files; or what the run's data read: texts, recordings, tables.
+      texts: sentences or prompts, for a run on text.
       step: the checkpoint; None for the newest.
       format: "text" for a table, "json" for a JSON object a line.
       output: also write the JSON lines to this file.
       pictures: the folder for what is drawn, and for masks as PNG files; None for `predictions` in the run folder.
+      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Returns:
-      one dict a file: "file", and the task's outputs; classes by name.
+      one dict a file or text: "file" or "text", and the task's outputs; classes by name.
 
     Raises:
-      UserError: a run or file that cannot be read, or a model that does not take images.
+      UserError: a run, file or text that cannot be read, or that the model does not take.
     """
-    trained = load_trained(path, step)
-    spec = trained.record["batch"]
-    if "image" not in spec:
-        raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
-    names = trained.names
+    trained = load_trained(path, step, settings)
+    task, names = trained.experiment.task, trained.names
+    given = _given(trained, path, files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
-    drawn = trained.experiment.task.illustrate is not None
-    if drawn:
+    if task.illustrate is not None:
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
-    found = find_images(files)
-    shown_as = stems(found)
-    framed = [frame(file, tuple(spec["image"][0]), trained.experiment.task.framing) for file in found]
+    shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
     rows: list[dict[str, Any]] = []
-    for number, outputs in enumerate(_outputs(trained, framed)):
-        outputs = _in_file(outputs, framed[number])
-        row = {"file": str(found[number]), **_readable(outputs, names)}
-        if drawn:
-            row |= _draw(trained, framed[number], outputs, names, folder / shown_as[number])
+    for number, outputs in enumerate(_outputs(trained, [one.example for one in given])):
+        one = given[number]
+        if one.framed is not None:
+            outputs = _in_file(outputs, one.framed)
+        readable = _readable(outputs, names) if task.readable is None else task.readable(one.example, outputs, names)
+        row = {"file" if files else "text": one.name, **readable}
+        if task.illustrate is not None:
+            row |= _draw(trained, one, outputs, names, folder / shown_as[number])
         rows.append(row)
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    _print(rows, format, output)
+    return rows
+
+
+def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[str]) -> list[_Given]:
+    spec = trained.record["batch"]
+    data: Any = trained.experiment.data.train  # may have a `read`, for what is no image
+    if files and texts:
+        raise UserError("predict takes files or --text, not both at once")
+    if hasattr(data, "read"):
+        return [_Given(name, example, None) for name, example in data.read(files, texts, trained.names)]
+    if texts:
+        raise UserError(f"{path} does not take texts: its batches have {', '.join(sorted(spec))}")
+    if "image" not in spec:
+        raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
+    found = find_images(files)
+    framed = [frame(file, tuple(spec["image"][0]), trained.experiment.task.framing) for file in found]
+    return [_Given(str(file), {"image": one.image}, one) for file, one in zip(found, framed)]
+
+
+def _outputs(trained: Trained, examples: Sequence[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """The task's outputs for each example; examples of the same shapes that follow each other share a batch."""
+    size, start = trained.program.eval_batch_size, 0
+    while start < len(examples):
+        shapes = {name: value.shape for name, value in examples[start].items()}
+        stop = start + 1
+        while (
+            stop < len(examples)
+            and stop - start < size
+            and {name: value.shape for name, value in examples[stop].items()} == shapes
+        ):
+            stop += 1
+        batch = _batch(stack([dict(one) for one in examples[start:stop]]), start, size, trained.record["batch"])
+        outputs = trained.program.predict(trained.state, batch)
+        for number in range(stop - start):
+            yield {name: np.asarray(value[number]) for name, value in outputs.items()}
+        start = stop
+
+
+def _batch(given: Mapping[str, np.ndarray], start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Examples as a batch filled up to `size`; other features that the model was trained with are zeros."""
+    count = len(next(iter(given.values())))
+    batch: dict[str, np.ndarray] = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
+    # Rows that fill up repeat the first one, since a length or a scale of 0 may be no valid input.
+    rows = np.where(np.arange(size) < count, np.arange(size), 0)
+    batch |= {name: value[rows] for name, value in given.items()}
+    batch["index"] = np.arange(start, start + size, dtype=np.int32)
+    batch["weight"] = (np.arange(size) < count).astype(np.float32)
+    return batch
+
+
+def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if output:
         try:
             Path(output).write_text(lines)
         except OSError as error:
             raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
     print(lines if format == "json" else _table(rows), end="")
-    return rows
-
-
-def _outputs(trained: Trained, framed: Sequence[Framed]) -> Iterator[dict[str, np.ndarray]]:
-    """The task's outputs for each image; images of one size that follow each other share a batch."""
-    size, start = trained.program.eval_batch_size, 0
-    while start < len(framed):
-        shape = framed[start].image.shape
-        stop = start + 1
-        while stop < len(framed) and stop - start < size and framed[stop].image.shape == shape:
-            stop += 1
-        images = np.stack([one.image for one in framed[start:stop]])
-        outputs = trained.program.predict(trained.state, _batch(images, start, size, trained.record["batch"]))
-        for number in range(stop - start):
-            yield {name: np.asarray(value[number]) for name, value in outputs.items()}
-        start = stop
-
-
-def _batch(images: np.ndarray, start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Images as a padded batch; other features that the model was trained with are zeros."""
-    batch: dict[str, np.ndarray] = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
-    batch["image"] = np.zeros((size, *images.shape[1:]), np.uint8)
-    batch["image"][: len(images)] = images
-    batch["index"] = np.arange(start, start + size, dtype=np.int32)
-    batch["weight"] = (np.arange(size) < len(images)).astype(np.float32)
-    return batch
 
 
 def _in_file(outputs: Mapping[str, np.ndarray], framed: Framed) -> dict[str, np.ndarray]:
@@ -126,14 +163,15 @@ def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
 
 
 def _draw(
-    trained: Trained, framed: Framed, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
+    trained: Trained, one: _Given, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
 ) -> dict[str, str]:
     """Writes the picture, and every map of whole numbers as a PNG file; returns {name: path}."""
     assert trained.experiment.task.illustrate is not None
     written = {"picture": f"{path}.png"}
-    write_png(Path(written["picture"]), trained.experiment.task.illustrate({"image": framed.file}, outputs, names))
+    example = one.example if one.framed is None else {"image": one.framed.file}
+    write_png(Path(written["picture"]), trained.experiment.task.illustrate(example, outputs, names))
     for name, value in outputs.items():
-        if value.shape == framed.file.shape[:2] and value.dtype.kind in "iu":
+        if one.framed is not None and value.shape == one.framed.file.shape[:2] and value.dtype.kind in "iu":
             written[name] = f"{path}_{name}.png"
             write_png(Path(written[name]), value)
     return written

@@ -8,6 +8,9 @@ from typing import Any
 import fiddle as fdl
 
 from jaxdl import configuration, overrides
+from jaxdl.data.dataset import origin
+from jaxdl.data.source import Source
+from jaxdl.data.tokens import Tokenizer
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment, observes
 from jaxdl.recipes import load_recipe
@@ -58,6 +61,7 @@ def run(
         datasets = describe(experiment, sources)
         check_data(folder, datasets, allow)
         program = make_program(experiment, sources)
+        save_tokenizers(folder, sources.train)
         folder.write_config(configuration.to_json(config, recipe.name, settings), configuration.as_text(config))
         manifest.start_manifest(
             folder,
@@ -122,16 +126,24 @@ def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
     """What a run was trained and scored on: {role: name, split, examples, fingerprint, class names}."""
     loaded = {"train": sources.train, **sources.evals}
     specified = {"train": experiment.data.train, **experiment.data.evals, "test": experiment.data.test}
-    return {
-        role: {
-            "name": getattr(specified[role], "name", type(specified[role]).__name__),
-            "split": getattr(specified[role], "split", None),
+    described = {}
+    for role, source in loaded.items():
+        dataset = origin(specified[role])
+        described[role] = {
+            "name": getattr(dataset, "name", type(dataset).__name__),
+            "split": getattr(dataset, "split", None),
             "examples": len(source),
             "fingerprint": source.fingerprint,
-            "names": {feature: list(names) for feature, names in source.names.items()},
+            "names": {name: list(each) for name, each in source.names.items() if not isinstance(each, Tokenizer)},
         }
-        for role, source in loaded.items()
-    }
+    return described
+
+
+def save_tokenizers(folder: RunFolder, source: Source) -> None:
+    """Keeps the tokenizers of a source in the run, where prediction finds them."""
+    for feature, tokenizer in source.names.items():
+        if isinstance(tokenizer, Tokenizer):
+            folder.write_tokenizer(feature, tokenizer.json)
 
 
 def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) -> None:

@@ -1,13 +1,14 @@
 """A trained run, read back from its folder: for eval, predict and all that uses a model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl import configuration
+from jaxdl import configuration, overrides
+from jaxdl.data.tokens import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
 from jaxdl.parallel.mesh import Parallel
@@ -24,6 +25,7 @@ class Trained(NamedTuple):
       program: its compiled functions.
       state: the checkpoint's state.
       record: what was saved beside it; `datasets` and `batch` (shape and type of an example) among it.
+      tokenizers: of the features that are text.
       bad: (step, reason) of newer checkpoints that did not verify.
     """
 
@@ -31,21 +33,23 @@ class Trained(NamedTuple):
     program: Program
     state: TrainState
     record: dict[str, Any]
+    tokenizers: Mapping[str, Tokenizer]
     bad: list[tuple[int, str]]
 
     @property
     def names(self) -> dict[str, Sequence[str]]:
-        """Class names by feature: the data's, and the task's own where it has them."""
+        """What the numbers of a feature mean: the data's class names and tokenizers, and the task's own names."""
         data = next((each["names"] for each in self.record["datasets"].values() if each["names"]), {})
-        return {**data, **self.experiment.task.names}
+        return {**data, **self.tokenizers, **self.experiment.task.names}
 
 
-def load_trained(run: str | Path, step: int | None = None) -> Trained:
+def load_trained(run: str | Path, step: int | None = None, settings: Sequence[str] = ()) -> Trained:
     """Restores a run's checkpoint, without its data.
 
     Args:
       run: the run folder.
       step: the checkpoint; None for the newest that verifies.
+      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Raises:
       UserError: not a run folder, no such step, or no checkpoint that verifies.
@@ -54,7 +58,7 @@ def load_trained(run: str | Path, step: int | None = None) -> Trained:
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
     saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
-    experiment = configuration.build(saved.config)
+    experiment = configuration.build(overrides.override(saved.config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)
@@ -63,4 +67,5 @@ def load_trained(run: str | Path, step: int | None = None) -> Trained:
         restored = checkpoints.restore(program.abstract, step)
     if restored is None:
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
-    return Trained(experiment, program, restored.state, restored.record, restored.bad)
+    tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
+    return Trained(experiment, program, restored.state, restored.record, tokenizers, restored.bad)

@@ -21,7 +21,7 @@ from jaxdl.decoding.instances import group_image
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
 from jaxdl.tasks.semantic_segmentation import check_labels, pixel_outputs, soft_dice
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "segmenter"
 # The coefficient of the heatmap's term: the mean squared error is tiny, since few pixels are near a centre.
@@ -301,10 +301,15 @@ def _evaluate(
 
 
 def _score(
-    limit: int, coefficients: Mapping[str, float], records: Mapping[str, np.ndarray], metrics: Mapping[str, Any]
+    limit: int,
+    coefficients: Mapping[str, float],
+    records: Mapping[str, np.ndarray],
+    metrics: Mapping[str, Any],
+    names: Names,
 ) -> dict[str, float]:
     from jaxdl.metrics.segmentation import count_error, foreground_dice, instance_precision
 
+    del names
     truths, predictions = records["true"], records["predicted"]
     wrong = np.flatnonzero((truths > limit).any(axis=(1, 2)))
     if len(wrong):

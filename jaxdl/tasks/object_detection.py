@@ -21,7 +21,7 @@ import optax
 from jaxdl.decoding.boxes import area, detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "detector"
 Quality = Literal["centerness", "iou"]
@@ -328,10 +328,10 @@ def _predict(
     return decode(settings, locations, batch["image"].shape[1:3], outputs)
 
 
-def _score(num_classes: int, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float]:
+def _score(num_classes: int, records: Mapping[str, Any], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
     from jaxdl.metrics.detection import average_precision
 
-    del metrics
+    del metrics, names
     return average_precision(records, num_classes)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "segmenter"
 UNLABELLED = 255
@@ -216,9 +216,12 @@ def _evaluate(
     return Evaluation(metrics, {"unknown_class": unknown.max((1, 2))})
 
 
-def _score(classes: int, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, float]:
+def _score(
+    classes: int, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names
+) -> dict[str, float]:
     from jaxdl.metrics.segmentation import class_dice, class_iou, mean_over_classes
 
+    del names
     unknown = records["unknown_class"]
     wrong = np.flatnonzero(unknown != _NONE)
     if len(wrong):

@@ -25,6 +25,17 @@ def kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
+def clip_by_norm(limit: float) -> optax.GradientTransformation:
+    """Shortens the gradient of all parameters together to the norm `limit` (arXiv:1211.5063); 0 leaves it as it is.
+
+    Raises:
+      UserError: a negative limit.
+    """
+    if limit < 0:
+        raise UserError(f"clip_by_norm({limit}): must be positive, or 0 for no clipping")
+    return optax.clip_by_global_norm(limit) if limit else optax.identity()
+
+
 def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
     """`optimizer` for all parameters but those that a pattern in `paths` matches, which stay as they are.
 

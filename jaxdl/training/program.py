@@ -14,6 +14,7 @@ from jaxdl.parallel import mesh as meshes
 from jaxdl.training.metrics import finalize, traced_flops
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
+from jaxdl.training.task import Names
 
 PyTree = Any
 Batch = Mapping[str, np.ndarray]
@@ -150,11 +151,14 @@ class Program:
     def _predict(self) -> Callable[..., Any]:
         return jax.jit(self.experiment.task.predict, out_shardings=meshes.replicated(self.mesh))
 
-    def evaluate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float | np.ndarray]:
+    def evaluate(
+        self, state: TrainState, batches: Iterable[Batch], names: Names | None = None
+    ) -> dict[str, float | np.ndarray]:
         """The task's metrics over all batches, exact: sums and weights are added up in float64 on the host.
 
         Args:
           batches: padded evaluation batches with `weight` and `index`.
+          names: what the numbers of the data's features mean.
 
         Returns:
           {metric: value}; a value may be an array (a confusion matrix).
@@ -168,7 +172,7 @@ class Program:
         metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
         if self.experiment.task.score is not None:
             records = gather([(evaluation.records, index) for evaluation, index in results])
-            metrics |= self.experiment.task.score(records, metrics)
+            metrics |= self.experiment.task.score(records, metrics, {**(names or {}), **self.experiment.task.names})
         return metrics
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:

@@ -140,7 +140,7 @@ class Session:
         return eval_batches(self.sources.evals[name], size, data.eval_transforms, rows=self.program.eval_rows)
 
     def _score(self, state: TrainState, name: str) -> dict[str, Any]:
-        return self.program.evaluate(state, self._eval_batches(name))
+        return self.program.evaluate(state, self._eval_batches(name), self.sources.evals[name].names)
 
     def _draw(self, step: int, state: TrainState, name: str, metrics: Mapping[str, Any]) -> None:
         assert self.experiment.task.draw is not None

@@ -12,6 +12,7 @@ import jax
 
 Array = jax.Array
 PyTree = Any
+Names = Mapping[str, Sequence[str]]  # feature -> class names, or a tokenizer
 
 
 class Term(NamedTuple):
@@ -87,16 +88,21 @@ class Task:
       phases: the updates of one step, in order.
       evaluate: `(params, variables, batch, key) -> Evaluation`.
       predict: `(params, variables, batch, key) -> {name: [batch, ...]}`, outputs that a person can look at.
-      score: `(records {name: [examples, ...]}, metrics) -> {metric: float}`, on the host, for metrics that are no sums:
-        made of the records of all examples, or of the metrics that `evaluate` added up.
+      score: `(records {name: [examples, ...]}, metrics, names) -> {metric: float}`, on the host, for metrics that are
+        no sums: made of the records of all examples, or of the metrics that `evaluate` added up.
       draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of
-        what `predict` made of it, and of the evaluation's metrics. `names` are the data set's class names by feature.
+        what `predict` made of it, and of the evaluation's metrics. `names` say what the numbers of a feature mean: its
+        class names, or for tokens a `jaxdl.data.tokens.Tokenizer`, which has `decode`.
       illustrate: `(example, outputs, names) -> uint8 [height, width, 3]`, on the host: one example, of whose features
         only `image` need be there, and what `predict` made of it, as a picture for `launch.py predict`.
+      readable: `(example, outputs, names) -> {name: JSON value}`, on the host: what `launch.py predict` says of one
+        example; by default the outputs as they are, classes by name.
       framing: how an image file of any size is brought to the model: "crop" and "pad" to the size of training, "keep"
         at its own (see `jaxdl.data.images.frame`).
       logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
         what a classifier says, to be explained.
+      causal: `(params, variables, batch) -> [batch, time, ...]`, of a model that reads `batch["tokens"]` from left to
+        right: what it makes of each position, which rests on that position and those before it alone.
       names: class names by feature, in place of the data set's, where the task joins or renames classes.
       carry: `(batch) -> carry`: the per-example state of the first step.
       batch_coupled: why the loss is not a sum over examples (batch normalization, ...): then accumulation changes it.
@@ -109,9 +115,11 @@ class Task:
     score: Callable[..., Mapping[str, float]] | None = None
     draw: Callable[..., Mapping[str, Any]] | None = None
     illustrate: Callable[..., Any] | None = None
+    readable: Callable[..., Mapping[str, Any]] | None = None
     framing: str = "crop"
     logits: Callable[..., Array] | None = None
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    causal: Callable[..., Array] | None = None
+    names: Names = field(default_factory=dict)
     carry: Callable[..., PyTree] = field(default=lambda batch: {})
     batch_coupled: str = ""
 

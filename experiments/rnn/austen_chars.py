@@ -1,0 +1,78 @@
+"""Jane Austen, character by character: an LSTM whose state goes on from one batch to the next.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/austen_chars.py
+
+`--set=cell=GRU`, or `MinGRU`, whose training computes all times at once, goes in place of the LSTM.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.sequence import LanguageModel
+from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.optimizers import clip_by_norm
+
+METRIC = "test/nats_per_character"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    features: int = 384,
+    layers: int = 1,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.1,
+    length: int = 96,
+    batch_size: int = 64,
+    learning_rate: float = 4e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
+    return Experiment(
+        task=language_modelling(
+            LanguageModel(vocabulary=88, features=features, embedding=64, layers=layers, cell=cell, dropout=dropout)
+        ),
+        data=Data(
+            train=Windows(Dataset("austen", "train"), vocabulary, length),
+            evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length=256, context=128)},
+            test=Windows(Dataset("austen", "test"), vocabulary, length=256, context=128),
+            batch_size=batch_size,
+            order="streams",
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/nats_per_character", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, features=16, length=12, batch_size=16, learning_rate=2e-2)
+    config.task.model.embedding = 8
+    config.task.new_tokens = 4
+    config.data.train.corpus = MockText(examples=2, characters=1500)
+    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
+    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
+    config.data.evals["validation"].length = 12
+    config.data.evals["validation"].context = 4
+    config.data.test = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,93 @@
+"""What does a picture of 64x64 pixels show? Emoji and stamps, a ConvNet and an attending LSTM.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/captions.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockCaptions
+from jaxdl.data.text import Captioned
+from jaxdl.data.tokens import Vocabulary, Words
+from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, ImageEncoder
+from jaxdl.models.layers import group_norm
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.tasks.image_captioning import image_captioning
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/bleu"
+
+
+@auto_config
+def experiment(
+    steps: int = 1500,
+    channels: tuple[int, ...] = (32, 64, 128, 128),
+    features: int = 256,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.4,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.05,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(Words(2500), Dataset("captions", "train"), features=("caption",))
+    return Experiment(
+        task=image_captioning(
+            EncoderDecoder(
+                ImageEncoder(ConvNet(num_classes=1, channels=channels, halve_first=True, norm=group_norm), features),
+                AttentionDecoder(
+                    vocabulary=2500, features=features, embedding=128, layers=1, cell=cell, dropout=dropout
+                ),
+            ),
+            mean=0.75,
+            std=0.35,
+        ),
+        data=Data(
+            train=Captioned(Dataset("captions", "train"), vocabulary, length=12),
+            evals={"validation": Captioned(Dataset("captions", "validation"), vocabulary, length=34)},
+            test=Captioned(Dataset("captions", "test"), vocabulary, length=34),
+            augment=(RandomFlip(), RandomAffine(degrees=10, translate=4.0, scale=(0.9, 1.1))),
+            batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/bleu"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, channels=(8, 8), features=8, dropout=0.1, learning_rate=1e-2)
+    config.task.model.decoder.vocabulary = 24
+    config.task.model.decoder.embedding = 8
+    config.data.train.corpus = MockCaptions(shape=(8, 8, 3), examples=48)
+    config.data.evals["validation"].corpus = MockCaptions(shape=(8, 8, 3), examples=13, split="validation")
+    for captioned in (config.data.train, config.data.evals["validation"]):
+        captioned.length = 8
+        captioned.shape = (8, 8, 3)
+        captioned.vocabulary.kind.size = 24
+        captioned.vocabulary.corpus = MockCaptions(shape=(8, 8, 3), examples=48)
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

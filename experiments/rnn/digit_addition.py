@@ -1,0 +1,100 @@
+"""Adding numbers of three digits as text, "217+80" to "297": encoder and attending decoder, on sums never seen before.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/digit_addition.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.made import DigitAddition
+from jaxdl.data.text import Pairs
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, TokenEncoder
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.tasks.translation import translation
+from jaxdl.training.optimizers import clip_by_norm
+
+METRIC = "test/exact_match"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    features: int = 128,
+    digits: int = 3,
+    cell: type[Cell] = LSTM,
+    attention: str = "dot",
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(
+        Characters(16), DigitAddition(digits, examples=2000, split="train"), features=("source", "target")
+    )
+    return Experiment(
+        task=translation(
+            EncoderDecoder(
+                TokenEncoder(vocabulary=16, features=features, embedding=32, cell=cell),
+                AttentionDecoder(vocabulary=16, features=features, embedding=64, attention=attention, cell=cell),
+            ),
+            label_smoothing=0.0,
+            metrics=("exact_match",),
+        ),
+        data=Data(
+            train=Pairs(
+                DigitAddition(digits, examples=100_000, split="train"),
+                vocabulary,
+                source_length=2 * digits + 2,
+                target_length=digits + 3,
+                longer="refuse",
+            ),
+            evals={
+                "validation": Pairs(
+                    DigitAddition(digits, examples=2000, split="validation"),
+                    vocabulary,
+                    source_length=2 * digits + 2,
+                    target_length=digits + 3,
+                    longer="refuse",
+                )
+            },
+            test=Pairs(
+                DigitAddition(digits, examples=10_000, split="test"),
+                vocabulary,
+                source_length=2 * digits + 2,
+                target_length=digits + 3,
+                longer="refuse",
+            ),
+            batch_size=128,
+            eval_batch_size=1000,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/exact_match"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, features=8, digits=2, learning_rate=2e-2)
+    config.data.train.corpus.examples = 64
+    config.data.evals["validation"].corpus.examples = 13
+    for pairs in (config.data.train, config.data.evals["validation"]):
+        pairs.vocabulary.corpus.examples = 64
+    config.data.test = None
+    config.data.batch_size = 16
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

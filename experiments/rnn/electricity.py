@@ -1,0 +1,123 @@
+"""Electricity: the demand of Victoria's next 48 half hours, given its last week, the working days and the temperature.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/electricity.py
+
+The temperature of the hours to come is taken as known: an operator would have a forecast of it.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_series import MockSeries
+from jaxdl.data.series import Series
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.sequence import Forecaster
+from jaxdl.tasks.forecasting import forecasting
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/relative_mae"
+
+
+@auto_config
+def experiment(
+    steps: int = 2000,
+    context: int = 336,
+    features: int = 64,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.1,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=forecasting(
+            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
+            quantiles=(0.1, 0.5, 0.9),
+            residual="naive",
+            lags=2,
+        ),
+        data=Data(
+            train=Series(
+                Dataset("elecdemand", "train"),
+                context,
+                horizon=48,
+                start=0.0,
+                stop=0.7,
+                season=336,
+                known=("working_day", "temperature"),
+                lags=(48, 336),
+                periods=(48, 336),
+                scales={"temperature": (16.0, 6.0)},
+            ),
+            evals={
+                "validation": Series(
+                    Dataset("elecdemand", "train"),
+                    context,
+                    horizon=48,
+                    start=0.7,
+                    stop=0.8,
+                    season=336,
+                    known=("working_day", "temperature"),
+                    lags=(48, 336),
+                    periods=(48, 336),
+                    scales={"temperature": (16.0, 6.0)},
+                    stride=6,
+                )
+            },
+            test=Series(
+                Dataset("elecdemand", "train"),
+                context,
+                horizon=48,
+                start=0.8,
+                stop=1.0,
+                season=336,
+                known=("working_day", "temperature"),
+                lags=(48, 336),
+                periods=(48, 336),
+                scales={"temperature": (16.0, 6.0)},
+                stride=6,
+            ),
+            batch_size=64,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/relative_mae", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, context=12, features=8, dropout=0.1, learning_rate=1e-2)
+    for part, start, stop in ((config.data.train, 0.0, 0.8), (config.data.evals["validation"], 0.9, 1.0)):
+        part.table = MockSeries()
+        part.start, part.stop, part.stride = start, stop, 1
+        part.horizon = 4
+        part.season = 12
+        part.known = ("promotion",)
+        part.lags = (12, 24)
+        part.periods = (12,)
+        part.scales = {}
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

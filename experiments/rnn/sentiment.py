@@ -1,0 +1,96 @@
+"""Is a snippet of a film review positive or negative? A bidirectional GRU over words, from scratch.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/sentiment.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockSentences
+from jaxdl.data.text import Sentences
+from jaxdl.data.tokens import Vocabulary, Words
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import GRU, Cell
+from jaxdl.models.sequence import ManyToOne
+from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 600,
+    features: int = 64,
+    embedding: int = 128,
+    cell: type[Cell] = GRU,
+    dropout: float = 0.5,
+    word_dropout: float = 0.2,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.1,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(Words(8000), Dataset("movie_reviews", "train"))
+    return Experiment(
+        task=sequence_classification(
+            ManyToOne(
+                outputs=2,
+                features=features,
+                vocabulary=8000,
+                embedding=embedding,
+                cell=cell,
+                bidirectional=True,
+                pool=("mean", "max"),
+                dropout=dropout,
+                word_dropout=word_dropout,
+            ),
+            label_smoothing=0.1,
+        ),
+        data=Data(
+            train=Sentences(Dataset("movie_reviews", "train"), vocabulary, length=48),
+            evals={"validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=64)},
+            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64),
+            batch_size=64,
+            eval_batch_size=256,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=100,
+        save_every=100,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, features=8, embedding=8, dropout=0.1, word_dropout=0.0, learning_rate=2e-2
+    )
+    config.task.model.vocabulary = 32
+    config.data.train.corpus = MockSentences(examples=48)
+    config.data.evals["validation"].corpus = MockSentences(examples=21, split="validation")
+    for sentences in (config.data.train, config.data.evals["validation"]):
+        sentences.length = 8
+        sentences.vocabulary.kind.size = 32
+        sentences.vocabulary.corpus = MockSentences(examples=48)
+    config.data.test = None
+    config.data.batch_size = 16
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

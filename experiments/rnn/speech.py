@@ -1,0 +1,92 @@
+"""Telephone prompts to text: one speaker's 16 minutes, convolutions and a bidirectional LSTM, trained by CTC.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/speech.py
+
+Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FOLDER`, with `--set=validation=...`.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_speech import MockSpeech
+from jaxdl.data.speech import SpecAugment, Speech, SpeedPerturb
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.speech import SpeechRecognizer
+from jaxdl.tasks.speech_recognition import speech_recognition
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/cer"
+
+
+@auto_config
+def experiment(
+    dataset: str = "asterisk_prompts",
+    train: str = "train",
+    validation: str = "validation",
+    test: str = "test",
+    steps: int = 3000,
+    features: int = 160,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.3,
+    joins: int = 4000,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.02,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(Characters(32), Dataset(dataset, train))
+    return Experiment(
+        task=speech_recognition(
+            SpeechRecognizer(vocabulary=32, features=features, channels=(192, 192), cell=cell, dropout=dropout)
+        ),
+        data=Data(
+            train=Speech(Dataset(dataset, train), vocabulary, seconds=6.0, stride=4, longer="drop", joins=joins),
+            evals={
+                "validation": Speech(Dataset(dataset, validation), vocabulary, seconds=32.0, stride=4, longer="drop")
+            },
+            test=Speech(Dataset(dataset, test), vocabulary, seconds=32.0, stride=4, longer="drop"),
+            augment=(SpeedPerturb(), SpecAugment()),
+            batch_size=32,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/cer", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=60, features=16, dropout=0.1, joins=8, learning_rate=1e-2)
+    config.task.model.vocabulary = 12
+    config.task.model.channels = (16, 16)
+    config.data.train.corpus = MockSpeech(examples=40)
+    config.data.evals["validation"].corpus = MockSpeech(examples=13, split="validation")
+    for speech in (config.data.train, config.data.evals["validation"]):
+        speech.seconds = 1.5
+        speech.mels = 16
+        speech.vocabulary.kind.size = 12
+        speech.vocabulary.corpus = MockSpeech(examples=40)
+    config.data.test = None
+    config.data.batch_size = 16
+    config.data.augment = ()
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,114 @@
+"""Stocks: tomorrow's closing price of six companies, beside the naive forecast, which is today's.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/stocks.py
+
+The naive forecast is hard to beat; `relative_mae` below 1 would mean that it is.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_series import MockSeries
+from jaxdl.data.series import Series
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.sequence import Forecaster
+from jaxdl.tasks.forecasting import forecasting
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/relative_mae"
+
+
+@auto_config
+def experiment(
+    steps: int = 1000,
+    context: int = 60,
+    features: int = 32,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.1,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=forecasting(
+            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
+            quantiles=(0.1, 0.5, 0.9),
+            normalization="last",
+        ),
+        data=Data(
+            train=Series(
+                Dataset("stocks", "train"),
+                context,
+                horizon=1,
+                start=0.0,
+                stop=0.7,
+                covariates=("volume",),
+                scales={"volume": (1e8, 1e8)},
+                regular=False,
+            ),
+            evals={
+                "validation": Series(
+                    Dataset("stocks", "train"),
+                    context,
+                    horizon=1,
+                    start=0.7,
+                    stop=0.85,
+                    covariates=("volume",),
+                    scales={"volume": (1e8, 1e8)},
+                    regular=False,
+                )
+            },
+            test=Series(
+                Dataset("stocks", "train"),
+                context,
+                horizon=1,
+                start=0.85,
+                stop=1.0,
+                covariates=("volume",),
+                scales={"volume": (1e8, 1e8)},
+                regular=False,
+            ),
+            batch_size=128,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=200,
+        save_every=200,
+        keep=Keep(metric="validation/relative_mae", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, context=12, features=8, dropout=0.1, learning_rate=1e-2)
+    for part, start, stop in ((config.data.train, 0.0, 0.8), (config.data.evals["validation"], 0.9, 1.0)):
+        part.table = MockSeries()
+        part.start, part.stop, part.stride = start, stop, 1
+        part.horizon = 4
+        part.season = 12
+        part.season = 1
+        part.covariates = ("promotion",)
+        part.scales = {}
+        part.regular = True
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

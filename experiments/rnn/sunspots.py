@@ -1,0 +1,101 @@
+"""Sunspots: next year's number, learnt from 1700 to 1920, validated on 1921 to 1955, tested on 1956 to 2008.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/sunspots.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_series import MockSeries
+from jaxdl.data.series import Series
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.sequence import Forecaster
+from jaxdl.tasks.forecasting import forecasting
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/rmse"
+
+
+@auto_config
+def experiment(
+    steps: int = 600,
+    context: int = 33,
+    features: int = 32,
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.1,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=forecasting(
+            Forecaster(features=features, outputs=1, layers=1, cell=cell, dropout=dropout),
+            loss="mse",
+        ),
+        data=Data(
+            train=Series(
+                Dataset("sunspots", "train"),
+                context,
+                horizon=1,
+                start=0,
+                stop=221,
+                season=11,
+            ),
+            evals={
+                "validation": Series(
+                    Dataset("sunspots", "train"),
+                    context,
+                    horizon=1,
+                    start=221,
+                    stop=256,
+                    season=11,
+                )
+            },
+            test=Series(
+                Dataset("sunspots", "train"),
+                context,
+                horizon=1,
+                start=256,
+                stop=309,
+                season=11,
+            ),
+            batch_size=32,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                    weight_decay=weight_decay,
+                    mask=kernels,
+                ),
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=100,
+        save_every=100,
+        keep=Keep(metric="validation/rmse", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, context=12, features=8, dropout=0.1, learning_rate=1e-2)
+    for part, start, stop in ((config.data.train, 0.0, 0.8), (config.data.evals["validation"], 0.9, 1.0)):
+        part.table = MockSeries()
+        part.start, part.stop, part.stride = start, stop, 1
+        part.horizon = 4
+        part.season = 12
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

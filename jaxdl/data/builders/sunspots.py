@@ -1,0 +1,52 @@
+"""Sunspots: the yearly mean number of sunspots, 1700 to 2008.
+
+309 years of one series, `sunspots.csv` of the package `statsmodels` 0.15.0, from the United States' National
+Geophysical Data Center. The data are in the public domain, the package is under BSD-3-Clause. No value is missing.
+
+There is one split, `train`, in the order of time; `jaxdl.data.series.Series` cuts it in time. The usual cut of the
+literature on neural networks, after Weigend, Huberman and Rumelhart ("Predicting the Future", 1990), learns from 1700
+to 1920, the rows 0 to 220.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdl.data.sources import PyPI
+
+MEMBER = "statsmodels/datasets/sunspots/sunspots.csv"
+SOURCE = PyPI(
+    "statsmodels", "0.15.0", members={MEMBER: "f67889b1d9002cd5227f0e0ef54e35b419cdd85a31279adef6f73fb41e5c0a9b"}
+)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """One example a year: `series` class, always 0, "sunspots"; `time` int32, the year; `value` float32, the number."""
+
+    name = "sunspots"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "series": tfds.features.ClassLabel(names=["sunspots"]),
+                "time": tfds.features.Scalar(np.int32),
+                "value": tfds.features.Scalar(np.float32),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in enumerate(csv.DictReader(io.StringIO(text))):
+        yield number, {"series": 0, "time": int(row["YEAR"]), "value": float(row["SUNACTIVITY"])}

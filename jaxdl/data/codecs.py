@@ -1,0 +1,108 @@
+"""How the tokenizers of `jaxdl.data.tokens` take texts apart: by a table, or by the library `tokenizers`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+UNKNOWN = 3
+SPECIALS = ("<pad>", "<start>", "<end>", "<unknown>")
+# The specials' names inside the library. No token that a text can become has a space in it, so none is one of these.
+INSIDE = tuple(f"special {number}" for number in range(len(SPECIALS)))
+SPACE = "▁"
+SUBWORD_PIECE = rf"{SPACE}?\w+|{SPACE}?[^\w\s{SPACE}]+|\s|{SPACE}"
+WORD_PIECE = r"\w+(?:['’]\w+)*|[^\w\s]"
+_CHUNK = 1 << 14  # characters that are given to the library in one piece
+
+
+class Table:
+    """A character a token, looked up in an array by code point."""
+
+    kind = "characters"
+
+    def __init__(self, letters: str):
+        self.state = letters
+        self.tokens = tuple(letters)
+        codes = codes_of(letters)
+        # One entry more than the highest character known: all beyond it are looked up there.
+        self._ids = np.full(int(codes.max(initial=0)) + 2, UNKNOWN, np.int32)
+        self._ids[codes] = np.arange(len(codes), dtype=np.int32) + len(SPECIALS)
+
+    def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = [self._ids[np.minimum(codes_of(text), len(self._ids) - 1)] for text in texts]
+        return [(ids, np.ones(len(ids), np.int32)) for ids in found]
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return "".join(tokens)
+
+
+class Library:
+    """Words or parts of words, by the library `tokenizers`."""
+
+    def __init__(self, kind: str, state: Mapping[str, Any]):
+        import tokenizers
+
+        if kind not in ("words", "bpe"):
+            raise ValueError(f"there are no tokenizers of kind '{kind}'")
+        self.kind, self.state = kind, state
+        self._library = tokenizers.Tokenizer.from_str(json.dumps(state))
+        numbered = sorted(self._library.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
+        self.tokens = tuple(token for token, _ in numbered[len(SPECIALS) :])
+        # Characters of each id of BPE, where a token is part of the text as it is; <unknown> stands for one.
+        self._widths = np.array([1] * len(SPECIALS) + [len(token) for token in self.tokens], np.int32)
+
+    def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `Tokenizer.measure_all`; long texts go to the library line by line, which changes no token."""
+        if self.kind == "words":
+            return [self._words(text) for text in texts]
+        # Parts of words begin with their space; the first word is given one, too, so that it is like the others.
+        pieces = [pieces_of(" " + text) if text else [] for text in texts]
+        flat = [piece for each in pieces for piece in each]
+        encoded = iter(self._library.encode_batch_fast(flat, add_special_tokens=False))
+        result = []
+        for each in pieces:
+            ids = np.array([number for _ in each for number in next(encoded).ids], np.int32)
+            widths = self._widths[ids]
+            widths[:1] -= 1  # the space that was put there
+            result.append((ids, widths))
+        return result
+
+    def _words(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        ids: list[int] = []
+        ends: list[int] = []
+        start = 0
+        pieces = pieces_of(text)
+        for piece, found in zip(pieces, self._library.encode_batch(pieces, add_special_tokens=False)):
+            ids += found.ids
+            ends += [start + end for _, end in found.offsets]
+            start += len(piece)
+        if ends:
+            ends[-1] = len(text)
+        return np.array(ids, np.int32), np.diff(np.array(ends, np.int32), prepend=np.int32(0))
+
+    def join(self, tokens: Sequence[str]) -> str:
+        if self.kind == "bpe":
+            return "".join(tokens).replace(SPACE, " ").removeprefix(" ")
+        text = re.sub(r" ([.,:;!?%)\]}])", r"\1", " ".join(tokens))
+        return re.sub(r"([(\[{]) ", r"\1", text)
+
+
+def codes_of(text: str) -> np.ndarray:
+    """uint32 [characters]: code points."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def pieces_of(text: str) -> list[str]:
+    """A long text cut after line breaks, which no token crosses; a short one as it is."""
+    if len(text) <= _CHUNK:
+        return [text]
+    pieces, start = [], 0
+    while start < len(text):
+        stop = text.find("\n", start + _CHUNK) + 1 or len(text)
+        pieces.append(text[start:stop])
+        start = stop
+    return pieces

@@ -1,0 +1,58 @@
+"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, and exact match."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from jaxdl.errors import UserError
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus BLEU (Papineni et al. 2002) of detokenized texts, 0 to 100, one reference each.
+
+    sacrebleu's defaults (Post 2018, arXiv:1804.08771): its tokenizer 13a, case counts, 4-grams, exponential smoothing.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    import sacrebleu
+
+    _check(hypotheses, references)
+    # force: be silent about texts that look tokenized. Those of a small vocabulary do, and it changes nothing.
+    return float(sacrebleu.corpus_bleu(hypotheses, [references], force=True).score)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus chrF2, the F-score of character 6-grams (Popović 2015, aclanthology.org/W15-3049), 0 to 100.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    import sacrebleu
+
+    _check(hypotheses, references)
+    return float(sacrebleu.corpus_chrf(hypotheses, [references]).score)
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """The share of texts that equal their reference, 0 to 1.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    _check(hypotheses, references)
+    return float(np.mean([hypothesis == reference for hypothesis, reference in zip(hypotheses, references)]))
+
+
+METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
+    "bleu": bleu,
+    "chrf": chrf,
+    "exact_match": exact_match,
+}
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if len(hypotheses) != len(references):
+        raise UserError(f"{len(hypotheses)} texts and {len(references)} references: there must be one for each")
+    if not hypotheses:
+        raise UserError("there are no texts to score: is the split empty?")

@@ -1,0 +1,158 @@
+"""Recurrences over time: a scan over any cell's step, the LSTM's with a gradient of its own, and the linear one.
+
+All are time-major: [time, batch, features]. A mask says where a sequence is: elsewhere the state stays as it is, so
+padding, at either end, changes nothing.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+State = tuple[Array, ...]  # of a cell, each [batch, features]; the first is its output
+
+
+def scan_cell(
+    step: Callable[[State, Array], State], inputs: Array, mask: Array | None, state: State, reverse: bool = False
+) -> tuple[Array, State]:
+    """Runs a cell over time.
+
+    Args:
+      step: (state, inputs [batch, channels]) -> the next state.
+      inputs: [time, batch, channels].
+      mask: bool [time, batch, 1], or None where all is sequence.
+      state: before the first step.
+      reverse: from the last time to the first.
+
+    Returns:
+      outputs [time, batch, features], and the state after the last step.
+    """
+
+    def body(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
+        x, valid = now
+        state = keep(valid, step(state, x), state)
+        return state, state[0]
+
+    state, outputs = jax.lax.scan(body, state, (inputs, mask), reverse=reverse)
+    return outputs, state
+
+
+def keep(valid: Array | None, new: State, old: State) -> State:
+    """The new state where `valid` [batch, 1], the old one elsewhere."""
+    return new if valid is None else tuple(jnp.where(valid, after, before) for after, before in zip(new, old))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def lstm(
+    inputs: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    mask: Array | None,
+    state: State,
+    reverse: bool,
+) -> tuple[Array, State]:
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates of Gers et al. 2000).
+
+    `scan_cell` over the same step gives the same numbers. The gradient here keeps the gates rather than compute them
+    again, and adds up the kernels' gradients in one matrix product over all times instead of one a step.
+
+    Args:
+      inputs: [time, batch, channels].
+      kernel: [channels, 4 * features], of the gates input, forget, candidate, output in this order.
+      recurrent_kernel: [features, 4 * features].
+      bias: [4 * features].
+      mask: bool [time, batch, 1] or None.
+      state: (output, cell), each [batch, features].
+      reverse: from the last time to the first.
+
+    Returns:
+      outputs [time, batch, features], and the state after the last step.
+    """
+    return _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse)[0]
+
+
+def lstm_gates(pre: Array) -> tuple[Array, Array, Array, Array]:
+    """Input gate, forget gate, candidate and output gate from [batch, 4 * features]."""
+    i, f, g, o = jnp.split(pre, 4, axis=-1)
+    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+
+
+def _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse):
+    def body(state: State, now: tuple[Array, Array | None]):
+        x, valid = now
+        output, cell = state
+        i, f, g, o = gates = lstm_gates(x @ kernel + bias + output @ recurrent_kernel)
+        after = f * cell + i * g
+        new = keep(valid, (o * jnp.tanh(after), after), state)
+        return new, (new, gates)
+
+    last, (states, gates) = jax.lax.scan(body, state, (inputs, mask), reverse=reverse)
+    return (states[0], last), (inputs, kernel, recurrent_kernel, bias, mask, state, states, gates)
+
+
+def _lstm_backward(reverse, saved, cotangents):
+    inputs, kernel, recurrent_kernel, bias, mask, state, states, gates = saved
+    d_outputs, d_last = cotangents
+    before = tuple(_shifted(first, each, reverse) for first, each in zip(state, states))
+    transposed = recurrent_kernel.T
+
+    def body(d_state: State, now):
+        d_output, gates, cell_before, cell, valid = now
+        i, f, g, o = gates
+        d_h, d_c = d_state[0] + d_output, d_state[1]
+        squashed = jnp.tanh(cell)
+        d_cell = d_c + d_h * o * (1 - squashed**2)
+        d_pre = jnp.concatenate(
+            [
+                d_cell * g * i * (1 - i),
+                d_cell * cell_before * f * (1 - f),
+                d_cell * i * (1 - g**2),
+                d_h * squashed * o * (1 - o),
+            ],
+            axis=-1,
+        )
+        if valid is None:
+            return (d_pre @ transposed, d_cell * f), d_pre
+        d_pre = jnp.where(valid, d_pre, 0)
+        return (d_pre @ transposed + jnp.where(valid, 0, d_h), jnp.where(valid, d_cell * f, d_c)), d_pre
+
+    d_state, d_pre = jax.lax.scan(body, d_last, (d_outputs, gates, before[1], states[1], mask), reverse=not reverse)
+    flat = d_pre.reshape(-1, d_pre.shape[-1])
+    return (
+        d_pre @ kernel.T,
+        inputs.reshape(-1, inputs.shape[-1]).T @ flat,
+        before[0].reshape(-1, before[0].shape[-1]).T @ flat,
+        flat.sum(0).astype(bias.dtype),
+        None,
+        d_state,
+    )
+
+
+lstm.defvjp(_lstm_forward, _lstm_backward)
+
+
+def _shifted(first: Array, states: Array, reverse: bool) -> Array:
+    """The state before each step [time, batch, features], from the one before all and those after each step."""
+    pieces = [states[1:], first[None]] if reverse else [first[None], states[:-1]]
+    return jnp.concatenate(pieces)
+
+
+def linear_recurrence(decay: Array, inputs: Array, state: Array, reverse: bool = False) -> Array:
+    """h[t] = decay[t] * h[t - 1] + inputs[t] in O(log time) parallel steps (Blelloch 1990; arXiv:1709.04057).
+
+    Args:
+      decay, inputs: [time, batch, features].
+      state: h before the first step, [batch, features].
+
+    Returns:
+      h, [time, batch, features].
+    """
+
+    def join(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return left[0] * right[0], right[0] * left[1] + right[1]
+
+    total, outputs = jax.lax.associative_scan(join, (decay, inputs), reverse=reverse)
+    return outputs + total * state

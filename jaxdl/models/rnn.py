@@ -1,0 +1,256 @@
+"""Recurrent layers: simple RNN, GRU, LSTM, layer-normalized LSTM, minGRU, and stacks of them in one or both directions.
+
+Every layer is called as `layer(x, *, mask=None, state=None) -> (outputs, state)` with x [batch, time, channels], mask
+bool [batch, time] and outputs [batch, time, features], 0 where the mask is False. So a layer's class is an argument of
+the networks in `jaxdl.models.sequence`: `cell=GRU` goes where `cell=LSTM` stands.
+
+Gates and their order are those of cuDNN and PyTorch, whose two bias vectors are one here where they only add up.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.spmd import with_logical_constraint
+
+from jaxdl.models.layers import gathered
+from jaxdl.models.recurrence import Array, State, linear_recurrence, lstm, lstm_gates, scan_cell
+
+
+class Cell(nn.Module):
+    """What the layers share: parameters whole on every device, and time-major order inside.
+
+    Attributes:
+      features: size of the output and of each array of the state.
+      reverse: runs from the last time to the first.
+    """
+
+    features: int
+    reverse: bool = False
+
+    @staticmethod
+    def states() -> int:
+        """How many arrays the state has."""
+        return 1
+
+    def kernels(self, channels: int, gates: int, bias: Callable[[], Array] | None = None) -> tuple[Array, Array, Array]:
+        """`kernel` [channels, gates * features], `recurrent_kernel` [features, gates * features] and `bias`.
+
+        A recurrent kernel is orthogonal a gate (Saxe et al. 2013, arXiv:1312.6120).
+        """
+        size = self.features
+
+        def orthogonal(key: Array, shape: tuple[int, int]) -> Array:
+            draw = jax.vmap(lambda key: nn.initializers.orthogonal()(key, (size, size)))
+            return draw(jax.random.split(key, gates)).transpose(1, 0, 2).reshape(shape)
+
+        axes = ("embed", "mlp")
+        return (
+            self.whole("kernel", nn.initializers.glorot_uniform(), (channels, gates * size), axes),
+            self.whole("recurrent_kernel", orthogonal, (size, gates * size), axes),
+            self.whole("bias", nn.initializers.zeros if bias is None else lambda key, shape: bias(), (gates * size,)),
+        )
+
+    def whole(self, name: str, init: Any, shape: tuple[int, ...], axes: tuple[str, ...] = ("mlp",)) -> Array:
+        """A parameter that is stored cut over devices and gathered before use: steps are too small to be cut."""
+        value = self.param(name, nn.with_logical_partitioning(init, axes), shape)
+        return gathered(value)
+
+    def start(self, x: Array, state: State | None) -> State:
+        """The state before the first step: zeros unless one is given."""
+        return self.zeros(x.shape[0]) if state is None else state
+
+    def zeros(self, batch: int) -> State:
+        return tuple(jnp.zeros((batch, self.features)) for _ in range(self.states()))
+
+    def run(self, step: Callable[[State, Array], State], x: Array, mask: Array | None, state: State | None):
+        outputs, last = scan_cell(step, swap(x), time_major(mask), self.start(x, state), self.reverse)
+        return masked(swap(outputs), mask), last
+
+
+def swap(x: Array) -> Array:
+    """[batch, time, ...] <-> [time, batch, ...]."""
+    return jnp.swapaxes(x, 0, 1)
+
+
+def time_major(mask: Array | None) -> Array | None:
+    """[batch, time] -> [time, batch, 1]."""
+    return None if mask is None else mask.T[..., None]
+
+
+def masked(x: Array, mask: Array | None) -> Array:
+    """x [batch, time, features], 0 where the mask [batch, time] is False."""
+    return x if mask is None else jnp.where(mask[..., None], x, 0)
+
+
+class RNN(Cell):
+    """h = tanh(x W + h U + b) (Elman 1990)."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        kernel, recurrent, bias = self.kernels(x.shape[-1], 1)
+        return self.run(lambda h, x: (jnp.tanh(x @ kernel + bias + h[0] @ recurrent),), x, mask, state)
+
+
+class GRU(Cell):
+    """Gated recurrent unit, reset after the product, as cuDNN has it (Cho et al. 2014, arXiv:1406.1078).
+
+    Gates: reset, update, candidate. The candidate's recurrent part has a bias of its own, `candidate_bias` [features],
+    since the reset gate multiplies it.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        kernel, recurrent, bias = self.kernels(x.shape[-1], 3)
+        candidate_bias = self.whole("candidate_bias", nn.initializers.zeros, (self.features,))
+
+        def step(state: State, x: Array) -> State:
+            (h,) = state
+            x_r, x_z, x_n = jnp.split(x @ kernel + bias, 3, axis=-1)
+            h_r, h_z, h_n = jnp.split(h @ recurrent, 3, axis=-1)
+            reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+            candidate = jnp.tanh(x_n + reset * (h_n + candidate_bias))
+            return (candidate + update * (h - candidate),)
+
+        return self.run(step, x, mask, state)
+
+
+class LSTM(Cell):
+    """Long short-term memory; see `jaxdl.models.recurrence.lstm`.
+
+    Gates: input, forget, candidate, output. The forget gate's bias begins at 1 (Jozefowicz et al. 2015).
+    """
+
+    @staticmethod
+    def states() -> int:
+        return 2
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
+        start = self.start(x, state)
+        outputs, last = lstm(swap(x), kernel, recurrent, bias, time_major(mask), start, self.reverse)  # pyright: ignore
+        return masked(swap(outputs), mask), last
+
+
+def forget_bias(features: int) -> Array:
+    """[4 * features]: 1 for the forget gate, 0 for the others."""
+    return jnp.zeros((4, features)).at[1].set(1.0).reshape(-1)
+
+
+class LayerNormLSTM(Cell):
+    """LSTM that normalizes its sums into the gates, and the cell before the output (Ba et al. 2016, arXiv:1607.06450).
+
+    Input and recurrent sums each have a gain, `input_scale` and `recurrent_scale` [4 * features]; the cell has
+    `cell_scale` and `cell_bias` [features].
+    """
+
+    epsilon: float = 1e-5
+
+    @staticmethod
+    def states() -> int:
+        return 2
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        size = self.features
+        kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(size))
+        input_scale, recurrent_scale = (
+            self.whole(name, nn.initializers.ones, (4 * size,)) for name in ("input_scale", "recurrent_scale")
+        )
+        cell_scale = self.whole("cell_scale", nn.initializers.ones, (size,))
+        cell_bias = self.whole("cell_bias", nn.initializers.zeros, (size,))
+
+        def step(state: State, x: Array) -> State:
+            h, c = state
+            pre = self._normalized(x @ kernel) * input_scale + self._normalized(h @ recurrent) * recurrent_scale + bias
+            i, f, g, o = lstm_gates(pre)
+            c = f * c + i * g
+            return o * jnp.tanh(self._normalized(c) * cell_scale + cell_bias), c
+
+        return self.run(step, x, mask, state)
+
+    def _normalized(self, x: Array) -> Array:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + self.epsilon)
+
+
+class MinGRU(Cell):
+    """A GRU whose gate and candidate see the input alone, so that all times are computed at once (arXiv:2410.01201).
+
+    h[t] = (1 - z[t]) h[t - 1] + z[t] g(x[t] V), z = sigmoid(x W + b), by an associative scan; g(a) = a + 1/2 for
+    a >= 0, sigmoid(a) below, which keeps the state positive.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        size = self.features
+        kernel = self.whole("kernel", nn.initializers.glorot_uniform(), (x.shape[-1], 2 * size), ("embed", "mlp"))
+        bias = self.whole("bias", nn.initializers.zeros, (2 * size,))
+        gate, candidate = jnp.split(swap(x) @ kernel + bias, 2, axis=-1)
+        candidate = jnp.where(candidate >= 0, candidate + 0.5, jax.nn.sigmoid(candidate))
+        update = jax.nn.sigmoid(gate)
+        valid = time_major(mask)
+        if valid is not None:
+            update = jnp.where(valid, update, 0)
+        (start,) = self.start(x, state)
+        outputs = linear_recurrence(1 - update, update * candidate, start, self.reverse)
+        return masked(swap(outputs), mask), (outputs[0 if self.reverse else -1],)
+
+
+def initial_state(cell: type[Cell], features: int, layers: int, batch: int) -> tuple[State, ...]:
+    """The state of a stack before the first step: zeros [batch, features], a tuple for each layer."""
+    zeros = jnp.zeros((batch, features))
+    return tuple((zeros,) * cell.states() for _ in range(layers))
+
+
+class Stack(nn.Module):
+    """Layers on top of each other, with dropout between them; [batch, time, channels] -> [batch, time, features].
+
+    Attributes:
+      features: of every layer; of both directions together twice that.
+      layers: how many.
+      cell: the layers' class.
+      bidirectional: each layer runs in both directions, and the outputs are put side by side.
+      dropout: rate on the outputs of every layer but the last.
+    """
+
+    features: int
+    layers: int = 1
+    cell: type[Cell] = LSTM
+    bidirectional: bool = False
+    dropout: float = 0.0
+
+    def setup(self):
+        self.forward = [self.cell(self.features, name=f"layer{number + 1}") for number in range(self.layers)]
+        both = range(self.layers if self.bidirectional else 0)
+        self.backward = [self.cell(self.features, reverse=True, name=f"layer{number + 1}_backward") for number in both]
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, x: Array, *, length: Array | None = None, state: tuple[State, ...] | None = None, train: bool
+    ) -> tuple[Array, tuple[State, ...]]:
+        """
+        Args:
+          x: [batch, time, channels].
+          length: int32 [batch], how much of each is sequence; None: all.
+          state: what a call before returned; not where the stack is bidirectional. None: zeros.
+          train: whether dropout draws, from the key "dropout".
+
+        Returns:
+          outputs [batch, time, features], 0 behind `length`; and the state of every layer after the last step, of the
+          forward direction.
+        """
+        mask = None if length is None else jnp.arange(x.shape[1])[None] < length[:, None]
+        last = []
+        for number, layer in enumerate(self.forward):
+            if number:
+                x = self.drop(x, deterministic=not train)
+            outputs, after = layer(x, mask=mask, state=None if state is None else state[number])
+            if self.bidirectional:
+                outputs = jnp.concatenate([outputs, self.backward[number](x, mask=mask)[0]], axis=-1)
+            x = with_logical_constraint(outputs, ("batch", None, None))
+            last.append(after)
+        return x, tuple(last)

@@ -1,0 +1,147 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from jaxdl.data.corpora import open_labelled, open_pairs, open_text
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.errors import UserError
+
+STORY = "".join(f"Line {number} of the story.\n" for number in range(50))
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text(STORY)
+    return str(path)
+
+
+def text_of(source):
+    return b"".join(source.columns["text"]).decode()
+
+
+@pytest.mark.parametrize("cut", ["90%", "50%", "1%", "99%", "100", "-30", "23"])
+def test_a_file_is_cut_at_the_end_of_a_line_and_its_parts_make_the_whole(story, cut):
+    before, after = open_text(story, f"train[:{cut}]"), open_text(story, f"train[{cut}:]")
+    assert len(before) == len(after) == 1
+    assert text_of(before).endswith(".\n")
+    assert text_of(before) + text_of(after) == STORY == text_of(open_text(story, "train"))
+    assert len({before.fingerprint, after.fingerprint}) == 2
+    assert open_text(story, f"train[:{cut}]+train[{cut}:]").columns["text"].tolist() == [
+        before.columns["text"][0],
+        after.columns["text"][0],
+    ]
+
+
+def test_a_text_of_one_line_is_cut_within_it(tmp_path):
+    (tmp_path / "line.txt").write_text("x" * 70 + "y" * 30 + "\n")
+    assert text_of(open_text(str(tmp_path / "line.txt"), "train[:70]")) == "x" * 70
+    assert text_of(open_text(str(tmp_path / "line.txt"), "train[70:]")) == "y" * 30 + "\n"
+    (tmp_path / "line.txt").write_text("a long line\nthe rest")
+    with pytest.raises(UserError, match="holds no end of a line"):
+        open_text(str(tmp_path / "line.txt"), "train[1:4]")
+
+
+def test_a_folder_of_texts_has_an_example_a_file(tmp_path):
+    for name in ("b.txt", "a.txt", "deep/c.TXT", "deep/c.txt", "notes.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}\r\n")
+    source = open_text(str(tmp_path), "train")
+    assert source.columns["text"].tolist() == [b"text of a.txt\n", b"text of b.txt\n", b"text of deep/c.txt\n"]
+    assert open_text(str(tmp_path), "train[1:]").columns["text"].tolist() == source.columns["text"][1:].tolist()
+    (tmp_path / "b.txt").write_text("changed")
+    assert open_text(str(tmp_path), "train").fingerprint != source.fingerprint
+
+
+def test_own_texts_open_by_name(story):
+    corpus = Dataset(f"text:{story}", "train[:90%]")
+    vocabulary = Vocabulary(Characters(60), corpus)
+    source = Windows(corpus, vocabulary, 8).load()
+    assert vocabulary.load().decode(source.columns["tokens"][0]) == STORY[:9]
+
+
+def test_texts_that_are_not_there_or_broken_are_refused(tmp_path, story):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.txt").write_text(" \n")
+    (tmp_path / "broken.txt").write_bytes(b"ab\xe9\n")
+    for path, split, reason in [
+        (tmp_path / "missing.txt", "train", "cannot read .*missing.txt"),
+        (tmp_path / "empty", "train", r"expected files with names that end in \.txt"),
+        (tmp_path / "blank.txt", "train", "blank.txt is empty"),
+        (tmp_path / "broken.txt", "train", "broken.txt is no UTF-8 at byte 2"),
+        (story, "test", "has no split 'test'"),
+        (story, "train[5:5]", "selects nothing"),
+    ]:
+        with pytest.raises(UserError, match=reason):
+            open_text(str(path), split)
+
+
+def test_pairs_have_a_fixed_random_order(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"source {number}\t Ziel {number} \n\n" for number in range(40)))
+    whole = open_pairs(str(path), "train").columns
+    numbers = [int(text.split()[1]) for text in whole["source"]]
+    assert sorted(numbers) == list(range(40)) != numbers
+    assert whole["target"].tolist() == [f"Ziel {number}".encode() for number in numbers]
+    parts = [open_pairs(str(path), split).columns["source"] for split in ("train[:25%]", "train[25%:]")]
+    np.testing.assert_array_equal(np.concatenate(parts), whole["source"])
+    assert len(Dataset(f"pairs:{path}", "train[:10]").load()) == 10
+
+
+@pytest.mark.parametrize("line", ["no tab", "left\t", "\tright", "a\tb\tc"])
+def test_a_line_that_is_no_pair_is_named(tmp_path, line):
+    path = tmp_path / "pairs.tsv"
+    path.write_text(f"one\teins\n{line}\n")
+    with pytest.raises(UserError, match=r"pairs\.tsv, line 2: expected a text, one tab and another text"):
+        open_pairs(str(path), "train")
+    path.write_text("\n")
+    with pytest.raises(UserError, match=r"pairs\.tsv has no examples"):
+        open_pairs(str(path), "train")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_labelled_texts_have_numbered_classes(tmp_path, suffix):
+    comma = "," if suffix == "csv" else "\t"
+    quoted = '"one, ""two"""' if suffix == "csv" else 'one, "two"'
+    path = tmp_path / f"rows.{suffix}"
+    rows = [f"7{comma}{label}{comma}text {number}" for number, label in enumerate(["spam", "ham", "eggs"] * 10)]
+    path.write_text("\n".join([f"id{comma}label{comma}text", *rows, f"8{comma}ham{comma}{quoted}", ""]))
+    source = open_labelled(str(path), "train")
+    assert source.names == {"label": ("eggs", "ham", "spam")}
+    assert Counter(source.columns["label"].tolist()) == {0: 10, 1: 11, 2: 10}
+    assert source.columns["label"].dtype == np.int32
+    for text, label in zip(source.columns["text"], source.columns["label"]):
+        expected = 1 if text == b'one, "two"' else (2, 1, 0)[int(text.split()[1]) % 3]
+        assert label == expected
+    part = open_labelled(str(path), "train[:2]")
+    assert part.names == source.names
+    np.testing.assert_array_equal(part.columns["text"], source.columns["text"][:2])
+    assert len(Dataset(f"labelled:{path}", "train[:50%]+train[90%:]").load()) == 16 + 3
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("text,score\na,1\n", "has no column 'label'"),
+        ("", "has no column 'text'"),
+        ("text,label\na,x\n ,y\n", "line 3: expected a text and a label"),
+        ("text,label\na\n", "line 2: expected a text and a label"),
+        ("text,label\na,b,c\n", "line 2: expected a text and a label"),
+        ('text,label\n"a,b\n', "line 2: unexpected end of data"),
+        ("text,label\n", "has no examples"),
+    ],
+)
+def test_tables_that_are_wrong_are_refused(tmp_path, content, reason):
+    path = tmp_path / "rows.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=reason):
+        open_labelled(str(path), "train")
+
+
+def test_long_texts_fit_into_a_table(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"text,label\n{'long ' * 40_000},x\n")
+    assert len(open_labelled(str(path), "train").columns["text"][0]) == 199_999

@@ -1,0 +1,155 @@
+"""Decoding of CTC against the sum over all paths, and error rates against edits counted by hand."""
+
+import itertools
+from collections import defaultdict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.decoding.ctc import beam_search, greedy
+from jaxdl.errors import UserError
+from jaxdl.metrics.transcription import error_rates
+
+
+def collapse(path):
+    return tuple(label for label, _ in itertools.groupby(path) if label != 0)
+
+
+def by_enumeration(logs):
+    """The probability of every sequence, summed over its paths."""
+    sums = defaultdict(float)
+    for path in itertools.product(range(logs.shape[1]), repeat=len(logs)):
+        sums[collapse(path)] += np.exp(sum(logs[step, label] for step, label in enumerate(path)))
+    return dict(sums)
+
+
+def random_logs(seed, steps, labels, sharpness=1.0):
+    logits = sharpness * np.random.default_rng(seed).normal(size=(steps, labels))
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(path=st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=3, max_size=3), data=st.data())
+def test_greedy_collapses_paths(path, data):
+    lengths = [data.draw(st.integers(0, 7)) for _ in path]
+    tokens, count = jax.jit(greedy)(jnp.array(path, jnp.int32), jnp.array(lengths, jnp.int32))
+    assert tokens.dtype == count.dtype == jnp.int32
+    for row, each in enumerate(path):
+        expected = collapse(each[: lengths[row]])
+        assert count[row] == len(expected)
+        assert tuple(np.asarray(tokens[row])) == expected + (0,) * (7 - len(expected))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), steps=st.integers(1, 5), labels=st.integers(2, 3))
+def test_a_wide_beam_is_the_sum_over_all_paths(seed, steps, labels):
+    logs = random_logs(seed, steps, labels)
+    exact = by_enumeration(logs)
+    found = beam_search(logs, width=1000)
+    assert {one.tokens for one in found} == set(exact)
+    for one in found:
+        np.testing.assert_allclose(one.log_probability, np.log(exact[one.tokens]), atol=1e-9)
+        assert one.score == one.log_probability
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_beam_finds_what_greedy_does_not():
+    logs = np.log([[0.6, 0.4], [0.6, 0.4]])  # the best path is empty, with 0.36; "1" has 0.64
+    _, count = greedy(jnp.array(logs.argmax(-1))[None], jnp.array([2]))
+    assert count[0] == 0
+    best = beam_search(logs, width=2)[0]
+    assert best.tokens == (1,)
+    np.testing.assert_allclose(np.exp(best.log_probability), 0.64)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), width=st.integers(1, 4))
+def test_where_every_step_is_sure_any_beam_is_greedy(seed, width):
+    path = np.random.default_rng(seed).integers(0, 4, 12)
+    logs = np.log(np.where(np.eye(4)[path] > 0, 1 - 3e-6, 1e-6))
+    assert beam_search(logs, width)[0].tokens == collapse(path)
+
+
+def test_a_narrow_beam_keeps_no_more_than_its_width_and_never_overstates():
+    logs = random_logs(3, 6, 3)
+    exact = by_enumeration(logs)
+    for width in (1, 2, 5):
+        found = beam_search(logs, width)
+        assert len(found) <= width
+        assert len({one.tokens for one in found}) == len(found)
+        assert all(np.exp(one.log_probability) <= exact[one.tokens] + 1e-12 for one in found)
+
+
+def test_a_language_model_and_a_bonus_add_to_the_score():
+    logs = random_logs(5, 4, 3)
+    exact = by_enumeration(logs)
+
+    def following(tokens):
+        """Likes labels to alternate."""
+        share = np.full(3, 0.5)
+        if tokens:
+            share[tokens[-1]] = 0.1
+        return np.log(share)
+
+    def score(tokens):
+        spoken = sum(following(tokens[:place])[token] for place, token in enumerate(tokens))
+        return np.log(exact[tokens]) + 0.7 * spoken + 0.3 * len(tokens)
+
+    found = beam_search(logs, 1000, language_model=following, weight=0.7, bonus=0.3)
+    assert found[0].tokens == max(exact, key=score)
+    for one in found:
+        np.testing.assert_allclose(one.score, score(one.tokens), atol=1e-9)
+        np.testing.assert_allclose(one.log_probability, np.log(exact[one.tokens]), atol=1e-9)
+
+
+def test_impossible_labels_and_no_steps():
+    with np.errstate(divide="ignore"):
+        logs = np.log([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    found = beam_search(logs, 10)
+    assert [(one.tokens, one.log_probability) for one in found] == [((1, 1), 0.0)]
+    assert beam_search(np.zeros((0, 3)), 4)[0].tokens == ()
+
+
+def test_what_is_no_beam_is_refused():
+    with pytest.raises(UserError, match="1 or more"):
+        beam_search(np.zeros((3, 3)), 0)
+    with pytest.raises(UserError, match="shape"):
+        beam_search(np.zeros(3), 2)
+
+
+def edits(a, b):
+    """Levenshtein's distance, by its recursion."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row, before = [i], row
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
+    return row[-1]
+
+
+words = st.lists(st.text("ab", min_size=1, max_size=3), min_size=0, max_size=4).map(" ".join)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=st.lists(st.tuples(words, words), min_size=1, max_size=4).filter(lambda pairs: any(a for a, _ in pairs)))
+def test_error_rates_are_edits_by_length_over_all_texts(pairs):
+    said, heard = ([pair[side] for pair in pairs] for side in (0, 1))
+    rates = error_rates(said, heard)
+    letters = sum(edits(a, b) for a, b in pairs) / sum(len(a) for a in said)
+    spoken = sum(edits(a.split(), b.split()) for a, b in pairs) / sum(len(a.split()) for a in said)
+    np.testing.assert_allclose([rates["cer"], rates["wer"]], [letters, spoken])
+
+
+def test_white_space_is_no_error_and_texts_are_needed():
+    assert error_rates(["press  one\n"], [" press one"]) == {"cer": 0.0, "wer": 0.0}
+    assert error_rates(["a b"], [""]) == {"cer": 1.0, "wer": 1.0}
+    assert error_rates(["a"], ["b c d"])["wer"] == 3.0
+    with pytest.raises(ValueError, match="1 references for 2"):
+        error_rates(["a"], ["a", "b"])
+    with pytest.raises(ValueError, match="no word"):
+        error_rates([" "], ["a"])

@@ -1,0 +1,196 @@
+"""The n-gram model of `benchmarks.kneser_ney` against a slow one made of dictionaries, and its sums."""
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import kneser_ney
+from benchmarks.kneser_ney import KneserNey, score
+from jaxdl import configuration, overrides
+from jaxdl.errors import UserError
+from jaxdl.recipes import load_recipe
+
+texts_and_size = st.integers(2, 5).flatmap(
+    lambda size: st.tuples(
+        st.lists(st.lists(st.integers(0, size - 1), max_size=40), min_size=1, max_size=4).filter(any), st.just(size)
+    )
+)
+
+
+class Reference:
+    """Chen and Goodman's formulas, word for word: one dictionary an order."""
+
+    def __init__(self, texts, order, size):
+        self.size, self.tables = size, {}
+        for length in range(1, order + 1):
+            if length == order:
+                counts = Counter(gram for text in texts for gram in self.grams(text, order))
+            else:
+                before = defaultdict(set)
+                for text in texts:
+                    for gram in self.grams(text, length + 1):
+                        before[gram[1:]].add(gram[0])
+                counts = Counter({gram: len(firsts) for gram, firsts in before.items()})
+            self.tables[length] = counts, self.discounts(counts)
+
+    @staticmethod
+    def grams(text, length):
+        return [tuple(text[start : start + length]) for start in range(len(text) - length + 1)]
+
+    @staticmethod
+    def discounts(counts):
+        n = [0] + [sum(count == wanted for count in counts.values()) for wanted in (1, 2, 3, 4)]
+        fallback = [0.5, 1.0, 1.5]
+        if not (n[1] and n[2] and n[3]):
+            return fallback
+        y = n[1] / (n[1] + 2 * n[2])
+        estimated = [i - (i + 1) * y * n[i + 1] / n[i] for i in (1, 2, 3)]
+        return [d if 0 < d <= i else f for i, d, f in zip((1, 2, 3), estimated, fallback)]
+
+    def probability(self, character, context):
+        length = len(context) + 1
+        below = 1 / self.size if length == 1 else self.probability(character, context[1:])
+        counts, discounts = self.tables[length]
+        following = {gram: count for gram, count in counts.items() if gram[:-1] == context}
+        total = sum(following.values())
+        if total == 0:
+            return below
+        taken = {gram: discounts[min(count, 3) - 1] for gram, count in following.items()}
+        gram = (*context, character)
+        share = (following[gram] - taken[gram]) / total if gram in following else 0.0
+        return share + sum(taken.values()) / total * below
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=texts_and_size, order=st.integers(1, 4), data=st.data())
+def test_it_is_the_model_of_the_paper(drawn, order, data):
+    texts, size = drawn
+    model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
+    reference = Reference(texts, order, size)
+    asked = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
+    expected = [
+        math.log(reference.probability(character, tuple(asked[max(0, place - order + 1) : place])))
+        for place, character in enumerate(asked)
+    ]
+    np.testing.assert_allclose(model.log_probabilities(np.array(asked, np.int64)), expected, rtol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=texts_and_size, order=st.integers(1, 5), data=st.data())
+def test_the_probabilities_after_any_context_add_up_to_one(drawn, order, data):
+    texts, size = drawn
+    model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
+    context = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=6)), np.int64)
+    probabilities = model.distribution(context)
+    assert np.all(probabilities > 0)
+    np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-12)
+    for character in range(size):
+        text = np.append(context, character)
+        np.testing.assert_allclose(model.log_probabilities(text)[-1], np.log(probabilities[character]), rtol=1e-9)
+
+
+def test_estimated_discounts_are_used_where_counts_allow():
+    text = np.random.default_rng(0).zipf(1.5, 3000) % 50
+    counts = np.unique(text[:-1] * 50 + text[1:], return_counts=True)[1]
+    discounts = kneser_ney._discounts(counts)
+    np.testing.assert_allclose(discounts, Reference.discounts(dict(enumerate(counts.tolist()))))
+    assert np.all((discounts > 0) & (discounts <= [1, 2, 3]))
+    assert not np.allclose(discounts, [0.5, 1.0, 1.5])
+
+
+def test_longer_contexts_help_on_text_that_has_them():
+    cycle = np.tile([0, 1, 0, 2, 0, 3], 60)
+    scores = [score(KneserNey.fit([cycle[:300]], order, 4), [cycle[300:]]) for order in (1, 2, 3)]
+    assert scores[0] > scores[1] + 0.3
+    assert scores[1] > scores[2] + 0.3
+    assert scores[2] < 0.05
+    np.testing.assert_allclose(scores[0], 0.5 * math.log(2) + 0.5 * math.log(6), rtol=0.05)
+
+
+def test_the_score_leaves_out_the_first_character_of_each_text():
+    model = KneserNey.fit([np.array([0, 1, 2, 0, 1])], 2, 3)
+    texts = [np.array([2, 0, 1]), np.array([1])]
+    assert score(model, texts) == -model.log_probabilities(texts[0])[1:].mean()
+
+
+def test_a_text_shorter_than_the_order_leaves_what_shorter_contexts_say():
+    long, short = (KneserNey.fit([np.array([0, 1, 1])], order, 3) for order in (6, 2))
+    assert np.all(np.isfinite(long.log_probabilities(np.arange(3))))
+    assert len(long.orders) == 6
+    np.testing.assert_allclose(short.distribution(np.array([2])), short.distribution(np.array([], np.int64)))
+
+
+@pytest.mark.parametrize(("texts", "order", "size"), [([[0, 1]], 0, 2), ([[0, 1]], 10, 100), ([], 2, 2), ([[]], 2, 2)])
+def test_what_cannot_be_counted_is_refused(texts, order, size):
+    with pytest.raises(UserError):
+        KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
+
+
+def test_nothing_to_score_is_refused():
+    with pytest.raises(UserError, match="no text to score"):
+        score(KneserNey.fit([np.array([0, 1])], 1, 2), [np.array([0])])
+
+
+def test_a_recipe_without_windows_of_text_is_refused():
+    with pytest.raises(UserError, match="windows of text"):
+        kneser_ney.load("experiments/cnn/digits.py", [])
+
+
+RECIPE = '''
+"""Made-up text."""
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment
+from jaxdl.models.sequence import LanguageModel
+from jaxdl.tasks.language_modelling import language_modelling
+
+
+@auto_config
+def experiment(length: int = 20) -> Experiment:
+    vocabulary = Vocabulary(Characters(32), MockText())
+    return Experiment(
+        task=language_modelling(LanguageModel(vocabulary=32, features=4, embedding=4)),
+        data=Data(
+            train=Windows(MockText(), vocabulary, length),
+            evals={"validation": Windows(MockText(split="validation", characters=300), vocabulary, length, context=4)},
+            batch_size=4,
+            order="streams",
+        ),
+        optimizers={"train": optax.sgd(0.1)},
+        steps=1,
+    )
+'''
+
+
+def test_a_recipe_is_scored_on_the_tokens_that_its_windows_count(tmp_path, monkeypatch, capsys):
+    recipe = tmp_path / "made_text.py"
+    recipe.write_text(RECIPE)
+    texts, size = kneser_ney.load(str(recipe), ["length=10"])
+    assert size == 32
+    assert set(texts) == {"train", "validation"}
+    windows = configuration.build(overrides.resolve(load_recipe(str(recipe)), [])).data.evals["validation"].load()
+    assert windows.read(np.arange(len(windows)))["characters"].sum() == len(texts["validation"]) - 1
+
+    monkeypatch.setattr("sys.argv", ["kneser_ney", f"--config={recipe}", "--order=3"])
+    kneser_ney.main()
+    lines = capsys.readouterr().out.splitlines()
+    nats = [float(line.split("validation ")[1].split()[0]) for line in lines]
+    assert [line.split()[:2] for line in lines] == [["order", "1"], ["order", "2"], ["order", "3"]]
+    assert nats[0] > nats[1] > nats[2] > 0
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["kneser_ney", "--config=experiments/cnn/digits.py"])
+    with pytest.raises(SystemExit) as stopped:
+        kneser_ney.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

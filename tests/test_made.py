@@ -1,0 +1,123 @@
+"""Made-up sequences: what they hold, that splits are apart, and what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.data.made import SPLITS, AddingProblem, DigitAddition, split_of
+from jaxdl.errors import UserError
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(2, 40), examples=st.integers(1, 60), seed=st.integers(0, 2**31 - 1))
+def test_an_adding_problem_asks_for_the_sum_of_two_marked_numbers(length, examples, seed):
+    columns = AddingProblem(length, examples, seed).load().columns
+    inputs, target = columns["inputs"], columns["target"]
+    assert inputs.shape == (examples, length, 2)
+    assert inputs.dtype == target.dtype == np.float32
+    numbers, markers = inputs[..., 0], inputs[..., 1]
+    assert np.all((numbers >= 0) & (numbers < 1))
+    assert set(np.unique(markers)) <= {0, 1}
+    np.testing.assert_array_equal(markers[:, : length // 2].sum(1), 1)
+    np.testing.assert_array_equal(markers[:, length // 2 :].sum(1), 1)
+    np.testing.assert_allclose(target, (numbers * markers).sum(1), rtol=1e-6)
+
+
+def test_a_constant_answer_to_the_adding_problem_has_an_error_of_a_sixth():
+    target = AddingProblem(10, 40_000).load().columns["target"]
+    assert abs(np.mean((target - 1.0) ** 2) - 1 / 6) < 0.003
+
+
+def test_every_step_may_be_marked():
+    markers = AddingProblem(7, 2000).load().columns["inputs"][..., 1].sum(0)
+    assert np.all(markers[:3] > 550)
+    assert np.all(markers[3:] > 400)
+
+
+def test_splits_and_seeds_of_the_adding_problem_differ_and_each_can_be_made_again():
+    made = [AddingProblem(5, 4, seed, split).load() for seed in (0, 1) for split in SPLITS]
+    again = AddingProblem(5, 4, 0, "train").load()
+    np.testing.assert_array_equal(made[0].columns["inputs"], again.columns["inputs"])
+    assert made[0].fingerprint == again.fingerprint
+    assert len({one.fingerprint for one in made}) == 6
+    assert len({one.columns["target"].tobytes() for one in made}) == 6
+
+
+def test_fewer_examples_are_the_first_of_more():
+    few, many = (AddingProblem(6, count).load().columns for count in (3, 9))
+    np.testing.assert_array_equal(few["inputs"], many["inputs"][:3])
+
+
+def read(source):
+    """{(first, second): sum} of a `DigitAddition`."""
+    rows = source.read(np.arange(len(source)))
+    pairs = [tuple(map(int, text.split(b"+"))) for text in rows["source"]]
+    return dict(zip(pairs, map(int, rows["target"])))
+
+
+@settings(max_examples=20, deadline=None)
+@given(digits=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), split=st.sampled_from(SPLITS))
+def test_the_digits_of_every_sum_are_right_and_no_example_comes_twice(digits, seed, split):
+    sums = read(DigitAddition(digits, 5, split, seed).load())
+    assert len(sums) == 5
+    assert all(first + second == total for (first, second), total in sums.items())
+    assert all(0 <= number < 10**digits for pair in sums for number in pair)
+
+
+def test_no_two_splits_share_a_pair_in_any_order_at_any_seed():
+    held = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for seed in (0, 1):
+            for digits in (1, 2):
+                sums = read(DigitAddition(digits, 5 if digits == 1 else 700, split, seed).load())
+                held[split] |= {tuple(sorted(pair)) for pair in sums}
+    assert not held["train"] & held["validation"]
+    assert not held["train"] & held["test"]
+    assert not held["validation"] & held["test"]
+
+
+def test_the_splits_are_all_pairs_and_a_tenth_each_is_held_out():
+    first, second = np.divmod(np.arange(1_000_000), 1000)
+    splits = split_of(first, second)
+    shares = np.bincount(splits) / 1e6
+    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.002)
+    np.testing.assert_array_equal(splits, split_of(second, first))
+
+
+def test_numbers_are_uniform():
+    sums = read(DigitAddition(3, 4000).load())
+    first = np.array([pair[0] for pair in sums])
+    assert abs(first.mean() - 499.5) < 20
+    assert abs((first >= 100).mean() - 0.9) < 0.02
+
+
+def test_text_is_as_short_as_can_be_and_has_no_zeros_in_front():
+    source = DigitAddition(2, 300).load()
+    for row in source.columns["source"]:
+        assert all(str(int(number)).encode() == number for number in bytes(row).split(b"+"))
+
+
+def test_more_pairs_than_there_are_cannot_be_had():
+    with pytest.raises(UserError, match=r"split 'test' has only \d+ pairs") as told:
+        DigitAddition(1, 60, "test").load()
+    assert "\n" not in str(told.value)
+    everything = [split_of(np.arange(100) // 10, np.arange(100) % 10) == number for number in range(3)]
+    assert len(DigitAddition(1, int(everything[0].sum())).load()) == everything[0].sum()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AddingProblem(length=1),
+        lambda: AddingProblem(examples=0),
+        lambda: AddingProblem(split="train[:5]"),
+        lambda: DigitAddition(digits=0),
+        lambda: DigitAddition(digits=10),
+        lambda: DigitAddition(examples=0),
+        lambda: DigitAddition(split="valid"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(make):
+    with pytest.raises(UserError):
+        make()

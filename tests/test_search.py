@@ -1,0 +1,289 @@
+"""Greedy and beam search against brute force over a random Markov model, re-scoring, and independence of the batch."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.decoding.search import beam, greedy, spread
+from jaxdl.errors import UserError
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+FORBIDDEN = (PAD, START, UNKNOWN)
+VOCABULARY, LENGTH = 7, 4
+
+
+def logits_of(seed, batch=3, vocabulary=VOCABULARY):
+    """Logits [batch, step, last token, next token]: a Markov model of its own for each example."""
+    random = np.random.default_rng(seed)
+    return random.normal(0, 2, (batch, LENGTH, vocabulary, vocabulary)).astype(np.float32)
+
+
+def markov(carry, token):
+    """A model whose whole table is its carry, so that a beam that mixes up examples is noticed."""
+    table, position = carry
+    rows = jnp.arange(len(token))
+    return table[rows, position, token], (table, position + 1)
+
+
+def start_of(table):
+    return jnp.asarray(table), jnp.zeros(len(table), jnp.int32)
+
+
+def run_greedy(table):
+    return compiled_greedy()(start_of(table))
+
+
+def run_beam(table, width, alpha=0.6, every=False):
+    return compiled_beam(width, alpha, every)(start_of(table))
+
+
+@functools.cache
+def compiled_greedy():
+    return jax.jit(lambda carry: greedy(markov, carry, START, END, LENGTH, forbidden=FORBIDDEN))
+
+
+@functools.cache
+def compiled_beam(width, alpha, every):
+    return jax.jit(
+        lambda carry: beam(markov, carry, START, END, LENGTH, width, alpha, forbidden=FORBIDDEN, every=every)
+    )
+
+
+def log_softmax(logits):
+    logits = logits.astype(np.float64)
+    return (
+        logits
+        - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        - logits.max(-1, keepdims=True)
+    )
+
+
+def log_probability(table, tokens):
+    last, total = START, 0.0
+    for position, token in enumerate(tokens):
+        total += log_softmax(table[position, last])[token]
+        last = token
+    return total
+
+
+def all_sequences(vocabulary=VOCABULARY, length=LENGTH):
+    """(complete ones, ones that were cut)."""
+    free = [token for token in range(vocabulary) if token not in (*FORBIDDEN, END)]
+    complete = [(*body, END) for n in range(length) for body in itertools.product(free, repeat=n)]
+    return complete, list(itertools.product(free, repeat=length))
+
+
+def rank(table, tokens, alpha):
+    return log_probability(table, tokens) / ((5 + len(tokens)) / 6) ** alpha
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+def test_a_wide_beam_is_exhaustive_search(alpha):
+    table = logits_of(0)
+    complete, cut = all_sequences()
+    found = run_beam(table, len(complete) + len(cut), alpha, every=True)
+    for example in range(len(table)):
+        best = sorted(complete, key=lambda tokens: -rank(table[example], tokens, alpha))
+        worse = sorted(cut, key=lambda tokens: -rank(table[example], tokens, alpha))
+        for number, tokens in enumerate([*best, *worse]):
+            assert tuple(found.tokens[example, number, : len(tokens)]) == tokens
+            assert not np.any(found.tokens[example, number, len(tokens) :])
+            assert found.length[example, number] == len(tokens)
+            np.testing.assert_allclose(
+                found.score[example, number], log_probability(table[example], tokens), rtol=1e-5, atol=1e-5
+            )
+
+
+def test_the_best_of_all_is_what_is_returned_and_empty_places_come_last():
+    table = logits_of(1)
+    complete, cut = all_sequences()
+    total = len(complete) + len(cut)
+    best, every = run_beam(table, total + 5), run_beam(table, total + 5, every=True)
+    jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[:, 0]), best, every)
+    assert np.all(np.isfinite(every.score[:, :total]))
+    assert np.all(every.score[:, total:] == -np.inf)
+    assert not np.any(every.tokens[:, total:])
+    assert not np.any(every.length[:, total:])
+
+
+def plain_beam(table, width, alpha):
+    """The same search in plain Python, for one example: all sequences that it ends with, the best first."""
+    alive, complete = [()], []
+    for _ in range(LENGTH):
+        longer = [(*tokens, token) for tokens in alive for token in range(VOCABULARY) if token not in FORBIDDEN]
+        longer.sort(key=lambda tokens: -log_probability(table, tokens))
+        complete += [tokens for tokens in longer[:width] if tokens[-1] == END]
+        complete = sorted(complete, key=lambda tokens: -rank(table, tokens, alpha))[:width]
+        alive = [tokens for tokens in longer if tokens[-1] != END][:width] if len(complete) < width else []
+    return (complete + sorted(alive, key=lambda tokens: -rank(table, tokens, alpha)))[:width]
+
+
+@given(seed=st.integers(0, 10_000), width=st.sampled_from([2, 3]))
+@settings(max_examples=15, deadline=None)
+def test_a_narrow_beam_is_that_of_a_plain_reference(seed, width):
+    table = logits_of(seed)
+    table[..., END] += 1.0  # so that sequences of all lengths compete
+    found = run_beam(table, width, every=True)
+    for example in range(len(table)):
+        expected = plain_beam(table[example], width, 0.6)
+        made = [tuple(row[:n].tolist()) for row, n in zip(np.asarray(found.tokens[example]), found.length[example])]
+        assert made == expected
+
+
+@given(seed=st.integers(0, 10_000), alpha=st.sampled_from([0.0, 0.6, 3.0]))
+@settings(max_examples=25, deadline=None)
+def test_a_beam_of_width_one_is_greedy_search(seed, alpha):
+    table = logits_of(seed)
+    one, other = run_greedy(table), run_beam(table, 1, alpha)
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    np.testing.assert_array_equal(one.length, other.length)
+    np.testing.assert_allclose(one.score, other.score, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), width=st.sampled_from([0, 2, 3]))
+@settings(max_examples=25, deadline=None)
+def test_scores_are_those_of_the_sequences(seed, width):
+    table = logits_of(seed)
+    found = run_beam(table, width) if width else run_greedy(table)
+    for example, (tokens, length, score) in enumerate(zip(*map(np.asarray, found))):
+        assert not set(FORBIDDEN) & set(tokens[:length].tolist())
+        assert not np.any(tokens[length:])
+        assert length == LENGTH or tokens[length - 1] == END
+        assert END not in tokens[: length - 1]
+        np.testing.assert_allclose(score, log_probability(table[example], tokens[:length]), rtol=1e-5, atol=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), width=st.sampled_from([0, 3]))
+@settings(max_examples=15, deadline=None)
+def test_an_example_does_not_depend_on_its_batch(seed, width):
+    table = logits_of(seed, batch=4)
+    search = (lambda table: run_beam(table, width, every=True)) if width else run_greedy
+    together, reordered, alone = search(table), search(table[::-1]), search(table[2:3])
+    for whole, back, single in zip(together, reordered, alone):
+        np.testing.assert_allclose(whole, back[::-1], rtol=1e-6)
+        np.testing.assert_allclose(whole[2:3], single, rtol=1e-6)
+
+
+def test_greedy_search_takes_the_best_token_of_each_step():
+    table = logits_of(3, batch=8)
+    found = run_greedy(table)
+    for example in range(8):
+        last, expected = START, []
+        for position in range(LENGTH):
+            last = max((t for t in range(VOCABULARY) if t not in FORBIDDEN), key=table[example, position, last].item)
+            expected.append(last)
+            if last == END:
+                break
+        assert found.tokens[example, : found.length[example]].tolist() == expected
+
+
+def test_greedy_search_misses_what_a_beam_finds():
+    """The likelier first token leads to unlikely ones."""
+    table = np.full((1, LENGTH, VOCABULARY, VOCABULARY), -20.0, np.float32)
+    table[0, 0, START, [4, 5]] = np.log([0.6, 0.4])
+    table[0, 1, 4, [2, 4, 5, 6]] = np.log(0.25)
+    table[0, 1, 5, END] = 0.0
+    assert run_greedy(table).tokens[0].tolist()[0] == 4
+    found = run_beam(table, 2, 0.0)
+    assert found.tokens[0].tolist() == [5, END, PAD, PAD]
+    np.testing.assert_allclose(found.score, np.log(0.4), rtol=1e-4)
+
+
+def test_a_larger_penalty_makes_longer_sequences():
+    short, long = (float(run_beam(logits_of(5, batch=32), 40, alpha).length.mean()) for alpha in (0.0, 3.0))
+    assert short < long
+
+
+def test_a_sequence_that_was_cut_ranks_after_all_that_ended():
+    table = np.zeros((1, LENGTH, VOCABULARY, VOCABULARY), np.float32)
+    table[..., END] = -6.0
+    found = run_beam(table, 200, every=True)
+    ended = np.asarray([END in tokens for tokens in np.asarray(found.tokens[0])])
+    complete, cut = all_sequences()
+    assert ended[: len(complete)].all()
+    assert not ended[len(complete) :].any()
+    assert (np.asarray(found.length[0])[len(complete) : len(complete) + len(cut)] == LENGTH).all()
+
+
+def test_search_stops_when_all_have_ended():
+    steps = []
+
+    def ends(carry, token):
+        jax.debug.callback(lambda: steps.append(1))
+        return jnp.zeros((len(token), VOCABULARY)).at[:, END].set(50.0), carry
+
+    carry = jnp.zeros(3)
+    assert greedy(ends, carry, START, END, 100).length.tolist() == [1, 1, 1]
+    jax.effects_barrier()
+    assert len(steps) == 1
+    assert beam(ends, carry, START, END, 100, 1).length.tolist() == [1, 1, 1]
+    jax.effects_barrier()
+    assert len(steps) == 2
+
+
+def test_a_cache_of_all_tokens_moves_with_its_beam():
+    """A model that looks at everything it has read, as a Transformer does, with a position that all beams share."""
+    weights = np.random.default_rng(0).normal(0, 1.5, (LENGTH, VOCABULARY, VOCABULARY)).astype(np.float32)
+
+    def step(carry, token):
+        cache = carry["cache"].at[:, carry["position"]].set(token)
+        read = jnp.arange(LENGTH) <= carry["position"]
+        logits = jnp.sum(jnp.where(read[:, None], jnp.asarray(weights)[jnp.arange(LENGTH), cache], 0.0), axis=1)
+        return logits, {"cache": cache, "position": carry["position"] + 1}
+
+    carry = {"cache": jnp.zeros((2, LENGTH), jnp.int32), "position": jnp.zeros((), jnp.int32)}
+    found = jax.jit(lambda: beam(step, carry, START, END, LENGTH, 6, every=True, forbidden=FORBIDDEN))()
+    np.testing.assert_array_equal(found.tokens[0], found.tokens[1])
+    assert len({tuple(tokens) for tokens in np.asarray(found.tokens[0]).tolist()}) == 6
+    for tokens, length, score in zip(found.tokens[0], found.length[0], found.score[0]):
+        read, total = [START, *np.asarray(tokens)[: length - 1]], 0.0
+        for position in range(int(length)):
+            logits = sum(weights[place, token] for place, token in enumerate(read[: position + 1]))
+            total += log_softmax(logits)[tokens[position]]
+        np.testing.assert_allclose(score, total, rtol=1e-5)
+
+
+def test_each_example_may_begin_with_its_own_token():
+    table = logits_of(2)
+    begin = jnp.array([4, 5, 6])
+    found = jax.jit(lambda carry: greedy(markov, carry, begin, END, LENGTH, forbidden=FORBIDDEN))(start_of(table))
+    moved = table.copy()
+    moved[:, 0, START] = table[np.arange(3), 0, np.asarray(begin)]
+    np.testing.assert_array_equal(found.tokens, run_greedy(moved).tokens)
+    wide = beam(markov, start_of(table), begin, END, LENGTH, 3, forbidden=FORBIDDEN)
+    np.testing.assert_array_equal(wide.tokens, run_beam(moved, 3).tokens)
+
+
+def test_a_model_that_is_broken_is_seen():
+    table = logits_of(0)
+    table[1] = np.nan
+    for found in (run_greedy(table), run_beam(table, 3)):
+        assert np.isnan(found.score[1])
+        assert np.isfinite(found.score[0])
+
+
+def test_spread_repeats_each_example():
+    tree = spread({"a": jnp.arange(3), "b": jnp.float32(1)}, 2)
+    assert tree["a"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert tree["b"].shape == ()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: greedy(markov, c, START, END, 0), "max_length=0"),
+        (lambda c: greedy(markov, c, START, END, 3, forbidden=(END,)), "holds the end token 2"),
+        (lambda c: beam(markov, c, START, END, 3, 0), "width=0"),
+        (lambda c: beam(markov, c, START, END, 3, 2, -1.0), "length_penalty=-1.0"),
+        (lambda c: greedy(markov, {}, START, END, 3), "the carry is empty"),
+    ],
+)
+def test_mistakes_are_the_users(call, message):
+    with pytest.raises(UserError, match=message):
+        call(start_of(logits_of(0)))

@@ -1,0 +1,304 @@
+"""Speech recognition: CTC's loss and gradient against the sum over all paths, padding, scores, pictures, learning."""
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl.data.mock_speech import MockSpeech
+from jaxdl.data.pipeline import eval_batches
+from jaxdl.data.speech import Speech
+from jaxdl.data.tokens import Characters
+from jaxdl.errors import UserError
+from jaxdl.metrics.transcription import error_rates
+from jaxdl.tasks.speech_recognition import ctc, speech_recognition
+from jaxdl.training.step import make_eval_step
+from jaxdl.viz.speech import HEIGHT, WIDTH
+
+VOCABULARY = 12
+TOKENIZER = Characters(VOCABULARY).train(["abcdef "])
+NAMES = {"target": TOKENIZER}
+
+
+class Strided(nn.Module):
+    """Two convolutions; a step for every two frames."""
+
+    vocabulary: int = VOCABULARY
+    width: int = 16
+
+    @nn.compact
+    def __call__(self, frames, *, length, train):
+        valid = jnp.arange(frames.shape[1]) < length[:, None]
+        x = jnp.where(valid[..., None], frames, 0.0)
+        x = nn.relu(nn.Conv(self.width, (5,), strides=(2,))(x))
+        return nn.Dense(self.vocabulary)(x), (length + 1) // 2
+
+
+def make_batch(size=4, time=20, tokens=4, seed=0):
+    random = np.random.default_rng(seed)
+    length = np.array([20, 14, 17, 9, 20, 11, 13, 18][:size], np.int32)
+    target_length = np.array([4, 1, 3, 2, 2, 3, 0, 4][:size], np.int32)
+    frames = random.normal(size=(size, time, 6)).astype(np.float32)
+    frames[np.arange(time) >= length[:, None]] = 0
+    target = random.integers(4, 8, (size, tokens)).astype(np.int32)
+    target[np.arange(tokens) >= target_length[:, None]] = 0
+    return {
+        "frames": frames,
+        "frames_length": length,
+        "target": target,
+        "target_length": target_length,
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size, dtype=np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def task():
+    return speech_recognition(Strided())
+
+
+@pytest.fixture(scope="module")
+def started(task):
+    return jax.jit(task.init)(jax.random.key(0), make_batch())
+
+
+@pytest.fixture(scope="module")
+def evaluate(task):
+    return jax.jit(make_eval_step(task))
+
+
+def by_enumeration(logits, target):
+    """Minus the log-probability of a target, summed over all its paths, and the gradient by logits [steps, labels]."""
+    steps, labels = logits.shape
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    paths = [
+        path
+        for path in itertools.product(range(labels), repeat=steps)
+        if [label for label, _ in itertools.groupby(path) if label] == list(target)
+    ]
+    each = np.array([np.prod(share[np.arange(steps), path]) for path in paths])
+    visits = sum(weight * np.eye(labels)[list(path)] for weight, path in zip(each, paths))
+    return -np.log(each.sum()), share - visits / each.sum()
+
+
+@functools.cache
+def loss_and_gradient():
+    """(loss, its gradient by the logits), compiled once for all tests of one shape."""
+    return jax.jit(jax.value_and_grad(lambda *arguments: ctc(*arguments).loss.sum()))
+
+
+@pytest.mark.parametrize("target", [[], [1], [2, 1], [1, 1], [1, 1, 2], [2, 2, 2]])
+def test_the_loss_and_its_gradient_are_those_of_the_sum_over_all_paths(target):
+    logits = np.random.default_rng(len(target)).normal(size=(1, 7, 3)).astype(np.float32)
+    padded = np.array([[*target, *[0] * (4 - len(target))]], np.int32)
+    for steps in (5, 6):
+        value, gradient = loss_and_gradient()(logits, np.array([steps]), padded, np.array([len(target)]))
+        expected, by_paths = by_enumeration(logits[0, :steps], target)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        np.testing.assert_allclose(gradient[0, :steps], by_paths, atol=1e-5)
+        np.testing.assert_array_equal(gradient[0, steps:], 0)
+
+
+def test_what_is_not_valid_changes_nothing():
+    logits = np.random.default_rng(0).normal(size=(3, 8, 5)).astype(np.float32)
+    steps, length = np.array([8, 5, 6]), np.array([2, 2, 0])
+    target = np.array([[1, 1, 0, 0], [3, 3, 0, 0], [0, 0, 0, 0]], np.int32)
+    value = loss_and_gradient()
+    expected, expected_gradient = value(logits, steps, target, length)
+    late = (np.arange(8) >= steps[:, None])[..., None]
+    behind = np.arange(4) >= length[:, None]
+    for garbage, token in ((1e9, 1), (np.nan, 3), (-np.inf, 99), (np.inf, -7)):
+        dirty = np.where(late, np.float32(garbage), logits)
+        found, gradient = value(dirty, steps, np.where(behind, np.int32(token), target), length)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+def test_a_target_without_a_path_is_counted_and_left_out():
+    logits = np.random.default_rng(0).normal(size=(3, 8, 5)).astype(np.float32)
+    target = np.array([[1, 2, 3, 0], [1, 1, 1, 0], [1, 1, 2, 0]], np.int32)
+    arguments = (logits, np.array([4, 4, 4]), target, np.array([3, 3, 3]))
+    losses = jax.jit(ctc)(*arguments)
+    _, gradient = loss_and_gradient()(*arguments)
+    assert losses.impossible.tolist() == [0, 1, 0]
+    assert losses.tokens.tolist() == [3, 0, 3]
+    assert losses.loss[1] == 0
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[1], 0)
+    assert (np.asarray(losses.loss)[[0, 2]] < 100).all()
+
+
+@pytest.mark.parametrize("token", [0, 3, -1])
+def test_a_token_that_the_model_cannot_say_stops_the_run(token):
+    target = np.array([[1, token, 0, 0]], np.int32)
+    loss, _ = loss_and_gradient()(np.zeros((1, 7, 3), np.float32), np.array([6]), target, np.array([2]))
+    assert np.isnan(loss)
+
+
+def test_padding_and_the_cut_of_the_batch_change_nothing(evaluate, started):
+    params, variables = started
+    batch = make_batch(8)
+    whole = evaluate(params, variables, batch, 0)
+    dirty = {name: value.copy() for name, value in batch.items()}
+    dirty["frames"][np.arange(20) >= batch["frames_length"][:, None]] = 1e3
+    dirty["target"][np.arange(4) >= batch["target_length"][:, None]] = 99
+    same = evaluate(params, variables, dirty, 0)
+    for name, pair in whole.metrics.items():
+        np.testing.assert_allclose(pair, same.metrics[name], rtol=1e-6)
+    np.testing.assert_array_equal(whole.records["tokens"], same.records["tokens"])
+    assert whole.metrics["loss"][1] == batch["target_length"].sum() == 19
+
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 4), slice(4, 8))]
+    parts = [evaluate(params, variables, half, 0).metrics["loss"] for half in halves]
+    np.testing.assert_allclose(np.sum(parts, axis=0), whole.metrics["loss"], rtol=1e-5)
+    halves[0]["weight"] = np.array([1, 1, 0, 0], np.float32)
+    counted = evaluate(params, variables, halves[0], 0).metrics
+    assert counted["loss"][1] == batch["target_length"][:2].sum()
+    assert counted["impossible"][1] == 2
+
+
+def test_training_has_the_loss_of_the_evaluation(task, started, evaluate):
+    params, variables = started
+    batch = make_batch()
+    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0)
+    term = outcome.terms["ctc"]
+    np.testing.assert_allclose(
+        (term.sum, term.weight), evaluate(params, variables, batch, 0).metrics["loss"], rtol=1e-6
+    )
+    assert set(params) == {task.phases[0].trains} == {"recognizer"}
+    del batch["target"]
+    with pytest.raises(UserError, match="needs 'target'"):
+        task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
+    with pytest.raises(UserError, match="beam=-1"):
+        speech_recognition(Strided(), beam=-1)
+
+
+def sure(texts, steps=12):
+    """Records and outputs of a model that is sure of `texts`."""
+    path = np.zeros((len(texts), steps), np.int32)
+    for row, text in enumerate(texts):
+        for place, token in enumerate(TOKENIZER.encode(text)):
+            path[row, 2 * place] = token
+    logs = np.log(np.where(np.eye(VOCABULARY)[path] > 0, 0.9, 0.1 / (VOCABULARY - 1))).astype(np.float32)
+    return {"path": path, "steps": np.full(len(texts), steps, np.int32), "log_probabilities": logs}
+
+
+def records_of(said, heard):
+    tokens = np.zeros((len(said), 8), np.int32)
+    target = np.zeros((len(said), 8), np.int32)
+    for row, (one, other) in enumerate(zip(said, heard)):
+        target[row, : len(one)], tokens[row, : len(other)] = TOKENIZER.encode(one), TOKENIZER.encode(other)
+    lengths = {
+        "length": np.array([len(text) for text in heard]),
+        "target_length": np.array([len(text) for text in said]),
+    }
+    return {"tokens": tokens, "target": target, **lengths}
+
+
+def test_scores_are_error_rates_of_the_texts(task):
+    said, heard = ["ab cd", "f"], ["ab ce", ""]
+    records = records_of(said, heard)
+    expected = error_rates(said, heard)
+    assert task.score(records, {}, NAMES) == expected
+    beam: Any = speech_recognition(Strided(), beam=4)
+    by_beam = {name: records[name] for name in ("target", "target_length")} | sure(heard)
+    assert beam.score(by_beam, {}, NAMES) == expected
+
+
+def test_what_the_vocabulary_does_not_know_counts_as_not_heard(task):
+    said, heard = ["abxd"], ["ab d"]  # there is no x: the target has <unknown>
+    assert task.score(records_of(said, ["abd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(said, heard), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(said, ["abxd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+
+
+def test_predictions_are_the_best_path_and_need_no_target(task, started):
+    params, variables = started
+    batch = {name: value for name, value in make_batch().items() if not name.startswith("target")}
+    outputs = jax.jit(task.predict)(params, variables, batch, jax.random.key(0))
+    parameters, length = {"params": params["recognizer"]}, batch["frames_length"]
+    told: Any = Strided().apply(parameters, batch["frames"], length=length, train=False)
+    logits, steps = told
+    logs = jax.nn.log_softmax(logits)
+    assert outputs["steps"].tolist() == steps.tolist()
+    for row in range(4):
+        path = np.asarray(logs[row, : steps[row]].argmax(-1))
+        np.testing.assert_array_equal(outputs["path"][row, : steps[row]], path)
+        np.testing.assert_allclose(outputs["score"][row], logs[row, : steps[row]].max(-1).sum(), rtol=1e-5)
+        expected = [label for label, _ in itertools.groupby(path) if label]
+        assert outputs["tokens"][row, : outputs["length"][row]].tolist() == expected
+    by_beam = jax.jit(speech_recognition(Strided(), beam=2).predict)(params, variables, batch, jax.random.key(0))
+    np.testing.assert_allclose(by_beam["log_probabilities"], logs, atol=1e-5)
+
+
+def test_one_example_is_told_as_text(task):
+    outputs = {name: value[0] for name, value in sure(["fab"]).items()}
+    greedy = outputs | {"tokens": TOKENIZER.encode("fab"), "length": 3, "score": np.float32(-1.5)}
+    assert task.readable({}, greedy, NAMES) == {"text": "fab", "score": -1.5}
+    assert task.readable({}, greedy, {})["text"] == " ".join(map(str, TOKENIZER.encode("fab")))
+    beam: Any = speech_recognition(Strided(), beam=4)
+    told = beam.readable({}, outputs, NAMES)
+    assert told["text"] == "fab"
+    assert told["score"] < 0
+
+
+def test_pictures(task):
+    batch = make_batch()
+    texts = ["ab", "", "f d", "c"]
+    outputs = sure(texts, 10) | {
+        name: value for name, value in records_of(texts, texts).items() if "target" not in name
+    }
+    outputs["score"] = np.zeros(4)
+    batch["weight"][3] = 0
+    picture = task.draw(batch, outputs, {}, NAMES)["transcripts"]
+    assert (picture.shape, picture.dtype) == ((3 * HEIGHT, WIDTH, 3), np.uint8)
+    unlabelled = {name: value for name, value in batch.items() if not name.startswith("target")}
+    assert task.draw(unlabelled, outputs, {}, {})["transcripts"].shape == picture.shape
+    one = {name: value[0] for name, value in outputs.items()}
+    alone = task.illustrate({name: batch[name][0] for name in ("frames", "frames_length")}, one, NAMES)
+    assert alone.shape == (HEIGHT, WIDTH, 3)
+    assert len(np.unique(alone)) > 50
+
+
+@dataclass(frozen=True)
+class Letters:
+    def load(self):
+        return TOKENIZER
+
+
+def test_it_learns_to_read_made_up_speech():
+    train, test = (
+        Speech(MockSpeech(examples=count, split=split), Letters(), seconds=1.2, mels=16, length=9, stride=2).load()
+        for split, count in (("train", 64), ("test", 16))
+    )
+    task: Any = speech_recognition(Strided(width=48))
+    (batch,) = eval_batches(train, 64)
+    params, variables = jax.jit(task.init)(jax.random.key(0), batch)
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def step(params, state, batch):
+        def mean(params):
+            term = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0).terms["ctc"]
+            return term.sum / term.weight
+
+        loss, gradient = jax.value_and_grad(mean)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, loss
+
+    state, losses = optimizer.init(params), []
+    for _ in range(150):
+        params, state, loss = step(params, state, batch)
+        losses.append(float(loss))
+    assert losses[-1] < 0.1 * losses[0]
+    (batch,) = eval_batches(test, 16)
+    records = jax.jit(make_eval_step(task))(params, variables, batch, 0).records
+    scores = task.score({name: np.asarray(value) for name, value in records.items()}, {}, test.names)
+    assert scores["cer"] < 0.25

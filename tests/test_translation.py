@@ -1,0 +1,392 @@
+"""Translation: the loss against plain numpy, decoding against teacher forcing, padding, scores, pictures, errors."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sacrebleu
+
+import jaxdl.data.tokens as tokens_of_data
+from jaxdl.errors import UserError
+from jaxdl.metrics.translation import bleu, chrf, exact_match
+from jaxdl.tasks import generation
+from jaxdl.tasks.translation import translation
+from jaxdl.viz.text import translation_table, wrap
+
+SOURCES, TARGETS, TIME, LENGTH = 9, 11, 5, 7
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+
+
+class Small(nn.Module):
+    """An encoder-decoder: the sum of the valid source tokens, and a recurrent cell that reads target tokens."""
+
+    width: int = 8
+    vocabulary: int = TARGETS
+    dropout: float = 0.0
+
+    def setup(self):
+        self.source = nn.Embed(SOURCES, self.width)
+        self.target = nn.Embed(self.vocabulary, self.width)
+        self.cell = nn.GRUCell(self.width)
+        self.out = nn.Dense(self.vocabulary, kernel_init=nn.initializers.normal(1.0))
+        self.drop = nn.Dropout(self.dropout)
+
+    def encode(self, inputs, *, length=None, train=False):
+        assert length is not None
+        valid = jnp.arange(inputs.shape[1]) < length[:, None]
+        return jnp.sum(jnp.where(valid[..., None], self.source(inputs), 0.0), axis=1)
+
+    def start(self, memory):
+        return jnp.tanh(memory)
+
+    def decode(self, memory, carry, token):
+        carry, hidden = self.cell(carry, self.target(token) + memory)
+        return self.out(hidden), carry
+
+    def __call__(self, inputs, target, *, length=None, train):
+        memory = self.encode(inputs, length=length)
+        carry, logits = self.start(memory), []
+        for index in range(target.shape[1]):
+            logits_now, carry = self.decode(memory, carry, target[:, index])
+            logits.append(logits_now)
+        return self.drop(jnp.stack(logits, axis=1), deterministic=not train)
+
+
+class Letters:
+    """A tokenizer of one letter a token: 4 is a, 5 is b."""
+
+    def __len__(self):
+        return TARGETS
+
+    def decode(self, ids):
+        text = ""
+        for token in ids:
+            if token == END:
+                break
+            text += "" if token < 4 else chr(ord("a") + int(token) - 4)
+        return text
+
+
+NAMES = {"source": Letters(), "target": Letters()}
+
+
+def make_batch(size=6, seed=0):
+    random = np.random.default_rng(seed)
+    source_length = random.integers(1, TIME + 1, size).astype(np.int32)
+    target_length = random.integers(2, LENGTH + 1, size).astype(np.int32)
+    source = random.integers(4, SOURCES, (size, TIME)).astype(np.int32)
+    target = random.integers(4, TARGETS, (size, LENGTH)).astype(np.int32)
+    target[:, 0] = START
+    target[np.arange(size), target_length - 1] = END
+    source[np.arange(TIME) >= source_length[:, None]] = PAD
+    target[np.arange(LENGTH) >= target_length[:, None]] = PAD
+    return {
+        "source": source,
+        "source_length": source_length,
+        "target": target,
+        "target_length": target_length,
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size, dtype=np.int32),
+    }
+
+
+def with_garbage(batch):
+    """The same batch with other numbers, also such as are no token, where there is only padding."""
+    source, target = batch["source"].copy(), batch["target"].copy()
+    source[np.arange(TIME) >= batch["source_length"][:, None]] = 7
+    target[np.arange(LENGTH) >= batch["target_length"][:, None]] = 999
+    return {**batch, "source": source, "target": target}
+
+
+@functools.cache
+def prepared(**arguments):
+    return compiled(translation(Small(), **arguments))
+
+
+def compiled(task):
+    """The task with compiled functions, its parameters and variables."""
+    (phase,) = task.phases
+    phases = (dataclasses.replace(phase, loss=jax.jit(phase.loss)),)
+    task = dataclasses.replace(
+        task, phases=phases, evaluate=jax.jit(task.evaluate), predict=jax.jit(task.predict), init=jax.jit(task.init)
+    )
+    return task, *task.init(jax.random.key(0), make_batch())
+
+
+def log_softmax(logits):
+    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+
+
+def teacher_forced(params, batch):
+    """Log-probabilities [batch, length - 1, vocabulary], float64."""
+    logits = Small().apply(
+        {"params": params["translator"]}, batch["source"], batch["target"][:, :-1], length=batch["source_length"],
+        train=False,
+    )  # fmt: skip
+    return log_softmax(np.asarray(logits, np.float64))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_that_of_a_numpy_reference(smoothing):
+    task, params, variables = prepared(label_smoothing=smoothing)
+    batch = make_batch()
+    batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
+    assert variables == {}
+    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+    known, total, count, hits = teacher_forced(params, batch), 0.0, 0.0, 0.0
+    for example in range(6):
+        for place in range(batch["target_length"][example] - 1):
+            share = np.full(TARGETS, smoothing / TARGETS)
+            share[batch["target"][example, place + 1]] += 1 - smoothing
+            total -= batch["weight"][example] * share @ known[example, place]
+            count += batch["weight"][example]
+            hits += batch["weight"][example] * (known[example, place].argmax() == batch["target"][example, place + 1])
+    assert set(outcome.terms) == {"cross_entropy"}
+    np.testing.assert_allclose(outcome.terms["cross_entropy"].sum, total, rtol=1e-5)
+    np.testing.assert_allclose(outcome.terms["cross_entropy"].weight, count)
+    np.testing.assert_allclose(outcome.metrics["token_accuracy"], (hits, count), rtol=1e-6)
+    plain, _, _ = prepared(label_smoothing=0.0)
+    metrics = task.evaluate(params, variables, batch, None).metrics
+    unsmoothed = plain.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+    np.testing.assert_allclose(metrics["loss"], tuple(unsmoothed.terms["cross_entropy"][:2]), rtol=1e-6)
+    np.testing.assert_allclose(metrics["token_accuracy"], outcome.metrics["token_accuracy"])
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_decoding_says_what_teacher_forcing_says(beam):
+    """The score of what was decoded is its log-probability when the model reads it as a target."""
+    task, params, variables = prepared(beam=beam, max_length=LENGTH - 1)
+    batch = make_batch(20)
+    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    batch["target"] = np.concatenate([np.full((20, 1), START, np.int32), outputs["tokens"]], axis=1)
+    known = teacher_forced(params, batch)
+    picked = np.take_along_axis(known, outputs["tokens"][..., None], axis=-1)[..., 0]
+    valid = np.arange(LENGTH - 1) < outputs["length"][:, None]
+    np.testing.assert_allclose(outputs["score"], np.where(valid, picked, 0).sum(1), rtol=1e-4, atol=1e-5)
+    assert not np.isin(outputs["tokens"][valid], (PAD, START, UNKNOWN)).any()
+    assert len(set(outputs["length"].tolist())) > 1
+    if beam == 1:  # each token is the likeliest of those that may be produced
+        known[..., [PAD, START, UNKNOWN]] = -np.inf
+        np.testing.assert_array_equal(outputs["tokens"][valid], known.argmax(-1)[valid])
+
+
+def test_a_beam_finds_what_is_at_least_as_likely():
+    batch = make_batch(20)
+    found = {}
+    for beam in (1, 40):
+        task, params, variables = prepared(beam=beam, max_length=3, length_penalty=0.0)
+        found[beam] = jax.device_get(task.predict(params, variables, batch, None))
+    ended = [(np.asarray(one["tokens"]) == END).any(1) for one in found.values()]
+    both = ended[0] & ended[1]
+    assert np.all(found[40]["score"][both] >= found[1]["score"][both] - 1e-5)
+    assert np.any(found[40]["score"][both] > found[1]["score"][both] + 1e-5)
+
+
+def test_what_stands_in_the_padding_changes_nothing():
+    task, params, variables = prepared(beam=2)
+    batch, other = make_batch(), with_garbage(make_batch())
+    assert np.any(batch["target"] != other["target"])
+
+    def everything(batch):
+        outcome = jax.grad(
+            lambda params: (lambda t: t.sum / t.weight)(
+                task.phases[0].loss(params, variables, batch, jax.random.key(0), 0).terms["cross_entropy"]
+            )
+        )
+        return outcome(params), task.evaluate(params, variables, batch, None), task.predict(params, variables, batch, 0)
+
+    everything = jax.jit(everything)
+    jax.tree.map(np.testing.assert_array_equal, everything(batch), everything(other))
+
+
+def test_padding_rows_change_no_metric_and_no_loss():
+    task, params, variables = prepared()
+    batch = make_batch(5)
+    padded = {name: np.concatenate([value, value[:3] * 0]) for name, value in batch.items()}
+    exact, other = (task.evaluate(params, variables, one, None) for one in (batch, padded))
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(same, exact.metrics, other.metrics)
+    jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[:5]), exact.records, other.records)
+    exact, other = (task.phases[0].loss(params, variables, b, jax.random.key(0), 0) for b in (batch, padded))
+    jax.tree.map(same, exact.terms, other.terms)
+
+
+def test_an_evaluation_adds_up_over_batches():
+    task, params, variables = prepared()
+    batch = make_batch(12)
+    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
+    whole = task.evaluate(params, variables, batch, None)
+    parts = [task.evaluate(params, variables, half, None) for half in halves]
+    jax.tree.map(
+        lambda all, a, b: np.testing.assert_allclose(a + b, all, rtol=1e-6), whole.metrics, *(p.metrics for p in parts)
+    )
+    jax.tree.map(
+        lambda all, a, b: np.testing.assert_array_equal(np.concatenate([a, b]), all),
+        whole.records,
+        *(p.records for p in parts),
+    )
+
+
+def test_dropout_follows_the_key():
+    task, params, variables = compiled(translation(Small(dropout=0.5)))
+    batch = make_batch()
+
+    def loss(key):
+        return task.phases[0].loss(params, variables, batch, key, 0).terms["cross_entropy"].sum
+
+    assert loss(jax.random.key(1)) == loss(jax.random.key(1))
+    assert loss(jax.random.key(1)) != loss(jax.random.key(2))
+
+
+def test_scores_are_those_of_the_decoded_texts():
+    task, _, _ = prepared()
+    records = {
+        "tokens": np.array([[4, 5, 6, END, 0], [7, 7, END, 0, 0], [4, 4, 4, 4, 4]]),
+        "length": np.array([4, 3, 5]),
+        "target": np.array([[START, 4, 5, 6, END, 0], [START, 7, 8, END, 0, 0], [START, 4, 4, 4, 4, END]]),
+        "target_length": np.array([5, 4, 6]),
+    }
+    assert task.score is not None
+    scores = task.score(records, {}, NAMES)
+    hypotheses, references = ["abc", "dd", "aaaaa"], ["abc", "de", "aaaa"]
+    np.testing.assert_allclose(scores["bleu"], sacrebleu.corpus_bleu(hypotheses, [references]).score)
+    np.testing.assert_allclose(scores["chrf"], sacrebleu.corpus_chrf(hypotheses, [references]).score)
+    np.testing.assert_allclose(scores["exact_match"], 1 / 3)
+    numbers = task.score(records, {}, {})
+    np.testing.assert_allclose(numbers["exact_match"], 1 / 3)
+    np.testing.assert_allclose(numbers["bleu"], bleu(["4 5 6", "7 7", "4 4 4 4 4"], ["4 5 6", "7 8", "4 4 4 4"]))
+
+
+def test_evaluation_decodes_as_asked():
+    batch = make_batch()
+    task, params, variables = prepared(metrics=("exact_match",))
+    records = task.evaluate(params, variables, batch, None).records
+    assert records["tokens"].shape == (6, LENGTH - 1)
+    assert task.score is not None
+    assert set(task.score(jax.device_get(records), {}, NAMES)) == {"exact_match"}
+    assert prepared(max_length=3)[0].evaluate(params, variables, batch, None).records["tokens"].shape == (6, 3)
+    without, _, _ = prepared(decode_in_evaluation=False)
+    evaluation = without.evaluate(params, variables, batch, None)
+    assert set(evaluation.metrics) == {"loss", "token_accuracy"}
+    assert evaluation.records == {}
+    assert without.score is not None
+    assert without.score({}, {}, NAMES) == {}
+
+
+def test_the_metrics():
+    texts = ["the cat sat on the mat", "a dog ran over there"]
+    assert bleu(texts, texts) == pytest.approx(100)
+    assert chrf(texts, texts) == pytest.approx(100)
+    assert exact_match(texts, texts) == 1.0
+    assert exact_match(texts, [texts[0], "another"]) == 0.5
+    # 4 of 5 words, 3 of 4 pairs, 2 of 3 and 1 of 2 longer ones.
+    expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    assert bleu(["one two three four five"], ["one two three four six"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", [bleu, chrf, exact_match])
+@pytest.mark.parametrize(("texts", "message"), [(([], []), "no texts"), ((["a"], ["a", "b"]), "1 texts and 2 ref")])
+def test_there_must_be_texts_and_a_reference_for_each(metric, texts, message):
+    with pytest.raises(UserError, match=message):
+        metric(*texts)
+
+
+def test_predictions_need_no_target():
+    task, params, variables = prepared()
+    batch = make_batch()
+    alone = {name: batch[name] for name in ("source", "source_length", "index", "weight")}
+    outputs = jax.device_get(task.predict(params, variables, alone, None))
+    assert outputs["tokens"].shape == (6, 2 * TIME + 10)
+    assert outputs["tokens"].dtype == np.int32
+    jax.tree.map(np.testing.assert_array_equal, outputs, jax.device_get(task.predict(params, variables, batch, None)))
+
+
+def test_what_is_said_of_one_example():
+    task, _, _ = prepared()
+    outputs = {"tokens": np.array([5, 4, END, 0]), "length": np.int32(3), "score": np.float32(-1.25)}
+    assert task.readable is not None
+    assert task.readable({}, outputs, NAMES) == {"translation": "ba", "score": -1.25}
+    assert task.readable({}, outputs, {}) == {"translation": "5 4", "score": -1.25}
+
+
+@pytest.mark.parametrize("known", ["target", "zeros", "nothing"])
+def test_pictures(known):
+    task, params, variables = prepared()
+    batch = make_batch()
+    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    if known == "zeros":
+        batch["target"], batch["target_length"] = batch["target"] * 0, batch["target_length"] * 0
+    if known == "nothing":
+        del batch["target"], batch["target_length"], batch["weight"]
+    assert task.draw is not None
+    picture = task.draw(batch, outputs, {}, NAMES)["translations"]
+    assert picture.dtype == np.uint8
+    assert picture.shape[1:] == (900, 3)
+    height = task.draw(make_batch(), outputs, {}, NAMES)["translations"].shape[0]
+    assert (picture.shape[0] == height) == (known == "target")
+
+
+def test_a_table_of_texts():
+    long = "Grüße, $x$ " * 60
+    picture = translation_table([long, "a"], ["b", ""], [long, "a"])
+    assert picture.shape[1:] == (900, 3)
+    assert np.any(picture != translation_table([long, "a"], ["b", ""], [long, "b"]))
+    np.testing.assert_array_equal(translation_table(["a"] * 9, ["b"] * 9), translation_table(["a"] * 8, ["b"] * 8))
+    with pytest.raises(ValueError, match="no texts"):
+        translation_table([], [])
+
+
+def test_long_texts_are_wrapped_and_cut():
+    assert wrap("", 20) == ["(nothing)"]
+    assert wrap("one\ntwo", 20) == ["one two"]
+    lines = wrap("word " * 40, 20)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+    assert max(map(len, lines)) <= 20
+
+
+def test_special_tokens_are_those_of_the_data():
+    for name in ("PAD", "START", "END", "UNKNOWN"):
+        assert vars(generation)[name] == vars(tokens_of_data)[name]
+
+
+def test_a_token_that_the_model_does_not_have_is_noticed():
+    task, params, variables = prepared()
+    batch = make_batch()
+    batch["target"][0, 1], batch["target_length"][0] = TARGETS, 4
+    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
+    assert np.isnan(outcome.terms["cross_entropy"].sum)
+    with pytest.raises(UserError, match="a token 11, and the vocabulary has 11"):
+        generation.texts([[TARGETS]], [1], Letters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"beam": 0}, "beam=0"),
+        ({"length_penalty": -0.5}, "length_penalty=-0.5"),
+        ({"max_length": 0}, "max_length=0"),
+        ({"metrics": ("blue",)}, "metrics has 'blue': did you mean 'bleu'"),
+    ],
+)
+def test_mistakes_are_the_users(arguments, message):
+    with pytest.raises(UserError, match=message):
+        translation(Small(), **arguments)
+
+
+def test_a_target_without_a_token_to_guess_is_refused():
+    batch = make_batch()
+    with pytest.raises(UserError, match="a length of at least 2"):
+        translation(Small()).init(jax.random.key(0), {**batch, "target": batch["target"][:, :1]})
+
+
+def test_the_task_is_whole():
+    task, _, _ = prepared()
+    assert [phase.trains for phase in task.phases] == ["translator"]
+    assert task.batch_coupled == ""
+    assert translation(Small(), batch_coupled="for a reason").batch_coupled == "for a reason"
