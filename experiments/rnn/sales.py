@@ -21,9 +21,9 @@ METRIC = "test/relative_mae"
 
 @auto_config
 def experiment(
-    steps: int = 400,
+    steps: int = 300,
     context: int = 26,
-    features: int = 32,
+    features: int = 8,
     cell: type[Cell] = LSTM,
     dropout: float = 0.1,
     learning_rate: float = 3e-3,
@@ -32,7 +32,7 @@ def experiment(
 ) -> Experiment:
     return Experiment(
         task=forecasting(
-            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
+            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout, linear=8),
             quantiles=(0.1, 0.5, 0.9),
             normalization="mean_abs",
             residual="naive",

@@ -21,7 +21,7 @@ METRIC = "test/rmse"
 
 @auto_config
 def experiment(
-    steps: int = 600,
+    steps: int = 100,
     context: int = 33,
     features: int = 32,
     cell: type[Cell] = LSTM,
@@ -79,8 +79,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=100,
-        save_every=100,
+        eval_every=50,
+        save_every=50,
         keep=Keep(metric="validation/rmse", mode="min"),
     )
 

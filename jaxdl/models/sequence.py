@@ -134,6 +134,8 @@ class Forecaster(nn.Module):
       layers: of the encoder, and of the decoder.
       cell: the recurrent layers' class.
       dropout: rate between layers and before the head.
+      linear: to the forecast is added a linear map of this many last values of the history, which follows a level that
+        was never seen (LSTNet, Lai et al. 2017, arXiv:1703.07015); 0: nothing is.
     """
 
     features: int
@@ -141,6 +143,7 @@ class Forecaster(nn.Module):
     layers: int = 1
     cell: type[Cell] = LSTM
     dropout: float = 0.0
+    linear: int = 0
 
     @nn.compact
     def __call__(self, history: Array, future: Array, *, train: bool) -> Array:
@@ -157,4 +160,9 @@ class Forecaster(nn.Module):
         decoder = Stack(self.features, self.layers, self.cell, dropout=self.dropout, name="decoder")
         outputs, _ = decoder(future, state=state, train=train)
         outputs = jnp.concatenate([drop(outputs), future], axis=-1)
-        return dense(self.outputs, ("embed", None), name="head")(outputs)
+        outputs = dense(self.outputs, ("embed", None), name="head")(outputs)
+        if self.linear:
+            values, horizon = history[:, -self.linear :, 0], future.shape[1]
+            direct = dense(horizon, ("embed", None), kernel_init=nn.initializers.zeros, name="linear")(values)
+            outputs += direct[..., None]
+        return outputs

@@ -1,0 +1,31 @@
+"""Recurrent layers against PyTorch's, with its weights."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.models.rnn import GRU, LSTM, RNN
+
+pytestmark = pytest.mark.peer
+torch = pytest.importorskip("torch")
+SIZE, CHANNELS = 6, 5
+
+
+@pytest.mark.parametrize(("cell", "peer"), [(RNN, "RNN"), (GRU, "GRU"), (LSTM, "LSTM")])
+def test_outputs_and_state_are_those_of_torch(cell, peer):
+    torch.manual_seed(0)
+    theirs = {"RNN": torch.nn.RNN, "GRU": torch.nn.GRU, "LSTM": torch.nn.LSTM}[peer](CHANNELS, SIZE, batch_first=True)
+    x = torch.randn(3, 9, CHANNELS)
+    expected, last = theirs(x)
+    weights = {name: value.detach().numpy() for name, value in theirs.named_parameters()}
+    bias, recurrent_bias = weights["bias_ih_l0"], weights["bias_hh_l0"]
+    params = {"kernel": weights["weight_ih_l0"].T, "recurrent_kernel": weights["weight_hh_l0"].T}
+    if peer == "GRU":
+        params["bias"] = bias + np.concatenate([recurrent_bias[: 2 * SIZE], np.zeros(SIZE, np.float32)])
+        params["candidate_bias"] = recurrent_bias[2 * SIZE :]
+    else:
+        params["bias"] = bias + recurrent_bias
+    outputs, state = cell(SIZE).apply({"params": params}, jnp.asarray(x.numpy()))
+    np.testing.assert_allclose(outputs, expected.detach().numpy(), atol=1e-5)
+    for mine, its in zip(state, last if peer == "LSTM" else (last,)):
+        np.testing.assert_allclose(mine, its[0].detach().numpy(), atol=1e-5)
