@@ -163,7 +163,7 @@ def place_batch(mesh: Mesh, mode: str, batch: Mapping[str, np.ndarray]) -> dict[
     sharding = batch_sharding(mesh)
     if mode == "pmap":
         local = mesh.local_mesh.devices.size
-        batch = {name: array.reshape(local, -1, *array.shape[1:]) for name, array in batch.items()}
+        batch = {name: array.reshape(local, len(array) // local, *array.shape[1:]) for name, array in batch.items()}
     if jax.process_count() == 1:
         return jax.device_put(dict(batch), sharding)
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}

@@ -172,12 +172,12 @@ def ratio(total: Array, weight: Array) -> Array:
 
 def split(array: Array, parts: int) -> Array:
     """[batch, ...] -> [parts, batch / parts, ...] by stride, so that a sharded batch needs no exchange of rows."""
-    return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
+    return jnp.moveaxis(array.reshape(array.shape[0] // parts, parts, *array.shape[1:]), 1, 0)
 
 
 def merge(array: Array) -> Array:
     """The inverse of `split`."""
-    return jnp.moveaxis(array, 0, 1).reshape(-1, *array.shape[2:])
+    return jnp.moveaxis(array, 0, 1).reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
 def average(state: TrainState, decay: float) -> dict[str, PyTree]:
