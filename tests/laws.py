@@ -171,10 +171,54 @@ def law_learns(bench: Bench) -> None:
 def law_predicts(bench: Bench) -> None:
     """9. Predictions are finite, one for each example."""
     program = bench.program()
-    source = next(iter(bench.sources.evals.values()))
-    batch = next(eval_batches(source, 4, bench.experiment.data.eval_transforms))
-    outputs = program.predict(bench.start(program), batch)
+    outputs = program.predict(bench.start(program), _eval_batch(bench))
     assert outputs
     for name, value in outputs.items():
         assert value.shape[0] == 4, f"{name} has shape {value.shape}"
         assert np.all(np.isfinite(value)), f"{name} is not finite"
+
+
+def law_causal(bench: Bench) -> None:
+    """10. Changing token t leaves what a causal model makes of the tokens before t as it was, and changes t's."""
+    task, program = bench.experiment.task, bench.program()
+    assert task.causal is not None
+    params, variables = bench.start(program).evaluated
+    causal = jax.jit(task.causal)
+    batch = _eval_batch(bench)
+    before = np.asarray(causal(params, variables, batch))
+    for place in (1, before.shape[1] // 2, before.shape[1] - 1):
+        tokens = batch["tokens"].copy()
+        tokens[:, place] = np.where(tokens[:, place] == tokens[:, 0], tokens[:, 1], tokens[:, 0])
+        tokens[:, place] = np.where(tokens[:, place] == batch["tokens"][:, place], 4, tokens[:, place])
+        after = np.asarray(causal(params, variables, {**batch, "tokens": tokens}))
+        np.testing.assert_array_equal(after[:, :place], before[:, :place], err_msg=f"token {place} acts on its past")
+        assert np.any(after[:, place] != before[:, place]), f"token {place} does not act on what is made of it"
+
+
+def padded_features(bench: Bench) -> list[str]:
+    """The features of a batch that have a length of their own, `<name>_length`, and so may be padded."""
+    batch = _eval_batch(bench)
+    return [name for name, value in batch.items() if f"{name}_length" in batch and value.ndim > 1]
+
+
+def law_padding(bench: Bench, more: int = 3) -> None:
+    """11. Padding changes no result: what lies behind a feature's length may be longer, and may be anything."""
+    program, source = bench.program(), next(iter(bench.sources.evals.values()))
+    state, batch = bench.start(program), _eval_batch(bench)
+    exact = program.evaluate(state, [batch], source.names)
+    for name in padded_features(bench):
+        value, length = batch[name], batch[f"{name}_length"]
+        longer = np.concatenate([value, value[:, :1].repeat(more, 1)], axis=1)
+        behind = np.arange(longer.shape[1]) >= length[:, None]
+        longer = np.where(behind.reshape(*behind.shape, *[1] * (value.ndim - 2)), value[:, :1] + 1, longer)
+        found = program.evaluate(state, [{**batch, name: longer.astype(value.dtype)}], source.names)
+        # A longer target leaves room for longer outputs, which a network that never learnt to end them uses.
+        compared = ["loss"] if name == "target" else list(exact)
+        for metric in compared:
+            message = f"{metric} depends on the padding of {name}"
+            np.testing.assert_allclose(found[metric], exact[metric], rtol=1e-5, atol=1e-5, err_msg=message)
+
+
+def _eval_batch(bench: Bench) -> dict[str, np.ndarray]:
+    source = next(iter(bench.sources.evals.values()))
+    return next(eval_batches(source, 4, bench.experiment.data.eval_transforms))

@@ -9,13 +9,16 @@ from laws import (
     LAYOUTS,
     Bench,
     law_accumulation,
+    law_causal,
     law_devices,
     law_evaluation,
     law_learns,
+    law_padding,
     law_pmap,
     law_predicts,
     law_repeatable,
     law_resumable,
+    padded_features,
 )
 
 from jaxdl import configuration
@@ -101,3 +104,19 @@ def test_learns(recipe):
 @each_recipe
 def test_predicts(recipe):
     law_predicts(bench_of(recipe))
+
+
+@each_recipe
+def test_causal(recipe):
+    bench = bench_of(recipe)
+    if bench.experiment.task.causal is None:
+        pytest.skip("not causal: the model does not read tokens from left to right")
+    law_causal(bench)
+
+
+@each_recipe
+def test_padding(recipe):
+    bench = bench_of(recipe)
+    if not padded_features(bench):
+        pytest.skip("nothing is padded: no feature has a length of its own")
+    law_padding(bench)

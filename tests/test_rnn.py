@@ -8,7 +8,7 @@ import pytest
 
 from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.models.recurrence import linear_recurrence, lstm, lstm_gates, scan_cell
-from jaxdl.models.rnn import GRU, LSTM, RNN, LayerNormLSTM, MinGRU, Stack
+from jaxdl.models.rnn import GRU, LSTM, RNN, LayerNormLSTM, MinGRU, Stack, reflections
 from jaxdl.models.speech import SpeechRecognizer
 
 KEY = jax.random.key(0)
@@ -110,3 +110,13 @@ def test_padding_changes_no_recognized_step():
     np.testing.assert_array_equal(steps, [5, 3])
     np.testing.assert_array_equal(other_steps, steps)
     np.testing.assert_allclose(others[:, :5], logits, atol=1e-5)
+
+
+def test_recurrent_kernels_are_drawn_evenly_among_orthogonal_matrices():
+    drawn = np.asarray(reflections(KEY, 200, 6))
+    np.testing.assert_allclose(
+        np.einsum("nij,nik->njk", drawn, drawn), np.broadcast_to(np.eye(6), drawn.shape), atol=1e-5
+    )
+    # The mean square of every entry is 1/6, and the mean fourth power 3 / (6 * 8).
+    np.testing.assert_allclose(np.mean(drawn**2, axis=0), 1 / 6, atol=0.06)
+    np.testing.assert_allclose(np.mean(drawn**4), 3 / 48, rtol=0.1)

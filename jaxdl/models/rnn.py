@@ -43,8 +43,7 @@ class Cell(nn.Module):
         size = self.features
 
         def orthogonal(key: Array, shape: tuple[int, int]) -> Array:
-            draw = jax.vmap(lambda key: nn.initializers.orthogonal()(key, (size, size)))
-            return draw(jax.random.split(key, gates)).transpose(1, 0, 2).reshape(shape)
+            return reflections(key, gates, size).transpose(1, 0, 2).reshape(shape)
 
         axes = ("embed", "mlp")
         return (
@@ -68,6 +67,23 @@ class Cell(nn.Module):
     def run(self, step: Callable[[State, Array], State], x: Array, mask: Array | None, state: State | None):
         outputs, last = scan_cell(step, swap(x), time_major(mask), self.start(x, state), self.reverse)
         return masked(swap(outputs), mask), last
+
+
+def reflections(key: Array, count: int, size: int) -> Array:
+    """`count` random orthogonal matrices [count, size, size], each a product of reflections (Stewart 1980).
+
+    Not by `jnp.linalg.qr`: with jaxlib 0.10 two batched ones at the same time can wait for each other forever on CPU.
+    """
+    draws = jnp.triu(jax.random.normal(key, (count, size, size)))
+    lengths = jnp.sqrt(jnp.sum(draws**2, axis=-1, keepdims=True))
+    directions = draws + jnp.sign(draws) * lengths * jnp.eye(size)  # reflects draw k onto axis k
+    directions /= jnp.sqrt(jnp.sum(directions**2, axis=-1, keepdims=True))
+
+    def reflect(number: Array, product: Array) -> Array:
+        direction = directions[:, number, :, None]
+        return product - 2 * direction * jnp.sum(direction * product, axis=1, keepdims=True)
+
+    return jax.lax.fori_loop(0, size, reflect, jnp.broadcast_to(jnp.eye(size), directions.shape))
 
 
 def swap(x: Array) -> Array:
