@@ -11,17 +11,22 @@ from fakes import duel, duel_experiment, regression, regression_experiment
 from laws import (
     Bench,
     law_accumulation,
+    law_causal,
     law_devices,
     law_evaluation,
     law_learns,
+    law_padding,
     law_pmap,
     law_predicts,
     law_repeatable,
     law_resumable,
 )
 
+from jaxdl import configuration
 from jaxdl.data import pipeline
+from jaxdl.models import rnn
 from jaxdl.parallel import mesh as meshes
+from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training import checkpoint, step
 from jaxdl.training.task import Term
 
@@ -134,3 +139,20 @@ def test_7_an_optimizer_that_does_nothing():
 def test_9_a_prediction_that_is_not_finite():
     task = dataclasses.replace(duel(), predict=lambda params, variables, batch, key: {"x": batch["x"] * jnp.nan})
     broken(law_predicts, Bench(duel_experiment(task=task)))
+
+
+def test_10_a_model_that_reads_from_right_to_left():
+    experiment = configuration.build(tiny(load_recipe("experiments/rnn/austen_chars.py")))
+    causal = experiment.task.causal
+    assert causal is not None
+
+    def reversed_causal(params, variables, batch):
+        return causal(params, variables, {**batch, "tokens": batch["tokens"][:, ::-1]})[:, ::-1]
+
+    task = dataclasses.replace(experiment.task, causal=reversed_causal)
+    broken(law_causal, Bench(dataclasses.replace(experiment, task=task)))
+
+
+def test_11_a_recurrence_that_reads_on_into_the_padding(monkeypatch):
+    monkeypatch.setattr(rnn, "time_major", lambda mask: None)
+    broken(law_padding, Bench(configuration.build(tiny(load_recipe("experiments/rnn/sentiment.py")))))
