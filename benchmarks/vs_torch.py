@@ -17,7 +17,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -209,10 +209,16 @@ def _gap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((np.abs(ours - theirs) / np.maximum(np.abs(ours), 1)).max())
 
 
+class Contestant(Protocol):
+    """Something that trains for `steps` and returns the last loss."""
+
+    def run(self, steps: int) -> float: ...
+
+
 def measure(
-    contestants: Mapping[str, Ours | Theirs], batch: int, steps: int, rounds: int, clock: Callable[[], float]
+    contestants: Mapping[str, Contestant], batch: int, steps: int, rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Images a second, a list of `rounds` for each contestant. They take turns, so that drift hits all alike."""
+    """Examples a second, a list of `rounds` for each contestant. They take turns, so that drift hits all alike."""
     for contestant in contestants.values():
         contestant.run(2)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
@@ -225,19 +231,19 @@ def measure(
     return rates
 
 
-def report(rates: dict[str, list[float]], batch: int) -> None:
+def report(rates: dict[str, list[float]], batch: int, unit: str = "images") -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     peaks = {name: max(values) for name, values in rates.items()}
     ours, our_peak = medians.pop("jaxdl"), peaks.pop("jaxdl")
     best = max(medians, key=lambda name: medians[name])
-    print(f"\n{'':32} {'images/s':>9} {'lowest':>8} {'highest':>8} {'ms/step':>8} {'jaxdl is':>9}")
+    print(f"\n{'':32} {unit + '/s':>9} {'lowest':>8} {'highest':>8} {'ms/step':>8} {'jaxdl is':>9}")
     for name, values in rates.items():
         median = statistics.median(values)
         figures = (
             f"{median:9.0f} {min(values):8.0f} {max(values):8.0f} {1000 * batch / median:8.1f} {ours / median:8.2f}x"
         )
         print(f"{name:32} {figures}")
-    print(f"\njaxdl {ours:.0f} images/s, PyTorch {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
+    print(f"\njaxdl {ours:.0f} {unit}/s, PyTorch {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
     print(
         f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (far from that: the machine was not quiet)"
     )

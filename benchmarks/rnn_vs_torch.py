@@ -1,0 +1,158 @@
+"""Training throughput of a recurrent language model on CPU: against torch.nn.LSTM, and against a plain lax.scan.
+
+  python -m benchmarks.rnn_vs_torch [--features=384] [--layers=1] [--batch=64] [--length=96]
+
+The network of experiments/rnn/austen_chars.py without dropout: vectors of 64, LSTM, logits of 88 characters, its state
+carried from batch to batch. All train in float32 with SGD and momentum on the same random tokens, from the same
+weights. "lax.scan" is our step with the LSTM's own gradient left out: the cell scanned over time and differentiated by
+JAX. Before any timing the losses of three steps must be equal. Rounds alternate in one process. Needs the peer extra.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.vs_torch import MOMENTUM, RATE, measure, report
+from jaxdl.runs.environment import configure, huge_pages
+
+VOCABULARY, EMBEDDING = 88, 64
+
+
+class Ours:
+    """jaxdl: the compiled train step."""
+
+    def __init__(self, sizes: argparse.Namespace, batch: Mapping[str, np.ndarray], scanned: bool = False):
+        import flax.linen as nn
+        import jax
+        import optax
+
+        from jaxdl.models.recurrence import lstm_gates
+        from jaxdl.models.rnn import LSTM, forget_bias
+        from jaxdl.models.sequence import LanguageModel
+        from jaxdl.tasks.language_modelling import language_modelling
+        from jaxdl.training.state import init_state
+        from jaxdl.training.step import make_train_step
+
+        class ScannedLSTM(LSTM):
+            @nn.compact
+            def __call__(self, x, *, mask=None, state=None):
+                kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
+
+                def step(state, x):
+                    i, f, g, o = lstm_gates(x @ kernel + bias + state[0] @ recurrent)
+                    cell = f * state[1] + i * g
+                    return o * jax.numpy.tanh(cell), cell
+
+                return self.run(step, x, mask, state)
+
+        cell = ScannedLSTM if scanned else LSTM
+        task = language_modelling(LanguageModel(VOCABULARY, sizes.features, EMBEDDING, sizes.layers, cell))
+        optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM)}
+        self.batch = jax.device_put(dict(batch))
+        init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))
+        self.state = nn.meta.unbox(init(self.batch))
+        self.step = jax.jit(make_train_step(task, optimizers), donate_argnums=0)
+
+    def run(self, steps: int) -> float:
+        """Trains for `steps` and returns the last loss."""
+        report = None
+        for _ in range(steps):
+            self.state, report = self.step(self.state, self.batch)
+        assert report is not None
+        return float(report.figures["train"]["loss"])
+
+
+class Theirs:
+    """PyTorch: torch.nn.LSTM (fused on CPU by oneDNN), with our weights."""
+
+    def __init__(self, sizes: argparse.Namespace, batch: Mapping[str, np.ndarray], params: Mapping[str, Any]):
+        import torch
+
+        self.embed = torch.nn.Embedding(VOCABULARY, EMBEDDING)
+        self.lstm = torch.nn.LSTM(EMBEDDING, sizes.features, sizes.layers, batch_first=True)
+        self.head = torch.nn.Linear(sizes.features, VOCABULARY)
+        self.tokens = torch.from_numpy(batch["tokens"]).long()
+        self.state = None
+        copies = {
+            self.embed.weight: params["embed"]["embedding"],
+            self.head.weight: params["head"]["kernel"].T,
+            self.head.bias: params["head"]["bias"],
+        }
+        for layer in range(sizes.layers):
+            ours = params["stack"][f"layer{layer + 1}"]
+            copies[getattr(self.lstm, f"weight_ih_l{layer}")] = ours["kernel"].T
+            copies[getattr(self.lstm, f"weight_hh_l{layer}")] = ours["recurrent_kernel"].T
+            copies[getattr(self.lstm, f"bias_ih_l{layer}")] = ours["bias"]
+            second = getattr(self.lstm, f"bias_hh_l{layer}")  # only adds to the first: constant, as we have one
+            second.requires_grad_(False)
+            copies[second] = np.zeros(4 * sizes.features, np.float32)
+        with torch.no_grad():
+            for theirs, value in copies.items():
+                theirs.copy_(torch.from_numpy(np.array(value)))
+        trained = [parameter for parameter in copies if parameter.requires_grad]
+        self.optimizer = torch.optim.SGD(trained, RATE, MOMENTUM, foreach=True)
+
+    def run(self, steps: int) -> float:
+        """Trains for `steps` and returns the last loss."""
+        import torch
+
+        loss = None
+        for _ in range(steps):
+            self.optimizer.zero_grad(set_to_none=True)
+            outputs, state = self.lstm(self.embed(self.tokens[:, :-1]), self.state)
+            self.state = tuple(each.detach() for each in state)
+            logits = self.head(outputs)
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.tokens[:, 1:].flatten())
+            loss.backward()
+            self.optimizer.step()
+        assert loss is not None
+        return float(loss.detach())
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, default=384)
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=64, help="sequences a step")
+    parser.add_argument("--length", type=int, default=96, help="characters a sequence")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    sizes = parser.parse_args(given)
+    huge_pages()
+    if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: sizes.threads])
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    configure()
+    import jax
+    import torch
+
+    torch.set_num_threads(sizes.threads)
+    draws = np.random.default_rng(0)
+    batch = {
+        "tokens": draws.integers(4, VOCABULARY, (sizes.batch, sizes.length + 1)).astype(np.int32),
+        "first": np.zeros(sizes.batch, np.float32),
+        "weight": np.ones(sizes.batch, np.float32),
+        "index": np.arange(sizes.batch, dtype=np.int32),
+    }
+    ours = Ours(sizes, batch)
+    params = jax.device_get(ours.state.params["language_model"])
+    contestants = {
+        "jaxdl": ours,
+        "lax.scan": Ours(sizes, batch, scanned=True),
+        "torch.nn.LSTM": Theirs(sizes, batch, params),
+    }
+    losses = {name: [each.run(1) for _ in range(3)] for name, each in contestants.items()}
+    for name, values in losses.items():
+        print(f"{name:14} losses of three steps {', '.join(f'{value:.6f}' for value in values)}")
+        if not np.allclose(values, losses["jaxdl"], rtol=1e-4):
+            raise SystemExit("the networks are not the same: nothing to compare")
+    report(measure(contestants, sizes.batch, sizes.steps, sizes.rounds, time.perf_counter), sizes.batch, "sequences")
+
+
+if __name__ == "__main__":
+    main()
