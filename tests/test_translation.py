@@ -390,3 +390,16 @@ def test_the_task_is_whole():
     assert [phase.trains for phase in task.phases] == ["translator"]
     assert task.batch_coupled == ""
     assert translation(Small(), batch_coupled="for a reason").batch_coupled == "for a reason"
+
+
+def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
+    a, b = 4, 5
+    records = {
+        "tokens": np.array([[a, b], [a, b]]),
+        "length": np.array([2, 2]),
+        "target": np.array([[a, b, PAD], [a, UNKNOWN, b]]),
+        "target_length": np.array([2, 3]),
+    }
+    task, _, _ = prepared(metrics=("exact_match",))
+    assert task.score is not None
+    assert task.score(records, {}, NAMES) == {"exact_match": 0.5}

@@ -19,6 +19,7 @@ from jaxdl.training.task import Array, Evaluation, Names, Outcome, PyTree, Term,
 
 # The ids that all token features share; jaxdl.data.tokens says the same, which tasks do not know.
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
+FOREIGN = " \N{REPLACEMENT CHARACTER} "
 
 
 @runtime_checkable
@@ -118,12 +119,13 @@ class Generator:
         return Evaluation(metrics, {**records, "target_length": batch["target_length"]})
 
     def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
-        """`self.metrics` of what was decoded, {} where nothing was. References are the target's tokens as text."""
+        """`self.metrics` of what was decoded, {} where nothing was. References are the target's tokens as text, with a
+        sign that no output has where the vocabulary does not know a token."""
         del metrics
         if not records:
             return {}
         hypotheses = texts(records["tokens"], records["length"], names.get("target"))
-        references = texts(records["target"], records["target_length"], names.get("target"))
+        references = texts(records["target"], records["target_length"], names.get("target"), unknown=FOREIGN)
         return {name: METRICS[name](hypotheses, references) for name in self.metrics}
 
     def predict(
@@ -164,8 +166,11 @@ class Generator:
         return jnp.asarray(logits, jnp.float32), {**variables, self.group: updated} if collections else variables
 
 
-def texts(tokens: Any, length: Any, tokenizer: Any) -> list[str]:
+def texts(tokens: Any, length: Any, tokenizer: Any, unknown: str = "") -> list[str]:
     """Ids [examples, time] with their lengths [examples] as texts; without a tokenizer, the numbers with spaces.
+
+    Args:
+      unknown: stands for a token that the vocabulary does not know; by default it is left out.
 
     Raises:
       UserError: an id that the tokenizer does not have.
@@ -178,7 +183,8 @@ def texts(tokens: Any, length: Any, tokenizer: Any) -> list[str]:
         raise UserError(
             f"there is a token {largest}, and the vocabulary has {len(tokenizer)}: give the model as many outputs"
         )
-    return [tokenizer.decode(row) for row in rows]
+    parts = [np.split(row, np.flatnonzero(row == UNKNOWN)) for row in rows]
+    return [unknown.join(tokenizer.decode(part) for part in pieces).strip() for pieces in parts]
 
 
 def shown(batch: Mapping[str, Any], count: int, feature: str) -> np.ndarray:
