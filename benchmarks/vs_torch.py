@@ -243,7 +243,7 @@ def report(rates: dict[str, list[float]], batch: int, unit: str = "images") -> N
             f"{median:9.0f} {min(values):8.0f} {max(values):8.0f} {1000 * batch / median:8.1f} {ours / median:8.2f}x"
         )
         print(f"{name:32} {figures}")
-    print(f"\njaxdl {ours:.0f} {unit}/s, PyTorch {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
+    print(f"\njaxdl {ours:.0f} {unit}/s, the best other {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
     print(
         f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (far from that: the machine was not quiet)"
     )
