@@ -27,7 +27,7 @@ def experiment(
     digits: int = 3,
     cell: type[Cell] = LSTM,
     attention: str = "dot",
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(

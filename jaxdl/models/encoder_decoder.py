@@ -139,12 +139,16 @@ class AttentionDecoder(nn.Module):
         return {"values": values, "keys": self.attend.keys(values), "mask": mask}
 
     def start(self, memory: Memory) -> tuple[State, ...]:
-        """The state before the first token, made of the memory's mean."""
+        """The state before the first token, made of the memory's mean and of its first and its last value: the ends of
+        a sequence are what recurrent layers in both directions have read all of it for."""
         mask = memory["mask"][..., None]
-        mean = jnp.sum(jnp.where(mask, memory["values"], 0), 1) / jnp.maximum(mask.sum(1), 1)
+        values = jnp.where(mask, memory["values"], 0)
+        count = jnp.maximum(mask.sum(1), 1)
+        last = jnp.take_along_axis(values, count[..., None] - 1, axis=1)[:, 0]
+        summary = jnp.concatenate([values[:, 0], last, values.sum(1) / count], axis=-1)
         states = []
         for layer in self.bridge:
-            first = jnp.tanh(layer(mean))
+            first = jnp.tanh(layer(summary))
             states.append((first, *(jnp.zeros_like(first) for _ in range(self.cell.states() - 1))))
         return tuple(states)
 
