@@ -22,7 +22,7 @@ METRIC = "test/exact_match"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 6000,
     features: int = 128,
     digits: int = 3,
     cell: type[Cell] = LSTM,

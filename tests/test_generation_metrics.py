@@ -1,0 +1,62 @@
+"""FID, KID, precision and recall against closed forms."""
+
+import numpy as np
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.metrics.generation import frechet_distance, kernel_distance, precision_recall
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(2000, 5))
+
+
+def test_fid_of_known_gaussians():
+    """For diagonal covariances: |m - n|^2 + sum (s - t)^2."""
+    exact = (X - X.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(X, rowvar=False))).T  # moments exactly 0 and 1
+    scale, shift = np.array([1.0, 2.0, 0.5, 3.0, 1.0]), np.array([1.0, 0.0, -2.0, 0.0, 0.0])
+    np.testing.assert_allclose(frechet_distance(exact, exact * scale + shift), 5 + 1 + 0.25 + 4, rtol=1e-6)
+    assert frechet_distance(exact, exact) < 1e-9
+
+
+def test_fid_does_not_depend_on_a_rotation():
+    y = RANDOM.normal(size=(1500, 5)) @ RANDOM.normal(size=(5, 5))
+    rotation, _ = np.linalg.qr(RANDOM.normal(size=(5, 5)))
+    np.testing.assert_allclose(frechet_distance(X @ rotation, y @ rotation), frechet_distance(X, y), rtol=1e-6)
+
+
+def test_fid_holds_where_features_are_constant():
+    flat = np.concatenate([X, np.ones((2000, 2))], axis=1)
+    np.testing.assert_allclose(frechet_distance(flat, flat + 1), 7, rtol=1e-6)
+
+
+def test_kid_is_the_mean_over_all_pairs():
+    x, y = X[:40], X[40:80] + 1
+
+    def kernel(a, b):
+        return (np.dot(a, b) / 5 + 1) ** 3
+
+    pairs = [(i, j) for i in range(40) for j in range(40)]
+    same = sum(np.mean([kernel(z[i], z[j]) for i, j in pairs if i != j]) for z in (x, y))
+    expected = same - 2 * np.mean([kernel(x[i], y[j]) for i, j in pairs])
+    np.testing.assert_allclose(kernel_distance(x, y, subsets=2), expected, rtol=1e-9)
+    assert abs(kernel_distance(X[:1000], X[1000:])) < 0.1 < expected
+
+
+def test_precision_falls_with_what_is_not_real_and_recall_with_what_is_missing():
+    first, second = X[:1000], X[1000:]
+    precision, recall = precision_recall(first, second)
+    assert precision > 0.8
+    assert recall > 0.8
+    half = np.concatenate([second[:500], second[:500] + 100])
+    precision, recall = precision_recall(first, half)
+    assert 0.4 < precision < 0.5
+    assert recall > 0.6
+    precision, recall = precision_recall(first, second[np.abs(second[:, 0]) < 0.1] * 0.5)
+    assert precision > 0.8
+    assert recall < 0.5
+
+
+@pytest.mark.parametrize("bad", [X[:1], X[:, :3], np.full((5, 5), np.nan), X[0]])
+def test_features_that_do_not_compare_are_refused(bad):
+    with pytest.raises(UserError):
+        frechet_distance(X, bad)
