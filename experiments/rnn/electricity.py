@@ -23,11 +23,11 @@ METRIC = "test/relative_mae"
 
 @auto_config
 def experiment(
-    steps: int = 2000,
+    steps: int = 800,
     context: int = 336,
     features: int = 64,
     cell: type[Cell] = LSTM,
-    dropout: float = 0.1,
+    dropout: float = 0.3,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.01,
     seed: int = 0,

@@ -29,7 +29,7 @@ def experiment(
     train: str = "train",
     validation: str = "validation",
     test: str = "test",
-    steps: int = 3500,
+    steps: int = 1200,
     features: int = 256,
     tokens: int = 4000,
     attention: str = "dot",
@@ -69,8 +69,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=1750,
-        save_every=1750,
+        eval_every=600,
+        save_every=600,
         keep=Keep(metric="validation/bleu"),
     )
 
