@@ -44,7 +44,7 @@ def experiment(
         ),
         data=Data(
             train=Pairs(
-                DigitAddition(digits, examples=100_000, split="train"),
+                DigitAddition(digits, examples=600_000, split="train"),
                 vocabulary,
                 source_length=2 * digits + 2,
                 target_length=digits + 3,
@@ -75,6 +75,7 @@ def experiment(
                 optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
             )
         },
+        ema=0.99,
         steps=steps,
         seed=seed,
         log_every=100,
