@@ -28,7 +28,7 @@ def experiment(
     features: int = 384,
     layers: int = 1,
     cell: type[Cell] = LSTM,
-    dropout: float = 0.1,
+    dropout: float = 0.0,
     length: int = 96,
     batch_size: int = 64,
     learning_rate: float = 4e-3,
