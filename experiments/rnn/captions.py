@@ -11,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_text import MockCaptions
 from jaxdl.data.text import Captioned
 from jaxdl.data.tokens import Vocabulary, Words
-from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.data.transforms import RandomAffine
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.cnn import ConvNet
 from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, ImageEncoder
@@ -25,12 +25,12 @@ METRIC = "test/bleu"
 
 @auto_config
 def experiment(
-    steps: int = 1500,
+    steps: int = 2400,
     channels: tuple[int, ...] = (32, 64, 128, 128),
     features: int = 256,
     cell: type[Cell] = LSTM,
-    dropout: float = 0.4,
-    learning_rate: float = 2e-3,
+    dropout: float = 0.2,
+    learning_rate: float = 3e-3,
     weight_decay: float = 0.05,
     seed: int = 0,
 ) -> Experiment:
@@ -50,7 +50,7 @@ def experiment(
             train=Captioned(Dataset("captions", "train"), vocabulary, length=12),
             evals={"validation": Captioned(Dataset("captions", "validation"), vocabulary, length=34)},
             test=Captioned(Dataset("captions", "test"), vocabulary, length=34),
-            augment=(RandomFlip(), RandomAffine(degrees=10, translate=4.0, scale=(0.9, 1.1))),
+            augment=(RandomAffine(degrees=5, translate=2.0, scale=(0.95, 1.05)),),
             batch_size=64,
         ),
         optimizers={
@@ -67,8 +67,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
+        eval_every=800,
+        save_every=800,
         keep=Keep(metric="validation/bleu"),
     )
 
