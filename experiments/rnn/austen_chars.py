@@ -24,14 +24,14 @@ METRIC = "test/nats_per_character"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 4000,
     features: int = 384,
     layers: int = 1,
     cell: type[Cell] = LSTM,
     dropout: float = 0.0,
-    length: int = 96,
+    length: int = 48,
     batch_size: int = 64,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 1.2e-2,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
@@ -55,8 +55,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
+        eval_every=1000,
+        save_every=1000,
         keep=Keep(metric="validation/nats_per_character", mode="min"),
     )
 

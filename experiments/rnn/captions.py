@@ -30,6 +30,7 @@ def experiment(
     features: int = 256,
     cell: type[Cell] = LSTM,
     dropout: float = 0.2,
+    beam: int = 4,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.05,
     seed: int = 0,
@@ -45,6 +46,7 @@ def experiment(
             ),
             mean=0.75,
             std=0.35,
+            beam=beam,
         ),
         data=Data(
             train=Captioned(Dataset("captions", "train"), vocabulary, length=12),
@@ -74,7 +76,7 @@ def experiment(
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8, 8), features=8, dropout=0.1, learning_rate=1e-2)
+    config = experiment.as_buildable(steps=40, channels=(8, 8), features=8, dropout=0.1, beam=1, learning_rate=1e-2)
     config.task.model.decoder.vocabulary = 24
     config.task.model.decoder.embedding = 8
     config.data.train.corpus = MockCaptions(shape=(8, 8, 3), examples=48)
