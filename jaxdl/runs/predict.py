@@ -1,6 +1,7 @@
 """`launch.py predict`: a trained run on the user's own files."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from jaxdl.data.images import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.errors import UserError
+from jaxdl.parallel.mesh import batch_shards
 from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import Trained, load_trained
 
@@ -96,8 +98,9 @@ def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[st
 
 def _outputs(trained: Trained, examples: Sequence[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
     """The task's outputs for each example; examples of the same shapes that follow each other share a batch."""
-    size, start = trained.program.eval_batch_size, 0
+    start = 0
     while start < len(examples):
+        size = _rows(trained, examples[start])
         shapes = {name: value.shape for name, value in examples[start].items()}
         stop = start + 1
         while (
@@ -111,6 +114,13 @@ def _outputs(trained: Trained, examples: Sequence[Mapping[str, np.ndarray]]) -> 
         for number in range(stop - start):
             yield {name: np.asarray(value[number]) for name, value in outputs.items()}
         start = stop
+
+
+def _rows(trained: Trained, example: Mapping[str, np.ndarray]) -> int:
+    """Rows of a batch: as in evaluation; fewer where the example is larger than those of training, for the memory."""
+    spec, shards = trained.record["batch"], batch_shards(trained.program.mesh)
+    grown = [value.size / math.prod(spec[name][0]) for name, value in example.items() if name in spec]
+    return max(shards, int(trained.program.eval_batch_size / max(grown, default=1.0)) // shards * shards)
 
 
 def _batch(given: Mapping[str, np.ndarray], start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -136,14 +146,30 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
 
 
 def _in_file(outputs: Mapping[str, np.ndarray], framed: Framed) -> dict[str, np.ndarray]:
-    """Outputs for the file at its own size: only the boxes that were found, maps [height, width] pixel by pixel."""
+    """Outputs for the file at its own size: only the boxes that were found, maps [height, width] pixel by pixel, images
+    without what was added to the file's.
+    """
     outputs = dict(outputs)
     if "boxes" in outputs and "scores" in outputs:
         kept = outputs["scores"] > 0
         outputs = {name: value[kept] if len(value) == len(kept) else value for name, value in outputs.items()}
         outputs["boxes"] = framed.boxes_of_file(outputs["boxes"])
     shape = framed.image.shape[:2]
-    return {name: framed.map_of_file(value) if value.shape == shape else value for name, value in outputs.items()}
+    outputs = {name: framed.map_of_file(value) if value.shape == shape else value for name, value in outputs.items()}
+    return {name: _cut(value, framed) if _is_image(value) else value for name, value in outputs.items()}
+
+
+def _is_image(value: np.ndarray) -> bool:
+    return value.dtype == np.uint8 and value.ndim == 3 and value.shape[-1] in (1, 3)
+
+
+def _cut(image: np.ndarray, framed: Framed) -> np.ndarray:
+    """An image made of one that kept its size, or a whole number of times as large, without what framing added."""
+    factor = image.shape[0] // framed.image.shape[0]
+    kept = framed.scale == (1.0, 1.0) and framed.offset == (0.0, 0.0)
+    same = image.shape[:2] == tuple(factor * side for side in framed.image.shape[:2])
+    height, width = framed.file.shape[:2]
+    return image[: factor * height, : factor * width] if kept and same else image
 
 
 def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -165,15 +191,16 @@ def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
 def _draw(
     trained: Trained, one: _Given, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
 ) -> dict[str, str]:
-    """Writes the picture, and every map of whole numbers as a PNG file; returns {name: path}."""
+    """Writes the picture, and every image and every map of whole numbers as a PNG file; returns {name: path}."""
     assert trained.experiment.task.illustrate is not None
     written = {"picture": f"{path}.png"}
     example = one.example if one.framed is None else {"image": one.framed.file}
     write_png(Path(written["picture"]), trained.experiment.task.illustrate(example, outputs, names))
     for name, value in outputs.items():
-        if one.framed is not None and value.shape == one.framed.file.shape[:2] and value.dtype.kind in "iu":
+        is_map = one.framed is not None and value.shape == one.framed.file.shape[:2] and value.dtype.kind in "iu"
+        if is_map or _is_image(value):
             written[name] = f"{path}_{name}.png"
-            write_png(Path(written[name]), value)
+            write_png(Path(written[name]), value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value)
     return written
 
 
