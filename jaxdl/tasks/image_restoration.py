@@ -251,8 +251,8 @@ def _illustrate(
 
     del names
     image, restored = np.asarray(example["image"]), np.asarray(outputs["restored"])
-    known = jax.device_get(corruption.read(jnp.asarray(image[None])).known)
-    factor = restored.shape[0] // image.shape[0]
+    given = jax.device_get(corruption.read(jnp.asarray(image[None])))
     # What framing added to the image lies at the bottom and the right.
-    restored = restored[: factor * image.shape[0], : factor * image.shape[1]]
+    height, width = given.image.shape[1:3]
+    known, restored = given.known, restored[:height, :width]
     return restoration_pair(image, restored, None if known is None else known[0])

@@ -1,0 +1,242 @@
+"""What scikit-image's methods without a network reach on the very images that the restoration recipes are scored on.
+
+  python -m benchmarks.restoration_baselines                              both recipes; needs the peer extra
+  python -m benchmarks.restoration_baselines fashion_denoise --run=RUN    and the network of that run
+
+Denoising: a Gaussian filter, bilateral filter, wavelet shrinkage, total variation (Chambolle 2004) and non-local means
+(Buades, Coll and Morel 2005), told the noise's deviation where they take one. Inpainting: the biharmonic equation; and
+fills with one value, each image's mean of its known pixels, the mean over training images, and their mean image.
+
+The corruption, its seed and its draws are those of the recipe's (or the run's) evaluation. Settings are chosen by the
+mean PSNR on the first 500 validation images; scores are on those and on the first 2,000 test images, as the recipe's
+`psnr`, `ssim` and `psnr_missing` are, which look at all 10,000.
+
+Noise that is cut to 0..255 makes black brighter and white darker, on average, and no filter undoes that. So each method
+has a line more, "unbiased": its output is mapped back through the mean that a pixel of each brightness has under cut
+noise, which is a look-up table. Settings are chosen for either by themselves.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.metrics.restoration import psnr, ssim
+
+RECIPES = ("fashion_denoise", "fashion_inpaint")
+TUNED, SCORED = 500, 2000
+CHUNK = 500
+
+
+class Spoilt(NamedTuple):
+    """Images of a split: clean uint8 [n, h, w, c]; given float32 [n, h, w, c] in 0..255; missing bool [n, h, w]."""
+
+    clean: np.ndarray
+    given: np.ndarray
+    missing: np.ndarray | None
+
+
+class Method(NamedTuple):
+    """`restore(image, missing, **settings)` of one image float [h, w] or [h, w, c] in [0, 1], missing bool [h, w]."""
+
+    name: str
+    restore: Callable[..., np.ndarray]
+    settings: Sequence[Mapping[str, Any]] = ({},)
+
+
+def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
+    """All combinations."""
+    return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
+
+
+def denoising(sigma: float) -> list[Method]:
+    """Methods for noise of the standard deviation `sigma`, in [0, 1]."""
+    from skimage import filters, restoration
+
+    def plain(function: Callable[..., np.ndarray], **fixed: Any) -> Callable[..., np.ndarray]:
+        def restore(image: np.ndarray, missing: None, **settings: Any) -> np.ndarray:
+            return function(image, channel_axis=-1 if image.ndim == 3 else None, **fixed, **settings)
+
+        return restore
+
+    def means(image: np.ndarray, missing: None, h: float, **settings: Any) -> np.ndarray:
+        function: Callable[..., np.ndarray] = restoration.denoise_nl_means
+        axis = -1 if image.ndim == 3 else None
+        return function(image, h=h * sigma, sigma=sigma, fast_mode=True, channel_axis=axis, **settings)
+
+    colors = grid(sigma_color=(0.15, 0.3, 0.6), sigma_spatial=(0.7, 1.0, 1.5, 2.5))
+    shrinkage = grid(method=("BayesShrink", "VisuShrink"), mode=("soft", "hard"), wavelet=("db1", "sym4"))
+    weights = grid(weight=tuple(factor * sigma for factor in (0.25, 0.4, 0.55, 0.75, 1.0, 1.5)))
+    patches = grid(patch_size=(3, 5, 7), patch_distance=(7, 14), h=(0.2, 0.4, 0.6, 0.8))
+    return [
+        Method("given", lambda image, missing: image),
+        Method("gaussian", plain(filters.gaussian), grid(sigma=(0.5, 0.6, 0.7, 0.8, 1.0, 1.25))),
+        Method("bilateral", plain(restoration.denoise_bilateral), colors),
+        Method("wavelet", plain(restoration.denoise_wavelet, sigma=sigma), shrinkage),
+        Method("total variation", plain(restoration.denoise_tv_chambolle, max_num_iter=100), weights),
+        Method("non-local means", means, patches),
+    ]
+
+
+def inpainting(train: np.ndarray) -> list[Method]:
+    """Methods for missing pixels; train uint8 [n, h, w, c], images as they should be."""
+    from skimage.restoration import inpaint_biharmonic
+
+    mean = np.squeeze(train.mean(0) / 255, -1) if train.shape[-1] == 1 else train.mean(0) / 255
+
+    def biharmonic(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return inpaint_biharmonic(image, missing, channel_axis=-1 if image.ndim == 3 else None)
+
+    def filled(image: np.ndarray, missing: np.ndarray, value: Any) -> np.ndarray:
+        where = missing if image.ndim == 2 else missing[..., None]
+        return np.where(where, value, image)
+
+    return [
+        Method("mean of the known", lambda image, missing: filled(image, missing, image[~missing].mean(0))),
+        Method("mean of training", lambda image, missing: filled(image, missing, mean.mean((0, 1)))),
+        Method("mean image", lambda image, missing: filled(image, missing, mean)),
+        Method("biharmonic", biharmonic),
+    ]
+
+
+def unbiased(image: np.ndarray, sigma: float) -> np.ndarray:
+    """The brightness in 0..255 whose mean is `image`, in 0..255, under noise of `sigma`, in 0..255, cut to 0..255."""
+    from scipy.stats import norm
+
+    level = np.linspace(0, 255, 1024)
+    low, high = -level / sigma, (255 - level) / sigma
+    inner = level * (norm.cdf(high) - norm.cdf(low)) + sigma * (norm.pdf(low) - norm.pdf(high))
+    return np.interp(image, inner + 255 * norm.sf(high), level)
+
+
+def restored(method: Method, settings: Mapping[str, Any], data: Spoilt) -> np.ndarray:
+    """float64 [n, h, w, c] in 0..255."""
+    gray = data.clean.shape[-1] == 1
+    results = []
+    for number, given in enumerate(data.given.astype(np.float64) / 255):
+        missing = None if data.missing is None else data.missing[number]
+        found = method.restore(given[..., 0] if gray else given, missing, **settings)
+        results.append(255 * (found[..., None] if gray else found))
+    return np.stack(results)
+
+
+def stored(images: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def baselines(methods: Sequence[Method], tuned: Spoilt, scored: Mapping[str, Spoilt], cut: float) -> Iterator[str]:
+    """A line for each method and split, and one more where noise was cut.
+
+    Args:
+      tuned: the images by which settings are chosen.
+      cut: the deviation of noise that was cut to 0..255, in 0..255; 0 if there is none.
+    """
+    for method in methods:
+        found = [restored(method, settings, tuned) for settings in method.settings]
+        for mapped in (False, True) if cut else (False,):
+            finish = functools.partial(unbiased, sigma=cut) if mapped else (lambda images: images)
+            ratios = [psnr(tuned.clean, stored(finish(images))).mean() for images in found]
+            settings = method.settings[int(np.argmax(ratios))]
+            words = ["unbiased"] * mapped + [f"{name}={_text(value)}" for name, value in settings.items()]
+            for split, data in scored.items():
+                images = stored(finish(restored(method, settings, data)))
+                yield f"{split:10}  {method.name:18}  {figures(data, images)}  {', '.join(words)}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def figures(data: Spoilt, images: np.ndarray) -> str:
+    """The recipe's metrics of restored images uint8 [n, h, w, c]."""
+    line = f"PSNR {psnr(data.clean, images).mean():6.2f}  SSIM {ssim(data.clean, images).mean():.4f}"
+    if data.missing is None:
+        return line
+    return f"{line}  missing {np.nanmean(psnr(data.clean, images, data.missing[..., None])):6.2f}"
+
+
+def spoilt(task: Any, corruption: Any, seed: int, source: Any, count: int) -> Spoilt:
+    """The first `count` images of a split, spoilt as the evaluation of `task` does it with the run's `seed`."""
+    import jax
+
+    from jaxdl.data.pipeline import eval_batches
+    from jaxdl.training.step import make_eval_step
+    from jaxdl.training.task import Evaluation, example_keys
+
+    def look(params: Any, variables: Any, batch: Any, key: Any) -> Evaluation:
+        given = corruption(example_keys(key, batch), batch["image"])
+        return Evaluation({}, {name: value for name, value in given._asdict().items() if value is not None})
+
+    # The step makes the key of an evaluation, from the seed alone.
+    step = jax.jit(make_eval_step(dataclasses.replace(task, evaluate=look)))
+    parts, clean = [], []
+    for batch in itertools.islice(eval_batches(source, CHUNK), -(-count // CHUNK)):
+        parts.append(jax.device_get(step({}, {}, batch, np.int32(seed)).records))
+        clean.append(batch["image"])
+    images = {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+    missing = images["known"][..., 0] == 0 if "known" in images else None
+    return Spoilt(np.concatenate(clean)[:count], images["image"], missing)
+
+
+def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> Iterator[str]:
+    """A line for each split: what a run's network reaches on its first images."""
+    from jaxdl.data.pipeline import eval_batches
+    from jaxdl.data.source import ColumnSource
+    from jaxdl.runs.trained import load_trained
+
+    trained = load_trained(run)
+    for split, source in sources.items():
+        few = ColumnSource(source.read(np.arange(counts[split])), source.fingerprint)
+        batches = eval_batches(few, trained.program.eval_batch_size)
+        metrics = trained.program.evaluate(trained.state, batches)
+        missing = f"  missing {metrics['psnr_missing']:6.2f}" if "psnr_missing" in metrics else ""
+        yield f"{split:10}  {'network':18}  PSNR {metrics['psnr']:6.2f}  SSIM {metrics['ssim']:.4f}{missing}  {run}"
+
+
+def compared(name: str, run: str | None, count: int) -> Iterator[str]:
+    """The lines of one recipe, with the corruption of `run` if there is one."""
+    import fiddle
+
+    from jaxdl import configuration
+    from jaxdl.recipes import load_recipe
+    from jaxdl.runs.folder import RunFolder
+
+    config: Any = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
+    if run:
+        config = configuration.from_json(RunFolder.open(run).config(), run).config
+    corruption, experiment = fiddle.build(config.task.corruption), configuration.build(config)
+    data = experiment.data
+    sources = {"validation": data.evals["validation"].load(), "test": data.test.load()}
+    counts = {split: min(limit, len(sources[split])) for split, limit in (("validation", TUNED), ("test", count))}
+    scored = {
+        split: spoilt(experiment.task, corruption, experiment.seed, source, counts[split])
+        for split, source in sources.items()
+    }
+    if scored["validation"].missing is not None:
+        train = data.train.load()
+        methods, cut = inpainting(train.read(np.arange(min(len(train), 10_000)))["image"]), 0.0
+    else:
+        sigma = float(corruption.sigma)
+        methods, cut = denoising(sigma / 255), sigma if corruption.clip else 0.0
+    yield from baselines(methods, scored["validation"], scored, cut)
+    if run:
+        yield from network(run, sources, counts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(RECIPES))
+    parser.add_argument("--run", help="a run folder of the recipe, to score its network on the same images")
+    parser.add_argument("--images", type=int, default=SCORED, help=f"test images, {SCORED} by default")
+    arguments = parser.parse_args()
+    for name in arguments.recipes or RECIPES:
+        for line in compared(name, arguments.run, arguments.images):
+            print(f"{name:16}  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

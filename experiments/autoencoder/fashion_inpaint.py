@@ -1,0 +1,76 @@
+"""Inpainting Fashion-MNIST: two rectangles, about a quarter of the image, filled in by a U-Net.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/fashion_inpaint.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.restoration import PixelUnshuffle
+from jaxdl.models.unet import UNet
+from jaxdl.tasks.corruption import MissingRectangles
+from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/psnr"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    rectangles: int = 2,
+    area: tuple[float, float] = (0.08, 0.2),
+    channels: tuple[int, ...] = (64, 128),
+    depth: int = 2,
+    learning_rate: float = 3e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_restoration(
+            PixelUnshuffle(UNet(outputs=4, channels=channels, depth=depth)),
+            MissingRectangles(rectangles, area),
+            mean=0.286,
+            std=0.353,
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]", features=("image",)),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]", features=("image",))},
+            test=Dataset("fashion_mnist", "test", features=("image",)),
+            augment=(RandomFlip(),),
+            batch_size=batch_size,
+            eval_batch_size=250,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=0.01,
+                mask=kernels,
+            )
+        },
+        ema=0.998,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=1000,
+        save_every=1000,
+        keep=Keep(metric="validation/psnr"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, channels=(8,), depth=1, batch_size=16)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.0)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation", noise=0.0)}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,74 @@
+"""PSNR and SSIM of each image, by hand and by the paper's formula."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jaxdl.errors import UserError
+from jaxdl.metrics.restoration import HIGHEST, psnr, ssim
+
+
+def images(count=3, shape=(16, 20, 1), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def test_psnr_by_hand():
+    clean = np.full((3, 2, 2, 1), 100, np.uint8)
+    restored = clean.copy()
+    restored[0] += 10  # squared error 100 at every pixel
+    restored[1, 0, 0] -= 20  # 400 at one of four: the same mean
+    np.testing.assert_allclose(psnr(clean, restored)[:2], 10 * np.log10(255**2 / 100))
+    assert psnr(clean, restored)[2] == HIGHEST
+
+
+def test_psnr_of_counted_pixels_alone():
+    clean = np.full((3, 2, 2, 3), 100, np.uint8)
+    restored = clean.copy()
+    restored[:, 0] += 30
+    restored[:, 1] += 10
+    counted = np.zeros((3, 2, 2, 1), bool)
+    counted[0, 0], counted[1, 1, 0] = True, True
+    found = psnr(clean, restored, counted)
+    np.testing.assert_allclose(found[:2], 10 * np.log10(255**2 / np.array([900, 100])))
+    assert np.isnan(found[2])
+
+
+def test_no_psnr_is_above_that_of_an_exact_image():
+    clean = images(1, (64, 64, 1))
+    restored = clean.copy()
+    restored[0, 0, 0] ^= 1  # 84 dB
+    assert psnr(clean, restored) == [HIGHEST]
+
+
+def test_ssim_is_the_papers():
+    """Wang et al. 2004: an 11x11 Gaussian window of 1.5 pixels, K1 = 0.01, K2 = 0.03, the mean where it fits."""
+    clean = images(2)
+    restored = np.clip(clean + np.random.default_rng(1).normal(0, 40, clean.shape), 0, 255).astype(np.uint8)
+
+    def average(x):
+        return ndimage.gaussian_filter(x, 1.5, radius=5)[5:-5, 5:-5]
+
+    for found, one, other in zip(ssim(clean, restored), clean[..., 0].astype(float), restored[..., 0].astype(float)):
+        m, n = average(one), average(other)
+        variances = average(one**2) - m**2 + average(other**2) - n**2
+        covariance = average(one * other) - m * n
+        c, d = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        expected = ((2 * m * n + c) * (2 * covariance + d) / ((m**2 + n**2 + c) * (variances + d))).mean()
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(ssim(clean, clean), 1)
+
+
+def test_ssim_of_colours_is_the_mean_of_channels():
+    clean, restored = images(2, (12, 12, 3)), images(2, (12, 12, 3), seed=1)
+    each = np.mean([ssim(clean[..., [c]], restored[..., [c]]) for c in range(3)], axis=0)
+    np.testing.assert_allclose(ssim(clean, restored), each)
+
+
+def test_images_smaller_than_the_window_have_no_ssim():
+    assert np.isnan(ssim(images(2, (10, 30, 1)), images(2, (10, 30, 1)))).all()
+
+
+def test_images_of_two_shapes_are_refused():
+    for metric in (psnr, ssim):
+        with pytest.raises(UserError, match="make them equal"):
+            metric(images(2), images(3))
