@@ -8,7 +8,7 @@ true and false. A cell may be empty where nothing is known.
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,12 +37,19 @@ class Table:
     series: tuple[str, ...]
 
 
-@dataclass
-class _Rows:
-    """A file's rows as they come: line numbers for messages, texts still to be read."""
+@dataclass(frozen=True)
+class Rows:
+    """A file's rows as texts still to be read.
 
-    lines: list[int] = field(default_factory=list)
-    cells: list[dict[str, str]] = field(default_factory=list)
+    Attributes:
+      header: the columns' names.
+      lines: [rows] in the file, for messages.
+      cells: [rows] text by column.
+    """
+
+    header: Sequence[str]
+    lines: Sequence[int]
+    cells: Sequence[Mapping[str, str]]
 
 
 def open_csv(path: str, split: str) -> Source:
@@ -96,8 +103,13 @@ def read_csv(path: str) -> Table:
     return Table({name: column[order] for name, column in columns.items()}, series)
 
 
-def _read(path: str) -> tuple[Sequence[str], _Rows]:
-    rows = _Rows()
+def read_rows(path: str) -> Rows:
+    """Reads a CSV file as texts.
+
+    Raises:
+      UserError: it cannot be read, is no CSV file, or has two columns of one name.
+    """
+    lines, cells = [], []
     try:
         with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", restval=None, strict=True)
@@ -106,8 +118,8 @@ def _read(path: str) -> tuple[Sequence[str], _Rows]:
             for row in reader:
                 if "" in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not {len(header)} cells, as the header has")
-                rows.lines.append(reader.line_num)
-                rows.cells.append(row)
+                lines.append(reader.line_num)
+                cells.append(row)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; give a CSV file") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -115,18 +127,23 @@ def _read(path: str) -> tuple[Sequence[str], _Rows]:
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns '{twice}'; rename one")
+    return Rows(header, lines, cells)
+
+
+def _read(path: str) -> tuple[Sequence[str], Rows]:
+    rows = read_rows(path)
     for name in ("time", "value"):
-        if name not in header:
-            found = ", ".join(header) or "none"
+        if name not in rows.header:
+            found = ", ".join(rows.header) or "none"
             raise UserError(f"{path} has no column '{name}' (its columns: {found}); it needs time and value")
-    if "line" in header:
+    if "line" in rows.header:
         raise UserError(f"{path} has a column 'line', which is the name for the lines of the file; rename it")
     if not rows.cells:
         raise UserError(f"{path} has a header and no rows; add a row for each time step")
-    return header, rows
+    return rows.header, rows
 
 
-def _times(path: str, rows: _Rows, series: np.ndarray) -> np.ndarray:
+def _times(path: str, rows: Rows, series: np.ndarray) -> np.ndarray:
     """int32 [rows]."""
     texts = [row["time"].strip() for row in rows.cells]
     try:
@@ -139,7 +156,7 @@ def _times(path: str, rows: _Rows, series: np.ndarray) -> np.ndarray:
     return whole.astype(np.int32)
 
 
-def _dates(path: str, rows: _Rows, texts: Sequence[str], series: np.ndarray) -> np.ndarray:
+def _dates(path: str, rows: Rows, texts: Sequence[str], series: np.ndarray) -> np.ndarray:
     dates = []
     for line, text in zip(rows.lines, texts):
         try:
@@ -161,7 +178,7 @@ def _dates(path: str, rows: _Rows, texts: Sequence[str], series: np.ndarray) -> 
     return np.array([(date - _EPOCH).total_seconds() // 60 for date in dates]).astype(np.int32)
 
 
-def _number(path: str, rows: _Rows, at: int, name: str) -> float:
+def _number(path: str, rows: Rows, at: int, name: str) -> float:
     text = rows.cells[at][name].strip()
     if not text:
         return math.nan
