@@ -1,0 +1,71 @@
+"""A space shuttle's unusual states, told by an autoencoder that has seen the usual one only.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/shuttle_anomaly.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.tabular import MockTable, Tabular
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.autoencoder import DenseAutoencoder
+from jaxdl.tasks.anomaly_detection import anomaly_detection
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/auroc"
+COLUMNS = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
+
+
+@auto_config
+def experiment(
+    steps: int = 4000,
+    code: int = 3,
+    widths: tuple[int, ...] = (64, 32),
+    dropout: float = 0.0,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=anomaly_detection(DenseAutoencoder(features=9, code=code, widths=widths, dropout=dropout), quantile=0.99),
+        data=Data(
+            train=Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), COLUMNS),
+            evals={"validation": Tabular(Dataset("shuttle", "validation"), Dataset("shuttle", "train"), COLUMNS)},
+            test=Tabular(Dataset("shuttle", "test"), Dataset("shuttle", "train"), COLUMNS),
+            batch_size=batch_size,
+            eval_batch_size=2048,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=weight_decay,
+                mask=kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=1000,
+        save_every=1000,
+        keep=Keep(metric="validation/auroc"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, code=2, widths=(16,), learning_rate=1e-2, batch_size=32)
+    config.task.model.features = 8
+    parts = ((config.data.train, 64, 0, "train"), (config.data.evals["validation"], 21, 7, "validation"))
+    for part, rows, anomalous, split in parts:
+        part.table = MockTable(rows, anomalous, split=split)
+        part.reference = MockTable(64)
+        part.columns = ("x1", "x2", "x3", "x4", "x5", "x6", "kind")
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(5)]

@@ -1,0 +1,150 @@
+"""Pictures of reconstructions, and of what their errors say: scores by kind, the ROC curve, where an image errs."""
+
+import math
+
+import numpy as np
+
+from jaxdl.viz.figure import (
+    COLORS,
+    FAINT,
+    FRAME,
+    INK,
+    WRONG,
+    message,
+    new_figure,
+    pixel_axes,
+    plain,
+    render,
+    show_image,
+)
+
+# Sizes in pixels: of an image's box, of the gap around it and between pairs, of the line below.
+_BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 96, 8, 24, 4, 24
+_BINS, _POINTS = 60, 1000
+
+
+def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
+    """The share of each kind's examples by score, on a logarithmic scale, and the threshold.
+
+    Args:
+      normal, anomalous: [examples] scores, 0 or more.
+      threshold: above it an example is called anomalous.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    scores = np.concatenate([normal, anomalous]).astype(np.float64)
+    scores = scores[scores > 0]
+    if not len(scores):
+        return message("No scores above 0")
+    edges = np.geomspace(scores.min() / 1.05, scores.max() * 1.05, _BINS + 1)
+    figure = new_figure(760, 400)
+    axes = figure.subplots()
+    plain(axes)
+    for kind, values, color in (("normal", normal, COLORS[0]), ("anomalous", anomalous, COLORS[1])):
+        if len(values):
+            shares = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
+            label = f"{kind} ({len(values):,}; {np.mean(values > threshold):.1%} above)"
+            axes.stairs(shares, edges, fill=True, color=color, alpha=0.45, label=label)
+            axes.stairs(shares, edges, color=color, linewidth=1.2)
+    if edges[0] <= threshold <= edges[-1]:
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.3g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("score: mean squared error", fontsize=10, color=INK)
+    axes.set_ylabel("share of the kind", fontsize=10, color=INK)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return render(figure)
+
+
+def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
+    """Anomalies found against false alarms (on a logarithmic scale) over all thresholds, and the chosen one.
+
+    Args:
+      normal, anomalous: [examples] scores, one or more of each.
+      threshold: the chosen one, which is marked.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    normal, anomalous = np.sort(normal), np.sort(anomalous)
+    levels = np.unique(np.concatenate([normal, anomalous]))
+    levels = levels[np.unique(np.linspace(0, len(levels) - 1, _POINTS).round().astype(int))]
+    levels = np.concatenate([[-np.inf], levels])
+    alarms, found = (1 - np.searchsorted(part, levels, side="right") / len(part) for part in (normal, anomalous))
+    # Wins of an anomalous score over a normal one, ties by half: the area below the curve.
+    wins = (np.searchsorted(normal, anomalous, "left") + np.searchsorted(normal, anomalous, "right")) / 2
+    figure = new_figure(520, 440)
+    axes = figure.subplots()
+    plain(axes)
+    lowest = 0.5 / len(normal)
+    axes.plot(np.maximum(alarms, lowest), found, color=COLORS[0], linewidth=1.8)
+    rates = np.geomspace(lowest, 1, 100)
+    axes.plot(rates, rates, color=FRAME, linewidth=1.0, linestyle="--")
+    chosen = [max(float(np.mean(normal > threshold)), lowest)], [float(np.mean(anomalous > threshold))]
+    axes.plot(*chosen, "o", color=COLORS[1], markersize=6, label="at the threshold")
+    axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02))
+    axes.set_xlabel("false alarms, share of the normal", fontsize=10, color=INK)
+    axes.set_ylabel("found, share of the anomalous", fontsize=10, color=INK)
+    axes.set_title(f"ROC curve, area {wins.mean() / len(normal):.4f}", fontsize=11, color=INK, loc="left")
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    return render(figure)
+
+
+def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Images, each with its reconstruction at its right and the mean squared error of the pair below.
+
+    Args:
+      images, reconstructions: uint8 [n, height, width, 1 or 3], also of two sizes; the first 24 are drawn.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      ValueError: no images.
+    """
+    captions = [""] * len(images)
+    if images.shape == reconstructions.shape:
+        errors = np.square((images.astype(np.float64) - reconstructions) / 255).mean((1, 2, 3))
+        captions = [f"error {error:.4f}" for error in errors]
+    return _pairs(images, reconstructions, captions, np.zeros(len(images), bool))
+
+
+def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
+    """Images, each with a map of where its errors lie and its score below; a frame around what is called anomalous.
+
+    Args:
+      images: uint8 [n, height, width, 1 or 3]; the first 24 are drawn.
+      errors: [n, height, width], 0 or more; white is the largest of all that are drawn.
+      scores: [n].
+      anomalous: bool [n].
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      ValueError: no images.
+    """
+    shown = errors[:_SHOWN]
+    maps = np.sqrt(shown / max(float(shown.max(initial=0.0)), 1e-30)).astype(np.float32)[..., None]
+    return _pairs(images, maps, [f"score {score:.3g}" for score in scores], anomalous)
+
+
+def _pairs(left: np.ndarray, right: np.ndarray, captions: list[str], framed: np.ndarray) -> np.ndarray:
+    from matplotlib.patches import Rectangle
+
+    count = min(len(left), _SHOWN)
+    if count == 0:
+        raise ValueError("there are no images to draw")
+    columns = min(count, _COLUMNS)
+    across, down = 2 * _BOX + 2 * _GAP, _BOX + _GAP + _CAPTION
+    figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
+    axes = pixel_axes(figure)
+    for index in range(count):
+        x, y = _GAP + index % columns * across, _GAP + index // columns * down
+        show_image(axes, left[index], x, y, _BOX, _BOX)
+        show_image(axes, right[index], x + _BOX, y, _BOX, _BOX)
+        edge = {"edgecolor": WRONG, "linewidth": 2.5} if framed[index] else {"edgecolor": FRAME, "linewidth": 0.8}
+        axes.add_patch(Rectangle((x, y), 2 * _BOX, _BOX, fill=False, **edge))
+        text, color = captions[index], WRONG if framed[index] else FAINT
+        axes.text(x + _BOX, y + _BOX + 4, text, ha="center", va="top", fontsize=9, color=color, parse_math=False)
+    return render(figure)
