@@ -1,0 +1,77 @@
+"""Who will not pay a credit card's debt, told by an autoencoder that has seen only people who paid; simulated data.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/credit_anomaly.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.tabular import MockTable, Tabular
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.autoencoder import DenseAutoencoder
+from jaxdl.tasks.anomaly_detection import anomaly_detection
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/auroc"
+COLUMNS = ("balance", "income", "student")
+
+
+@auto_config
+def experiment(
+    steps: int = 1500,
+    code: int = 1,
+    widths: tuple[int, ...] = (32, 16),
+    dropout: float = 0.0,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=anomaly_detection(
+            DenseAutoencoder(features=4, code=code, widths=widths, dropout=dropout), quantile=0.95, calibration=0.2
+        ),
+        data=Data(
+            train=Tabular(Dataset("credit_default", "train"), Dataset("credit_default", "train"), COLUMNS),
+            evals={
+                "validation": Tabular(
+                    Dataset("credit_default", "validation"), Dataset("credit_default", "train"), COLUMNS
+                )
+            },
+            test=Tabular(Dataset("credit_default", "test"), Dataset("credit_default", "train"), COLUMNS),
+            batch_size=batch_size,
+            eval_batch_size=1024,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=weight_decay,
+                mask=kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/auroc"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, code=2, widths=(16,), learning_rate=1e-2, batch_size=32)
+    config.task.model.features = 8
+    parts = ((config.data.train, 64, 0, "train"), (config.data.evals["validation"], 21, 7, "validation"))
+    for part, rows, anomalous, split in parts:
+        part.table = MockTable(rows, anomalous, split=split)
+        part.reference = MockTable(64)
+        part.columns = ("kind", "x6", "x5", "x4", "x3", "x2", "x1")
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(5)]

@@ -1,0 +1,67 @@
+"""Fashion-MNIST through a code of 32 numbers and back: a convolutional autoencoder.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/fashion_autoencoder.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.autoencoder import ConvAutoencoder
+from jaxdl.tasks.reconstruction import reconstruction
+from jaxdl.training.optimizers import kernels
+
+METRIC = "test/mse"
+
+
+@auto_config
+def experiment(
+    steps: int = 6000,
+    shape: tuple[int, int, int] = (28, 28, 1),
+    code: int = 32,
+    channels: tuple[int, ...] = (32, 64),
+    depth: int = 2,
+    learning_rate: float = 2e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=reconstruction(ConvAutoencoder(shape, code, channels=channels, depth=depth), mean=0.286, std=0.353),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={
+            "train": optax.adamw(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                weight_decay=1e-4,
+                mask=kernels,
+            )
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=1000,
+        save_every=1000,
+        keep=Keep(metric="validation/mse", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, shape=(12, 12, 1), code=4, channels=(8,), depth=1, batch_size=16)
+    config.data.train = MockImages(shape=(12, 12, 1), classes=4, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages((12, 12, 1), classes=4, examples=21, split="validation", noise=0.2)}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
