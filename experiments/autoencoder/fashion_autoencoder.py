@@ -19,11 +19,11 @@ METRIC = "test/mse"
 
 @auto_config
 def experiment(
-    steps: int = 6000,
+    steps: int = 4000,
     shape: tuple[int, int, int] = (28, 28, 1),
     code: int = 32,
     channels: tuple[int, ...] = (32, 64),
-    depth: int = 2,
+    depth: int = 1,
     learning_rate: float = 2e-3,
     batch_size: int = 128,
     seed: int = 0,
@@ -55,7 +55,7 @@ def experiment(
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, shape=(12, 12, 1), code=4, channels=(8,), depth=1, batch_size=16)
+    config = experiment.as_buildable(steps=24, shape=(12, 12, 1), code=4, channels=(8,), batch_size=16)
     config.data.train = MockImages(shape=(12, 12, 1), classes=4, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages((12, 12, 1), classes=4, examples=21, split="validation", noise=0.2)}
     config.data.test = None

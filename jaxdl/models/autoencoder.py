@@ -112,14 +112,16 @@ class ConvAutoencoder(nn.Module):
         ]
         self.narrow = dense(self.code, name="code")
         self.widen = dense(math.prod(self._smallest), name="widen")
-        # The stage that makes the finest map has as many channels as the finest stage of the way down.
+        # A map on the way up has as many channels as the map of its size on the way down; the largest, which has none
+        # there, as many as the next.
+        widths = (self.channels[0], *self.channels[:-1])
         self.upsamples = [
-            TransposedConv(channels, jnp.dtype(self.dtype), name=f"upsample{index + 1}")
-            for index, channels in enumerate(self.channels)
+            TransposedConv(width, jnp.dtype(self.dtype), name=f"upsample{index + 1}")
+            for index, width in enumerate(widths)
         ]
         self.ups = [
-            ConvStage(channels, self.depth, "none", False, "channels_in", *options, name=f"up{index + 1}")
-            for index, channels in enumerate(self.channels)
+            ConvStage(width, self.depth, "none", False, "channels_in", *options, name=f"up{index + 1}")
+            for index, width in enumerate(widths)
         ]
         self.final = dense(self.shape[2], ("embed", None), name="output")
 

@@ -1,0 +1,329 @@
+"""Anomaly detection: scores by hand, a threshold from held out normal examples alone, padding, images, mistakes."""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.tasks.anomaly_detection import ERRORS, anomaly_detection, count_errors, held_out, quantile_of
+
+KEY = jax.random.key(0)
+SIZE = 4
+
+
+class Shrinks(nn.Module):
+    """`scale` times the input, so the error of x is (1 - scale)**2 * mean(x**2)."""
+
+    scale: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return self.param("scale", lambda key: jnp.float32(self.scale)) * x
+
+
+def make_batch(size=64, seed=0, first=0, label=0):
+    draws = np.random.default_rng(seed)
+    return {
+        "features": draws.normal(size=(size, SIZE)).astype(np.float32),
+        "label": np.full(size, label, np.int32),
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(first, first + size, dtype=np.int32),
+    }
+
+
+@functools.cache
+def compiled(quantile=0.9, calibration=0.25, normal=(0,)):
+    task = anomaly_detection(Shrinks(), quantile=quantile, calibration=calibration, normal=normal)
+    return task, jax.jit(task.phases[0].loss), jax.jit(task.evaluate)
+
+
+def start(task, batch):
+    return task.init(KEY, batch)
+
+
+def held(batch, share=0.25):
+    return np.asarray(held_out(jnp.asarray(batch["index"]), share))
+
+
+def test_the_loss_is_the_mean_squared_error_of_what_is_not_held_out():
+    task, loss, _ = compiled()
+    batch = make_batch()
+    params, variables = start(task, batch)
+    outcome = loss(params, variables, batch, KEY, 0)
+    errors = np.square(batch["features"]).mean(1)[~held(batch)]
+    assert 0 < held(batch).sum() < len(held(batch))
+    np.testing.assert_allclose(outcome.terms["mse"].sum, errors.sum(), rtol=1e-5)
+    np.testing.assert_allclose(outcome.terms["mse"].weight, len(errors))
+
+
+def test_held_out_examples_make_the_threshold_and_others_do_not():
+    task, loss, _ = compiled()
+    batch = make_batch()
+    params, variables = start(task, batch)
+    gradient = jax.jit(jax.grad(lambda params, batch: loss(params, variables, batch, KEY, 0).terms["mse"].sum))
+    exact, counts = gradient(params, batch), loss(params, variables, batch, KEY, 0).variables[ERRORS]
+    assert counts.sum() == held(batch).sum()
+    for rows, moved in ((held(batch), "counts"), (~held(batch), "gradient")):
+        other = {**batch, "features": np.where(rows[:, None], 3 * batch["features"], batch["features"])}
+        same = np.array_equal(loss(params, variables, other, KEY, 0).variables[ERRORS], counts)
+        assert same == (moved == "gradient")
+        change = jax.tree.leaves(gradient(params, other))[0] - jax.tree.leaves(exact)[0]
+        assert (abs(change) > 1e-3) == (moved == "gradient")
+
+
+def test_who_is_held_out_depends_on_the_index_alone():
+    index = np.arange(5000)
+    out = np.asarray(held_out(jnp.asarray(index), 0.1))
+    assert abs(out.mean() - 0.1) < 0.02
+    order = np.random.default_rng(0).permutation(5000)
+    np.testing.assert_array_equal(held_out(jnp.asarray(index[order]), 0.1), out[order])
+    assert np.all(out <= np.asarray(held_out(jnp.asarray(index), 0.3)))
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
+def test_the_quantile_is_numpys_to_a_bin(quantile):
+    errors = np.exp(np.random.default_rng(0).normal(-3, 1.5, 4000)).astype(np.float32)
+    count = jax.jit(functools.partial(count_errors, memory=10**9))
+    counts = jnp.zeros_like(anomaly_detection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
+    for part in np.split(errors, 8):
+        counts = count(counts, part, np.ones(500, np.float32))
+    np.testing.assert_allclose(quantile_of(counts, quantile), np.quantile(errors, quantile), rtol=0.015)
+
+
+def test_errors_off_the_scale_and_no_errors():
+    counts = jnp.zeros_like(anomaly_detection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
+    assert float(quantile_of(counts, 0.99)) == pytest.approx(1e8)  # nothing is anomalous yet
+    low = count_errors(counts, jnp.zeros(3), jnp.ones(3), 100)
+    assert float(quantile_of(low, 0.5)) < 1.1e-8
+    high = count_errors(counts, jnp.full(3, 1e20), jnp.ones(3), 100)
+    assert float(quantile_of(high, 0.5)) > 0.9e8
+
+
+def test_old_errors_fade():
+    count = jax.jit(functools.partial(count_errors, memory=200))
+    counts = jnp.zeros_like(anomaly_detection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
+    for value, times in ((100.0, 10), (1.0, 30)):
+        for _ in range(times):
+            counts = count(counts, jnp.full(50, value), jnp.ones(50))
+    # Of the 100 first, each of the 1,500 later ones has left 1 - 1 / 200.
+    assert float(quantile_of(counts, 0.99)) == pytest.approx(1.0, rel=0.02)
+    assert float(counts.sum()) == pytest.approx(200, rel=0.2)
+
+
+def test_devices_and_micro_batches_count_alike():
+    counts = jnp.zeros_like(anomaly_detection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS]).at[700].set(40.0)
+    draws = np.random.default_rng(0)
+    errors = draws.lognormal(size=(2, 16)).astype(np.float32)
+    weight = (draws.uniform(size=(2, 16)) < 0.5).astype(np.float32)
+    whole = count_errors(counts, errors.reshape(-1), weight.reshape(-1), 1000)
+    mapped = jax.pmap(
+        lambda errors, weight: count_errors(counts, errors, weight, 1000), axis_name="data", devices=jax.devices()[:2]
+    )(errors, weight)
+    for one in mapped:
+        np.testing.assert_allclose(one, whole, rtol=1e-6)
+    cut = count_errors(count_errors(counts, errors[0], weight[0], 1000), errors[1], weight[1], 1000)
+    np.testing.assert_allclose(cut, whole, rtol=0.02)  # the second half finds the first one faded by a bit
+
+
+def test_anomalous_and_padded_training_examples_count_nowhere():
+    task, loss, _ = compiled()
+    batch = make_batch()
+    params, variables = start(task, batch)
+    exact = loss(params, variables, batch, KEY, 0)
+    for change in ({"label": 1}, {"weight": 0}):
+        more = make_batch(size=16, seed=1, first=200)
+        more["features"] *= 100
+        more = {name: np.full_like(value, change[name]) if name in change else value for name, value in more.items()}
+        other = loss(params, variables, {name: np.concatenate([batch[name], more[name]]) for name in batch}, KEY, 0)
+        np.testing.assert_allclose(other.terms["mse"].sum, exact.terms["mse"].sum, rtol=1e-6)
+        np.testing.assert_array_equal(other.terms["mse"].weight, exact.terms["mse"].weight)
+        np.testing.assert_array_equal(other.variables[ERRORS], exact.variables[ERRORS])
+
+
+def trained_counts(task, loss, batches=20):
+    params, variables = start(task, make_batch())
+    for number in range(batches):
+        batch = make_batch(size=256, seed=100 + number, first=256 * number)
+        variables = loss(params, variables, batch, KEY, number).variables
+    return params, variables
+
+
+def test_about_one_minus_quantile_of_new_normal_examples_are_false_alarms():
+    task, loss, evaluate = compiled()
+    params, variables = trained_counts(task, loss)
+    batch = make_batch(size=8000, seed=7)
+    records = jax.tree.map(np.asarray, evaluate(params, variables, batch, KEY).records)
+    metrics = task.score(records, {}, {})
+    # 1,280 held out examples: the share has a standard deviation of 0.009.
+    assert metrics["false_alarms"] == pytest.approx(0.1, abs=0.03)
+    squares = np.random.default_rng(8).normal(size=(200000, SIZE)) ** 2
+    assert metrics["threshold"] == pytest.approx(np.quantile(squares.mean(1), 0.9), rel=0.08)
+
+
+def test_what_is_evaluated_has_no_part_in_the_threshold():
+    task, loss, evaluate = compiled()
+    params, variables = trained_counts(task, loss, batches=2)
+    batch = make_batch(size=40, seed=7)
+    batch["label"][30:] = 1
+    batch["features"][30:] *= 50
+    thresholds = [
+        np.asarray(evaluate(params, variables, part, KEY).records["threshold"])
+        for part in (batch, {**batch, "features": 9 * batch["features"]}, {**batch, "label": 1 - batch["label"]})
+    ]
+    assert len(np.unique(thresholds)) == 1
+
+
+def test_scores_by_hand():
+    task, _, _ = compiled()
+    records = {
+        "score": np.array([1.0, 2.0, 3.0, 2.5, 4.0], np.float32),
+        "anomaly": np.array([False, False, False, True, True]),
+        "threshold": np.full(5, 2.2, np.float32),
+    }
+    metrics = task.score(records, {}, {})
+    # Of 2 x 3 pairs the anomalous one is above the normal one in 2 + 3.
+    assert metrics["auroc"] == pytest.approx(5 / 6)
+    # In falling order: 4 (found 1 of 1), 3, 2.5 (found 2 of 3).
+    assert metrics["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics["precision"] == pytest.approx(2 / 3)
+    assert metrics["recall"] == 1.0
+    assert metrics["false_alarms"] == pytest.approx(1 / 3)
+    assert metrics["threshold"] == pytest.approx(2.2)
+    assert metrics["normal_scores"].tolist() == [1, 2, 3]
+    assert metrics["anomalous_scores"].tolist() == [2.5, 4]
+
+
+def test_a_score_of_one_kind_is_not_a_number():
+    task, _, _ = compiled()
+    records = {"score": np.ones(3, np.float32), "anomaly": np.zeros(3, bool), "threshold": np.full(3, 2.0, np.float32)}
+    metrics = task.score(records, {}, {})
+    assert all(math.isnan(metrics[name]) for name in ("auroc", "average_precision", "precision", "recall"))
+    assert metrics["false_alarms"] == 0
+    metrics = task.score({**records, "anomaly": np.ones(3, bool)}, {}, {})
+    assert math.isnan(metrics["false_alarms"])
+    assert metrics["recall"] == 0
+
+
+def test_evaluation_counts_normal_examples_and_no_padding():
+    task, _, evaluate = compiled()
+    batch = make_batch(size=12)
+    batch["label"][8:] = 1
+    params, variables = start(task, batch)
+    evaluation = evaluate(params, variables, batch, KEY)
+    errors = np.square(batch["features"]).mean(1)
+    np.testing.assert_allclose(evaluation.metrics["loss"], (errors[:8].sum(), 8), rtol=1e-5)
+    np.testing.assert_allclose(evaluation.records["score"], errors, rtol=1e-5)
+    np.testing.assert_array_equal(evaluation.records["anomaly"], batch["label"] == 1)
+    batch["weight"][5:8] = 0
+    np.testing.assert_allclose(
+        evaluate(params, variables, batch, KEY).metrics["loss"], (errors[:5].sum(), 5), rtol=1e-5
+    )
+
+
+def test_other_labels_may_be_normal():
+    task, loss, evaluate = compiled(normal=(2, 5))
+    batch = make_batch(size=8)
+    batch["label"][:] = [0, 1, 2, 3, 4, 5, 2, 5]
+    params, variables = start(task, batch)
+    expected = np.array([1, 1, 0, 1, 1, 0, 0, 0], bool)
+    np.testing.assert_array_equal(evaluate(params, variables, batch, KEY).records["anomaly"], expected)
+    normal = ~expected & ~held(batch)
+    np.testing.assert_allclose(loss(params, variables, batch, KEY, 0).terms["mse"].weight, normal.sum())
+
+
+def test_predictions_of_a_row():
+    task, loss, _ = compiled()
+    params, variables = trained_counts(task, loss, batches=2)
+    batch = make_batch(size=3)
+    batch["features"][:] = [[0.1, 0.1, 0.1, 0.1], [0, 0, 9, 0], [1, -1, 1, 1]]
+    del batch["label"]  # nobody knows it
+    outputs = jax.tree.map(np.asarray, jax.jit(task.predict)(params, variables, batch, KEY))
+    np.testing.assert_allclose(outputs["score"], [0.01, 20.25, 1.0], rtol=1e-5)
+    assert outputs["anomalous"].tolist() == [False, True, False]
+    np.testing.assert_allclose(outputs["errors"].mean(1), outputs["score"], rtol=1e-5)
+    example, row = ({name: value[1] for name, value in tree.items()} for tree in (batch, outputs))
+    said = task.readable(example, row, {"features": ("a", "b", "c", "d"), "label": ("normal", "anomalous")})
+    assert said == {
+        "score": 20.25,
+        "anomalous": True,
+        "threshold": pytest.approx(float(outputs["threshold"][0]), rel=1e-5),
+        "largest_error": "c",
+    }
+    before = jax.jit(task.predict)(params, start(task, batch)[1], batch, KEY)
+    assert not np.any(before["anomalous"])
+    assert np.all(np.isfinite(before["threshold"]))
+
+
+def test_images():
+    task = anomaly_detection(Shrinks(0.5), mean=0.5, std=0.25, normal=(3,))
+    draws = np.random.default_rng(0)
+    batch = {
+        "image": draws.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8),
+        "label": np.array([3, 3, 3, 3, 0, 1], np.int32),
+        "weight": np.ones(6, np.float32),
+        "index": np.arange(6),
+    }
+    params, variables = start(task, batch)
+    evaluation = jax.jit(task.evaluate)(params, variables, batch, KEY)
+    normal = (batch["image"] / 255 - 0.5) / 0.25
+    expected = np.square(0.5 * normal).mean((1, 2, 3))
+    np.testing.assert_allclose(evaluation.records["score"], expected, rtol=1e-5)
+    outputs = jax.tree.map(np.asarray, jax.jit(task.predict)(params, variables, batch, KEY))
+    assert outputs["errors"].shape == batch["image"].shape
+    pictures = task.draw(batch, outputs, {}, {})
+    assert set(pictures) == {"errors"}
+    assert pictures["errors"].dtype == np.uint8
+    assert "largest_error" not in task.readable({"image": batch["image"][0]}, {k: v[0] for k, v in outputs.items()}, {})
+
+
+def test_pictures_of_scores():
+    task, _, _ = compiled()
+    batch = make_batch(size=2)
+    metrics = {"normal_scores": np.arange(1.0, 9.0), "anomalous_scores": np.array([5.5, 20.0]), "threshold": 7.5}
+    assert set(task.draw(batch, {}, metrics, {})) == {"scores", "roc"}
+    alone = task.draw(batch, {}, {**metrics, "anomalous_scores": np.zeros(0)}, {})
+    assert set(alone) == {"scores"}
+    for picture in alone.values():
+        assert picture.dtype == np.uint8
+        assert picture.shape[-1] == 3
+    zeros = {**metrics, "normal_scores": np.zeros(3), "anomalous_scores": np.zeros(2)}
+    assert set(task.draw(batch, {}, zeros, {})) == {"scores", "roc"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantile": 1.0}, "quantile=1.0"),
+        ({"quantile": 0.0}, "quantile=0.0"),
+        ({"calibration": 0.0}, "calibration=0.0"),
+        ({"calibration": 1.5}, "calibration=1.5"),
+        ({"memory": 0}, "memory=0"),
+        ({"normal": ()}, r"normal=\(\)"),
+        ({"std": 0.0}, "std=0.0"),
+    ],
+)
+def test_mistakes_are_the_users(arguments, message):
+    with pytest.raises(UserError, match=message):
+        anomaly_detection(Shrinks(), **arguments)
+
+
+def test_a_model_or_a_batch_that_does_not_fit():
+    batch = make_batch(size=3)
+    task = anomaly_detection(nn.Sequential([]))
+    with pytest.raises(UserError, match="reads 'features' or 'image'; the batch has index, label, weight"):
+        task.init(KEY, {name: value for name, value in batch.items() if name != "features"})
+
+    class Narrow(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            return nn.Dense(2)(x)
+
+    task = anomaly_detection(Narrow())
+    params, variables = start(task, batch)
+    with pytest.raises(UserError, match=r"the model gives \(3, 2\): the task needs the input again, \(3, 4\)"):
+        task.evaluate(params, variables, batch, KEY)

@@ -1,0 +1,217 @@
+"""Tabular: scaling by the training rows alone, categories, the user's CSV files, mistakes in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from fakes import Columns
+
+from jaxdl.data.dataset import Dataset, origin, with_split
+from jaxdl.data.source import ColumnSource
+from jaxdl.data.store import digest_of
+from jaxdl.data.tabular import MockTable, Tabular
+from jaxdl.errors import UserError
+
+COLUMNS = ("size", "kind", "price")
+KINDS = ("red", "green", "blue")
+
+
+class Table:
+    """Columns of which `kind` is a category."""
+
+    def __init__(self, kinds=KINDS, **columns):
+        self.columns, self.kinds = {name: np.asarray(values) for name, values in columns.items()}, kinds
+
+    def load(self):
+        content = [self.kinds, {name: values.tolist() for name, values in self.columns.items()}]
+        return ColumnSource(self.columns, digest_of(content), {"kind": self.kinds, "label": ("normal", "anomalous")})
+
+
+def table(size, kind, price, label=None, **others):
+    label = np.zeros(len(size), np.int32) if label is None else np.array(label, np.int32)
+    return Table(
+        size=np.array(size, np.float32),
+        kind=np.array(kind, np.int32),
+        price=np.array(price, np.int32),
+        label=label,
+        **others,
+    )
+
+
+TRAIN = table([1, 2, 3, 6], [0, 1, 1, 2], [10, 10, 30, 30])
+TEST = table([3, 100], [2, 0], [20, -500], label=[0, 1])
+
+
+def read(tabular):
+    source = tabular.load()
+    return source, source.read(np.arange(len(source)))
+
+
+def test_rows_are_scaled_by_mean_and_deviation_of_the_training_rows():
+    source, batch = read(Tabular(TEST, TRAIN, COLUMNS))
+    deviation = np.sqrt(np.mean((np.array([1, 2, 3, 6]) - 3.0) ** 2))
+    expected = [[0, 0, 0, 1, 0], [97 / deviation, 1, 0, 0, -520 / 10]]
+    np.testing.assert_allclose(batch["features"], expected, rtol=1e-6)
+    assert batch["features"].dtype == np.float32
+    assert batch["label"].tolist() == [0, 1]
+    assert batch["label"].dtype == np.int32
+    assert source.names["features"] == ("size", "kind=red", "kind=green", "kind=blue", "price")
+    assert [float(text) for text in source.names["features_mean"]] == [3, 0, 0, 0, 20]
+    assert [float(text) for text in source.names["features_deviation"]] == [float(deviation), 1, 1, 1, 10]
+    assert source.names["label"] == ("normal", "anomalous")
+
+
+def test_training_rows_have_mean_0_and_deviation_1():
+    train = MockTable(rows=500)
+    features = read(Tabular(train, train, ("x1", "x4", "x6")))[1]["features"]
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(features.std(0), 1, rtol=1e-5)
+
+
+def test_anomalous_rows_of_the_reference_do_not_count():
+    mixed = table([1, 2, 1000, 3, 6], [0, 1, 2, 1, 2], [10, 10, 9000, 30, 30], label=[0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(
+        read(Tabular(TEST, mixed, COLUMNS))[1]["features"], read(Tabular(TEST, TRAIN, COLUMNS))[1]["features"]
+    )
+
+
+def test_the_fingerprint_knows_rows_columns_and_scaling():
+    other = table([1, 2, 3, 7], [0, 1, 1, 2], [10, 10, 30, 30])
+    tables = (
+        Tabular(TEST, TRAIN, COLUMNS),
+        Tabular(TRAIN, TRAIN, COLUMNS),
+        Tabular(TEST, other, COLUMNS),
+        Tabular(TEST, TRAIN, COLUMNS[::-1]),
+        Tabular(TEST, TRAIN, COLUMNS[:2]),
+    )
+    assert len({made.load().fingerprint for made in tables}) == len(tables)
+    assert Tabular(TEST, TRAIN, COLUMNS).load().fingerprint == tables[0].load().fingerprint
+
+
+def test_a_constant_column_is_zero_in_training():
+    constant = table([5, 5, 5], [0, 0, 0], [1, 2, 3])
+    features = read(Tabular(table([5, 7], [0, 1], [2, 2]), constant, ("size",)))[1]["features"]
+    np.testing.assert_array_equal(features, [[0], [2]])
+
+
+def test_a_table_without_labels_is_normal():
+    plain = Columns(size=np.arange(4.0))
+    source, batch = read(Tabular(plain, plain, ("size",), label=""))
+    assert batch["label"].tolist() == [0] * 4
+    assert "label" not in source.names
+
+
+def test_another_split_keeps_the_scaling():
+    made = Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), ("v1",))
+    other = with_split(made, "test[:10]")
+    assert (other.table.split, other.reference.split) == ("test[:10]", "train")
+    assert origin(made) == Dataset("shuttle", "train")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Tabular(TEST, TRAIN, ()), "name one or more"),
+        (lambda: Tabular(TEST, TRAIN, ("size", "size")), "each once"),
+        (lambda: Tabular(TEST, TRAIN, ("size", "label")), "'label' is the label"),
+        (lambda: Tabular(TEST, TRAIN, ("sise",)).load(), "the table has no column 'sise'; did you mean 'size'"),
+        (lambda: Tabular(TEST, TRAIN, ("size",), label="fraud").load(), "no column 'fraud'"),
+        (lambda: Tabular(TEST, table([1], [0], [1], label=[1]), COLUMNS).load(), "no normal row"),
+        (
+            lambda: Tabular(table([1, np.nan], [0, 0], [1, 1]), TRAIN, COLUMNS).load(),
+            "row 1 of the table: 'size'",
+        ),
+        (lambda: Tabular(TEST, table([np.inf], [0], [1]), COLUMNS).load(), "row 0 of the reference: 'size'"),
+        (
+            lambda: Tabular(TEST, Table(("a", "b"), **TRAIN.columns), COLUMNS).load(),
+            "other categories",
+        ),
+        (lambda: Tabular(TEST, table([1], [0], [1], image=np.zeros((1, 2))), ("image",)).load(), "no column 'image'"),
+        (
+            lambda: Tabular(
+                table([1], [0], [1], image=np.zeros((1, 2))), table([1], [0], [1], image=np.zeros((1, 2))), ("image",)
+            ).load(),
+            r"shape \[1, 2\], not \[rows\]",
+        ),
+    ],
+)
+def test_mistakes_in_a_table(make, message):
+    with pytest.raises(UserError, match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+
+
+def kept(tabular):
+    """The names of the training data as a run keeps them."""
+    return json.loads(json.dumps({name: list(values) for name, values in tabular.load().names.items()}))
+
+
+def test_a_csv_is_scaled_as_the_training_data(tmp_path):
+    tabular = Tabular(TRAIN, TRAIN, COLUMNS)
+    path = tmp_path / "mine.csv"
+    path.write_text('price,owner,kind,size\n20,"Rome, Italy",blue,3\n-500,,red,1e2\n')
+    names = kept(tabular)
+    # Where a run predicts, its training data need not be.
+    elsewhere = Tabular(Dataset("no_such_set", "train"), Dataset("no_such_set", "train"), COLUMNS)
+    examples = elsewhere.read([str(path)], [], names)
+    assert [name for name, _ in examples] == [f"{path}: line 2", f"{path}: line 3"]
+    expected = read(Tabular(TEST, TRAIN, COLUMNS))[1]["features"]
+    np.testing.assert_array_equal(np.stack([example["features"] for _, example in examples]), expected)
+    assert {name for _, example in examples for name in example} == {"features"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "is empty; give a header"),
+        (["size,price", "1,2"], "no column 'kind'.*it needs size, kind, price"),
+        (["size,kind,prise", "1,red,2"], "no column 'price'; did you mean 'prise'"),
+        (["size,kind,price"], "a header and no rows"),
+        (["size,kind,price", "1,red,2", "big,red,2"], "line 3: 'big' in column 'size' is no number"),
+        (["size,kind,price", "1,red,"], "line 2: '' in column 'price' is no number"),
+        (["size,kind,price", "nan,red,1"], "line 2: 'nan' in column 'size' is no number"),
+        (["size,kind,price", "1,rot,2"], "line 2: 'rot' in column 'kind' is unknown; .*blue, green, red"),
+        (["size,kind,price", "1,red"], "line 2: not 3 cells"),
+        (["size,kind,price,size", "1,red,2,3"], "two columns 'size'"),
+    ],
+)
+def test_a_csv_that_does_not_fit_is_refused(tmp_path, lines, message):
+    path = tmp_path / "mine.csv"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    tabular = Tabular(TRAIN, TRAIN, COLUMNS)
+    with pytest.raises(UserError, match=message) as raised:
+        tabular.read([str(path)], [], kept(tabular))
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_only_csv_files_are_read(tmp_path):
+    tabular = Tabular(TRAIN, TRAIN, COLUMNS)
+    with pytest.raises(UserError, match="size, kind, price, not --text"):
+        tabular.read([], ["1,2,3"], kept(tabular))
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        tabular.read([str(tmp_path / "none.csv")], [], kept(tabular))
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(UserError, match="no CSV file in UTF-8"):
+        tabular.read([str(tmp_path / "picture.csv")], [], kept(tabular))
+
+
+def test_made_up_rows():
+    columns = tuple(f"x{number}" for number in range(1, 7))
+    source = MockTable(rows=60, anomalous=20).load()
+    batch = source.read(np.arange(60))
+    assert batch["label"].tolist() == [0] * 40 + [1] * 20
+    assert set(batch["kind"].tolist()) == {0, 1}
+    train = MockTable(rows=400).load().read(np.arange(400))
+
+    # Off the plane of the training rows: what two principal components and the kind leave over is larger.
+    def left(rows):
+        values = np.stack([rows[name] for name in columns], axis=1).astype(np.float64)
+        return values - 5 * rows["kind"][:, None]
+
+    center = left(train).mean(0)
+    _, _, basis = np.linalg.svd(left(train) - center, full_matrices=False)
+    error = np.square((left(batch) - center) @ basis[2:].T).sum(1)
+    assert error[40:].min() > error[:40].max()
+    assert MockTable(split="validation").load().fingerprint != MockTable().load().fingerprint
+    assert not np.array_equal(MockTable(split="test").load().columns["x1"], MockTable().load().columns["x1"])
