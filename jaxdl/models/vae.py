@@ -1,0 +1,323 @@
+"""Variational autoencoders with one group of latents (Kingma & Welling 2013, arXiv:1312.6114), dense and convolutional.
+
+A model with Gaussian latents, this `VAE` or `jaxdl.models.ladder.LadderVAE`, has
+
+- `latent_shapes`, the shape of each group of latents of one example;
+- `encode(image, label, *, train) -> encoded`: what an image says of its latents;
+- `decode(encoded, noise, label, *, train) -> Decoded`: draws latents from the posterior and gives the output;
+- `generate(latents, label, *, train) -> output`: from latents that are standard normal under the prior;
+- `classes`, of the label that it is given (int32 [batch]); 0: none, and `label` is None.
+
+Noise comes as an argument, standard normal [batch, *shape] for each group: a task draws it an example at a time.
+Logical axis names as in `jaxdl.models.cnn`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.cnn import BasicBlock, Stage, constrain, convolution
+from jaxdl.models.layers import Activation, Normalization, dense, group_norm
+from jaxdl.models.unet import TransposedConv
+
+
+class Normal(NamedTuple):
+    """Independent normal distributions, one a value.
+
+    Attributes:
+      mean: [batch, ...].
+      log_variance: [batch, ...].
+    """
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+    def at(self, noise: jax.Array) -> jax.Array:
+        """The value that standard normal `noise` stands for (the reparametrization of arXiv:1312.6114)."""
+        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
+
+    def whitened(self, value: jax.Array) -> jax.Array:
+        """The inverse of `at`."""
+        return (value - self.mean) * jnp.exp(-0.5 * self.log_variance)
+
+    @staticmethod
+    def standard(like: jax.Array) -> "Normal":
+        """Mean 0 and variance 1, in the shape of `like`."""
+        return Normal(jnp.zeros_like(like), jnp.zeros_like(like))
+
+
+def kl_divergence(posterior: Normal, prior: Normal) -> jax.Array:
+    """KL(posterior || prior) of each value in nats, [batch, ...]; arXiv:1312.6114, appendix B, for any normal prior."""
+    gap = posterior.log_variance - prior.log_variance
+    shift = (posterior.mean - prior.mean) * jnp.exp(-0.5 * prior.log_variance)
+    return 0.5 * (jnp.exp(gap) + jnp.square(shift) - 1.0 - gap)
+
+
+class Latent(NamedTuple):
+    """One group of latents, drawn from its posterior.
+
+    Attributes:
+      value: [batch, ...] what was drawn.
+      white: [batch, ...] the same, as noise under the prior.
+      kl: [batch, ...] in nats, in closed form.
+      log_ratio: [batch] log posterior - log prior of what was drawn, in nats.
+      shift: [batch, ...] the posterior's mean, as noise under the prior.
+    """
+
+    value: jax.Array
+    white: jax.Array
+    kl: jax.Array
+    log_ratio: jax.Array
+    shift: jax.Array
+
+
+def draw_latent(posterior: Normal, prior: Normal, noise: jax.Array) -> Latent:
+    """Draws from `posterior` with standard normal `noise` [batch, ...]."""
+    value = posterior.at(noise)
+    white = prior.whitened(value)
+    # The constants of the two densities cancel.
+    ratio = jnp.square(white) + prior.log_variance - jnp.square(noise) - posterior.log_variance
+    log_ratio = 0.5 * jnp.sum(ratio, axis=tuple(range(1, ratio.ndim)))
+    return Latent(value, white, kl_divergence(posterior, prior), log_ratio, prior.whitened(posterior.mean))
+
+
+class Decoded(NamedTuple):
+    """What a model makes of one draw of the latents.
+
+    Attributes:
+      output: float32 [batch, h, w, outputs], parameters of the likelihood of each pixel.
+      groups: of latents, in the order of `latent_shapes`.
+    """
+
+    output: jax.Array
+    groups: tuple[Latent, ...]
+
+
+def depth_to_space(x: jax.Array) -> jax.Array:
+    """[batch, h, w, 4 * c] -> [batch, 2 * h, 2 * w, c]: each position's values become a block of 2x2."""
+    batch, height, width, channels = x.shape
+    blocks = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(batch, 2 * height, 2 * width, channels // 4)
+
+
+def halved(shape: Sequence[int], times: int) -> tuple[int, int]:
+    """(height, width) after halving `times` times.
+
+    Raises:
+      ValueError: a side that does not divide.
+    """
+    factor = 2**times
+    if shape[0] % factor or shape[1] % factor:
+        raise ValueError(f"images of {tuple(shape)}: {times} levels halve both sides, which {factor} must divide")
+    return shape[0] // factor, shape[1] // factor
+
+
+class DenseEncoder(nn.Module):
+    """[batch, h, w, c] -> [batch, widths[-1]]: dense layers, each with its activation.
+
+    Attributes:
+      widths: of the layers.
+      activation: after each layer.
+    """
+
+    widths: Sequence[int] = (500,)
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        x = image.reshape(image.shape[0], -1)
+        for index, width in enumerate(self.widths):
+            x = self.activation(dense(width, name=f"dense{index + 1}")(x))
+        return x
+
+
+class DenseDecoder(nn.Module):
+    """[batch, latents] -> [batch, height, width, outputs]: dense layers with activations, and a last one without.
+
+    Attributes:
+      widths: of the hidden layers.
+      shape: (height, width).
+      outputs: values a pixel.
+      activation: after each hidden layer.
+    """
+
+    widths: Sequence[int] = (500,)
+    shape: tuple[int, int] = (28, 28)
+    outputs: int = 1
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, *, train: bool) -> jax.Array:
+        x = latents
+        for index, width in enumerate(self.widths):
+            x = self.activation(dense(width, name=f"dense{index + 1}")(x))
+        x = dense(math.prod(self.shape) * self.outputs, name="final")(x)
+        return x.reshape(-1, *self.shape, self.outputs)
+
+
+def residual_stage(
+    blocks: int, width: int, norm: Normalization, activation: Activation, dtype: Any, name: str | None = None
+) -> Stage:
+    """Residual blocks at one resolution, [batch, h, w, c] -> [batch, h, w, width]."""
+    return Stage(
+        blocks=blocks,
+        width=width,
+        stride=1,
+        block=BasicBlock,
+        norm=norm,
+        activation=activation,
+        dtype=dtype,
+        zero_init=True,
+        stochastic_depth=(0.0,) * blocks,
+        name=name,
+    )
+
+
+class ConvEncoder(nn.Module):
+    """[batch, h, w, c] -> [batch, features]: levels of a strided 3x3 convolution and residual blocks, then flattened.
+
+    Attributes:
+      channels: of each level; every level halves height and width.
+      blocks: residual blocks in a level.
+      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      activation: after each norm and each sum.
+      dtype: what convolutions compute in, "float32" or "bfloat16".
+    """
+
+    channels: Sequence[int] = (32, 64)
+    blocks: int = 1
+    norm: Normalization = group_norm
+    activation: Activation = nn.silu
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        x = image
+        for level, channels in enumerate(self.channels, start=1):
+            axis = "channels_in" if level > 1 else None
+            x = convolution(channels, 3, 2, dtype=self.dtype, name=f"down{level}", input_axis=axis)(x)
+            x = self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{level}")(x))
+            options = (self.norm, self.activation, self.dtype)
+            x = residual_stage(self.blocks, channels, *options, name=f"stage{level}")(constrain(x), train=train)
+        return x.astype(jnp.float32).reshape(x.shape[0], -1)
+
+
+class ConvDecoder(nn.Module):
+    """[batch, latents] -> [batch, height, width, outputs]: the way back of `ConvEncoder`.
+
+    A dense layer gives the coarsest level; after each level's residual blocks height and width double, the last time by
+    giving each position the outputs of its 2x2 pixels, so that nothing dear is computed at full size.
+
+    Attributes:
+      channels: of each level, finest first.
+      shape: (height, width) of the image, multiples of 2**len(channels).
+      outputs: values a pixel.
+      blocks, norm, activation, dtype: as in `ConvEncoder`.
+    """
+
+    channels: Sequence[int] = (32, 64)
+    shape: tuple[int, int] = (28, 28)
+    outputs: int = 1
+    blocks: int = 1
+    norm: Normalization = group_norm
+    activation: Activation = nn.silu
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, *, train: bool) -> jax.Array:
+        levels = len(self.channels)
+        height, width = halved(self.shape, levels)
+        x = dense(height * width * self.channels[-1], name="entry")(latents)
+        x = x.reshape(-1, height, width, self.channels[-1])
+        for level in range(levels, 0, -1):
+            channels = self.channels[level - 1]
+            if level < levels:
+                x = TransposedConv(channels, self.dtype, name=f"up{level}")(x)
+            x = self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{level}")(x))
+            options = (self.norm, self.activation, self.dtype)
+            x = residual_stage(self.blocks, channels, *options, name=f"stage{level}")(constrain(x), train=train)
+        x = dense(4 * self.outputs, ("embed", "classes"), name="final")(x.astype(jnp.float32))
+        return depth_to_space(x)
+
+
+class VAE(nn.Module):
+    """One group of latents, standard normal under the prior, with a diagonal normal posterior.
+
+    With `classes` it is conditional on a label (Sohn et al. 2015, NeurIPS): the encoder sees a learnt plane of the
+    label beside the image, the decoder its one-hot code beside the latents.
+
+    Attributes:
+      encoder: `(image [batch, h, w, c], *, train) -> [batch, features]`.
+      decoder: `(latents [batch, n], *, train) -> [batch, h, w, outputs]`.
+      latents: how many.
+      classes: of the label; 0 for none.
+    """
+
+    encoder: Any
+    decoder: Any
+    latents: int = 20
+    classes: int = 0
+
+    @property
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """((latents,),)."""
+        return ((self.latents,),)
+
+    def setup(self):
+        self.posterior = dense(2 * self.latents, ("embed", None))
+        if self.classes:
+            self.plane = LabelPlane(self.classes)
+
+    def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> Normal:
+        """image float [batch, h, w, c], label int32 [batch] -> the posterior, [batch, latents]."""
+        if self.classes:
+            image = self.plane(image, label)
+        features = self.encoder(image, train=train)
+        return Normal(*jnp.split(self.posterior(features), 2, axis=-1))
+
+    def decode(
+        self, encoded: Normal, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
+    ) -> Decoded:
+        """noise ([batch, latents],) -> outputs and latents."""
+        latent = draw_latent(encoded, Normal.standard(encoded.mean), noise[0])
+        return Decoded(self.generate((latent.value,), label, train=train), (latent,))
+
+    def generate(self, latents: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """latents ([batch, latents],) -> float32 [batch, h, w, outputs]."""
+        value = latents[0]
+        if self.classes:
+            value = jnp.concatenate([value, one_hot(label, self.classes)], axis=-1)
+        return self.decoder(value, train=train).astype(jnp.float32)
+
+    def __call__(
+        self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
+    ) -> Decoded:
+        """`decode` of `encode`."""
+        return self.decode(self.encode(image, label, train=train), noise, label, train=train)
+
+
+class LabelPlane(nn.Module):
+    """Appends to an image [batch, h, w, c] one channel that is learnt for each class; label int32 [batch]."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, image: jax.Array, label: jax.Array | None) -> jax.Array:
+        height, width = image.shape[1:3]
+        plane = dense(height * width, ("embed", None), name="plane")(one_hot(label, self.classes))
+        return jnp.concatenate([image, plane.reshape(-1, height, width, 1)], axis=-1)
+
+
+def one_hot(label: jax.Array | None, classes: int) -> jax.Array:
+    """int32 [batch] -> float32 [batch, classes].
+
+    Raises:
+      ValueError: no label.
+    """
+    if label is None:
+        raise ValueError(f"the model is conditional on a label of {classes} classes, and got none")
+    return jax.nn.one_hot(label, classes)
