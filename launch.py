@@ -1,7 +1,7 @@
 """jaxdl: one command for every recipe.
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
-  python launch.py eval RUN [--step=N] [--split=NAME]                         score a trained run
+  python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
   python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
@@ -53,7 +53,7 @@ def _train(arguments: Sequence[str]) -> None:
 def _eval(arguments: Sequence[str]) -> None:
     from jaxdl.runs import evaluate
 
-    evaluate.run(_one(arguments, "eval", "RUN"), FLAGS.step, FLAGS.split, FLAGS.format)
+    evaluate.run(_one(arguments, "eval", "RUN"), FLAGS.step, FLAGS.split, FLAGS.format, FLAGS.set)
 
 
 def _predict(arguments: Sequence[str]) -> None:

@@ -94,6 +94,14 @@ def test_eval_of_another_step_and_split(run, capsys):
     assert set(scored["metrics"]) == {"train"}
 
 
+def test_eval_takes_settings(run, capsys):
+    assert command("eval", str(run), "--format=json", "--set=task.top=(1,2)") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]["validation"]
+    assert metrics["accuracy"] <= metrics["accuracy_top2"]
+    assert command("eval", str(run), "--set=task.tops=(1,2)") == 2
+    assert "task.tops" in capsys.readouterr().err
+
+
 def test_predict_names_classes_of_the_user_s_images(run, tmp_path, capsys):
     folder = tmp_path / "images"
     folder.mkdir()

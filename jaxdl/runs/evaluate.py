@@ -1,6 +1,7 @@
 """`launch.py eval`: a trained run's metrics at any step, on any split."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from jaxdl.runs.trained import load_trained
 from jaxdl.training.progress import Progress
 
 
-def run(path: str, step: int | None = None, split: str | None = None, format: str = "text") -> dict[str, Any]:
+def run(
+    path: str,
+    step: int | None = None,
+    split: str | None = None,
+    format: str = "text",
+    settings: Sequence[str] = (),
+) -> dict[str, Any]:
     """Scores a run and prints its metrics.
 
     Args:
@@ -22,11 +29,12 @@ def run(path: str, step: int | None = None, split: str | None = None, format: st
       split: the name of one of the recipe's evaluations, or a split of the same data set such as "train[:1000]"; None
         for all evaluations.
       format: "text", or "json" for one JSON object.
+      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Returns:
       {"step", "metrics": {split: {name: value}}}.
     """
-    trained = load_trained(path, step)
+    trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program
     metrics = {}
     for name, dataset in _chosen(experiment, split).items():
