@@ -25,8 +25,8 @@ METRIC = "test/loss"
 
 @auto_config
 def experiment(
-    steps: int = 8000,
-    channels: tuple[int, ...] = (32, 64),
+    steps: int = 6000,
+    channels: tuple[int, ...] = (32, 48),
     blocks: int = 1,
     latents: int = 32,
     classes: int = 0,

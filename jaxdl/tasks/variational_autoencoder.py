@@ -5,7 +5,7 @@ Batches: `image` uint8 [batch, height, width, channels], `weight` float32 [batch
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def variational_autoencoder(
     Predictions: `reconstruction` uint8 [batch, h, w, c] from the posterior's mean; `latents` [batch, n], that mean as
     noise under the prior; `observed` uint8, what the model saw; `loss` [batch]; `sample` uint8, from the prior; and for
     pictures, of the first 24 examples, `interpolation`, `traversal` [batch, 9, h, w, c] and `latent_map` [batch, 16,
-    h, w, c].
+    h, w, c]. A conditional model predicts under `label` int32 [batch], the one whose bound is best.
 
     Raises:
       UserError: an argument out of range; when traced, a label that is missing or outputs of another shape.
@@ -150,11 +150,15 @@ class Network:
 
     def score(self, decoded: Decoded, observed: Array) -> tuple[Array, list[Array]]:
         """The log-likelihood [batch], and the KL divergence of each group by latent or channel, [batch, n]."""
-        wanted = (*observed.shape[:3], self.likelihood.outputs(observed.shape[-1]))
-        if decoded.output.shape != wanted:
-            raise UserError(f"the model gives {decoded.output.shape}: the likelihood needs {wanted}; set its outputs")
+        self.check(decoded.output, observed)
         kls = [group.kl.sum(axis=tuple(range(1, group.kl.ndim - 1))) for group in decoded.groups]
         return self.likelihood.log_likelihood(decoded.output, observed), kls
+
+    def check(self, output: Array, observed: Array) -> None:
+        """Refuses outputs of another shape than the likelihood needs, with a UserError."""
+        wanted = (*observed.shape[:3], self.likelihood.outputs(observed.shape[-1]))
+        if output.shape != wanted:
+            raise UserError(f"the model gives {output.shape}: the likelihood needs {wanted}; set its shape and outputs")
 
     def log_weight(self, decoded: Decoded, observed: Array, coefficient: Array | float = 1.0) -> Array:
         """[batch] log p(image, latents) - log q(latents | image), in nats."""
@@ -166,7 +170,7 @@ def _fold(keys: Array, number: int | Array) -> Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def _scaled(observed: Array) -> Array:
+def scaled(observed: Array) -> Array:
     """What the model sees of pixels in [0, 1]."""
     return 2.0 * observed - 1.0
 
@@ -179,7 +183,7 @@ def _init(network: Network, judge: Judge | None, key: Array, batch: Mapping[str,
     keys = jax.random.split(key, 3)
     observed = network.observe(batch, example_keys(keys[0], batch))
     noise = network.noise(example_keys(keys[0], batch))
-    collections = dict(network.model.init(keys[1], _scaled(observed), noise, network.label(batch), train=False))
+    collections = dict(network.model.init(keys[1], scaled(observed), noise, network.label(batch), train=False))
     params, variables = {GROUP: collections.pop("params")}, {GROUP: collections} if collections else {}
     if judge is None:
         return params, variables
@@ -200,7 +204,7 @@ def _loss(
     keys, rng, label = example_keys(key, batch), module_key(key, batch), network.label(batch)
     observed, noise = network.observe(batch, keys), network.noise(_fold(keys, _NOISE))
     apply = functools.partial(network.apply, params, rng=rng)
-    encoded, variables = apply(variables, "encode", _scaled(observed), label)
+    encoded, variables = apply(variables, "encode", scaled(observed), label)
     decoded, variables = apply(variables, "decode", encoded, noise, label)
     log_likelihood, kls = network.score(decoded, observed)
     freed = sum(jnp.sum(jnp.maximum(kl, free_bits) if free_bits else kl, axis=-1) for kl in kls)
@@ -229,7 +233,7 @@ def _weighted_loss(
 ) -> Outcome:
     keys, rng, label = example_keys(key, batch), module_key(key, batch), network.label(batch)
     observed, factor = network.observe(batch, keys), coefficient(step)
-    encoded, variables = network.apply(params, variables, "encode", _scaled(observed), label, rng=rng)
+    encoded, variables = network.apply(params, variables, "encode", scaled(observed), label, rng=rng)
 
     def one(number: Array) -> tuple[Array, Array, PyTree]:
         noise = network.noise(_fold(_fold(keys, _NOISE), number))
@@ -276,7 +280,7 @@ def _evaluate(
 ) -> Evaluation:
     keys, label, weight = example_keys(key, batch), network.label(batch), batch["weight"]
     observed, apply = network.observe(batch, keys), functools.partial(network.apply, params, variables)
-    encoded, _ = apply("encode", _scaled(observed), label)
+    encoded, _ = apply("encode", scaled(observed), label)
 
     def decode(keys: Array) -> Decoded:
         return apply("decode", encoded, network.noise(keys), label)[0]
@@ -311,10 +315,11 @@ def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names:
 def _predict(
     network: Network, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> dict[str, Array]:
-    keys, label = example_keys(key, batch), network.label(batch)
+    keys = example_keys(key, batch)
     observed, apply = network.observe(batch, keys), functools.partial(network.apply, params, variables)
-    encoded, _ = apply("encode", _scaled(observed), label)
     noise = network.noise(_fold(keys, _NOISE))
+    label = _likeliest(network, apply, observed, noise)
+    encoded, _ = apply("encode", scaled(observed), label)
     drawn, _ = apply("decode", encoded, noise, label)
     still, _ = apply("decode", encoded, jax.tree.map(jnp.zeros_like, noise), label)
     log_likelihood, kls = network.score(drawn, observed)
@@ -332,7 +337,21 @@ def _predict(
         "loss": sum(jnp.sum(kl, axis=-1) for kl in kls) - log_likelihood,
         "sample": generate(flat(network.noise(_fold(keys, _PRIOR))), label),
         **walks(latents, jnp.argsort(-activity), label, generate),
+        **({} if label is None else {"label": label}),
     }
+
+
+def _likeliest(network: Network, apply: Callable[..., Any], observed: Array, noise: Sequence[Array]) -> Array | None:
+    """The label under which the bound is best, int32 [batch]; None for a model without: users' images have no label."""
+
+    def bound(label: Array) -> Array:
+        label = jnp.full(len(observed), label, jnp.int32)
+        decoded, _ = apply("decode", apply("encode", scaled(observed), label)[0], noise, label)
+        log_likelihood, kls = network.score(decoded, observed)
+        return log_likelihood - sum(jnp.sum(kl, axis=-1) for kl in kls)
+
+    classes = getattr(network.model, "classes", 0)
+    return jnp.argmax(jax.lax.map(bound, jnp.arange(classes)), axis=0).astype(jnp.int32) if classes else None
 
 
 def _draw(
@@ -364,5 +383,9 @@ def _illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: N
 
 
 def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    del example, names
-    return {"loss": float(outputs["loss"]), "latents": np.asarray(outputs["latents"]).tolist()}
+    del example
+    row = {"loss": float(outputs["loss"]), "latents": np.asarray(outputs["latents"]).tolist()}
+    if "label" not in outputs:
+        return row
+    label = int(outputs["label"])
+    return {"label": names["label"][label] if "label" in names else label, **row}

@@ -1,0 +1,113 @@
+"""The 784-500-20 VAE of the literature on binarized Fashion-MNIST, trained for as long as its rival fashion_vae.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/fashion_vae_baseline.py
+
+The judge is a run of experiments/cnn/fashion_mnist.py; without one: --set=start=None --set=task.judge=None.
+A bound of 5,000 samples: python launch.py eval RUN --split='test[:1000]' --set=task.bound_samples=5000
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.experiment import Experiment, Keep, Start
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.layers import group_norm
+from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
+from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.likelihood import Bernoulli, Binarization
+from jaxdl.tasks.variational_autoencoder import variational_autoencoder
+
+METRIC = "test/loss"
+
+
+@auto_config
+def experiment(
+    steps: int = 40000,
+    width: int = 500,
+    latents: int = 20,
+    classes: int = 0,
+    shape: tuple[int, int] = (28, 28),
+    binarization: Binarization = "dynamic",
+    beta: float = 1.0,
+    warmup: int = 0,
+    free_bits: float = 0.0,
+    samples: int = 1,
+    bound_samples: int = 16,
+    judge: str = "runs/fashion_mnist",
+    learning_rate: float = 2e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=variational_autoencoder(
+            VAE(
+                encoder=DenseEncoder(widths=(width,)),
+                decoder=DenseDecoder(widths=(width,), shape=shape),
+                latents=latents,
+                classes=classes,
+            ),
+            likelihood=Bernoulli(binarization),
+            beta=beta,
+            warmup=warmup,
+            free_bits=free_bits,
+            samples=samples,
+            bound_samples=bound_samples,
+            judge=Judge(
+                ConvNet(
+                    num_classes=10,
+                    channels=(32, 64, 128),
+                    depth=2,
+                    downsample="max",
+                    halve_first=True,
+                    residual=True,
+                    dropout=0.1,
+                ),
+                mean=0.286,
+                std=0.353,
+            ),
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, 200, steps))},
+        start=Start(run=judge, groups={"judge": "classifier"}),
+        ema=0.999,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=10000,
+        save_every=5000,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60,
+        width=16,
+        latents=4,
+        learning_rate=1e-2,
+        shape=(12, 12),
+        binarization="threshold",
+        bound_samples=3,
+        batch_size=16,
+    )
+    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
+    config.start = None
+    config.optimizers["train"].learning_rate.warmup_steps = 2
+    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,69 @@
+"""A VQ-VAE on Fashion-MNIST: 49 codes of 256 an image, sized for ten minutes on two CPU cores.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/autoencoder/fashion_vqvae.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.vqvae import VQVAE
+from jaxdl.tasks.likelihood import Gaussian
+from jaxdl.tasks.vector_quantization import vector_quantization
+
+METRIC = "test/psnr"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    channels: tuple[int, ...] = (32, 64),
+    blocks: int = 1,
+    codes: int = 256,
+    features: int = 16,
+    decay: float = 0.99,
+    commitment: float = 0.25,
+    learning_rate: float = 2e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=vector_quantization(
+            VQVAE(channels=channels, codes=codes, features=features, decay=decay, blocks=blocks),
+            likelihood=Gaussian(deviation=0.1),
+            commitment=commitment,
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, 200, steps))},
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/psnr"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, channels=(8,), blocks=0, codes=8, features=4, learning_rate=1e-2, batch_size=16
+    )
+    config.optimizers["train"].learning_rate.warmup_steps = 2
+    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

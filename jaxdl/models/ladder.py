@@ -1,0 +1,219 @@
+"""A hierarchical VAE: groups of latents from coarse to fine, each on what the groups before it have drawn.
+
+The image goes up to ever coarser features; then one top-down path, which generation and inference share, comes down
+(Ladder VAE, Sønderby et al. 2016, arXiv:1602.02282): at each group it gives the prior from itself, and the posterior as
+a change of that prior by the image's features at the same resolution (NVAE, Vahdat & Kautz 2020, arXiv:2007.03898).
+Methods and logical axis names as in `jaxdl.models.vae`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.cnn import constrain, convolution
+from jaxdl.models.layers import Activation, Normalization, dense, group_norm
+from jaxdl.models.unet import TransposedConv
+from jaxdl.models.vae import (
+    Decoded,
+    LabelPlane,
+    Normal,
+    depth_to_space,
+    draw_latent,
+    halved,
+    one_hot,
+    residual_stage,
+)
+
+_LIMIT = 5.0  # of what the posterior changes in a log variance
+
+
+class LatentGroup(nn.Module):
+    """A group of latents [batch, h, w, latents] at one place of the top-down path [batch, h, w, width].
+
+    Both its prior and the posterior's change of it start as nothing: the prior as the standard normal distribution, the
+    posterior as the prior, so that a group costs no KL before it has learnt to be of use.
+
+    Attributes:
+      latents: channels.
+      width: of the path.
+    """
+
+    latents: int
+    width: int
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+
+    def setup(self):
+        zero = nn.initializers.zeros
+        self.prior_head = dense(2 * self.latents, ("embed", None), kernel_init=zero)
+        self.posterior_path = dense(self.width, ("embed", None))
+        self.posterior_norm = NormAct(self.norm, self.activation, self.dtype)
+        self.posterior_head = dense(2 * self.latents, ("embed", None), kernel_init=zero)
+        self.merge = dense(self.width, ("embed", "channels"))
+
+    def prior(self, path: jax.Array) -> Normal:
+        """What the path says of the latents."""
+        return Normal(*jnp.split(self.prior_head(path.astype(jnp.float32)), 2, axis=-1))
+
+    def posterior(self, path: jax.Array, features: jax.Array, *, train: bool) -> Normal:
+        """What the path and the image's features [batch, h, w, width] say of them.
+
+        Nothing dear: it is computed again for each sample of a bound, the features are not.
+        """
+        prior = self.prior(path)
+        x = features + self.posterior_path(path).astype(features.dtype)
+        x = self.posterior_norm(x, train=train).astype(jnp.float32)
+        shift, change = jnp.split(self.posterior_head(x), 2, axis=-1)
+        mean = prior.mean + jnp.exp(0.5 * prior.log_variance) * shift
+        return Normal(mean, prior.log_variance + _LIMIT * jnp.tanh(change / _LIMIT))
+
+    def onward(self, path: jax.Array, value: jax.Array) -> jax.Array:
+        """The path with the latents in it."""
+        return constrain(path + self.merge(value).astype(path.dtype))
+
+
+class NormAct(nn.Module):
+    """A norm and an activation; a module of its own because a norm has to know whether it trains."""
+
+    norm: Normalization
+    activation: Activation
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x))
+
+
+class LadderVAE(nn.Module):
+    """`top` latents without a place, then at each level from the coarsest to the finest a map of latents.
+
+    Attributes:
+      channels: of each level, finest first; every level halves height and width.
+      latents: channels of a level's latents, finest first; 0: the level has none.
+      top: how many latents have no place; their prior is standard normal.
+      shape: (height, width) of the image, multiples of 2**len(channels).
+      outputs: values a pixel.
+      classes: of the label that it is conditional on; 0 for none.
+      blocks: residual blocks a level, on the way up and on the way down.
+      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      activation: after each norm and each sum.
+      dtype: what convolutions compute in, "float32" or "bfloat16".
+    """
+
+    channels: Sequence[int] = (32, 64)
+    latents: Sequence[int] = (2, 4)
+    top: int = 20
+    shape: tuple[int, int] = (28, 28)
+    outputs: int = 1
+    classes: int = 0
+    blocks: int = 1
+    norm: Normalization = group_norm
+    activation: Activation = nn.silu
+    dtype: Any = "float32"
+
+    @property
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """((top,), (h, w, latents) of each level that has some, coarsest first)."""
+        maps = [(*halved(self.shape, level), self.latents[level - 1]) for level in self._levels() if self._has(level)]
+        return ((self.top,), *maps)
+
+    def _levels(self) -> list[int]:
+        """The levels' numbers, coarsest first; level n is 2**n times smaller than the image."""
+        return list(range(len(self.channels), 0, -1))
+
+    def _has(self, level: int) -> bool:
+        return self.latents[level - 1] > 0
+
+    def setup(self):
+        if len(self.latents) != len(self.channels):
+            raise ValueError(f"LadderVAE: {len(self.latents)} latents for {len(self.channels)} levels")
+        options = (self.norm, self.activation, self.dtype)
+        levels = list(reversed(self._levels()))
+        self.downs = [
+            convolution(
+                width, 3, 2, dtype=self.dtype, name=f"down{level}", input_axis="channels_in" if level > 1 else None
+            )
+            for level, width in zip(levels, self.channels)
+        ]
+        self.down_norms = [NormAct(*options, name=f"down_norm{level}") for level in levels]
+        self.up_stages = [
+            residual_stage(self.blocks, width, *options, name=f"up{level}")
+            for level, width in zip(levels, self.channels)
+        ]
+        self.top_head = dense(2 * self.top, ("embed", None))
+        height, width = halved(self.shape, len(levels))
+        self.entry = dense(height * width * self.channels[-1])
+        self.groups = {
+            level: LatentGroup(self.latents[level - 1], self.channels[level - 1], *options, name=f"group{level}")
+            for level in levels
+            if self._has(level)
+        }
+        self.norms = [NormAct(*options, name=f"norm{level}") for level in levels]
+        self.stages = [
+            residual_stage(self.blocks, width, *options, name=f"stage{level}")
+            for level, width in zip(levels, self.channels)
+        ]
+        self.doubles = [
+            TransposedConv(width, self.dtype, name=f"double{level}") for level, width in zip(levels[:-1], self.channels)
+        ]
+        self.final = dense(4 * self.outputs, ("embed", "classes"))
+        if self.classes:
+            self.plane = LabelPlane(self.classes)
+
+    def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, ...]:
+        """image float [batch, h, w, c], label int32 [batch] -> features of each level, finest first."""
+        x = self.plane(image, label) if self.classes else image
+        features = []
+        for down, norm, stage in zip(self.downs, self.down_norms, self.up_stages):
+            x = stage(constrain(norm(down(x), train=train)), train=train)
+            features.append(x)
+        return tuple(features)
+
+    def decode(
+        self, encoded: Sequence[jax.Array], noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
+    ) -> Decoded:
+        """noise, standard normal [batch, *shape] for each group -> outputs and latents."""
+        coarsest = encoded[-1].astype(jnp.float32)
+        top = Normal(*jnp.split(self.top_head(coarsest.reshape(len(coarsest), -1)), 2, axis=-1))
+        groups = [draw_latent(top, Normal.standard(top.mean), noise[0])]
+
+        def draw(level: int, path: jax.Array) -> jax.Array:
+            group = self.groups[level]
+            posterior = group.posterior(path, encoded[level - 1], train=train)
+            groups.append(draw_latent(posterior, group.prior(path), noise[len(groups)]))
+            return groups[-1].value
+
+        return Decoded(self._down(groups[0].value, draw, label, train), tuple(groups))
+
+    def generate(self, latents: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """latents, standard normal [batch, *shape] for each group -> float32 [batch, h, w, outputs]."""
+        rest = iter(latents[1:])
+
+        def draw(level: int, path: jax.Array) -> jax.Array:
+            return self.groups[level].prior(path).at(next(rest))
+
+        return self._down(latents[0], draw, label, train)
+
+    def _down(self, top: jax.Array, draw: Any, label: jax.Array | None, train: bool) -> jax.Array:
+        """The top-down path; `draw(level, path)` gives a level's latents."""
+        if self.classes:
+            top = jnp.concatenate([top, one_hot(label, self.classes)], axis=-1)
+        height, width = halved(self.shape, len(self.channels))
+        path = self.entry(top).reshape(-1, height, width, self.channels[-1])
+        for level in self._levels():
+            path = path if level == len(self.channels) else self.doubles[level - 1](path)
+            path = self.norms[level - 1](path, train=train)
+            if self._has(level):
+                path = self.groups[level].onward(path, draw(level, path))
+            path = self.stages[level - 1](constrain(path), train=train)
+        return depth_to_space(self.final(path.astype(jnp.float32)))
+
+    def __call__(
+        self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
+    ) -> Decoded:
+        """`decode` of `encode`."""
+        return self.decode(self.encode(image, label, train=train), noise, label, train=train)
