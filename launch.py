@@ -3,6 +3,7 @@
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
+  python launch.py predict RUN --samples=16 [--seed=1] [--label=CLASS]        what a generative model makes from nothing
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
   python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
@@ -35,6 +36,9 @@ flags.DEFINE_string(
     "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
 )
 flags.DEFINE_multi_string("text", [], "predict: a sentence, or a prompt to go on from. Repeatable.")
+flags.DEFINE_integer("samples", None, "predict: how many samples a generative model makes.", lower_bound=1)
+flags.DEFINE_integer("seed", None, "predict: the seed of the samples; by default the run's own.", lower_bound=0)
+flags.DEFINE_string("label", None, "predict: the class of the samples, by name or number; by default all in turn.")
 flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
@@ -57,12 +61,27 @@ def _eval(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> None:
+    if FLAGS.samples is not None:
+        _sample(arguments)
+        return
+    if FLAGS.seed is not None or FLAGS.label is not None:
+        raise UserError("--seed and --label belong to --samples: python launch.py predict RUN --samples=16 --seed=1")
     if len(arguments) < 2 and not (arguments and FLAGS.text):
         raise UserError("predict needs a run folder and files, or --text: python launch.py predict RUN FILE...")
     from jaxdl.runs import predict
 
     run, *files = arguments
     predict.run(run, files, FLAGS.text, FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures, FLAGS.set)
+
+
+def _sample(arguments: Sequence[str]) -> None:
+    if len(arguments) != 1 or FLAGS.text:
+        raise UserError("--samples takes a run folder alone: python launch.py predict RUN --samples=16")
+    from jaxdl.runs import predict
+
+    settings = [*FLAGS.set, *([] if FLAGS.seed is None else [f"seed={FLAGS.seed}"])]
+    options = (FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures, settings)
+    predict.sample(arguments[0], FLAGS.samples, FLAGS.label, *options)
 
 
 def _explain(arguments: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdl.data.images import Framed, find_images, frame
 from jaxdl.data.source import stack
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
 from jaxdl.parallel.mesh import batch_shards
 from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import Trained, load_trained
@@ -67,7 +67,7 @@ def run(
             folder.mkdir(parents=True, exist_ok=True)
     shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
     rows: list[dict[str, Any]] = []
-    for number, outputs in enumerate(_outputs(trained, [one.example for one in given])):
+    for number, outputs in enumerate(_outputs(trained, trained.program.predict, [one.example for one in given])):
         one = given[number]
         if one.framed is not None:
             outputs = _in_file(outputs, one.framed)
@@ -78,6 +78,68 @@ def run(
         rows.append(row)
     _print(rows, format, output)
     return rows
+
+
+def sample(
+    path: str,
+    count: int,
+    label: str | None = None,
+    step: int | None = None,
+    format: str = "text",
+    output: str | None = None,
+    pictures: str | None = None,
+    settings: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Lets a generative model make `count` things from nothing, and draws each and all of them in one picture.
+
+    Args:
+      label: of which class, by name or number; None for all classes in turn, where the model knows classes.
+      settings: as in `run`; `seed=1` for other samples than those of the run's own seed.
+
+    Returns:
+      one dict a sample: "sample", its number, and the task's outputs.
+
+    Raises:
+      UserError: a run that makes nothing, or not by class, or has no such class.
+    """
+    trained = load_trained(path, step, settings)
+    task, names = trained.experiment.task, trained.names
+    if task.sample is None:
+        raise UserError(f"{path} makes nothing from nothing: leave --samples out and give it files or --text")
+    folder = Path(pictures) if pictures else Path(path) / "predictions"
+    rows, drawn, labels = [], [], []
+    for number, outputs in enumerate(_outputs(trained, trained.program.sample, _asked(trained, path, count, label))):
+        if label is not None and "label" not in outputs:
+            raise UserError(f"{path} does not know classes: leave --label out")
+        readable = _readable(outputs, names) if task.readable is None else task.readable({}, outputs, names)
+        rows.append({"sample": number, **readable})
+        labels += [int(outputs["label"])] if "label" in outputs else []
+        if task.illustrate is not None:
+            drawn.append(task.illustrate({}, outputs, names))
+            rows[-1]["picture"] = str(folder / f"sample_{number:04}.png")
+    if drawn:
+        from jaxdl.viz.generation import sample_grid
+
+        with telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for row, picture in zip(rows, drawn):
+            write_png(Path(row["picture"]), picture)
+        write_png(folder / "samples.png", sample_grid(np.stack(drawn), labels or None, names.get("label")))
+    _print(rows, format, output)
+    return rows
+
+
+def _asked(trained: Trained, path: str, count: int, label: str | None) -> list[dict[str, np.ndarray]]:
+    """What is known of each sample before it is made: its index, and its class where the data have classes."""
+    classes = [str(name) for name in trained.names.get("label", ())] if "label" in trained.record["batch"] else []
+    if label is not None and label not in classes:
+        if not label.isdecimal() or int(label) >= len(classes):
+            raise UserError(f"{path} has no class '{label}'; {nearest(label, classes)}")
+        label = classes[int(label)]
+    asked: list[dict[str, np.ndarray]] = [{"index": np.array(number, np.int32)} for number in range(count)]
+    for number, one in enumerate(asked if classes else ()):
+        one["label"] = np.array(number % len(classes) if label is None else classes.index(label), np.int32)
+    return asked
 
 
 def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[str]) -> list[_Given]:
@@ -96,8 +158,10 @@ def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[st
     return [_Given(str(file), {"image": one.image}, one) for file, one in zip(found, framed)]
 
 
-def _outputs(trained: Trained, examples: Sequence[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """The task's outputs for each example; examples of the same shapes that follow each other share a batch."""
+def _outputs(
+    trained: Trained, function: Callable[..., dict[str, np.ndarray]], examples: Sequence[Mapping[str, np.ndarray]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The function's outputs for each example; examples of the same shapes that follow each other share a batch."""
     start = 0
     while start < len(examples):
         size = _rows(trained, examples[start])
@@ -110,7 +174,7 @@ def _outputs(trained: Trained, examples: Sequence[Mapping[str, np.ndarray]]) -> 
         ):
             stop += 1
         batch = _batch(stack([dict(one) for one in examples[start:stop]]), start, size, trained.record["batch"])
-        outputs = trained.program.predict(trained.state, batch)
+        outputs = function(trained.state, batch)
         for number in range(stop - start):
             yield {name: np.asarray(value[number]) for name, value in outputs.items()}
         start = stop

@@ -151,6 +151,11 @@ class Program:
     def _predict(self) -> Callable[..., Any]:
         return jax.jit(self.experiment.task.predict, out_shardings=meshes.replicated(self.mesh))
 
+    @functools.cached_property
+    def _sample(self) -> Callable[..., Any]:
+        assert self.experiment.task.sample is not None
+        return jax.jit(self.experiment.task.sample, out_shardings=meshes.replicated(self.mesh))
+
     def evaluate(
         self, state: TrainState, batches: Iterable[Batch], names: Names | None = None
     ) -> dict[str, float | np.ndarray]:
@@ -177,10 +182,17 @@ class Program:
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
         """The task's outputs for one batch whose length is a multiple of the devices: {name: [batch, ...]}."""
+        return self._outputs(self._predict, state, batch)
+
+    def sample(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
+        """As `predict`, of the task's `sample`."""
+        return self._outputs(self._sample, state, batch)
+
+    def _outputs(self, function: Callable[..., Any], state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
         key = jax.random.key(self.experiment.seed)
         with meshes.active(self.mesh, self.experiment.parallel):
             placed = meshes.place_batch(self.mesh, "jit", batch)
-            return dict(jax.device_get(self._predict(*state.evaluated, placed, key)))
+            return dict(jax.device_get(function(*state.evaluated, placed, key)))
 
 
 def _per_device(spec: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruct:
