@@ -53,9 +53,9 @@ def _unit(vector: jax.Array) -> jax.Array:
     return vector * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(vector)), 1e-24))
 
 
-def _normalized(module: nn.Module, kernel: jax.Array) -> jax.Array:
-    """The kernel, whole on every device, divided by its largest singular value."""
-    kernel = gathered(kernel)
+def _normalized(module: nn.Module, parameter: Any) -> jax.Array:
+    """The parameter, whole on every device, divided by its largest singular value."""
+    kernel = gathered(parameter)
 
     def first() -> jax.Array:
         start = normal(1.0)(module.make_rng("params"), kernel.shape[-1:])
@@ -98,7 +98,7 @@ class SpectralDense(nn.Module):
         init = nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes"))
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("classes",))
-        return x @ _normalized(self, kernel) + self.param("bias", zeros, (self.features,))
+        return x @ _normalized(self, kernel) + jnp.asarray(self.param("bias", zeros, (self.features,)))
 
 
 class SpectralEmbedding(nn.Module):

@@ -7,7 +7,7 @@ models also `label` int32 [batch]. Networks see images in [-1, 1].
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -33,7 +33,7 @@ def image_generation(
     discriminator: nn.Module,
     *,
     loss: adversarial.Loss = "non_saturating",
-    penalty: Literal["r1", "gradient"] | None = None,
+    penalty: str | None = None,
     penalty_weight: float = 1.0,
     penalty_every: int = 1,
     critic_steps: int = 1,
@@ -90,15 +90,16 @@ def image_generation(
     if penalty is not None and penalty_every > 1:
         loss_fn = functools.partial(_penalty_loss, game, penalty_every)
         phases.insert(1, Phase("penalty", DISCRIMINATOR, loss_fn, penalty_every))
-    predict = functools.partial(_predict, game)
     return Task(
         init=game.init,
         phases=tuple(phases),
         evaluate=functools.partial(_evaluate, game),
-        predict=predict,
+        predict=functools.partial(_predict, game),
+        sample=functools.partial(_sample, game),
         score=functools.partial(_score, game),
         draw=_draw,
         illustrate=_illustrate,
+        readable=_readable,
         batch_coupled=batch_coupling(generator) or batch_coupling(discriminator),
     )
 
@@ -292,7 +293,7 @@ def _evaluate(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str,
         logits = game.discriminate(params, variables, image, batch, train=False)[0]
         metrics |= adversarial.logit_metrics(name, logits, weight, name == "real", threshold)
         flat = image.reshape(len(image), -1)
-        metrics[f"{name}_square"] = (jnp.sum(weight * jnp.square(flat).sum(1)), total)
+        metrics[f"{name}_square"] = (jnp.sum(weight * jnp.square(flat).sum(1))[None], total)  # [1]: no figure to show
         metrics[f"{name}_mean"] = (member.T @ flat, total)
     if game.judge is None:
         return Evaluation(metrics)
@@ -309,7 +310,7 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
         # Twice the variance within classes is the mean squared distance of two images of one class.
         means = np.sum(np.square(metrics[f"{name}_mean"]), axis=1)
         share = np.asarray(metrics["share"])
-        spread[name] = metrics[f"{name}_square"] - np.sum(means[share > 0] / share[share > 0])
+        spread[name] = float(metrics[f"{name}_square"][0] - np.sum(means[share > 0] / share[share > 0]))
     diversity = float(np.sqrt(max(spread["fake"], 0.0) / spread["real"])) if spread["real"] > 0 else 0.0
     figures = judging.score(records) if game.judge is not None else {}
     figures |= {"diversity": diversity, "collapsed": float(diversity < COLLAPSED)}
@@ -319,6 +320,12 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
             "generated images collapse: they differ from each other %.2f times as much as real ones%s", diversity, found
         )
     return figures
+
+
+def _sample(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
+    latent = game.latent(jax.random.fold_in(key, 0), batch)
+    image = _pixels(game.generate(params, variables, latent, batch, train=False)[0])
+    return {"image": image, **({"label": batch["label"]} if game.classes else {})}
 
 
 def _predict(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
@@ -362,3 +369,9 @@ def _illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: N
     """The generated image as it is."""
     del example, names
     return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
+
+
+def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """The class that was asked for."""
+    del example
+    return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}

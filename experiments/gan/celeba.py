@@ -1,0 +1,80 @@
+"""Faces of 64x64 pixels: DCGAN on CelebA, the non-saturating loss with R1, sized for a GPU.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/gan/celeba.py
+
+No classifier of faces is here to judge: `diversity` says whether samples differ as real faces do, the rest is in the
+pictures.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.resize import ResizeCrop
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment
+from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
+from jaxdl.tasks.image_generation import image_generation
+
+METRIC = "validation/diversity"
+
+
+@auto_config
+def experiment(
+    steps: int = 100_000,
+    channels: tuple[int, ...] = (512, 256, 128, 64),
+    critic_channels: tuple[int, ...] = (64, 128, 256, 512),
+    penalty: str | None = "r1",
+    penalty_weight: float = 5.0,
+    learning_rate: float = 2e-4,
+    batch_size: int = 128,
+    dtype: str = "bfloat16",
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_generation(
+            DCGANGenerator(outputs=3, size=4, channels=channels, dtype=dtype),
+            DCGANDiscriminator(channels=critic_channels, dtype=dtype),
+            loss="non_saturating",
+            penalty=penalty,
+            penalty_weight=penalty_weight,
+            latents=128,
+        ),
+        data=Data(
+            train=Dataset("tfds:celeb_a", "train", features=("image",)),
+            evals={"validation": Dataset("tfds:celeb_a", "validation[:10000]", features=("image",))},
+            augment=(ResizeCrop(78, 64), RandomFlip()),  # of 178 columns the 146 around the face
+            eval_transforms=(ResizeCrop(78, 64),),
+            batch_size=batch_size,
+            workers=8,
+        ),
+        optimizers={
+            "discriminator": optax.adam(learning_rate, b1=0.5),
+            "generator": optax.adam(learning_rate, b1=0.5),
+        },
+        ema=0.9995,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=5000,
+        save_every=2500,
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, channels=(8, 8), critic_channels=(8, 8), learning_rate=2e-3, batch_size=16, dtype="float32"
+    )
+    config.task.latents = 8
+    config.data.train = MockImages(shape=(20, 22, 3), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(20, 22, 3), examples=21, split="validation")}
+    config.data.augment[0].resize, config.data.augment[0].size = 18, 16
+    config.data.eval_transforms[0].resize, config.data.eval_transforms[0].size = 18, 16
+    config.data.workers = 0
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,98 @@
+"""Fashion-MNIST by class: ResNets with spectral normalization, hinge loss, a projection discriminator.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/gan/fashion_conditional.py
+
+The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
+first with --workdir=runs/fashion_mnist. With R1 besides: --set=penalty=r1.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.experiment import Experiment, Keep, Start
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
+from jaxdl.models.layers import group_norm
+from jaxdl.tasks.image_generation import image_generation
+from jaxdl.tasks.judging import Judge
+
+METRIC = "test/fid"
+
+
+@auto_config
+def experiment(
+    steps: int = 2500,
+    channels: tuple[int, ...] = (64, 64, 32),
+    critic_channels: tuple[int, ...] = (32, 64, 64),
+    penalty: str | None = None,
+    penalty_weight: float = 0.1,
+    learning_rate: float = 5e-4,
+    batch_size: int = 64,
+    judge: str = "runs/fashion_mnist",
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_generation(
+            ResNetGenerator(outputs=1, size=7, channels=channels, classes=10),
+            ResNetDiscriminator(channels=critic_channels, halvings=2, classes=10),
+            loss="hinge",
+            penalty=penalty,
+            penalty_weight=penalty_weight,
+            latents=64,
+            classes=10,
+            judge=Judge(
+                ConvNet(
+                    num_classes=10,
+                    channels=(32, 64, 128),
+                    depth=2,
+                    downsample="max",
+                    halve_first=True,
+                    residual=True,
+                    dropout=0.1,
+                ),
+                mean=0.286,
+                std=0.353,
+            ),
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={
+            "discriminator": optax.adam(learning_rate, b1=0.0, b2=0.9),
+            "generator": optax.adam(learning_rate, b1=0.0, b2=0.9),
+        },
+        start=Start(run=judge, groups={"judge": "classifier"}),
+        ema=0.999,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/fid", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, channels=(8, 8), critic_channels=(8,), learning_rate=2e-3, batch_size=16)
+    config.task.generator.size = 6
+    config.task.generator.norm = group_norm
+    config.task.discriminator.halvings = 1
+    config.task.latents = 8
+    config.task.judge.network.channels = (8,)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    config.start = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
