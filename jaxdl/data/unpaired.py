@@ -1,0 +1,116 @@
+"""Pictures in two styles, A and B: pairs for the metric, and no pairs at all for training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxdl.data.columns import read_columns
+from jaxdl.data.dataset import Loadable
+from jaxdl.data.draws import Draws, shuffled
+from jaxdl.data.images import find_images, read_images
+from jaxdl.data.source import Batch, ColumnSource
+from jaxdl.data.store import digest_of
+from jaxdl.data.transforms import Transform
+from jaxdl.errors import UserError
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TwoStyles:
+    """Two image features of a corpus as `image_a` and `image_b`, uint8 [examples, size, size, channels].
+
+    Unpaired, the examples of the corpus are cut into two halves at random: A comes from the one, B from the other. So
+    no picture has its counterpart anywhere in what is learnt from, be it in another batch; of n examples there are
+    n // 2.
+
+    Attributes:
+      corpus: the pairs.
+      a, b: names of its features, uint8 [height, width, channels], square, all of one size.
+      paired: row i is a true pair, in the order of the corpus.
+      size: side in pixels, of which the pictures' own is a multiple: each pixel is the mean of a square. None: as it is.
+      seed: of the cut into halves.
+    """
+
+    corpus: Loadable
+    a: str
+    b: str
+    paired: bool = False
+    size: int | None = None
+    seed: int = 0
+
+    def load(self) -> ColumnSource:
+        """Opens the corpus.
+
+        Raises:
+          UserError: no such feature, pictures of several sizes, a size that does not divide theirs, or one example only
+            to be cut into halves.
+        """
+        source = self.corpus.load()
+        columns = read_columns(source, (self.a, self.b))
+        first, second = (self._images(name, columns[name]) for name in (self.a, self.b))
+        if not self.paired:
+            count = len(first) // 2
+            if not count:
+                raise UserError(f"{len(first)} pairs cannot be cut into two halves; give 2 or more")
+            order = shuffled(np.arange(len(first)), len(first), self.seed)
+            first, second = first[order[:count]], second[order[count : 2 * count]]
+        settings = [source.fingerprint, self.a, self.b, self.paired, self.size, self.seed, _VERSION]
+        return ColumnSource({"image_a": first, "image_b": second}, digest_of(settings))
+
+    def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Sequence[str]]):
+        """The user's own pictures, cut and resized to the size of training, alpha over white, as both A and B.
+
+        Returns:
+          [(path, {`image_a`, `image_b`})], each uint8 [size, size, 3].
+
+        Raises:
+          UserError: texts, or a file that is no image.
+        """
+        del names
+        if texts:
+            raise UserError("a translation of style reads image files, not --text: give it the path of one")
+        side = self.size or self.load().columns["image_a"].shape[1]
+        paths = find_images(files)
+        images = read_images(paths, (side, side, 3))
+        return [(str(path), {"image_a": image, "image_b": image}) for path, image in zip(paths, images)]
+
+    def _images(self, name: str, values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        shapes = {np.shape(value) for value in values}
+        shape = min(shapes, default=())
+        if len(shapes) != 1 or len(shape) != 3 or shape[0] != shape[1]:
+            raise UserError(f"feature '{name}' has shapes {sorted(shapes)[:3]}: needs square images of one size")
+        return area_mean(np.stack(list(values)), self.size or shape[0])
+
+
+def area_mean(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [..., side, side, channels] -> [..., size, size, channels]: the mean of each square of pixels, rounded.
+
+    Raises:
+      UserError: `size` does not divide the side.
+    """
+    *leading, side, _, channels = image.shape
+    if size < 1 or side % size:
+        raise UserError(f"size={size} does not divide the images' side of {side} pixels")
+    if size == side:
+        return image
+    squares = image.reshape(*leading, size, side // size, size, side // size, channels)
+    return np.rint(squares.astype(np.float32).mean((-4, -2))).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class EachStyle:
+    """A transform of `image` for `image_a` and for `image_b`, with random numbers of its own for each.
+
+    Attributes:
+      transform: such as `RandomFlip()`.
+    """
+
+    transform: Transform
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        changed = {}
+        for number, name in enumerate(("image_a", "image_b")):
+            changed[name] = self.transform({"image": batch[name]}, draws.fold(number))["image"]
+        return batch | changed
