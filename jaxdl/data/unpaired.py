@@ -29,7 +29,7 @@ class TwoStyles:
       corpus: the pairs.
       a, b: names of its features, uint8 [height, width, channels], square, all of one size.
       paired: row i is a true pair, in the order of the corpus.
-      size: side in pixels, of which the pictures' own is a multiple: each pixel is the mean of a square. None: as it is.
+      size: side in pixels, that divides the pictures' own: each pixel is the mean of a square. None: as it is.
       seed: of the cut into halves.
     """
 
@@ -57,7 +57,8 @@ class TwoStyles:
             order = shuffled(np.arange(len(first)), len(first), self.seed)
             first, second = first[order[:count]], second[order[count : 2 * count]]
         settings = [source.fingerprint, self.a, self.b, self.paired, self.size, self.seed, _VERSION]
-        return ColumnSource({"image_a": first, "image_b": second}, digest_of(settings))
+        names = {"style": (self.a, self.b)}
+        return ColumnSource({"image_a": first, "image_b": second}, digest_of(settings), names)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Sequence[str]]):
         """The user's own pictures, cut and resized to the size of training, alpha over white, as both A and B.
@@ -114,3 +115,19 @@ class EachStyle:
         for number, name in enumerate(("image_a", "image_b")):
             changed[name] = self.transform({"image": batch[name]}, draws.fold(number))["image"]
         return batch | changed
+
+
+@dataclass(frozen=True)
+class MockPairs:
+    """`image` of made-up images and `negative`, the same with light for dark: pairs for tests and tiny runs.
+
+    Attributes:
+      images: such as `MockImages`.
+    """
+
+    images: Loadable
+
+    def load(self) -> ColumnSource:
+        source = self.images.load()
+        image = source.read(np.arange(len(source)))["image"]
+        return ColumnSource({"image": image, "negative": 255 - image}, digest_of([source.fingerprint, "negative"]))

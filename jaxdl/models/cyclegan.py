@@ -117,7 +117,7 @@ class ResidualBlock(nn.Module):
 class PatchDiscriminator(nn.Module):
     """How real each patch of an image is: 4x4 convolutions, leaky relu, a judgement a position.
 
-    [batch, h, w, c] -> float32 [batch, h', w'], where h' = h / 2**(len(channels) - 1). With the four channels below,
+    [batch, h, w, c] -> float32 [batch, h', w', 1], where h' = h / 2**(len(channels) - 1). With the four channels below,
     those of the paper, a judgement sees 70x70 pixels; with three 34x34, with two 16x16.
 
     Attributes:
@@ -147,7 +147,7 @@ class PatchDiscriminator(nn.Module):
                 x = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{number + 1}")(x)
             x = constrain(nn.leaky_relu(x, 0.2))
         x = square_conv(1, 4, use_bias=True, output_axis=None, dtype=self.dtype, name="judgement")(x)
-        return x[..., 0].astype(jnp.float32)
+        return x.astype(jnp.float32)
 
 
 def square_conv(

@@ -1,4 +1,4 @@
-"""Emoji in two styles: 1,895 pairs of small pictures on white, of one thing as Google and as Twitter draw it.
+"""Emoji in two styles: 1,909 pairs of small pictures on white, of one thing as Google and as Twitter draw it.
 
 From the packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (licences: the packages MIT, Google's
 pictures Apache-2.0, Twitter's CC-BY-4.0). Both have a picture for each of 1,911 emoji; variants in skin colour are left
@@ -7,7 +7,9 @@ out. Pairs are true pairs: who trains on unpaired pictures must part them, as `j
 The hash of its name says which part a pair is in. The name is that of Unicode's code points without those that only say
 who is shown: woman, man or child, the sign of a gender, the direction. So a cook who is a man and one who is a woman
 are in one part, and so are all families. Some pictures have several names (the flags of Norway and of Bouvet Island): a
-pair with a picture that is in an earlier part already, in the order train, validation, test, is left out.
+pair with a picture that is in an earlier part already, in the order train, validation, test, is left out; there are 2.
+
+Train has 1,543 pairs, validation 191, the test 175.
 """
 
 import json

@@ -1,0 +1,95 @@
+"""Emoji from Google's style to Twitter's and back, learnt without a single pair: CycleGAN at 32x32
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/gan/emoji_cyclegan.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.unpaired import EachStyle, MockPairs, TwoStyles
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
+from jaxdl.tasks.image_translation import image_translation
+
+METRIC = "test/relative_lpips"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    size: int = 32,
+    width: int = 16,
+    blocks: int = 4,
+    levels: int = 1,
+    kernel: int = 7,
+    residual: bool = True,
+    channels: tuple[int, ...] = (32, 64, 128),
+    cycle: float = 10.0,
+    identity: float = 5.0,
+    learning_rate: float = 2e-4,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_translation(
+            StyleGenerator(width=width, blocks=blocks, levels=levels, size=kernel, residual=residual),
+            PatchDiscriminator(channels=channels),
+            cycle=cycle,
+            identity=identity,
+        ),
+        data=Data(
+            train=TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=size),
+            evals={
+                "validation": TwoStyles(Dataset("emoji", "validation"), "google", "twitter", paired=True, size=size)
+            },
+            test=TwoStyles(Dataset("emoji", "test"), "google", "twitter", paired=True, size=size),
+            augment=(EachStyle(RandomFlip()),),
+            batch_size=batch_size,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            # A constant rate for half of the time, then down to 0, as in the paper.
+            "generators": optax.adam(
+                optax.join_schedules(
+                    [optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, steps // 2)],
+                    [steps // 2],
+                ),
+                b1=0.5,
+            ),
+            "discriminators": optax.adam(
+                optax.join_schedules(
+                    [optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, steps // 2)],
+                    [steps // 2],
+                ),
+                b1=0.5,
+            ),
+        },
+        ema=0.99,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/relative_lpips", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, width=8, blocks=0, kernel=3, residual=False, channels=(8,), learning_rate=4e-3, batch_size=16
+    )
+    train, held = MockImages((12, 12, 3), examples=64), MockImages((12, 12, 3), examples=21, split="validation")
+    config.task.pool = 2
+    config.data.train = TwoStyles(MockPairs(train), "image", "negative")
+    config.data.evals = {"validation": TwoStyles(MockPairs(held), "image", "negative", paired=True)}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
