@@ -79,7 +79,8 @@ def methods(features: int, seed: int) -> dict[str, dict[str, Callable[[np.ndarra
 def forest(trees: int, rows: int, seed: int, train: np.ndarray) -> Scores:
     from sklearn.ensemble import IsolationForest
 
-    model = IsolationForest(n_estimators=trees, max_samples=min(rows, len(train)), random_state=seed).fit(train)
+    samples: Any = min(rows, len(train))
+    model = IsolationForest(n_estimators=trees, max_samples=samples, random_state=seed).fit(train)
     return lambda features: -model.score_samples(features)
 
 
@@ -95,7 +96,7 @@ def support(nu: float, gamma: float, seed: int, train: np.ndarray) -> Scores:
     from sklearn.svm import OneClassSVM
 
     chosen = np.random.default_rng(seed).permutation(len(train))[:SUPPORT_ROWS]
-    model = OneClassSVM(nu=nu, gamma=gamma).fit(train[chosen])
+    model = OneClassSVM(nu=nu, gamma=gamma).fit(train[chosen])  # type: ignore
     return lambda features: -model.decision_function(features)
 
 
@@ -141,7 +142,7 @@ def image_baselines(train: np.ndarray, splits: Mapping[str, np.ndarray], counts:
         pixels = flat(images)
         codes = model.transform(pixels)
         for count in counts:
-            error = codes[:, :count] @ model.components_[:count] + model.mean_ - pixels
+            error = codes[:, :count] @ model.components_[:count] + model.mean_ - pixels  # type: ignore
             squares = np.square(error).mean(1)
             figures = (
                 f"mse {squares.mean():.5f}  mae {np.abs(error).mean():.5f}  psnr {-10 * np.log10(squares).mean():.3f}"

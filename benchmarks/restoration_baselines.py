@@ -209,7 +209,7 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
     if run:
         config = configuration.from_json(RunFolder.open(run).config(), run).config
     corruption, experiment = fiddle.build(config.task.corruption), configuration.build(config)
-    data = experiment.data
+    data: Any = experiment.data
     sources = {"validation": data.evals["validation"].load(), "test": data.test.load()}
     counts = {split: min(limit, len(sources[split])) for split, limit in (("validation", TUNED), ("test", count))}
     scored = {

@@ -1,5 +1,8 @@
 """Anomaly detection: scores by hand, a threshold from held out normal examples alone, padding, images, mistakes."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalCall=false
+
 import functools
 import math
 

@@ -1,5 +1,8 @@
 """Autoencoders: shapes, encode and decode as halves of the whole, odd sizes, independence of examples, mistakes."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
+
 import functools
 
 import flax.linen as nn

@@ -1,5 +1,8 @@
 """Corruptions: statistics against closed forms, draws by example, what a spoilt file is read as, bad arguments."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,8 @@
 """Generators, discriminators and spectral normalization against plain numpy."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
+
 import functools
 
 import flax.linen as nn

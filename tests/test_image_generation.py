@@ -1,5 +1,8 @@
 """The game of two networks: terms against numpy, what each phase moves, figures of evaluation, the command."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 import functools
 import itertools
 import json

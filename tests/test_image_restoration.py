@@ -1,5 +1,8 @@
 """Image restoration: loss, identity and metrics by hand, draws, prediction on files, pictures, bad arguments."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportIndexIssue=false
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,8 @@
 """Reconstruction: loss, metrics and predictions against numpy; codes for `predict`; padding; pictures; mistakes."""
 
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportOptionalCall=false
+
 import functools
 
 import flax.linen as nn

@@ -95,10 +95,11 @@ def read_csv(path: str) -> Table:
     order = np.lexsort((time, identity))
     again = np.flatnonzero((np.diff(identity[order]) == 0) & (np.diff(time[order]) == 0))
     if len(again):
-        first, second = sorted(rows.lines[order[again[0] + step]] for step in (0, 1))
+        row, following = (int(order[again[0] + step]) for step in (0, 1))
+        first, second = sorted((rows.lines[row], rows.lines[following]))
         raise UserError(
-            f"{path}, lines {first} and {second}: series '{names[order[again[0]]]}' has the time "
-            f"{rows.cells[order[again[0]]]['time']} twice; keep one of the two rows"
+            f"{path}, lines {first} and {second}: series '{names[row]}' has the time "
+            f"{rows.cells[row]['time']} twice; keep one of the two rows"
         )
     return Table({name: column[order] for name, column in columns.items()}, series)
 

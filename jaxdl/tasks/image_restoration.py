@@ -240,7 +240,8 @@ def _draw(batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping
     del batch, outputs, names
     if "examples" not in metrics:
         return {}
-    return {"restored": restoration_grid(*np.moveaxis(metrics["examples"], 1, 0), metrics.get("examples_known"))}
+    clean, given, restored = np.moveaxis(metrics["examples"], 1, 0)
+    return {"restored": restoration_grid(clean, given, restored, metrics.get("examples_known"))}
 
 
 def _illustrate(

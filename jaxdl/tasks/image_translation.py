@@ -214,7 +214,7 @@ class _Translation:
         self, params: PyTree, batch: Mapping[str, Any], key: Array | None = None
     ) -> tuple[Callable[[str, Array], Array], Callable[[str, Array], Array]]:
         """(`translate(direction, image)`, `judge(style, image)`); a key: in training."""
-        options = {"train": key is not None}
+        options: dict[str, Any] = {"train": key is not None}
         rngs = None if key is None else {"dropout": module_key(key, batch)}
 
         def translate(direction: str, image: Array) -> Array:
