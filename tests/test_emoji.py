@@ -1,0 +1,207 @@
+"""Emoji in two styles, and how pairs become unpaired."""
+
+import hashlib
+import importlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.data.dataset import Dataset, origin, with_split
+from jaxdl.data.draws import Draws
+from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.mock import MockImages
+from jaxdl.data.sources import Npm, tree_digest
+from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.unpaired import EachStyle, MockPairs, TwoStyles, area_mean
+from jaxdl.errors import UserError
+
+tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+emoji = importlib.import_module("jaxdl.data.builders.emoji")
+
+
+@pytest.mark.parametrize(
+    ("unified", "key"),
+    [
+        ("1F373", "1F373"),
+        ("1F469-200D-1F373", "1F373"),
+        ("1F9D1-200D-1F373", "1F373"),
+        ("1F3C3-200D-2642-FE0F-200D-27A1-FE0F", "1F3C3"),
+        ("1F3C3", "1F3C3"),
+        ("1F468-200D-1F469-200D-1F466", "people"),
+        ("1F1E9-1F1EA", "1F1E9-1F1EA"),
+    ],
+)
+def test_who_is_shown_is_not_in_the_key(unified, key):
+    assert emoji.key_of(unified) == key
+
+
+def entry(number, unified, **more):
+    return {
+        "name": f"THING {number}",
+        "unified": unified,
+        "image": f"{number}.png",
+        "has_img_google": True,
+        "has_img_twitter": True,
+    } | more
+
+
+def keys_in(part, count):
+    keys = (f"{number:04X}" for number in range(0x4000, 0x6000))
+    return [key for key, _ in zip((key for key in keys if part_of(key, 10, 10) == part), range(count))]
+
+
+def paint(path, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGBA", (64, 64), colour).save(path)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Both packages in a folder for machines without a network: four things in each part, the red channel the style.
+
+    The last of the test has the picture of the first one for training in one style; the last but one is missing.
+    """
+    folder = tmp_path / "offered"
+    keys = [key for part in PARTS for key in keys_in(part, 4)]
+    keys[1] = f"1F469-200D-{keys[0]}"  # a woman doing the first
+    listing = [entry(number, key) for number, key in enumerate(keys)]
+    listing[-2]["has_img_twitter"] = False
+    for number in range(len(keys)):
+        shade = 0 if number == len(keys) - 1 else 10 * number
+        paint(folder / f"img/google/64/{number}.png", (0, shade, 0, 255))
+        paint(folder / f"img/twitter/64/{number}.png", (100, 10 * number, 0, 255))
+    (folder / emoji.NAMES_FILE).write_text(json.dumps(listing))
+    digest = hashlib.sha256((folder / emoji.NAMES_FILE).read_bytes()).hexdigest()
+    sources = {}
+    for style in emoji.STYLES:
+        pattern = f"img/{style}/64/*.png"
+        sources[style] = Npm(style, "1.0.0", {emoji.NAMES_FILE: digest, pattern: tree_digest(folder, pattern)})
+    monkeypatch.setenv("JAXDL_SOURCES", str(folder))
+    monkeypatch.setattr(emoji, "EMOJI", sources)
+
+
+def test_the_built_set_holds_true_pairs_and_no_picture_in_two_parts(packages):
+    found = {}
+    for part in PARTS:
+        source = Dataset("emoji", part).load()
+        rows = source.read(np.arange(len(source)))
+        assert rows["google"].shape[1:] == rows["twitter"].shape[1:] == (64, 64, 3)
+        np.testing.assert_array_equal(rows["google"][:, 0, 0, 1:], rows["twitter"][:, 0, 0, 1:])
+        assert set(rows["google"][..., 0].ravel()) == {0}
+        assert set(rows["twitter"][..., 0].ravel()) == {100}
+        found[part] = [name.decode() for name in rows["name"]]
+    expected = {part: [f"thing {4 * number + n}" for n in range(4)] for number, part in enumerate(PARTS)}
+    expected["test"] = expected["test"][:2]
+    assert found == expected
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    paint(tmp_path / "clear.png", (0, 0, 0, 51))
+    assert np.all(emoji.picture(tmp_path / "clear.png") == 204)
+
+
+class Numbered:
+    """Pairs of 4x4 images whose first pixel says which pair it is."""
+
+    def __init__(self, count=9):
+        self.count = count
+
+    def load(self):
+        from jaxdl.data.source import ColumnSource
+
+        image = np.arange(self.count * 48).reshape(self.count, 4, 4, 3) % 251
+        image[:, 0, 0, 0] = np.arange(self.count)
+        image = image.astype(np.uint8)
+        return ColumnSource({"one": image, "other": image[:, :, ::-1].copy()}, f"numbered {self.count}")
+
+
+def numbers(found):
+    return found["image_a"][:, 0, 0, 0].tolist(), found["image_b"][:, 0, -1, 0].tolist()
+
+
+def test_no_picture_of_one_style_has_its_counterpart_in_training():
+    source = TwoStyles(Numbered(), "one", "other").load()
+    a, b = numbers(source.columns)
+    assert len(source) == len(set(a)) == len(set(b)) == 4
+    assert not set(a) & set(b)
+    assert a != sorted(a)
+    assert numbers(TwoStyles(Numbered(), "one", "other", seed=1).load().columns) != (a, b)
+    assert source.names["style"] == ("one", "other")
+
+
+def test_pairs_stay_pairs_in_their_order():
+    a, b = numbers(TwoStyles(Numbered(), "one", "other", paired=True).load().columns)
+    assert a == b == list(range(9))
+
+
+def test_fingerprints_tell_what_was_made():
+    settings = [{}, {"paired": True}, {"seed": 1}, {"size": 2}, {"a": "other", "b": "one"}]
+    made = [TwoStyles(Numbered(), **{"a": "one", "b": "other", **each}).load().fingerprint for each in settings]
+    assert len(set(made)) == len(made)
+
+
+def test_a_smaller_picture_has_the_mean_of_each_square():
+    image = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8)
+    found = area_mean(image, 2)
+    for row, column in np.ndindex(2, 2):
+        square = image[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].astype(np.float64)
+        np.testing.assert_allclose(found[:, row, column], square.mean((1, 2)), atol=0.5)
+    np.testing.assert_array_equal(area_mean(image, 6), image)
+    loaded = TwoStyles(Numbered(), "one", "other", paired=True, size=2).load().columns
+    np.testing.assert_array_equal(loaded["image_a"], area_mean(Numbered().load().columns["one"], 2))
+    with pytest.raises(UserError, match="size=4 does not divide the images' side of 6"):
+        area_mean(image, 4)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (TwoStyles(Numbered(1), "one", "other"), "1 pairs cannot be cut"),
+        (TwoStyles(Numbered(), "one", "third"), "third"),
+        (TwoStyles(MockImages(shape=(4, 6, 3)), "image", "image"), "square images"),
+    ],
+)
+def test_what_cannot_be_used_is_named(made, message):
+    with pytest.raises(UserError, match=message):
+        made.load()
+
+
+def test_a_user_s_picture_stands_for_both_styles(tmp_path):
+    paint(tmp_path / "red.png", (200, 0, 0, 255))
+    paint(tmp_path / "clear.png", (0, 0, 0, 0))
+    data = TwoStyles(Numbered(), "one", "other", size=2)
+    found = dict(data.read([str(tmp_path)], [], {}))
+    assert [path.rsplit("/", 1)[1] for path in found] == ["clear.png", "red.png"]
+    for example, colour in zip(found.values(), (255, (200, 0, 0))):
+        assert set(example) == {"image_a", "image_b"}
+        assert example["image_a"].shape == (2, 2, 3)
+        assert np.all(example["image_a"] == colour)
+        assert np.all(example["image_b"] == colour)
+    with pytest.raises(UserError, match="--text"):
+        data.read([], ["hello"], {})
+
+
+def test_another_split_of_what_lies_below():
+    data = TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=32)
+    assert origin(data) == Dataset("emoji", "train")
+    assert with_split(data, "test") == TwoStyles(Dataset("emoji", "test"), "google", "twitter", size=32)
+
+
+def test_each_style_is_turned_by_itself():
+    image = np.arange(64 * 2, dtype=np.uint8).reshape(64, 1, 2, 1)
+    batch = {"image_a": image, "image_b": image, "index": np.arange(64)}
+    found = EachStyle(RandomFlip())(batch, Draws(0, np.arange(64)))
+    turned = [np.any(found[name] != image, (1, 2, 3)) for name in ("image_a", "image_b")]
+    assert all(10 < each.sum() < 54 for each in turned)
+    assert np.any(turned[0] != turned[1])
+    for name, each in zip(("image_a", "image_b"), turned):
+        np.testing.assert_array_equal(found[name][each], image[each][:, :, ::-1])
+    np.testing.assert_array_equal(found["index"], np.arange(64))
+
+
+def test_made_up_pairs_are_negatives_of_each_other():
+    columns = MockPairs(MockImages(shape=(4, 4, 3), examples=5)).load().columns
+    np.testing.assert_array_equal(columns["image"] + columns["negative"], 255)

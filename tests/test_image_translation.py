@@ -1,0 +1,310 @@
+"""Image translation: losses by plain numpy, the image pool against a plain Python one, evaluation on true pairs."""
+
+import functools
+import random
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
+from jaxdl.models.layers import batch_norm
+from jaxdl.tasks.image_translation import image_translation, visit
+from jaxdl.viz.translation import image_table
+
+BATCH, SIDE, POOL = 4, 6, 3
+# scale and shift of each network: translations are linear here, so losses can be written down
+NETWORKS = {
+    "generators": {"ab": (0.5, 0.25), "ba": (1.5, -0.125)},
+    "discriminators": {"a": (2.0, 0.5), "b": (-1.0, 0.25)},
+}
+
+
+class Shade(nn.Module):
+    """image * scale + shift."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        return image * self.param("scale", nn.initializers.ones, ()) + self.param("shift", nn.initializers.zeros, ())
+
+
+def params():
+    return {
+        group: {name: {"scale": jnp.float32(one[0]), "shift": jnp.float32(one[1])} for name, one in networks.items()}
+        for group, networks in NETWORKS.items()
+    }
+
+
+def batch(seed=0, rows=BATCH, side=SIDE):
+    draws = np.random.default_rng(seed)
+    images = draws.integers(0, 256, (2, rows, side, side, 3), dtype=np.uint8)
+    return {
+        "image_a": images[0],
+        "image_b": images[1],
+        "weight": np.array([1, 0.5, 1, 0][:rows], np.float32),
+        "index": np.arange(rows, dtype=np.int32),
+    }
+
+
+@functools.cache
+def task(**options):
+    return image_translation(Shade(), Shade(), **{"pool": POOL, "perceptual": None, **options})
+
+
+def outcome(made, phase, given):
+    """What a phase says of a batch, with the task's first carry unless there is one."""
+    given = {"carry": made.carry(given), **given}
+    loss = made.phases[phase].loss
+    return jax.jit(lambda batch: loss(params(), {"kept": 1.0}, batch, jax.random.key(3), 0))(given)
+
+
+def by_hand(network, image):
+    scale, shift = NETWORKS["generators" if len(network) == 2 else "discriminators"][network]
+    return image * scale + shift
+
+
+def scaled(given):
+    return [given[name].astype(np.float64) / 127.5 - 1 for name in ("image_a", "image_b")]
+
+
+def weighted(given, values):
+    return np.sum(given["weight"] * values.reshape(len(values), -1).mean(1)) / given["weight"].sum()
+
+
+def test_the_losses_of_the_generators_are_those_of_the_paper():
+    given, (a, b) = batch(), scaled(batch())
+    ab, ba = (functools.partial(by_hand, name) for name in ("ab", "ba"))
+    expected = {
+        "adversarial_ab": (np.square(by_hand("b", ab(a)) - 1), 1),
+        "adversarial_ba": (np.square(by_hand("a", ba(b)) - 1), 1),
+        "cycle_a": (np.abs(ba(ab(a)) - a), 10),
+        "cycle_b": (np.abs(ab(ba(b)) - b), 10),
+        "identity_a": (np.abs(ba(a) - a), 5),
+        "identity_b": (np.abs(ab(b) - b), 5),
+    }
+    found = outcome(task(), 0, given)
+    assert set(found.terms) == set(expected)
+    for name, (values, coefficient) in expected.items():
+        term = found.terms[name]
+        np.testing.assert_allclose(term.sum / term.weight, weighted(given, values), rtol=1e-5, err_msg=name)
+        assert float(term.coefficient) == coefficient
+    assert found.variables == {"kept": 1.0}
+
+
+def test_without_identity_there_is_no_such_term_and_the_others_are_the_same():
+    given = batch()
+    whole, without = outcome(task(), 0, given), outcome(task(identity=0.0), 0, given)
+    assert set(whole.terms) - set(without.terms) == {"identity_a", "identity_b"}
+    for name, term in without.terms.items():
+        np.testing.assert_allclose(term.sum, whole.terms[name].sum, rtol=1e-6)
+
+
+def test_discriminators_see_real_images_and_what_the_pools_show():
+    given = batch()
+    shown = {name: batch(seed)["image_a"].astype(np.float32) / 127.5 - 1 for name, seed in (("a", 1), ("b", 2))}
+    carry = task().carry(given)
+    carry = {name: {**carry[name], "shown": shown[name]} for name in carry}
+    found = outcome(task(), 1, given | {"carry": carry})
+    for name, image in zip(("a", "b"), scaled(given)):
+        real, fake = found.terms[f"real_{name}"], found.terms[f"fake_{name}"]
+        judged = by_hand(name, image), by_hand(name, shown[name].astype(np.float64))
+        np.testing.assert_allclose(real.sum / real.weight, weighted(given, np.square(judged[0] - 1)), rtol=1e-5)
+        np.testing.assert_allclose(fake.sum / fake.weight, weighted(given, np.square(judged[1])), rtol=1e-5)
+        assert float(real.coefficient) == float(fake.coefficient) == 0.5
+        right, weight = found.metrics[f"fake_{name}_accuracy"]
+        np.testing.assert_allclose(right / weight, weighted(given, judged[1] < 0.5), rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, found.carry, carry)
+
+
+def test_generators_put_their_images_into_the_pools_of_both_styles():
+    given, (a, b) = batch(), scaled(batch())
+    found = outcome(task(), 0, given).carry
+    for name, made in (("a", by_hand("ba", b)), ("b", by_hand("ab", a))):
+        np.testing.assert_allclose(found[name]["shown"], made, atol=1e-6)
+        np.testing.assert_allclose(found[name]["pool"][:, 0], made, atol=1e-6)
+        assert not np.any(found[name]["pool"][:, 1:])
+        np.testing.assert_array_equal(found[name]["filled"], 1)
+
+
+@pytest.mark.parametrize("pool", [0, POOL])
+def test_the_carry_keeps_its_shapes_and_leads_with_the_batch(pool):
+    made = task(pool=pool)
+    before = made.carry(batch())
+    after = outcome(made, 0, batch()).carry
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
+    assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(before))
+    assert before["a"].get("pool", np.zeros((BATCH, 0))).shape[1] == pool
+
+
+class PlainPool:
+    """One row's pool, as the paper's code has it."""
+
+    def __init__(self, places):
+        self.places, self.images = places, []
+
+    def show(self, image, place, swapped):
+        if len(self.images) < self.places:
+            self.images.append(image)
+            return image
+        if not swapped:
+            return image
+        old, self.images[place] = self.images[place], image
+        return old
+
+
+def test_the_pool_is_a_plain_pool_a_row():
+    draws, step = random.Random(0), jax.jit(visit)
+    state = {
+        "shown": jnp.zeros((BATCH, 2, 2, 1)),
+        "pool": jnp.zeros((BATCH, POOL, 2, 2, 1)),
+        "filled": jnp.zeros(BATCH, jnp.int32),
+    }
+    plain, kinds = [PlainPool(POOL) for _ in range(BATCH)], set()
+    for number in range(40):
+        numbers = [100.0 * row + number for row in range(BATCH)]  # tells row and step of every image
+        uniform = np.array([[draws.random(), draws.random()] for _ in range(BATCH)], np.float32)
+        state = step(state, jnp.broadcast_to(jnp.array(numbers)[:, None, None, None], (BATCH, 2, 2, 1)), uniform)
+        for row, (pool, image) in enumerate(zip(plain, numbers)):
+            expected = pool.show(image, int(uniform[row, 0] * POOL), uniform[row, 1] < 0.5)
+            kinds.add(expected == image)
+            np.testing.assert_array_equal(state["shown"][row], expected)
+            held = np.asarray(state["pool"])[row, : len(pool.images), 0, 0, 0]
+            np.testing.assert_array_equal(held, pool.images)
+            assert np.all(held // 100 == row)
+    assert kinds == {True, False}
+    assert max(max(pool.images) - 100 * row for row, pool in enumerate(plain)) > 20  # it goes on changing
+
+
+def test_draws_belong_to_examples():
+    """The rows in another order: the same images are shown and held, whatever the row."""
+    given = batch()
+    carry = jax.tree.map(
+        lambda leaf: jnp.asarray(np.random.default_rng(5).normal(size=leaf.shape), leaf.dtype), task().carry(given)
+    )
+    carry = {name: {**one, "filled": jnp.full(BATCH, POOL)} for name, one in carry.items()}
+    order = np.array([2, 0, 3, 1])
+    turned = {name: value[order] for name, value in given.items()}
+    first = outcome(task(), 0, given | {"carry": carry}).carry
+    second = outcome(task(), 0, turned | {"carry": jax.tree.map(lambda leaf: leaf[order], carry)}).carry
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[order], y), first, second)
+
+
+def test_evaluation_counts_true_pairs_alone():
+    given = batch()
+    found = task().evaluate(params(), {}, given, jax.random.key(0))
+    assert found.records == {}
+    a, b = ((image + 1) / 2 for image in scaled(given))
+    ab, ba = (np.clip((by_hand(name, image) + 1) / 2, 0, 1) for name, image in zip(("ab", "ba"), scaled(given)))
+    for name, pair in {"ab": (ab, b), "ba": (ba, a), "identity": (a, b)}.items():
+        total, weight = found.metrics[f"mae_{name}"]
+        np.testing.assert_allclose(total / weight, weighted(given, np.abs(pair[0] - pair[1])), rtol=1e-5)
+
+
+def test_scores_are_distances_from_the_true_pair():
+    made = task(perceptual="alexnet")
+    draws = np.random.default_rng(0)
+    a, b = draws.uniform(size=(2, 3, 32, 32, 3)).astype(np.float32)
+    assert made.score is not None
+    perfect = made.score({"a": a, "b": b, "ab": b, "ba": a}, {}, {})
+    assert perfect["lpips_ab"] == pytest.approx(0, abs=1e-6)
+    assert perfect["relative_lpips"] == pytest.approx(0, abs=1e-6)
+    assert perfect["lpips_identity"] > 0.01
+    nothing = made.score({"a": a, "b": b, "ab": a, "ba": b}, {}, {})
+    assert nothing["relative_lpips"] == pytest.approx(1, rel=1e-4)
+    assert nothing["lpips_ab"] == pytest.approx(nothing["lpips_identity"], rel=1e-4)
+
+
+def test_predictions_are_translations_and_the_way_back():
+    given, (a, _) = batch(), scaled(batch())
+    found = task().predict(params(), {}, given, jax.random.key(0))
+    assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == dict.fromkeys(
+        ("ab", "ba", "aba", "bab"), ((BATCH, SIDE, SIDE, 3), "uint8")
+    )
+    expected = np.rint((by_hand("ab", a) + 1) * 127.5)
+    np.testing.assert_allclose(found["ab"], expected, atol=1)
+    np.testing.assert_allclose(
+        found["aba"], np.clip(np.rint((by_hand("ba", by_hand("ab", a)) + 1) * 127.5), 0, 255), atol=1
+    )
+
+
+def test_each_direction_and_style_has_a_network_of_its_own():
+    made = image_translation(
+        StyleGenerator(width=2, blocks=0, levels=0, size=1), PatchDiscriminator(channels=(2,)), perceptual=None
+    )
+    found, variables = jax.jit(lambda key: nn.unbox(made.init(key, batch())))(jax.random.key(0))
+    assert variables == {}
+    assert {group: set(networks) for group, networks in found.items()} == {
+        "generators": {"ab", "ba"},
+        "discriminators": {"a", "b"},
+    }
+    kernels = [found["generators"][name]["exit"]["kernel"] for name in ("ab", "ba")]
+    assert np.any(kernels[0] != kernels[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cycle": -1.0}, "cycle=-1.0: must be 0 or more"),
+        ({"pool": -1}, "pool=-1"),
+        ({"direction": "back"}, "direction is 'back'"),
+        ({"loss": "absolute"}, "loss is 'absolute'"),
+        ({"perceptual": "resnet"}, "no network 'resnet'"),
+    ],
+)
+def test_a_bad_argument_is_named(options, message):
+    with pytest.raises(UserError, match=message):
+        image_translation(Shade(), Shade(), **options)
+
+
+def test_networks_with_batch_statistics_are_refused():
+    made = image_translation(
+        StyleGenerator(width=2, blocks=0, levels=0, size=1, norm=batch_norm), Shade(), perceptual=None
+    )
+    with pytest.raises(UserError, match="StyleGenerator keeps batch_stats"):
+        jax.eval_shape(lambda key: made.init(key, batch()), jax.random.key(0))
+
+
+def test_styles_of_another_size_are_refused():
+    given = batch() | {"image_b": batch(side=4)["image_b"]}
+    with pytest.raises(UserError, match="image_b"):
+        task().init(jax.random.key(0), given)
+
+
+def plain_images(*shades):
+    return np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in shades])
+
+
+def test_a_table_shows_each_image_in_its_place():
+    picture = image_table({"one": plain_images(10, 60), "two": plain_images(110, 160)}, size=50)
+    places = {shade: np.argwhere(np.all(picture == shade, -1)).mean(0) for shade in (10, 60, 110, 160)}
+    assert places[10][0] == places[110][0] < places[60][0] == places[160][0]
+    assert places[10][1] == places[60][1] < places[110][1] == places[160][1]
+    assert all((np.all(picture == shade, -1)).sum() >= 49 * 49 for shade in places)
+    with pytest.raises(ValueError, match="rows"):
+        image_table({"one": plain_images(10), "two": plain_images(10, 60)})
+
+
+def test_the_user_sees_the_direction_that_was_asked_for():
+    example = {"image_a": plain_images(20)[0], "image_b": plain_images(40)[0]}
+    outputs = {"ab": plain_images(90)[0], "ba": plain_images(130)[0]}
+    for direction, shades in (("ab", {20, 90}), ("ba", {40, 130})):
+        illustrate = task(direction=direction).illustrate
+        assert illustrate is not None
+        picture = illustrate(example, outputs, {"style": ("google", "twitter")})
+        assert {shade for shade in (20, 40, 90, 130) if np.all(picture == shade, -1).sum() > 1000} == shades
+
+
+def test_padding_is_not_drawn():
+    names = ("image_a", "image_b", "ab", "ba", "aba", "bab")
+    shades = dict(zip(names, (20, 40, 60, 80, 100, 120)))
+    images = {name: plain_images(shade, shade + 5) for name, shade in shades.items()}
+    given = {name: images[name] for name in names[:2]} | {"weight": np.array([1.0, 0.0])}
+    draw = task().draw
+    assert draw is not None
+    picture = draw(given, {name: images[name] for name in names[2:]}, {}, {})["translations"]
+    seen = {shade: np.all(picture == shade, -1).sum() > 500 for shade in range(20, 130, 5)}
+    assert {shade for shade, there in seen.items() if there} == set(shades.values())
