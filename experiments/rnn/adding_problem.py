@@ -1,6 +1,6 @@
 """The adding problem: the sum of two marked numbers among T; who cannot remember for T steps has an error of 0.167.
 
-Result: none recorded yet
+Result: 0.00297 test mse, 1 seed, 1.0 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/adding_problem.py --set=cell=LSTM --set=length=100
 
 The picture `gradient_norm` of a run shows how strongly each step of the input acts on the loss: for the simple RNN it

@@ -1,6 +1,6 @@
 """Electricity: the demand of Victoria's next 48 half hours, given its last week, the working days and the temperature.
 
-Result: none recorded yet
+Result: 0.486 test relative mae, 1 seed, 1.0 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/electricity.py
 
 The temperature of the hours to come is taken as known: an operator would have a forecast of it.

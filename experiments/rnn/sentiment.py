@@ -1,6 +1,6 @@
 """Is a snippet of a film review positive or negative? A bidirectional GRU over words, from scratch.
 
-Result: none recorded yet
+Result: 0.794 test accuracy, 1 seed, 0.47 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sentiment.py
 """
 

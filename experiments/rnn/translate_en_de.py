@@ -1,6 +1,6 @@
 """English to German: the help pages of LibreOffice, by an encoder and an attending decoder.
 
-Result: none recorded yet
+Result: 17.05 test bleu, 1 seed, 11.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/translate_en_de.py
 
 French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with
