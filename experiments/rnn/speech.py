@@ -1,6 +1,6 @@
 """Telephone prompts to text: one speaker's 16 minutes, convolutions and a bidirectional LSTM, trained by CTC.
 
-Result: none recorded yet
+Result: 0.286 test cer, 1 seed, 18.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/speech.py
 
 Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FOLDER`, with `--set=validation=...`.
