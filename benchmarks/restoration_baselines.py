@@ -68,10 +68,10 @@ def denoising(sigma: float) -> list[Method]:
         axis = -1 if image.ndim == 3 else None
         return function(image, h=h * sigma, sigma=sigma, fast_mode=True, channel_axis=axis, **settings)
 
-    colors = grid(sigma_color=(0.15, 0.3, 0.6), sigma_spatial=(0.7, 1.0, 1.5, 2.5))
+    colors = grid(sigma_color=(0.08, 0.15, 0.3, 0.6), sigma_spatial=(0.7, 1.0, 1.5))
     shrinkage = grid(method=("BayesShrink", "VisuShrink"), mode=("soft", "hard"), wavelet=("db1", "sym4"))
     weights = grid(weight=tuple(factor * sigma for factor in (0.25, 0.4, 0.55, 0.75, 1.0, 1.5)))
-    patches = grid(patch_size=(3, 5, 7), patch_distance=(7, 14), h=(0.2, 0.4, 0.6, 0.8))
+    patches = grid(patch_size=(3, 5, 7), patch_distance=(5, 7), h=(0.1, 0.2, 0.3, 0.4, 0.6))
     return [
         Method("given", lambda image, missing: image),
         Method("gaussian", plain(filters.gaussian), grid(sigma=(0.5, 0.6, 0.7, 0.8, 1.0, 1.25))),

@@ -25,7 +25,7 @@ METRIC = "test/loss"
 
 @auto_config
 def experiment(
-    steps: int = 6000,
+    steps: int = 3800,
     channels: tuple[int, ...] = (32, 48),
     blocks: int = 1,
     latents: tuple[int, ...] = (2, 4),
@@ -73,14 +73,14 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, 200, steps))},
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
         start=Start(run=judge, groups={"judge": "classifier"}),
         ema=0.999,
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=2000,
-        save_every=1000,
+        eval_every=1000,
+        save_every=500,
         keep=Keep(metric="validation/loss", mode="min"),
     )
 
@@ -99,7 +99,6 @@ def tiny():
     )
     config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
     config.start = None
-    config.optimizers["train"].learning_rate.warmup_steps = 2
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
     config.data.test = None

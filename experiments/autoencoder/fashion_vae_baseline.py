@@ -25,7 +25,7 @@ METRIC = "test/loss"
 
 @auto_config
 def experiment(
-    steps: int = 40000,
+    steps: int = 70000,
     width: int = 500,
     latents: int = 20,
     classes: int = 0,
@@ -76,7 +76,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, 200, steps))},
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
         start=Start(run=judge, groups={"judge": "classifier"}),
         ema=0.999,
         steps=steps,
@@ -101,7 +101,6 @@ def tiny():
     )
     config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
     config.start = None
-    config.optimizers["train"].learning_rate.warmup_steps = 2
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
     config.data.test = None

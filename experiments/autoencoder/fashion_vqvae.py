@@ -43,7 +43,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, 200, steps))},
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
         steps=steps,
         seed=seed,
         log_every=50,
@@ -57,7 +57,6 @@ def tiny():
     config = experiment.as_buildable(
         steps=40, channels=(8,), blocks=0, codes=8, features=4, learning_rate=1e-2, batch_size=16
     )
-    config.optimizers["train"].learning_rate.warmup_steps = 2
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
     config.data.test = None

@@ -20,8 +20,8 @@ COLUMNS = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
 
 @auto_config
 def experiment(
-    steps: int = 4000,
-    code: int = 3,
+    steps: int = 2000,
+    code: int = 4,
     widths: tuple[int, ...] = (64, 32),
     dropout: float = 0.0,
     learning_rate: float = 1e-3,
@@ -48,8 +48,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=1000,
-        save_every=1000,
+        eval_every=500,
+        save_every=500,
         keep=Keep(metric="validation/auroc"),
     )
 
