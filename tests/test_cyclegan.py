@@ -1,5 +1,8 @@
 """CycleGAN's networks: shapes, what a judgement sees, the norm in closed form, the identity as a start."""
 
+# What flax's init and apply return no type says.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 import itertools
 
 import flax.linen as nn

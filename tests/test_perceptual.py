@@ -1,5 +1,8 @@
 """LPIPS: properties of a distance, the paper's arithmetic, and that weights are read as arrays and nothing else."""
 
+# What flax's init and apply return no type says.
+# pyright: reportArgumentType=false
+
 import hashlib
 import io
 import pickle
