@@ -15,6 +15,7 @@ from jaxdl.models.gan import (
     ConditionalNorm,
     DCGANDiscriminator,
     DCGANGenerator,
+    Downconvolution,
     ResNetDiscriminator,
     ResNetGenerator,
     Upconvolution,
@@ -45,6 +46,21 @@ def test_upconvolution_is_a_4x4_transposed_convolution():
                 place = 2 * row + 3 - i - 2 * a, 2 * column + 3 - j - 2 * b
                 expected[:, place[0], place[1]] += x[:, row, column] @ kernel[a, b, :, i, j]
     np.testing.assert_allclose(found, expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (7, 5)])
+def test_downconvolution_is_a_4x4_convolution_of_stride_2(shape):
+    x, module = draws(2, *shape, 3), Downconvolution(5)
+    variables = start(module, x)
+    variables["params"]["bias"] = jnp.arange(5.0)
+    kernel = np.asarray(variables["params"]["kernel"]).reshape(2, 2, 2, 2, 3, 5)  # square, place in it, channels
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 3, 5)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((2, shape[0] // 2, shape[1] // 2, 5)) + np.arange(5.0)
+    for row, column in np.ndindex(*expected.shape[1:3]):
+        window = padded[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+        expected[:, row, column] += np.tensordot(window, kernel, 3)
+    np.testing.assert_allclose(module.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 2500,
-    channels: tuple[int, ...] = (64, 64, 32),
-    critic_channels: tuple[int, ...] = (32, 64, 64),
+    steps: int = 2200,
+    channels: tuple[int, ...] = (64, 48, 24),
+    critic_channels: tuple[int, ...] = (24, 48, 96),
     penalty: str | None = None,
     penalty_weight: float = 0.1,
     learning_rate: float = 5e-4,

@@ -23,7 +23,7 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 8000,
+    steps: int = 4000,
     channels: tuple[int, ...] = (128, 64),
     critic_channels: tuple[int, ...] = (32, 64, 128),
     penalty: str | None = "r1",
@@ -71,7 +71,7 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=2000,
+        eval_every=1000,
         save_every=1000,
         keep=Keep(metric="validation/fid", mode="min"),
     )

@@ -23,7 +23,7 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 15000,
+    steps: int = 6500,
     channels: tuple[int, ...] = (128, 64),
     critic_channels: tuple[int, ...] = (32, 64, 128),
     penalty: str | None = "gradient",
@@ -73,8 +73,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=2500,
-        save_every=1000,
+        eval_every=1300,
+        save_every=1300,
         keep=Keep(metric="validation/fid", mode="min"),
     )
 
