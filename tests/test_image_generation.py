@@ -14,9 +14,13 @@ import numpy as np
 import optax
 import pytest
 from absl import flags
+from laws import Bench, law_accumulation, law_pmap
 
 import launch
+from jaxdl.data.dataset import Data
+from jaxdl.data.mock import MockImages
 from jaxdl.errors import UserError
+from jaxdl.experiment import Experiment
 from jaxdl.models.cnn import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
 from jaxdl.models.layers import batch_norm
@@ -180,6 +184,26 @@ def test_vectors_of_spectral_normalization_move_once_a_step():
     assert not differs(
         maker(params, once, batch, jax.random.key(0), 8).variables["discriminator"], once["discriminator"]
     )
+
+
+@functools.cache
+def lazy_bench():
+    """Spectral normalization, a lazy penalty between images, a generator every fifth step; nothing couples examples."""
+    task = image_generation(
+        Maker(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
+        penalty_every=2, critic_steps=5, latents=8,
+    )  # fmt: skip
+    optimizers = {"discriminator": optax.sgd(1e-2), "penalty": optax.sgd(1e-3), "generator": optax.sgd(1e-2)}
+    data = Data(train=MockImages(shape=SHAPE, examples=40), evals={}, batch_size=16)
+    return Bench(Experiment(task=task, data=data, optimizers=optimizers, steps=6, ema=0.9))
+
+
+def test_micro_batches_of_a_game_with_phases_at_their_own_steps_equal_one_batch():
+    law_accumulation(lazy_bench(), steps=6)
+
+
+def test_pmap_of_a_game_with_phases_at_their_own_steps_equals_jit():
+    law_pmap(lazy_bench(), steps=6)
 
 
 def spread(images, labels):
