@@ -120,6 +120,15 @@ def test_discriminators_see_real_images_and_what_the_pools_show():
     jax.tree.map(np.testing.assert_array_equal, found.carry, carry)
 
 
+def test_the_penalty_is_r1_of_the_mean_logit():
+    """The mean of n logits scale * pixel + shift has a gradient of n times scale / n."""
+    found = outcome(task(penalty=2.0), 1, batch()).terms
+    for name, (scale, _) in NETWORKS["discriminators"].items():
+        term = found[f"r1_{name}"]
+        np.testing.assert_allclose(term.sum / term.weight, 0.5 * scale**2 / (SIDE * SIDE * 3), rtol=1e-5)
+        assert float(term.coefficient) == 2.0
+
+
 def test_generators_put_their_images_into_the_pools_of_both_styles():
     given, (a, b) = batch(), scaled(batch())
     found = outcome(task(), 0, given).carry

@@ -20,26 +20,36 @@ METRIC = "test/relative_lpips"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 1500,
     size: int = 32,
     width: int = 16,
     blocks: int = 4,
     levels: int = 1,
-    kernel: int = 7,
+    kernel: int = 5,
     residual: bool = True,
     channels: tuple[int, ...] = (32, 64, 128),
-    cycle: float = 10.0,
-    identity: float = 5.0,
-    learning_rate: float = 2e-4,
-    batch_size: int = 16,
+    cycle: float = 5.0,
+    identity: float = 0.0,
+    penalty: float = 0.0,
+    learning_rate: float = 1e-3,
+    batch_size: int = 8,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
         task=image_translation(
-            StyleGenerator(width=width, blocks=blocks, levels=levels, size=kernel, residual=residual),
+            StyleGenerator(
+                width=width,
+                blocks=blocks,
+                levels=levels,
+                size=kernel,
+                residual=residual,
+                upsample="nearest",
+                padding="zero",
+            ),
             PatchDiscriminator(channels=channels),
             cycle=cycle,
             identity=identity,
+            penalty=penalty,
         ),
         data=Data(
             train=TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=size),
@@ -71,7 +81,7 @@ def experiment(
         ema=0.99,
         steps=steps,
         seed=seed,
-        log_every=50,
+        log_every=100,
         eval_every=500,
         save_every=500,
         keep=Keep(metric="validation/relative_lpips", mode="min"),
@@ -80,7 +90,16 @@ def experiment(
 
 def tiny():
     config = experiment.as_buildable(
-        steps=40, width=8, blocks=0, kernel=3, residual=False, channels=(8,), learning_rate=4e-3, batch_size=16
+        steps=40,
+        width=8,
+        blocks=0,
+        kernel=3,
+        residual=False,
+        channels=(8,),
+        cycle=10.0,
+        identity=5.0,
+        learning_rate=4e-3,
+        batch_size=16,
     )
     train, held = MockImages((12, 12, 3), examples=64), MockImages((12, 12, 3), examples=21, split="validation")
     config.task.pool = 2

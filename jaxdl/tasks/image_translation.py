@@ -21,6 +21,7 @@ from jaxdl.tasks.adversarial import (
     fake_loss,
     generator_loss,
     logit_metrics,
+    r1,
     real_loss,
     threshold_of,
 )
@@ -39,6 +40,7 @@ def image_translation(
     cycle: float = 10.0,
     identity: float = 5.0,
     loss: Loss = "least_squares",
+    penalty: float = 0.0,
     pool: int = 8,
     direction: Literal["ab", "ba"] = "ab",
     perceptual: str | None = "alexnet",
@@ -57,6 +59,8 @@ def image_translation(
       identity: the same for an image from what the generator into its own style makes of it; 0: not computed. The
         paper takes half of `cycle`.
       loss: adversarial loss, see `jaxdl.tasks.adversarial`.
+      penalty: how much R1 counts for each discriminator, see `jaxdl.tasks.adversarial`, with the mean of an image's
+        logits; not in the paper. 0: not computed.
       pool: places for each row and style; 0: the discriminators see the new images.
       direction: which translation `launch.py predict` shows of a picture.
       perceptual: the network of LPIPS in evaluation, see `jaxdl.metrics.perceptual`; None: without it.
@@ -71,7 +75,7 @@ def image_translation(
       UserError: an argument out of range, or the package for LPIPS is missing.
     """
     check_loss(loss)
-    for name, value in (("cycle", cycle), ("identity", identity), ("pool", pool)):
+    for name, value in (("cycle", cycle), ("identity", identity), ("penalty", penalty), ("pool", pool)):
         if value < 0:
             raise UserError(f"{name}={value}: must be 0 or more")
     if direction not in DIRECTIONS:
@@ -80,7 +84,7 @@ def image_translation(
         from jaxdl.metrics.perceptual import check_network
 
         check_network(perceptual)
-    made = _Translation(generator, discriminator, float(cycle), float(identity), loss, pool)
+    made = _Translation(generator, discriminator, float(cycle), float(identity), loss, float(penalty), pool)
     return Task(
         init=made.init,
         phases=(
@@ -105,6 +109,7 @@ class _Translation:
     cycle: float
     identity: float
     loss: Loss
+    penalty: float
     pool: int
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
@@ -178,6 +183,9 @@ class _Translation:
             real, fake = both(judge, name, image, batch["carry"][name]["shown"])
             terms[f"real_{name}"] = Term(jnp.sum(weight * _mean(real_loss(self.loss, real))), total, 0.5)
             terms[f"fake_{name}"] = Term(jnp.sum(weight * _mean(fake_loss(self.loss, fake))), total, 0.5)
+            if self.penalty:
+                steepness = r1(lambda image, name=name: _mean(judge(name, image)), image)
+                terms[f"r1_{name}"] = Term(jnp.sum(weight * steepness), total, self.penalty)
             threshold = threshold_of(self.loss)
             metrics |= logit_metrics(f"real_{name}", real, weight, True, threshold)
             metrics |= logit_metrics(f"fake_{name}", fake, weight, False, threshold)
@@ -214,16 +222,16 @@ class _Translation:
         self, params: PyTree, batch: Mapping[str, Any], key: Array | None = None
     ) -> tuple[Callable[[str, Array], Array], Callable[[str, Array], Array]]:
         """(`translate(direction, image)`, `judge(style, image)`); a key: in training."""
-        options: dict[str, Any] = {"train": key is not None}
+        train = key is not None
         rngs = None if key is None else {"dropout": module_key(key, batch)}
 
         def translate(direction: str, image: Array) -> Array:
             tree = {"params": params[GENERATORS][direction]}
-            return jnp.asarray(self.generator.apply(tree, image, rngs=rngs, **options), jnp.float32)
+            return jnp.asarray(self.generator.apply(tree, image, rngs=rngs, train=train), jnp.float32)
 
         def judge(style: str, image: Array) -> Array:
             tree = {"params": params[DISCRIMINATORS][style]}
-            return jnp.asarray(self.discriminator.apply(tree, image, rngs=rngs, **options), jnp.float32)
+            return jnp.asarray(self.discriminator.apply(tree, image, rngs=rngs, train=train), jnp.float32)
 
         return translate, judge
 
@@ -295,7 +303,8 @@ def _draw(
     del metrics
     a, b = names.get("style", ("A", "B"))
     weight = np.asarray(batch.get("weight", np.ones(len(batch["image_a"]))))
-    rows = np.flatnonzero(weight > 0)[:_SHOWN]
+    there = np.flatnonzero(weight > 0)
+    rows = there[np.linspace(0, len(there) - 1, min(_SHOWN, len(there))).astype(int)]  # neighbours are often alike
     columns = {}
     for given, made, true, back, title in (
         ("image_a", "ab", "image_b", "aba", (a, b)),
