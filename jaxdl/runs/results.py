@@ -247,11 +247,16 @@ def readme_table(root: Path) -> str:
 
 
 def figure(value: float, std: float | None = None) -> str:
-    """A figure for people: three decimals around 1, three significant digits below 0.1, fewer decimals above 10."""
+    """A figure for people: three decimals around 1, three significant digits below 0.1, fewer decimals above 10.
+
+    A share just below 1 has as many decimals as show that it is below: 0.9996 is no 1.000.
+    """
     if not math.isfinite(value):
         return str(value)
     size = math.floor(math.log10(abs(value))) if value else 0
     decimals = 3 if size in (-1, 0) else 2 - size if size < 0 else max(0, 3 - size)
+    while decimals < 6 and value < 1 and round(value, decimals) == 1:
+        decimals += 1
     return f"{value:.{decimals}f}" + (f" +- {std:.{decimals}f}" if std is not None else "")
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten
 
 # Sizes in pixels: of the picture, of its margin, of a line of text. A line holds this many letters of 9 points.
-_WIDTH, _MARGIN, _LINE, _LETTERS = 900, 14, 16, 116
+_WIDTH, _MARGIN, _LINE, _LETTERS = 900, 14, 16, 108
 _FONT: dict[str, Any] = {"fontsize": 9, "family": "DejaVu Sans Mono", "va": "top", "parse_math": False}
 _PROMPTS, _PROMPT_LINES, _CONTINUATION_LINES = 8, 3, 6
-_ROWS, _TEXT_LETTERS, _TEXT_LINES = 16, 84, 3
+_ROWS, _TEXT_LETTERS, _TEXT_LINES = 16, 82, 3
 
 
 @runtime_checkable
