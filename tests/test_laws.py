@@ -41,12 +41,12 @@ def without_dropout(config: fdl.Config) -> fdl.Config:
     return config
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)  # a recipe's tests follow each other
 def bench_of(recipe: str) -> Bench:
     return Bench(configuration.build(tiny(load_recipe(recipe))))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def still_bench_of(recipe: str) -> Bench:
     config = tiny(load_recipe(recipe))
     before = configuration.fingerprint(config)

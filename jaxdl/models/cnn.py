@@ -69,11 +69,13 @@ def constrain(activations: jax.Array) -> jax.Array:
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """[batch, h, w, c] -> [batch, h // 2, w // 2, c]: 2x2 windows; an odd last row or column is dropped.
 
-    A reshape and a maximum: the backward pass of nn.max_pool on CPU is several times slower.
+    Maxima of pairs: the backward pass of nn.max_pool on CPU is several times slower, and that of jnp.max divides by the
+    number of values equal to the maximum, which is 0, so NaN, where XLA computes them twice and rounds differently.
     """
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    batch, height, width, channels = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+    x = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, 2 * width, channels)
+    x = jnp.maximum(x[:, :, 0], x[:, :, 1]).reshape(batch, height, width, 2, channels)
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
 
 
 class ConvNet(nn.Module):

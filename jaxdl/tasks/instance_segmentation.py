@@ -193,12 +193,14 @@ def _image_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
     # In whole numbers sums have no order; counted from the image's middle they stay below 2^31 up to 2,500 x 2,500.
     middle = np.array([height // 2, width // 2])
     moments = jnp.stack([jnp.ones_like(rows), rows - middle[0], columns - middle[1]], axis=-1)
-    sums = jax.ops.segment_sum(moments.reshape(-1, 3), number.reshape(-1), limit + 1).astype(jnp.float32)
+    sums = jax.ops.segment_sum(moments.reshape(-1, 3), number.reshape(-1), limit + 1)
     present = (sums[:, 0] > 0) & (jnp.arange(limit + 1) > 0)
-    center = sums[:, 1:] / jnp.maximum(sums[:, :1], 1.0) + middle
+    size = jnp.maximum(sums[:, :1], 1)
+    center = sums[:, 1:] / size + middle
     foreground = (number > 0).astype(jnp.float32)
     offset = (center[number] - jnp.stack([rows, columns], axis=-1)) * foreground[..., None]
-    peak = jnp.floor(center + 0.5).astype(jnp.int32)
+    # The nearest pixel in whole numbers, too: for centres halfway between two a quotient's rounding would decide.
+    peak = (sums[:, 1:] + size // 2) // size + middle
     peaks = jnp.zeros((height, width)).at[peak[:, 0], peak[:, 1]].max(present.astype(jnp.float32))
     heatmap = _spread(_spread(peaks, sigma).T, sigma).T
     return Targets(foreground, heatmap, offset, jnp.sum(present).astype(jnp.float32), jnp.all(inside))
