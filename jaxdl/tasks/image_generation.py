@@ -100,6 +100,7 @@ def image_generation(
         draw=_draw,
         illustrate=_illustrate,
         readable=_readable,
+        framing=None,
         batch_coupled=batch_coupling(generator) or batch_coupling(discriminator),
     )
 

@@ -100,7 +100,7 @@ class Task:
       readable: `(example, outputs, names) -> {name: JSON value}`, on the host: what `launch.py predict` says of one
         example; by default the outputs as they are, classes by name.
       framing: how an image file of any size is brought to the model: "crop" and "pad" to the size of training, "keep"
-        at its own (see `jaxdl.data.images.frame`).
+        at its own (see `jaxdl.data.images.frame`); None: no image goes in, there is only `sample`.
       logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
         what a classifier says, to be explained.
       causal: `(params, variables, batch) -> [batch, time, ...]`, of a model that reads `batch["tokens"]` from left to
@@ -119,7 +119,7 @@ class Task:
     draw: Callable[..., Mapping[str, Any]] | None = None
     illustrate: Callable[..., Any] | None = None
     readable: Callable[..., Mapping[str, Any]] | None = None
-    framing: str = "crop"
+    framing: str | None = "crop"
     logits: Callable[..., Array] | None = None
     causal: Callable[..., Array] | None = None
     names: Names = field(default_factory=dict)
