@@ -1,4 +1,4 @@
-"""The n-gram model of `benchmarks.kneser_ney` against a slow one made of dictionaries, and its sums."""
+"""Kneser-Ney n-grams against a slow one made of dictionaries, and its sums."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import kneser_ney
-from benchmarks.kneser_ney import KneserNey, score
+from benchmarks.kneser_ney import score
 from jaxdl import configuration, overrides
+from jaxdl.data.columns import read_texts
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.tokens import Characters
+from jaxdl.decoding.kneser_ney import KneserNey, NGrams, _discounts
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe
 
@@ -96,7 +100,7 @@ def test_the_probabilities_after_any_context_add_up_to_one(drawn, order, data):
 def test_estimated_discounts_are_used_where_counts_allow():
     text = np.random.default_rng(0).zipf(1.5, 3000) % 50
     counts = np.unique(text[:-1] * 50 + text[1:], return_counts=True)[1]
-    discounts = kneser_ney._discounts(counts)
+    discounts = _discounts(counts)
     np.testing.assert_allclose(discounts, Reference.discounts(dict(enumerate(counts.tolist()))))
     assert np.all((discounts > 0) & (discounts <= [1, 2, 3]))
     assert not np.allclose(discounts, [0.5, 1.0, 1.5])
@@ -194,3 +198,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
         kneser_ney.main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_corpus_tells_what_follows_what():
+    corpus = MockText()
+    tokenizer = Characters(32).train(read_texts(corpus.load(), ("text",))["text"])
+    following = NGrams(corpus, 4).following(tokenizer)
+    text = read_texts(corpus.load(), ("text",))["text"][0]
+    ids = tokenizer.encode(text).tolist()
+    for count in (0, 1, 2, 7):  # fewer than an order has, and more
+        said = np.exp(following(tuple(ids[:count])))
+        assert said.shape == (32,)
+        assert said.sum() == pytest.approx(1.0)
+        assert said[ids[count]] > 3 / 32
+    # What lies further back than an order reaches does not matter.
+    np.testing.assert_array_equal(following((9, *ids[:3])), following((8, *ids[:3])))

@@ -302,3 +302,32 @@ def test_it_learns_to_read_made_up_speech():
     records = jax.jit(make_eval_step(task))(params, variables, batch, 0).records
     scores = task.score({name: np.asarray(value) for name, value in records.items()}, {}, test.names)
     assert scores["cer"] < 0.25
+
+
+class Spelling:
+    """A language model that knows one text, and says how often it was asked for."""
+
+    def __init__(self, text):
+        self.text, self.asked = TOKENIZER.encode(text).tolist(), 0
+
+    def following(self, tokenizer):
+        assert tokenizer is TOKENIZER
+        self.asked += 1
+        expected = {tuple(self.text[:count]): token for count, token in enumerate(self.text)}
+        return lambda prefix: np.log(np.where(np.arange(VOCABULARY) == expected.get(prefix), 0.9, 0.01))
+
+
+def test_a_language_model_turns_the_scale_where_the_ear_is_in_doubt():
+    outputs = {name: value[0] for name, value in sure(["fab"]).items()}
+    outputs["log_probabilities"][2, TOKENIZER.encode("e")] = np.log(0.85)  # "feb" is nearly as probable
+    model = Spelling("feb")
+    helped: Any = speech_recognition(Strided(), beam=8, language_model=model)
+    assert helped.readable({}, outputs, NAMES)["text"] == "feb"
+    assert helped.readable({}, outputs, NAMES)["text"] == "feb"
+    assert model.asked == 1
+    unheeded: Any = speech_recognition(Strided(), beam=8, language_model=model, language_weight=0.0, token_bonus=0.0)
+    assert unheeded.readable({}, outputs, NAMES)["text"] == "fab"
+    with pytest.raises(UserError, match="needs data with a tokenizer"):
+        helped.readable({}, outputs, {})
+    with pytest.raises(UserError, match="set beam=32"):
+        speech_recognition(Strided(), language_model=model)

@@ -3,6 +3,8 @@
 Result: 0.286 test cer, 1 seed, 18.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/speech.py
 
+A beam search reads them with the help of the training texts' n-grams; greedily:
+`--set=task.language_model=None --set=task.beam=0`.
 Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FOLDER`, with `--set=validation=...`.
 """
 
@@ -13,6 +15,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_speech import MockSpeech
 from jaxdl.data.speech import SpecAugment, Speech, SpeedPerturb
 from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.decoding.kneser_ney import NGrams
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer
@@ -33,6 +36,8 @@ def experiment(
     cell: type[Cell] = LSTM,
     dropout: float = 0.5,
     joins: int = 4000,
+    beam: int = 32,
+    order: int = 6,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.02,
     seed: int = 0,
@@ -40,7 +45,9 @@ def experiment(
     vocabulary = Vocabulary(Characters(32), Dataset(dataset, train))
     return Experiment(
         task=speech_recognition(
-            SpeechRecognizer(vocabulary=32, features=features, channels=(192, 192), cell=cell, dropout=dropout)
+            SpeechRecognizer(vocabulary=32, features=features, channels=(192, 192), cell=cell, dropout=dropout),
+            beam=beam,
+            language_model=NGrams(Dataset(dataset, train), order=order),
         ),
         data=Data(
             train=Speech(Dataset(dataset, train), vocabulary, seconds=6.0, stride=4, longer="drop", joins=joins),
@@ -75,6 +82,8 @@ def tiny():
     config = experiment.as_buildable(steps=60, features=16, dropout=0.1, joins=8, learning_rate=1e-2)
     config.task.model.vocabulary = 12
     config.task.model.channels = (16, 16)
+    config.task.beam = 4
+    config.task.language_model = NGrams(MockSpeech(examples=40), order=3)
     config.data.train.corpus = MockSpeech(examples=40)
     config.data.evals["validation"].corpus = MockSpeech(examples=13, split="validation")
     for speech in (config.data.train, config.data.evals["validation"]):

@@ -6,8 +6,8 @@ the blank. Predictions need no target.
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.decoding.ctc import BLANK, beam_search, greedy
+from jaxdl.decoding.ctc import BLANK, Transcript, beam_search, greedy
 from jaxdl.errors import UserError
 from jaxdl.tasks.inputs import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
@@ -26,7 +26,23 @@ _FOREIGN = "\N{REPLACEMENT CHARACTER}"
 _SHOWN = 6
 
 
-def speech_recognition(model: nn.Module, *, beam: int = 0, batch_coupled: str | None = None) -> Task:
+class LanguageModel(Protocol):
+    """What helps a beam search; `jaxdl.decoding.kneser_ney.NGrams`."""
+
+    def following(self, tokenizer: Any) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """`(tokens so far) -> [vocabulary]`, the logarithm of the probability of each as the next one."""
+        ...
+
+
+def speech_recognition(
+    model: nn.Module,
+    *,
+    beam: int = 0,
+    language_model: LanguageModel | None = None,
+    language_weight: float = 0.5,
+    token_bonus: float = 1.0,
+    batch_coupled: str | None = None,
+) -> Task:
     """Trains the group "recognizer" in one phase, "train", by CTC: the loss of a target token, on average.
 
     A target that has no path, because it needs more steps than there are, is left out of the loss, and counted by the
@@ -36,6 +52,9 @@ def speech_recognition(model: nn.Module, *, beam: int = 0, batch_coupled: str | 
       model: `model(frames [batch, time, mels], *, length [batch], train) -> (logits [batch, steps, vocabulary], steps
         [batch])`, how many of the steps are valid.
       beam: 0 decodes greedily, by the most probable path; else prefixes that a beam search keeps, on the host.
+      language_model: says which tokens follow which, for the beam search; asked for when something is decoded.
+      language_weight, token_bonus: what its log-probability counts for, and what each token is worth, with a language
+        model, see `jaxdl.decoding.ctc.beam_search`.
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics: `loss`, `impossible` (share of the examples), and over all texts `cer` and `wer`, the edits of
@@ -46,21 +65,44 @@ def speech_recognition(model: nn.Module, *, beam: int = 0, batch_coupled: str | 
     log-probability; with a beam also `log_probabilities` [batch, steps, vocabulary].
 
     Raises:
-      UserError: a beam below 0.
+      UserError: a beam below 0, or a language model without a beam.
     """
     if beam < 0:
         raise UserError(f"beam={beam}: must be 0 (greedy) or the number of prefixes to keep")
+    if language_model is not None and not beam:
+        raise UserError("language_model helps a beam search: set beam=32, or language_model=None to decode greedily")
+    search = Search(beam, language_model, language_weight, token_bonus) if beam else None
     return Task(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model)),),
-        evaluate=functools.partial(_evaluate, model, beam),
-        predict=functools.partial(_predict, model, beam),
-        score=functools.partial(_score, beam),
-        draw=functools.partial(_draw, beam),
-        illustrate=functools.partial(_illustrate, beam),
-        readable=functools.partial(_readable, beam),
+        evaluate=functools.partial(_evaluate, model, beam > 0),
+        predict=functools.partial(_predict, model, beam > 0),
+        score=functools.partial(_score, search),
+        draw=functools.partial(_draw, search),
+        illustrate=functools.partial(_illustrate, search),
+        readable=functools.partial(_readable, search),
         batch_coupled=batch_coupling(model) if batch_coupled is None else batch_coupled,
     )
+
+
+class Search:
+    """A beam search with what helps it; attributes as the arguments of `speech_recognition`."""
+
+    def __init__(self, beam: int, language_model: LanguageModel | None, weight: float, bonus: float):
+        self._beam, self._language_model, self._weight, self._bonus = beam, language_model, weight, bonus
+        self._known: tuple[Any, Callable[[tuple[int, ...]], np.ndarray]] | None = None  # of the last tokenizer
+
+    def best(self, log_probabilities: np.ndarray, names: Names) -> Transcript:
+        """What [steps, vocabulary] most probably stands for."""
+        if self._language_model is None:
+            return beam_search(log_probabilities, self._beam)[0]
+        tokenizer: Any = names.get("target")
+        if not hasattr(tokenizer, "encode_all"):
+            raise UserError("a language model needs data with a tokenizer; set task.language_model=None")
+        if self._known is None or self._known[0] is not tokenizer:
+            self._known = tokenizer, self._language_model.following(tokenizer)
+        helped = {"language_model": self._known[1], "weight": self._weight, "bonus": self._bonus}
+        return beam_search(log_probabilities, self._beam, **helped)[0]
 
 
 class Losses(NamedTuple):
@@ -148,7 +190,7 @@ def _loss(
     return Outcome({"ctc": Term(*loss)}, variables, {"impossible": impossible})
 
 
-def _decoded(beam: int, logits: Array, steps: Array) -> dict[str, Array]:
+def _decoded(beam: bool, logits: Array, steps: Array) -> dict[str, Array]:
     """What `predict` puts out; see `speech_recognition`."""
     log_probabilities = jax.nn.log_softmax(logits)
     path = logits.argmax(-1).astype(jnp.int32)
@@ -165,7 +207,7 @@ def _decoded(beam: int, logits: Array, steps: Array) -> dict[str, Array]:
 
 
 def _evaluate(
-    model: nn.Module, beam: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+    model: nn.Module, beam: bool, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> Evaluation:
     del key
     logits, steps, _ = _apply(model, params, variables, batch)
@@ -177,18 +219,20 @@ def _evaluate(
 
 
 def _predict(
-    model: nn.Module, beam: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+    model: nn.Module, beam: bool, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> dict[str, Array]:
     del key
     logits, steps, _ = _apply(model, params, variables, batch)
     return _decoded(beam, logits, steps)
 
 
-def _score(beam: int, records: Mapping[str, Any], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
+def _score(
+    search: Search | None, records: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+) -> dict[str, float]:
     from jaxdl.metrics.transcription import error_rates
 
     del metrics
-    heard = [_heard(beam, {name: value[row] for name, value in records.items()}, names) for row in _rows(records)]
+    heard = [_heard(search, {name: value[row] for name, value in records.items()}, names) for row in _rows(records)]
     return error_rates([_said(records, row, names) for row in _rows(records)], [text for text, _ in heard])
 
 
@@ -196,10 +240,10 @@ def _rows(records: Mapping[str, Any]) -> range:
     return range(len(records["target"]))
 
 
-def _heard(beam: int, outputs: Mapping[str, Any], names: Names) -> tuple[str, float | None]:
+def _heard(search: Search | None, outputs: Mapping[str, Any], names: Names) -> tuple[str, float | None]:
     """The text that one example's outputs, without the leading axis, stand for, and its log-probability."""
-    if beam:
-        found = beam_search(np.asarray(outputs["log_probabilities"])[: int(outputs["steps"])], beam)[0]
+    if search is not None:
+        found = search.best(np.asarray(outputs["log_probabilities"])[: int(outputs["steps"])], names)
         return _text(found.tokens, names), found.log_probability
     score = float(outputs["score"]) if "score" in outputs else None
     return _text(np.asarray(outputs["tokens"])[: int(outputs["length"])], names), score
@@ -227,23 +271,29 @@ def _labels(outputs: Mapping[str, Any], names: Names) -> list[str]:
 
 
 def _readable(
-    beam: int, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names
+    search: Search | None, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names
 ) -> dict[str, str | float | None]:
     del example
-    text, score = _heard(beam, outputs, names)
+    text, score = _heard(search, outputs, names)
     return {"text": text, "score": None if score is None else round(score, 4)}
 
 
-def _illustrate(beam: int, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
+def _illustrate(
+    search: Search | None, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names
+) -> np.ndarray:
     """The spectrum of one example, what was heard, and where."""
     from jaxdl.viz.speech import transcript_picture
 
     frames = np.asarray(example["frames"])[: int(example["frames_length"])]
-    return transcript_picture(frames, _heard(beam, outputs, names)[0], _labels(outputs, names))
+    return transcript_picture(frames, _heard(search, outputs, names)[0], _labels(outputs, names))
 
 
 def _draw(
-    beam: int, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    search: Search | None,
+    batch: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    names: Names,
 ) -> dict[str, np.ndarray]:
     """`transcripts`: up to 6 spectra, one below the other, each with what was heard, and where, and what was said."""
     from jaxdl.viz.speech import transcript_picture
@@ -254,5 +304,5 @@ def _draw(
         one = {name: np.asarray(value)[row] for name, value in outputs.items()}
         frames = np.asarray(batch["frames"])[row, : int(batch["frames_length"][row])]
         said = _said(batch, row, names) if "target" in batch else None
-        pictures.append(transcript_picture(frames, _heard(beam, one, names)[0], _labels(one, names), said))
+        pictures.append(transcript_picture(frames, _heard(search, one, names)[0], _labels(one, names), said))
     return {"transcripts": np.concatenate(pictures)}
