@@ -25,7 +25,7 @@ METRIC = "test/loss"
 
 @auto_config
 def experiment(
-    steps: int = 3800,
+    steps: int = 2600,
     channels: tuple[int, ...] = (32, 48),
     blocks: int = 1,
     latents: tuple[int, ...] = (2, 4),
@@ -34,7 +34,7 @@ def experiment(
     shape: tuple[int, int] = (28, 28),
     binarization: Binarization = "dynamic",
     beta: float = 1.0,
-    warmup: int = 1000,
+    warmup: int = 500,
     free_bits: float = 0.0,
     samples: int = 1,
     bound_samples: int = 16,
@@ -75,7 +75,7 @@ def experiment(
         ),
         optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
         start=Start(run=judge, groups={"judge": "classifier"}),
-        ema=0.999,
+        ema=0.998,
         steps=steps,
         seed=seed,
         log_every=50,

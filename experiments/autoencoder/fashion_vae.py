@@ -1,9 +1,12 @@
-"""A convolutional VAE on binarized Fashion-MNIST, sized for ten minutes on two CPU cores.
+"""A VAE with two hidden layers on binarized Fashion-MNIST, sized for ten minutes on two CPU cores.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/autoencoder/fashion_vae.py
 
 The judge is a run of experiments/cnn/fashion_mnist.py; without one: --set=start=None --set=task.judge=None.
+A convolutional one (`jaxdl.models.vae.ConvEncoder`, `ConvDecoder`; 32 and 48 channels, 32 latents) sees 9 epochs in
+that time, not 96, and is 4 nats worse than fashion_vae_baseline.
+
 A bound of 5,000 samples: python launch.py eval RUN --split='test[:1000]' --set=task.bound_samples=5000
 """
 
@@ -15,7 +18,7 @@ from jaxdl.data.mock import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.cnn import ConvNet
 from jaxdl.models.layers import group_norm
-from jaxdl.models.vae import VAE, ConvDecoder, ConvEncoder
+from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.judging import Judge
 from jaxdl.tasks.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.variational_autoencoder import variational_autoencoder
@@ -25,10 +28,9 @@ METRIC = "test/loss"
 
 @auto_config
 def experiment(
-    steps: int = 3800,
-    channels: tuple[int, ...] = (32, 48),
-    blocks: int = 1,
-    latents: int = 32,
+    steps: int = 40000,
+    widths: tuple[int, ...] = (500, 500),
+    latents: int = 40,
     classes: int = 0,
     shape: tuple[int, int] = (28, 28),
     binarization: Binarization = "dynamic",
@@ -45,8 +47,8 @@ def experiment(
     return Experiment(
         task=variational_autoencoder(
             VAE(
-                encoder=ConvEncoder(channels=channels, blocks=blocks),
-                decoder=ConvDecoder(channels=channels, blocks=blocks, shape=shape),
+                encoder=DenseEncoder(widths=widths),
+                decoder=DenseDecoder(widths=widths, shape=shape),
                 latents=latents,
                 classes=classes,
             ),
@@ -83,8 +85,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=1000,
-        save_every=500,
+        eval_every=10000,
+        save_every=5000,
         keep=Keep(metric="validation/loss", mode="min"),
     )
 
@@ -92,8 +94,7 @@ def experiment(
 def tiny():
     config = experiment.as_buildable(
         steps=60,
-        channels=(8,),
-        blocks=0,
+        widths=(16, 16),
         latents=4,
         learning_rate=1e-2,
         shape=(12, 12),

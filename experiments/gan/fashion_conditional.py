@@ -24,7 +24,7 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 2200,
+    steps: int = 1800,
     channels: tuple[int, ...] = (64, 48, 24),
     critic_channels: tuple[int, ...] = (24, 48, 96),
     penalty: str | None = None,
