@@ -35,7 +35,7 @@ def experiment(
     shape: tuple[int, int] = (28, 28),
     binarization: Binarization = "dynamic",
     beta: float = 1.0,
-    warmup: int = 0,
+    warmup: int = 4000,
     free_bits: float = 0.0,
     samples: int = 1,
     bound_samples: int = 16,
