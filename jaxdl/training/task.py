@@ -89,7 +89,7 @@ class Task:
       evaluate: `(params, variables, batch, key) -> Evaluation`.
       predict: `(params, variables, batch, key) -> {name: [batch, ...]}`, outputs that a person can look at.
       sample: `(params, variables, batch, key) -> {name: [batch, ...]}`, of a model that makes something from nothing:
-        of the batch it reads `index` alone, and `label` where the model knows classes; for `predict --samples`.
+        of the batch it reads `index`, shapes, and `label` where the model knows classes; for `predict --samples`.
       score: `(records {name: [examples, ...]}, metrics, names) -> {metric: float}`, on the host, for metrics that are
         no sums: made of the records of all examples, or of the metrics that `evaluate` added up.
       draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of

@@ -1,0 +1,130 @@
+"""From noise to images: samplers of diffusion models, each one scan over falling noise levels.
+
+A noisy image is data + sigma * noise, see `jaxdl.decoding.noise`, and the model a denoiser: `denoise(image [batch,
+...], sigma scalar) -> [batch, ...]`, what it expects the data to be. The probability flow is d image / d sigma = (image
+- denoised) / sigma (arXiv:2206.00364). Every sampler takes
+
+- `denoise`;
+- `image`: [batch, ...], noise times the first level;
+- `sigmas`: [steps + 1], falling; the last may be 0, and is then reached by what the model expects there;
+- `noise`: `(step int32) -> [batch, ...]`, standard normal numbers, for samplers that add some.
+
+and gives `Trajectory`. The guidance scale of `guided` is an array: a sweep over it compiles once.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Denoise = Callable[[Array, Array], Array]
+
+
+class Trajectory(NamedTuple):
+    """What a sampler made.
+
+    Attributes:
+      image: [batch, ...], the last one.
+      denoised: [steps, batch, ...], what the model expected at each step.
+    """
+
+    image: Array
+    denoised: Array
+
+
+def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -> Denoise:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): 1 is the conditional model, more exaggerates."""
+
+    def denoise(image: Array, sigma: Array) -> Array:
+        plain = unconditional(image, sigma)
+        return plain + scale * (conditional(image, sigma) - plain)
+
+    return denoise
+
+
+def ddim(
+    denoise: Denoise,
+    image: Array,
+    sigmas: Array,
+    noise: Callable[[Array], Array] | None = None,
+    *,
+    eta: float = 0.0,
+) -> Trajectory:
+    """DDIM (Song et al. 2020, arXiv:2010.02502), of first order. Without noise, Euler's method.
+
+    Args:
+      eta: how much of the noise is drawn anew at each step: 0 none, 1 as much as DDPM's ancestral sampling does.
+    """
+
+    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        sigma, following, number = levels
+        clean = denoise(image, sigma)
+        fresh = eta * following * jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(following / sigma)))
+        kept = jnp.sqrt(jnp.maximum(0.0, jnp.square(following) - jnp.square(fresh)))
+        image = clean + kept / sigma * (image - clean)
+        if eta and noise is not None:
+            image = image + fresh * noise(number)
+        return image, clean
+
+    return Trajectory(*jax.lax.scan(step, image, _levels(sigmas)))
+
+
+def ancestral(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array]) -> Trajectory:
+    """The sampler of DDPM (Ho et al. 2020, arXiv:2006.11239), with the smaller of its two variances."""
+    return ddim(denoise, image, sigmas, noise, eta=1.0)
+
+
+def euler(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None) -> Trajectory:
+    """Euler's method on the probability flow, in any of its scalings: DDIM without noise."""
+    del noise
+    return ddim(denoise, image, sigmas)
+
+
+def heun(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None) -> Trajectory:
+    """Heun's method, of second order (arXiv:2206.00364): the model is asked twice a step."""
+    del noise
+
+    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        sigma, following, _ = levels
+        clean = denoise(image, sigma)
+        slope = (image - clean) / sigma
+        guess = image + (following - sigma) * slope
+        # At sigma = 0 there is no slope, and the guess is the expectation already.
+        level = jnp.where(following > 0, following, sigma)
+        other = (guess - denoise(guess, level)) / level
+        corrected = image + (following - sigma) * 0.5 * (slope + other)
+        return jnp.where(following > 0, corrected, guess), clean
+
+    return Trajectory(*jax.lax.scan(step, image, _levels(sigmas)))
+
+
+def dpm_solver(
+    denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None
+) -> Trajectory:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095), of second order: the model is asked once a step.
+
+    It is exact in the noise, and takes the expected data to change linearly with log sigma, as between the last two
+    steps; the first step, and that to 0, take them to be constant.
+    """
+    del noise
+
+    def step(carry: tuple[Array, Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
+        image, before, last = carry  # `last`: how far in log sigma the step before went, 0 for none
+        sigma, following, _ = levels
+        clean = denoise(image, sigma)
+        width = jnp.where(following > 0, jnp.log(sigma / jnp.where(following > 0, following, sigma)), 0.0)
+        share = jnp.where((last > 0) & (following > 0), width / (2.0 * jnp.where(last > 0, last, 1.0)), 0.0)
+        expected = clean + share * (clean - before)
+        ratio = following / sigma
+        return (ratio * image + (1.0 - ratio) * expected, clean, width), clean
+
+    start = (image, jnp.zeros_like(image), jnp.zeros((), image.dtype))
+    (image, _, _), denoised = jax.lax.scan(step, start, _levels(sigmas))
+    return Trajectory(image, denoised)
+
+
+def _levels(sigmas: Array) -> tuple[Array, Array, Array]:
+    """(sigma, the next one, number) of each step, [steps]."""
+    return sigmas[:-1], sigmas[1:], jnp.arange(len(sigmas) - 1)

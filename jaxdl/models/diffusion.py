@@ -1,0 +1,339 @@
+"""Networks that denoise: the U-Net of DDPM and the diffusion Transformer DiT.
+
+Both are `network(image [batch, h, w, c], level float32 [batch], label int32 [batch] or None, *, train) -> float32
+[batch, h, w, outputs]`. `level` says how noisy the image is, on a scale of a thousand or so; the label `classes` stands
+for no class, as classifier-free guidance needs (arXiv:2207.12598). Both draw from "dropout" in training.
+
+Logical axis names. Parameters: "channels_in" and "channels" of convolutions as in `jaxdl.models.cnn`; "embed", "heads"
+and "mlp" of dense layers. Activations: "batch", "channels_act".
+"""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.models.cnn import constrain, convolve_gathered
+from jaxdl.models.layers import Activation, Embedding, dense, upsample_2x, variance_scaling
+from jaxdl.models.restoration import shuffle, unshuffle
+
+
+def sinusoids(level: jax.Array, features: int) -> jax.Array:
+    """[batch] -> [batch, features]: cosines, then sines, of wavelengths from 2 pi to 20,000 pi (arXiv:1706.03762)."""
+    half = features // 2
+    frequency = jnp.exp(-math.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
+    angle = level.astype(jnp.float32)[:, None] * frequency
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+class Condition(nn.Module):
+    """What an image's noise level and class say, [batch] and [batch] -> [batch, features].
+
+    Attributes:
+      features: size of the output.
+      frequencies: how many sinusoids describe the level.
+      classes: 0: the label is not looked at.
+      activation: between the two dense layers.
+    """
+
+    features: int
+    frequencies: int
+    classes: int
+    activation: Activation = nn.silu
+
+    @nn.compact
+    def __call__(self, level: jax.Array, label: jax.Array | None) -> jax.Array:
+        x = dense(self.features, ("embed", "mlp"), name="level1")(sinusoids(level, self.frequencies))
+        x = dense(self.features, ("mlp", "embed"), name="level2")(self.activation(x))
+        if self.classes:
+            if label is None:
+                raise ValueError(f"the network is conditional on a label of {self.classes} classes, and got none")
+            x = x + Embedding(self.classes + 1, self.features, name="label")(label)
+        return x
+
+
+def _convolution(channels: int, size: int, stride: int, name: str, zero: bool = False, first: bool = False) -> nn.Conv:
+    """A square convolution with bias, padded by size // 2; `first`: of an image, whose channels are not cut."""
+    kernel_init = nn.initializers.zeros if zero else variance_scaling(1.0)
+    axes = (None, None, None if first else "channels_in", "channels")
+    return nn.Conv(
+        channels,
+        (size, size),
+        (stride, stride),
+        padding=((size // 2, size // 2),) * 2,
+        kernel_init=nn.with_logical_partitioning(kernel_init, axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[3:]),
+        conv_general_dilated=convolve_gathered,
+        name=name,
+    )
+
+
+def _group_norm(groups: int, epsilon: float, name: str) -> nn.GroupNorm:
+    return nn.GroupNorm(
+        num_groups=groups,
+        epsilon=epsilon,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("channels",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
+        name=name,
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Twice norm, activation, 3x3 convolution, with the condition added between; [batch, h, w, c] -> [..., channels].
+
+    The second convolution starts at zero. An input of other channels goes through a 1x1 convolution before it is added.
+    """
+
+    channels: int
+    groups: int
+    epsilon: float
+    dropout: float
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
+        h = self.activation(_group_norm(self.groups, self.epsilon, "norm1")(x))
+        h = constrain(_convolution(self.channels, 3, 1, "conv1")(h))
+        told = dense(self.channels, ("embed", "channels"), name="condition")(self.activation(condition))
+        h = self.activation(_group_norm(self.groups, self.epsilon, "norm2")(h + told[:, None, None]))
+        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = constrain(_convolution(self.channels, 3, 1, "conv2", zero=True)(h))
+        if x.shape[-1] != self.channels:
+            x = _convolution(self.channels, 1, 1, "shortcut")(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention of positions to each other (arXiv:1706.03762), [batch, n, c] -> [batch, n, c].
+
+    Attributes:
+      heads: must divide c.
+    """
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, count, features = x.shape
+        shape = (batch, count, self.heads, features // self.heads)
+        query, key, value = (
+            dense(features, ("embed", "heads"), name=name)(x).reshape(shape) for name in ("query", "key", "value")
+        )
+        seen = jax.nn.dot_product_attention(query, key, value)
+        return dense(features, ("heads", "embed"), name="out")(seen.reshape(x.shape))
+
+
+class SelfAttention(nn.Module):
+    """Group normalization, attention of all positions of a map to each other, and the map added; [batch, h, w, c]."""
+
+    heads: int
+    groups: int
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = _group_norm(self.groups, self.epsilon, "norm")(x)
+        h = Attention(self.heads, name="attention")(h.reshape(x.shape[0], -1, x.shape[-1]))
+        return x + h.reshape(x.shape)
+
+
+class DiffusionUNet(nn.Module):
+    """The U-Net of Ho et al. 2020 (arXiv:2006.11239), for any square or oblong image that its levels divide.
+
+    Every level but the coarsest halves height and width by a 3x3 convolution of stride 2; on the way up nearest
+    neighbours and a 3x3 convolution double them. Each block of the way up sees one output of the way down.
+
+    Attributes:
+      outputs: channels of the output.
+      channels: of each level, finest first.
+      blocks: residual blocks of a level on the way down; one more on the way up.
+      attention: for each level whether attention follows its blocks; the middle always has it.
+      heads: of attention.
+      classes: of the label; 0: not conditional.
+      groups, epsilon: of group normalization.
+      dropout: rate in training, inside residual blocks.
+      patch: squares of `patch` x `patch` pixels that are seen as one position: on CPU the finest level is the dearest.
+      activation: after norms and in the condition.
+    """
+
+    outputs: int
+    channels: Sequence[int] = (128, 256, 256, 256)
+    blocks: int = 2
+    attention: Sequence[bool] = (False, True, False, False)
+    heads: int = 1
+    classes: int = 0
+    groups: int = 32
+    epsilon: float = 1e-6
+    dropout: float = 0.0
+    patch: int = 1
+    activation: Activation = nn.silu
+
+    @nn.compact
+    def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c], level [batch], label int32 [batch] -> float32 [batch, h, w, outputs].
+
+        Raises:
+          ValueError: a size that the levels do not divide, or a list of another length than `channels`.
+        """
+        self._check(image.shape)
+        condition = Condition(4 * self.channels[0], self.channels[0], self.classes, self.activation, name="condition")(
+            level, label
+        )
+        x = unshuffle(image, self.patch) if self.patch > 1 else image
+        x = constrain(_convolution(self.channels[0], 3, 1, "entry", first=True)(x))
+        skips = [x]
+        levels = range(len(self.channels))
+        for number in levels:
+            for block in range(self.blocks):
+                x = self._block(number, f"down{number + 1}_{block + 1}")(x, condition, train=train)
+                if self.attention[number]:
+                    x = self._attend(f"down{number + 1}_attention{block + 1}")(x)
+                skips.append(x)
+            if number < levels[-1]:
+                x = constrain(_convolution(self.channels[number], 3, 2, f"halve{number + 1}")(x))
+                skips.append(x)
+        x = self._block(levels[-1], "middle1")(x, condition, train=train)
+        x = self._attend("middle_attention")(x)
+        x = self._block(levels[-1], "middle2")(x, condition, train=train)
+        for number in reversed(levels):
+            for block in range(self.blocks + 1):
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = self._block(number, f"up{number + 1}_{block + 1}")(x, condition, train=train)
+                if self.attention[number]:
+                    x = self._attend(f"up{number + 1}_attention{block + 1}")(x)
+            if number > 0:
+                x = constrain(_convolution(self.channels[number], 3, 1, f"double{number + 1}")(upsample_2x(x)))
+        x = self.activation(_group_norm(self.groups, self.epsilon, "norm")(x))
+        x = nn.Conv(
+            self.outputs * self.patch**2,
+            (3, 3),
+            padding=1,
+            kernel_init=nn.with_logical_partitioning(nn.initializers.zeros, (None, None, "channels_in", None)),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+            conv_general_dilated=convolve_gathered,
+            name="final",
+        )(x).astype(jnp.float32)
+        return shuffle(x, self.patch) if self.patch > 1 else x
+
+    def _block(self, number: int, name: str) -> ResidualBlock:
+        options = (self.groups, self.epsilon, self.dropout, self.activation)
+        return ResidualBlock(self.channels[number], *options, name=name)
+
+    def _attend(self, name: str) -> SelfAttention:
+        return SelfAttention(self.heads, self.groups, self.epsilon, name=name)
+
+    def _check(self, shape: Sequence[int]) -> None:
+        if len(self.attention) != len(self.channels):
+            raise ValueError(f"DiffusionUNet: {len(self.attention)} attentions for {len(self.channels)} levels")
+        factor = self.patch * 2 ** (len(self.channels) - 1)
+        if shape[1] % factor or shape[2] % factor:
+            raise ValueError(f"DiffusionUNet: images of {shape[1]}x{shape[2]} cannot be cut into squares of {factor}")
+
+
+class DiTBlock(nn.Module):
+    """A Transformer block whose norms, and whose residuals' sizes, come from the condition, which starts at zero.
+
+    adaLN-Zero of Peebles & Xie 2022 (arXiv:2212.09748): [batch, n, c], condition [batch, c] -> [batch, n, c].
+    """
+
+    heads: int
+    expansion: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        features = x.shape[-1]
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, features, condition)
+        h = Attention(self.heads, name="attention")(modulate(x, shift1, scale1))
+        x = x + gate1[:, None] * h
+        h = dense(self.expansion * features, ("embed", "mlp"), name="mlp1")(modulate(x, shift2, scale2))
+        h = dense(features, ("mlp", "embed"), name="mlp2")(nn.gelu(h, approximate=True))
+        return x + gate2[:, None] * h
+
+
+def modulation(count: int, features: int, condition: jax.Array) -> list[jax.Array]:
+    """`count` vectors [batch, features] of the condition [batch, c], zero at the start. Call it in a compact module."""
+    made = dense(count * features, ("embed", "mlp"), kernel_init=nn.initializers.zeros, name="modulation")
+    return jnp.split(made(nn.silu(condition)), count, axis=-1)
+
+
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """Layer normalization of [batch, n, c], then a scale of 1 + `scale` and a shift [batch, c]."""
+    x = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False)(x)
+    return x * (1.0 + scale[:, None]) + shift[:, None]
+
+
+class DiT(nn.Module):
+    """The diffusion Transformer with adaLN-Zero (Peebles & Xie 2022, arXiv:2212.09748).
+
+    Squares of `patch` x `patch` pixels are its tokens, with fixed sinusoids of row and column added.
+
+    Attributes:
+      outputs: channels of the output.
+      patch: side of a square.
+      width: features of a token; four must divide it.
+      depth: blocks.
+      heads: of attention.
+      expansion: hidden features of the blocks' two-layer networks, over `width`.
+      classes: of the label; 0: not conditional.
+      frequencies: sinusoids that describe the level.
+    """
+
+    outputs: int
+    patch: int = 2
+    width: int = 1152
+    depth: int = 28
+    heads: int = 16
+    expansion: int = 4
+    classes: int = 0
+    frequencies: int = 256
+
+    @nn.compact
+    def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """image [batch, h, w, c], level [batch], label int32 [batch] -> float32 [batch, h, w, outputs].
+
+        Raises:
+          ValueError: a size that `patch` does not divide, or a width that the heads or four do not.
+        """
+        del train  # the same in training and evaluation
+        batch, height, width, _ = image.shape
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"DiT: images of {height}x{width} cannot be cut into squares of {self.patch}")
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"DiT: a width of {self.width} cannot be cut into {self.heads} heads and 4 sinusoids")
+        condition = Condition(self.width, self.frequencies, self.classes, name="condition")(level, label)
+        squares = unshuffle(image, self.patch)
+        rows, columns = squares.shape[1:3]
+        x = dense(self.width, (None, "embed"), name="entry")(squares.reshape(batch, rows * columns, -1))
+        x = x + jnp.asarray(places(rows, columns, self.width))
+        for number in range(self.depth):
+            x = DiTBlock(self.heads, self.expansion, name=f"block{number + 1}")(x, condition)
+        x = Final(self.outputs * self.patch**2, name="final")(x, condition)
+        return shuffle(x.reshape(batch, rows, columns, -1), self.patch)
+
+
+class Final(nn.Module):
+    """[batch, n, c], condition [batch, c] -> float32 [batch, n, outputs]; zero at the start."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        x = modulate(x, *modulation(2, x.shape[-1], condition))
+        return dense(self.outputs, ("embed", None), kernel_init=nn.initializers.zeros, name="out")(x).astype(
+            jnp.float32
+        )
+
+
+def places(rows: int, columns: int, features: int) -> np.ndarray:
+    """Sinusoids of each position of a map, float32 [rows * columns, features]: a half for each of the two."""
+    frequency = 10000.0 ** (-np.arange(features // 4) / (features / 4))
+
+    def waves(position: np.ndarray) -> np.ndarray:
+        angle = position.reshape(-1)[:, None] * frequency
+        return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+    row, column = np.indices((rows, columns))
+    return np.concatenate([waves(column), waves(row)], axis=1).astype(np.float32)

@@ -1,0 +1,390 @@
+"""Diffusion and flow matching: a network learns to take noise away, and makes images from noise alone.
+
+Batches: `image` uint8 [batch, height, width, channels]; `label` int32 [batch] where the network is conditional;
+`weight` float32 [batch] (0 on padding), `index` [batch], from which every example's noise is drawn: other noise at
+every training step, always the same in evaluation.
+
+A noisy image is data + sigma * noise, data in [-1, 1]; see `jaxdl.decoding.noise` for why that covers DDPM, EDM and
+flow matching. What the network predicts, how its errors count, and which levels it sees are independent choices.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.decoding import diffusion as samplers
+from jaxdl.decoding.noise import Schedule, Times
+from jaxdl.errors import UserError, nearest
+from jaxdl.tasks import judging
+from jaxdl.tasks.image_generation import normal_images
+from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+
+GROUP = "denoiser"
+BANDS = 5  # of noise levels, by how many training images have them
+STRIP = 8  # images of a trajectory
+_NEAR = 16  # gray levels to either side of the true one that a pixel could have been, at least 6 sigma
+_LEAST = _NEAR / 127.5 / 6.0  # up to which sigma that holds
+_CONDITION = 100.0  # by which the network is told ln(sigma): levels from 0.002 to 80 then span a thousand or so
+
+Scales = Callable[[Array, float], tuple[Array, Array]]
+
+# The expected data are skip * image + out * output: (sigma, deviation of the data) -> (skip, out).
+TARGETS: dict[str, Scales] = {
+    "noise": lambda sigma, deviation: (jnp.ones_like(sigma), -sigma),  # arXiv:2006.11239
+    "data": lambda sigma, deviation: (jnp.zeros_like(sigma), jnp.ones_like(sigma)),
+    "v": lambda sigma, deviation: (1 / (1 + sigma**2), -sigma / jnp.sqrt(1 + sigma**2)),  # arXiv:2202.00512
+    "velocity": lambda sigma, deviation: (1 / (1 + sigma), -sigma / (1 + sigma)),  # noise - data: arXiv:2210.02747
+    "edm": lambda sigma, deviation: (  # arXiv:2206.00364
+        deviation**2 / (sigma**2 + deviation**2),
+        sigma * deviation / jnp.sqrt(sigma**2 + deviation**2),
+    ),
+}
+# How a squared error of the network's output counts: (sigma, deviation of the data, out) -> weight.
+WEIGHTINGS: dict[str, Callable[[Array, float, Array], Array]] = {
+    "simple": lambda sigma, deviation, out: jnp.ones_like(sigma),
+    "min_snr": lambda sigma, deviation, out: jnp.minimum(1 / sigma**2, 5.0) * out**2,  # arXiv:2303.09556
+    "edm": lambda sigma, deviation, out: (sigma**2 + deviation**2) / (sigma * deviation) ** 2 * out**2,
+}
+SAMPLERS = {
+    "ancestral": samplers.ancestral,
+    "ddim": samplers.ddim,
+    "euler": samplers.euler,
+    "heun": samplers.heun,
+    "dpm_solver": samplers.dpm_solver,
+}
+
+
+def diffusion(
+    network: nn.Module,
+    schedule: Schedule,
+    times: Times,
+    *,
+    target: str = "edm",
+    weighting: str = "simple",
+    deviation: float = 0.5,
+    classes: int = 0,
+    drop_label: float = 0.1,
+    sampler: str = "dpm_solver",
+    sampling: Schedule | None = None,
+    steps: int = 20,
+    guidance: float = 1.0,
+    bound: bool = True,
+    judge: judging.Judge | None = None,
+) -> Task:
+    """Trains the group "denoiser" in one phase, "train": one term, the weighted squared error, a mean over pixels.
+
+    Args:
+      network: `network(image [batch, h, w, c], level [batch], label int32 [batch] or None, *, train) -> [batch, h, w,
+        c]`, such as `jaxdl.models.diffusion.DiffusionUNet`; the label `classes` stands for none. It sees the noisy
+        image at unit variance, and 100 ln sigma.
+      schedule: sigma over time, see `jaxdl.decoding.noise`.
+      times: which times training sees.
+      target: what the network predicts: "noise", "data", "v", "velocity", or EDM's mixture "edm".
+      weighting: of its squared error: "simple" takes it as it is; "min_snr" and "edm" weigh the error of the expected
+        data by min(1 / sigma^2, 5) and by 1 / sigma^2 + 1 / deviation^2. With target "edm", "simple" is "edm".
+      deviation: of the data in [-1, 1].
+      classes: how many labels there are, for conditional networks; 0: none.
+      drop_label: share of training images whose label is hidden.
+      sampler: "ancestral", "ddim", "euler", "heun" or "dpm_solver".
+      sampling: the schedule that samples follow, evenly in time and then to 0; None: `schedule`.
+      steps: of sampling.
+      guidance: of conditional networks: 1 asks the network once a step, any other value twice.
+      bound: evaluate `bits_per_dim`.
+      judge: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
+
+    Evaluation metrics: `loss`; `loss_1` to `loss_5`, its part on each fifth of the training images by noise level, the
+    least noisy first; `bits_per_dim`, an upper bound on the negative log-likelihood of the 8-bit images in bits per
+    pixel and channel, one noise level an example (arXiv:2107.00630); with a judge what `jaxdl.tasks.judging.score`
+    tells of one sampled image for each real one, of the same label, and with classes `label_accuracy`, how often the
+    judge sees the label that was asked for.
+    Predictions: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], what the network expected on the
+    way, the first step first; `noised` the same shape, a real image on the way to noise; `label` of conditional models.
+
+    Raises:
+      UserError: an argument out of range.
+    """
+    for name, value, known in (
+        ("target", target, TARGETS),
+        ("weighting", weighting, WEIGHTINGS),
+        ("sampler", sampler, SAMPLERS),
+    ):
+        if value not in known:
+            raise UserError(f"{name} is '{value}'; {nearest(value, known)}")
+    if steps < 1 or deviation <= 0 or not 0 <= drop_label <= 1:
+        raise UserError(
+            f"steps={steps}, deviation={deviation}, drop_label={drop_label}: must be 1 or more, above 0, 0..1"
+        )
+    if bound and schedule.least > _LEAST:
+        raise UserError(f"bits_per_dim needs a schedule whose least is at most {_LEAST:.3f}: set it so, or bound=False")
+    if guidance != 1.0 and not classes:
+        raise UserError(f"guidance={guidance} needs a network with classes")
+    told = Diffusion(
+        network, schedule, times, target, weighting, deviation, classes, drop_label, sampling or schedule, judge
+    )
+    made = Sampling(told, sampler, steps, guidance)
+    return Task(
+        init=told.init,
+        phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, told)),),
+        evaluate=functools.partial(_evaluate, told, made, bound),
+        predict=functools.partial(_predict, told, made),
+        sample=functools.partial(_sample, told, made),
+        score=_score if judge is not None else None,
+        draw=_draw,
+        illustrate=_illustrate,
+        readable=_readable,
+        framing=None,
+    )
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """The network and what it is taught; attributes as the arguments of `diffusion`."""
+
+    network: nn.Module
+    schedule: Schedule
+    times: Times
+    target: str
+    weighting: str
+    deviation: float
+    classes: int
+    drop_label: float
+    sampling: Schedule
+    judge: judging.Judge | None
+
+    def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        """Parameters and variables by group."""
+        image = normal_images(batch["image"][:1])
+        label = jnp.zeros(1, jnp.int32) if self.classes else None
+        network, judged = jax.random.split(key)
+        collections = dict(self.network.init(network, image, jnp.zeros(1), label, train=False))
+        params, variables = {GROUP: collections.pop("params")}, {}
+        if collections:
+            raise UserError(
+                f"{type(self.network).__name__} keeps {', '.join(collections)}: diffusion takes none that does"
+            )
+        if self.judge is not None:
+            more, kept = self.judge.init(judged, batch["image"][:1])
+            params, variables = {**params, **more}, {**variables, **kept}
+        return params, variables
+
+    def output(
+        self, params: PyTree, image: Array, sigma: Array, label: Array | None, key: Array | None = None
+    ) -> Array:
+        """What the network says of noisy images; sigma [batch]; a key for dropout: in training."""
+        scale = 1.0 / jnp.sqrt(jnp.square(sigma) + self.deviation**2)
+        inputs = ({"params": params[GROUP]}, _wide(scale, image) * image, _CONDITION * jnp.log(sigma), label)
+        rngs = None if key is None else {"dropout": key}
+        return self.network.apply(*inputs, train=key is not None, rngs=rngs)  # type: ignore
+
+    def denoise(self, params: PyTree, image: Array, sigma: Array, label: Array | None) -> Array:
+        """The data that the network expects behind noisy images; sigma [batch]."""
+        skip, out = TARGETS[self.target](sigma, self.deviation)
+        return _wide(skip, image) * image + _wide(out, image) * self.output(params, image, sigma, label)
+
+    def errors(self, params: PyTree, batch: Mapping[str, Array], key: Array, train: bool) -> tuple[Array, Array]:
+        """(weighted squared errors [batch], means over pixels; the quantiles [batch] of their levels)."""
+        data = normal_images(batch["image"])
+        keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(jax.random.fold_in(key, 0), batch))
+        quantile = jax.vmap(lambda key: jax.random.uniform(key, minval=1e-6, maxval=1.0 - 1e-6))(keys[:, 0])
+        sigma = self.times.sigma(self.schedule, quantile)
+        image = data + _wide(sigma, data) * _normal(keys[:, 1], data.shape[1:])
+        label = batch["label"] if self.classes else None
+        if label is not None and train:
+            hidden = jax.vmap(jax.random.uniform)(keys[:, 2]) < self.drop_label
+            label = jnp.where(hidden, self.classes, label)
+        skip, out = TARGETS[self.target](sigma, self.deviation)
+        wanted = (data - _wide(skip, data) * image) / _wide(out, data)
+        dropout = module_key(jax.random.fold_in(key, 1), batch) if train else None
+        error = jnp.mean(jnp.square(self.output(params, image, sigma, label, dropout) - wanted), axis=(1, 2, 3))
+        return WEIGHTINGS[self.weighting](sigma, self.deviation, out) * error, quantile
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made; attributes as the arguments of `diffusion`."""
+
+    told: Diffusion
+    sampler: str
+    steps: int
+    guidance: float
+
+    def __call__(
+        self, params: PyTree, batch: Mapping[str, Array], key: Array, shape: tuple[int, ...]
+    ) -> samplers.Trajectory:
+        """An image of `shape` for each of the batch, of its label."""
+        told, keys = self.told, example_keys(key, batch)
+        label = batch["label"] if told.classes else None
+
+        def denoiser(label: Array | None) -> samplers.Denoise:
+            return lambda image, sigma: told.denoise(params, image, jnp.full(len(image), sigma), label)
+
+        denoise = denoiser(label)
+        if label is not None and self.guidance != 1.0:
+            denoise = samplers.guided(denoise, denoiser(jnp.full_like(label, told.classes)), self.guidance)
+
+        def noise(step: Array) -> Array:
+            return _normal(jax.vmap(lambda key: jax.random.fold_in(key, step + 1))(keys), shape)
+
+        sigmas = jnp.append(told.sampling.sigma(jnp.linspace(1.0, 0.0, self.steps)), 0.0)
+        return SAMPLERS[self.sampler](denoise, sigmas[0] * noise(jnp.int32(-1)), sigmas, noise)
+
+
+def bits_per_dim(denoise: samplers.Denoise, schedule: Schedule, data: Array, noise: Array, quantile: Array) -> Array:
+    """The variational bound of each image, [batch], in bits per pixel and channel (arXiv:2107.00630, section 4).
+
+    Its three parts: what the noisiest image still says of the data; the loss along the way, at one level of a uniform
+    log sigma; and reading the 8-bit image off the least noisy one.
+
+    Args:
+      denoise: `(image, sigma [batch]) -> [batch, ...]`.
+      data: [batch, ...] in [-1, 1], one of 256 values.
+      noise: [2, batch, ...] standard normal.
+      quantile: [batch] in [0, 1], says which level.
+    """
+    prior, least = prior_nats(data, schedule.most), schedule.least
+    width = math.log(schedule.most / least)
+    sigma = least * jnp.exp(width * quantile)
+    error = jnp.square(data - denoise(data + _wide(sigma, data) * noise[0], sigma))
+    # d(1 / sigma^2) = 2 / sigma^2 d(ln sigma), and half of it counts.
+    way = width * jnp.sum(error, axis=_rest(data)) / jnp.square(sigma)
+    near = data + least * noise[1]
+    steps = jnp.arange(-_NEAR, _NEAR + 1)
+    level = jnp.round((data + 1.0) * 127.5)[..., None] + steps
+    logits = -0.5 * jnp.square((near[..., None] - (level / 127.5 - 1.0)) / least)
+    logits = jnp.where((level >= 0) & (level <= 255), logits, -jnp.inf)
+    read = jax.nn.logsumexp(logits, axis=-1) - logits[..., _NEAR]
+    nats = prior + way + jnp.sum(read, axis=_rest(data))
+    return nats / (math.log(2.0) * math.prod(data.shape[1:]))
+
+
+def prior_nats(data: Array, most: float) -> Array:
+    """[batch] KL divergence in nats of data + most * noise from noise of its own variance 1 + most^2."""
+    total = 1.0 + most**2
+    return 0.5 * jnp.sum(most**2 / total + jnp.square(data) / total - 1.0 - math.log(most**2 / total), axis=_rest(data))
+
+
+def _rest(x: Array) -> tuple[int, ...]:
+    return tuple(range(1, x.ndim))
+
+
+def _wide(values: Array, like: Array) -> Array:
+    """[batch] -> [batch, 1, ...], to go with `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def _pixels(image: Array) -> Array:
+    """[-1, 1] -> uint8."""
+    return jnp.round((image + 1.0) * 127.5).clip(0, 255).astype(jnp.uint8)
+
+
+def _loss(
+    told: Diffusion, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array, step: Array
+) -> Outcome:
+    del step
+    errors, _ = told.errors(params, batch, key, train=True)
+    return Outcome({"error": Term(jnp.sum(batch["weight"] * errors), jnp.sum(batch["weight"]))}, variables)
+
+
+def _evaluate(
+    told: Diffusion,
+    made: Sampling,
+    bound: bool,
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array,
+) -> Evaluation:
+    weight = batch["weight"]
+    errors, quantile = told.errors(params, batch, jax.random.fold_in(key, 0), train=False)
+    metrics = {"loss": (jnp.sum(weight * errors), jnp.sum(weight))}
+    for band in range(BANDS):
+        member = weight * (jnp.floor(quantile * BANDS) == band)
+        metrics[f"loss_{band + 1}"] = (jnp.sum(member * errors), jnp.sum(member))
+    if bound:
+        data = normal_images(batch["image"])
+        keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(jax.random.fold_in(key, 1), batch))
+        noise = jnp.stack([_normal(keys[:, number], data.shape[1:]) for number in (0, 1)])
+        label = batch["label"] if told.classes else None
+        bits = bits_per_dim(
+            lambda image, sigma: told.denoise(params, image, sigma, label),
+            told.schedule,
+            data,
+            noise,
+            jax.vmap(jax.random.uniform)(keys[:, 2]),
+        )
+        metrics["bits_per_dim"] = (jnp.sum(weight * bits), jnp.sum(weight))
+    if told.judge is None:
+        return Evaluation(metrics)
+    image = made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image
+    records = told.judge.records(params, variables, batch["image"], _pixels(image).astype(jnp.float32))
+    if told.classes:
+        metrics["label_accuracy"] = (jnp.sum(weight * (records["generated_label"] == batch["label"])), jnp.sum(weight))
+    return Evaluation(metrics, records)
+
+
+def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
+    del metrics, names
+    return judging.score(records)
+
+
+def _sample(
+    told: Diffusion, made: Sampling, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+) -> dict[str, Array]:
+    del variables
+    image = _pixels(made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image)
+    return {"image": image, **({"label": batch["label"]} if told.classes else {})}
+
+
+def _predict(
+    told: Diffusion, made: Sampling, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+) -> dict[str, Array]:
+    del variables
+    data = normal_images(batch["image"])
+    way = made(params, batch, jax.random.fold_in(key, 2), data.shape[1:])
+    seen = np.linspace(0, made.steps - 1, STRIP).round().astype(int)
+    strip = jnp.moveaxis(way.denoised[seen], 0, 1).at[:, -1].set(way.image)
+    sigmas = told.sampling.sigma(jnp.linspace(0.0, 1.0, STRIP))
+    noise = _normal(example_keys(jax.random.fold_in(key, 3), batch), data.shape[1:])
+    # As the variance-preserving process shows them, which stay in sight.
+    noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / told.deviation)) for sigma in sigmas]
+    outputs = {"image": _pixels(way.image), "strip": _pixels(strip), "noised": _pixels(jnp.stack(noised, axis=1))}
+    return {**outputs, **({"label": batch["label"]} if told.classes else {})}
+
+
+def _draw(
+    batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+) -> dict[str, np.ndarray]:
+    """`samples` beside real images, and by class; `denoising`, the way of some samples; `noising`, of real images."""
+    del metrics
+    from jaxdl.viz.generation import path_grid, real_and_generated
+
+    labels = np.asarray(outputs["label"]) if "label" in outputs else None
+    class_names = names.get("label") if labels is not None else None
+    return {
+        "samples": real_and_generated(np.asarray(batch["image"]), np.asarray(outputs["image"]), labels, class_names),
+        "denoising": path_grid(np.asarray(outputs["strip"])),
+        "noising": path_grid(np.asarray(outputs["noised"])),
+    }
+
+
+def _illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
+    """The image as it is."""
+    del example, names
+    return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
+
+
+def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """The class that was asked for."""
+    del example
+    return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}

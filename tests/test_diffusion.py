@@ -1,0 +1,190 @@
+"""Samplers and the bound where the best denoiser is known: data that are Gaussian."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.decoding import diffusion as samplers
+from jaxdl.decoding.noise import Cosine, Karras, Linear, LogitNormal, LogNormal, Straight, Uniform
+from jaxdl.errors import UserError
+from jaxdl.models.diffusion import DiffusionUNet, DiT
+from jaxdl.tasks.diffusion import TARGETS, bits_per_dim, diffusion, prior_nats
+
+SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
+MEAN, SPREAD = 0.3, 0.5  # of the data
+
+
+def expected(image, sigma):
+    """The best denoiser for data that are normal."""
+    return MEAN + (image - MEAN) * SPREAD**2 / (SPREAD**2 + sigma**2)
+
+
+def flowed(image, start, stop):
+    """Where the probability flow takes an image from one level to another."""
+    return MEAN + (image - MEAN) * math.sqrt((SPREAD**2 + stop**2) / (SPREAD**2 + start**2))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
+def test_levels_rise_from_the_least_to_the_most(schedule):
+    sigma = np.asarray(schedule.sigma(jnp.linspace(0.0, 1.0, 101)))
+    assert np.all(np.diff(sigma) > 0)
+    np.testing.assert_allclose(sigma[[0, -1]], [schedule.least, schedule.most], rtol=2e-2)
+
+
+def test_schedules_are_those_of_the_papers():
+    time = jnp.linspace(0.05, 0.95, 19)
+    sigma = {type(each): np.asarray(each.sigma(time), np.float64) for each in SCHEDULES}
+    # DDPM's product of 1 - beta over 1,000 steps, as they come down to a limit.
+    beta = np.linspace(0.1, 20.0, 100_000) / 100_000
+    kept = np.cumprod(1 - beta)[(np.asarray(time) * 100_000).astype(int)]
+    np.testing.assert_allclose(1 / (1 + sigma[Linear] ** 2), kept, rtol=1e-2)
+    np.testing.assert_allclose(sigma[Cosine], np.tan(0.5 * np.pi * np.asarray(time)), rtol=7e-2)
+    np.testing.assert_allclose(sigma[Straight], time / (1 - time), rtol=5e-2)
+    ends = 80 ** (1 / 7), 0.002 ** (1 / 7)
+    np.testing.assert_allclose(sigma[Karras], (ends[1] + np.asarray(time) * (ends[0] - ends[1])) ** 7, rtol=1e-4)
+    shifted = Straight(shift=3.0).sigma(jnp.float32(0.5))
+    np.testing.assert_allclose(shifted, 3 * 0.5 / (1 + 2 * 0.5) / (1 - 3 * 0.5 / (1 + 2 * 0.5)), rtol=2e-2)
+
+
+def test_training_sees_the_levels_it_should():
+    quantile = jnp.linspace(0.0005, 0.9995, 1000)
+    logs = jnp.log(LogNormal(-1.2, 1.2).sigma(Karras(), quantile))
+    np.testing.assert_allclose((logs.mean(), logs.std()), (-1.2, 1.2), atol=0.02)
+    np.testing.assert_allclose(Uniform().sigma(Cosine(), quantile), Cosine().sigma(quantile))
+    middle = LogitNormal().sigma(Straight(), jnp.float32(0.5))
+    np.testing.assert_allclose(middle, 1.0, rtol=2e-2)
+
+
+def test_wrong_schedules_are_refused():
+    with pytest.raises(UserError, match="least=0 must be above 0"):
+        Karras(least=0)
+    with pytest.raises(UserError, match="shift=-1 must be above 0"):
+        Straight(shift=-1)
+    with pytest.raises(UserError, match="least=9 must be below most=3"):
+        Cosine(least=9, most=3)
+
+
+def error_of(sampler, steps):
+    """How far a sampler ends from where the flow goes, from sigma 2 to 0.2."""
+    sigmas = jnp.asarray(np.geomspace(2.0, 0.2, steps + 1))
+    start = MEAN + jnp.asarray([[1.7], [-0.4], [3.0]])
+    end = sampler(expected, start, sigmas, None).image
+    return float(jnp.abs(end - flowed(start, 2.0, 0.2)).max())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "order"),
+    [(samplers.euler, 1), (samplers.ddim, 1), (samplers.heun, 2), (samplers.dpm_solver, 2)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_each_sampler_converges_at_its_order(sampler, order):
+    with jax.enable_x64(True):
+        errors = [error_of(sampler, steps) for steps in (400, 800, 1600)]
+    rates = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(rates, order, atol=0.15)
+
+
+@pytest.mark.parametrize("name", ["ancestral", "ddim", "heun", "dpm_solver"])
+def test_samples_have_the_mean_and_spread_of_the_data(name):
+    count, schedule = 20_000, Karras()
+    sigmas = jnp.append(schedule.sigma(jnp.linspace(1.0, 0.0, 200)), 0.0)
+
+    def noise(step):
+        return jax.random.normal(jax.random.fold_in(jax.random.key(0), step), (count, 1))
+
+    run = jax.jit(lambda: getattr(samplers, name)(expected, sigmas[0] * noise(10_000), sigmas, noise))
+    image = np.asarray(run().image)
+    # Two standard errors of the samples, and for ancestral sampling what 200 steps of first order leave.
+    np.testing.assert_allclose(image.mean(), MEAN, atol=0.008)
+    np.testing.assert_allclose(image.std(), SPREAD, rtol=0.04)
+
+
+def test_guidance_of_one_is_the_conditional_model_and_more_goes_further():
+    image, sigma = jnp.ones((2, 1)), jnp.float32(1.0)
+    conditional, plain = (lambda image, sigma: image * 0.5), (lambda image, sigma: image * 0.25)
+    compiled = jax.jit(lambda scale: samplers.guided(conditional, plain, scale)(image, sigma))
+    np.testing.assert_allclose([compiled(scale)[0, 0] for scale in (0.0, 1.0, 3.0)], [0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_target_gives_the_data_back(name):
+    random = np.random.default_rng(0)
+    data, noise = random.normal(size=(2, 50))
+    sigma = np.geomspace(0.01, 50, 50)
+    image = data + sigma * noise
+    skip, out = TARGETS[name](jnp.asarray(sigma), 0.5)
+    wanted = {
+        "noise": noise,
+        "data": data,
+        "v": (noise - sigma * data) / np.sqrt(1 + sigma**2),
+        "velocity": noise - data,
+        "edm": (data - image * 0.25 / (sigma**2 + 0.25)) / (sigma * 0.5 / np.sqrt(sigma**2 + 0.25)),
+    }[name]
+    np.testing.assert_allclose(skip * image + out * wanted, data, rtol=1e-4, atol=1e-4)
+
+
+def test_the_bound_of_gaussian_data_is_their_entropy():
+    """With the best denoiser nothing is lost: the bound is the entropy of the grid's values, normal at this width."""
+    count, schedule = 400_000, Karras()
+    keys = jax.random.split(jax.random.key(0), 4)
+    spread = 0.25
+    gray = jnp.clip(jnp.round((spread * jax.random.normal(keys[0], (count, 1)) + 1.0) * 127.5), 0, 255)
+    data = gray / 127.5 - 1.0
+
+    def denoise(image, sigma):
+        return image * spread**2 / (spread**2 + sigma[:, None] ** 2)
+
+    noise = jax.random.normal(keys[1], (2, count, 1))
+    # The same share of every level, so that chance plays no part in them.
+    quantile = (jnp.arange(count) + 0.5) / count
+    quantile = jax.random.permutation(keys[2], quantile)
+    bits = float(jnp.mean(bits_per_dim(denoise, schedule, data, noise, quantile)))
+    entropy = 0.5 * math.log2(2 * math.pi * math.e * (spread * 127.5) ** 2)
+    # The bound's denoiser takes the data for continuous: at levels below a gray level's width it does not know better.
+    assert entropy - 0.01 < bits < entropy + 2.2
+    least = Karras(least=0.0078)
+    tighter = float(jnp.mean(bits_per_dim(denoise, least, data, noise, quantile)))
+    assert abs(tighter - entropy) < 0.25
+
+
+def test_what_the_noisiest_image_says_is_a_divergence_of_normals():
+    data, most = np.array([[0.5, -1.0]]), 3.0
+    scale = 1 / math.sqrt(1 + most**2)
+    mean, deviation = data * scale, most * scale
+    by_hand = np.sum(0.5 * (deviation**2 + mean**2 - 1) - math.log(deviation))
+    np.testing.assert_allclose(prior_nats(jnp.asarray(data), most), [by_hand], rtol=1e-5)
+
+
+def test_published_sizes():
+    def count(network, shape, label):
+        made = jax.eval_shape(
+            lambda: network.init(jax.random.key(0), jnp.zeros(shape), jnp.zeros(1), label, train=False)
+        )
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+
+    ddpm = count(DiffusionUNet(outputs=3), (1, 32, 32, 3), None)
+    assert round(ddpm / 1e6, 1) == 35.7
+    xl = count(DiT(outputs=8, classes=1000), (1, 32, 32, 4), jnp.zeros(1, jnp.int32))
+    assert round(xl / 1e6) == 675
+
+
+def test_wrong_arguments_are_told():
+    unet = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
+    make = {"network": unet, "schedule": Karras(), "times": LogNormal()}
+    for wrong, told in (
+        ({"target": "nois"}, "did you mean 'noise'"),
+        ({"weighting": "none"}, "weighting is 'none'"),
+        ({"sampler": "hean"}, "did you mean 'heun'"),
+        ({"steps": 0}, "steps=0"),
+        ({"guidance": 2.0}, "needs a network with classes"),
+        ({"schedule": Karras(least=0.1)}, "at most 0.021"),
+    ):
+        with pytest.raises(UserError, match=told):
+            diffusion(**{**make, **wrong})
+    with pytest.raises(ValueError, match="cannot be cut into squares of 4"):
+        DiffusionUNet(outputs=1, channels=(8, 8), attention=(False, False), groups=4, patch=2).init(
+            jax.random.key(0), jnp.zeros((1, 10, 12, 1)), jnp.zeros(1), train=False
+        )
