@@ -1,6 +1,6 @@
 """Who will not pay a credit card's debt, told by an autoencoder that has seen only people who paid; simulated data.
 
-Result: none recorded yet
+Result: 0.865 test auroc, 1 seed, 0.18 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/credit_anomaly.py
 
 A code of two keeps nearly all of four numbers: dropout of the input makes the network learn how they go together.

@@ -1,6 +1,6 @@
 """The 784-500-20 VAE of the literature on binarized Fashion-MNIST, trained for as long as its rival fashion_vae.
 
-Result: none recorded yet
+Result: 235.9 test loss, 1 seed, 9.9 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_vae_baseline.py
 
 The judge is a run of experiments/cnn/fashion_mnist.py; without one: --set=start=None --set=task.judge=None.
