@@ -19,7 +19,7 @@ METRIC = "test/mse"
 
 @auto_config
 def experiment(
-    steps: int = 4000,
+    steps: int = 3000,
     shape: tuple[int, int, int] = (28, 28, 1),
     code: int = 32,
     channels: tuple[int, ...] = (32, 64),

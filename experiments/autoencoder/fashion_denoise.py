@@ -22,7 +22,7 @@ METRIC = "test/psnr"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 2200,
     sigma: float = 50.0,
     channels: tuple[int, ...] = (64, 128),
     depth: int = 2,
@@ -56,8 +56,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=1000,
-        save_every=1000,
+        eval_every=1100,
+        save_every=1100,
         keep=Keep(metric="validation/psnr"),
     )
 

@@ -22,7 +22,7 @@ METRIC = "test/psnr"
 
 @auto_config
 def experiment(
-    steps: int = 3000,
+    steps: int = 2200,
     rectangles: int = 2,
     area: tuple[float, float] = (0.08, 0.2),
     channels: tuple[int, ...] = (64, 128),
@@ -57,8 +57,8 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=1000,
-        save_every=1000,
+        eval_every=1100,
+        save_every=1100,
         keep=Keep(metric="validation/psnr"),
     )
 
