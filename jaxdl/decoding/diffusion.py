@@ -125,6 +125,52 @@ def dpm_solver(
     return Trajectory(image, denoised)
 
 
+def repaint(
+    denoise: Denoise,
+    image: Array,
+    sigmas: Array,
+    noise: Callable[[Array], Array],
+    *,
+    data: Array,
+    known: Array,
+    rounds: int = 10,
+) -> Trajectory:
+    """Fills in what is missing with a model that never learnt to (RePaint, Lugmayr et al. 2022, arXiv:2201.09865).
+
+    At each level the known part is the data with noise of that level, and the rest goes an ancestral step; noise of the
+    step's size brings both back, `rounds` times, so that the rest comes to fit what is known.
+
+    Args:
+      data: [batch, ...], read where `known`.
+      known: bool, or 0 and 1, broadcasts to `data`.
+      rounds: 1 never goes back.
+    """
+    known = jnp.asarray(known, bool)
+
+    def once(number: Array, state: tuple[Array, Array], sigma: Array, following: Array, index: Array) -> tuple:
+        image, _ = state
+        draw = 3 * (index * rounds + number)
+        image = jnp.where(known, data + sigma * noise(draw), image)
+        clean = denoise(image, sigma)
+        share = jnp.square(following / sigma)
+        fresh = following * jnp.sqrt(1.0 - share) * noise(draw + 1)
+        image = clean + share * (image - clean) + fresh
+        back = jnp.sqrt(jnp.square(sigma) - jnp.square(following)) * noise(draw + 2)
+        again = (number < rounds - 1) & (following > 0)
+        return image + jnp.where(again, 1.0, 0.0) * back, clean
+
+    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        # To sigma = 0 there is no way back.
+        count = jnp.where(levels[1] > 0, rounds, 1)
+        image, clean = jax.lax.fori_loop(
+            0, count, lambda number, state: once(number, state, *levels), (image, jnp.zeros_like(image))
+        )
+        return image, jnp.where(known, data, clean)
+
+    image, denoised = jax.lax.scan(step, image, _levels(sigmas))
+    return Trajectory(jnp.where(known, data, image), denoised)
+
+
 def _levels(sigmas: Array) -> tuple[Array, Array, Array]:
     """(sigma, the next one, number) of each step, [steps]."""
     return sigmas[:-1], sigmas[1:], jnp.arange(len(sigmas) - 1)

@@ -75,6 +75,7 @@ def diffusion(
     sampling: Schedule | None = None,
     steps: int = 20,
     guidance: float = 1.0,
+    edit: float = 0.0,
     bound: bool = True,
     judge: judging.Judge | None = None,
 ) -> Task:
@@ -96,6 +97,9 @@ def diffusion(
       sampling: the schedule that samples follow, evenly in time and then to 0; None: `schedule`.
       steps: of sampling.
       guidance: of conditional networks: 1 asks the network once a step, any other value twice.
+      edit: how far in time, up to 1, `predict` takes a picture towards noise before it denoises it again, as no
+        class in particular: an image-to-image translation (SDEdit, arXiv:2108.01073). 0: it makes
+        images from nothing and looks at no picture.
       bound: evaluate `bits_per_dim`.
       judge: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
 
@@ -121,6 +125,8 @@ def diffusion(
         raise UserError(
             f"steps={steps}, deviation={deviation}, drop_label={drop_label}: must be 1 or more, above 0, 0..1"
         )
+    if not 0 <= edit <= 1:
+        raise UserError(f"edit={edit}: a time between 0 and 1")
     if bound and schedule.least > _LEAST:
         raise UserError(f"bits_per_dim needs a schedule whose least is at most {_LEAST:.3f}: set it so, or bound=False")
     if guidance != 1.0 and not classes:
@@ -133,13 +139,13 @@ def diffusion(
         init=told.init,
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, told)),),
         evaluate=functools.partial(_evaluate, told, made, bound),
-        predict=functools.partial(_predict, told, made),
+        predict=functools.partial(_predict, told, made, edit),
         sample=functools.partial(_sample, told, made),
         score=_score if judge is not None else None,
         draw=_draw,
         illustrate=_illustrate,
         readable=_readable,
-        framing=None,
+        framing="crop" if edit else None,
     )
 
 
@@ -216,24 +222,36 @@ class Sampling:
     guidance: float
 
     def __call__(
-        self, params: PyTree, batch: Mapping[str, Array], key: Array, shape: tuple[int, ...]
+        self,
+        params: PyTree,
+        batch: Mapping[str, Array],
+        key: Array,
+        shape: tuple[int, ...],
+        start: Array | None = None,
+        time: float = 1.0,
     ) -> samplers.Trajectory:
-        """An image of `shape` for each of the batch, of its label."""
+        """An image of `shape` for each of the batch, of its label.
+
+        Args:
+          start: [batch, *shape]; then it is these, with the noise of `time`, that are denoised, as of no class.
+        """
         told, keys = self.told, example_keys(key, batch)
-        label = batch["label"] if told.classes else None
+        none = jnp.full(len(keys), told.classes) if told.classes else None
+        label = batch["label"] if told.classes and start is None else none
 
         def denoiser(label: Array | None) -> samplers.Denoise:
             return lambda image, sigma: told.denoise(params, image, jnp.full(len(image), sigma), label)
 
         denoise = denoiser(label)
-        if label is not None and self.guidance != 1.0:
-            denoise = samplers.guided(denoise, denoiser(jnp.full_like(label, told.classes)), self.guidance)
+        if told.classes and start is None and self.guidance != 1.0:
+            denoise = samplers.guided(denoise, denoiser(none), self.guidance)
 
         def noise(step: Array) -> Array:
             return _normal(jax.vmap(lambda key: jax.random.fold_in(key, step + 1))(keys), shape)
 
-        sigmas = jnp.append(told.sampling.sigma(jnp.linspace(1.0, 0.0, self.steps)), 0.0)
-        return SAMPLERS[self.sampler](denoise, sigmas[0] * noise(jnp.int32(-1)), sigmas, noise)
+        sigmas = jnp.append(told.sampling.sigma(jnp.linspace(time, 0.0, self.steps)), 0.0)
+        image = sigmas[0] * noise(jnp.int32(-1))
+        return SAMPLERS[self.sampler](denoise, image if start is None else start + image, sigmas, noise)
 
 
 def bits_per_dim(denoise: samplers.Denoise, schedule: Schedule, data: Array, noise: Array, quantile: Array) -> Array:
@@ -347,11 +365,18 @@ def _sample(
 
 
 def _predict(
-    told: Diffusion, made: Sampling, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+    told: Diffusion,
+    made: Sampling,
+    edit: float,
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array,
 ) -> dict[str, Array]:
     del variables
     data = normal_images(batch["image"])
-    way = made(params, batch, jax.random.fold_in(key, 2), data.shape[1:])
+    given = {"start": data, "time": edit} if edit else {}
+    way = made(params, batch, jax.random.fold_in(key, 2), data.shape[1:], **given)
     seen = np.linspace(0, made.steps - 1, STRIP).round().astype(int)
     strip = jnp.moveaxis(way.denoised[seen], 0, 1).at[:, -1].set(way.image)
     sigmas = told.sampling.sigma(jnp.linspace(0.0, 1.0, STRIP))
@@ -359,7 +384,7 @@ def _predict(
     # As the variance-preserving process shows them, which stay in sight.
     noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / told.deviation)) for sigma in sigmas]
     outputs = {"image": _pixels(way.image), "strip": _pixels(strip), "noised": _pixels(jnp.stack(noised, axis=1))}
-    return {**outputs, **({"label": batch["label"]} if told.classes else {})}
+    return {**outputs, **({"label": batch["label"]} if told.classes and not edit else {})}
 
 
 def _draw(
