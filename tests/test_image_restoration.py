@@ -3,16 +3,20 @@
 # What flax's init and apply return, and which of a task's functions it has, no type says.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdl.errors import UserError
 from jaxdl.metrics.restoration import psnr
 from jaxdl.models.layers import group_norm
 from jaxdl.models.restoration import DnCNN, PixelUnshuffle, shuffle, unshuffle
+from jaxdl.runs import predict, train
 from jaxdl.tasks.corruption import Downsampling, GaussianBlur, GaussianNoise, MissingPixels, MissingRectangles
 from jaxdl.tasks.image_restoration import image_restoration
 from jaxdl.training.task import example_keys
@@ -217,3 +221,49 @@ def test_dncnn_sees_as_far_as_it_has_convolutions():
     gradient = jax.grad(lambda x: network.apply(variables, x, train=False)[0, 4, 4, 0])(image)  # type: ignore
     rows, columns = np.nonzero(np.asarray(gradient)[0, ..., 0])
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 2, 6)
+
+
+RECIPE = """
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.mock import MockImages
+from jaxdl.experiment import Experiment
+from jaxdl.models.restoration import DnCNN
+from jaxdl.tasks.corruption import GaussianNoise
+from jaxdl.tasks.image_restoration import image_restoration
+
+
+@auto_config
+def experiment(steps: int = 1) -> Experiment:
+    return Experiment(
+        task=image_restoration(DnCNN(outputs=1, channels=4, depth=1), GaussianNoise(25)),
+        data=Data(train=MockImages(shape=(12, 12, 1), examples=8), evals={}, batch_size=8),
+        optimizers={"train": optax.adam(1e-3)},
+        steps=steps,
+    )
+"""
+
+
+def test_repaired_files_are_images_of_their_own_size(tmp_path):
+    (tmp_path / "denoised.py").write_text(RECIPE)
+    train.run(str(tmp_path / "denoised.py"), [], str(tmp_path / "run"))
+    sizes = {"small": (12, 12), "alike": (12, 12), "wide": (30, 21), "large": (50, 64)}  # the last: a row a batch
+    random = np.random.default_rng(0)
+    for name, size in sizes.items():
+        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    files = [str(tmp_path / f"{name}.png") for name in sizes]
+    rows = predict.run(
+        str(tmp_path / "run"), files, pictures=str(tmp_path / "out"), output=str(tmp_path / "rows.jsonl")
+    )
+    assert [row["file"] for row in rows] == files
+    for row, size in zip(rows, sizes.values()):
+        with Image.open(row["restored"]) as image:
+            assert image.size == size[::-1]
+            assert image.mode == "L"
+        with Image.open(row["picture"]) as image:
+            assert image.mode == "RGB"
+    # Alone or among others, in a batch of one or of eight: the same pixels.
+    alone = predict.run(str(tmp_path / "run"), files[3:], pictures=str(tmp_path / "alone"))
+    assert Path(alone[0]["restored"]).read_bytes() == Path(rows[3]["restored"]).read_bytes()
