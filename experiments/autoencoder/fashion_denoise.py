@@ -1,6 +1,6 @@
 """Denoising Fashion-MNIST: normal noise of standard deviation 50 of 255, taken away by a U-Net.
 
-Result: none recorded yet
+Result: 23.71 test psnr, 1 seed, 9.4 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_denoise.py
 """
 
