@@ -11,7 +11,8 @@ from jaxdl.decoding import diffusion as samplers
 from jaxdl.decoding.noise import Cosine, Karras, Linear, LogitNormal, LogNormal, Straight, Uniform
 from jaxdl.errors import UserError
 from jaxdl.models.diffusion import DiffusionUNet, DiT
-from jaxdl.tasks.diffusion import TARGETS, bits_per_dim, diffusion, prior_nats
+from jaxdl.tasks.diffusion import TARGETS, diffusion
+from jaxdl.tasks.diffusion_bound import bits_per_dim, prior_nats
 
 SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
 MEAN, SPREAD = 0.3, 0.5  # of the data

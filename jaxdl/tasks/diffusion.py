@@ -9,7 +9,6 @@ flow matching. What the network predicts, how its errors count, and which levels
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +22,13 @@ from jaxdl.decoding import diffusion as samplers
 from jaxdl.decoding.noise import Schedule, Times
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks import judging
+from jaxdl.tasks.diffusion_bound import MOST_LEAST, bits_per_dim, wide
 from jaxdl.tasks.image_generation import normal_images
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "denoiser"
 BANDS = 5  # of noise levels, by how many training images have them
 STRIP = 8  # images of a trajectory
-_NEAR = 16  # gray levels to either side of the true one that a pixel could have been, at least 6 sigma
-_LEAST = _NEAR / 127.5 / 6.0  # up to which sigma that holds
 _CONDITION = 100.0  # by which the network is told ln(sigma): levels from 0.002 to 80 then span a thousand or so
 
 Scales = Callable[[Array, float], tuple[Array, Array]]
@@ -127,8 +125,10 @@ def diffusion(
         )
     if not 0 <= edit <= 1:
         raise UserError(f"edit={edit}: a time between 0 and 1")
-    if bound and schedule.least > _LEAST:
-        raise UserError(f"bits_per_dim needs a schedule whose least is at most {_LEAST:.3f}: set it so, or bound=False")
+    if bound and schedule.least > MOST_LEAST:
+        raise UserError(
+            f"bits_per_dim needs a schedule whose least is at most {MOST_LEAST:.3f}: set it so, or bound=False"
+        )
     if guidance != 1.0 and not classes:
         raise UserError(f"guidance={guidance} needs a network with classes")
     told = Diffusion(
@@ -185,14 +185,14 @@ class Diffusion:
     ) -> Array:
         """What the network says of noisy images; sigma [batch]; a key for dropout: in training."""
         scale = 1.0 / jnp.sqrt(jnp.square(sigma) + self.deviation**2)
-        inputs = ({"params": params[GROUP]}, _wide(scale, image) * image, _CONDITION * jnp.log(sigma), label)
+        inputs = ({"params": params[GROUP]}, wide(scale, image) * image, _CONDITION * jnp.log(sigma), label)
         rngs = None if key is None else {"dropout": key}
         return self.network.apply(*inputs, train=key is not None, rngs=rngs)  # type: ignore
 
     def denoise(self, params: PyTree, image: Array, sigma: Array, label: Array | None) -> Array:
         """The data that the network expects behind noisy images; sigma [batch]."""
         skip, out = TARGETS[self.target](sigma, self.deviation)
-        return _wide(skip, image) * image + _wide(out, image) * self.output(params, image, sigma, label)
+        return wide(skip, image) * image + wide(out, image) * self.output(params, image, sigma, label)
 
     def errors(self, params: PyTree, batch: Mapping[str, Array], key: Array, train: bool) -> tuple[Array, Array]:
         """(weighted squared errors [batch], means over pixels; the quantiles [batch] of their levels)."""
@@ -200,13 +200,13 @@ class Diffusion:
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(jax.random.fold_in(key, 0), batch))
         quantile = jax.vmap(lambda key: jax.random.uniform(key, minval=1e-6, maxval=1.0 - 1e-6))(keys[:, 0])
         sigma = self.times.sigma(self.schedule, quantile)
-        image = data + _wide(sigma, data) * _normal(keys[:, 1], data.shape[1:])
+        image = data + wide(sigma, data) * _normal(keys[:, 1], data.shape[1:])
         label = batch["label"] if self.classes else None
         if label is not None and train:
             hidden = jax.vmap(jax.random.uniform)(keys[:, 2]) < self.drop_label
             label = jnp.where(hidden, self.classes, label)
         skip, out = TARGETS[self.target](sigma, self.deviation)
-        wanted = (data - _wide(skip, data) * image) / _wide(out, data)
+        wanted = (data - wide(skip, data) * image) / wide(out, data)
         dropout = module_key(jax.random.fold_in(key, 1), batch) if train else None
         error = jnp.mean(jnp.square(self.output(params, image, sigma, label, dropout) - wanted), axis=(1, 2, 3))
         return WEIGHTINGS[self.weighting](sigma, self.deviation, out) * error, quantile
@@ -252,49 +252,6 @@ class Sampling:
         sigmas = jnp.append(told.sampling.sigma(jnp.linspace(time, 0.0, self.steps)), 0.0)
         image = sigmas[0] * noise(jnp.int32(-1))
         return SAMPLERS[self.sampler](denoise, image if start is None else start + image, sigmas, noise)
-
-
-def bits_per_dim(denoise: samplers.Denoise, schedule: Schedule, data: Array, noise: Array, quantile: Array) -> Array:
-    """The variational bound of each image, [batch], in bits per pixel and channel (arXiv:2107.00630, section 4).
-
-    Its three parts: what the noisiest image still says of the data; the loss along the way, at one level of a uniform
-    log sigma; and reading the 8-bit image off the least noisy one.
-
-    Args:
-      denoise: `(image, sigma [batch]) -> [batch, ...]`.
-      data: [batch, ...] in [-1, 1], one of 256 values.
-      noise: [2, batch, ...] standard normal.
-      quantile: [batch] in [0, 1], says which level.
-    """
-    prior, least = prior_nats(data, schedule.most), schedule.least
-    width = math.log(schedule.most / least)
-    sigma = least * jnp.exp(width * quantile)
-    error = jnp.square(data - denoise(data + _wide(sigma, data) * noise[0], sigma))
-    # d(1 / sigma^2) = 2 / sigma^2 d(ln sigma), and half of it counts.
-    way = width * jnp.sum(error, axis=_rest(data)) / jnp.square(sigma)
-    near = data + least * noise[1]
-    steps = jnp.arange(-_NEAR, _NEAR + 1)
-    level = jnp.round((data + 1.0) * 127.5)[..., None] + steps
-    logits = -0.5 * jnp.square((near[..., None] - (level / 127.5 - 1.0)) / least)
-    logits = jnp.where((level >= 0) & (level <= 255), logits, -jnp.inf)
-    read = jax.nn.logsumexp(logits, axis=-1) - logits[..., _NEAR]
-    nats = prior + way + jnp.sum(read, axis=_rest(data))
-    return nats / (math.log(2.0) * math.prod(data.shape[1:]))
-
-
-def prior_nats(data: Array, most: float) -> Array:
-    """[batch] KL divergence in nats of data + most * noise from noise of its own variance 1 + most^2."""
-    total = 1.0 + most**2
-    return 0.5 * jnp.sum(most**2 / total + jnp.square(data) / total - 1.0 - math.log(most**2 / total), axis=_rest(data))
-
-
-def _rest(x: Array) -> tuple[int, ...]:
-    return tuple(range(1, x.ndim))
-
-
-def _wide(values: Array, like: Array) -> Array:
-    """[batch] -> [batch, 1, ...], to go with `like`."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
