@@ -1,6 +1,6 @@
 """What does a picture of 64x64 pixels show? Emoji and stamps, a ConvNet and an attending LSTM.
 
-Result: none recorded yet
+Result: 8.782 test bleu, 1 seed, 9.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/captions.py
 """
 
