@@ -129,7 +129,8 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
     before = read(root)
     digest = str(result["state_digest"])[:16]
     for number, row in enumerate(before, start=2):
-        if row.digest == digest and row.recipe == recipe:
+        # A later commit may score the same weights in another way.
+        if (row.digest, row.recipe, row.commit) == (digest, recipe, commit):
             raise UserError(f"{run} is recorded already, in line {number} of {results_path(root)}")
     _require_clean(root)
     scores = result["metrics"]
