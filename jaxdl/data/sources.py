@@ -204,9 +204,9 @@ def _fetch(place: str, members: Members, package: str, download: Callable[[Path]
                 os.replace(made, target)
             for path in [path for path in made.rglob("*") if path.is_file()]:
                 # The folder holds what another data set takes from this package, or what was left of these members.
-                place = target / path.relative_to(made)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, place)
+                kept = target / path.relative_to(made)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, kept)
         return target
     for member, expected in members.items():
         remedy = f"to fetch it again remove {target} and repeat the command"
