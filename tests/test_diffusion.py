@@ -127,11 +127,10 @@ def test_every_target_gives_the_data_back(name):
     np.testing.assert_allclose(skip * image + out * wanted, data, rtol=1e-4, atol=1e-4)
 
 
-def test_the_bound_of_gaussian_data_is_their_entropy():
-    """With the best denoiser nothing is lost: the bound is the entropy of the grid's values, normal at this width."""
-    count, schedule = 400_000, Karras()
-    keys = jax.random.split(jax.random.key(0), 4)
-    spread = 0.25
+def test_the_bound_of_gaussian_data_is_its_closed_form():
+    """The way's part is a logarithm, the prior's a divergence, reading a pixel an integral over its noise."""
+    count, schedule, spread = 400_000, Karras(), 0.25
+    keys = jax.random.split(jax.random.key(0), 3)
     gray = jnp.clip(jnp.round((spread * jax.random.normal(keys[0], (count, 1)) + 1.0) * 127.5), 0, 255)
     data = gray / 127.5 - 1.0
 
@@ -139,16 +138,22 @@ def test_the_bound_of_gaussian_data_is_their_entropy():
         return image * spread**2 / (spread**2 + sigma[:, None] ** 2)
 
     noise = jax.random.normal(keys[1], (2, count, 1))
-    # The same share of every level, so that chance plays no part in them.
-    quantile = (jnp.arange(count) + 0.5) / count
-    quantile = jax.random.permutation(keys[2], quantile)
-    bits = float(jnp.mean(bits_per_dim(denoise, schedule, data, noise, quantile)))
+    # The same share of every level, so that chance plays little part.
+    quantile = jax.random.permutation(keys[2], (jnp.arange(count) + 0.5) / count)
+    drawn = np.linspace(-8, 8, 4001)
+    density = np.exp(-0.5 * drawn**2) / np.sum(np.exp(-0.5 * drawn**2))
+    for least in (0.002, 0.0078):
+        schedule = Karras(least=least)
+        way = 0.5 * math.log((1 + (spread / least) ** 2) / (1 + (spread / schedule.most) ** 2))
+        total = 1 + schedule.most**2
+        prior = 0.5 * ((schedule.most**2 + spread**2) / total - 1 - math.log(schedule.most**2 / total))
+        steps = np.arange(-16, 17) / 127.5 / least
+        read = np.sum(density * np.log(np.exp(0.5 * drawn[:, None] ** 2 - 0.5 * (drawn[:, None] - steps) ** 2).sum(1)))
+        bits = float(jnp.mean(bits_per_dim(denoise, schedule, data, noise, quantile)))
+        np.testing.assert_allclose(bits, (prior + way + read) / math.log(2), atol=0.03)
+    # Never below what a normal number's gray level tells, and near it where levels are as wide as the least noise.
     entropy = 0.5 * math.log2(2 * math.pi * math.e * (spread * 127.5) ** 2)
-    # The bound's denoiser takes the data for continuous: at levels below a gray level's width it does not know better.
-    assert entropy - 0.01 < bits < entropy + 2.2
-    least = Karras(least=0.0078)
-    tighter = float(jnp.mean(bits_per_dim(denoise, least, data, noise, quantile)))
-    assert abs(tighter - entropy) < 0.25
+    assert entropy - 0.01 < bits < entropy + 0.25
 
 
 def test_what_the_noisiest_image_says_is_a_divergence_of_normals():

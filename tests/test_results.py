@@ -122,6 +122,17 @@ def test_a_second_run_is_appended_and_the_same_run_refused(root, tmp_path):
     assert results.results_path(root).read_text() == text
 
 
+def test_the_same_weights_made_at_another_commit_are_a_result_of_their_own(root, tmp_path):
+    results.record(make_run(root, tmp_path / "first"), root)
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", "another way to score")
+    again = make_run(root, tmp_path / "second", value=0.95)
+    results.record(again, root)
+    assert [row.value for row in results.read(root) if row.metric == "test/accuracy"] == [0.9, 0.95]
+    with pytest.raises(UserError, match="is recorded already"):
+        results.record(again, root)
+
+
 def test_a_run_without_a_test_set_is_recorded_by_its_evals(root, tmp_path):
     metrics = {"validation": {"accuracy": 0.5}, "shifted": {"accuracy": None}}
     changes = {"devices": {"platform": "cpu", "kind": "Chip", "count": 8, "cpu_cores": 2}}

@@ -1,7 +1,9 @@
-"""Diffusion by EDM on Fashion-MNIST by class: a small U-Net, sized for ten minutes on two CPU cores.
+"""Diffusion by EDM on Fashion-MNIST by class: a small U-Net.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
+
+Its length is a guess: no run was made yet.
 
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
 first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.

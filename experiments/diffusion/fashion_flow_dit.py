@@ -1,7 +1,9 @@
-"""Flow matching on Fashion-MNIST by class: a small diffusion Transformer, sized for ten minutes on two CPU cores.
+"""Flow matching on Fashion-MNIST by class: a small diffusion Transformer.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/diffusion/fashion_flow_dit.py
+
+Its length is a guess: no run was made yet.
 
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
 first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.

@@ -293,12 +293,7 @@ class Vocabulary:
         Raises:
           UserError: the corpus is no training split, is empty or no text, or the file is damaged or cannot be written.
         """
-        split = getattr(origin(self.corpus), "split", None)
-        for part in split.split("+") if isinstance(split, str) else ():
-            if part.strip().lower().startswith(_NOT_TRAIN):
-                raise UserError(
-                    f"a vocabulary is made of the training split alone, not of '{split}': set Vocabulary.corpus to it"
-                )
+        check_training(self.corpus, "Vocabulary")
         source = self.corpus.load()
         key = digest_of([_FORMAT, repr(self.kind), source.fingerprint, list(self.features)])
         path = data_home() / "tokenizers" / f"{key}.json"
@@ -309,6 +304,14 @@ class Vocabulary:
         if len(tokenizer) != self.size:
             raise UserError(f"{path} has {len(tokenizer)} ids, not {self.size}; remove it and repeat the command")
         return tokenizer
+
+
+def check_training(corpus: Loadable, what: str) -> None:
+    """Raises UserError if `corpus` names a split for evaluation; `what` is made of it, for the message."""
+    split = getattr(origin(corpus), "split", None)
+    for part in split.split("+") if isinstance(split, str) else ():
+        if part.strip().lower().startswith(_NOT_TRAIN):
+            raise UserError(f"{what} is made of the training split alone, not of '{split}': set {what}.corpus to it")
 
 
 def _write(path: Path, tokenizer: Tokenizer) -> None:

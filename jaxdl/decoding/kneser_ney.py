@@ -169,11 +169,12 @@ class NGrams:
           tokenizer: a `jaxdl.data.tokens.Tokenizer`.
 
         Raises:
-          UserError: the corpus cannot be read, or as `KneserNey.fit`.
+          UserError: the corpus cannot be read or is no training split, or as `KneserNey.fit`.
         """
         from jaxdl.data.columns import read_texts
-        from jaxdl.data.tokens import END, START
+        from jaxdl.data.tokens import END, START, check_training
 
+        check_training(self.corpus, "NGrams")
         texts = read_texts(self.corpus.load(), (self.feature,))[self.feature]
         before = np.full(self.order - 1, START)
         framed = [np.concatenate([before, ids, [END]]) for ids in tokenizer.encode_all(texts)]

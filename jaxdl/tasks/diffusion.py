@@ -23,7 +23,7 @@ from jaxdl.decoding.noise import Schedule, Times
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks import judging
 from jaxdl.tasks.diffusion_bound import MOST_LEAST, bits_per_dim, wide
-from jaxdl.tasks.image_generation import normal_images
+from jaxdl.tasks.image_generation import illustrate, normal_images, pixels, readable
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "denoiser"
@@ -143,8 +143,8 @@ def diffusion(
         sample=functools.partial(_sample, told, made),
         score=_score if judge is not None else None,
         draw=_draw,
-        illustrate=_illustrate,
-        readable=_readable,
+        illustrate=illustrate,
+        readable=readable,
         framing="crop" if edit else None,
     )
 
@@ -258,11 +258,6 @@ def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
-def _pixels(image: Array) -> Array:
-    """[-1, 1] -> uint8."""
-    return jnp.round((image + 1.0) * 127.5).clip(0, 255).astype(jnp.uint8)
-
-
 def _loss(
     told: Diffusion, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array, step: Array
 ) -> Outcome:
@@ -302,7 +297,7 @@ def _evaluate(
     if told.judge is None:
         return Evaluation(metrics)
     image = made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image
-    records = told.judge.records(params, variables, batch["image"], _pixels(image).astype(jnp.float32))
+    records = told.judge.records(params, variables, batch["image"], pixels(image).astype(jnp.float32))
     if told.classes:
         metrics["label_accuracy"] = (jnp.sum(weight * (records["generated_label"] == batch["label"])), jnp.sum(weight))
     return Evaluation(metrics, records)
@@ -317,7 +312,7 @@ def _sample(
     told: Diffusion, made: Sampling, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> dict[str, Array]:
     del variables
-    image = _pixels(made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image)
+    image = pixels(made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image)
     return {"image": image, **({"label": batch["label"]} if told.classes else {})}
 
 
@@ -340,7 +335,7 @@ def _predict(
     noise = _normal(example_keys(jax.random.fold_in(key, 3), batch), data.shape[1:])
     # As the variance-preserving process shows them, which stay in sight.
     noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / told.deviation)) for sigma in sigmas]
-    outputs = {"image": _pixels(way.image), "strip": _pixels(strip), "noised": _pixels(jnp.stack(noised, axis=1))}
+    outputs = {"image": pixels(way.image), "strip": pixels(strip), "noised": pixels(jnp.stack(noised, axis=1))}
     return {**outputs, **({"label": batch["label"]} if told.classes and not edit else {})}
 
 
@@ -358,15 +353,3 @@ def _draw(
         "denoising": path_grid(np.asarray(outputs["strip"])),
         "noising": path_grid(np.asarray(outputs["noised"])),
     }
-
-
-def _illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
-    """The image as it is."""
-    del example, names
-    return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
-
-
-def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """The class that was asked for."""
-    del example
-    return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}

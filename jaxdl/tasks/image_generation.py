@@ -98,8 +98,8 @@ def image_generation(
         sample=functools.partial(_sample, game),
         score=functools.partial(_score, game),
         draw=_draw,
-        illustrate=_illustrate,
-        readable=_readable,
+        illustrate=illustrate,
+        readable=readable,
         framing=None,
         batch_coupled=batch_coupling(generator) or batch_coupling(discriminator),
     )
@@ -276,7 +276,7 @@ def _iterate(params: PyTree, variables: PyTree, step: Array) -> PyTree:
     return {**variables, DISCRIMINATOR: {**collections, COLLECTION: spectral}, ITERATED: step}
 
 
-def _pixels(image: Array) -> Array:
+def pixels(image: Array) -> Array:
     """[-1, 1] -> uint8."""
     return jnp.round((image + 1.0) * 127.5).clip(0, 255).astype(jnp.uint8)
 
@@ -325,7 +325,7 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
 
 def _sample(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
     latent = game.latent(jax.random.fold_in(key, 0), batch)
-    image = _pixels(game.generate(params, variables, latent, batch, train=False)[0])
+    image = pixels(game.generate(params, variables, latent, batch, train=False)[0])
     return {"image": image, **({"label": batch["label"]} if game.classes else {})}
 
 
@@ -334,7 +334,7 @@ def _predict(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, 
 
     def image(share: Array) -> Array:
         latent = between(start, stop, share)
-        return _pixels(game.generate(params, variables, latent, batch, train=False)[0])
+        return pixels(game.generate(params, variables, latent, batch, train=False)[0])
 
     path = jnp.moveaxis(jax.lax.map(image, jnp.linspace(0.0, 1.0, PATH)), 0, 1)
     return {"image": path[:, 0], "path": path, **({"label": batch["label"]} if game.classes else {})}
@@ -366,13 +366,13 @@ def _draw(
     }
 
 
-def _illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
+def illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
     """The generated image as it is."""
     del example, names
     return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
 
 
-def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
     """The class that was asked for."""
     del example
     return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}
