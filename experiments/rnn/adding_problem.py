@@ -4,7 +4,8 @@ Result: 0.00297 test mse, 1 seed, 1.0 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/adding_problem.py --set=cell=LSTM --set=length=100
 
 The picture `gradient_norm` of a run shows how strongly each step of the input acts on the loss: for the simple RNN it
-falls by orders of magnitude on the way back, for LSTM and GRU it does not. `--set=clip=0` trains without clipping.
+falls by orders of magnitude on the way back, for LSTM and GRU at T = 100 it does not. At T = 200 the LSTM's vanishes,
+too, and it learns nothing in 3,000 steps; the GRU does. `--set=clip=0` trains without clipping.
 """
 
 import optax
