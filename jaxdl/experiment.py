@@ -4,7 +4,7 @@ A recipe builds an `Experiment` (see `jaxdl.recipes`), overrides change it (`jax
 `jaxdl.configuration` saves, prints, compares and builds it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,8 +99,9 @@ class Experiment:
       seed: every random draw of the run derives from it.
       accumulate: micro-batches that a batch is cut into, one after the other, to save memory; the gradient stays that
         of the whole batch.
-      ema: decay, between 0 and 1, of the exponential moving average of parameters and variables; evaluation,
-        prediction and export then use the average. None: no average is kept.
+      ema: decay, between 0 and 1, of the exponential moving average of parameters and variables, or a function of the
+        step such as `jaxdl.training.optimizers.power_average`; evaluation, prediction and export then use the average.
+        None: no average is kept.
       nonfinite: what a step with a loss or gradient that is not finite does: "stop" ends the run, "skip" drops the
         update and goes on.
       start: what parameters are taken from instead of drawn: another run, or weights of another library.
@@ -117,7 +118,7 @@ class Experiment:
     steps: int
     seed: int = 0
     accumulate: int = 1
-    ema: float | None = None
+    ema: float | Callable[[Any], Any] | None = None
     nonfinite: str = "stop"
     start: Start | Starting | None = None
     parallel: Parallel = field(default_factory=Parallel)
@@ -144,7 +145,7 @@ def validate(experiment: Experiment) -> None:
         )
     if experiment.nonfinite not in ("stop", "skip"):
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
-    if experiment.ema is not None and not 0 < experiment.ema < 1:
+    if isinstance(experiment.ema, (int, float)) and not 0 < experiment.ema < 1:
         raise UserError(f"ema is {experiment.ema}; a decay lies between 0 and 1, for example 0.999, or is None")
     if isinstance(experiment.start, Start) and not experiment.start.groups:
         raise UserError("start.groups is empty; name the parameter groups to take, or leave start out")

@@ -18,7 +18,7 @@ SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
 MEAN, SPREAD = 0.3, 0.5  # of the data
 
 
-def expected(image, sigma):
+def expected(image, sigma, guess):
     """The best denoiser for data that are normal."""
     return MEAN + (image - MEAN) * SPREAD**2 / (SPREAD**2 + sigma**2)
 
@@ -105,8 +105,8 @@ def test_samples_have_the_mean_and_spread_of_the_data(name):
 
 def test_guidance_of_one_is_the_conditional_model_and_more_goes_further():
     image, sigma = jnp.ones((2, 1)), jnp.float32(1.0)
-    conditional, plain = (lambda image, sigma: image * 0.5), (lambda image, sigma: image * 0.25)
-    compiled = jax.jit(lambda scale: samplers.guided(conditional, plain, scale)(image, sigma))
+    conditional, plain = (lambda image, sigma, guess: image * 0.5), (lambda image, sigma, guess: image * 0.25)
+    compiled = jax.jit(lambda scale: samplers.guided(conditional, plain, scale)(image, sigma, image))
     np.testing.assert_allclose([compiled(scale)[0, 0] for scale in (0.0, 1.0, 3.0)], [0.25, 0.5, 1.0])
 
 
@@ -203,7 +203,7 @@ def test_what_is_filled_in_fits_what_is_known():
     schedule = Karras(most=20.0)
     sigmas = jnp.append(schedule.sigma(jnp.linspace(1.0, 0.0, 60)), 0.0)
 
-    def denoise(image, sigma):
+    def denoise(image, sigma, guess):
         return image @ jnp.linalg.solve(covariance + sigma**2 * np.eye(2), covariance)
 
     def noise(step):

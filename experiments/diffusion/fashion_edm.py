@@ -3,8 +3,6 @@
 Result: none recorded yet
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
-Its length is a guess: no run was made yet.
-
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
 first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18

@@ -1,4 +1,4 @@
-"""Pictures in two styles, A and B: pairs for the metric, and no pairs at all for training."""
+"""Pictures in several styles: as A and B, pairs for the metric and no pairs at all for training, or each by itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class TwoStyles:
         """
         source = self.corpus.load()
         columns = read_columns(source, (self.a, self.b))
-        first, second = (self._images(name, columns[name]) for name in (self.a, self.b))
+        first, second = (_squares(name, columns[name], self.size) for name in (self.a, self.b))
         if not self.paired:
             count = len(first) // 2
             if not count:
@@ -77,12 +77,46 @@ class TwoStyles:
         images = read_images(paths, (side, side, 3))
         return [(str(path), {"image_a": image, "image_b": image}) for path, image in zip(paths, images)]
 
-    def _images(self, name: str, values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        shapes = {np.shape(value) for value in values}
-        shape = min(shapes, default=())
-        if len(shapes) != 1 or len(shape) != 3 or shape[0] != shape[1]:
-            raise UserError(f"feature '{name}' has shapes {sorted(shapes)[:3]}: needs square images of one size")
-        return area_mean(np.stack(list(values)), self.size or shape[0])
+
+@dataclass(frozen=True)
+class Styles:
+    """Image features of a corpus, one after the other, as `image` uint8 [examples, size, size, channels].
+
+    `label` int32 is the number of the feature; the features' names are its classes.
+
+    Attributes:
+      corpus: whose examples have each feature.
+      features: their names, uint8 [height, width, channels], square, all of one size.
+      size: as in `TwoStyles`.
+    """
+
+    corpus: Loadable
+    features: tuple[str, ...]
+    size: int | None = None
+
+    def load(self) -> ColumnSource:
+        """Opens the corpus.
+
+        Raises:
+          UserError: no such feature, pictures of several sizes, or a size that does not divide theirs.
+        """
+        source = self.corpus.load()
+        columns = read_columns(source, self.features)
+        images = [_squares(name, columns[name], self.size) for name in self.features]
+        label = np.repeat(np.arange(len(images), dtype=np.int32), [len(each) for each in images])
+        settings = [source.fingerprint, self.features, self.size, _VERSION]
+        return ColumnSource(
+            {"image": np.concatenate(images), "label": label}, digest_of(settings), {"label": self.features}
+        )
+
+
+def _squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | None) -> np.ndarray:
+    """The images of a feature, uint8 [examples, size, size, channels]."""
+    shapes = {np.shape(value) for value in values}
+    shape = min(shapes, default=())
+    if len(shapes) != 1 or len(shape) != 3 or shape[0] != shape[1]:
+        raise UserError(f"feature '{name}' has shapes {sorted(shapes)[:3]}: needs square images of one size")
+    return area_mean(np.stack(list(values)), size or shape[0])
 
 
 def area_mean(image: np.ndarray, size: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """From noise to images: samplers of diffusion models, each one scan over falling noise levels.
 
 A noisy image is data + sigma * noise, see `jaxdl.decoding.noise`, and the model a denoiser: `denoise(image [batch,
-...], sigma scalar) -> [batch, ...]`, what it expects the data to be. The probability flow is d image / d sigma = (image
-- denoised) / sigma (arXiv:2206.00364). Every sampler takes
+...], sigma scalar, guess [batch, ...]) -> [batch, ...]`, what it expects the data to be. The guess is what it expected
+when it was asked before, 0 at first: a model may look at it (self-conditioning, arXiv:2208.04202) or not. The
+probability flow is d image / d sigma = (image - denoised) / sigma (arXiv:2206.00364). Every sampler takes
 
 - `denoise`;
 - `image`: [batch, ...], noise times the first level;
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-Denoise = Callable[[Array, Array], Array]
+Denoise = Callable[[Array, Array, Array], Array]
 
 
 class Trajectory(NamedTuple):
@@ -37,9 +38,9 @@ class Trajectory(NamedTuple):
 def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): 1 is the conditional model, more exaggerates."""
 
-    def denoise(image: Array, sigma: Array) -> Array:
-        plain = unconditional(image, sigma)
-        return plain + scale * (conditional(image, sigma) - plain)
+    def denoise(image: Array, sigma: Array, guess: Array) -> Array:
+        plain = unconditional(image, sigma, guess)
+        return plain + scale * (conditional(image, sigma, guess) - plain)
 
     return denoise
 
@@ -58,22 +59,38 @@ def ddim(
       eta: how much of the noise is drawn anew at each step: 0 none, 1 as much as DDPM's ancestral sampling does.
     """
 
-    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        image, guess = carry
         sigma, following, number = levels
-        clean = denoise(image, sigma)
+        clean = denoise(image, sigma, guess)
         fresh = eta * following * jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(following / sigma)))
         kept = jnp.sqrt(jnp.maximum(0.0, jnp.square(following) - jnp.square(fresh)))
         image = clean + kept / sigma * (image - clean)
         if eta and noise is not None:
             image = image + fresh * noise(number)
-        return image, clean
+        return (image, clean), clean
 
-    return Trajectory(*jax.lax.scan(step, image, _levels(sigmas)))
+    return _scan(step, image, sigmas)
 
 
 def ancestral(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array]) -> Trajectory:
     """The sampler of DDPM (Ho et al. 2020, arXiv:2006.11239), with the smaller of its two variances."""
     return ddim(denoise, image, sigmas, noise, eta=1.0)
+
+
+def consistency(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array]) -> Trajectory:
+    """Each step denoises at once and adds the noise of the next level, all of it new (arXiv:2303.01469, algorithm 1).
+
+    For consistency models, whose `denoise` gives the end of the probability flow; others make blurred images by it.
+    """
+
+    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        image, guess = carry
+        sigma, following, number = levels
+        clean = denoise(image, sigma, guess)
+        return (clean + following * noise(number), clean), clean
+
+    return _scan(step, image, sigmas)
 
 
 def euler(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None) -> Trajectory:
@@ -86,18 +103,19 @@ def heun(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array],
     """Heun's method, of second order (arXiv:2206.00364): the model is asked twice a step."""
     del noise
 
-    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        image, guess = carry
         sigma, following, _ = levels
-        clean = denoise(image, sigma)
+        clean = denoise(image, sigma, guess)
         slope = (image - clean) / sigma
-        guess = image + (following - sigma) * slope
-        # At sigma = 0 there is no slope, and the guess is the expectation already.
+        ahead = image + (following - sigma) * slope
+        # At sigma = 0 there is no slope, and the first order's step reaches the expectation already.
         level = jnp.where(following > 0, following, sigma)
-        other = (guess - denoise(guess, level)) / level
-        corrected = image + (following - sigma) * 0.5 * (slope + other)
-        return jnp.where(following > 0, corrected, guess), clean
+        last = denoise(ahead, level, clean)
+        corrected = image + (following - sigma) * 0.5 * (slope + (ahead - last) / level)
+        return (jnp.where(following > 0, corrected, ahead), last), clean
 
-    return Trajectory(*jax.lax.scan(step, image, _levels(sigmas)))
+    return _scan(step, image, sigmas)
 
 
 def dpm_solver(
@@ -113,7 +131,7 @@ def dpm_solver(
     def step(carry: tuple[Array, Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
         image, before, last = carry  # `last`: how far in log sigma the step before went, 0 for none
         sigma, following, _ = levels
-        clean = denoise(image, sigma)
+        clean = denoise(image, sigma, before)
         width = jnp.where(following > 0, jnp.log(sigma / jnp.where(following > 0, following, sigma)), 0.0)
         share = jnp.where((last > 0) & (following > 0), width / (2.0 * jnp.where(last > 0, last, 1.0)), 0.0)
         expected = clean + share * (clean - before)
@@ -148,10 +166,10 @@ def repaint(
     known = jnp.asarray(known, bool)
 
     def once(number: Array, state: tuple[Array, Array], sigma: Array, following: Array, index: Array) -> tuple:
-        image, _ = state
+        image, guess = state
         draw = 3 * (index * rounds + number)
         image = jnp.where(known, data + sigma * noise(draw), image)
-        clean = denoise(image, sigma)
+        clean = denoise(image, sigma, guess)
         share = jnp.square(following / sigma)
         fresh = following * jnp.sqrt(1.0 - share) * noise(draw + 1)
         image = clean + share * (image - clean) + fresh
@@ -159,16 +177,20 @@ def repaint(
         again = (number < rounds - 1) & (following > 0)
         return image + jnp.where(again, 1.0, 0.0) * back, clean
 
-    def step(image: Array, levels: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
         # To sigma = 0 there is no way back.
         count = jnp.where(levels[1] > 0, rounds, 1)
-        image, clean = jax.lax.fori_loop(
-            0, count, lambda number, state: once(number, state, *levels), (image, jnp.zeros_like(image))
-        )
-        return image, jnp.where(known, data, clean)
+        image, clean = jax.lax.fori_loop(0, count, lambda number, state: once(number, state, *levels), carry)
+        return (image, clean), jnp.where(known, data, clean)
 
-    image, denoised = jax.lax.scan(step, image, _levels(sigmas))
+    image, denoised = _scan(step, image, sigmas)
     return Trajectory(jnp.where(known, data, image), denoised)
+
+
+def _scan(step: Callable, image: Array, sigmas: Array) -> Trajectory:
+    """The steps one after the other, their carry an image and what was expected before."""
+    (image, _), denoised = jax.lax.scan(step, (image, jnp.zeros_like(image)), _levels(sigmas))
+    return Trajectory(image, denoised)
 
 
 def _levels(sigmas: Array) -> tuple[Array, Array, Array]:

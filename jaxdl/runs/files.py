@@ -49,6 +49,25 @@ def write_png(path: Path, array: np.ndarray) -> Path:
     return path
 
 
+def write_gif(path: Path, frames: np.ndarray, least: int = 112) -> Path:
+    """Writes an animation that repeats: five frames a second, the last one for two seconds.
+
+    Args:
+      frames: uint8 [n, height, width, 1 or 3].
+      least: frames whose longer side has fewer pixels are enlarged, each pixel to a square.
+    """
+    from PIL import Image
+
+    scale = -(-least // max(frames.shape[1:3]))
+    large = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    images = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in large]
+    buffer = io.BytesIO()
+    waits = [200] * (len(images) - 1) + [2000]
+    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=waits, loop=0)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
 def stems(files: Sequence[Path]) -> list[str]:
     """A name for each file's pictures; files of one name in different folders get a number."""
     found: list[str] = []

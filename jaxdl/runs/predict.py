@@ -12,7 +12,7 @@ from jaxdl.data.images import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.errors import UserError, nearest
 from jaxdl.parallel.mesh import batch_shards
-from jaxdl.runs.files import stems, telling, write_png
+from jaxdl.runs.files import stems, telling, write_gif, write_png
 from jaxdl.runs.trained import Trained, load_trained
 
 # Features whose class names the outputs of that name carry.
@@ -92,6 +92,8 @@ def sample(
 ) -> list[dict[str, Any]]:
     """Lets a generative model make `count` things from nothing, and draws each and all of them in one picture.
 
+    If the model tells how they came about, there is an animation, too.
+
     Args:
       label: of which class, by name or number; None for all classes in turn, where the model knows classes.
       settings: as in `run`; `seed=1` for other samples than those of the run's own seed.
@@ -107,13 +109,14 @@ def sample(
     if task.sample is None:
         raise UserError(f"{path} makes nothing from nothing: leave --samples out and give it files or --text")
     folder = Path(pictures) if pictures else Path(path) / "predictions"
-    rows, drawn, labels = [], [], []
+    rows, drawn, labels, ways = [], [], [], []
     for number, outputs in enumerate(_outputs(trained, trained.program.sample, _asked(trained, path, count, label))):
         if label is not None and "label" not in outputs:
             raise UserError(f"{path} does not know classes: leave --label out")
         readable = _readable(outputs, names) if task.readable is None else task.readable({}, outputs, names)
         rows.append({"sample": number, **readable})
         labels += [int(outputs["label"])] if "label" in outputs else []
+        ways += [outputs["strip"]] if "strip" in outputs else []
         if task.illustrate is not None:
             drawn.append(task.illustrate({}, outputs, names))
             rows[-1]["picture"] = str(folder / f"sample_{number:04}.png")
@@ -124,7 +127,11 @@ def sample(
             folder.mkdir(parents=True, exist_ok=True)
         for row, picture in zip(rows, drawn):
             write_png(Path(row["picture"]), picture)
-        write_png(folder / "samples.png", sample_grid(np.stack(drawn), labels or None, names.get("label")))
+        pages = [np.stack(drawn), *np.stack(ways, axis=1)] if ways else [np.stack(drawn)]
+        grids = [sample_grid(images, labels or None, names.get("label")) for images in pages]
+        write_png(folder / "samples.png", grids[0])
+        if ways:
+            write_gif(folder / "samples.gif", np.stack(grids[1:]))
     _print(rows, format, output)
     return rows
 
@@ -258,7 +265,10 @@ def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
 def _draw(
     trained: Trained, one: _Given, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
 ) -> dict[str, str]:
-    """Writes the picture, and every image and every map of whole numbers as a PNG file; returns {name: path}."""
+    """Writes the picture, images and maps of whole numbers as PNG files, images in a row as animations.
+
+    Returns {name: path}.
+    """
     assert trained.experiment.task.illustrate is not None
     written = {"picture": f"{path}.png"}
     example = one.example if one.framed is None else {"image": one.framed.file}
@@ -268,6 +278,9 @@ def _draw(
         if is_map or _is_image(value):
             written[name] = f"{path}_{name}.png"
             write_png(Path(written[name]), value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value)
+        elif value.ndim == 4 and _is_image(value[0]):
+            written[name] = f"{path}_{name}.gif"
+            write_gif(Path(written[name]), value)
     return written
 
 

@@ -23,7 +23,7 @@ from jaxdl.decoding.noise import Schedule, Times
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks import judging
 from jaxdl.tasks.diffusion_bound import MOST_LEAST, bits_per_dim, wide
-from jaxdl.tasks.image_generation import illustrate, normal_images, pixels, readable
+from jaxdl.tasks.image_generation import between, illustrate, normal_images, pixels, readable
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "denoiser"
@@ -56,7 +56,9 @@ SAMPLERS = {
     "euler": samplers.euler,
     "heun": samplers.heun,
     "dpm_solver": samplers.dpm_solver,
+    "consistency": samplers.consistency,
 }
+Box = tuple[float, float, float, float]
 
 
 def diffusion(
@@ -69,11 +71,14 @@ def diffusion(
     deviation: float = 0.5,
     classes: int = 0,
     drop_label: float = 0.1,
+    self_condition: bool = False,
     sampler: str = "dpm_solver",
     sampling: Schedule | None = None,
     steps: int = 20,
     guidance: float = 1.0,
+    walk: int = 0,
     edit: float = 0.0,
+    repaint: Box | None = None,
     bound: bool = True,
     judge: judging.Judge | None = None,
 ) -> Task:
@@ -82,7 +87,7 @@ def diffusion(
     Args:
       network: `network(image [batch, h, w, c], level [batch], label int32 [batch] or None, *, train) -> [batch, h, w,
         c]`, such as `jaxdl.models.diffusion.DiffusionUNet`; the label `classes` stands for none. It sees the noisy
-        image at unit variance, and 100 ln sigma.
+        image at unit variance, with `self_condition` twice as many channels, and 100 ln sigma.
       schedule: sigma over time, see `jaxdl.decoding.noise`.
       times: which times training sees.
       target: what the network predicts: "noise", "data", "v", "velocity", or EDM's mixture "edm".
@@ -91,13 +96,19 @@ def diffusion(
       deviation: of the data in [-1, 1].
       classes: how many labels there are, for conditional networks; 0: none.
       drop_label: share of training images whose label is hidden.
-      sampler: "ancestral", "ddim", "euler", "heun" or "dpm_solver".
+      self_condition: the network also sees what it expected before, when it is asked step by step; in training it is
+        asked twice, and for every other image sees its first answer (arXiv:2208.04202). At first it sees 0.
+      sampler: "ancestral", "ddim", "euler", "heun", "dpm_solver", or, for consistency models, "consistency".
       sampling: the schedule that samples follow, evenly in time and then to 0; None: `schedule`.
       steps: of sampling.
       guidance: of conditional networks: 1 asks the network once a step, any other value twice.
+      walk: `predict --samples` makes rows of so many images on the way from one noise to the next, along the sphere;
+        0: every image of a noise of its own.
       edit: how far in time, up to 1, `predict` takes a picture towards noise before it denoises it again, as no
-        class in particular: an image-to-image translation (SDEdit, arXiv:2108.01073). 0: it makes
-        images from nothing and looks at no picture.
+        class in particular: an image-to-image translation (SDEdit, arXiv:2108.01073). 0: it makes images from nothing
+        and looks at no picture.
+      repaint: (top, left, bottom, right) in shares of height and width: `predict` fills this part of a picture in anew,
+        so that it fits the rest (`jaxdl.decoding.diffusion.repaint`). None: no.
       bound: evaluate `bits_per_dim`.
       judge: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
 
@@ -106,8 +117,9 @@ def diffusion(
     pixel and channel, one noise level an example (arXiv:2107.00630); with a judge what `jaxdl.tasks.judging.score`
     tells of one sampled image for each real one, of the same label, and with classes `label_accuracy`, how often the
     judge sees the label that was asked for.
-    Predictions: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], what the network expected on the
-    way, the first step first; `noised` the same shape, a real image on the way to noise; `label` of conditional models.
+    Predictions and samples: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], what the network
+    expected on the way, the first step first; `label` of conditional models. Predictions also: `noised`, of the strip's
+    shape, a real image on the way to noise.
 
     Raises:
       UserError: an argument out of range.
@@ -125,6 +137,12 @@ def diffusion(
         )
     if not 0 <= edit <= 1:
         raise UserError(f"edit={edit}: a time between 0 and 1")
+    if walk < 0 or walk == 1:
+        raise UserError(f"walk={walk}: a row of at least 2 images, or 0")
+    if repaint is not None:
+        top, left, bottom, right = repaint
+        if edit or not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+            raise UserError(f"repaint={repaint}: shares 0 <= top < bottom <= 1, 0 <= left < right <= 1, without edit")
     if bound and schedule.least > MOST_LEAST:
         raise UserError(
             f"bits_per_dim needs a schedule whose least is at most {MOST_LEAST:.3f}: set it so, or bound=False"
@@ -132,20 +150,30 @@ def diffusion(
     if guidance != 1.0 and not classes:
         raise UserError(f"guidance={guidance} needs a network with classes")
     told = Diffusion(
-        network, schedule, times, target, weighting, deviation, classes, drop_label, sampling or schedule, judge
+        network,
+        schedule,
+        times,
+        target,
+        weighting,
+        deviation,
+        classes,
+        drop_label,
+        self_condition,
+        sampling or schedule,
+        judge,
     )
     made = Sampling(told, sampler, steps, guidance)
     return Task(
         init=told.init,
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, told)),),
         evaluate=functools.partial(_evaluate, told, made, bound),
-        predict=functools.partial(_predict, told, made, edit),
-        sample=functools.partial(_sample, told, made),
+        predict=functools.partial(_predict, told, made, edit, repaint),
+        sample=functools.partial(_sample, told, made, walk),
         score=_score if judge is not None else None,
         draw=_draw,
         illustrate=illustrate,
         readable=readable,
-        framing="crop" if edit else None,
+        framing="crop" if edit or repaint else None,
     )
 
 
@@ -161,6 +189,7 @@ class Diffusion:
     deviation: float
     classes: int
     drop_label: float
+    self_condition: bool
     sampling: Schedule
     judge: judging.Judge | None
 
@@ -169,7 +198,8 @@ class Diffusion:
         image = normal_images(batch["image"][:1])
         label = jnp.zeros(1, jnp.int32) if self.classes else None
         network, judged = jax.random.split(key)
-        collections = dict(self.network.init(network, image, jnp.zeros(1), label, train=False))
+        seen = jnp.concatenate([image, image], axis=-1) if self.self_condition else image
+        collections = dict(self.network.init(network, seen, jnp.zeros(1), label, train=False))
         params, variables = {GROUP: collections.pop("params")}, {}
         if collections:
             raise UserError(
@@ -181,23 +211,33 @@ class Diffusion:
         return params, variables
 
     def output(
-        self, params: PyTree, image: Array, sigma: Array, label: Array | None, key: Array | None = None
+        self,
+        params: PyTree,
+        image: Array,
+        sigma: Array,
+        label: Array | None,
+        guess: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
-        """What the network says of noisy images; sigma [batch]; a key for dropout: in training."""
-        scale = 1.0 / jnp.sqrt(jnp.square(sigma) + self.deviation**2)
-        inputs = ({"params": params[GROUP]}, wide(scale, image) * image, _CONDITION * jnp.log(sigma), label)
+        """What the network says of noisy images; sigma [batch]; a guess of the data; a key for dropout: in training."""
+        seen = wide(1.0 / jnp.sqrt(jnp.square(sigma) + self.deviation**2), image) * image
+        if self.self_condition:
+            seen = jnp.concatenate([seen, jnp.zeros_like(seen) if guess is None else guess], axis=-1)
+        inputs = ({"params": params[GROUP]}, seen, _CONDITION * jnp.log(sigma), label)
         rngs = None if key is None else {"dropout": key}
         return self.network.apply(*inputs, train=key is not None, rngs=rngs)  # type: ignore
 
-    def denoise(self, params: PyTree, image: Array, sigma: Array, label: Array | None) -> Array:
+    def denoise(
+        self, params: PyTree, image: Array, sigma: Array, label: Array | None, guess: Array | None = None
+    ) -> Array:
         """The data that the network expects behind noisy images; sigma [batch]."""
         skip, out = TARGETS[self.target](sigma, self.deviation)
-        return wide(skip, image) * image + wide(out, image) * self.output(params, image, sigma, label)
+        return wide(skip, image) * image + wide(out, image) * self.output(params, image, sigma, label, guess)
 
     def errors(self, params: PyTree, batch: Mapping[str, Array], key: Array, train: bool) -> tuple[Array, Array]:
         """(weighted squared errors [batch], means over pixels; the quantiles [batch] of their levels)."""
         data = normal_images(batch["image"])
-        keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(jax.random.fold_in(key, 0), batch))
+        keys = jax.vmap(lambda key: jax.random.split(key, 4))(example_keys(jax.random.fold_in(key, 0), batch))
         quantile = jax.vmap(lambda key: jax.random.uniform(key, minval=1e-6, maxval=1.0 - 1e-6))(keys[:, 0])
         sigma = self.times.sigma(self.schedule, quantile)
         image = data + wide(sigma, data) * _normal(keys[:, 1], data.shape[1:])
@@ -207,8 +247,12 @@ class Diffusion:
             label = jnp.where(hidden, self.classes, label)
         skip, out = TARGETS[self.target](sigma, self.deviation)
         wanted = (data - wide(skip, data) * image) / wide(out, data)
-        dropout = module_key(jax.random.fold_in(key, 1), batch) if train else None
-        error = jnp.mean(jnp.square(self.output(params, image, sigma, label, dropout) - wanted), axis=(1, 2, 3))
+        dropout, guess = (module_key(jax.random.fold_in(key, 1), batch) if train else None), None
+        if self.self_condition:
+            guess = jax.lax.stop_gradient(self.denoise(params, image, sigma, label))
+            guess = wide(jax.vmap(jax.random.bernoulli)(keys[:, 3]), guess) * guess
+        given = self.output(params, image, sigma, label, guess, dropout)
+        error = jnp.mean(jnp.square(given - wanted), axis=(1, 2, 3))
         return WEIGHTINGS[self.weighting](sigma, self.deviation, out) * error, quantile
 
 
@@ -229,18 +273,23 @@ class Sampling:
         shape: tuple[int, ...],
         start: Array | None = None,
         time: float = 1.0,
+        known: Array | None = None,
+        walk: int = 0,
     ) -> samplers.Trajectory:
         """An image of `shape` for each of the batch, of its label.
 
         Args:
           start: [batch, *shape]; then it is these, with the noise of `time`, that are denoised, as of no class.
+          known: where `start` stays as it is; the rest is made anew.
+          walk: as in `diffusion`.
         """
-        told, keys = self.told, example_keys(key, batch)
+        told, index = self.told, batch["index"]
+        keys = example_keys(key, {**batch, "index": index // walk * walk} if walk else batch)
         none = jnp.full(len(keys), told.classes) if told.classes else None
         label = batch["label"] if told.classes and start is None else none
 
         def denoiser(label: Array | None) -> samplers.Denoise:
-            return lambda image, sigma: told.denoise(params, image, jnp.full(len(image), sigma), label)
+            return lambda image, sigma, guess: told.denoise(params, image, jnp.full(len(image), sigma), label, guess)
 
         denoise = denoiser(label)
         if told.classes and start is None and self.guidance != 1.0:
@@ -250,7 +299,15 @@ class Sampling:
             return _normal(jax.vmap(lambda key: jax.random.fold_in(key, step + 1))(keys), shape)
 
         sigmas = jnp.append(told.sampling.sigma(jnp.linspace(time, 0.0, self.steps)), 0.0)
-        image = sigmas[0] * noise(jnp.int32(-1))
+        drawn = noise(jnp.int32(-1))
+        if walk:
+            row = example_keys(key, {**batch, "index": (index // walk + 1) * walk})
+            other = _normal(jax.vmap(lambda key: jax.random.fold_in(key, 0))(row), shape)
+            ends = (end.reshape(len(end), -1) for end in (drawn, other))
+            drawn = between(*ends, (index % walk / (walk - 1))[:, None]).reshape(drawn.shape)
+        image = sigmas[0] * drawn
+        if known is not None:
+            return samplers.repaint(denoise, image, sigmas, noise, data=start, known=known)  # type: ignore
         return SAMPLERS[self.sampler](denoise, image if start is None else start + image, sigmas, noise)
 
 
@@ -309,17 +366,24 @@ def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names:
 
 
 def _sample(
-    told: Diffusion, made: Sampling, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+    told: Diffusion,
+    made: Sampling,
+    walk: int,
+    params: PyTree,
+    variables: PyTree,
+    batch: Mapping[str, Array],
+    key: Array,
 ) -> dict[str, Array]:
     del variables
-    image = pixels(made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image)
-    return {"image": image, **({"label": batch["label"]} if told.classes else {})}
+    way = made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:], walk=walk)
+    return {**_shown(way), **({"label": batch["label"]} if told.classes else {})}
 
 
 def _predict(
     told: Diffusion,
     made: Sampling,
     edit: float,
+    repaint: Box | None,
     params: PyTree,
     variables: PyTree,
     batch: Mapping[str, Array],
@@ -328,15 +392,29 @@ def _predict(
     del variables
     data = normal_images(batch["image"])
     given = {"start": data, "time": edit} if edit else {}
+    if repaint:
+        given = {"start": data, "known": ~_inside(repaint, data.shape[1:3])}
     way = made(params, batch, jax.random.fold_in(key, 2), data.shape[1:], **given)
-    seen = np.linspace(0, made.steps - 1, STRIP).round().astype(int)
-    strip = jnp.moveaxis(way.denoised[seen], 0, 1).at[:, -1].set(way.image)
     sigmas = told.sampling.sigma(jnp.linspace(0.0, 1.0, STRIP))
     noise = _normal(example_keys(jax.random.fold_in(key, 3), batch), data.shape[1:])
     # As the variance-preserving process shows them, which stay in sight.
     noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / told.deviation)) for sigma in sigmas]
-    outputs = {"image": pixels(way.image), "strip": pixels(strip), "noised": pixels(jnp.stack(noised, axis=1))}
-    return {**outputs, **({"label": batch["label"]} if told.classes and not edit else {})}
+    outputs = {**_shown(way), "noised": pixels(jnp.stack(noised, axis=1))}
+    return {**outputs, **({"label": batch["label"]} if told.classes and not given else {})}
+
+
+def _shown(way: samplers.Trajectory) -> dict[str, Array]:
+    """`image` and `strip` of what a sampler made."""
+    seen = np.linspace(0, len(way.denoised) - 1, STRIP).round().astype(int)
+    strip = jnp.moveaxis(way.denoised[seen], 0, 1).at[:, -1].set(way.image)
+    return {"image": pixels(way.image), "strip": pixels(strip)}
+
+
+def _inside(box: Box, size: tuple[int, ...]) -> Array:
+    """bool [height, width, 1]: the pixels of a box in shares."""
+    top, left, bottom, right = (round(share * side) for share, side in zip(box, (*size, *size)))
+    row, column = np.indices(size)
+    return jnp.asarray((row >= top) & (row < bottom) & (column >= left) & (column < right))[..., None]
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""What optax lacks for recipes: which parameters weight decay is for, and rates and freezing by path.
+"""What optax lacks for recipes: which parameters weight decay is for, rates and freezing by path, averages of a width.
 
 A path is the parameter's in its group, such as "stage1/block1/conv1/kernel". A pattern is the beginning of a path, cut
 at a slash ("stage1"), or a glob, whose * goes over slashes ("*/norm?", "stage[12]"); after it anything may follow.
@@ -6,12 +6,13 @@ at a slash ("stage1"), or a glob, whose * goes over slashes ("*/norm?", "stage[1
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -87,6 +88,27 @@ def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
         return unflatten_dict({path: leaf * scales[path] for path, leaf in flat.items()}, sep="/"), state
 
     return optax.GradientTransformation(init, update)
+
+
+def power_average(width: float = 0.1) -> Callable[[Any], Any]:
+    """Decay of a moving average whose memory grows with the run, for `Experiment.ema` (arXiv:2312.02696).
+
+    After t steps the parameters of step s count in proportion to s^gamma.
+
+    Args:
+      width: standard deviation of s under these weights, in units of t; below 0.28.
+
+    Returns:
+      step (from 1 on) -> (1 - 1 / step)^(gamma + 1).
+
+    Raises:
+      UserError: a width out of range.
+    """
+    if not 0 < width < 12**-0.5:
+        raise UserError(f"power_average({width}): must be above 0 and below 0.28")
+    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)); of its three roots the largest.
+    gamma = float(max(np.roots([1.0, 7.0, 16.0 - width**-2, 12.0 - width**-2]).real))
+    return lambda step: (1.0 - 1.0 / step) ** (gamma + 1.0)
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """All that a run carries from one step to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -11,6 +11,7 @@ import optax
 from jaxdl.training.task import Task
 
 PyTree = Any
+Average = float | Callable[[jax.Array], jax.Array]  # a decay, or the decay after so many steps
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -43,7 +44,7 @@ class TrainState(flax.struct.PyTreeNode):
 def init_state(
     task: Task,
     optimizers: Mapping[str, optax.GradientTransformation],
-    ema: float | None,
+    ema: Average | None,
     seed: jax.Array,
     batch: Mapping[str, jax.Array],
 ) -> TrainState:

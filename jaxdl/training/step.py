@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.training.metrics import squared_norms
-from jaxdl.training.state import TrainState
+from jaxdl.training.state import Average, TrainState
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, Task
 
 PyTree = Any
@@ -35,7 +35,7 @@ def make_train_step(
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     accumulate: int = 1,
-    ema: float | None = None,
+    ema: Average | None = None,
     nonfinite: str = "stop",
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Report]]:
@@ -44,7 +44,7 @@ def make_train_step(
     Args:
       optimizers: one for each phase.
       accumulate: micro-batches a step; the loss is exactly that of the whole batch, since weights are added up first.
-      ema: decay of the moving average of parameters and variables, warmed up as min(decay, (1 + t) / (10 + t)).
+      ema: decay of the moving average of parameters and variables, see `average`.
       nonfinite: "skip" leaves the state as it was when a phase's loss or gradient is not finite.
       axis_name: the mapped axis under pmap; None under jit, where a batch is global already.
     """
@@ -180,10 +180,14 @@ def merge(array: Array) -> Array:
     return jnp.moveaxis(array, 0, 1).reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
-def average(state: TrainState, decay: float) -> dict[str, PyTree]:
-    """The exponential moving average of parameters and variables; counters are copied."""
+def average(state: TrainState, decay: Average) -> dict[str, PyTree]:
+    """The moving average of parameters and variables after step t; counters are copied.
+
+    Args:
+      decay: a number is warmed up as min(decay, (1 + t) / (10 + t)); a function gives the decay at t, from 1 on.
+    """
     count = state.step.astype(jnp.float32)
-    rate = jnp.minimum(decay, (1 + count) / (10 + count))
+    rate = decay(count) if callable(decay) else jnp.minimum(decay, (1 + count) / (10 + count))
 
     def blend(old, new):
         return old + (1 - rate) * (new - old) if jnp.issubdtype(new.dtype, jnp.floating) else new

@@ -1,0 +1,91 @@
+"""Emoji of 64x64 pixels as Google or as Twitter draws them: diffusion by EDM, a U-Net on squares of 4x4 pixels.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/diffusion/emoji.py
+
+A style is a class: python launch.py predict RUN --samples=16 --label=twitter
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.unpaired import MockPairs, Styles
+from jaxdl.decoding.noise import Karras, LogNormal
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.diffusion import DiffusionUNet
+from jaxdl.tasks.diffusion import diffusion
+from jaxdl.training.optimizers import power_average
+
+METRIC = "test/bits_per_dim"
+
+
+@auto_config
+def experiment(
+    steps: int = 2000,
+    channels: tuple[int, ...] = (96, 128),
+    blocks: int = 1,
+    attention: tuple[bool, ...] = (False, True),
+    patch: int = 4,
+    dropout: float = 0.1,
+    learning_rate: float = 2e-3,
+    average: float = 0.05,
+    batch_size: int = 64,
+    sampling_steps: int = 20,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=diffusion(
+            DiffusionUNet(
+                outputs=3,
+                channels=channels,
+                blocks=blocks,
+                attention=attention,
+                classes=2,
+                groups=8,
+                dropout=dropout,
+                patch=patch,
+            ),
+            Karras(),
+            LogNormal(mean=-0.8),
+            target="edm",
+            classes=2,
+            steps=sampling_steps,
+        ),
+        data=Data(
+            train=Styles(Dataset("emoji", "train"), ("google", "twitter")),
+            evals={"validation": Styles(Dataset("emoji", "validation"), ("google", "twitter"))},
+            test=Styles(Dataset("emoji", "test"), ("google", "twitter")),
+            augment=(RandomFlip(),),
+            batch_size=batch_size,
+            eval_batch_size=50,
+        ),
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        ema=power_average(average),
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=1000,
+        save_every=500,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, channels=(8,), attention=(False,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+    )
+    config.task.network.groups = 4
+    config.task.self_condition = True
+    train, held = MockImages((12, 12, 3), examples=24), MockImages((12, 12, 3), examples=11, split="validation")
+    config.data.train = Styles(MockPairs(train), ("image", "negative"))
+    config.data.evals = {"validation": Styles(MockPairs(held), ("image", "negative"))}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

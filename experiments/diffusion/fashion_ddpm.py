@@ -1,0 +1,109 @@
+"""DDPM on Fashion-MNIST by class: linear betas, noise as target, every level alike, and a small U-Net.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
+
+The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
+first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.
+The paper's own sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.decoding.noise import Linear, Uniform
+from jaxdl.experiment import Experiment, Keep, Start
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.diffusion import DiffusionUNet
+from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.judging import Judge
+
+METRIC = "test/fid"
+
+
+@auto_config
+def experiment(
+    steps: int = 2500,
+    channels: tuple[int, ...] = (48, 64),
+    blocks: int = 1,
+    patch: int = 2,
+    learning_rate: float = 2e-3,
+    batch_size: int = 128,
+    sampler: str = "ddim",
+    sampling_steps: int = 20,
+    guidance: float = 1.0,
+    judge: str = "runs/fashion_mnist",
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=diffusion(
+            DiffusionUNet(
+                outputs=1,
+                channels=channels,
+                blocks=blocks,
+                attention=(False, False),
+                classes=10,
+                groups=8,
+                patch=patch,
+            ),
+            Linear(),
+            Uniform(),
+            target="noise",
+            classes=10,
+            sampler=sampler,
+            steps=sampling_steps,
+            guidance=guidance,
+            judge=Judge(
+                ConvNet(
+                    num_classes=10,
+                    channels=(32, 64, 128),
+                    depth=2,
+                    downsample="max",
+                    halve_first=True,
+                    residual=True,
+                    dropout=0.1,
+                ),
+                mean=0.286,
+                std=0.353,
+            ),
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        start=Start(run=judge, groups={"judge": "classifier"}),
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=1250,
+        save_every=500,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, channels=(8,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+    )
+    config.task.network.attention = (False,)
+    config.task.network.groups = 4
+    config.task.network.classes = 3
+    config.task.classes = 3
+    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1)
+    config.start = None
+    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,107 @@
+"""Fashion-MNIST by class in two steps: a consistency model, distilled from a run of fashion_edm.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/diffusion/fashion_few_steps.py
+
+The teacher: python launch.py --config=experiments/diffusion/fashion_edm.py --workdir=runs/fashion_edm
+
+Student and judge start as the teacher and its judge. In one step: python launch.py eval RUN --set=task.steps=1
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.decoding.noise import Karras
+from jaxdl.experiment import Experiment, Keep, Start
+from jaxdl.models.cnn import ConvNet
+from jaxdl.models.diffusion import DiffusionUNet
+from jaxdl.tasks.consistency import consistency_distillation
+from jaxdl.tasks.judging import Judge
+
+METRIC = "test/fid"
+
+
+@auto_config
+def experiment(
+    steps: int = 1200,
+    channels: tuple[int, ...] = (48, 64),
+    blocks: int = 1,
+    patch: int = 2,
+    learning_rate: float = 4e-4,
+    batch_size: int = 128,
+    levels: int = 18,
+    guidance: float = 1.0,
+    sampling_steps: int = 2,
+    teacher: str = "runs/fashion_edm",
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=consistency_distillation(
+            DiffusionUNet(
+                outputs=1,
+                channels=channels,
+                blocks=blocks,
+                attention=(False, False),
+                classes=10,
+                groups=8,
+                patch=patch,
+            ),
+            Karras(),
+            levels=levels,
+            guidance=guidance,
+            classes=10,
+            steps=sampling_steps,
+            judge=Judge(
+                ConvNet(
+                    num_classes=10,
+                    channels=(32, 64, 128),
+                    depth=2,
+                    downsample="max",
+                    halve_first=True,
+                    residual=True,
+                    dropout=0.1,
+                ),
+                mean=0.286,
+                std=0.353,
+            ),
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        start=Start(run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "judge": "judge"}),
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=600,
+        save_every=600,
+        keep=Keep(metric="validation/fid", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, channels=(8,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+    )
+    config.task.network.attention = (False,)
+    config.task.network.groups = 4
+    config.task.network.classes = 3
+    config.task.classes = 3
+    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1)
+    config.start = None
+    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
