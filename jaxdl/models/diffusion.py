@@ -10,6 +10,7 @@ and "mlp" of dense layers. Activations: "batch", "channels_act".
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,7 +56,9 @@ class Condition(nn.Module):
         return x
 
 
-def _convolution(channels: int, size: int, stride: int, name: str, zero: bool = False, first: bool = False) -> nn.Conv:
+def _convolution(
+    channels: int, size: int, stride: int, name: str, dtype: Any, zero: bool = False, first: bool = False
+) -> nn.Conv:
     """A square convolution with bias, padded by size // 2; `first`: of an image, whose channels are not cut."""
     kernel_init = nn.initializers.zeros if zero else variance_scaling(1.0)
     axes = (None, None, None if first else "channels_in", "channels")
@@ -66,15 +69,17 @@ def _convolution(channels: int, size: int, stride: int, name: str, zero: bool = 
         padding=((size // 2, size // 2),) * 2,
         kernel_init=nn.with_logical_partitioning(kernel_init, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[3:]),
+        dtype=jnp.dtype(dtype),
         conv_general_dilated=convolve_gathered,
         name=name,
     )
 
 
-def _group_norm(groups: int, epsilon: float, name: str) -> nn.GroupNorm:
+def _group_norm(groups: int, epsilon: float, name: str, dtype: Any) -> nn.GroupNorm:
     return nn.GroupNorm(
         num_groups=groups,
         epsilon=epsilon,
+        dtype=jnp.dtype(dtype),
         scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("channels",)),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
         name=name,
@@ -92,17 +97,19 @@ class ResidualBlock(nn.Module):
     epsilon: float
     dropout: float
     activation: Activation
+    dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
-        h = self.activation(_group_norm(self.groups, self.epsilon, "norm1")(x))
-        h = constrain(_convolution(self.channels, 3, 1, "conv1")(h))
-        told = dense(self.channels, ("embed", "channels"), name="condition")(self.activation(condition))
-        h = self.activation(_group_norm(self.groups, self.epsilon, "norm2")(h + told[:, None, None]))
+        h = self.activation(_group_norm(self.groups, self.epsilon, "norm1", self.dtype)(x))
+        h = constrain(_convolution(self.channels, 3, 1, "conv1", self.dtype)(h))
+        told = self.activation(condition)
+        told = dense(self.channels, ("embed", "channels"), dtype=self.dtype, name="condition")(told)
+        h = self.activation(_group_norm(self.groups, self.epsilon, "norm2", self.dtype)(h + told[:, None, None]))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
-        h = constrain(_convolution(self.channels, 3, 1, "conv2", zero=True)(h))
+        h = constrain(_convolution(self.channels, 3, 1, "conv2", self.dtype, zero=True)(h))
         if x.shape[-1] != self.channels:
-            x = _convolution(self.channels, 1, 1, "shortcut")(x)
+            x = _convolution(self.channels, 1, 1, "shortcut", self.dtype)(x)
         return x + h
 
 
@@ -111,19 +118,22 @@ class Attention(nn.Module):
 
     Attributes:
       heads: must divide c.
+      dtype: to compute in; softmax and sums are float32.
     """
 
     heads: int
+    dtype: Any = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, count, features = x.shape
         shape = (batch, count, self.heads, features // self.heads)
         query, key, value = (
-            dense(features, ("embed", "heads"), name=name)(x).reshape(shape) for name in ("query", "key", "value")
+            dense(features, ("embed", "heads"), dtype=self.dtype, name=name)(x).reshape(shape)
+            for name in ("query", "key", "value")
         )
         seen = jax.nn.dot_product_attention(query, key, value)
-        return dense(features, ("heads", "embed"), name="out")(seen.reshape(x.shape))
+        return dense(features, ("heads", "embed"), dtype=self.dtype, name="out")(seen.reshape(x.shape))
 
 
 class SelfAttention(nn.Module):
@@ -132,11 +142,12 @@ class SelfAttention(nn.Module):
     heads: int
     groups: int
     epsilon: float
+    dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = _group_norm(self.groups, self.epsilon, "norm")(x)
-        h = Attention(self.heads, name="attention")(h.reshape(x.shape[0], -1, x.shape[-1]))
+        h = _group_norm(self.groups, self.epsilon, "norm", self.dtype)(x)
+        h = Attention(self.heads, self.dtype, name="attention")(h.reshape(x.shape[0], -1, x.shape[-1]))
         return x + h.reshape(x.shape)
 
 
@@ -157,6 +168,7 @@ class DiffusionUNet(nn.Module):
       dropout: rate in training, inside residual blocks.
       patch: squares of `patch` x `patch` pixels that are seen as one position: on CPU the finest level is the dearest.
       activation: after norms and in the condition.
+      dtype: to compute in, such as "bfloat16"; parameters and the output are float32.
     """
 
     outputs: int
@@ -170,6 +182,7 @@ class DiffusionUNet(nn.Module):
     dropout: float = 0.0
     patch: int = 1
     activation: Activation = nn.silu
+    dtype: Any = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
@@ -183,7 +196,7 @@ class DiffusionUNet(nn.Module):
             level, label
         )
         x = unshuffle(image, self.patch) if self.patch > 1 else image
-        x = constrain(_convolution(self.channels[0], 3, 1, "entry", first=True)(x))
+        x = constrain(_convolution(self.channels[0], 3, 1, "entry", self.dtype, first=True)(x))
         skips = [x]
         levels = range(len(self.channels))
         for number in levels:
@@ -193,7 +206,7 @@ class DiffusionUNet(nn.Module):
                     x = self._attend(f"down{number + 1}_attention{block + 1}")(x)
                 skips.append(x)
             if number < levels[-1]:
-                x = constrain(_convolution(self.channels[number], 3, 2, f"halve{number + 1}")(x))
+                x = constrain(_convolution(self.channels[number], 3, 2, f"halve{number + 1}", self.dtype)(x))
                 skips.append(x)
         x = self._block(levels[-1], "middle1")(x, condition, train=train)
         x = self._attend("middle_attention")(x)
@@ -205,8 +218,10 @@ class DiffusionUNet(nn.Module):
                 if self.attention[number]:
                     x = self._attend(f"up{number + 1}_attention{block + 1}")(x)
             if number > 0:
-                x = constrain(_convolution(self.channels[number], 3, 1, f"double{number + 1}")(upsample_2x(x)))
-        x = self.activation(_group_norm(self.groups, self.epsilon, "norm")(x))
+                x = constrain(
+                    _convolution(self.channels[number], 3, 1, f"double{number + 1}", self.dtype)(upsample_2x(x))
+                )
+        x = self.activation(_group_norm(self.groups, self.epsilon, "norm", "float32")(x))
         x = nn.Conv(
             self.outputs * self.patch**2,
             (3, 3),
@@ -219,11 +234,11 @@ class DiffusionUNet(nn.Module):
         return shuffle(x, self.patch) if self.patch > 1 else x
 
     def _block(self, number: int, name: str) -> ResidualBlock:
-        options = (self.groups, self.epsilon, self.dropout, self.activation)
+        options = (self.groups, self.epsilon, self.dropout, self.activation, self.dtype)
         return ResidualBlock(self.channels[number], *options, name=name)
 
     def _attend(self, name: str) -> SelfAttention:
-        return SelfAttention(self.heads, self.groups, self.epsilon, name=name)
+        return SelfAttention(self.heads, self.groups, self.epsilon, self.dtype, name=name)
 
     def _check(self, shape: Sequence[int]) -> None:
         if len(self.attention) != len(self.channels):
@@ -241,27 +256,30 @@ class DiTBlock(nn.Module):
 
     heads: int
     expansion: int
+    dtype: Any = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         features = x.shape[-1]
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, features, condition)
-        h = Attention(self.heads, name="attention")(modulate(x, shift1, scale1))
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, features, condition, self.dtype)
+        h = Attention(self.heads, self.dtype, name="attention")(modulate(x, shift1, scale1))
         x = x + gate1[:, None] * h
-        h = dense(self.expansion * features, ("embed", "mlp"), name="mlp1")(modulate(x, shift2, scale2))
-        h = dense(features, ("mlp", "embed"), name="mlp2")(nn.gelu(h, approximate=True))
+        h = modulate(x, shift2, scale2)
+        h = dense(self.expansion * features, ("embed", "mlp"), dtype=self.dtype, name="mlp1")(h)
+        h = dense(features, ("mlp", "embed"), dtype=self.dtype, name="mlp2")(nn.gelu(h, approximate=True))
         return x + gate2[:, None] * h
 
 
-def modulation(count: int, features: int, condition: jax.Array) -> list[jax.Array]:
+def modulation(count: int, features: int, condition: jax.Array, dtype: Any = "float32") -> list[jax.Array]:
     """`count` vectors [batch, features] of the condition [batch, c], zero at the start. Call it in a compact module."""
-    made = dense(count * features, ("embed", "mlp"), kernel_init=nn.initializers.zeros, name="modulation")
+    zeros = nn.initializers.zeros
+    made = dense(count * features, ("embed", "mlp"), kernel_init=zeros, dtype=dtype, name="modulation")
     return jnp.split(made(nn.silu(condition)), count, axis=-1)
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
     """Layer normalization of [batch, n, c], then a scale of 1 + `scale` and a shift [batch, c]."""
-    x = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False)(x)
+    x = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=x.dtype)(x)
     return x * (1.0 + scale[:, None]) + shift[:, None]
 
 
@@ -279,6 +297,8 @@ class DiT(nn.Module):
       expansion: hidden features of the blocks' two-layer networks, over `width`.
       classes: of the label; 0: not conditional.
       frequencies: sinusoids that describe the level.
+      dtype: to compute in, such as "bfloat16"; parameters and the output are float32.
+      remat: blocks are computed again on the way back instead of remembered, to save memory.
     """
 
     outputs: int
@@ -289,6 +309,8 @@ class DiT(nn.Module):
     expansion: int = 4
     classes: int = 0
     frequencies: int = 256
+    dtype: Any = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
@@ -306,11 +328,14 @@ class DiT(nn.Module):
         condition = Condition(self.width, self.frequencies, self.classes, name="condition")(level, label)
         squares = unshuffle(image, self.patch)
         rows, columns = squares.shape[1:3]
-        x = dense(self.width, (None, "embed"), name="entry")(squares.reshape(batch, rows * columns, -1))
-        x = x + jnp.asarray(places(rows, columns, self.width))
+        x = dense(self.width, (None, "embed"), dtype=self.dtype, name="entry")(
+            squares.reshape(batch, rows * columns, -1)
+        )
+        x = x + jnp.asarray(places(rows, columns, self.width), x.dtype)
+        block = nn.remat(DiTBlock) if self.remat else DiTBlock
         for number in range(self.depth):
-            x = DiTBlock(self.heads, self.expansion, name=f"block{number + 1}")(x, condition)
-        x = Final(self.outputs * self.patch**2, name="final")(x, condition)
+            x = block(self.heads, self.expansion, self.dtype, name=f"block{number + 1}")(x, condition)
+        x = Final(self.outputs * self.patch**2, name="final")(x.astype(jnp.float32), condition)
         return shuffle(x.reshape(batch, rows, columns, -1), self.patch)
 
 

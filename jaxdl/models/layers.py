@@ -149,6 +149,7 @@ def dense(
     *,
     use_bias: bool = True,
     kernel_init: nn.initializers.Initializer | None = None,
+    dtype: Any = None,
     name: str | None = None,
 ) -> nn.Dense:
     """[..., c] -> [..., features] by a kernel that is stored cut over devices and gathered before use.
@@ -159,6 +160,7 @@ def dense(
     Args:
       axes: logical names of the kernel's two axes.
       kernel_init: by default `variance_scaling(1.0)` (LeCun).
+      dtype: to compute in, such as "bfloat16"; None: that of input and parameters.
     """
 
     def dot_general(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
@@ -169,6 +171,7 @@ def dense(
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(kernel_init or variance_scaling(1.0), axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+        dtype=None if dtype is None else jnp.dtype(dtype),
         dot_general=dot_general,
         name=name,
     )

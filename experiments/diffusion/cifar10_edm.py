@@ -1,0 +1,104 @@
+"""Diffusion by EDM on CIFAR-10 by class: DDPM's U-Net of 35.7 million parameters, sized for a GPU.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/diffusion/cifar10_edm.py
+
+The settings are those of Karras et al. 2022 (arXiv:2206.00364) where the network is the same; without their
+augmentation but for flips. No classifier of CIFAR-10 is here to judge: what is reported is bits/dim.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.decoding.noise import Karras, LogNormal
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.diffusion import DiffusionUNet
+from jaxdl.tasks.diffusion import diffusion
+
+METRIC = "test/bits_per_dim"
+
+
+@auto_config
+def experiment(
+    steps: int = 200_000,
+    channels: tuple[int, ...] = (128, 256, 256, 256),
+    attention: tuple[bool, ...] = (False, True, False, False),
+    blocks: int = 2,
+    dropout: float = 0.13,
+    dtype: str = "bfloat16",
+    learning_rate: float = 1e-3,
+    batch_size: int = 512,
+    sampler: str = "heun",
+    sampling_steps: int = 18,
+    guidance: float = 1.0,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=diffusion(
+            DiffusionUNet(
+                outputs=3,
+                channels=channels,
+                blocks=blocks,
+                attention=attention,
+                classes=10,
+                dropout=dropout,
+                dtype=dtype,
+            ),
+            Karras(),
+            LogNormal(),
+            target="edm",
+            classes=10,
+            sampler=sampler,
+            steps=sampling_steps,
+            guidance=guidance,
+        ),
+        data=Data(
+            train=Dataset("tfds:cifar10", "train[:49000]", features=("image", "label")),
+            evals={"validation": Dataset("tfds:cifar10", "train[49000:]", features=("image", "label"))},
+            test=Dataset("tfds:cifar10", "test", features=("image", "label")),
+            augment=(RandomFlip(),),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={
+            "train": optax.chain(
+                optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(0.0, learning_rate, 10_000))
+            )
+        },
+        ema=0.9995,
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=20_000,
+        save_every=5000,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60,
+        channels=(8, 8),
+        attention=(False, True),
+        blocks=1,
+        dropout=0.0,
+        dtype="float32",
+        batch_size=16,
+        sampling_steps=2,
+    )
+    config.task.network.groups = 4
+    config.task.network.classes = 3
+    config.task.classes = 3
+    config.optimizers["train"] = optax.adam(1e-2)
+    config.data.train = MockImages(shape=(8, 8, 3), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(8, 8, 3), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
