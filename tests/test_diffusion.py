@@ -11,7 +11,8 @@ from jaxdl.decoding import diffusion as samplers
 from jaxdl.decoding.noise import Cosine, Karras, Linear, LogitNormal, LogNormal, Straight, Uniform
 from jaxdl.errors import UserError
 from jaxdl.models.diffusion import DiffusionUNet, DiT
-from jaxdl.tasks.diffusion import TARGETS, diffusion
+from jaxdl.tasks.consistency import consistency_distillation, flow, pseudo_huber
+from jaxdl.tasks.diffusion import SAMPLERS, TARGETS, diffusion
 from jaxdl.tasks.diffusion_bound import bits_per_dim, prior_nats
 
 SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
@@ -25,7 +26,7 @@ def expected(image, sigma, guess):
 
 def flowed(image, start, stop):
     """Where the probability flow takes an image from one level to another."""
-    return MEAN + (image - MEAN) * math.sqrt((SPREAD**2 + stop**2) / (SPREAD**2 + start**2))
+    return MEAN + (image - MEAN) * ((SPREAD**2 + stop**2) / (SPREAD**2 + start**2)) ** 0.5
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
@@ -101,6 +102,34 @@ def test_samples_have_the_mean_and_spread_of_the_data(name):
     # Two standard errors of the samples, and for ancestral sampling what 200 steps of first order leave.
     np.testing.assert_allclose(image.mean(), MEAN, atol=0.008)
     np.testing.assert_allclose(image.std(), SPREAD, rtol=0.04)
+
+
+def test_a_consistency_model_reaches_the_data_in_one_step_and_in_two():
+    count = 20_000
+
+    def end(image, sigma, guess):
+        return flowed(image, sigma, 0.0)
+
+    def noise(step):
+        return jax.random.normal(jax.random.fold_in(jax.random.key(0), step), (count, 1))
+
+    for sigmas in ([80.0, 0.0], [80.0, 0.8, 0.0]):
+        image = np.asarray(samplers.consistency(end, 80.0 * noise(9), jnp.asarray(sigmas), noise).image)
+        # The noisiest image holds a trace of the mean: 0.3 / 80 * 0.5.
+        np.testing.assert_allclose((image.mean(), image.std()), (MEAN, SPREAD), atol=0.01)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_models_see_what_they_expected_before(name):
+    """A denoiser that adds 1 to its last answer counts how often it was asked."""
+
+    def count(image, sigma, guess):
+        return guess + 1.0
+
+    sigmas = jnp.array([2.0, 1.0, 0.5, 0.0])
+    way = SAMPLERS[name](count, jnp.zeros((1, 1)), sigmas, lambda step: jnp.zeros((1, 1)))
+    asked = [1, 3, 5] if name == "heun" else [1, 2, 3]
+    np.testing.assert_array_equal(way.denoised.ravel(), asked)
 
 
 def test_guidance_of_one_is_the_conditional_model_and_more_goes_further():
@@ -186,6 +215,8 @@ def test_wrong_arguments_are_told():
         ({"sampler": "hean"}, "did you mean 'heun'"),
         ({"steps": 0}, "steps=0"),
         ({"guidance": 2.0}, "needs a network with classes"),
+        ({"walk": 1}, "walk=1: a row of at least 2"),
+        ({"repaint": (0.5, 0.0, 0.5, 1.0)}, "repaint=.*top < bottom"),
         ({"schedule": Karras(least=0.1)}, "at most 0.021"),
     ):
         with pytest.raises(UserError, match=told):
@@ -222,6 +253,94 @@ def test_what_is_filled_in_fits_what_is_known():
     np.testing.assert_allclose(image[:, 1].std(), math.sqrt(1 - correlation**2), rtol=0.08)
     # Without going back the two fit worse.
     assert abs(np.asarray(run(1).image)[:, 1].mean() - 1.5 * correlation) > 0.1
+
+
+NETWORK = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
+
+
+def batch_of(count, size=8):
+    return {
+        "image": np.random.default_rng(0).integers(0, 256, (count, size, size, 1)).astype(np.uint8),
+        "label": np.arange(count, dtype=np.int32) % 3,
+        "index": np.arange(count, dtype=np.int32),
+        "weight": np.ones(count, np.float32),
+    }
+
+
+def drawn(task, batch):
+    """Parameters and variables whose network says something: it starts at zero."""
+    params, variables = task.init(jax.random.key(0), batch)
+    params, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(params))
+    return structure.unflatten(
+        [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(params, keys)]
+    ), variables
+
+
+def test_only_the_box_of_a_picture_is_filled_in():
+    task = diffusion(NETWORK, Karras(), LogNormal(), steps=3, repaint=(0.25, 0.5, 0.75, 1.0))
+    batch = batch_of(2)
+    outputs = jax.jit(task.predict)(*drawn(task, batch), batch, jax.random.key(2))
+    same = np.asarray(outputs["image"]) == batch["image"]
+    inside = np.zeros((8, 8, 1), bool)
+    inside[2:6, 4:8] = True
+    assert same[:, ~inside].all()
+    assert same[:, inside].mean() < 0.5
+    assert task.framing == "crop"
+
+
+def test_a_walk_ends_where_the_next_begins():
+    batch = batch_of(8)
+    made = []
+    for walk in (0, 4):
+        task = diffusion(NETWORK, Karras(), LogNormal(), sampler="euler", steps=3, walk=walk)
+        made.append(np.asarray(jax.jit(task.sample)(*drawn(task, batch), batch, jax.random.key(2))["image"], int))
+    plain, walks = made
+    np.testing.assert_array_equal(walks[[0, 4]], plain[[0, 4]])
+    np.testing.assert_allclose(walks[3], walks[4], atol=1)
+    steps = [np.abs(walks[number] - walks[number + 1]).mean() for number in range(3)]
+    assert 0 < max(steps) < np.abs(walks[0] - walks[3]).mean()
+
+
+def test_a_guess_changes_what_a_self_conditioned_network_says():
+    task = diffusion(NETWORK, Karras(), LogNormal(), self_condition=True, steps=2)
+    batch = batch_of(2)
+    params, _ = drawn(task, batch)
+    assert params["denoiser"]["entry"]["kernel"].unbox().shape[2] == 2
+    told = task.predict.args[0]
+    image, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
+    answers = [told.denoise(params, image, sigma, None, guess) for guess in (None, jnp.zeros_like(image), image)]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.abs(answers[2] - answers[1]).max() > 1e-3
+
+
+def test_the_teacher_goes_down_the_flow_at_second_order():
+    image = MEAN + jnp.asarray([[1.7], [-0.4], [3.0]])
+    with jax.enable_x64(True):
+        errors = []
+        for step in (0.1, 0.05, 0.025):
+            high = jnp.asarray([2.0, 1.0, 0.5])
+            below = flow(lambda x, sigma, guess: expected(x, sigma[:, None], guess), image, high, high - step)
+            wanted = flowed(image, high[:, None], high[:, None] - step)
+            errors.append(float(jnp.abs(below - wanted).max()))
+    # One step of a method of second order errs by its third power.
+    np.testing.assert_allclose(np.log2(np.array(errors[:-1]) / errors[1:]), 3, atol=0.2)
+
+
+def test_a_student_that_is_its_teacher_far_from_noise_has_little_to_learn():
+    """With levels close together the student's two answers are those of one smooth function."""
+    batch, losses = batch_of(4), []
+    for levels in (5, 200):
+        task = consistency_distillation(NETWORK, Karras(least=0.1, most=1.0), levels=levels)
+        params, variables = task.init(jax.random.key(0), batch)
+        outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0))
+        losses.append(float(outcome.terms["distance"].sum) * (0.9 / (levels - 1)))  # back to a distance, roughly
+    assert losses[1] < 0.1 * losses[0]
+    assert params.keys() == {"denoiser", "teacher"}
+    with pytest.raises(UserError, match="levels=1"):
+        consistency_distillation(NETWORK, Karras(), levels=1)
+    far = pseudo_huber(jnp.full((1, 100), 3.0))
+    np.testing.assert_allclose(far, 30.0, rtol=1e-3)
 
 
 def test_an_edited_picture_keeps_to_the_given_one():

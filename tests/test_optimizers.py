@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.training.optimizers import freeze, scale_by_path
+from jaxdl.training.optimizers import freeze, power_average, scale_by_path
 
 PATHS = ("stem/conv/kernel", "stage1/conv/kernel", "stage1/norm/scale", "stage10/conv/kernel", "head/bias")
 
@@ -96,3 +96,20 @@ def test_a_pattern_that_matches_nothing_is_told_with_the_nearest_paths(make):
 def test_something_must_be_left_to_train():
     with pytest.raises(UserError, match=r"freeze: \* leave no parameter to train"):
         freeze(optax.sgd(0.1), ("*",)).init(tree())
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.25])
+def test_a_power_average_has_the_width_that_was_asked_for(width):
+    decay, count = power_average(width), 20_000
+    decays = np.array([0.0] + [decay(step) for step in range(2, count + 1)])
+    # How much each step counts in the end: its own share times all later decays.
+    weights = (1 - decays) * np.append(np.cumprod(decays[::-1])[::-1][1:], 1.0)
+    time = np.arange(1, count + 1) / count
+    mean = np.sum(weights * time)
+    np.testing.assert_allclose(np.sum(weights), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(np.sqrt(np.sum(weights * (time - mean) ** 2)), width, rtol=1e-2)
+
+
+def test_a_power_average_cannot_be_wider_than_an_even_one():
+    with pytest.raises(UserError, match=r"power_average\(0.3\)"):
+        power_average(0.3)

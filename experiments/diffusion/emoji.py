@@ -25,14 +25,14 @@ METRIC = "test/bits_per_dim"
 @auto_config
 def experiment(
     steps: int = 2000,
-    channels: tuple[int, ...] = (96, 128),
+    channels: tuple[int, ...] = (64, 96),
     blocks: int = 1,
     attention: tuple[bool, ...] = (False, True),
     patch: int = 4,
     dropout: float = 0.1,
     learning_rate: float = 2e-3,
     average: float = 0.05,
-    batch_size: int = 64,
+    batch_size: int = 32,
     sampling_steps: int = 20,
     seed: int = 0,
 ) -> Experiment:

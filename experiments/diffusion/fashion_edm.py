@@ -25,14 +25,14 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 2500,
+    steps: int = 2000,
     channels: tuple[int, ...] = (48, 64),
     blocks: int = 1,
     patch: int = 2,
     learning_rate: float = 2e-3,
-    batch_size: int = 128,
+    batch_size: int = 64,
     sampler: str = "dpm_solver",
-    sampling_steps: int = 12,
+    sampling_steps: int = 10,
     guidance: float = 1.0,
     judge: str = "runs/fashion_mnist",
     seed: int = 0,
@@ -82,7 +82,7 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=1250,
+        eval_every=steps,
         save_every=500,
         keep=Keep(metric="validation/loss", mode="min"),
     )

@@ -25,12 +25,12 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 1200,
+    steps: int = 1100,
     channels: tuple[int, ...] = (48, 64),
     blocks: int = 1,
     patch: int = 2,
     learning_rate: float = 4e-4,
-    batch_size: int = 128,
+    batch_size: int = 64,
     levels: int = 18,
     guidance: float = 1.0,
     sampling_steps: int = 2,
@@ -80,7 +80,7 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=600,
+        eval_every=steps,
         save_every=600,
         keep=Keep(metric="validation/fid", mode="min"),
     )

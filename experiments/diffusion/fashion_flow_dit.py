@@ -25,15 +25,15 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 2500,
+    steps: int = 1800,
     width: int = 128,
-    depth: int = 6,
+    depth: int = 4,
     heads: int = 4,
     patch: int = 4,
     learning_rate: float = 2e-3,
-    batch_size: int = 128,
+    batch_size: int = 64,
     sampler: str = "euler",
-    sampling_steps: int = 20,
+    sampling_steps: int = 12,
     guidance: float = 1.0,
     judge: str = "runs/fashion_mnist",
     seed: int = 0,
@@ -75,7 +75,7 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=50,
-        eval_every=1250,
+        eval_every=steps,
         save_every=500,
         keep=Keep(metric="validation/loss", mode="min"),
     )

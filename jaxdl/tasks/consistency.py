@@ -111,7 +111,7 @@ def _loss(
     noise = jax.vmap(lambda key: jax.random.normal(key, data.shape[1:]))(keys[:, 1])
     image = data + wide(high, data) * noise
     label = batch["label"] if told.classes else None
-    below = jax.lax.stop_gradient(_flow(_teacher(told, params[TEACHER], label, guidance), image, high, low))
+    below = jax.lax.stop_gradient(flow(_teacher(told, params[TEACHER], label, guidance), image, high, low))
     wanted = jax.lax.stop_gradient(told.denoise(params, below, low, label))
     given = told.denoise(params, image, high, label)
     errors = pseudo_huber(given - wanted) / (high - low)
@@ -136,7 +136,7 @@ def _teacher(told: Diffusion, params: PyTree, label: Array | None, guidance: flo
     return samplers.guided(denoiser(label), denoiser(jnp.full_like(label, told.classes)), guidance)
 
 
-def _flow(denoise: samplers.Denoise, image: Array, high: Array, low: Array) -> Array:
+def flow(denoise: samplers.Denoise, image: Array, high: Array, low: Array) -> Array:
     """One step of Heun's method down the probability flow, each example between levels of its own, [batch]."""
     guess = jnp.zeros_like(image)
     slope = (image - denoise(image, high, guess)) / wide(high, image)
