@@ -15,7 +15,7 @@ from jaxdl.data.mock import MockImages
 from jaxdl.data.sources import Npm, tree_digest
 from jaxdl.data.tfds import tensorflow_datasets
 from jaxdl.data.transforms import RandomFlip
-from jaxdl.data.unpaired import EachStyle, MockPairs, TwoStyles, area_mean
+from jaxdl.data.unpaired import EachStyle, MockPairs, Styles, TwoStyles, area_mean
 from jaxdl.errors import UserError
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
@@ -122,6 +122,20 @@ class Numbered:
 
 def numbers(found):
     return found["image_a"][:, 0, 0, 0].tolist(), found["image_b"][:, 0, -1, 0].tolist()
+
+
+def test_styles_one_after_the_other_are_classes():
+    source = Styles(Numbered(), ("other", "one"), size=2).load()
+    pairs = TwoStyles(Numbered(), "one", "other", paired=True, size=2).load().columns
+    batch = source.read(np.arange(18))
+    np.testing.assert_array_equal(batch["image"], np.concatenate([pairs["image_b"], pairs["image_a"]]))
+    assert batch["label"].tolist() == [0] * 9 + [1] * 9
+    assert source.names["label"] == ("other", "one")
+    assert (
+        len({Styles(Numbered(), *each).load().fingerprint for each in ((("one",),), (("one",), 2), (("other",),))}) == 3
+    )
+    with pytest.raises(UserError, match="third"):
+        Styles(Numbered(), ("one", "third")).load()
 
 
 def test_no_picture_of_one_style_has_its_counterpart_in_training():

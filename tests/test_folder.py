@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.errors import UserError
-from jaxdl.runs.files import to_json, write_atomically
+from jaxdl.runs.files import to_json, write_atomically, write_gif
 from jaxdl.runs.folder import RunFolder, find_runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -349,3 +349,16 @@ def test_the_lock_holds_within_a_process_and_ends_with_close(tmp_path):
         folder.close()
         with RunFolder(tmp_path):
             pass
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_shows_its_frames_enlarged(tmp_path, channels):
+    frames = np.zeros((3, 4, 8, channels), np.uint8)
+    frames[1], frames[2, :, :4] = 255, 128
+    with Image.open(write_gif(tmp_path / "way.gif", frames, least=16)) as image:
+        assert (image.n_frames, image.size) == (3, (16, 8))
+        shown = []
+        for number in range(3):
+            image.seek(number)
+            shown.append(np.asarray(image.convert("RGB"))[::2, ::2, :channels])
+    np.testing.assert_array_equal(shown, frames)
