@@ -24,7 +24,7 @@ METRIC = "test/bits_per_dim"
 
 @auto_config
 def experiment(
-    steps: int = 2000,
+    steps: int = 1800,
     channels: tuple[int, ...] = (64, 96),
     blocks: int = 1,
     attention: tuple[bool, ...] = (False, True),

@@ -25,15 +25,15 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 2000,
-    channels: tuple[int, ...] = (48, 64),
+    steps: int = 1700,
+    channels: tuple[int, ...] = (32, 96),
     blocks: int = 1,
     patch: int = 2,
     learning_rate: float = 2e-3,
     batch_size: int = 64,
     sampler: str = "dpm_solver",
-    sampling_steps: int = 10,
-    guidance: float = 1.0,
+    sampling_steps: int = 8,
+    guidance: float = 2.0,
     judge: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
@@ -71,7 +71,7 @@ def experiment(
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
             batch_size=batch_size,
             eval_batch_size=500,

@@ -25,14 +25,14 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 1100,
-    channels: tuple[int, ...] = (48, 64),
+    steps: int = 900,
+    channels: tuple[int, ...] = (32, 96),
     blocks: int = 1,
     patch: int = 2,
     learning_rate: float = 4e-4,
     batch_size: int = 64,
     levels: int = 18,
-    guidance: float = 1.0,
+    guidance: float = 2.0,
     sampling_steps: int = 2,
     teacher: str = "runs/fashion_edm",
     seed: int = 0,
@@ -69,7 +69,7 @@ def experiment(
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
             batch_size=batch_size,
             eval_batch_size=500,

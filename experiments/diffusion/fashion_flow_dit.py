@@ -33,8 +33,8 @@ def experiment(
     learning_rate: float = 2e-3,
     batch_size: int = 64,
     sampler: str = "euler",
-    sampling_steps: int = 12,
-    guidance: float = 1.0,
+    sampling_steps: int = 10,
+    guidance: float = 2.0,
     judge: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
@@ -64,7 +64,7 @@ def experiment(
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
             batch_size=batch_size,
             eval_batch_size=500,

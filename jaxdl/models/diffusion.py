@@ -52,7 +52,8 @@ class Condition(nn.Module):
         if self.classes:
             if label is None:
                 raise ValueError(f"the network is conditional on a label of {self.classes} classes, and got none")
-            x = x + Embedding(self.classes + 1, self.features, name="label")(label)
+            # As large as what the level says: a label that is faint at first is long in being heard.
+            x = x + Embedding(self.classes + 1, self.features, deviation=1.0, name="label")(label)
         return x
 
 

@@ -49,7 +49,8 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
     Args:
       run: the run folder.
       step: the checkpoint; None for the newest that verifies.
-      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
+      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`; `ema=None` takes the parameters
+        as they were trained instead of their average.
 
     Raises:
       UserError: not a run folder, no such step, or no checkpoint that verifies.
@@ -60,12 +61,14 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
     saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
     experiment = configuration.build(overrides.override(saved.config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
+    kept = configuration.build(saved.config).ema
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)
         example = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in record["batch"].items()}
-        program = Program(experiment, example)
+        program = Program(dataclasses.replace(experiment, ema=kept), example)
         restored = checkpoints.restore(program.abstract, step)
     if restored is None:
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
-    return Trained(experiment, program, restored.state, restored.record, tokenizers, restored.bad)
+    state = restored.state if experiment.ema is not None else restored.state.replace(ema={})
+    return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
