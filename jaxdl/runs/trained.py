@@ -59,9 +59,9 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
     saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
+    kept = configuration.build(saved.config).ema
     experiment = configuration.build(overrides.override(saved.config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
-    kept = configuration.build(saved.config).ema
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)
         example = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in record["batch"].items()}
