@@ -1,0 +1,196 @@
+"""Scaled dot-product attention with several heads, and what says where its tokens stand (arXiv:1706.03762).
+
+Positions are whole numbers that come with the tokens. Who may look at whom follows from them: so a cache of earlier
+tokens, a window and packed sequences are all one mask.
+
+Logical axis names. Parameters: "embed" for the features of tokens, "heads" for those of queries, keys and values.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.layers import dense, normal
+
+Array = jax.Array
+Cache = Mapping[str, Array]
+
+
+class MultiHeadAttention(nn.Module):
+    """Tokens [batch, n, features] look at each other, or at a memory's; the result is [batch, n, features].
+
+    Attributes:
+      heads: of the queries.
+      kv_heads: of keys and values, must divide `heads`: grouped queries (arXiv:2305.13245); None: as many.
+      head_size: numbers of a head; None: features // heads.
+      causal: a token looks at those before it and at itself.
+      window: with `causal`, it looks at this many, itself included (arXiv:2004.05150); 0: at all.
+      rotary: base of the wavelengths by which queries and keys are turned (RoPE, arXiv:2104.09864); 0: they are not.
+      scaled: scores are divided by the square root of `head_size`; T5 leaves them as they are.
+      use_bias: of the four dense layers.
+      deviation: standard deviation of the drawn kernels; None: LeCun's. `out_deviation`: of the last layer's.
+      dtype: to compute in; softmax and sums are float32.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    head_size: int | None = None
+    causal: bool = False
+    window: int = 0
+    rotary: float = 0.0
+    scaled: bool = True
+    use_bias: bool = True
+    deviation: float | None = None
+    out_deviation: float | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        memory: Array | None = None,
+        *,
+        positions: Array | None = None,
+        mask: Array | None = None,
+        bias: Array | None = None,
+        cache: Cache | None = None,
+    ) -> Any:
+        """
+        Args:
+          x: [batch, n, features].
+          memory: [batch, m, features], what is looked at in place of x itself; then `causal` must be off.
+          positions: int32 [batch, n] of x; None: 0, 1, ....
+          mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
+            its places.
+          bias: broadcasts to [batch, heads, n, m], added to the scores.
+          cache: see `empty_cache`: x comes after what is in it.
+
+        Returns:
+          [batch, n, features]; with a cache also the cache with x in it.
+        """
+        features, kv_heads = x.shape[-1], self.kv_heads or self.heads
+        size = self.head_size or features // self.heads
+        source = x if memory is None else memory
+        query = self._project(x, self.heads, size, "query")
+        key, value = (self._project(source, kv_heads, size, name) for name in ("key", "value"))
+        looked = positions
+        if self.rotary and memory is None:
+            at = jnp.arange(x.shape[1])[None] if positions is None else positions
+            query, key = rotate(query, at, self.rotary), rotate(key, at, self.rotary)
+        if cache is not None:
+            assert positions is not None, "tokens after a cache have positions"
+            cache = extended(cache, key, value, positions)
+            key, value, looked = cache["key"], cache["value"], cache["position"]
+        plain = positions is None and memory is None  # then the fast kernels know what causal means
+        if memory is None and not plain:
+            seen = visible(positions, looked, self.causal, self.window)  # type: ignore
+            mask = seen if mask is None else mask & seen
+        y = jax.nn.dot_product_attention(
+            query,
+            key.astype(query.dtype),
+            value.astype(query.dtype),
+            bias=bias,
+            mask=mask,
+            scale=None if self.scaled else 1.0,
+            is_causal=self.causal and plain,
+            local_window_size=(self.window - 1, 0) if self.window and plain else None,
+        )
+        y = y.reshape(*x.shape[:-1], self.heads * size)
+        y = self._dense(features, ("heads", "embed"), self.out_deviation or self.deviation, "out")(y)
+        return y if cache is None else (y, cache)
+
+    def _project(self, x: Array, heads: int, size: int, name: str) -> Array:
+        return self._dense(heads * size, ("embed", "heads"), self.deviation, name)(x).reshape(
+            *x.shape[:-1], heads, size
+        )
+
+    def _dense(self, features: int, axes: tuple[str, str], deviation: float | None, name: str) -> nn.Dense:
+        init = None if deviation is None else normal(deviation)
+        return dense(features, axes, use_bias=self.use_bias, kernel_init=init, dtype=self.dtype, name=name)
+
+
+def empty_cache(batch: int, length: int, kv_heads: int, head_size: int, dtype: Any = jnp.float32) -> Cache:
+    """Room for the keys and values of `length` tokens: `key`, `value` [batch, length, kv_heads, head_size], `position`
+    int32 [batch, length], -1 where there is none."""
+    values = jnp.zeros((batch, length, kv_heads, head_size), dtype)
+    return {"key": values, "value": values, "position": jnp.full((batch, length), -1, jnp.int32)}
+
+
+def extended(cache: Cache, key: Array, value: Array, positions: Array) -> Cache:
+    """The cache with tokens at `positions` [batch, n]; when it is full they take the place of the oldest ones.
+
+    Tokens at a position below 0 are not there, and are not kept.
+    """
+    length = cache["position"].shape[1]
+    rows = jnp.arange(len(positions))[:, None]
+    places = jnp.where(positions < 0, length, positions % length)  # `length`: nowhere
+    new = {"key": key, "value": value, "position": positions}
+    return {name: old.at[rows, places].set(new[name].astype(old.dtype), mode="drop") for name, old in cache.items()}
+
+
+def visible(query: Array, key: Array, causal: bool, window: int) -> Array:
+    """bool [batch, 1, n, m]: who looks at whom, by their positions [batch, n] and [batch, m]; below 0: not there."""
+    ahead = query[:, None, :, None] - key[:, None, None, :]
+    seen = (key >= 0)[:, None, None, :]
+    if causal:
+        seen = seen & (ahead >= 0)
+        if window:
+            seen = seen & (ahead < window)
+    return seen
+
+
+def rotate(x: Array, positions: Array, base: float) -> Array:
+    """Turns pairs of numbers by an angle in proportion to the position (arXiv:2104.09864).
+
+    The pairs are number i of the first half and number i of the second, as in Llama.
+
+    Args:
+      x: [batch, n, heads, size], size even.
+      positions: int32 [batch, n].
+    """
+    half = x.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = (positions.astype(jnp.float32)[..., None] * frequency)[:, :, None]
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    first, second = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return turned.astype(x.dtype)
+
+
+class RelativeBias(nn.Module):
+    """T5's bias on scores, by how far away a token is (Raffel et al. 2019, arXiv:1910.10683, section 2.1).
+
+    Attributes:
+      heads: of the attention.
+      buckets: distances are sorted into so many, near ones each for itself, far ones on a logarithmic scale.
+      farthest: distances from here on are one bucket.
+      causal: no token looks ahead, and all buckets are for those behind.
+    """
+
+    heads: int
+    buckets: int = 32
+    farthest: int = 128
+    causal: bool = False
+
+    @nn.compact
+    def __call__(self, query: Array, key: Array) -> Array:
+        """Positions [batch, n] and [batch, m] -> float32 [batch, heads, n, m]."""
+        init = nn.with_logical_partitioning(normal(1.0), (None, None))
+        table = self.param("table", init, (self.buckets, self.heads))
+        distance = key[:, None, :] - query[:, :, None]
+        return jnp.moveaxis(table[self._bucket(distance)], -1, 1)
+
+    def _bucket(self, distance: Array) -> Array:
+        count, offset = self.buckets, jnp.zeros_like(distance)
+        if self.causal:
+            away = jnp.maximum(-distance, 0)
+        else:
+            count //= 2
+            offset, away = jnp.where(distance > 0, count, 0), jnp.abs(distance)
+        near = count // 2
+        scale = jnp.log(jnp.maximum(away, 1) / near) / jnp.log(self.farthest / near)
+        far = near + (scale * (count - near)).astype(jnp.int32)
+        return offset + jnp.where(away < near, away, jnp.minimum(far, count - 1))

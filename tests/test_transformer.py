@@ -1,0 +1,160 @@
+"""Transformers: who looks at whom, caches, packing, and the sizes that were published."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.models.attention import MultiHeadAttention, RelativeBias, rotate
+from jaxdl.models.transformer import POSITIONS, Decoder, gpt2, llama
+
+SMALL = Decoder(vocabulary=11, length=12, features=8, layers=2, heads=4, deviation=0.3)
+TOKENS = np.random.default_rng(0).integers(1, 11, (2, 12)).astype(np.int32)
+CHOICES = {name: {"positions": name} for name in POSITIONS} | {
+    "grouped": {"kv_heads": 2},
+    "window": {"window": 3},
+    "llama": {"norm": "rms", "gated": True, "activation": nn.silu, "use_bias": False, "tied": False, "head_size": 6},
+    "post": {"order": "post"},
+    "remat": {"remat": True},
+}
+
+
+def made(**changes):
+    """A small decoder and parameters for it, with biases that are not zero."""
+    model = dataclasses.replace(SMALL, **changes)
+    params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    return model, structure.unflatten(noisy)
+
+
+def logits(model, params, tokens, **more):
+    return np.asarray(jax.jit(lambda tokens: model.apply(params, tokens, train=False, **more)[0])(tokens))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_written_token_by_token_it_says_what_it_says_of_the_whole(choice):
+    model, params = made(**CHOICES[choice])
+    whole = logits(model, params, TOKENS)
+    step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
+    for sizes in ([1] * 12, [5, 4, 3] if not model.window else [3, 3, 3, 3][:1] + [1] * 9):
+        carry, parts, start = model.initial_carry(2), [], 0
+        for size in sizes:
+            part, carry = step(TOKENS[:, start : start + size], carry)
+            parts.append(part)
+            start += size
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_nobody_looks_ahead(choice):
+    model, params = made(**CHOICES[choice])
+    changed = TOKENS.copy()
+    changed[:, 7] = (changed[:, 7] + 3) % 11
+    before, after = logits(model, params, TOKENS), logits(model, params, changed)
+    np.testing.assert_allclose(before[:, :7], after[:, :7], atol=1e-6)
+    assert np.all(np.abs(before[:, 7] - after[:, 7]).max(-1) > 1e-3)
+    seen_by = np.abs(before - after).max((0, 2)) > 1e-6
+    # Two blocks with a window of 3 reach 4 tokens back.
+    assert seen_by[8:].tolist() == ([True] * 4 if not model.window else [True, True, True, True])
+    if model.window:
+        far = changed.copy()
+        far[:, 0] = (far[:, 0] + 3) % 11
+        assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
+
+
+@pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window"])
+def test_packed_sequences_are_as_if_each_were_alone(choice):
+    model, params = made(**CHOICES[choice])
+    segments = np.array([[1] * 5 + [2] * 4 + [3] * 3, [1] * 2 + [2] * 10], np.int32)
+    packed = logits(model, params, TOKENS, segments=segments)
+    for row in range(2):
+        for segment in np.unique(segments[row]):
+            inside = segments[row] == segment
+            alone = logits(model, params, TOKENS[row : row + 1, inside])
+            np.testing.assert_allclose(packed[row, inside], alone[0], atol=1e-5)
+
+
+def test_rows_of_different_lengths_share_a_cache():
+    """A row that waits keeps its state: what the prompts of a batch need."""
+    model, params = made()
+    carry = model.initial_carry(2)
+    carry["count"] = jnp.array([0, 3])
+    _, carry = model.apply(params, TOKENS[:, :1], carry=carry, train=False)
+    assert carry["count"].tolist() == [1, 4]
+    positions = carry["caches"][0]["position"]
+    assert positions[0, 0] == 0
+    assert positions[1, 3] == 3
+    assert (positions >= 0).sum() == 2
+
+
+def test_what_is_turned_knows_distances_alone():
+    x = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
+    places = jnp.arange(6)[None]
+
+    def scores(shift):
+        query, key = (rotate(each, places + shift, 100.0) for each in x)
+        return jnp.einsum("bqhd,bkhd->bhqk", query, key)
+
+    np.testing.assert_allclose(scores(0), scores(37), atol=1e-4)
+    assert np.abs(scores(0) - jnp.einsum("bqhd,bkhd->bhqk", *x)).max() > 0.1
+    np.testing.assert_allclose(jnp.square(rotate(x[0], places, 100.0)).sum(), jnp.square(x[0]).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_distances_are_sorted_as_in_t5(causal):
+    def by_hand(distance):
+        buckets, far, bucket = 32, 128, 0
+        if causal:
+            away = max(-distance, 0)
+        else:
+            buckets //= 2
+            bucket, away = (buckets if distance > 0 else 0), abs(distance)
+        near = buckets // 2
+        if away < near:
+            return bucket + away
+        return bucket + min(buckets - 1, near + int(math.log(away / near) / math.log(far / near) * (buckets - near)))
+
+    module = RelativeBias(heads=1, causal=causal)
+    table = jnp.arange(32.0)[:, None]
+    key = jnp.arange(0, 300, 7)[None]
+    found = module.apply({"params": {"table": table}}, jnp.full((1, 1), 150), key)
+    assert np.asarray(found)[0, 0, 0].tolist() == [by_hand(int(each) - 150) for each in key[0]]
+
+
+def test_a_mask_hides_what_it_should():
+    module = MultiHeadAttention(heads=2)
+    x = jax.random.normal(jax.random.key(0), (1, 4, 8))
+    params = module.init(jax.random.key(1), x)
+    mask = jnp.array([True, True, False, True])[None, None, None]
+    one, other = (module.apply(params, x.at[0, 2].set(value), x, mask=mask) for value in (0.0, 9.0))
+    changed = x.at[0, 2].add(5.0)
+    np.testing.assert_allclose(
+        module.apply(params, x, x, mask=mask), module.apply(params, x, changed, mask=mask), atol=1e-6
+    )
+    assert np.abs(one - other)[0, 2].max() > 1e-3
+
+
+def test_published_sizes():
+    def count(model):
+        made = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), train=False))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+
+    assert count(gpt2()) == 124_439_808
+    assert count(llama()) == 6_738_415_616
+
+
+def test_wrong_choices_are_told():
+    for wrong, told in (({"positions": "rope"}, "one of none, learned"), ({"norm": "batch"}, "layer, rms")):
+        with pytest.raises(ValueError, match=told):
+            dataclasses.replace(SMALL, **wrong).init(jax.random.key(0), TOKENS, train=False)
+    with pytest.raises(ValueError, match="13 tokens, but positions for 12"):
+        made(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
+    model, params = made()
+    with pytest.raises(ValueError, match="packed sequences have no carry"):
+        model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
