@@ -111,6 +111,25 @@ def test_zero_init_starts_every_block_as_its_shortcut():
     np.testing.assert_allclose(stem, stage, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3, 12), (3, 5, 12), (3, 4, 5, 12)])
+def test_group_norm_is_flax_s(shape):
+    x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), shape)
+    params = {"scale": jnp.linspace(0.5, 2.0, 12), "bias": jnp.linspace(-1.0, 1.0, 12)}
+    weights = jax.random.normal(jax.random.key(1), shape)
+
+    def found(module):
+        def total(params, x):
+            return jnp.sum(weights * module.apply({"params": params}, x))
+
+        return module.apply({"params": params}, x), *jax.grad(total, argnums=(0, 1))(params, x)
+
+    ours = found(group_norm(train=False, group_size=4, epsilon=1e-3))
+    theirs = found(nn.GroupNorm(num_groups=3, epsilon=1e-3))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4), ours, theirs)
+    with pytest.raises(ValueError, match="groups of 5 do not divide 12"):
+        group_norm(train=False, group_size=5).init(jax.random.key(0), x)
+
+
 def test_group_norm_keeps_examples_apart_and_no_statistics():
     model = ConvNet(3, channels=(8, 16), depth=1, norm=group_norm)
     image = image_batch(4, 8, 8, 1)

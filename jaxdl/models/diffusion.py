@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.models.cnn import constrain, convolve_gathered
-from jaxdl.models.layers import Activation, Embedding, dense, upsample_2x, variance_scaling
+from jaxdl.models.layers import Activation, Embedding, GroupNorm, dense, upsample_2x, variance_scaling
 from jaxdl.models.restoration import shuffle, unshuffle
 
 
@@ -76,17 +76,6 @@ def _convolution(
     )
 
 
-def _group_norm(groups: int, epsilon: float, name: str, dtype: Any) -> nn.GroupNorm:
-    return nn.GroupNorm(
-        num_groups=groups,
-        epsilon=epsilon,
-        dtype=jnp.dtype(dtype),
-        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("channels",)),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
-        name=name,
-    )
-
-
 class ResidualBlock(nn.Module):
     """Twice norm, activation, 3x3 convolution, with the condition added between; [batch, h, w, c] -> [..., channels].
 
@@ -102,16 +91,19 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
-        h = self.activation(_group_norm(self.groups, self.epsilon, "norm1", self.dtype)(x))
+        h = self.activation(self._norm(x.shape[-1], "norm1")(x))
         h = constrain(_convolution(self.channels, 3, 1, "conv1", self.dtype)(h))
         told = self.activation(condition)
         told = dense(self.channels, ("embed", "channels"), dtype=self.dtype, name="condition")(told)
-        h = self.activation(_group_norm(self.groups, self.epsilon, "norm2", self.dtype)(h + told[:, None, None]))
+        h = self.activation(self._norm(self.channels, "norm2")(h + told[:, None, None]))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = constrain(_convolution(self.channels, 3, 1, "conv2", self.dtype, zero=True)(h))
         if x.shape[-1] != self.channels:
             x = _convolution(self.channels, 1, 1, "shortcut", self.dtype)(x)
         return x + h
+
+    def _norm(self, channels: int, name: str) -> GroupNorm:
+        return GroupNorm(channels // self.groups, self.epsilon, jnp.dtype(self.dtype), name=name)
 
 
 class Attention(nn.Module):
@@ -147,7 +139,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = _group_norm(self.groups, self.epsilon, "norm", self.dtype)(x)
+        h = GroupNorm(x.shape[-1] // self.groups, self.epsilon, jnp.dtype(self.dtype), name="norm")(x)
         h = Attention(self.heads, self.dtype, name="attention")(h.reshape(x.shape[0], -1, x.shape[-1]))
         return x + h.reshape(x.shape)
 
@@ -222,7 +214,7 @@ class DiffusionUNet(nn.Module):
                 x = constrain(
                     _convolution(self.channels[number], 3, 1, f"double{number + 1}", self.dtype)(upsample_2x(x))
                 )
-        x = self.activation(_group_norm(self.groups, self.epsilon, "norm", "float32")(x))
+        x = self.activation(GroupNorm(x.shape[-1] // self.groups, self.epsilon, name="norm")(x))
         x = nn.Conv(
             self.outputs * self.patch**2,
             (3, 3),

@@ -105,15 +105,46 @@ def group_norm(
     Args as in `batch_norm`; `group_size` is the number of channels in a group and must divide the channels.
     """
     del train  # the same in training and evaluation
-    return nn.GroupNorm(
-        num_groups=None,
-        group_size=group_size,
-        epsilon=epsilon,
-        dtype=dtype,
-        scale_init=nn.with_logical_partitioning(scale_init, ("channels",)),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
-        name=name,
-    )
+    return GroupNorm(group_size, epsilon, dtype, scale_init, name=name)
+
+
+class GroupNorm(nn.Module):
+    """Group normalization of [batch, ..., channels] with a scale and a bias for each channel (arXiv:1803.08494).
+
+    It adds up over positions first, channel by channel, and only then over the channels of a group: in that order XLA's
+    sums run over neighbours in memory. On CPU that makes it faster than `nn.GroupNorm`, whose parameters it has.
+
+    Attributes:
+      group_size: channels of a group; must divide the channels.
+      epsilon: added to the variance.
+      dtype: of the output; all is computed in float32.
+      scale_init: of the scale [channels].
+    """
+
+    group_size: int
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Raises ValueError if the groups do not divide the channels."""
+        channels, middle = x.shape[-1], tuple(range(1, x.ndim - 1))
+        if channels % self.group_size:
+            raise ValueError(f"groups of {self.group_size} do not divide {channels} channels")
+        scale = self.param("scale", nn.with_logical_partitioning(self.scale_init, ("channels",)), (channels,))
+        bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)), (channels,))
+        values = x.astype(jnp.float32)
+        mean = self._group_mean(jnp.mean(values, axis=middle))
+        variance = jnp.maximum(self._group_mean(jnp.mean(jnp.square(values), axis=middle)) - jnp.square(mean), 0.0)
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale
+        wide = (len(x), *(1,) * len(middle), channels)
+        return (values * factor.reshape(wide) + (bias - mean * factor).reshape(wide)).astype(self.dtype)
+
+    def _group_mean(self, each: jax.Array) -> jax.Array:
+        """[batch, channels] -> the mean over the channels of a group, for each of them."""
+        groups = each.reshape(len(each), -1, self.group_size)
+        return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(each.shape)
 
 
 def layer_norm(
