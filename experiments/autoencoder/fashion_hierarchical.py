@@ -1,6 +1,6 @@
 """A hierarchical VAE on binarized Fashion-MNIST, three groups of latents, sized for ten minutes on two CPU cores.
 
-Result: none recorded yet
+Result: 240.4 test loss, 1 seed, 10.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_hierarchical.py
 
 The judge is a run of experiments/cnn/fashion_mnist.py; without one: --set=start=None --set=task.judge=None.
