@@ -88,8 +88,8 @@ class HuggingFaceWeights:
             )
         if self.group not in state.params:
             raise UserError(f"start.group: no parameter group '{self.group}'; {nearest(self.group, state.params)}")
-        path = _folder(self.folder)
-        config, tensors = _read_config(path), _read_tensors(path)
+        path = read_folder(self.folder)
+        config, tensors = _read_config(path), read_tensors(path)
         arguments = _model_arguments(config, tensors, path)
         here = _flat({"params": state.params[self.group], **state.variables.get(self.group, {})})
         wanted = here
@@ -113,8 +113,8 @@ def read_resnet(folder: str | Path) -> Pretrained:
       UserError: no such folder or file, a file that is damaged, a model that is not a ResNet or that ours cannot be,
         a tensor that is missing, left over, or of another shape.
     """
-    path = _folder(folder)
-    config, tensors = _read_config(path), _read_tensors(path)
+    path = read_folder(folder)
+    config, tensors = _read_config(path), read_tensors(path)
     arguments = _model_arguments(config, tensors, path)
     image = jax.ShapeDtypeStruct((1, 32, 32, config.get("num_channels", 3)), np.float32)
     init = functools.partial(ResNet(**arguments).init, train=False)
@@ -136,20 +136,29 @@ def write_resnet(
     Raises:
       UserError: a model that Hugging Face's ResNet cannot be, or a folder that holds a model or cannot be written.
     """
-    safetensors = _safetensors()
     path = Path(folder).expanduser()
     flat = _flat(jax.device_get({"params": params, "batch_stats": batch_stats}))
     config = _config(model, flat[("params", "stem", "conv", "kernel")].shape[2], names)
-    if (path / WEIGHTS).exists():
-        raise UserError(f"{path} holds a model already; give another folder, or remove {WEIGHTS} there")
     tensors = {_tensor_name(place): np.ascontiguousarray(_theirs(leaf)) for place, leaf in flat.items()}
     # torch keeps a count of batches, too, which changes nothing here.
     counters = [name.replace("running_mean", "num_batches_tracked") for name in tensors if "running_mean" in name]
     tensors |= {name: np.zeros((), np.int64) for name in counters}
+    write_folder(path, config, tensors)
+
+
+def write_folder(path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes config.json and model.safetensors.
+
+    Raises:
+      UserError: a folder that holds a model or cannot be written.
+    """
+    safetensors = _safetensors()
+    if (path / WEIGHTS).exists():
+        raise UserError(f"{path} holds a model already; give another folder, or remove {WEIGHTS} there")
     try:
         path.mkdir(parents=True, exist_ok=True)
         (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        safetensors.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+        safetensors.save_file(dict(tensors), path / WEIGHTS, metadata={"format": "pt"})
     except OSError as error:
         raise UserError(f"cannot write {path}: {error}; choose another folder") from error
 
@@ -162,14 +171,16 @@ def _safetensors() -> ModuleType:
     return safetensors.numpy
 
 
-def _folder(folder: str | Path) -> Path:
+def read_folder(folder: str | Path) -> Path:
+    """The folder. Raises UserError if there is none."""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"no folder {path}; give one with {CONFIG} and {WEIGHTS}")
     return path
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError for a file that is not there or holds none."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -184,21 +195,25 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has no {CONFIG}; give a folder that ResNetForImageClassification.save_pretrained wrote"
         )
-    config = _read_json(path / CONFIG)
+    config = read_json(path / CONFIG)
     if config.get("model_type") != "resnet":
         raise UserError(f"{path / CONFIG} is of model_type '{config.get('model_type')}'; only 'resnet' is read here")
     return config
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of the one file, or of the shards that the index names."""
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of the one file, or of the shards that the index names.
+
+    Raises:
+      UserError: no file, or one that is damaged.
+    """
     files = [path / WEIGHTS]
     if not files[0].is_file():
         if not (path / INDEX).is_file():
             other = "; it has pytorch_model.bin: load and save it again with transformers"
             found = other if (path / "pytorch_model.bin").is_file() else "; copy it there"
             raise UserError(f"{path} has no {WEIGHTS} and no {INDEX}{found}")
-        table = _read_json(path / INDEX).get("weight_map")
+        table = read_json(path / INDEX).get("weight_map")
         if not isinstance(table, dict) or not table:
             raise UserError(f"{path / INDEX} has no weight_map; copy it again")
         files = [path / str(name) for name in sorted(set(table.values()))]
