@@ -42,13 +42,12 @@ def test_written_token_by_token_it_says_what_it_says_of_the_whole(choice):
     model, params = made(**CHOICES[choice])
     whole = logits(model, params, TOKENS)
     step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
-    for sizes in ([1] * 12, [5, 4, 3] if not model.window else [3, 3, 3, 3][:1] + [1] * 9):
-        carry, parts, start = model.initial_carry(2), [], 0
-        for size in sizes:
-            part, carry = step(TOKENS[:, start : start + size], carry)
-            parts.append(part)
-            start += size
-        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
+    carry, parts, start = model.initial_carry(2), [], 0
+    for size in [1, 1, 5, 5]:
+        part, carry = step(TOKENS[:, start : start + size], carry)
+        parts.append(part)
+        start += size
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -80,17 +79,20 @@ def test_packed_sequences_are_as_if_each_were_alone(choice):
             np.testing.assert_allclose(packed[row, inside], alone[0], atol=1e-5)
 
 
-def test_rows_of_different_lengths_share_a_cache():
-    """A row that waits keeps its state: what the prompts of a batch need."""
-    model, params = made()
-    carry = model.initial_carry(2)
-    carry["count"] = jnp.array([0, 3])
-    _, carry = model.apply(params, TOKENS[:, :1], carry=carry, train=False)
-    assert carry["count"].tolist() == [1, 4]
-    positions = carry["caches"][0]["position"]
-    assert positions[0, 0] == 0
-    assert positions[1, 3] == 3
-    assert (positions >= 0).sum() == 2
+@pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped"])
+def test_prompts_of_different_lengths_are_read_at_once(choice):
+    model, params = made(**CHOICES[choice])
+    lengths = np.array([3, 8], np.int32)
+    read = jax.jit(lambda tokens, lengths: model.apply(params, tokens, lengths, model.initial_carry(2), method="read"))
+    said, carry = read(TOKENS[:, :9], lengths)
+    step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(said[row], logits(model, params, TOKENS[row : row + 1, :length])[0, -1], atol=1e-5)
+    for count in range(3):
+        following, carry = step(TOKENS[np.arange(2), lengths + count][:, None], carry)
+        for row, length in enumerate(lengths + count + 1):
+            alone = logits(model, params, TOKENS[row : row + 1, :length])[0, -1]
+            np.testing.assert_allclose(following[row, 0], alone, atol=1e-5)
 
 
 def test_what_is_turned_knows_distances_alone():

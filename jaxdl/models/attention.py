@@ -82,8 +82,15 @@ class MultiHeadAttention(nn.Module):
             query, key = rotate(query, at, self.rotary), rotate(key, at, self.rotary)
         if cache is not None:
             assert positions is not None, "tokens after a cache have positions"
-            cache = extended(cache, key, value, positions)
-            key, value, looked = cache["key"], cache["value"], cache["position"]
+            before, cache = cache, extended(cache, positions, key=key, value=value)
+            if x.shape[1] == 1:
+                key, value, looked = cache["key"], cache["value"], cache["position"]
+            else:  # some may have taken the place of what the first of them should see
+                joined = {"key": key, "value": value, "position": positions}
+                key, value, looked = (
+                    jnp.concatenate([before[name], each.astype(before[name].dtype)], axis=1)
+                    for name, each in joined.items()
+                )
         plain = positions is None and memory is None  # then the fast kernels know what causal means
         if memory is None and not plain:
             seen = visible(positions, looked, self.causal, self.window)  # type: ignore
@@ -119,15 +126,18 @@ def empty_cache(batch: int, length: int, kv_heads: int, head_size: int, dtype: A
     return {"key": values, "value": values, "position": jnp.full((batch, length), -1, jnp.int32)}
 
 
-def extended(cache: Cache, key: Array, value: Array, positions: Array) -> Cache:
+def extended(cache: Cache, positions: Array, **tokens: Array) -> Cache:
     """The cache with tokens at `positions` [batch, n]; when it is full they take the place of the oldest ones.
+
+    `tokens` are `key` and `value`, where the cache has them.
 
     Tokens at a position below 0 are not there, and are not kept.
     """
     length = cache["position"].shape[1]
     rows = jnp.arange(len(positions))[:, None]
-    places = jnp.where(positions < 0, length, positions % length)  # `length`: nowhere
-    new = {"key": key, "value": value, "position": positions}
+    stay = (positions >= 0) & (positions > positions.max(axis=1, keepdims=True) - length)
+    places = jnp.where(stay, positions % length, length)  # `length`: nowhere
+    new = {"position": positions, **tokens}
     return {name: old.at[rows, places].set(new[name].astype(old.dtype), mode="drop") for name, old in cache.items()}
 
 

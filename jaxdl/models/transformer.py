@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, empty_cache
+from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, empty_cache, extended
 from jaxdl.models.layers import Activation, Embedding, dense, normal
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
@@ -170,7 +170,13 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Array, *, carry: dict[str, Any] | None = None, segments: Array | None = None, train: bool
+        self,
+        tokens: Array,
+        *,
+        carry: dict[str, Any] | None = None,
+        segments: Array | None = None,
+        lengths: Array | None = None,
+        train: bool,
     ) -> tuple[Array, dict[str, Any] | None]:
         """
         Args:
@@ -178,6 +184,7 @@ class Decoder(nn.Module):
           carry: what the call before returned; None: nothing came before, and nothing is kept.
           segments: int32 [batch, time], which of several packed sequences a token belongs to: it looks at no other, and
             positions begin anew in each.
+          lengths: int32 [batch], with a carry: how many of a row's tokens there are; None: all.
           train: whether dropout draws, from the key "dropout".
 
         Returns:
@@ -190,7 +197,9 @@ class Decoder(nn.Module):
         embed = Embedding(self.vocabulary, self.features, deviation=self.deviation, name="embed")
         positions = mask = None
         if carry is not None:
-            positions = carry["count"][:, None] + jnp.arange(tokens.shape[1])
+            number = jnp.arange(tokens.shape[1])
+            lengths = jnp.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
+            positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
         if segments is not None:
             positions = within(segments)
             mask = (segments[:, :, None] == segments[:, None, :])[:, None]
@@ -211,7 +220,7 @@ class Decoder(nn.Module):
             if carry is not None:
                 cache = carry["caches"][number]
             if relative is not None:
-                bias = relative(plain, plain if cache is None else _after(cache, plain))
+                bias = relative(plain, plain if cache is None else _looked_at(cache, plain))
             x, cache = block(*self._parts(), **self._options(), name=f"block{number + 1}")(
                 x, positions, mask, bias, cache, train
             )
@@ -227,7 +236,21 @@ class Decoder(nn.Module):
             logits = head(x.astype(jnp.float32))
         if carry is None:
             return logits, None
-        return logits, {"caches": caches, "count": carry["count"] + tokens.shape[1]}
+        return logits, {"caches": caches, "count": carry["count"] + lengths}
+
+    def read(self, tokens: Array, lengths: Array, carry: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
+        """Reads prompts of different lengths at once.
+
+        Args:
+          tokens: int32 [batch, time].
+          lengths: int32 [batch], at least 1: how many tokens a row has.
+          carry: what came before.
+
+        Returns:
+          logits float32 [batch, vocabulary] of what follows each prompt, and the carry after it.
+        """
+        logits, carry = self(tokens, carry=carry, lengths=lengths, train=False)  # pyright: ignore
+        return logits[jnp.arange(len(tokens)), lengths - 1], carry
 
     def _parts(self) -> tuple[MultiHeadAttention, FeedForward]:
         shared = {
@@ -269,11 +292,11 @@ class Decoder(nn.Module):
             raise ValueError("Decoder: packed sequences have no carry: give one sequence a row")
 
 
-def _after(cache: Cache, positions: Array) -> Array:
-    """The positions in a cache once tokens at `positions` are in it."""
-    length = cache["position"].shape[1]
-    rows = jnp.arange(len(positions))[:, None]
-    return cache["position"].at[rows, positions % length].set(positions)
+def _looked_at(cache: Cache, positions: Array) -> Array:
+    """The positions of what tokens at `positions` [batch, n] look at, in the order of `MultiHeadAttention`."""
+    if positions.shape[1] > 1:
+        return jnp.concatenate([cache["position"], positions], axis=1)
+    return extended({"position": cache["position"]}, positions)["position"]
 
 
 def within(segments: Array) -> Array:

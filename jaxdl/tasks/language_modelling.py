@@ -54,7 +54,8 @@ def language_modelling(
     Args:
       model: `model(tokens [batch, time], *, carry, train) -> (logits [batch, time, vocabulary], carry)`, where carry
         None is the initial state, and `model.initial_carry(batch) -> carry`, every leaf [batch, ...]. A model without
-        `initial_carry` keeps no state: it cannot be `carried`, and reads all anew for each token that it writes.
+        `initial_carry` keeps no state: it cannot be `carried`, and reads all anew for each token that it writes. One
+        with `model.read(tokens, lengths [batch], carry) -> (logits [batch, vocabulary], carry)` reads prompts at once.
       temperature, top_k, top_p: how predictions are drawn; see `jaxdl.decoding.sampling.sample`.
       new_tokens: how many tokens a prediction has.
 
@@ -233,7 +234,11 @@ def _predict(
         room = tokens.shape[1] + sampling.new_tokens
         carry = (jnp.zeros((len(tokens), room), tokens.dtype), jnp.zeros(len(tokens), jnp.int32))
         step = functools.partial(_step_anew, model, params, variables)
-    carry, logits = _read(step, carry, tokens, length)
+    if hasattr(model, "read"):
+        collections = {"params": params[GROUP], **variables.get(GROUP, {})}
+        logits, carry = model.apply(collections, tokens, length, carry, method="read")  # type: ignore
+    else:
+        carry, logits = _read(step, carry, tokens, length)
     written = sample(
         step,
         carry,
