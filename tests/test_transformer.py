@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.errors import UserError
 from jaxdl.models.attention import MultiHeadAttention, RelativeBias, rotate
 from jaxdl.models.transformer import POSITIONS, Decoder, gpt2, llama
+from jaxdl.tasks.language_modelling import language_modelling
 
 SMALL = Decoder(vocabulary=11, length=12, features=8, layers=2, heads=4, deviation=0.3)
 TOKENS = np.random.default_rng(0).integers(1, 11, (2, 12)).astype(np.int32)
@@ -160,3 +162,51 @@ def test_wrong_choices_are_told():
     model, params = made()
     with pytest.raises(ValueError, match="packed sequences have no carry"):
         model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_loss_in_chunks_is_the_whole_one_and_so_are_its_gradients(tied):
+    model = dataclasses.replace(SMALL, tied=tied)
+    batch = {
+        "tokens": jnp.asarray(TOKENS).at[1, 9:].set(0),
+        "weight": jnp.array([1.0, 0.5]),
+        "index": jnp.arange(2),
+    }
+    found = []
+    for chunk in (0, 4, 5):
+        task = language_modelling(model, carried=False, chunk=chunk)
+        params, variables = nn.unbox(task.init(jax.random.key(0), batch))
+
+        def loss(params, task=task, variables=variables):
+            terms = task.phases[0].loss(params, variables, batch, jax.random.key(1), jnp.int32(0)).terms
+            return terms["cross_entropy"].sum
+
+        evaluation = task.evaluate(params, variables, batch, jax.random.key(1)).metrics
+        found.append((jax.jit(jax.value_and_grad(loss))(params), evaluation))
+    for other in found[1:]:
+        jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), found[0], other)
+
+
+def test_logits_of_all_tokens_never_exist_at_once():
+    model = Decoder(vocabulary=5000, length=64, features=8, layers=1, heads=1)
+    batch = {"tokens": jnp.ones((2, 65), jnp.int32), "weight": jnp.ones(2), "index": jnp.arange(2)}
+
+    def largest(chunk):
+        task = language_modelling(model, carried=False, chunk=chunk)
+        params, variables = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch))
+
+        def loss(params, variables):
+            return (
+                task.phases[0]
+                .loss(params, variables, batch, jax.random.key(1), jnp.int32(0))
+                .terms["cross_entropy"]
+                .sum
+            )
+
+        text = jax.jit(jax.grad(loss)).lower(params, variables).as_text()
+        return "2x64x5000xf32" in text or "128x5000xf32" in text
+
+    assert largest(0)
+    assert not largest(8)
+    with pytest.raises(UserError, match="chunk=-1"):
+        language_modelling(model, carried=False, chunk=-1)

@@ -168,6 +168,12 @@ class Decoder(nn.Module):
         caches = [empty_cache(batch, room, self.kv_heads or self.heads, size, dtype) for _ in range(self.layers)]
         return {"caches": caches, "count": jnp.zeros(batch, jnp.int32)}
 
+    def setup(self):
+        self.embed = Embedding(self.vocabulary, self.features, deviation=self.deviation)
+        if not self.tied:
+            kernel_init = normal(self.deviation)
+            self.head = dense(self.vocabulary, ("embed", "vocab"), use_bias=False, kernel_init=kernel_init)
+
     @nn.compact
     def __call__(
         self,
@@ -176,6 +182,7 @@ class Decoder(nn.Module):
         carry: dict[str, Any] | None = None,
         segments: Array | None = None,
         lengths: Array | None = None,
+        whole: bool = True,
         train: bool,
     ) -> tuple[Array, dict[str, Any] | None]:
         """
@@ -185,16 +192,17 @@ class Decoder(nn.Module):
           segments: int32 [batch, time], which of several packed sequences a token belongs to: it looks at no other, and
             positions begin anew in each.
           lengths: int32 [batch], with a carry: how many of a row's tokens there are; None: all.
+          whole: False leaves out the last step, `logits`, which may take more memory than all others.
           train: whether dropout draws, from the key "dropout".
 
         Returns:
-          logits float32 [batch, time, vocabulary], and the carry after the last token, None without one.
+          logits float32 [batch, time, vocabulary], or float32 [batch, time, features] for `logits`; and the carry after
+          the last token, None without one.
 
         Raises:
           ValueError: an unknown choice, more tokens than learned positions, or segments with a carry.
         """
         self._check(tokens, carry, segments)
-        embed = Embedding(self.vocabulary, self.features, deviation=self.deviation, name="embed")
         positions = mask = None
         if carry is not None:
             number = jnp.arange(tokens.shape[1])
@@ -204,7 +212,7 @@ class Decoder(nn.Module):
             positions = within(segments)
             mask = (segments[:, :, None] == segments[:, None, :])[:, None]
         plain = jnp.arange(tokens.shape[1])[None] if positions is None else positions
-        x = embed(tokens)
+        x = self.embed(tokens)
         if self.positions == "learned":
             x = x + Embedding(self.length, self.features, deviation=self.deviation, name="place")(plain)
         elif self.positions == "sinusoidal":
@@ -227,16 +235,13 @@ class Decoder(nn.Module):
             caches.append(cache)
         if self.order == "pre":
             x = normalization(self.norm, self.epsilon, self.norm_bias, jnp.float32, "norm")(x)
-        if self.tied:
-            logits = embed.attend(x.astype(jnp.float32))
-        else:
-            head = dense(
-                self.vocabulary, ("embed", "vocab"), use_bias=False, kernel_init=normal(self.deviation), name="head"
-            )
-            logits = head(x.astype(jnp.float32))
-        if carry is None:
-            return logits, None
-        return logits, {"caches": caches, "count": carry["count"] + lengths}
+        x = x.astype(jnp.float32)
+        x = self.logits(x) if whole else x
+        return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths}
+
+    def logits(self, x: Array) -> Array:
+        """float32 [..., features] -> [..., vocabulary]."""
+        return self.embed.attend(x) if self.tied else self.head(x)
 
     def read(self, tokens: Array, lengths: Array, carry: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
         """Reads prompts of different lengths at once.

@@ -38,6 +38,7 @@ def language_modelling(
     model: nn.Module,
     *,
     carried: bool = True,
+    chunk: int = 0,
     temperature: float = 0.8,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -56,6 +57,8 @@ def language_modelling(
         None is the initial state, and `model.initial_carry(batch) -> carry`, every leaf [batch, ...]. A model without
         `initial_carry` keeps no state: it cannot be `carried`, and reads all anew for each token that it writes. One
         with `model.read(tokens, lengths [batch], carry) -> (logits [batch, vocabulary], carry)` reads prompts at once.
+      chunk: compute logits of so many tokens of a row at a time, and again on the way back, so that those of all never
+        exist at once; for models with `whole=False` and `logits`, such as `jaxdl.models.transformer.Decoder`. 0: all.
       temperature, top_k, top_p: how predictions are drawn; see `jaxdl.decoding.sampling.sample`.
       new_tokens: how many tokens a prediction has.
 
@@ -70,8 +73,10 @@ def language_modelling(
     """
     if carried and not hasattr(model, "initial_carry"):
         raise UserError(f"{type(model).__name__} has no initial_carry, so it keeps no state: set carried=False")
-    if new_tokens < 1:
-        raise UserError(f"new_tokens={new_tokens}: must be 1 or more")
+    if chunk and not hasattr(model, "logits"):
+        raise UserError(f"{type(model).__name__} gives its logits all at once: set chunk=0")
+    if new_tokens < 1 or chunk < 0:
+        raise UserError(f"new_tokens={new_tokens}, chunk={chunk}: must be 1 or more, and 0 or more")
     if not 0.0 <= temperature < np.inf or top_k < 0 or not 0.0 < top_p <= 1.0:
         raise UserError(
             f"temperature={temperature}, top_k={top_k}, top_p={top_p}: the first two must be 0 or more, the last above"
@@ -80,8 +85,8 @@ def language_modelling(
     sampling = Sampling(temperature, top_k, top_p, new_tokens)
     return Task(
         init=functools.partial(_init, model),
-        phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, carried)),),
-        evaluate=functools.partial(_evaluate, model),
+        phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, carried, chunk)),),
+        evaluate=functools.partial(_evaluate, model, chunk),
         predict=functools.partial(_predict, model, sampling),
         score=_score,
         draw=_draw,
@@ -115,15 +120,18 @@ def _apply(
     tokens: Array,
     carry: PyTree = None,
     key: Array | None = None,
+    **more: Any,
 ) -> tuple[Array, PyTree, PyTree]:
     """Logits float32 [batch, time, vocabulary], the new carry, the new variables. `key` is for training."""
     collections = variables.get(GROUP, {})
     inputs = {"params": params[GROUP], **collections}
     if key is None:
-        logits, carry = model.apply(inputs, tokens, carry=carry, train=False)
+        logits, carry = model.apply(inputs, tokens, carry=carry, train=False, **more)
         return jnp.asarray(logits, jnp.float32), carry, variables
     rngs = {"dropout": key}
-    outputs, updated = model.apply(inputs, tokens, carry=carry, train=True, rngs=rngs, mutable=list(collections))
+    outputs, updated = model.apply(
+        inputs, tokens, carry=carry, train=True, rngs=rngs, mutable=list(collections), **more
+    )
     logits, carry = outputs
     return jnp.asarray(logits, jnp.float32), carry, {**variables, GROUP: updated} if collections else variables
 
@@ -141,9 +149,39 @@ def _losses(logits: Array, targets: Array) -> tuple[Array, Array]:
     return -picked, (logits.argmax(-1) == targets).astype(jnp.float32)
 
 
+def _scored(
+    model: nn.Module,
+    chunk: int,
+    params: PyTree,
+    variables: PyTree,
+    tokens: Array,
+    carry: PyTree = None,
+    key: Array | None = None,
+) -> tuple[Array, Array, PyTree, PyTree]:
+    """As `_losses`, of the tokens [batch, length + 1]; the new carry and variables."""
+    targets = tokens[:, 1:]
+    if not chunk:
+        logits, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key)
+        return *_losses(logits, targets), carry, variables
+    features, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key, whole=False)
+    inputs = {"params": params[GROUP], **variables.get(GROUP, {})}
+
+    @jax.checkpoint
+    def losses(part: tuple[Array, Array]) -> tuple[Array, Array]:
+        return _losses(model.apply(inputs, part[0], method="logits"), part[1])  # type: ignore
+
+    batch, length = targets.shape
+    pad = -length % chunk
+    parts = (jnp.pad(features, ((0, 0), (0, pad), (0, 0))), jnp.pad(targets, ((0, 0), (0, pad))))
+    cut = [jnp.moveaxis(part.reshape(batch, -1, chunk, *part.shape[2:]), 1, 0) for part in parts]
+    found = [jnp.moveaxis(part, 0, 1).reshape(batch, -1)[:, :length] for part in jax.lax.map(losses, tuple(cut))]
+    return found[0], found[1], carry, variables
+
+
 def _loss(
     model: nn.Module,
     carried: bool,
+    chunk: int,
     params: PyTree,
     variables: PyTree,
     batch: Mapping[str, Array],
@@ -153,8 +191,7 @@ def _loss(
     del step
     tokens = _tokens(batch)
     before = _begun(model, batch) if carried else None
-    logits, after, variables = _apply(model, params, variables, tokens[:, :-1], before, key=module_key(key, batch))
-    losses, hits = _losses(logits, tokens[:, 1:])
+    losses, hits, after, variables = _scored(model, chunk, params, variables, tokens, before, module_key(key, batch))
     counted = _counted(batch)
     total = jnp.sum(counted)
     return Outcome(
@@ -189,12 +226,10 @@ def _where(rows: Array, chosen: PyTree, other: PyTree) -> PyTree:
 
 
 def _evaluate(
-    model: nn.Module, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
+    model: nn.Module, chunk: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> Evaluation:
     del key
-    tokens = _tokens(batch)
-    logits, _, _ = _apply(model, params, variables, tokens[:, :-1])
-    losses, hits = _losses(logits, tokens[:, 1:])
+    losses, hits, _, _ = _scored(model, chunk, params, variables, _tokens(batch))
     counted = _counted(batch)
     loss, total = jnp.sum(counted * losses), jnp.sum(counted)
     characters = jnp.sum(batch["weight"] * batch["characters"]) if "characters" in batch else total
