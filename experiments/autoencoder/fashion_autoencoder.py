@@ -1,6 +1,6 @@
 """Fashion-MNIST through a code of 32 numbers and back: a convolutional autoencoder.
 
-Result: none recorded yet
+Result: 0.00859 test mse, 1 seed, 6.2 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_autoencoder.py
 """
 
