@@ -1,6 +1,6 @@
 """WGAN-GP on Fashion-MNIST: a Wasserstein critic with gradient penalty, five updates for one of the generator.
 
-Result: none recorded yet
+Result: 6.671 test fid, 1 seed, 8.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/gan/fashion_wgan_gp.py
 
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
