@@ -294,6 +294,7 @@ def test_a_walk_ends_where_the_next_begins():
     made = []
     for walk in (0, 4):
         task = diffusion(NETWORK, Karras(), LogNormal(), sampler="euler", steps=3, walk=walk)
+        assert task.sample is not None
         made.append(np.asarray(jax.jit(task.sample)(*drawn(task, batch), batch, jax.random.key(2))["image"], int))
     plain, walks = made
     np.testing.assert_array_equal(walks[[0, 4]], plain[[0, 4]])

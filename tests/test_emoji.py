@@ -131,9 +131,8 @@ def test_styles_one_after_the_other_are_classes():
     np.testing.assert_array_equal(batch["image"], np.concatenate([pairs["image_b"], pairs["image_a"]]))
     assert batch["label"].tolist() == [0] * 9 + [1] * 9
     assert source.names["label"] == ("other", "one")
-    assert (
-        len({Styles(Numbered(), *each).load().fingerprint for each in ((("one",),), (("one",), 2), (("other",),))}) == 3
-    )
+    kinds = (Styles(Numbered(), ("one",)), Styles(Numbered(), ("one",), 2), Styles(Numbered(), ("other",)))
+    assert len({each.load().fingerprint for each in kinds}) == 3
     with pytest.raises(UserError, match="third"):
         Styles(Numbered(), ("one", "third")).load()
 

@@ -189,7 +189,7 @@ class RelativeBias(nn.Module):
     def __call__(self, query: Array, key: Array) -> Array:
         """Positions [batch, n] and [batch, m] -> float32 [batch, heads, n, m]."""
         init = nn.with_logical_partitioning(normal(1.0), (None, None))
-        table = self.param("table", init, (self.buckets, self.heads))
+        table: Any = self.param("table", init, (self.buckets, self.heads))
         distance = key[:, None, :] - query[:, :, None]
         return jnp.moveaxis(table[self._bucket(distance)], -1, 1)
 

@@ -132,8 +132,8 @@ class GroupNorm(nn.Module):
         channels, middle = x.shape[-1], tuple(range(1, x.ndim - 1))
         if channels % self.group_size:
             raise ValueError(f"groups of {self.group_size} do not divide {channels} channels")
-        scale = self.param("scale", nn.with_logical_partitioning(self.scale_init, ("channels",)), (channels,))
-        bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)), (channels,))
+        scale: Any = self.param("scale", nn.with_logical_partitioning(self.scale_init, ("channels",)), (channels,))
+        bias: Any = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)), (channels,))
         values = x.astype(jnp.float32)
         mean = self._group_mean(jnp.mean(values, axis=middle))
         variance = jnp.maximum(self._group_mean(jnp.mean(jnp.square(values), axis=middle)) - jnp.square(mean), 0.0)

@@ -303,8 +303,8 @@ class Sampling:
         if walk:
             row = example_keys(key, {**batch, "index": (index // walk + 1) * walk})
             other = _normal(jax.vmap(lambda key: jax.random.fold_in(key, 0))(row), shape)
-            ends = (end.reshape(len(end), -1) for end in (drawn, other))
-            drawn = between(*ends, (index % walk / (walk - 1))[:, None]).reshape(drawn.shape)
+            first, last = (end.reshape(len(end), -1) for end in (drawn, other))
+            drawn = between(first, last, (index % walk / (walk - 1))[:, None]).reshape(drawn.shape)
         image = sigmas[0] * drawn
         if known is not None:
             return samplers.repaint(denoise, image, sigmas, noise, data=start, known=known)  # type: ignore
@@ -391,7 +391,7 @@ def _predict(
 ) -> dict[str, Array]:
     del variables
     data = normal_images(batch["image"])
-    given = {"start": data, "time": edit} if edit else {}
+    given: dict[str, Any] = {"start": data, "time": edit} if edit else {}
     if repaint:
         given = {"start": data, "known": ~_inside(repaint, data.shape[1:3])}
     way = made(params, batch, jax.random.fold_in(key, 2), data.shape[1:], **given)

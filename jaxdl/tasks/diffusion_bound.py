@@ -1,11 +1,11 @@
 """The variational bound of diffusion models in bits (Kingma et al. 2021, arXiv:2107.00630)."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.decoding.diffusion import Denoise
 from jaxdl.decoding.noise import Schedule
 from jaxdl.training.task import Array
 
@@ -13,7 +13,9 @@ _NEAR = 16  # gray levels to either side of the true one that a pixel could have
 MOST_LEAST = _NEAR / 127.5 / 6.0  # up to which sigma that holds
 
 
-def bits_per_dim(denoise: Denoise, schedule: Schedule, data: Array, noise: Array, quantile: Array) -> Array:
+def bits_per_dim(
+    denoise: Callable[[Array, Array], Array], schedule: Schedule, data: Array, noise: Array, quantile: Array
+) -> Array:
     """The variational bound of each image, [batch], in bits per pixel and channel (arXiv:2107.00630, section 4).
 
     Its three parts: what the noisiest image still says of the data; the loss along the way, at one level of a uniform
