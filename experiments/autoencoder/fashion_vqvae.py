@@ -1,6 +1,6 @@
 """A VQ-VAE on Fashion-MNIST: 49 codes of 256 an image, sized for ten minutes on two CPU cores.
 
-Result: none recorded yet
+Result: 23.40 test psnr, 1 seed, 9.2 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_vqvae.py
 """
 
