@@ -1,6 +1,6 @@
 """Fashion-MNIST by class in two steps: a consistency model, distilled from a run of fashion_edm.
 
-Result: none recorded yet
+Result: 3.227 test fid, 1 seed, 10.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_few_steps.py
 
 The teacher: python launch.py --config=experiments/diffusion/fashion_edm.py --workdir=runs/fashion_edm
