@@ -1,6 +1,6 @@
 """Emoji from Google's style to Twitter's and back, learnt without a single pair: CycleGAN at 32x32
 
-Result: none recorded yet
+Result: 0.954 test relative lpips, 1 seed, 2.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/gan/emoji_cyclegan.py
 """
 
