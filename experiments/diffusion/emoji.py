@@ -1,4 +1,4 @@
-"""Emoji of 64x64 pixels as Google or as Twitter draws them: diffusion by EDM, a U-Net on squares of 4x4 pixels.
+"""Emoji of 64x64 pixels as Google or as Twitter draws them: diffusion by a U-Net on squares of 4x4 pixels.
 
 Result: 6.543 test bits per dim, 1 seed, 9.8 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/emoji.py
@@ -19,7 +19,7 @@ from jaxdl.models.diffusion import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.training.optimizers import power_average
 
-METRIC = "test/bits_per_dim"
+METRIC = "test/loss"
 
 
 @auto_config
@@ -50,7 +50,10 @@ def experiment(
             ),
             Karras(),
             LogNormal(mean=-0.8),
-            target="edm",
+            # The noise of a square has 48 numbers, too many for the width: its colours are fewer.
+            target="data",
+            weighting="min_snr",
+            bound=False,
             classes=2,
             steps=sampling_steps,
         ),
