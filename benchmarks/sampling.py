@@ -34,6 +34,8 @@ def fid(run: str, split: str, sampler: str, steps: int, settings: Sequence[str] 
 
 def picture(asked: Sequence[int], found: Mapping[str, Sequence[float]], floor: float) -> np.ndarray:
     """uint8 [height, width, 3]: a line a sampler, on logarithmic axes."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     from jaxdl.viz.figure import COLORS, new_figure, plain, render
 
     figure = new_figure(640, 420)
@@ -43,6 +45,8 @@ def picture(asked: Sequence[int], found: Mapping[str, Sequence[float]], floor: f
     axes.axhline(floor, color="gray", linestyle=":", label="real against real")
     axes.set(xscale="log", yscale="log", xlabel="times the network is asked for an image", ylabel="FID")
     axes.set_xticks(asked, [str(count) for count in asked], minor=False)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.minorticks_off()
     plain(axes)
     axes.legend(frameon=False)
