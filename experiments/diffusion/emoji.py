@@ -1,6 +1,6 @@
 """Emoji of 64x64 pixels as Google or as Twitter draws them: diffusion by a U-Net on squares of 4x4 pixels.
 
-Result: 6.543 test bits per dim, 1 seed, 9.8 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 0.0343 test loss, 1 seed, 10.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/emoji.py
 
 A style is a class: python launch.py predict RUN --samples=16 --label=twitter
