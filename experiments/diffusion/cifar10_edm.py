@@ -30,6 +30,7 @@ def experiment(
     dropout: float = 0.13,
     dtype: str = "bfloat16",
     learning_rate: float = 1e-3,
+    warmup: int = 10_000,
     batch_size: int = 512,
     sampler: str = "heun",
     sampling_steps: int = 18,
@@ -65,7 +66,7 @@ def experiment(
         ),
         optimizers={
             "train": optax.chain(
-                optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(0.0, learning_rate, 10_000))
+                optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(0.0, learning_rate, warmup))
             )
         },
         ema=0.9995,
@@ -83,16 +84,17 @@ def tiny():
         steps=60,
         channels=(8, 8),
         attention=(False, True),
-        blocks=1,
+        blocks=0,
         dropout=0.0,
         dtype="float32",
+        learning_rate=1e-2,
+        warmup=1,
         batch_size=16,
         sampling_steps=2,
     )
     config.task.network.groups = 4
     config.task.network.classes = 3
     config.task.classes = 3
-    config.optimizers["train"] = optax.adam(1e-2)
     config.data.train = MockImages(shape=(8, 8, 3), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(8, 8, 3), classes=3, examples=21, split="validation")}
     config.data.test = None

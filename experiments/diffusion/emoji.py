@@ -78,7 +78,14 @@ def experiment(
 
 def tiny():
     config = experiment.as_buildable(
-        steps=60, channels=(8,), attention=(False,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+        steps=60,
+        channels=(8,),
+        blocks=0,
+        attention=(False,),
+        patch=2,
+        learning_rate=1e-2,
+        batch_size=16,
+        sampling_steps=2,
     )
     config.task.network.groups = 4
     config.task.self_condition = True

@@ -90,7 +90,7 @@ def experiment(
 
 def tiny():
     config = experiment.as_buildable(
-        steps=60, channels=(8,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+        steps=60, channels=(8,), blocks=0, patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
     )
     config.task.network.attention = (False,)
     config.task.network.groups = 4
