@@ -59,7 +59,7 @@ def test_any_path_can_be_set(setting, read, value):
         ("steps=True", "steps takes an int, got 'True'"),
         ("steps=None", "steps takes an int, got 'None'"),
         ("seed=x", "seed takes an int, got 'x'"),
-        ("ema=x", "ema takes a number or None, got 'x'"),
+        ("ema=x", "ema takes a number or a function or None, got 'x'"),
         ("steps", "--set=steps has no value; write --set=NAME=VALUE"),
         ("=3", "has no value"),
         ("a..b=3", "is not a path"),
