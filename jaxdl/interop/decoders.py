@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UserError, nearest
 from jaxdl.interop.huggingface import CONFIG, read_folder, read_json, read_tensors, write_folder
-from jaxdl.models.transformer import Decoder, gpt2, llama, tanh_gelu
+from jaxdl.models.transformer import Decoder, gpt2, llama
 
 PyTree = Any
 
@@ -215,12 +215,8 @@ def _config(model: Decoder) -> dict[str, Any]:
 
 def _like(model: Decoder, shape: Decoder) -> bool:
     """Whether a model made the choices of a published one, whatever its size."""
-    same = all(
-        getattr(model, name) == getattr(shape, name)
-        for name in ("positions", "norm", "order", "norm_bias", "gated", "use_bias", "tied", "window")
-    )
-    activation = nn.silu if shape.gated else tanh_gelu
-    return same and model.activation in (activation, shape.activation)
+    choices = ("positions", "norm", "order", "norm_bias", "activation", "gated", "use_bias", "tied", "window")
+    return all(getattr(model, name) == getattr(shape, name) for name in choices)
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:

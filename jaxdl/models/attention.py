@@ -64,7 +64,7 @@ class MultiHeadAttention(nn.Module):
           memory: [batch, m, features], what is looked at in place of x itself; then `causal` must be off.
           positions: int32 [batch, n] of x; None: 0, 1, ....
           mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
-            its places.
+            its places, and after them, if there are several, x.
           bias: broadcasts to [batch, heads, n, m], added to the scores.
           cache: see `empty_cache`: x comes after what is in it.
 
@@ -115,8 +115,12 @@ class MultiHeadAttention(nn.Module):
         )
 
     def _dense(self, features: int, axes: tuple[str, str], deviation: float | None, name: str) -> nn.Dense:
-        init = None if deviation is None else normal(deviation)
-        return dense(features, axes, use_bias=self.use_bias, kernel_init=init, dtype=self.dtype, name=name)
+        return drawn_dense(features, axes, deviation, use_bias=self.use_bias, dtype=self.dtype, name=name)
+
+
+def drawn_dense(features: int, axes: tuple[str, str], deviation: float | None, **options: Any) -> nn.Dense:
+    """`jaxdl.models.layers.dense` with a kernel of this standard deviation; None: LeCun's."""
+    return dense(features, axes, kernel_init=None if deviation is None else normal(deviation), **options)
 
 
 def empty_cache(batch: int, length: int, kv_heads: int, head_size: int, dtype: Any = jnp.float32) -> Cache:

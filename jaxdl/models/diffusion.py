@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.models.attention import MultiHeadAttention
 from jaxdl.models.cnn import constrain, convolve_gathered
 from jaxdl.models.layers import Activation, Embedding, GroupNorm, dense, upsample_2x, variance_scaling
 from jaxdl.models.restoration import shuffle, unshuffle
@@ -106,29 +107,6 @@ class ResidualBlock(nn.Module):
         return GroupNorm(channels // self.groups, self.epsilon, jnp.dtype(self.dtype), name=name)
 
 
-class Attention(nn.Module):
-    """Scaled dot-product attention of positions to each other (arXiv:1706.03762), [batch, n, c] -> [batch, n, c].
-
-    Attributes:
-      heads: must divide c.
-      dtype: to compute in; softmax and sums are float32.
-    """
-
-    heads: int
-    dtype: Any = "float32"
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        batch, count, features = x.shape
-        shape = (batch, count, self.heads, features // self.heads)
-        query, key, value = (
-            dense(features, ("embed", "heads"), dtype=self.dtype, name=name)(x).reshape(shape)
-            for name in ("query", "key", "value")
-        )
-        seen = jax.nn.dot_product_attention(query, key, value)
-        return dense(features, ("heads", "embed"), dtype=self.dtype, name="out")(seen.reshape(x.shape))
-
-
 class SelfAttention(nn.Module):
     """Group normalization, attention of all positions of a map to each other, and the map added; [batch, h, w, c]."""
 
@@ -140,7 +118,9 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         h = GroupNorm(x.shape[-1] // self.groups, self.epsilon, jnp.dtype(self.dtype), name="norm")(x)
-        h = Attention(self.heads, self.dtype, name="attention")(h.reshape(x.shape[0], -1, x.shape[-1]))
+        h = MultiHeadAttention(self.heads, dtype=jnp.dtype(self.dtype), name="attention")(
+            h.reshape(x.shape[0], -1, x.shape[-1])
+        )
         return x + h.reshape(x.shape)
 
 
@@ -255,7 +235,7 @@ class DiTBlock(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         features = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, features, condition, self.dtype)
-        h = Attention(self.heads, self.dtype, name="attention")(modulate(x, shift1, scale1))
+        h = MultiHeadAttention(self.heads, dtype=jnp.dtype(self.dtype), name="attention")(modulate(x, shift1, scale1))
         x = x + gate1[:, None] * h
         h = modulate(x, shift2, scale2)
         h = dense(self.expansion * features, ("embed", "mlp"), dtype=self.dtype, name="mlp1")(h)

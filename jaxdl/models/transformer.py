@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, empty_cache, extended
-from jaxdl.models.layers import Activation, Embedding, dense, normal
+from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, drawn_dense, empty_cache, extended
+from jaxdl.models.layers import Activation, Embedding
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
@@ -51,8 +51,7 @@ class FeedForward(nn.Module):
         return self._dense(x.shape[-1], ("mlp", "embed"), self.out_deviation or self.deviation, "out")(h)
 
     def _dense(self, features: int, axes: tuple[str, str], deviation: float | None, name: str) -> nn.Dense:
-        init = None if deviation is None else normal(deviation)
-        return dense(features, axes, use_bias=self.use_bias, kernel_init=init, dtype=self.dtype, name=name)
+        return drawn_dense(features, axes, deviation, use_bias=self.use_bias, dtype=self.dtype, name=name)
 
 
 def normalization(kind: str, epsilon: float, use_bias: bool, dtype: Any, name: str) -> nn.Module:
@@ -171,8 +170,7 @@ class Decoder(nn.Module):
     def setup(self):
         self.embed = Embedding(self.vocabulary, self.features, deviation=self.deviation)
         if not self.tied:
-            kernel_init = normal(self.deviation)
-            self.head = dense(self.vocabulary, ("embed", "vocab"), use_bias=False, kernel_init=kernel_init)
+            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.deviation, use_bias=False)
 
     @nn.compact
     def __call__(
