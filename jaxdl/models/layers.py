@@ -112,7 +112,7 @@ class GroupNorm(nn.Module):
     """Group normalization of [batch, ..., channels] with a scale and a bias for each channel (arXiv:1803.08494).
 
     It adds up over positions first, channel by channel, and only then over the channels of a group: in that order XLA's
-    sums run over neighbours in memory. On CPU that makes the forward pass faster than `nn.GroupNorm`'s, whose parameters
+    sums run over neighbours in memory. On CPU its forward pass is faster than that of `nn.GroupNorm`, whose parameters
     it has.
 
     Attributes:
