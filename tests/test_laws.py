@@ -6,7 +6,6 @@ import fiddle as fdl
 import pytest
 from fiddle import daglish
 from laws import (
-    LAYOUTS,
     Bench,
     law_accumulation,
     law_causal,
@@ -65,9 +64,8 @@ def test_resumable(recipe, tmp_path):
 
 
 @each_recipe
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_devices(recipe, layout):
-    law_devices(still_bench_of(recipe), layout)
+def test_devices(recipe):
+    law_devices(still_bench_of(recipe))
 
 
 @each_recipe

@@ -92,8 +92,7 @@ def test_3_rows_that_are_made_twice(monkeypatch):
         return place(mesh, mode, batch)
 
     monkeypatch.setattr(meshes, "place_batch", doubled)
-    for layout in ("fsdp", "tensor"):
-        broken(law_devices, Bench(duel_experiment()), layout)
+    broken(law_devices, Bench(duel_experiment()))
 
 
 def test_4_sums_that_stay_on_their_device(monkeypatch):

@@ -10,6 +10,7 @@ from jaxdl.viz.figure import COLORS, INK, message, new_figure, plain, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # {metric: {split: (steps [n], values [n])}}
 Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
@@ -46,8 +47,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     splits.sort(key=lambda split: split != "train")
     columns = min(len(curves), _COLUMNS)
     height = math.ceil(len(curves) / columns)
-    figure = new_figure(max(400 * columns, 600), 320 * height + 40)
-    panels = figure.subplots(height, columns, squeeze=False)
+    figure, panels = _panels(max(400 * columns, 600), 320 * height + 40, height, columns)
     steps = np.concatenate([steps for lines in curves.values() for steps, _ in lines.values()])
     margin = 0.03 * (steps.max() - steps.min()) or 1.0
     for axes, (metric, lines) in zip(panels.flat, curves.items()):
@@ -58,8 +58,19 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     for axes in panels.flat[len(curves) :]:
         axes.axis("off")
     handles = [Line2D([], [], **_style(index, split == "train")) for index, split in enumerate(splits)]
-    figure.legend(handles, splits, loc="outside upper right", ncols=min(len(splits), 6), frameon=False)
+    figure.legend(handles, splits, loc="upper right", ncols=min(len(splits), 6), frameon=False)
     return render(figure)
+
+
+def _panels(width: int, height: int, rows: int, columns: int) -> tuple["Figure", Any]:
+    """Axes in a grid with room for their titles and ticks; arranging them by what is in them takes half the time."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    edges = {"left": 70 / width, "right": 1 - 15 / width, "bottom": 50 / height, "top": 1 - 70 / height}
+    inner = (width - 85 - 70 * (columns - 1)) / columns, (height - 120 - 85 * (rows - 1)) / rows
+    return figure, figure.subplots(
+        rows, columns, squeeze=False, gridspec_kw={**edges, "wspace": 70 / inner[0], "hspace": 85 / inner[1]}
+    )
 
 
 def _draw_panel(axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
