@@ -26,7 +26,7 @@ def bench():
 def test_two_phases_obey_the_laws(bench, tmp_path):
     law_repeatable(bench)
     law_resumable(bench, tmp_path)
-    law_devices(bench, "fsdp")
+    law_devices(bench)
     law_pmap(bench)
     law_accumulation(bench)
     law_evaluation(bench)

@@ -12,23 +12,29 @@ import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.models.attention import MultiHeadAttention, RelativeBias, rotate
-from jaxdl.models.transformer import POSITIONS, Decoder, gpt2, llama
+from jaxdl.models.bert import Encoder, MaskedLanguageModel, SequenceClassifier, TokenClassifier, bert
+from jaxdl.models.gpt import Decoder, gpt2, llama
+from jaxdl.models.t5 import EncoderDecoder, t5
+from jaxdl.models.transformer import POSITIONS, Stack
+from jaxdl.models.vit import VisionTransformer, vit
 from jaxdl.tasks.language_modelling import language_modelling
 
-SMALL = Decoder(vocabulary=11, length=12, features=8, layers=2, heads=4, deviation=0.3)
+SMALL = Decoder(11, 12, Stack(features=8, layers=2, heads=4, causal=True, deviation=0.3))
 TOKENS = np.random.default_rng(0).integers(1, 11, (2, 12)).astype(np.int32)
-CHOICES = {name: {"positions": name} for name in POSITIONS} | {
+CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSITIONS} | {
     "grouped": {"kv_heads": 2},
     "window": {"window": 3},
-    "llama": {"norm": "rms", "gated": True, "activation": nn.silu, "use_bias": False, "tied": False, "head_size": 6},
+    "llama": {"norm": "rms", "gated": True, "activation": nn.silu, "use_bias": False, "head_size": 6},
     "post": {"order": "post"},
-    "remat": {"remat": True},
+    "remat": {"remat": "all"},
+    "scan": {"scan": True, "remat": "all but products", "positions": "relative"},
+    "experts": {"experts": 3, "active": 2, "gated": True},
 }
 
 
-def made(**changes):
+def made(tied: Any = True, **changes: Any):
     """A small decoder and parameters for it, with biases that are not zero."""
-    model = dataclasses.replace(SMALL, **changes)
+    model = dataclasses.replace(SMALL, tied=tied, stack=dataclasses.replace(SMALL.stack, **changes))
     params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -63,8 +69,8 @@ def test_nobody_looks_ahead(choice):
     assert np.all(np.abs(before[:, 7] - after[:, 7]).max(-1) > 1e-3)
     seen_by = np.abs(before - after).max((0, 2)) > 1e-6
     # Two blocks with a window of 3 reach 4 tokens back.
-    assert seen_by[8:].tolist() == ([True] * 4 if not model.window else [True, True, True, True])
-    if model.window:
+    assert seen_by[8:].tolist() == ([True] * 4 if not model.stack.window else [True, True, True, True])
+    if model.stack.window:
         far = changed.copy()
         far[:, 0] = (far[:, 0] + 3) % 11
         assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
@@ -133,13 +139,13 @@ def test_distances_are_sorted_as_in_t5(causal):
 
 
 def test_a_mask_hides_what_it_should():
-    module = MultiHeadAttention(heads=2)
+    module = MultiHeadAttention(features=8, heads=2)
     x = jax.random.normal(jax.random.key(0), (1, 4, 8))
     params = module.init(jax.random.key(1), x)
     mask = jnp.array([True, True, False, True])[None, None, None]
 
     def seen(x, memory, mask: Any = mask):
-        return np.asarray(module.apply(params, x, memory, mask=mask))
+        return np.asarray(module.apply(params, x, module.apply(params, memory, method="remember"), mask=mask))
 
     changed = x.at[0, 2].add(5.0)
     np.testing.assert_allclose(seen(x, x), seen(x, changed), atol=1e-6)
@@ -148,19 +154,113 @@ def test_a_mask_hides_what_it_should():
 
 
 def test_published_sizes():
-    def count(model):
-        made = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), train=False))
+    def count(model, *inputs):
+        made = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, train=False))
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
 
-    assert count(gpt2()) == 124_439_808
-    assert count(llama()) == 6_738_415_616
+    tokens = jnp.zeros((1, 8), jnp.int32)
+    assert count(gpt2(), tokens) == 124_439_808
+    assert count(llama(), tokens) == 6_738_415_616
+    pooled = SequenceClassifier(bert(), outputs=2)
+    assert count(pooled, tokens) - (768 * 2 + 2) == 109_482_240
+    assert count(t5(), tokens, tokens) == 60_506_624
+    assert count(vit(), jnp.zeros((1, 224, 224, 3))) == 86_567_656
+
+
+READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, deviation=0.3), types=2, embedding_norm=True)
+
+
+@pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
+def test_an_encoder_passes_over_padding_and_over_other_packed_sequences(choice):
+    model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
+    params = model.init(jax.random.key(0), TOKENS, train=False)
+    apply = jax.jit(lambda tokens, **more: model.apply(params, tokens, train=False, **more))
+    alone = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
+    padded = apply(TOKENS, length=np.array([5, 9]))
+    np.testing.assert_allclose(padded[0, :5], alone[0][0], atol=1e-5)
+    np.testing.assert_allclose(padded[1, :9], alone[1][0], atol=1e-5)
+    segments = np.array([[1] * 5 + [2] * 7, [3] * 9 + [0] * 3], np.int32)
+    packed = apply(TOKENS, segments=segments)
+    np.testing.assert_allclose(packed[0, :5], alone[0][0], atol=1e-5)
+    np.testing.assert_allclose(packed[1, :9], alone[1][0], atol=1e-5)
+    changed = TOKENS.copy()
+    changed[0, 4] = (changed[0, 4] + 3) % 11
+    assert np.abs(apply(changed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
+
+
+def test_heads_give_what_they_say():
+    logits = MaskedLanguageModel(READER)
+    params = logits.init(jax.random.key(0), TOKENS, train=False)
+    every = np.asarray(logits.apply(params, TOKENS, train=False))
+    assert every.shape == (2, 12, 11)
+    places = np.array([[3, 7], [0, 11]])
+    some = np.asarray(logits.apply(params, TOKENS, places=places, train=False))
+    np.testing.assert_allclose(some, np.take_along_axis(every, places[..., None], axis=1), atol=1e-6)
+    tagger = TokenClassifier(READER, outputs=5)
+    assert tagger.init_with_output(jax.random.key(0), TOKENS, train=False)[0].shape == (2, 12, 5)
+    for pool in ("first", "mean"):
+        model = SequenceClassifier(READER, outputs=3, pool=pool)
+        params = model.init(jax.random.key(0), TOKENS, train=False)
+        found = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
+        alone = model.apply(params, TOKENS[:1, :5], train=False)
+        np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
+    with pytest.raises(ValueError, match="'first' or 'mean'"):
+        SequenceClassifier(READER, outputs=3, pool="last").init(jax.random.key(0), TOKENS, train=False)
+
+
+PAIRS = {
+    "t5": t5(11, 12, features=8, layers=2, heads=2, head_size=4, deviation=0.3),
+    "t5 1.1": t5(11, 12, tied=False, features=8, layers=2, heads=2, head_size=4, gated=True, deviation=0.3),
+    "first": EncoderDecoder(
+        11,
+        12,
+        Stack(features=8, layers=2, heads=2, positions="sinusoidal", order="post", deviation=0.3),
+        Stack(8, 2, 2, positions="sinusoidal", order="post", causal=True, cross=True, deviation=0.3),
+    ),
+    "rotary": EncoderDecoder(
+        11, 12, Stack(8, 2, 2, deviation=0.3), Stack(8, 2, 2, causal=True, cross=True, deviation=0.3), shared=False
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_encoder_decoder_writes_token_by_token_what_it_says_of_the_whole(name):
+    model = PAIRS[name]
+    length = np.array([5, 12])
+    params = model.init(jax.random.key(0), TOKENS, TOKENS, train=False)
+    whole = jax.jit(lambda: model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False))()
+    memory = model.apply(params, TOKENS, length=length, method="encode")
+    carry = model.apply(params, memory, method="start")
+    step = jax.jit(lambda carry, token: model.apply(params, memory, carry, token, method="decode"))
+    for place in range(12):
+        logits, carry = step(carry, TOKENS[::-1][:, place])
+        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
+    changed = TOKENS.copy()
+    changed[0, 5:] = (changed[0, 5:] + 3) % 11
+    again = jax.jit(lambda: model.apply(params, changed, TOKENS[::-1], length=length, train=False))()
+    np.testing.assert_allclose(again, whole, atol=1e-6)
+    with pytest.raises(ValueError, match="causal=True and cross=True"):
+        dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
+
+
+def test_an_image_is_a_sequence_of_squares():
+    image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+    stack = Stack(features=8, layers=1, heads=2, positions="none", deviation=0.3)
+    for pool, positions in (("first", "learned"), ("mean", "sinusoidal")):
+        model = VisionTransformer(5, 4, stack, pool, positions)
+        logits, params = model.init_with_output(jax.random.key(1), image, train=False)
+        assert logits.shape == (2, 5)
+        if pool == "first":
+            assert nn.unbox(params)["params"]["place"].shape == (7, 8)
+    with pytest.raises(ValueError, match="8x12 cannot be cut into squares of 5"):
+        VisionTransformer(5, 5, stack).init(jax.random.key(1), image, train=False)
 
 
 def test_wrong_choices_are_told():
     for wrong, told in (({"positions": "rope"}, "one of none, learned"), ({"norm": "batch"}, "layer, rms")):
         with pytest.raises(ValueError, match=told):
-            dataclasses.replace(SMALL, **wrong).init(jax.random.key(0), TOKENS, train=False)
-    with pytest.raises(ValueError, match="13 tokens, but positions for 12"):
+            made(**wrong)
+    with pytest.raises(ValueError, match="13 tokens, but learned positions for 12"):
         made(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
     model, params = made()
     with pytest.raises(ValueError, match="packed sequences have no carry"):
@@ -191,7 +291,7 @@ def test_a_loss_in_chunks_is_the_whole_one_and_so_are_its_gradients(tied):
 
 
 def test_logits_of_all_tokens_never_exist_at_once():
-    model = Decoder(vocabulary=5000, length=64, features=8, layers=1, heads=1)
+    model = Decoder(5000, 64, Stack(features=8, layers=1, heads=1, causal=True))
     batch = {"tokens": jnp.ones((2, 65), jnp.int32), "weight": jnp.ones(2), "index": jnp.arange(2)}
 
     def largest(chunk):

@@ -12,7 +12,8 @@ from jaxdl.data.mock_text import MockText
 from jaxdl.data.text import Windows
 from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.transformer import Decoder
+from jaxdl.models.gpt import Decoder
+from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -34,7 +35,11 @@ def experiment(
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
         task=language_modelling(
-            Decoder(vocabulary=88, length=256, features=features, layers=layers, heads=heads, dropout=dropout),
+            Decoder(
+                vocabulary=88,
+                length=256,
+                stack=Stack(features=features, layers=layers, heads=heads, causal=True, dropout=dropout),
+            ),
             carried=False,
         ),
         data=Data(

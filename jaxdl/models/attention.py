@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.models.dot_product import dot_product_attention
 from jaxdl.models.layers import dense, normal
 
 Array = jax.Array
@@ -23,6 +24,7 @@ class MultiHeadAttention(nn.Module):
     """Tokens [batch, n, features] look at each other, or at a memory's; the result is [batch, n, features].
 
     Attributes:
+      features: of a token.
       heads: of the queries.
       kv_heads: of keys and values, must divide `heads`: grouped queries (arXiv:2305.13245); None: as many.
       head_size: numbers of a head; None: features // heads.
@@ -35,6 +37,7 @@ class MultiHeadAttention(nn.Module):
       dtype: to compute in; softmax and sums are float32.
     """
 
+    features: int
     heads: int
     kv_heads: int | None = None
     head_size: int | None = None
@@ -47,11 +50,22 @@ class MultiHeadAttention(nn.Module):
     out_deviation: float | None = None
     dtype: Any = None
 
-    @nn.compact
+    def setup(self):
+        size = self.head_size or self.features // self.heads
+        options = {"use_bias": self.use_bias, "dtype": self.dtype}
+        self.query = drawn_dense(self.heads * size, ("embed", "heads"), self.deviation, **options)
+        self.key = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.deviation, **options)
+        self.value = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.deviation, **options)
+        self.out = drawn_dense(self.features, ("heads", "embed"), self.out_deviation or self.deviation, **options)
+
+    def remember(self, memory: Array) -> Cache:
+        """What tokens see of a memory [batch, m, features]: `key` and `value` [batch, m, kv_heads, head_size]."""
+        return {"key": self._heads(self.key(memory)), "value": self._heads(self.value(memory))}
+
     def __call__(
         self,
         x: Array,
-        memory: Array | None = None,
+        memory: Cache | None = None,
         *,
         positions: Array | None = None,
         mask: Array | None = None,
@@ -61,7 +75,7 @@ class MultiHeadAttention(nn.Module):
         """
         Args:
           x: [batch, n, features].
-          memory: [batch, m, features], what is looked at in place of x itself; then `causal` must be off.
+          memory: what `remember` made of it, which is looked at in place of x itself; then `causal` must be off.
           positions: int32 [batch, n] of x; None: 0, 1, ....
           mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
             its places, and after them, if there are several, x.
@@ -71,11 +85,8 @@ class MultiHeadAttention(nn.Module):
         Returns:
           [batch, n, features]; with a cache also the cache with x in it.
         """
-        features, kv_heads = x.shape[-1], self.kv_heads or self.heads
-        size = self.head_size or features // self.heads
-        source = x if memory is None else memory
-        query = self._project(x, self.heads, size, "query")
-        key, value = (self._project(source, kv_heads, size, name) for name in ("key", "value"))
+        query = self._heads(self.query(x))
+        key, value = (self.remember(x) if memory is None else memory).values()
         looked = positions
         if self.rotary and memory is None:
             at = jnp.arange(x.shape[1])[None] if positions is None else positions
@@ -95,27 +106,21 @@ class MultiHeadAttention(nn.Module):
         if memory is None and not plain:
             seen = visible(positions, looked, self.causal, self.window)  # type: ignore
             mask = seen if mask is None else mask & seen
-        y = jax.nn.dot_product_attention(
+        y = dot_product_attention(
             query,
             key.astype(query.dtype),
             value.astype(query.dtype),
             bias=bias,
             mask=mask,
-            scale=None if self.scaled else 1.0,
-            is_causal=self.causal and plain,
-            local_window_size=(self.window - 1, 0) if self.window and plain else None,
+            scale=query.shape[-1] ** -0.5 if self.scaled else 1.0,
+            causal=self.causal and plain,
+            window=self.window if plain else 0,
         )
-        y = y.reshape(*x.shape[:-1], self.heads * size)
-        y = self._dense(features, ("heads", "embed"), self.out_deviation or self.deviation, "out")(y)
+        y = self.out(y.reshape(*x.shape[:-1], -1))
         return y if cache is None else (y, cache)
 
-    def _project(self, x: Array, heads: int, size: int, name: str) -> Array:
-        return self._dense(heads * size, ("embed", "heads"), self.deviation, name)(x).reshape(
-            *x.shape[:-1], heads, size
-        )
-
-    def _dense(self, features: int, axes: tuple[str, str], deviation: float | None, name: str) -> nn.Dense:
-        return drawn_dense(features, axes, deviation, use_bias=self.use_bias, dtype=self.dtype, name=name)
+    def _heads(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], -1, self.head_size or self.features // self.heads)
 
 
 def drawn_dense(features: int, axes: tuple[str, str], deviation: float | None, **options: Any) -> nn.Dense:

@@ -15,11 +15,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl.models.attention import MultiHeadAttention
 from jaxdl.models.cnn import constrain, convolve_gathered
-from jaxdl.models.layers import Activation, Embedding, GroupNorm, dense, upsample_2x, variance_scaling
+from jaxdl.models.layers import Activation, Embedding, GroupNorm, dense, grid_waves, upsample_2x, variance_scaling
 from jaxdl.models.restoration import shuffle, unshuffle
 
 
@@ -118,7 +117,7 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         h = GroupNorm(x.shape[-1] // self.groups, self.epsilon, jnp.dtype(self.dtype), name="norm")(x)
-        h = MultiHeadAttention(self.heads, dtype=jnp.dtype(self.dtype), name="attention")(
+        h = MultiHeadAttention(x.shape[-1], self.heads, dtype=jnp.dtype(self.dtype), name="attention")(
             h.reshape(x.shape[0], -1, x.shape[-1])
         )
         return x + h.reshape(x.shape)
@@ -235,7 +234,9 @@ class DiTBlock(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         features = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, features, condition, self.dtype)
-        h = MultiHeadAttention(self.heads, dtype=jnp.dtype(self.dtype), name="attention")(modulate(x, shift1, scale1))
+        h = MultiHeadAttention(features, self.heads, dtype=jnp.dtype(self.dtype), name="attention")(
+            modulate(x, shift1, scale1)
+        )
         x = x + gate1[:, None] * h
         h = modulate(x, shift2, scale2)
         h = dense(self.expansion * features, ("embed", "mlp"), dtype=self.dtype, name="mlp1")(h)
@@ -304,7 +305,7 @@ class DiT(nn.Module):
         x = dense(self.width, (None, "embed"), dtype=self.dtype, name="entry")(
             squares.reshape(batch, rows * columns, -1)
         )
-        x = x + jnp.asarray(places(rows, columns, self.width), x.dtype)
+        x = x + jnp.asarray(grid_waves(rows, columns, self.width), x.dtype)
         block = nn.remat(DiTBlock) if self.remat else DiTBlock
         for number in range(self.depth):
             x = block(self.heads, self.expansion, self.dtype, name=f"block{number + 1}")(x, condition)
@@ -323,15 +324,3 @@ class Final(nn.Module):
         return dense(self.outputs, ("embed", None), kernel_init=nn.initializers.zeros, name="out")(x).astype(
             jnp.float32
         )
-
-
-def places(rows: int, columns: int, features: int) -> np.ndarray:
-    """Sinusoids of each position of a map, float32 [rows * columns, features]: a half for each of the two."""
-    frequency = 10000.0 ** (-np.arange(features // 4) / (features / 4))
-
-    def waves(position: np.ndarray) -> np.ndarray:
-        angle = position.reshape(-1)[:, None] * frequency
-        return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
-
-    row, column = np.indices((rows, columns))
-    return np.concatenate([waves(column), waves(row)], axis=1).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.spmd import with_logical_constraint
 
 Normalization = Callable[..., nn.Module]
@@ -232,6 +233,18 @@ class Embedding(nn.Module):
     def attend(self, x: jax.Array) -> jax.Array:
         """[..., features] -> logits [..., vocabulary]: Press & Wolf 2017, arXiv:1608.05859."""
         return x @ gathered(self.embedding).T
+
+
+def grid_waves(rows: int, columns: int, features: int) -> np.ndarray:
+    """Sinusoids of row and column, a half for each, of a map's positions; float32 [rows * columns, features]."""
+    frequency = 10000.0 ** (-np.arange(features // 4) / (features / 4))
+
+    def waves(position: np.ndarray) -> np.ndarray:
+        angle = position.reshape(-1)[:, None] * frequency
+        return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+    row, column = np.indices((rows, columns))
+    return np.concatenate([waves(column), waves(row)], axis=1).astype(np.float32)
 
 
 def upsample_2x(x: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
-"""The Transformer: one block whose parts are choices, and the decoder made of it (arXiv:1706.03762).
+"""The Transformer: one block whose parts are choices, and a stack of it (arXiv:1706.03762).
 
-What published models chose stands in functions: `gpt2`, `llama`.
+What reads and writes by such stacks: `jaxdl.models.gpt`, `bert`, `t5` and `vit`.
 
 Logical axis names. Parameters: "vocab", "embed", "heads", "mlp". Activations: "batch".
 """
@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, drawn_dense, empty_cache, extended
+from jaxdl.models.experts import Experts
 from jaxdl.models.layers import Activation, Embedding
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
 ORDERS = ("pre", "post")
+REMATS = ("nothing", "all", "all but products")
+UNKNOWN = 3  # the token's id, as in jaxdl.data.tokens
 tanh_gelu = functools.partial(nn.gelu, approximate=True)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
 
@@ -54,21 +57,22 @@ class FeedForward(nn.Module):
         return drawn_dense(features, axes, deviation, use_bias=self.use_bias, dtype=self.dtype, name=name)
 
 
-def normalization(kind: str, epsilon: float, use_bias: bool, dtype: Any, name: str) -> nn.Module:
+def normalization(kind: str, epsilon: float, use_bias: bool, dtype: Any) -> nn.Module:
     """Layer normalization (arXiv:1607.06450), or by the root mean square alone (arXiv:1910.07467)."""
     scale = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
     if kind == "rms":
-        return nn.RMSNorm(epsilon=epsilon, scale_init=scale, dtype=dtype, name=name)
+        return nn.RMSNorm(epsilon=epsilon, scale_init=scale, dtype=dtype)
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("embed",))
-    return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, scale_init=scale, bias_init=bias, dtype=dtype, name=name)
+    return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, scale_init=scale, bias_init=bias, dtype=dtype)
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each added to what went into it.
+    """Attention and a feed-forward network, each added to what went into it; between them a look at a memory, if asked.
 
     Attributes:
       attention: to the tokens themselves; a module of its own for each block.
       feed_forward: likewise.
+      cross: attention to a memory; None: there is none.
       norm: "layer" or "rms".
       order: "pre", before each part (arXiv:2002.04745), or "post", after each sum, as at first.
       epsilon, norm_bias: of the normalization.
@@ -76,72 +80,98 @@ class Block(nn.Module):
     """
 
     attention: MultiHeadAttention
-    feed_forward: FeedForward
+    feed_forward: nn.Module
+    cross: MultiHeadAttention | None = None
     norm: str = "layer"
     order: str = "pre"
     epsilon: float = 1e-5
     norm_bias: bool = True
     dropout: float = 0.0
 
-    @nn.compact
+    def setup(self):
+        def norm() -> nn.Module:
+            return normalization(self.norm, self.epsilon, self.norm_bias, self.attention.dtype)
+
+        self.norm1, self.norm2 = norm(), norm()
+        if self.cross is not None:
+            self.norm_cross = norm()
+        self.drop = nn.Dropout(self.dropout)
+
     def __call__(
         self,
         x: Array,
         positions: Array | None = None,
         mask: Array | None = None,
         bias: Array | None = None,
+        memory: Cache | None = None,
+        memory_mask: Array | None = None,
         cache: Cache | None = None,
         train: bool = False,
     ) -> tuple[Array, Cache | None]:
-        """[batch, n, features], and further arguments as of `MultiHeadAttention`; also the cache after it, if any."""
-        kept: list[Cache | None] = [None]
+        """[batch, n, features], and further arguments as of `MultiHeadAttention`; also the cache after it, if any.
+
+        Args:
+          memory: what `remember` made of it; where its mask [batch, 1, 1, m] is False, it is not seen.
+        """
 
         def attend(x: Array) -> Array:
+            nonlocal cache
             y = self.attention(x, positions=positions, mask=mask, bias=bias, cache=cache)
-            if cache is None:
-                return y
-            y, kept[0] = y
+            if cache is not None:
+                y, cache = y
             return y
 
-        for number, part in enumerate((attend, self.feed_forward), start=1):
-            norm = normalization(self.norm, self.epsilon, self.norm_bias, self.attention.dtype, f"norm{number}")
-            y = part(norm(x) if self.order == "pre" else x)
-            x = x + nn.Dropout(self.dropout)(y, deterministic=not train)
-            x = norm(x) if self.order == "post" else x
-        return x, kept[0]
+        x = self._add(x, attend, self.norm1, train)
+        if self.cross is not None:
+            cross = self.cross
+            x = self._add(x, lambda x: cross(x, memory, mask=memory_mask), self.norm_cross, train)
+        return self._add(x, self.feed_forward, self.norm2, train), cache
+
+    def _add(self, x: Array, part: Any, norm: Any, train: bool) -> Array:
+        if self.order == "pre":
+            return x + self.drop(part(norm(x)), deterministic=not train)
+        return norm(x + self.drop(part(x), deterministic=not train))
+
+    def remember(self, memory: Array) -> Cache:
+        """What the block looks at of a memory [batch, m, features]."""
+        assert self.cross is not None
+        return self.cross.remember(memory)
 
 
-class Decoder(nn.Module):
-    """Says what follows each token, from that token and those before it: GPT-2 and Llama, by their arguments.
+class Stack(nn.Module):
+    """Blocks, one after the other; tokens [batch, n, features] -> the same, normalized in the end if `order` is "pre".
 
     Attributes:
-      vocabulary: number of tokens.
-      length: how many tokens it looks back at when it writes, and with learned positions the most there can be.
       features: of a token.
       layers: blocks.
-      heads, kv_heads, head_size, window: see `MultiHeadAttention`.
+      heads, kv_heads, head_size, causal, window, scaled: see `MultiHeadAttention`.
+      cross: each block looks at a memory, too.
       hidden: of the feed-forward networks; None: four times `features`.
-      positions: "learned" or "sinusoidal", added to the tokens' vectors; "rotary"; "relative", T5's bias; "none".
+      positions: "rotary", "relative" (T5's bias) or "none"; also "learned" and "sinusoidal", which are added to the
+        tokens' vectors by what makes these.
       rotary_base: of "rotary".
       norm, order, epsilon, norm_bias: see `Block`.
       activation, gated: see `FeedForward`.
+      experts: feed-forward networks of which each token is given to `active` (see `jaxdl.models.experts`); 0: one.
       use_bias: of the blocks' dense layers.
-      tied: logits compare with the tokens' own vectors (arXiv:1608.05859); else there is a dense layer.
-      dropout: rate on the vectors and on what blocks add.
+      dropout: rate on what blocks add.
       deviation: standard deviation of the drawn kernels and vectors; those of layers that add to the stream are divided
-        by sqrt(2 * layers), as in GPT-2.
-      dtype: to compute in, such as "bfloat16"; parameters, softmax and logits are float32.
-      remat: blocks are computed again on the way back instead of remembered, to save memory.
+        by sqrt(2 * layers), as in GPT-2. None: LeCun's.
+      dtype: to compute in, such as "bfloat16"; parameters, softmax and normalization at the end are float32.
+      remat: what of a block is computed again on the way back instead of remembered, to save memory: "nothing", "all",
+        or "all but products", for which what matrices gave is remembered.
+      scan: one block is compiled, whose parameters have a leading axis of `layers`; for stacks without `cross`.
     """
 
-    vocabulary: int
-    length: int
     features: int
     layers: int
     heads: int
     kv_heads: int | None = None
     head_size: int | None = None
+    causal: bool = False
     window: int = 0
+    scaled: bool = True
+    cross: bool = False
     hidden: int | None = None
     positions: str = "rotary"
     rotary_base: float = 10_000.0
@@ -151,148 +181,208 @@ class Decoder(nn.Module):
     norm_bias: bool = True
     activation: Activation = tanh_gelu
     gated: bool = False
+    experts: int = 0
+    active: int = 2
     use_bias: bool = True
-    tied: bool = True
     dropout: float = 0.0
-    deviation: float = 0.02
+    deviation: float | None = 0.02
     dtype: Any = "float32"
-    remat: bool = False
+    remat: str = "nothing"
+    scan: bool = False
 
     @nn.nowrap
-    def initial_carry(self, batch: int) -> dict[str, Any]:
-        """The state before the first token: a cache for each block, and how many tokens were read, int32 [batch]."""
+    def empty_caches(self, batch: int, length: int) -> Any:
+        """Room for `length` tokens of each of `batch` sequences: a cache for each block, or with `scan` one for all,
+        whose second axis is `layers`. Every leaf is [batch, ...]."""
         size = self.head_size or self.features // self.heads
-        dtype = jnp.dtype(self.dtype)
-        room = min(self.length, self.window) if self.window else self.length
-        caches = [empty_cache(batch, room, self.kv_heads or self.heads, size, dtype) for _ in range(self.layers)]
-        return {"caches": caches, "count": jnp.zeros(batch, jnp.int32)}
+        room = min(length, self.window) if self.window else length
+        one = empty_cache(batch, room, self.kv_heads or self.heads, size, jnp.dtype(self.dtype))
+        if not self.scan:
+            return [one] * self.layers
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], self.layers, axis=1), one)
 
     def setup(self):
-        self.embed = Embedding(self.vocabulary, self.features, deviation=self.deviation)
-        if not self.tied:
-            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.deviation, use_bias=False)
+        self._check()
+        saved = {"nothing": None, "all": jax.checkpoint_policies.nothing_saveable}
+        policy = saved.get(self.remat, jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+        block: Any = Block if policy is None else nn.remat(Block, static_argnums=(8,), policy=policy)
+        options = {name: getattr(self, name) for name in ("norm", "order", "epsilon", "norm_bias", "dropout")}
+        if self.scan:
+            along: Any = (*[nn.broadcast] * 5, 1, nn.broadcast)
+            scanned = nn.scan(
+                block,
+                variable_axes={"params": 0, "balance": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=along,
+                out_axes=1,
+                length=self.layers,
+                metadata_params={nn.PARTITION_NAME: "layers"},
+            )
+            self.blocks = scanned(*self._parts(), **options)
+        else:
+            self.block = [block(*self._parts(), **options) for _ in range(self.layers)]
+        if self.positions == "relative":
+            self.relative = RelativeBias(self.heads, causal=self.causal)
+        if self.order == "pre":
+            self.norm_out = normalization(self.norm, self.epsilon, self.norm_bias, jnp.float32)
 
-    @nn.compact
     def __call__(
         self,
-        tokens: Array,
+        x: Array,
         *,
-        carry: dict[str, Any] | None = None,
-        segments: Array | None = None,
-        lengths: Array | None = None,
-        whole: bool = True,
+        positions: Array | None = None,
+        mask: Array | None = None,
+        memory: Any = None,
+        memory_mask: Array | None = None,
+        caches: Any = None,
         train: bool,
-    ) -> tuple[Array, dict[str, Any] | None]:
+    ) -> tuple[Array, Any]:
         """
         Args:
-          tokens: int32 [batch, time].
-          carry: what the call before returned; None: nothing came before, and nothing is kept.
-          segments: int32 [batch, time], which of several packed sequences a token belongs to: it looks at no other, and
-            positions begin anew in each.
-          lengths: int32 [batch], with a carry: how many of a row's tokens there are; None: all.
-          whole: False leaves out the last step, `logits`, which may take more memory than all others.
+          x: [batch, n, features].
+          positions: int32 [batch, n], below 0: not there; None: 0, 1, ....
+          mask: bool, broadcasts to [batch, 1, n, n]: where False nobody looks, whatever else holds.
+          memory: what `remember` made of it, with `cross`.
+          memory_mask: bool [batch, m], which of it there is.
+          caches: what `empty_caches` or the call before gave.
           train: whether dropout draws, from the key "dropout".
 
         Returns:
-          logits float32 [batch, time, vocabulary], or float32 [batch, time, features] for `logits`; and the carry after
-          the last token, None without one.
-
-        Raises:
-          ValueError: an unknown choice, more tokens than learned positions, or segments with a carry.
+          float32 [batch, n, features], and the caches after x, None without them.
         """
-        self._check(tokens, carry, segments)
-        positions = mask = None
-        if carry is not None:
-            number = jnp.arange(tokens.shape[1])
-            lengths = jnp.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
-            positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
-        if segments is not None:
-            positions = within(segments)
-            mask = (segments[:, :, None] == segments[:, None, :])[:, None]
-        plain = jnp.arange(tokens.shape[1])[None] if positions is None else positions
-        x = self.embed(tokens)
-        if self.positions == "learned":
-            x = x + Embedding(self.length, self.features, deviation=self.deviation, name="place")(plain)
-        elif self.positions == "sinusoidal":
-            x = x + waves(plain, self.features)
-        x = nn.Dropout(self.dropout)(x.astype(self.dtype), deterministic=not train)
-        relative = None
+        x = x.astype(self.dtype)
+        place = jnp.arange(x.shape[1])[None] if positions is None else positions
+        if memory_mask is not None:
+            memory_mask = memory_mask[:, None, None]
+        bias = None
         if self.positions == "relative":
-            relative = RelativeBias(self.heads, causal=True, name="relative")
-        block = nn.remat(Block, static_argnums=(6,)) if self.remat else Block
-        caches = []
-        for number in range(self.layers):
-            cache, bias = None, None
-            if carry is not None:
-                cache = carry["caches"][number]
-            if relative is not None:
-                bias = relative(plain, plain if cache is None else _looked_at(cache, plain))
-            x, cache = block(*self._parts(), **self._options(), name=f"block{number + 1}")(
-                x, positions, mask, bias, cache, train
-            )
-            caches.append(cache)
-        if self.order == "pre":
-            x = normalization(self.norm, self.epsilon, self.norm_bias, jnp.float32, "norm")(x)
-        x = x.astype(jnp.float32)
-        x = self.logits(x) if whole else x
-        return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths}
+            cache = caches if self.scan or caches is None else caches[0]
+            cache = jax.tree.map(lambda leaf: leaf[:, 0], cache) if self.scan else cache
+            bias = self.relative(place, place if cache is None else _looked_at(cache, place))
+        if self.scan:
+            x, caches = self.blocks(x, positions, mask, bias, None, None, caches, train)
+        else:
+            after = []
+            for number, block in enumerate(self.block):
+                seen = None if memory is None else memory[number]
+                cache = None if caches is None else caches[number]
+                x, cache = block(x, positions, mask, bias, seen, memory_mask, cache, train)
+                after.append(cache)
+            caches = None if caches is None else after
+        x = self.norm_out(x) if self.order == "pre" else x
+        return x.astype(jnp.float32), caches
 
-    def logits(self, x: Array) -> Array:
-        """float32 [..., features] -> [..., vocabulary]."""
-        return self.embed.attend(x) if self.tied else self.head(x)
+    def remember(self, memory: Array) -> list[Cache]:
+        """What each block looks at of a memory [batch, m, features]."""
+        return [block.remember(memory.astype(self.dtype)) for block in self.block]
 
-    def read(self, tokens: Array, lengths: Array, carry: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        """Reads prompts of different lengths at once.
-
-        Args:
-          tokens: int32 [batch, time].
-          lengths: int32 [batch], at least 1: how many tokens a row has.
-          carry: what came before.
-
-        Returns:
-          logits float32 [batch, vocabulary] of what follows each prompt, and the carry after it.
-        """
-        logits, carry = self(tokens, carry=carry, lengths=lengths, train=False)  # pyright: ignore
-        return logits[jnp.arange(len(tokens)), lengths - 1], carry
-
-    def _parts(self) -> tuple[MultiHeadAttention, FeedForward]:
+    def _parts(self) -> tuple[MultiHeadAttention, nn.Module, MultiHeadAttention | None]:
+        deviation = self.deviation
         shared = {
             "use_bias": self.use_bias,
-            "deviation": self.deviation,
-            "out_deviation": self.deviation * (2 * self.layers) ** -0.5,
+            "deviation": deviation,
+            "out_deviation": None if deviation is None else deviation * (2 * self.layers) ** -0.5,
             "dtype": jnp.dtype(self.dtype),
         }
+        sizes = (self.features, self.heads, self.kv_heads, self.head_size)
         attention = MultiHeadAttention(
-            self.heads,
-            self.kv_heads,
-            self.head_size,
-            causal=True,
+            *sizes,
+            causal=self.causal,
             window=self.window,
             rotary=self.rotary_base if self.positions == "rotary" else 0.0,
-            scaled=self.positions != "relative",
+            scaled=self.scaled,
             parent=None,
             **shared,
         )
-        hidden = self.hidden or 4 * self.features
-        network = FeedForward(hidden, self.activation, self.gated, parent=None, **shared)
-        return attention, network
+        inner = (self.hidden or 4 * self.features, self.activation, self.gated)
+        if self.experts:
+            drawn = {name: value for name, value in shared.items() if name != "use_bias"}
+            network: nn.Module = Experts(self.experts, self.active, *inner, parent=None, **drawn)
+        else:
+            network = FeedForward(*inner, parent=None, **shared)
+        cross = MultiHeadAttention(*sizes, scaled=self.scaled, parent=None, **shared) if self.cross else None
+        return attention, network, cross
 
-    def _options(self) -> dict[str, Any]:
-        names = ("norm", "order", "epsilon", "norm_bias", "dropout")
-        return {name: getattr(self, name) for name in names}
-
-    def _check(self, tokens: Array, carry: Any, segments: Any) -> None:
-        for name, value, known in (
-            ("positions", self.positions, POSITIONS),
-            ("norm", self.norm, NORMS),
-            ("order", self.order, ORDERS),
-        ):
+    def _check(self) -> None:
+        for name, known in (("positions", POSITIONS), ("norm", NORMS), ("order", ORDERS), ("remat", REMATS)):
+            value = getattr(self, name)
             if value not in known:
-                raise ValueError(f"Decoder: {name}={value!r}; one of {', '.join(known)}")
-        if self.positions == "learned" and tokens.shape[1] > self.length:
-            raise ValueError(f"Decoder: {tokens.shape[1]} tokens, but positions for {self.length}: set length")
-        if carry is not None and segments is not None:
-            raise ValueError("Decoder: packed sequences have no carry: give one sequence a row")
+                raise ValueError(f"Stack: {name}={value!r}; one of {', '.join(known)}")
+        if self.scan and self.cross:
+            raise ValueError("Stack: with cross every block has a memory of its own: set scan=False")
+
+
+class Tokens(nn.Module):
+    """A vector for each token, and for where it stands; int32 [batch, n] -> float32 [batch, n, features].
+
+    Attributes:
+      vocabulary: number of tokens.
+      length: with learned positions, the most there can be.
+      features: of a vector.
+      positions: "learned" and "sinusoidal" are added; the others are not.
+      types: kinds of segments, whose vectors are added (BERT); 0: none.
+      norm: the sum is normalized, with `epsilon` (BERT).
+      dropout: rate.
+      deviation: standard deviation of the drawn vectors.
+    """
+
+    vocabulary: int
+    length: int
+    features: int
+    positions: str = "none"
+    types: int = 0
+    norm: bool = False
+    epsilon: float = 1e-5
+    dropout: float = 0.0
+    deviation: float = 0.02
+
+    def setup(self):
+        self.word = Embedding(self.vocabulary, self.features, deviation=self.deviation)
+        if self.positions == "learned":
+            self.place = Embedding(self.length, self.features, deviation=self.deviation)
+        if self.types:
+            self.type = Embedding(self.types, self.features, deviation=self.deviation)
+        if self.norm:
+            self.norm_out = normalization("layer", self.epsilon, True, jnp.float32)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, tokens: Array, positions: Array | None, types: Array | None = None, *, train: bool) -> Array:
+        """Positions int32 [batch, n], None: 0, 1, ...; types int32 [batch, n], None: all 0.
+
+        Raises:
+          ValueError: more tokens than learned positions.
+        """
+        place = jnp.arange(tokens.shape[1])[None] if positions is None else positions
+        x = self.word(tokens)
+        if self.positions == "learned":
+            if tokens.shape[1] > self.length:
+                raise ValueError(f"{tokens.shape[1]} tokens, but learned positions for {self.length}: set length")
+            x = x + self.place(place)
+        elif self.positions == "sinusoidal":
+            x = x + waves(place, self.features)
+        if self.types:
+            x = x + self.type(jnp.zeros_like(tokens) if types is None else types)
+        return self.drop(self.norm_out(x) if self.norm else x, deterministic=not train)
+
+    def attend(self, x: Array) -> Array:
+        """[..., features] -> logits [..., vocabulary] with the tokens' own vectors (arXiv:1608.05859)."""
+        return self.word.attend(x)
+
+
+def tokens_of(vocabulary: int, length: int, stack: Stack, **more: Any) -> Tokens:
+    """Vectors for the tokens that a stack reads."""
+    options = {"positions": stack.positions, "dropout": stack.dropout, "epsilon": stack.epsilon, **more}
+    return Tokens(vocabulary, length, stack.features, deviation=stack.deviation or 0.02, **options)
+
+
+def there(tokens: Array, length: Array) -> Array:
+    """bool [batch, time]: whether there is a token, where each row has `length` [batch]."""
+    return jnp.arange(tokens.shape[1])[None] < length[:, None]
+
+
+def together(segments: Array) -> Array:
+    """bool [batch, 1, time, time]: whether two tokens are of the same one of packed sequences int32 [batch, time]."""
+    return (segments[:, :, None] == segments[:, None, :])[:, None]
 
 
 def _looked_at(cache: Cache, positions: Array) -> Array:
@@ -314,25 +404,3 @@ def waves(positions: Array, features: int) -> Array:
     half = features // 2
     angle = positions.astype(jnp.float32)[..., None] * 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-
-
-def gpt2(vocabulary: int = 50_257, length: int = 1024, **changes: Any) -> Decoder:
-    """GPT-2 (Radford et al. 2019), by default with 124 million parameters."""
-    sizes = {"features": 768, "layers": 12, "heads": 12}
-    return Decoder(vocabulary, length, positions="learned", **{**sizes, **changes})
-
-
-def llama(vocabulary: int = 32_000, length: int = 4096, **changes: Any) -> Decoder:
-    """Llama 2 (Touvron et al. 2023, arXiv:2307.09288), by default with 7 billion parameters."""
-    chosen = {
-        "features": 4096,
-        "layers": 32,
-        "heads": 32,
-        "hidden": 11_008,
-        "norm": "rms",
-        "activation": nn.silu,
-        "gated": True,
-        "use_bias": False,
-        "tied": False,
-    }
-    return Decoder(vocabulary, length, **{**chosen, **changes})

@@ -70,5 +70,7 @@ def batch_coupling(model: nn.Module) -> str:
         norm = norm.func
     if norm is batch_norm:
         return "batch normalization: an example's loss depends on the batch's statistics"
+    if getattr(model, "experts", 0):
+        return "mixture of experts: loads are balanced over the batch"
     parts = [value for value in vars(model).values() if isinstance(value, nn.Module) and value is not model.parent]
     return next((reason for part in parts if (reason := batch_coupling(part))), "")

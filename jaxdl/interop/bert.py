@@ -1,0 +1,94 @@
+"""BERT, as `BertForMaskedLM` of transformers, or as `BertModel`, whose pooler is left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdl.interop.layout import Architecture, Place, full_heads, hidden, same_choices, two_tokens
+from jaxdl.models.bert import Encoder, MaskedLanguageModel, bert
+
+_OUTSIDE = {
+    "embed/word/embedding": "embeddings.word_embeddings.weight",
+    "embed/place/embedding": "embeddings.position_embeddings.weight",
+    "embed/type/embedding": "embeddings.token_type_embeddings.weight",
+    "embed/norm_out/scale": "embeddings.LayerNorm.weight",
+    "embed/norm_out/bias": "embeddings.LayerNorm.bias",
+}
+_HEAD = {
+    "transform/kernel": Place("cls.predictions.transform.dense.weight", "transposed"),
+    "transform/bias": Place("cls.predictions.transform.dense.bias"),
+    "norm/scale": Place("cls.predictions.transform.LayerNorm.weight"),
+    "norm/bias": Place("cls.predictions.transform.LayerNorm.bias"),
+    "bias": Place("cls.predictions.bias"),
+}
+_BLOCK = {
+    "attention/query": "attention.self.query",
+    "attention/key": "attention.self.key",
+    "attention/value": "attention.self.value",
+    "attention/out": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "feed_forward/in": "intermediate.dense",
+    "feed_forward/out": "output.dense",
+    "norm2": "output.LayerNorm",
+}
+
+
+def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Encoder | MaskedLanguageModel:
+    encoder = bert(
+        config.get("vocab_size", 30_522),
+        config.get("max_position_embeddings", 512),
+        features=config.get("hidden_size", 768),
+        layers=config.get("num_hidden_layers", 12),
+        heads=config.get("num_attention_heads", 12),
+        hidden=config.get("intermediate_size", 3072),
+        epsilon=config.get("layer_norm_eps", 1e-12),
+    )
+    return MaskedLanguageModel(encoder) if "cls.predictions.bias" in tensors else encoder
+
+
+def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    del params
+    encoder = model.encoder if isinstance(model, MaskedLanguageModel) else model
+    if not isinstance(encoder, Encoder) or not encoder.embedding_norm or encoder.types != 2:
+        return None
+    stack = encoder.stack
+    if not same_choices(stack, bert().stack) or not full_heads(stack):
+        return None
+    return {
+        "architectures": ["BertModel" if encoder is model else "BertForMaskedLM"],
+        "vocab_size": encoder.vocabulary,
+        "max_position_embeddings": encoder.length,
+        "hidden_size": stack.features,
+        "num_hidden_layers": stack.layers,
+        "num_attention_heads": stack.heads,
+        "intermediate_size": hidden(stack),
+        "layer_norm_eps": stack.epsilon,
+        "type_vocab_size": encoder.types,
+        "tie_word_embeddings": True,
+    }
+
+
+def _place(model: Any, name: str) -> Place:
+    if name in _HEAD:
+        return _HEAD[name]
+    name = name.removeprefix("encoder/")
+    if name in _OUTSIDE:
+        return Place(f"bert.{_OUTSIDE[name]}")
+    _, block, rest = name.split("/", 2)
+    module, _, array = rest.rpartition("/")
+    side, order = ("bias", "same") if array == "bias" else ("weight", "transposed" if array == "kernel" else "same")
+    return Place(f"bert.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
+
+
+BERT = Architecture(
+    kind="bert",
+    fixed={"hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 2, "is_decoder": False},
+    model=_model,
+    config=_config,
+    place=_place,
+    inputs=two_tokens,
+    prefix="bert.",
+    ignored=(
+        *("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias", "cls.predictions.decoder.weight"),
+        *("cls.predictions.decoder.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias"),
+    ),
+)

@@ -1,0 +1,91 @@
+"""Llama, as `LlamaForCausalLM` of transformers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdl.errors import UserError
+from jaxdl.interop.layout import Architecture, Place, hidden, same_choices, two_tokens
+from jaxdl.models.gpt import Decoder, llama
+
+_OUTSIDE = {
+    "embed/word/embedding": Place("model.embed_tokens.weight"),
+    "stack/norm_out/scale": Place("model.norm.weight"),
+    "head/kernel": Place("lm_head.weight", "transposed"),
+}
+_BLOCK = {
+    "norm1/scale": "input_layernorm",
+    "norm2/scale": "post_attention_layernorm",
+    "attention/query/kernel": "self_attn.q_proj",
+    "attention/key/kernel": "self_attn.k_proj",
+    "attention/value/kernel": "self_attn.v_proj",
+    "attention/out/kernel": "self_attn.o_proj",
+    "feed_forward/gate/kernel": "mlp.gate_proj",
+    "feed_forward/in/kernel": "mlp.up_proj",
+    "feed_forward/out/kernel": "mlp.down_proj",
+}
+
+
+def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
+    """
+    Raises:
+      UserError: rotary positions of another kind.
+    """
+    del tensors
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise UserError(f"config.json: rope_type is {rope['rope_type']!r}; the decoder here has 'default' only")
+    heads = config.get("num_attention_heads", 32)
+    return llama(
+        config.get("vocab_size", 32_000),
+        config.get("max_position_embeddings", 2048),
+        config.get("tie_word_embeddings", False),
+        features=config.get("hidden_size", 4096),
+        layers=config.get("num_hidden_layers", 32),
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_size=config.get("head_dim"),
+        hidden=config.get("intermediate_size", 11_008),
+        epsilon=config.get("rms_norm_eps", 1e-6),
+        rotary_base=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
+    )
+
+
+def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    del params
+    if not isinstance(model, Decoder) or not same_choices(model.stack, llama().stack):
+        return None
+    stack = model.stack
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": model.vocabulary,
+        "max_position_embeddings": model.length,
+        "hidden_size": stack.features,
+        "num_hidden_layers": stack.layers,
+        "num_attention_heads": stack.heads,
+        "num_key_value_heads": stack.kv_heads or stack.heads,
+        "head_dim": stack.head_size or stack.features // stack.heads,
+        "intermediate_size": hidden(stack),
+        "rms_norm_eps": stack.epsilon,
+        "rope_theta": stack.rotary_base,
+        "tie_word_embeddings": model.tied,
+    }
+
+
+def _place(model: Decoder, name: str) -> Place:
+    del model
+    if name in _OUTSIDE:
+        return _OUTSIDE[name]
+    _, block, rest = name.split("/", 2)
+    order = "transposed" if "kernel" in rest else "same"
+    return Place(f"model.layers.{block.removeprefix('block_')}.{_BLOCK[rest]}.weight", order)
+
+
+LLAMA = Architecture(
+    kind="llama",
+    fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
+    model=_model,
+    config=_config,
+    place=_place,
+    inputs=two_tokens,
+    ignored=("rotary_emb.inv_freq",),
+)

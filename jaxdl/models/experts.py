@@ -1,0 +1,84 @@
+"""Mixture of experts: feed-forward networks of which each token is given to a few (arXiv:1701.06538)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.layers import Activation, bound_axis, dense, gathered, normal, variance_scaling
+
+Array = jax.Array
+
+
+class Experts(nn.Module):
+    """[batch, n, features] -> the same: each token's `active` best experts, weighted by what the router gives them.
+
+    No token is dropped, so what is made of an example does not depend on the others of its batch: tokens are sorted by
+    expert, and matrix products run over groups of different sizes (MegaBlocks, arXiv:2211.15841).
+
+    Loads are balanced without a further loss (Wang et al. 2024, arXiv:2408.15664): a bias for each expert, in the
+    collection "balance", is added to the scores by which experts are chosen, not to the weights. In training it
+    rises by `rate` for those with less than the mean load of the global batch, and falls for the others.
+
+    Attributes:
+      count: experts.
+      active: of which each token has so many.
+      hidden, activation, gated, deviation, out_deviation, dtype: see `jaxdl.models.transformer.FeedForward`; there are
+        no biases.
+      rate: see above.
+    """
+
+    count: int
+    active: int
+    hidden: int
+    activation: Activation
+    gated: bool = False
+    deviation: float | None = None
+    out_deviation: float | None = None
+    dtype: Any = None
+    rate: float = 1e-3
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if not 1 <= self.active <= self.count:
+            raise ValueError(f"Experts: active={self.active}: must be from 1 to count={self.count}")
+        features = x.shape[-1]
+        tokens = x.reshape(-1, features)
+        weights, chosen = self._route(tokens)
+        order = jnp.argsort(chosen.reshape(-1), stable=True)  # of tokens * active: by expert
+        owner = order // self.active
+        sizes = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.int32)
+        given = tokens[owner].astype(self.dtype or x.dtype)
+        h = jax.lax.ragged_dot(given, self._kernels("in", features, self.hidden, self.deviation), sizes)
+        if self.gated:
+            gate = jax.lax.ragged_dot(given, self._kernels("gate", features, self.hidden, self.deviation), sizes)
+            h = h * self.activation(gate)
+        else:
+            h = self.activation(h)
+        out = self._kernels("out", self.hidden, features, self.out_deviation or self.deviation)
+        y = jax.lax.ragged_dot(h, out, sizes)
+        y = y * weights.reshape(-1)[order][:, None].astype(y.dtype)
+        return jnp.zeros_like(tokens, y.dtype).at[owner].add(y).reshape(x.shape)
+
+    def _route(self, tokens: Array) -> tuple[Array, Array]:
+        """Weights float32 and experts int32 [tokens, active] of tokens [tokens, features]."""
+        router = dense(self.count, ("embed", None), use_bias=False, dtype=jnp.float32, name="router")
+        scores = jax.nn.sigmoid(router(tokens))
+        bias = self.variable("balance", "bias", jnp.zeros, (self.count,))
+        _, chosen = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.value, self.active)
+        weights = jnp.take_along_axis(scores, chosen, axis=-1)
+        if self.is_mutable_collection("balance") and not self.is_initializing():
+            load = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.float32)
+            axis = bound_axis()
+            load = load if axis is None else jax.lax.psum(load, axis)
+            bias.value = bias.value + self.rate * jnp.sign(jnp.mean(load) - load)
+        return weights / (weights.sum(-1, keepdims=True) + 1e-9), chosen
+
+    def _kernels(self, name: str, rows: int, columns: int, deviation: float | None) -> Array:
+        """[count, rows, columns], whole on each device."""
+        init = normal(deviation) if deviation is not None else variance_scaling(1.0)
+        axes = (None, "embed", "mlp") if name != "out" else (None, "mlp", "embed")
+        shape = (self.count, rows, columns)
+        kernel: Any = self.param(name, nn.with_logical_partitioning(init, axes), shape)
+        return gathered(kernel).astype(self.dtype or kernel.dtype)

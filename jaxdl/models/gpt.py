@@ -1,0 +1,117 @@
+"""Decoders, which say what follows each token: GPT-2 and Llama, by their arguments."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxdl.models.attention import Array, drawn_dense
+from jaxdl.models.transformer import Stack, together, tokens_of, within
+
+
+class Decoder(nn.Module):
+    """Says what follows each token, from that token and those before it: GPT-2 and Llama, by their arguments.
+
+    Attributes:
+      vocabulary: number of tokens.
+      length: how many tokens it looks back at when it writes, and with learned positions the most there can be.
+      stack: its blocks, with `causal=True`.
+      tied: logits compare with the tokens' own vectors (arXiv:1608.05859); else there is a dense layer.
+    """
+
+    vocabulary: int
+    length: int
+    stack: Stack
+    tied: bool = True
+
+    @nn.nowrap
+    def initial_carry(self, batch: int) -> dict[str, Any]:
+        """The state before the first token: caches, and how many tokens were read, int32 [batch]."""
+        return {"caches": self.stack.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
+
+    def setup(self):
+        if not self.stack.causal:
+            raise ValueError("Decoder: a token would see what follows it: give a Stack with causal=True")
+        self.embed = tokens_of(self.vocabulary, self.length, self.stack)
+        if not self.tied:
+            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.stack.deviation, use_bias=False)
+
+    def __call__(
+        self,
+        tokens: Array,
+        *,
+        carry: dict[str, Any] | None = None,
+        segments: Array | None = None,
+        lengths: Array | None = None,
+        whole: bool = True,
+        train: bool,
+    ) -> tuple[Array, dict[str, Any] | None]:
+        """
+        Args:
+          tokens: int32 [batch, time].
+          carry: what the call before returned; None: nothing came before, and nothing is kept.
+          segments: int32 [batch, time], which of several packed sequences a token belongs to: it looks at no other, and
+            positions begin anew in each.
+          lengths: int32 [batch], with a carry: how many of a row's tokens there are; None: all.
+          whole: False leaves out the last step, `logits`, which may take more memory than all others.
+          train: whether dropout draws, from the key "dropout".
+
+        Returns:
+          logits float32 [batch, time, vocabulary], or float32 [batch, time, features] for `logits`; and the carry after
+          the last token, None without one.
+
+        Raises:
+          ValueError: more tokens than learned positions, or segments with a carry.
+        """
+        if carry is not None and segments is not None:
+            raise ValueError("Decoder: packed sequences have no carry: give one sequence a row")
+        positions = mask = caches = None
+        if carry is not None:
+            caches, number = carry["caches"], jnp.arange(tokens.shape[1])
+            lengths = jnp.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
+            positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
+        if segments is not None:
+            positions, mask = within(segments), together(segments)
+        x = self.embed(tokens, positions, train=train)
+        x, caches = self.stack(x, positions=positions, mask=mask, caches=caches, train=train)
+        x = self.logits(x) if whole else x
+        return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths}
+
+    def logits(self, x: Array) -> Array:
+        """float32 [..., features] -> [..., vocabulary]."""
+        return self.embed.attend(x) if self.tied else self.head(x)
+
+    def read(self, tokens: Array, lengths: Array, carry: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
+        """Reads prompts of different lengths at once.
+
+        Args:
+          tokens: int32 [batch, time].
+          lengths: int32 [batch], at least 1: how many tokens a row has.
+          carry: what came before.
+
+        Returns:
+          logits float32 [batch, vocabulary] of what follows each prompt, and the carry after it.
+        """
+        x, carry = self(tokens, carry=carry, lengths=lengths, whole=False, train=False)  # pyright: ignore
+        return self.logits(x[jnp.arange(len(tokens)), lengths - 1]), carry
+
+
+def gpt2(vocabulary: int = 50_257, length: int = 1024, **changes: Any) -> Decoder:
+    """GPT-2 (Radford et al. 2019), by default with 124 million parameters; changes are of its `Stack`."""
+    sizes = {"features": 768, "layers": 12, "heads": 12}
+    return Decoder(vocabulary, length, Stack(causal=True, positions="learned", **{**sizes, **changes}))
+
+
+def llama(vocabulary: int = 32_000, length: int = 4096, tied: bool = False, **changes: Any) -> Decoder:
+    """Llama 2 (Touvron et al. 2023, arXiv:2307.09288), by default of 7 billion; changes are of its `Stack`."""
+    chosen = {
+        "features": 4096,
+        "layers": 32,
+        "heads": 32,
+        "hidden": 11_008,
+        "norm": "rms",
+        "activation": nn.silu,
+        "gated": True,
+        "use_bias": False,
+    }
+    return Decoder(vocabulary, length, Stack(causal=True, **{**chosen, **changes}), tied)

@@ -1,0 +1,88 @@
+"""Attention by blocks, and by the kernels of other devices, is attention as it is written down."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.models.dot_product import by_blocks, dot_product_attention, splash
+
+
+def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = [(batch, n, heads, size), (batch, m, kv_heads, size), (batch, m, kv_heads, size)]
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
+
+
+def reference(query, key, value, bias=None, mask=None, causal=False, window=0, scale=0.3):
+    groups = query.shape[2] // key.shape[2]
+    key, value = (jnp.repeat(each, groups, axis=2) for each in (key, value))
+    scores = jnp.einsum("bnhd,bmhd->bhnm", query, key) * scale
+    scores = scores if bias is None else scores + bias
+    ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])
+    seen = jnp.ones_like(ahead, bool) if not causal else (ahead >= 0) & ((ahead < window) if window else True)
+    seen = seen if mask is None else seen & mask
+    return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), value)
+
+
+MASK = np.random.default_rng(0).random((2, 1, 16, 16)) < 0.7
+MASK |= np.eye(16, dtype=bool)
+BIAS = np.random.default_rng(1).normal(size=(1, 4, 16, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("blocks", [1, 4, 8])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"causal": True},
+        {"causal": True, "window": 3},
+        {"causal": True, "mask": MASK, "bias": BIAS},
+        {"mask": MASK, "bias": BIAS},
+        {"mask": MASK[:, :, :1], "bias": BIAS[:, :1]},
+    ],
+)
+def test_blocks_are_the_reference_with_their_gradients(kv_heads, blocks, options):
+    inputs = drawn(kv_heads=kv_heads)
+    if blocks > 1 and not options.get("causal"):
+        pytest.skip("only causal queries are cut into blocks")
+
+    def squares(attend, **more):
+        return jax.jit(jax.value_and_grad(lambda *inputs: jnp.sum(attend(*inputs, **more) ** 2), argnums=(0, 1, 2)))
+
+    found = squares(by_blocks, scale=0.3, blocks=blocks, **options)(*inputs)
+    jax.tree.map(
+        lambda one, two: np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-4),
+        found,
+        squares(reference, **options)(*inputs),
+    )
+
+
+def test_queries_and_keys_of_different_lengths():
+    inputs = drawn(n=5, m=9)
+    found = dot_product_attention(*inputs, scale=0.3)
+    np.testing.assert_allclose(found, reference(*inputs), atol=1e-5)
+
+
+def test_a_query_that_sees_nothing_is_a_number():
+    found = by_blocks(*drawn(), mask=jnp.zeros((1, 1, 16, 16), bool), scale=0.3, causal=True)
+    assert np.all(np.isfinite(found))
+
+
+@pytest.mark.parametrize(("causal", "window"), [(False, 0), (True, 0), (True, 40)])
+def test_the_kernel_of_tpus(causal, window):
+    inputs = drawn(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
+    found = splash(*inputs, scale=0.1, causal=causal, window=window, interpret=True)
+    expected = reference(*inputs, causal=causal, window=window, scale=0.1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_half_precision_adds_up_in_single():
+    inputs = [each.astype(jnp.bfloat16) for each in drawn(n=64, m=64)]
+    found = dot_product_attention(*inputs, scale=0.3, causal=True)
+    assert found.dtype == jnp.bfloat16
+    exact = reference(*(each.astype(jnp.float32) for each in inputs), causal=True)
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)

@@ -1,0 +1,146 @@
+"""Transformers as Hugging Face folders, without transformers."""
+
+import json
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxdl.errors import UserError
+from jaxdl.interop.transformers import TransformerWeights, read_transformer, write_transformer
+from jaxdl.models.bert import MaskedLanguageModel, SequenceClassifier, bert
+from jaxdl.models.gpt import gpt2, llama
+from jaxdl.models.t5 import t5
+from jaxdl.models.transformer import tanh_gelu
+from jaxdl.models.vit import vit
+from jaxdl.training.state import TrainState
+
+SMALL: dict[str, Any] = {"features": 8, "layers": 2, "heads": 2, "hidden": 12}
+ENCODER = bert(7, 6, **SMALL)
+MODELS = {
+    "gpt2": gpt2(7, 6, **SMALL),
+    "llama": llama(7, 6, **{**SMALL, "heads": 4}, kv_heads=2),
+    "tied": llama(7, 6, tied=True, **SMALL),
+    "scanned": gpt2(7, 6, **SMALL, scan=True),
+    "bert": ENCODER,
+    "masked": MaskedLanguageModel(ENCODER),
+    "t5": t5(7, 6, **SMALL, head_size=3),
+    "t5 1.1": t5(7, 6, tied=False, **SMALL, head_size=3, gated=True, activation=tanh_gelu),
+    "vit": vit(3, 4, **SMALL),
+}
+TOKENS = np.array([[1, 2, 3]], np.int32)
+IMAGE = np.random.default_rng(0).random((1, 8, 8, 1)).astype(np.float32)
+
+
+def inputs(name):
+    return (IMAGE,) if name == "vit" else (TOKENS, TOKENS) if name.startswith("t5") else (TOKENS,)
+
+
+def written(folder, model, name="gpt2"):
+    params = nn.unbox(model.init(jax.random.key(0), *inputs(name), train=False))["params"]
+    write_transformer(folder, model, params)
+    return params
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_was_written_is_read_bitwise(tmp_path, name):
+    params = written(tmp_path, MODELS[name], name)
+    model, found = read_transformer(tmp_path)
+    if name != "scanned":
+        jax.tree.map(np.testing.assert_array_equal, found, jax.device_get(params))
+    outputs = [
+        each.apply({"params": given}, *inputs(name), train=False)
+        for each, given in ((MODELS[name], params), (model, found))
+    ]
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-6), *outputs)
+
+
+def fresh(params):
+    zero = jnp.int32(0)
+    return TrainState(step=zero, seed=zero, params=params, variables={}, carry={}, opt_state={}, ema={})
+
+
+def test_a_run_starts_from_them(tmp_path):
+    written(tmp_path, MODELS["masked"], "bert")
+    expected = read_transformer(tmp_path).params["encoder"]
+    classifier = SequenceClassifier(ENCODER, outputs=2)
+    params = nn.unbox(classifier.init(jax.random.key(5), TOKENS, train=False))["params"]
+    state = TrainState(
+        step=jnp.int32(0),
+        seed=jnp.int32(0),
+        params={"classifier": params},
+        variables={},
+        carry={},
+        opt_state={},
+        ema={},
+    )
+    started = TransformerWeights(str(tmp_path), "classifier", "encoder").load(state).params["classifier"]
+    jax.tree.map(np.testing.assert_array_equal, started["encoder"], expected)
+    jax.tree.map(np.testing.assert_array_equal, started["head"], params["head"])
+    for wrong, told in (
+        (TransformerWeights("", "classifier"), "start.folder is empty"),
+        (TransformerWeights(str(tmp_path), "clasifier"), "did you mean 'classifier'"),
+        (TransformerWeights(str(tmp_path), "classifier", "body"), "and the model has none; use the same sizes"),
+    ):
+        with pytest.raises(UserError, match=told):
+            wrong.load(state)
+
+
+def test_a_scanned_stack_starts_from_them(tmp_path):
+    params = written(tmp_path, MODELS["scanned"])
+    empty = jax.tree.map(jnp.zeros_like, params)
+    state = fresh({"lm": empty})
+    started = TransformerWeights(str(tmp_path), "lm").load(state).params["lm"]
+    jax.tree.map(np.testing.assert_array_equal, started, params)
+
+
+def changed(folder, config=None, tensors=None):
+    """The folder with something in it changed."""
+    if config:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    if tensors:
+        path = folder / "model.safetensors"
+        save_file(tensors(load_file(path)), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"config": {"model_type": "gpt3"}}, "model_type 'gpt3'; did you mean 'gpt2'"),
+        ({"config": {"activation_function": "relu"}}, "activation_function is 'relu'; .* 'gelu_new' only"),
+        ({"config": {"n_embd": 10}}, "shape .* in the order of .*; use the same model"),
+        ({"tensors": lambda given: {**given, "more": np.zeros(1)}}, r"1 tensors have no place in the model \(more\)"),
+        (
+            {"tensors": lambda given: {name: each for name, each in given.items() if "wpe" not in name}},
+            "'transformer.wpe.weight' is missing, which fills embed/place/embedding",
+        ),
+    ],
+)
+def test_a_folder_that_does_not_hold_our_decoder_is_refused_in_one_line(tmp_path, change, told):
+    written(tmp_path, MODELS["gpt2"])
+    changed(tmp_path, **change)
+    with pytest.raises(UserError, match=told) as caught:
+        read_transformer(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_scaled_rotary_positions_are_refused(tmp_path):
+    written(tmp_path, MODELS["llama"])
+    changed(tmp_path, config={"rope_scaling": {"rope_type": "yarn"}})
+    with pytest.raises(UserError, match="rope_type is 'yarn'"):
+        read_transformer(tmp_path)
+
+
+def test_only_what_transformers_knows_is_written(tmp_path):
+    model = gpt2(7, 6, **SMALL, order="post")
+    with pytest.raises(UserError, match="no Hugging Face equivalent"):
+        written(tmp_path, model)
+    assert not list(tmp_path.iterdir())
+    written(tmp_path, MODELS["gpt2"])
+    with pytest.raises(UserError, match="holds a model already"):
+        written(tmp_path, MODELS["gpt2"])
