@@ -25,7 +25,7 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 1500,
+    steps: int = 1700,
     channels: tuple[int, ...] = (32, 96),
     blocks: int = 1,
     patch: int = 2,

@@ -25,7 +25,7 @@ METRIC = "test/fid"
 
 @auto_config
 def experiment(
-    steps: int = 1800,
+    steps: int = 1500,
     width: int = 128,
     depth: int = 4,
     heads: int = 4,
