@@ -138,9 +138,11 @@ def _record(arguments: Sequence[str]) -> None:
 def _data(arguments: Sequence[str]) -> None:
     _no_more(arguments, "data")
     from jaxdl.data import catalog
+    from jaxdl.data.weights import WEIGHTS, pretrained
 
     if FLAGS.prepare:
-        catalog.prepare(FLAGS.prepare)
+        make = pretrained if FLAGS.prepare in WEIGHTS else catalog.prepare
+        make(FLAGS.prepare)
     print(catalog.as_text(catalog.catalog()))
 
 

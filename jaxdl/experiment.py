@@ -71,7 +71,7 @@ class Start:
 
     Attributes:
       run: the other run's directory.
-      groups: names of the groups to take, or {group here: group there}.
+      groups: names of the groups to take, or {group here: group there}; "group/module" is a module of one.
       step: the checkpoint to take them from; None for its newest.
     """
 

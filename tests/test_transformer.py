@@ -28,13 +28,15 @@ CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSI
     "post": {"order": "post"},
     "remat": {"remat": "all"},
     "scan": {"scan": True, "remat": "all but products", "positions": "relative"},
+    "ngrams": {"ngrams": (2, 3)},
     "experts": {"experts": 3, "active": 2, "gated": True},
 }
 
 
-def made(tied: Any = True, **changes: Any):
+def made(tied: Any = True, ngrams: Any = (), **changes: Any):
     """A small decoder and parameters for it, with biases that are not zero."""
-    model = dataclasses.replace(SMALL, tied=tied, stack=dataclasses.replace(SMALL.stack, **changes))
+    stack = dataclasses.replace(SMALL.stack, **changes)
+    model = dataclasses.replace(SMALL, tied=tied, ngrams=ngrams, slots=50, stack=stack)
     params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -76,7 +78,7 @@ def test_nobody_looks_ahead(choice):
         assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
 
 
-@pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window"])
+@pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window", "ngrams"])
 def test_packed_sequences_are_as_if_each_were_alone(choice):
     model, params = made(**CHOICES[choice])
     segments = np.array([[1] * 5 + [2] * 4 + [3] * 3, [1] * 2 + [2] * 10], np.int32)
@@ -88,7 +90,7 @@ def test_packed_sequences_are_as_if_each_were_alone(choice):
             np.testing.assert_allclose(packed[row, inside], alone[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped"])
+@pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped", "ngrams"])
 def test_prompts_of_different_lengths_are_read_at_once(choice):
     model, params = made(**CHOICES[choice])
     lengths = np.array([3, 8], np.int32)

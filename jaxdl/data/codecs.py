@@ -46,7 +46,7 @@ class Library:
     def __init__(self, kind: str, state: Mapping[str, Any]):
         import tokenizers
 
-        if kind not in ("words", "bpe"):
+        if kind not in ("words", "bpe", "wordpiece"):
             raise ValueError(f"there are no tokenizers of kind '{kind}'")
         self.kind, self.state = kind, state
         self._library = tokenizers.Tokenizer.from_str(json.dumps(state))
@@ -57,7 +57,7 @@ class Library:
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """As `Tokenizer.measure_all`; long texts go to the library line by line, which changes no token."""
-        if self.kind == "words":
+        if self.kind != "bpe":
             return [self._words(text) for text in texts]
         # Parts of words begin with their space; the first word is given one, too, so that it is like the others.
         pieces = [pieces_of(" " + text) if text else [] for text in texts]
@@ -87,7 +87,9 @@ class Library:
     def join(self, tokens: Sequence[str]) -> str:
         if self.kind == "bpe":
             return "".join(tokens).replace(SPACE, " ").removeprefix(" ")
-        text = re.sub(r" ([.,:;!?%)\]}])", r"\1", " ".join(tokens))
+        together = " ".join(tokens)
+        together = together.replace(" ##", "") if self.kind == "wordpiece" else together
+        text = re.sub(r" ([.,:;!?%)\]}])", r"\1", together)
         return re.sub(r"([(\[{]) ", r"\1", text)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,88 @@ class MockCaptions:
         return ColumnSource({"image": made["image"], "caption": captions}, digest_of(repr(self)))
 
 
-def _draws(mock: MockText | MockPairs | MockSentences, examples: int) -> Draws:
+@dataclass(frozen=True)
+class MockQuestions:
+    """Lines of a name and a word, and a question that names one of the names; the answer is its word; no download.
+
+    Loads as `question`, `text`, `answer`, bytes, and `start`, int32: where the answer begins in the text.
+
+    Attributes:
+      examples: how many.
+      lines: of a text.
+      seed: of the texts.
+      split: other splits have other texts.
+    """
+
+    examples: int = 64
+    lines: int = 3
+    seed: int = 0
+    split: str = "train"
+
+    def __post_init__(self):
+        _check(self, examples=self.examples, lines=self.lines)
+
+    def load(self) -> ColumnSource:
+        uniform = _draws(self, self.examples).uniform(2 * self.lines + 1)
+        rows = [self._question(row) for row in uniform]
+        question, text, answer, start = zip(*rows)
+        columns = {"question": text_column(question), "text": text_column(text), "answer": text_column(answer)}
+        return ColumnSource({**columns, "start": np.array(start, np.int32)}, digest_of(repr(self)))
+
+    def _question(self, uniform: np.ndarray) -> tuple[str, str, str, int]:
+        first = int(uniform[0] * len(_READ))
+        names = [_READ[(first + number) % len(_READ)] for number in range(self.lines)]
+        lines = [f"{name} {_chosen(_WRITTEN, each)}" for name, each in zip(names, uniform[1:])]
+        asked = int(uniform[-1] * self.lines)
+        name, answer = lines[asked].split()
+        start = len("\n".join([*lines[:asked], ""])) + len(name) + 1
+        return name, "\n".join(lines), answer, start
+
+
+@dataclass(frozen=True)
+class MockEntities:
+    """Sentences of words, and the tag of each: names of one or two words are of one of two types; no download.
+
+    Loads as `text`, bytes, words with a space between, and `tags`, bytes, "O", "B-good", "I-good", "B-bad" or "I-bad".
+
+    Attributes:
+      examples: how many.
+      words: a sentence has from two to this many parts.
+      seed: of the sentences.
+      split: other splits have other sentences.
+    """
+
+    examples: int = 64
+    words: int = 5
+    seed: int = 0
+    split: str = "train"
+
+    def __post_init__(self):
+        _check(self, examples=self.examples, words=self.words - 1)
+
+    def load(self) -> ColumnSource:
+        uniform = _draws(self, self.examples).uniform(2 * self.words + 1)
+        texts, tags = zip(*[self._sentence(row) for row in uniform])
+        return ColumnSource({"text": text_column(texts), "tags": text_column(tags)}, digest_of(repr(self)))
+
+    def _sentence(self, uniform: np.ndarray) -> tuple[str, str]:
+        words, tags = [], []
+        for place in range(2 + int(uniform[0] * (self.words - 1))):
+            kind, word = uniform[1 + 2 * place], uniform[2 + 2 * place]
+            if kind < 0.5:
+                words.append(_chosen(_NEITHER, word))
+                tags.append("O")
+                continue
+            name, known = ("good", _GOOD) if kind < 0.75 else ("bad", _BAD)
+            words.append(_chosen(known, word))
+            tags.append(f"B-{name}")
+            if word < 0.5:
+                words.append(_chosen(known, 2 * word))
+                tags.append(f"I-{name}")
+        return " ".join(words), " ".join(tags)
+
+
+def _draws(mock: Any, examples: int) -> Draws:
     split = int.from_bytes(mock.split.encode()[:6].ljust(6, b"\0"), "little")
     return Draws(mock.seed, np.arange(examples)).fold(split)
 

@@ -89,6 +89,42 @@ class Debian:
 
 
 @dataclass(frozen=True)
+class DebianLists:
+    """What Debian says of the packages of the machine's release, in its component "main".
+
+    Attributes:
+      members: `Packages`, for the machine's architecture, and `Translation-en`, descriptions in English.
+    """
+
+    members: Members
+
+    def fetch(self) -> Path:
+        """The folder with the members; raises UserError if they cannot be had or are not the expected ones."""
+        return _fetch("debian-lists", self.members, "debian-lists.tar", self._download)
+
+    def _download(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".lists-") as lists:
+            (Path(lists) / "partial").mkdir()
+            options = {
+                "Dir::State::Lists": f"{lists}/",
+                "Dir::Cache::pkgcache": "",
+                "Dir::Cache::srcpkgcache": "",
+                "Acquire::Languages": "en",
+                "Acquire::GzipIndexes": "false",
+                "APT::Sandbox::User": "root",
+            }
+            settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+            _run(["apt-get", *settings, "update"], "the lists of Debian's packages")
+            with tarfile.open(folder / "debian-lists.tar", "w") as archive:
+                for member in self.members:
+                    files = [file for file in Path(lists).iterdir() if file.name.endswith(f"_{member}")]
+                    files = [file for file in files if "_main_" in file.name]
+                    if not files:
+                        raise UserError(f"apt-get gives no list '{member}' of the component main; check its sources")
+                    archive.add(max(files, key=lambda file: file.stat().st_size), f"lists/{member}")
+
+
+@dataclass(frozen=True)
 class Npm:
     """A JavaScript package; nothing of it is installed.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxdl.data.codecs import SPACE
 from jaxdl.data.columns import as_text, as_texts, read_columns, read_texts
 from jaxdl.data.dataset import Loadable
 from jaxdl.data.images import find_images, read_images
@@ -42,12 +43,15 @@ class Windows:
       tokens: int32 [windows, context + length + 1].
       context: int32 [windows], how many of the leading targets do not count.
       characters: float32 [windows], how many characters the targets that count stand for.
+      words: int32 [windows, context + length + 1], only if asked for: the number of the word that a token belongs to,
+        from 0 on in each window.
 
     Attributes:
       length: how many targets of a window count.
       context: how many tokens before them a model sees.
       feature: the corpus's text.
       strict: `read` refuses characters that a vocabulary of `Characters` does not have; else they are <unknown>.
+      words: number the words, which begin with a space or a line break.
     """
 
     corpus: Loadable
@@ -56,6 +60,7 @@ class Windows:
     context: int = 0
     feature: str = "text"
     strict: bool = True
+    words: bool = False
 
     def __post_init__(self):
         _at_least(self, length=(self.length, 1), context=(self.context, 0))
@@ -78,7 +83,12 @@ class Windows:
             "context": (size - counted).astype(np.int32),
             "characters": (reach[last + 1] - reach[last + 1 - counted]).astype(np.float32),
         }
-        return _made(self, [self.length, self.context, self.feature], source, tokenizer, columns, ("tokens",))
+        if self.words:
+            begins = np.array([text[:1] in (SPACE, " ", "\n") for text in tokenizer], np.int64)[tokens]
+            numbers = np.lib.stride_tricks.sliding_window_view(np.cumsum(begins), size + 1)[last - size]
+            columns["words"] = (numbers - numbers[:, :1]).astype(np.int32)
+        settings = [self.length, self.context, self.feature, *(["words"] if self.words else [])]
+        return _made(self, settings, source, tokenizer, columns, ("tokens",))
 
     def _windows(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """For each window where its last token stands, and how many of its targets count; int64 [windows] each."""
@@ -110,6 +120,7 @@ class Sentences:
       feature, label: what the corpus calls them; here they are `tokens` and `label`.
       longer: a text of more tokens is left out ("drop"), loses its end ("cut") or is an error ("refuse").
       strict: as in `Windows`.
+      marked: <start> comes before the text, and <end> after it, as BERT was trained.
     """
 
     corpus: Loadable
@@ -119,6 +130,7 @@ class Sentences:
     label: str = "label"
     longer: Longer = "cut"
     strict: bool = True
+    marked: bool = False
 
     def __post_init__(self):
         _at_least(self, length=(self.length, 1))
@@ -135,17 +147,22 @@ class Sentences:
         for number, ids in enumerate(sequences):
             if not len(ids):
                 raise UserError(f"example {number} of the corpus has no token in '{self.feature}'; take it out")
-        kept = _kept(self.feature, sequences, self.length, self.longer)
+        room = self.length - (2 if self.marked else 0)
+        kept = _kept(self.feature, sequences, room, self.longer)
         _check_any(self, kept)
-        made = _padded("tokens", [sequences[row][: self.length] for row in kept], self.length)
+        chosen = [sequences[row][:room] for row in kept]
+        made = _padded(
+            "tokens", [_to_write(ids, self.length) for ids in chosen] if self.marked else chosen, self.length
+        )
         made["label"] = np.asarray(columns[self.label])[kept]
-        settings = [self.length, self.feature, self.label, self.longer]
+        settings = [self.length, self.feature, self.label, self.longer, *(["marked"] if self.marked else [])]
         return _made(self, settings, source, tokenizer, made, ("tokens",), {self.label: "label"})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each line of the files that is not empty, as `tokens` and `tokens_length`; see `own_lines`."""
         tokenizer = _tokenizer(names, "tokens", self.vocabulary)
-        return _as_examples(own_lines(files, texts), "tokens", tokenizer, self.strict)
+        lines = own_lines(files, texts)
+        return _as_examples(lines, "tokens", tokenizer, self.strict, start=self.marked, end=self.marked)
 
 
 @dataclass(frozen=True)
@@ -296,9 +313,15 @@ def read_file(path: str | Path) -> str:
 
 
 def _as_examples(
-    named: list[tuple[str, str]], feature: str, tokenizer: Tokenizer, strict: bool, end: bool = False
+    named: list[tuple[str, str]],
+    feature: str,
+    tokenizer: Tokenizer,
+    strict: bool,
+    start: bool = False,
+    end: bool = False,
 ) -> Examples:
-    """Texts as examples with `feature` int32 [n], padded, and its length; with `end`, <end> comes last."""
+    """Texts as examples with `feature` int32 [n], padded, and its length; with `start` and `end`, <start> comes first
+    and <end> last."""
     examples = []
     for (name, text), ids in zip(named, tokenizer.encode_all([text for _, text in named])):
         if not len(ids):
@@ -309,7 +332,7 @@ def _as_examples(
                 f"'{_short(name)}': the vocabulary has no {text[place]!r} (U+{ord(text[place]):04X}), the character at "
                 f"position {place}; take it out, or set strict=False, which reads it as <unknown>"
             )
-        ids = np.append(ids, np.int32(END)) if end else ids
+        ids = np.concatenate([[START] * start, ids, [END] * end]).astype(np.int32)
         padded = _padded(feature, [ids], _round_up(len(ids)))
         examples.append((name, {key: value[0] for key, value in padded.items()}))
     return examples

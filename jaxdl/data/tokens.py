@@ -34,7 +34,10 @@ from jaxdl.data.codecs import (
 from jaxdl.data.columns import read_texts
 from jaxdl.data.dataset import Loadable, origin
 from jaxdl.data.store import data_home, digest_of
+from jaxdl.data.weights import pretrained
 from jaxdl.errors import UserError
+from jaxdl.pretrained import SPECIALS as OF_BERT
+from jaxdl.pretrained import read_tokenizer, trades
 
 PAD, START, END = 0, 1, 2
 UNUSED = "<unused>"  # stands for the ids of a vocabulary that its corpus could not fill
@@ -47,7 +50,8 @@ class Tokenizer(Sequence[str]):
     """What the numbers of a token feature mean.
 
     A sequence of the tokens' texts: `len(t)` ids, all of them below it, and `t[id]` for the text of one, "<unused>"
-    where the corpus had fewer tokens than there are ids. Made by `Characters`, `Words` or `BPE`, or from `json`.
+    where the corpus had fewer tokens than there are ids. Made by `Characters`, `Words`, `BPE` or `Pretrained`, or from
+    `json`.
     """
 
     def __init__(self, codec: Table | Library, size: int):
@@ -233,6 +237,36 @@ class BPE:
         return _finished("bpe", library, self.size)
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """The tokenizer of a pretrained BERT: WordPiece (Wu et al. 2016, arXiv:1609.08144). Nothing is trained.
+
+    Its special tokens are moved to our ids; see `jaxdl.pretrained`.
+
+    Attributes:
+      folder: with tokenizer.json, or a name such as "minilm" that `launch.py data --prepare=NAME` made.
+    """
+
+    folder: str
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return len(read_tokenizer(pretrained(self.folder))["model"]["vocab"])
+
+    def train(self, texts: Iterable[str]) -> Tokenizer:
+        """The tokenizer; raises UserError if the folder has none, or one of another kind."""
+        del texts
+        state = read_tokenizer(pretrained(self.folder))
+        moved = trades(state["model"]["vocab"])
+        vocabulary = {token: moved.get(number, number) for token, number in state["model"]["vocab"].items()}
+        for inside, name in zip(INSIDE, OF_BERT):
+            vocabulary[inside] = vocabulary.pop(name)
+        model = {**state["model"], "vocab": vocabulary, "unk_token": INSIDE[UNKNOWN]}
+        plain = {"post_processor": None, "truncation": None, "padding": None, "added_tokens": []}
+        return Tokenizer(Library("wordpiece", {**state, **plain, "model": model}), len(vocabulary))
+
+
 def _check_size(kind: Characters | Words | BPE) -> None:
     if kind.size <= len(SPECIALS):
         raise UserError(
@@ -278,7 +312,7 @@ class Vocabulary:
       features: those of the corpus that are text, such as ("source", "target").
     """
 
-    kind: Characters | Words | BPE
+    kind: Characters | Words | BPE | Pretrained
     corpus: Loadable
     features: tuple[str, ...] = ("text",)
 

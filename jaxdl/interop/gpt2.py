@@ -48,7 +48,7 @@ def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
 
 def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     del params
-    if not isinstance(model, Decoder) or not model.tied:
+    if not isinstance(model, Decoder) or not model.tied or model.ngrams:
         return None
     stack = model.stack
     if not same_choices(stack, gpt2().stack) or not full_heads(stack):

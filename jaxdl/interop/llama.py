@@ -52,7 +52,7 @@ def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
 
 def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     del params
-    if not isinstance(model, Decoder) or not same_choices(model.stack, llama().stack):
+    if not isinstance(model, Decoder) or model.ngrams or not same_choices(model.stack, llama().stack):
         return None
     stack = model.stack
     return {

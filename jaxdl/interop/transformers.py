@@ -23,6 +23,7 @@ from jaxdl.interop.layout import Architecture, ours, theirs
 from jaxdl.interop.llama import LLAMA
 from jaxdl.interop.t5 import T5
 from jaxdl.interop.vit import VIT
+from jaxdl.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.training.state import TrainState
 
 PyTree = Any
@@ -46,7 +47,9 @@ class TransformerWeights:
     """Starts a run from a Hugging Face Transformer: `Experiment.start`.
 
     Attributes:
-      folder: with config.json and model.safetensors; "" is a recipe's way to ask for one.
+      folder: with config.json and model.safetensors, or a name such as "minilm" that `launch.py data --prepare=NAME`
+        made; "" is a recipe's way to ask for one. Where BERT's tokenizer.json is there, the vectors of special tokens
+        go to our ids, as `jaxdl.data.tokens.Pretrained` has them.
       group: the group of parameters that takes them.
       into: the module of the group that takes them, such as "encoder" for BERT in a classifier; "" for all of it.
     """
@@ -68,7 +71,10 @@ class TransformerWeights:
             )
         if self.group not in state.params:
             raise UserError(f"start.group: no parameter group '{self.group}'; {nearest(self.group, state.params)}")
-        found = _flat(read_transformer(self.folder).params)
+        folder = find_folder(self.folder)
+        found = _flat(read_transformer(folder).params)
+        if (folder / TOKENIZER).is_file() and read_json(folder / CONFIG).get("model_type") == "bert":
+            found = _with_our_specials(found, trades(read_tokenizer(folder)["model"]["vocab"]))
         if self.into == "encoder":  # what BERT has besides says which tokens were hidden
             found = {f"encoder/{name.removeprefix('encoder/')}": leaf for name, leaf in found.items() if "/" in name}
             found = {name: leaf for name, leaf in found.items() if name.split("/")[1] in ("embed", "stack")}
@@ -83,6 +89,21 @@ class TransformerWeights:
         params = {**state.params, self.group: unflatten_dict(here, sep="/")}
         ema = {**state.ema, "params": params} if state.ema else {}
         return state.replace(params=params, ema=jax.tree.map(lambda array: array.copy(), ema))
+
+
+def _with_our_specials(found: Mapping[str, np.ndarray], moved: Mapping[int, int]) -> dict[str, np.ndarray]:
+    """Tables of a row a token in the order of our ids; see `jaxdl.pretrained`."""
+    order = np.arange(1 + max(moved, default=0))
+    for there, here in moved.items():
+        order[here] = there
+
+    def moved_rows(table: np.ndarray) -> np.ndarray:
+        return np.concatenate([table[order], table[len(order) :]])
+
+    return {
+        name: moved_rows(leaf) if name == "bias" or name.endswith("embed/word/embedding") else leaf
+        for name, leaf in found.items()
+    }
 
 
 def read_transformer(folder: str | Path) -> Pretrained:

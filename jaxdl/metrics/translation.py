@@ -1,4 +1,4 @@
-"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, and exact match."""
+"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, ROUGE-L, and exact match."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -34,6 +34,22 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return float(sacrebleu.corpus_chrf(hypotheses, [references]).score)
 
 
+def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Mean F-score of the longest common subsequence of words (Lin 2004, aclanthology.org/W04-1013), 0 to 100.
+
+    rouge-score's, without stemming: letters and digits make words, case does not count.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    _check(hypotheses, references)
+    scorer = RougeScorer(["rougeL"])
+    scores = [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in zip(hypotheses, references)]
+    return 100.0 * float(np.mean(scores))
+
+
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """The share of texts that equal their reference, 0 to 1.
 
@@ -47,6 +63,7 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "bleu": bleu,
     "chrf": chrf,
+    "rouge_l": rouge_l,
     "exact_match": exact_match,
 }
 

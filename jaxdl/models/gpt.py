@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.models.attention import Array, drawn_dense
+from jaxdl.models.layers import Embedding
 from jaxdl.models.transformer import Stack, together, tokens_of, within
 
 
@@ -17,22 +18,35 @@ class Decoder(nn.Module):
       length: how many tokens it looks back at when it writes, and with learned positions the most there can be.
       stack: its blocks, with `causal=True`.
       tied: logits compare with the tokens' own vectors (arXiv:1608.05859); else there is a dense layer.
+      ngrams: lengths of the runs of tokens whose vectors are added to that of their last token (arXiv:2501.16975).
+      slots: vectors for the runs of one length; runs of the same hash share one.
     """
 
     vocabulary: int
     length: int
     stack: Stack
     tied: bool = True
+    ngrams: tuple[int, ...] = ()
+    slots: int = 16_384
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens there can be; None: any number."""
+        return self.length if self.stack.positions == "learned" else None
 
     @nn.nowrap
     def initial_carry(self, batch: int) -> dict[str, Any]:
         """The state before the first token: caches, and how many tokens were read, int32 [batch]."""
-        return {"caches": self.stack.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
+        carry = {"caches": self.stack.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
+        return {**carry, "recent": jnp.zeros((batch, max(self.ngrams) - 1), jnp.int32)} if self.ngrams else carry
 
     def setup(self):
         if not self.stack.causal:
             raise ValueError("Decoder: a token would see what follows it: give a Stack with causal=True")
         self.embed = tokens_of(self.vocabulary, self.length, self.stack)
+        if any(length < 2 for length in self.ngrams):
+            raise ValueError(f"Decoder: ngrams={self.ngrams}: runs are of 2 tokens or more")
+        self.run = [Embedding(self.slots, self.stack.features) for _ in self.ngrams]
         if not self.tied:
             self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.stack.deviation, use_bias=False)
 
@@ -73,9 +87,34 @@ class Decoder(nn.Module):
         if segments is not None:
             positions, mask = within(segments), together(segments)
         x = self.embed(tokens, positions, train=train)
+        after = {}
+        if self.ngrams:
+            recent = None if carry is None else carry["recent"]
+            vectors, recent = self._runs(tokens, positions, recent, lengths)
+            x, after = x + vectors, {"recent": recent}
         x, caches = self.stack(x, positions=positions, mask=mask, caches=caches, train=train)
         x = self.logits(x) if whole else x
-        return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths}
+        return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths, **after}
+
+    def _runs(
+        self, tokens: Array, positions: Array | None, recent: Array | None, lengths: Array | None
+    ) -> tuple[Array, Array]:
+        """The sum of the vectors of the runs that end at each token, [batch, time, features], and the last tokens."""
+        reach, time = max(self.ngrams) - 1, tokens.shape[1]
+        before = jnp.zeros((len(tokens), reach), tokens.dtype) if recent is None else recent.astype(tokens.dtype)
+        known = jnp.concatenate([before, tokens], axis=1).astype(jnp.uint32)
+        place = jnp.arange(time)[None] if positions is None else positions
+        total: Any = 0
+        for length, table in zip(self.ngrams, self.run):
+            code = known[:, reach:]
+            for back in range(1, length):  # what is not there, or of another sequence, counts as 0
+                earlier = jnp.where(place >= back, known[:, reach - back : reach - back + time], 0)
+                code = (code * jnp.uint32(0x9E3779B1)) ^ (earlier + jnp.uint32(0x7F4A7C15 + back))
+            code = code ^ (code >> 15)
+            total = total + table((code % jnp.uint32(self.slots)).astype(jnp.int32))
+        read = jnp.full(len(tokens), time) if lengths is None else lengths
+        last = jnp.take_along_axis(known, read[:, None] + jnp.arange(reach), axis=1)
+        return total, last.astype(jnp.int32)
 
     def logits(self, x: Array) -> Array:
         """float32 [..., features] -> [..., vocabulary]."""

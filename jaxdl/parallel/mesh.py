@@ -134,6 +134,8 @@ def shardings(mesh: Mesh, rules: Sequence[tuple[str, Any]], boxed: Any) -> Any:
     def leaf_sharding(leaf):
         if not isinstance(leaf, nn.LogicallyPartitioned):
             return jax.tree.map(lambda _: replicated(mesh), leaf)
+        if not hasattr(leaf.value, "shape"):  # what an optimizer for some of the parameters keeps of the others
+            return leaf.value
         shape = leaf.value.shape
         spec = [_fitting(mesh, table.get(name), size) for name, size in zip(leaf.names, shape)]
         used = [axis for entry in spec for axis in (entry if isinstance(entry, tuple) else (entry,))]

@@ -57,6 +57,7 @@ def language_modelling(
         None is the initial state, and `model.initial_carry(batch) -> carry`, every leaf [batch, ...]. A model without
         `initial_carry` keeps no state: it cannot be `carried`, and reads all anew for each token that it writes. One
         with `model.read(tokens, lengths [batch], carry) -> (logits [batch, vocabulary], carry)` reads prompts at once.
+        Where `model.positions` is not None, it takes no more tokens than that.
       chunk: compute logits of so many tokens of a row at a time, and again on the way back, so that those of all never
         exist at once; for models with `whole=False` and `logits`, such as `jaxdl.models.transformer.Decoder`. 0: all.
       temperature, top_k, top_p: how predictions are drawn; see `jaxdl.decoding.sampling.sample`.
@@ -250,7 +251,7 @@ def _score(records: Mapping[str, Any], metrics: Mapping[str, float], names: Name
 
 
 def _causal(model: nn.Module, params: PyTree, variables: PyTree, batch: Mapping[str, Array]) -> Array:
-    return jax.nn.log_softmax(_apply(model, params, variables, _tokens(batch))[0])
+    return jax.nn.log_softmax(_apply(model, params, variables, _tokens(batch)[:, :-1])[0])
 
 
 def _predict(
@@ -263,6 +264,8 @@ def _predict(
 ) -> dict[str, Array]:
     tokens = _tokens(batch)
     length = jnp.maximum(batch["tokens_length"] if "tokens_length" in batch else _length(tokens), 1)
+    if getattr(model, "positions", None):  # of longer prompts the end is read, so that there is room to write
+        tokens, length = _ends(tokens, length, max(1, model.positions - sampling.new_tokens))  # type: ignore
     if hasattr(model, "initial_carry"):
         carry, step = model.initial_carry(len(tokens)), functools.partial(_step, model, params, variables)
     else:
@@ -293,6 +296,14 @@ def _predict(
 def _length(tokens: Array) -> Array:
     """int32 [batch]: how many tokens there are before the padding at the end."""
     return jnp.max(jnp.where(tokens != PAD, jnp.arange(1, tokens.shape[1] + 1), 0), axis=1).astype(jnp.int32)
+
+
+def _ends(tokens: Array, length: Array, longest: int) -> tuple[Array, Array]:
+    """The last `longest` of the first `length` [batch] tokens [batch, time] of each row, and how many these are."""
+    if tokens.shape[1] <= longest:
+        return tokens, length
+    places = jnp.maximum(length - longest, 0)[:, None] + jnp.arange(longest)
+    return jnp.take_along_axis(tokens, places, axis=1), jnp.minimum(length, longest)
 
 
 def _step(model: nn.Module, params: PyTree, variables: PyTree, carry: PyTree, token: Array) -> tuple[Array, PyTree]:

@@ -6,7 +6,7 @@ A checkpoint holds the items `params`, `variables`, `ema` and `training` (step, 
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,7 +232,7 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
 
     Args:
       run: the other run's folder.
-      groups: {group here: group there}.
+      groups: {group here: group there}; "group/module" is a module of it, such as "classifier/encoder".
       like: the state that takes them; its shardings are kept.
 
     Raises:
@@ -254,15 +254,32 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
     source = saved.get("ema") or {"params": saved["params"], "variables": saved.get("variables", {})}
     params, variables = dict(like.params), dict(like.variables)
     for here, there in groups.items():
-        if here not in params:
-            raise UserError(f"start.groups: this recipe has no parameter group '{here}'; {nearest(here, params)}")
-        if there not in source["params"]:
-            raise UserError(f"start.groups: {run} has no group '{there}'; {nearest(there, source['params'])}")
-        params[here] = _put(params[here], source["params"][there], f"{run} group {there}")
+        mine = _module(params, here, "start.groups: this recipe")
+        theirs = _module(source["params"], there, f"start.groups: {run}")
+        params = _with_module(params, here.split("/"), _put(mine, theirs, f"{run} group {there}"))
         if here in variables and there in source["variables"]:
             variables[here] = _put(variables[here], source["variables"][there], f"{run} variables {there}")
     ema = {"params": params, "variables": variables} if like.ema else {}
     return like.replace(params=params, variables=variables, ema=jax.tree.map(lambda array: array.copy(), ema))
+
+
+def _module(params: Mapping[str, PyTree], name: str, whose: str) -> PyTree:
+    """The group, or the module "group/module" of it."""
+    group, *modules = name.split("/")
+    if group not in params:
+        raise UserError(f"{whose} has no parameter group '{group}'; {nearest(group, params)}")
+    found = params[group]
+    for module in modules:
+        if not isinstance(found, Mapping) or module not in found:
+            raise UserError(f"{whose} has no '{module}' in '{name}'; {nearest(module, list(found))}")
+        found = found[module]
+    return found
+
+
+def _with_module(params: Mapping[str, PyTree], path: Sequence[str], value: PyTree) -> dict[str, PyTree]:
+    """`params` with `value` at a path."""
+    first, *rest = path
+    return {**params, first: _with_module(params[first], rest, value) if rest else value}
 
 
 def _verify(items: Mapping[str, PyTree], expected: Mapping[str, str], name: str) -> None:

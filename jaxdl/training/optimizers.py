@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UserError
@@ -24,6 +25,22 @@ PyTree = Any
 def kernels(params: Any) -> Any:
     """A mask tree, True on kernels (two axes and more) and False on biases and norm scales, for `mask=` of optax."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def hidden_kernels(params: Any) -> Any:
+    """What of a Transformer's parameters Muon is for, as `optax.contrib.muon(muon_weight_dimension_numbers=...)` asks.
+
+    The kernels of blocks, whose path has a part "block..."; those of scanned blocks have a leading axis. All else,
+    vectors of tokens and the layers at both ends among it, is left to Adam (Jordan et al. 2024).
+    """
+
+    def numbers(path: tuple, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        names = [str(each.key) for each in path if hasattr(each, "key")]  # without boxes around parameters
+        matrix = names[-1] == "kernel" or leaf.ndim > 2  # experts have no module for each kernel
+        inside = any(name.startswith("block") for name in names[:-1])
+        return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1) if inside and matrix else None
+
+    return jax.tree_util.tree_map_with_path(numbers, params)
 
 
 def clip_by_norm(limit: float) -> optax.GradientTransformation:

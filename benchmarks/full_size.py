@@ -1,0 +1,82 @@
+"""One training step of a recipe that was made for accelerators, at its full size, on made-up data and this machine.
+
+  python -m benchmarks.full_size experiments/diffusion/imagenet_dit_xl2.py [--batch_size=1] [--set=NAME=VALUE ...]
+
+Says the number of parameters, the loss, the seconds of compiling and of a second step, and the most memory that the
+process had. Only the batch is smaller than the recipe's; mixing of images and readers' processes are left out.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+import fiddle as fdl
+import jax
+
+from jaxdl import configuration, overrides
+from jaxdl.data.mock import MockImages
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.pipeline import Batches
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.recipes import load_recipe
+from jaxdl.training.loop import make_program
+from jaxdl.training.sources import load_sources
+
+
+def with_made_up_data(config: fdl.Config, batch_size: int) -> fdl.Config:
+    """The configuration with images of its usual size, or text, and a smaller batch.
+
+    Raises:
+      UserError: a recipe of other data.
+    """
+    text = getattr(config.data.train, "length", None)
+    if text:
+        corpus = MockText(examples=4, characters=200 * text)
+        source = Windows(corpus, Vocabulary(Characters(88), corpus), text)
+    else:
+        shape, classes = SHAPES.get(fdl.get_callable(config.task).__name__, ((256, 256, 3), 1000))
+        source = MockImages(shape=shape, classes=classes, examples=max(8, batch_size))
+    config.data.train, config.data.evals, config.data.test = source, {}, None
+    config.data.batch_size, config.data.workers, config.data.mix = batch_size, 0, None
+    if "accumulate" in config.__arguments__:
+        config.accumulate = 1
+    return config
+
+
+SHAPES = {"diffusion": ((32, 32, 3), 10)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe")
+    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides of the recipe")
+    given = parser.parse_args(arguments)
+    try:
+        config = overrides.resolve(load_recipe(given.recipe), given.set)
+        experiment = configuration.build(with_made_up_data(config, given.batch_size))
+        sources = load_sources(experiment.data)
+        program = make_program(experiment, sources, jax.devices()[:1])
+        state = program.init()
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        print(f"{given.recipe}: {count:,} parameters, a batch of {given.batch_size}", flush=True)
+        batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
+        for step in range(2):
+            start = time.perf_counter()
+            state, report = program.step(state, program.place(batches.at(step)))
+            losses = {name: float(figures["loss"]) for name, figures in jax.device_get(report).figures.items()}
+            print(f"step {step + 1}: loss {losses}, {time.perf_counter() - start:.1f} s", flush=True)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    # Kibibytes on Linux.
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

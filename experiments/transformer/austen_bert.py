@@ -1,0 +1,82 @@
+"""Jane Austen with words hidden, which a small BERT has to guess: pretraining for transformer/sentiment.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/austen_bert.py
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.bert import Encoder, MaskedLanguageModel
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.masked_language_modelling import masked_language_modelling
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 1500,
+    tokens: int = 4000,
+    features: int = 192,
+    layers: int = 4,
+    heads: int = 6,
+    length: int = 127,
+    batch_size: int = 24,
+    share: float = 0.2,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset("austen", "train"))
+    return Experiment(
+        task=masked_language_modelling(
+            MaskedLanguageModel(Encoder(tokens, length + 1, Stack(features, layers, heads, use_bias=False))),
+            share=share,
+            whole_words=True,
+        ),
+        data=Data(
+            train=Windows(Dataset("austen", "train"), vocabulary, length, words=True),
+            evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length, words=True)},
+            test=Windows(Dataset("austen", "test"), vocabulary, length, words=True),
+            batch_size=batch_size,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=80, tokens=40, features=16, layers=1, heads=2, length=15, batch_size=16, adam_learning_rate=1e-2
+    )
+    config.data.train.corpus = MockText(examples=2, characters=1500)
+    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
+    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"share": share} for share in (0.15, 0.2, 0.3)]

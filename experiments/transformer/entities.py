@@ -1,0 +1,85 @@
+"""Names of ten types in tweets, from 1,714 sentences: MiniLM, tuned; from scratch with `--set=start=None`.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/entities.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockEntities
+from jaxdl.data.tagged import Tagged
+from jaxdl.data.tokens import BPE, Pretrained, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.interop.transformers import TransformerWeights
+from jaxdl.models.bert import TokenClassifier, bert
+from jaxdl.tasks.token_classification import token_classification
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/f1"
+
+
+@auto_config
+def experiment(
+    weights: str = "minilm",
+    steps: int = 400,
+    length: int = 64,
+    dropout: float = 0.1,
+    batch_size: int = 32,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+) -> Experiment:
+    train = Dataset("tweets_entities", "train")
+    vocabulary = Vocabulary(Pretrained(weights), train)
+    return Experiment(
+        task=token_classification(
+            TokenClassifier(bert(features=384, layers=6, heads=12, dropout=dropout), outputs=21, dropout=dropout)
+        ),
+        data=Data(
+            train=Tagged(train, vocabulary, train, length),
+            evals={"validation": Tagged(Dataset("tweets_entities", "validation"), vocabulary, train, length)},
+            test=Tagged(Dataset("tweets_entities", "test"), vocabulary, train, length),
+            batch_size=batch_size,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
+                    weight_decay=0.01,
+                    mask=kernels,
+                ),
+            )
+        },
+        start=TransformerWeights(weights, "tagger", "encoder"),
+        steps=steps,
+        seed=seed,
+        log_every=20,
+        eval_every=100,
+        save_every=100,
+        keep=Keep(metric="validation/f1"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=60, length=12, batch_size=16, learning_rate=1e-2)
+    config.task.model.encoder.vocabulary = 60
+    config.task.model.encoder.length = 16
+    config.task.model.encoder.features = 16
+    config.task.model.encoder.layers = 1
+    config.task.model.encoder.heads = 2
+    config.task.model.encoder.hidden = 16
+    config.task.model.outputs = 5
+    vocabulary = Vocabulary(BPE(60), MockEntities(examples=48))
+    config.data.train = Tagged(MockEntities(examples=48), vocabulary, MockEntities(examples=48), length=12)
+    config.data.evals["validation"] = Tagged(
+        MockEntities(examples=21, split="validation"), vocabulary, MockEntities(examples=48), length=12
+    )
+    config.data.test = None
+    config.start = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

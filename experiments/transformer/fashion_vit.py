@@ -1,0 +1,85 @@
+"""A small vision Transformer on Fashion-MNIST: squares of 4 x 4 pixels, 49 tokens.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/fashion_vit.py
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock import MockImages
+from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.transformer import Stack
+from jaxdl.models.vit import VisionTransformer
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 3000,
+    features: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    dropout: float = 0.1,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_classification(
+            VisionTransformer(
+                num_classes=10,
+                patch=4,
+                stack=Stack(features, layers, heads, positions="none", deviation=None, dropout=dropout),
+                dropout=dropout,
+            ),
+            label_smoothing=0.1,
+            mean=0.286,
+            std=0.353,
+        ),
+        data=Data(
+            train=Dataset("fashion_mnist", "train[:55000]"),
+            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
+            test=Dataset("fashion_mnist", "test"),
+            augment=(RandomCrop(1), RandomFlip()),
+            batch_size=batch_size,
+            eval_batch_size=500,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                weight_decay=0.05,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=1000,
+        save_every=500,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, features=16, layers=1, heads=2, batch_size=16, adam_learning_rate=2e-2, dropout=0.0
+    )
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(5)]

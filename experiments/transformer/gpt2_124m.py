@@ -1,0 +1,88 @@
+"""GPT-2 with 124 million parameters (Radford et al. 2019), on 10 billion tokens at 0.5 million a step.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/gpt2_124m.py --set=train=fineweb_train.bin
+        --set=validation=fineweb_val.bin
+
+Files of token ids in the plain format of nanoGPT and llm.c, GPT-2's own; `--set=header=1024` for llm.c's. Of a text:
+python -m jaxdl.data.token_file TEXT FILE.bin 50304 (and --set=shift=0).
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.token_file import TokenFile
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment
+from jaxdl.models.gpt import gpt2
+from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "validation/loss"
+
+
+@auto_config
+def experiment(
+    train: str = "",
+    validation: str = "",
+    header: int = 0,
+    shift: int = 4,
+    steps: int = 19073,
+    length: int = 1024,
+    batch_size: int = 512,
+    accumulate: int = 8,
+    dtype: str = "bfloat16",
+    learning_rate: float = 6e-4,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        # A vocabulary that 128 divides, with room for the four specials.
+        task=language_modelling(gpt2(50_304, length, dtype=dtype, scan=True), carried=False, chunk=128),
+        data=Data(
+            train=TokenFile(train, length, header=header, shift=shift),
+            evals={"validation": TokenFile(validation, length, header=header, shift=shift)},
+            batch_size=batch_size,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 700 * steps // 19073, steps),
+                    b2=0.95,
+                    weight_decay=0.1,
+                    mask=kernels,
+                ),
+            )
+        },
+        accumulate=accumulate,
+        steps=steps,
+        seed=seed,
+        log_every=10,
+        eval_every=250,
+        save_every=1000,
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, length=16, batch_size=16, accumulate=1, dtype="float32", learning_rate=1e-2
+    )
+    config.task.model.vocabulary = 88
+    config.task.model.features = 16
+    config.task.model.layers = 2
+    config.task.model.heads = 2
+    config.task.chunk = 4
+    config.task.new_tokens = 4
+    vocabulary = Vocabulary(Characters(88), MockText(examples=2, characters=1500))
+    config.data.train = Windows(MockText(examples=2, characters=1500), vocabulary, length=16)
+    config.data.evals["validation"] = Windows(MockText(characters=300, split="validation"), vocabulary, length=16)
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"learning_rate": rate} for rate in (6e-4, 1.8e-3)]

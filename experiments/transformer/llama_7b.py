@@ -1,0 +1,87 @@
+"""Llama 2 with 7 billion parameters (Touvron et al. 2023, arXiv:2307.09288), pretrained over many devices.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/llama_7b.py --set=train=tokens_train.bin
+        --set=validation=tokens_val.bin
+
+Files of token ids: see transformer/gpt2_124m.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.token_file import TokenFile
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Experiment
+from jaxdl.models.gpt import llama
+from jaxdl.parallel.mesh import Parallel
+from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "validation/loss"
+
+
+@auto_config
+def experiment(
+    train: str = "",
+    validation: str = "",
+    shift: int = 0,
+    steps: int = 500_000,
+    length: int = 4096,
+    batch_size: int = 1024,
+    accumulate: int = 1,
+    dtype: str = "bfloat16",
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=language_modelling(
+            llama(32_000, length, dtype=dtype, scan=True, remat="all but products"), carried=False, chunk=256
+        ),
+        data=Data(
+            train=TokenFile(train, length, shift=shift),
+            evals={"validation": TokenFile(validation, length, shift=shift)},
+            batch_size=batch_size,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 250, steps, learning_rate / 10),
+                    b2=0.95,
+                    weight_decay=0.1,
+                    mask=kernels,
+                ),
+            )
+        },
+        parallel=Parallel(mesh={"data": 1, "fsdp": -1, "tensor": 1}),
+        accumulate=accumulate,
+        steps=steps,
+        seed=seed,
+        log_every=10,
+        eval_every=1000,
+        save_every=1000,
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, length=16, batch_size=16, dtype="float32", learning_rate=1e-2)
+    config.task.model.vocabulary = 88
+    config.task.model.features = 16
+    config.task.model.hidden = 24
+    config.task.model.layers = 2
+    config.task.model.heads = 2
+    config.task.chunk = 4
+    config.task.new_tokens = 4
+    vocabulary = Vocabulary(Characters(88), MockText(examples=2, characters=1500))
+    config.data.train = Windows(MockText(examples=2, characters=1500), vocabulary, length=16)
+    config.data.evals["validation"] = Windows(MockText(characters=300, split="validation"), vocabulary, length=16)
+    config.parallel.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
+    return config
+
+
+def sweep():
+    return [{"learning_rate": rate} for rate in (1.5e-4, 3e-4)]

@@ -1,0 +1,91 @@
+"""Questions about Debian's packages: which part of a package's record is the answer? From scratch.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/questions.py
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockQuestions
+from jaxdl.data.spans import Spans
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.bert import Encoder, TokenClassifier
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.question_answering import question_answering
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/exact_match"
+
+
+@auto_config
+def experiment(
+    dataset: str = "debian_questions",
+    steps: int = 1500,
+    features: int = 128,
+    layers: int = 3,
+    heads: int = 4,
+    tokens: int = 3000,
+    length: int = 192,
+    dropout: float = 0.0,
+    batch_size: int = 32,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, "train"), features=("question", "text"))
+    return Experiment(
+        task=question_answering(
+            TokenClassifier(
+                Encoder(
+                    vocabulary=tokens,
+                    length=length,
+                    stack=Stack(features, layers, heads, use_bias=False, dropout=dropout),
+                    types=2,
+                ),
+                outputs=2,
+            ),
+            longest=40,
+        ),
+        data=Data(
+            train=Spans(Dataset(dataset, "train"), vocabulary, length),
+            evals={"validation": Spans(Dataset(dataset, "validation"), vocabulary, length)},
+            test=Spans(Dataset(dataset, "test"), vocabulary, length),
+            batch_size=batch_size,
+            eval_batch_size=64,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=500,
+        save_every=500,
+        keep=Keep(metric="validation/exact_match"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, features=16, layers=1, heads=2, tokens=60, length=24, batch_size=16, adam_learning_rate=2e-2
+    )
+    config.data.train.corpus = MockQuestions(examples=48)
+    config.data.evals["validation"].corpus = MockQuestions(examples=21, split="validation")
+    config.data.train.vocabulary.corpus = MockQuestions(examples=48)
+    config.data.evals["validation"].vocabulary.corpus = MockQuestions(examples=48)
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

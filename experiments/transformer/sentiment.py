@@ -1,0 +1,93 @@
+"""Is a snippet of a film review positive or negative? MiniLM, tuned.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/sentiment.py
+
+With a tenth of the labels: `--set=train='train[:10%]' --set=steps=150`. Not tuned but from scratch:
+`--set=start=None --set=learning_rate=1e-3`.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockSentences
+from jaxdl.data.text import Sentences
+from jaxdl.data.tokens import BPE, Pretrained, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.interop.transformers import TransformerWeights
+from jaxdl.models.bert import SequenceClassifier, bert
+from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    weights: str = "minilm",
+    train: str = "train",
+    steps: int = 500,
+    length: int = 48,
+    pool: str = "mean",
+    dropout: float = 0.1,
+    batch_size: int = 32,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(Pretrained(weights), Dataset("movie_reviews", "train"))
+    return Experiment(
+        task=sequence_classification(
+            SequenceClassifier(
+                bert(features=384, layers=6, heads=12, dropout=dropout), outputs=2, pool=pool, dropout=dropout
+            ),
+            label_smoothing=0.1,
+        ),
+        data=Data(
+            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, marked=True),
+            evals={"validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=64, marked=True)},
+            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64, marked=True),
+            batch_size=batch_size,
+            eval_batch_size=128,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
+                    weight_decay=0.01,
+                    mask=kernels,
+                ),
+            )
+        },
+        start=TransformerWeights(weights, "classifier", "encoder"),
+        steps=steps,
+        seed=seed,
+        log_every=20,
+        eval_every=steps // 2,
+        save_every=steps // 2,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, length=10, batch_size=16, learning_rate=2e-2)
+    config.task.model.encoder.vocabulary = 48
+    config.task.model.encoder.length = 16
+    config.task.model.encoder.features = 16
+    config.task.model.encoder.layers = 1
+    config.task.model.encoder.heads = 2
+    config.task.model.encoder.hidden = 16
+    vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
+    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10, marked=True)
+    config.data.evals["validation"] = Sentences(
+        MockSentences(examples=21, split="validation"), vocabulary, length=10, marked=True
+    )
+    config.data.test = None
+    config.data.eval_batch_size = None
+    config.start = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,112 @@
+"""From the long description of a Debian package to the line that says what it is, from scratch.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/summarize.py
+
+Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and
+so on.
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.text import Pairs
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.t5 import EncoderDecoder
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.translation import translation
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/rouge_l"
+
+
+@auto_config
+def experiment(
+    dataset: str = "debian_descriptions",
+    train: str = "train",
+    validation: str = "validation",
+    test: str = "test",
+    steps: int = 1500,
+    features: int = 192,
+    encoder_layers: int = 2,
+    decoder_layers: int = 2,
+    heads: int = 6,
+    tokens: int = 8000,
+    length: int = 80,
+    dropout: float = 0.1,
+    beam: int = 4,
+    batch_size: int = 48,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, train), features=("source", "target"))
+    return Experiment(
+        task=translation(
+            EncoderDecoder(
+                vocabulary=tokens,
+                length=32,
+                encoder=Stack(features, encoder_layers, heads, use_bias=False, dropout=dropout),
+                decoder=Stack(
+                    features, decoder_layers, heads, use_bias=False, causal=True, cross=True, dropout=dropout
+                ),
+            ),
+            beam=beam,
+            max_length=24,
+            metrics=("rouge_l", "bleu"),
+        ),
+        data=Data(
+            train=Pairs(Dataset(dataset, train), vocabulary, source_length=length, target_length=20, longer="cut"),
+            evals={
+                "validation": Pairs(
+                    Dataset(dataset, validation), vocabulary, source_length=length, target_length=32, longer="cut"
+                )
+            },
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=length, target_length=32, longer="cut"),
+            batch_size=batch_size,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=steps,
+        save_every=500,
+        keep=Keep(metric="validation/rouge_l"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40,
+        features=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        heads=2,
+        tokens=48,
+        length=10,
+        beam=1,
+        batch_size=16,
+        adam_learning_rate=1e-2,
+    )
+    config.data.train.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    for pairs in (config.data.train, config.data.evals["validation"]):
+        pairs.target_length = 10
+        pairs.vocabulary.corpus = MockPairs(examples=64)
+    config.data.test = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,102 @@
+"""English to German: the help pages of LibreOffice, by a Transformer, beside the LSTM of rnn/translate_en_de.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/translate_en_de.py
+
+French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with
+`--set=validation='train[90%:95%]'` and so on.
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.text import Pairs
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.t5 import EncoderDecoder
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.translation import translation
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/bleu"
+
+
+@auto_config
+def experiment(
+    dataset: str = "libreoffice_de",
+    train: str = "train",
+    validation: str = "validation",
+    test: str = "test",
+    steps: int = 1500,
+    features: int = 192,
+    encoder_layers: int = 3,
+    decoder_layers: int = 2,
+    heads: int = 6,
+    tokens: int = 4000,
+    dropout: float = 0.1,
+    beam: int = 4,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, train), features=("source", "target"))
+    return Experiment(
+        task=translation(
+            EncoderDecoder(
+                vocabulary=tokens,
+                length=128,
+                encoder=Stack(features, encoder_layers, heads, use_bias=False, dropout=dropout),
+                decoder=Stack(
+                    features, decoder_layers, heads, use_bias=False, causal=True, cross=True, dropout=dropout
+                ),
+            ),
+            beam=beam,
+        ),
+        data=Data(
+            train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
+            evals={
+                "validation": Pairs(
+                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, longer="cut"
+                )
+            },
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
+            batch_size=64,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=steps,
+        save_every=500,
+        keep=Keep(metric="validation/bleu"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40, features=16, encoder_layers=1, decoder_layers=1, heads=2, tokens=48, beam=2, adam_learning_rate=1e-2
+    )
+    config.task.model.length = 32
+    config.data.train.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    for pairs in (config.data.train, config.data.evals["validation"]):
+        pairs.source_length = pairs.target_length = 10
+        pairs.longer = "cut"
+        pairs.vocabulary.corpus = MockPairs(examples=64)
+    config.data.test = None
+    config.data.batch_size = 16
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,86 @@
+"""ViT-S/16 on ImageNet-1k, 90 epochs at batch 1,024 (Beyer et al., "Better plain ViT baselines", arXiv:2205.01580).
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/vit_s16_imagenet.py
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mixing import Mixup
+from jaxdl.data.mock import MockImages
+from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
+from jaxdl.data.transforms import RandomFlip
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.transformer import Stack
+from jaxdl.models.vit import VisionTransformer
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import clip_by_norm, kernels
+
+METRIC = "validation/accuracy"
+
+
+@auto_config
+def experiment(
+    steps: int = 112590,
+    batch_size: int = 1024,
+    size: int = 224,
+    dtype: str = "bfloat16",
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Experiment:
+    return Experiment(
+        task=image_classification(
+            VisionTransformer(
+                num_classes=1000,
+                patch=16,
+                stack=Stack(features=384, layers=12, heads=6, positions="none", deviation=None, dtype=dtype),
+            ),
+            mean=0.5,
+            std=0.5,
+            top=(1, 5),
+        ),
+        data=Data(
+            train=Dataset("tfds:imagenet2012", "train", features=("image", "label")),
+            evals={"validation": Dataset("tfds:imagenet2012", "validation", features=("image", "label"))},
+            augment=(RandomResizedCrop(size), RandomFlip()),
+            eval_transforms=(ResizeCrop(size * 8 // 7, size),),
+            mix=Mixup(0.2),
+            batch_size=batch_size,
+            workers=8,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 10_000 * steps // 112590, steps),
+                    weight_decay=0.1,
+                    mask=kernels,
+                ),
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=6255,
+        save_every=1251,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=1e-2)
+    config.task.model.stack.features = 16
+    config.task.model.stack.layers = 1
+    config.task.model.stack.heads = 2
+    config.task.model.num_classes = 10
+    config.data.train = MockImages(shape=(40, 36, 3), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
+    config.data.mix = None
+    config.data.workers = 0
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,94 @@
+"""Debian's lists: records, descriptions as running text, questions whose answers are where they should be."""
+
+import importlib
+import tarfile
+
+import numpy as np
+import pytest
+
+from jaxdl.data import debian_lists
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.debian_lists import Description, descriptions, plain, questions, stanzas
+from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.sources import DebianLists, content_digest
+from jaxdl.data.tfds import tensorflow_datasets
+
+tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+
+LONG = "This is a long description that says in many words what package number {} is good for."
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """A folder with both lists, of 300 packages from 100 sources."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    packages, texts = [], []
+    for number in range(300):
+        name, source = f"lib{number}", f"lib{number // 3 * 3}"
+        own = "" if name == source else f"Source: {source} (1.2)\n"
+        packages.append(
+            f"Package: {name}\n{own}Version: 1.{number}-3+b1\nMaintainer: A <a@b.example>\nArchitecture: amd64\n"
+            f"Depends: libc6 (>= 2.34), {'x' * 200}\nDescription: library {number}\nSection: libs\n"
+        )
+        texts.append(
+            f"Package: {name}\nDescription-md5: 0\nDescription-en: library {number}\n {LONG.format(number)}\n .\n"
+            f"  * one thing\n  - another\n"
+        )
+    (folder / "Packages").write_text("\n".join(packages))
+    (folder / "Translation-en").write_text("\n".join(texts))
+    return folder
+
+
+def test_records_are_fields_by_name(tmp_path):
+    path = tmp_path / "list"
+    path.write_text("A: 1\nB: two: 2\n more\n .\n\n\nA: 3")
+    assert list(stanzas(path)) == [{"A": "1", "B": "two: 2\nmore\n."}, {"A": "3"}]
+
+
+def test_a_description_becomes_running_text():
+    assert plain("a tool\nIt is a\ntool.\n.\n * for this\n - and that\nthe end - really") == Description(
+        "It is a tool. for this and that the end - really", "a tool"
+    )
+    assert plain("only this") == Description("", "only this")
+
+
+def test_parts_are_by_source(lists):
+    found = descriptions(lists)
+    assert sum(map(len, found.values())) == 300
+    for part in PARTS:
+        for each in found[part]:
+            number = int(each.short.split()[1])
+            assert part_of(f"lib{number // 3 * 3}", 2, 2) == part
+            assert each.long == LONG.format(number) + " one thing another"
+
+
+def test_answers_stand_where_they_should(lists):
+    found = questions(lists)
+    asked = [each for part in found.values() for each in part]
+    assert len(asked) == 300
+    for each in asked:
+        assert each.text[each.start : each.start + len(each.answer)] == each.answer
+        assert f": {each.answer}" in each.text
+        assert "Maintainer" not in each.text
+        assert "x" * 200 not in each.text
+    assert len({each.question.split()[0] for each in asked}) >= 4
+    assert found == questions(lists)
+
+
+def test_the_built_sets_are_those_of_the_lists(lists, tmp_path, monkeypatch):
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    with tarfile.open(offered / "debian-lists.tar", "w") as archive:
+        archive.add(lists, "lists")
+    monkeypatch.setenv("JAXDL_SOURCES", str(offered))
+    members = {name: content_digest(lists / name) for name in ("Packages", "Translation-en")}
+    for name in ("debian_descriptions", "debian_questions"):
+        module = importlib.import_module(f"jaxdl.data.builders.{name}")
+        monkeypatch.setattr(module, "LISTS", DebianLists(members))
+        count = sum(len(Dataset(name, part).load()) for part in PARTS)
+        assert count == 300
+    row = Dataset("debian_questions", "train").load().read(np.array([0]))
+    text, start, answer = row["text"][0].decode(), int(row["start"][0]), row["answer"][0].decode()
+    assert text[start : start + len(answer)] == answer
+    assert debian_lists.WORDS[0] < len(LONG.split())

@@ -1,0 +1,66 @@
+"""Masked language modelling: what is hidden, how often, and that words are hidden whole."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.tasks.masked_language_modelling import PAD, SPECIALS, UNKNOWN, _hidden, masked_language_modelling
+
+TOKENS = np.random.default_rng(0).integers(SPECIALS, 30, (400, 50)).astype(np.int32)
+BATCH = {"tokens": TOKENS, "index": np.arange(400), "weight": np.ones(400, np.float32)}
+
+
+def test_a_share_is_hidden_as_in_bert():
+    seen, chosen = map(np.asarray, _hidden(0.2, False, BATCH, jax.random.key(0), 30))
+    assert abs(chosen.mean() - 0.2) < 0.01
+    np.testing.assert_array_equal(seen[~chosen], TOKENS[~chosen])
+    shares = [(seen == UNKNOWN)[chosen].mean(), (seen == TOKENS)[chosen].mean()]
+    np.testing.assert_allclose(shares, [0.8, 0.1 + 0.1 / 26], atol=0.015)
+    assert seen[seen != UNKNOWN].min() >= SPECIALS
+
+
+def test_an_example_has_its_own_draws_and_padding_stays():
+    part = {name: value[100:103] for name, value in BATCH.items()}
+    whole = _hidden(0.3, False, BATCH, jax.random.key(0), 30)
+    cut = _hidden(0.3, False, part, jax.random.key(0), 30)
+    for one, other in zip(whole, cut):
+        np.testing.assert_array_equal(one[100:103], other)
+    padded = {**part, "tokens": np.where(np.arange(50) < 40, part["tokens"], PAD)}
+    seen, chosen = _hidden(0.9, False, padded, jax.random.key(0), 30)
+    assert not np.any(np.asarray(chosen)[:, 40:])
+    assert np.all(np.asarray(seen)[:, 40:] == PAD)
+
+
+def test_words_are_hidden_whole():
+    words = np.broadcast_to(np.arange(50) // 3, TOKENS.shape).astype(np.int32)
+    _, chosen = _hidden(0.2, True, {**BATCH, "words": words}, jax.random.key(0), 30)
+    chosen = np.asarray(chosen)[:, :48].reshape(400, 16, 3)
+    assert np.all(chosen == chosen[..., :1])
+    assert abs(chosen.mean() - 0.2) < 0.02
+    with pytest.raises(UserError, match=r"give Windows\(words=True\)"):
+        _hidden(0.2, True, BATCH, jax.random.key(0), 30)
+
+
+def test_windows_number_their_words():
+    corpus = MockText(examples=1, characters=400)
+    source = Windows(corpus, Vocabulary(BPE(40), corpus), 30, words=True).load()
+    batch = source.read(np.arange(len(source)))
+    tokenizer = source.names["tokens"]
+    for tokens, words in zip(batch["tokens"], batch["words"]):
+        assert words[0] == 0
+        begins = np.diff(words)
+        assert set(begins.tolist()) <= {0, 1}
+        starts = [tokenizer[token][0] in " ▁\n" for token in tokens[1:]]
+        assert begins.astype(bool).tolist() == starts
+    plain = Windows(corpus, Vocabulary(BPE(40), corpus), 30).load()
+    assert "words" not in plain.columns
+    assert plain.fingerprint != source.fingerprint
+
+
+def test_a_share_out_of_range_is_told():
+    with pytest.raises(UserError, match=r"share=1\.0"):
+        masked_language_modelling(None, share=1.0)  # type: ignore

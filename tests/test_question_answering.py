@@ -1,0 +1,89 @@
+"""Extractive question answering: where answers stand among the tokens, what is scored, and what may be an answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.data.columns import text_column
+from jaxdl.data.mock_text import MockQuestions
+from jaxdl.data.source import ColumnSource
+from jaxdl.data.spans import Spans
+from jaxdl.data.tokens import BPE, END, START, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.tasks import question_answering as qa
+
+CORPUS = MockQuestions(examples=20)
+VOCABULARY = Vocabulary(BPE(70), CORPUS, ("question", "text"))
+
+
+def test_answers_are_found_again_in_the_tokens():
+    source, corpus = Spans(CORPUS, VOCABULARY, 40).load(), CORPUS.load()
+    tokenizer = source.names["tokens"]
+    assert len(source) == 20
+    batch = source.read(np.arange(20))
+    for row in range(20):
+        tokens, begin = batch["tokens"][row], batch["begin"][row]
+        answer = tokenizer.decode(tokens[batch["first"][row] : batch["last"][row] + 1])
+        assert answer.strip() == corpus.columns["answer"][row].decode()
+        assert tokenizer.decode(tokens[1 : begin - 1]).strip() == corpus.columns["question"][row].decode()
+        assert (tokens[0], tokens[begin - 1], tokens[batch["tokens_length"][row] - 1]) == (START, END, END)
+
+
+def test_texts_are_cut_and_answers_behind_the_cut_left_out():
+    whole = Spans(CORPUS, VOCABULARY, 40).load()
+    ends = whole.columns["last"]
+    length = int(np.sort(ends)[10]) + 2
+    cut = Spans(CORPUS, VOCABULARY, length).load()
+    assert len(cut) == int((ends + 1 < length).sum()) < 20
+    assert cut.columns["tokens"].shape[1] == length
+    with pytest.raises(UserError, match=r"no example of the corpus fits into Spans\(length=3\)"):
+        Spans(CORPUS, VOCABULARY, 3).load()
+
+
+def test_an_answer_that_is_not_there_is_refused(monkeypatch):
+    columns = dict(CORPUS.load().columns)
+    columns["answer"] = text_column(["nonsense"] * 20)
+    monkeypatch.setattr(MockQuestions, "load", lambda self: ColumnSource(columns, "x"))
+    with pytest.raises(UserError, match="example 0: the answer 'nonsense' is not at character"):
+        Spans(CORPUS, VOCABULARY, 40).load()
+
+
+def test_own_questions_about_own_files(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one eins\ntwo zwei")
+    (name, example), *more = Spans(CORPUS, VOCABULARY, 40).read([str(path)], ["two", "one"], {})
+    assert len(more) == 1
+    assert name == f"{path}: two"
+    assert VOCABULARY.load().decode(example["tokens"][example["begin"] :]) == "one eins\ntwo zwei"
+    with pytest.raises(UserError, match="give a text file, and questions"):
+        Spans(CORPUS, VOCABULARY, 40).read([], ["two"], {})
+
+
+def test_the_best_answer_is_in_order_and_not_too_long():
+    scores = np.random.default_rng(0).normal(size=(5, 9, 2)).astype(np.float32)
+    for longest in (1, 3, 9):
+        first, last, score = qa._best(jnp.asarray(scores), longest)
+        for row in range(5):
+            best = max(
+                (scores[row, a, 0] + scores[row, b, 1], a, b) for a in range(9) for b in range(a, min(9, a + longest))
+            )
+            np.testing.assert_allclose(score[row], best[0], rtol=1e-6)
+            assert (first[row], last[row]) == best[1:]
+    with pytest.raises(UserError, match="longest=0"):
+        qa.question_answering(None, longest=0)  # type: ignore
+
+
+def test_what_is_scored(monkeypatch):
+    batch = {
+        "first": jnp.array([2, 3, 1]),
+        "last": jnp.array([4, 3, 2]),
+        "weight": jnp.array([1.0, 1.0, 0.0]),
+    }
+    scores = jnp.log(jnp.full((3, 6, 2), 0.01).at[0, 2, 0].set(0.9).at[0, 3, 1].set(0.9).at[1, 3].set(0.9))
+    monkeypatch.setattr(qa, "_scores", lambda *arguments: (scores, {}))
+    sums = qa._evaluate(None, 5, {}, {}, batch, jax.random.key(0)).metrics  # type: ignore
+    figures = {name: float(total / weight) for name, (total, weight) in sums.items()}
+    assert figures["exact_match"] == 0.5
+    np.testing.assert_allclose(figures["f1"], (2 * 2 / 5 + 1.0) / 2, rtol=1e-6)
+    np.testing.assert_allclose(figures["loss"], -(np.log(0.9 * 0.01) + 2 * np.log(0.9)) / 2, rtol=1e-5)

@@ -1,0 +1,71 @@
+"""Tags of words: entities and their scores, labels at the words' first tokens, mistakes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdl.data.columns import text_column
+from jaxdl.data.mock_text import MockEntities
+from jaxdl.data.source import ColumnSource
+from jaxdl.data.tagged import NONE, Tagged
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.metrics.entities import entities, entity_scores
+
+CORPUS = MockEntities(examples=20)
+VOCABULARY = Vocabulary(BPE(60), CORPUS)
+
+
+def test_what_tags_mark():
+    assert entities(["O", "B-a", "I-a", "O", "B-b"]) == {(1, 3, "a"), (4, 5, "b")}
+    assert entities(["I-a", "I-a", "B-a", "I-b"]) == {(0, 2, "a"), (2, 3, "a"), (3, 4, "b")}
+    assert entities([]) == set()
+
+
+@given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b"]), max_size=12))
+def test_entities_lie_side_by_side_and_cover_what_is_tagged(tags):
+    found = sorted(entities(tags))
+    places = [place for start, end, _ in found for place in range(start, end)]
+    assert places == [place for place, tag in enumerate(tags) if tag != "O"]
+    assert all(tags[start].endswith(kind) for start, _, kind in found)
+    assert entity_scores([tags], [tags])["f1"] == (1.0 if found else 0.0)
+
+
+def test_an_entity_counts_if_place_and_type_are_right():
+    true = [["B-a", "I-a", "O", "B-b"], ["O", "B-a"]]
+    found = [["B-a", "I-a", "O", "B-a"], ["O", "O"]]
+    scores = entity_scores(found, true)
+    np.testing.assert_allclose([scores[name] for name in ("precision", "recall", "f1")], [1 / 2, 1 / 3, 2 / 5])
+
+
+def test_a_words_first_token_has_its_tag():
+    source, corpus = Tagged(CORPUS, VOCABULARY, CORPUS, 40).load(), CORPUS.load()
+    batch, names = source.read(np.arange(20)), source.names
+    for row in range(20):
+        label, length = batch["label"][row], batch["tokens_length"][row]
+        tags = corpus.columns["tags"][row].decode().split()
+        assert [names["label"][number] for number in label[label >= 0]] == tags
+        assert np.all(label[length:] == NONE)
+        text = names["tokens"].decode(batch["tokens"][row][:length])
+        assert text.split() == corpus.columns["text"][row].decode().split()
+    short = Tagged(CORPUS, VOCABULARY, CORPUS, 4).load()
+    np.testing.assert_array_equal(short.columns["label"], batch["label"][:, :4])
+
+
+def test_mistakes_are_told(monkeypatch):
+    def of(text, tags):
+        columns = {"text": text_column([text]), "tags": text_column([tags])}
+        monkeypatch.setattr(MockEntities, "load", lambda self: ColumnSource(columns, "x"))
+
+    vocabulary = VOCABULARY.load()
+    monkeypatch.setattr(Vocabulary, "load", lambda self: vocabulary)
+    of("two words", "O")
+    with pytest.raises(UserError, match="example 0 has 2 words and 1 tags"):
+        Tagged(CORPUS, VOCABULARY, CORPUS, 9).load()
+
+
+def test_own_sentences():
+    (name, example), *_ = Tagged(CORPUS, VOCABULARY, CORPUS, 12).read((), ["this good film"], {})
+    assert name == "this good film"
+    assert (example["label"] >= 0).sum() == 3

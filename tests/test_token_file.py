@@ -1,0 +1,80 @@
+"""Files of token ids: windows, types, shares, what they mean, and mistakes."""
+
+import numpy as np
+import pytest
+
+from jaxdl.data import token_file
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.token_file import TokenFile, write_tokens
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.errors import UserError
+
+IDS = np.random.default_rng(0).integers(0, 60_000, 1000)
+
+
+@pytest.mark.parametrize(("kind", "header"), [("uint16", 0), ("uint16", 1024), ("uint32", 16)])
+def test_windows_are_the_ids_in_their_order(tmp_path, kind, header):
+    path = tmp_path / "ids.bin"
+    path.write_bytes(bytes(header) + IDS.astype(kind).tobytes())
+    source = TokenFile(str(path), 9, kind, header, shift=4, first=0.5).load()
+    assert len(source) == (500 - 1) // 9
+    read = source.read(np.array([3, 0, 54]))["tokens"]
+    assert read.dtype == np.int32
+    for row, number in zip(read, (3, 0, 54)):
+        np.testing.assert_array_equal(row, IDS[500 + 9 * number : 500 + 9 * number + 10] + 4)
+
+
+def test_what_is_written_says_what_it_means(tmp_path):
+    corpus = MockText(examples=2, characters=500)
+    vocabulary = Vocabulary(BPE(40), corpus)
+    count = write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
+    source = TokenFile(str(tmp_path / "ids.bin"), 20).load()
+    texts = [text.decode() for text in corpus.load().columns["text"]]
+    assert count == sum(map(len, vocabulary.load().encode_all(texts)))
+    assert (
+        source.names["tokens"].decode(source.read(np.array([0]))["tokens"][0])
+        == texts[0][: len(texts[0])][: len(source.names["tokens"].decode(source.read(np.array([0]))["tokens"][0]))]
+    )
+    with pytest.raises(UserError, match="is there already"):
+        write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
+
+
+def test_another_file_has_another_fingerprint(tmp_path):
+    path = tmp_path / "ids.bin"
+    path.write_bytes(IDS.astype(np.uint16).tobytes())
+    first = TokenFile(str(path), 9).load().fingerprint
+    assert TokenFile(str(path), 9).load().fingerprint == first
+    changed = IDS.copy()
+    changed[500] += 1
+    other = tmp_path / "other.bin"
+    other.write_bytes(changed.astype(np.uint16).tobytes())
+    prints = {first, TokenFile(str(path), 8).load().fingerprint, TokenFile(str(other), 9).load().fingerprint}
+    assert len(prints) == 3
+
+
+def test_mistakes_are_told(tmp_path):
+    path = tmp_path / "ids.bin"
+    path.write_bytes(IDS.astype(np.uint16).tobytes() + b"\0")
+    for wrong, told in (
+        (TokenFile("", 9), "path is empty"),
+        (TokenFile(str(tmp_path / "none.bin"), 9), "there is no file"),
+        (TokenFile(str(path), 9), "no whole number of uint16"),
+        (TokenFile(str(path), 9, "int16"), "type is 'uint16' or 'uint32'"),
+        (TokenFile(str(path), 5000, header=1), "a window 5001"),
+    ):
+        with pytest.raises(UserError, match=told):
+            wrong.load()
+    (tmp_path / "ids.bin.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        TokenFile(str(path), 9).load()
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    text = tmp_path / "a.txt"
+    text.write_text("the cat sat on the mat. " * 50)
+    assert token_file.main([str(text), str(tmp_path / "a.bin"), "40"]) == 0
+    assert "tokens" in capsys.readouterr().out
+    assert len(TokenFile(str(tmp_path / "a.bin"), 8).load()) > 5
+    assert token_file.main([str(text), str(tmp_path / "a.bin"), "40"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert token_file.main([str(text)]) == 2
