@@ -1,10 +1,14 @@
-"""Jane Austen, character by character: a small GPT with rotary positions, beside the LSTM of rnn/austen_chars.
+"""Jane Austen, character by character: a small GPT beside the LSTM of rnn/austen_chars.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/austen_gpt.py
+
+A token's vector has those of the two and the three characters that end there added to it (`--set=ngrams=()`: not), so
+that the blocks begin with more than letters; and the blocks' kernels learn by Muon.
 """
 
 import optax
+import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
@@ -15,21 +19,24 @@ from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import hidden_kernels
 
 METRIC = "test/nats_per_character"
 
 
 @auto_config
 def experiment(
-    steps: int = 2400,
-    features: int = 192,
+    steps: int = 1850,
+    features: int = 128,
     layers: int = 4,
-    heads: int = 6,
+    heads: int = 4,
     dropout: float = 0.0,
+    ngrams: tuple[int, ...] = (2, 3),
+    slots: int = 16_384,
     length: int = 128,
     batch_size: int = 24,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
@@ -37,47 +44,45 @@ def experiment(
         task=language_modelling(
             Decoder(
                 vocabulary=88,
-                length=256,
-                stack=Stack(features=features, layers=layers, heads=heads, causal=True, dropout=dropout),
+                length=2 * length,
+                stack=Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout),
+                ngrams=ngrams,
+                slots=slots,
             ),
             carried=False,
         ),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, length),
-            evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length=64, context=64)},
-            test=Windows(Dataset("austen", "test"), vocabulary, length=64, context=64),
+            evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length, context=length)},
+            test=Windows(Dataset("austen", "test"), vocabulary, length, context=length),
             batch_size=batch_size,
-            eval_batch_size=128,
+            eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    b2=0.98,
-                    weight_decay=0.01,
-                    mask=kernels,
-                ),
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
             )
         },
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=1200,
+        eval_every=steps,
         save_every=600,
         keep=Keep(metric="validation/nats_per_character", mode="min"),
     )
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, features=16, layers=1, heads=2, length=12, batch_size=16)
-    config.task.model.length = 16
+    config = experiment.as_buildable(
+        steps=40, features=16, layers=1, heads=2, slots=50, length=12, batch_size=16, adam_learning_rate=1e-2
+    )
     config.task.new_tokens = 4
     config.data.train.corpus = MockText(examples=2, characters=1500)
     config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
     config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
-    config.data.evals["validation"].length = 12
-    config.data.evals["validation"].context = 4
     config.data.test = None
     config.data.eval_batch_size = None
     return config

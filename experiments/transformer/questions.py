@@ -68,7 +68,7 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
+        eval_every=steps,
         save_every=500,
         keep=Keep(metric="validation/exact_match"),
     )
