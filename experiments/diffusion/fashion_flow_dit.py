@@ -1,6 +1,6 @@
 """Flow matching on Fashion-MNIST by class: a small diffusion Transformer.
 
-Result: none recorded yet
+Result: 1.476 test fid, 1 seed, 9.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_flow_dit.py
 
 The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
