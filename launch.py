@@ -3,6 +3,7 @@
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
+  python launch.py predict RUN --interactive                                   talk to a language model
   python launch.py predict RUN --samples=16 [--seed=1] [--label=CLASS]        what a generative model makes from nothing
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
   python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
@@ -36,6 +37,7 @@ flags.DEFINE_string(
     "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
 )
 flags.DEFINE_multi_string("text", [], "predict: a sentence, or a prompt to go on from. Repeatable.")
+flags.DEFINE_boolean("interactive", False, "predict: talk to a language model, line by line.")
 flags.DEFINE_integer("samples", None, "predict: how many samples a generative model makes.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "predict: the seed of the samples; by default the run's own.", lower_bound=0)
 flags.DEFINE_string("label", None, "predict: the class of the samples, by name or number; by default all in turn.")
@@ -61,6 +63,13 @@ def _eval(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> None:
+    if FLAGS.interactive:
+        if FLAGS.text or FLAGS.samples is not None:
+            raise UserError("--interactive takes a run folder alone: python launch.py predict RUN --interactive")
+        from jaxdl.runs import chat
+
+        chat.run(_one(arguments, "predict --interactive", "RUN"), FLAGS.step, FLAGS.set)
+        return
     if FLAGS.samples is not None:
         _sample(arguments)
         return

@@ -219,7 +219,7 @@ def test_what_comes_later_changes_nothing_before(model):
     params, variables = start(task, batch)
     assert task.causal is not None
     before = jax.jit(task.causal)(params, variables, batch)
-    assert before.shape == (4, 8, VOCABULARY)
+    assert before.shape == (4, 7, VOCABULARY)
     np.testing.assert_allclose(np.exp(before).sum(-1), 1, rtol=1e-5)
     changed = batch["tokens"].copy()
     changed[:, 5] = 4 + (changed[:, 5] - 3) % (VOCABULARY - 4)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.training.optimizers import freeze, power_average, scale_by_path
+from jaxdl.training.optimizers import freeze, hidden_kernels, layer_decay, power_average, scale_by_path, train_only
 
 PATHS = ("stem/conv/kernel", "stage1/conv/kernel", "stage1/norm/scale", "stage10/conv/kernel", "head/bias")
 
@@ -113,3 +113,44 @@ def test_a_power_average_has_the_width_that_was_asked_for(width):
 def test_a_power_average_cannot_be_wider_than_an_even_one():
     with pytest.raises(UserError, match=r"power_average\(0.3\)"):
         power_average(0.3)
+
+
+def test_what_alone_is_trained_moves_alone():
+    optimizer = train_only(optax.adamw(0.1, weight_decay=0.1), ("*/norm", "head"))
+    assert {path for path, moved in changed(optimizer).items() if moved} == {"stage1/norm/scale", "head/bias"}
+    assert sum(leaf.size for leaf in jax.tree.leaves(optimizer.init(tree()))) == 1 + 2 * 3 * 2
+    with pytest.raises(UserError, match="train_only: no parameter's path begins with or matches 'tail'"):
+        train_only(optax.sgd(0.1), ("tail",)).init(tree())
+
+
+def test_layers_further_below_the_head_move_less():
+    names = ["encoder/embed/word", *(f"encoder/stack/block_{number}/kernel" for number in range(3)), "head/kernel"]
+    params = nn.meta.unbox({})
+    for name in names:
+        node = params
+        for part in name.split("/")[:-1]:
+            node = node.setdefault(part, {})
+        node[name.split("/")[-1]] = jnp.ones(2)
+    decay = layer_decay(0.5, 3)
+    updates, _ = decay.update(params, decay.init(params))
+    flat = {"/".join(key.key for key in path): float(leaf[0]) for path, leaf in jax.tree.leaves_with_path(updates)}
+    assert [flat[name] for name in names] == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0]
+    with pytest.raises(UserError, match=r"layer_decay\(0\)"):
+        layer_decay(0, 3)
+    with pytest.raises(UserError, match="scale_by_path"):
+        layer_decay(0.5, 4).init(params)
+
+
+def test_muon_is_for_the_kernels_of_blocks():
+    block = {"query": {"kernel": jnp.ones((4, 6)), "bias": jnp.ones(6)}}
+    scanned = {"query": {"kernel": jnp.ones((3, 4, 6)), "bias": jnp.ones((3, 6))}, "in": jnp.ones((3, 2, 4, 6))}
+    params = {"embed": {"embedding": jnp.ones((9, 4))}, "stack": {"block_0": block, "blocks": scanned}}
+    numbers = hidden_kernels({**params, "head": {"kernel": jnp.ones((4, 9))}})
+    assert numbers["embed"]["embedding"] is None
+    assert numbers["head"]["kernel"] is None
+    assert numbers["stack"]["block_0"]["query"] == {"kernel": (0, 1), "bias": None}
+    assert numbers["stack"]["blocks"]["query"] == {"kernel": (1, 2), "bias": None}
+    assert numbers["stack"]["blocks"]["in"] == (2, 3)
+    boxed = jax.tree.map(lambda leaf: nn.LogicallyPartitioned(leaf, (None,) * leaf.ndim), params)
+    found = jax.tree.leaves(hidden_kernels(boxed), is_leaf=lambda leaf: isinstance(leaf, tuple))
+    assert len([each for each in found if isinstance(each, tuple)]) == 3

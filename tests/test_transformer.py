@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.attention import MultiHeadAttention, RelativeBias, rotate
+from jaxdl.models.attention import MultiHeadAttention, RelativeBias, merged, rotate
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, SequenceClassifier, TokenClassifier, bert
 from jaxdl.models.gpt import Decoder, gpt2, llama
 from jaxdl.models.t5 import EncoderDecoder, t5
@@ -315,3 +315,24 @@ def test_logits_of_all_tokens_never_exist_at_once():
     assert not largest(8)
     with pytest.raises(UserError, match="chunk=-1"):
         language_modelling(model, carried=False, chunk=-1)
+
+
+def test_low_rank_matrices_change_nothing_at_first_and_can_be_merged():
+    model, params = made()
+    low = dataclasses.replace(model, stack=dataclasses.replace(model.stack, lora=2))
+    drawn = nn.unbox(low.init(jax.random.key(5), TOKENS, train=False))["params"]
+    filled = {**drawn, **jax.tree.map(lambda leaf: leaf, params["params"])}
+    stack = dict(params["params"]["stack"])
+    for number in range(2):
+        attention = drawn["stack"][f"block_{number}"]["attention"]
+        extra = {name: value for name, value in attention.items() if name.endswith("_low")}
+        block = stack[f"block_{number}"]
+        stack[f"block_{number}"] = {**block, "attention": {**block["attention"], **extra}}
+    filled["stack"] = stack
+    np.testing.assert_allclose(logits(low, {"params": filled}, TOKENS), logits(model, params, TOKENS), atol=1e-6)
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, filled)
+    whole = merged(moved)
+    assert jax.tree.structure(whole) == jax.tree.structure(params["params"])
+    np.testing.assert_allclose(
+        logits(low, {"params": moved}, TOKENS), logits(model, {"params": whole}, TOKENS), atol=1e-5
+    )

@@ -12,7 +12,7 @@ import sacrebleu
 
 import jaxdl.data.tokens as tokens_of_data
 from jaxdl.errors import UserError
-from jaxdl.metrics.translation import bleu, chrf, exact_match
+from jaxdl.metrics.translation import bleu, chrf, exact_match, python_compiles, python_parses, rouge_l
 from jaxdl.tasks import generation
 from jaxdl.tasks.translation import translation
 from jaxdl.viz.text import translation_table, wrap
@@ -403,3 +403,17 @@ def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
     task, _, _ = prepared(metrics=("exact_match",))
     assert task.score is not None
     assert task.score(records, {}, NAMES) == {"exact_match": 0.5}
+
+
+def test_rouge_l_is_that_of_the_longest_common_subsequence():
+    # "the mat" of 3 and 4 words: precision 2/3, recall 2/4.
+    assert rouge_l(["the red mat"], ["on the Mat today"]) == pytest.approx(100 * 2 * 2 / (3 + 4))
+    assert rouge_l(["a", "b"], ["a", "c"]) == pytest.approx(50)
+    with pytest.raises(UserError, match="1 texts and 2 references"):
+        rouge_l(["a"], ["a", "b"])
+
+
+def test_what_is_code():
+    bodies = ["return x + 1", "if x:\n    return 2\nreturn 3", "return (", "", "break", "nonlocal x"]
+    assert python_parses(bodies, bodies) == pytest.approx(4 / 6)
+    assert python_compiles(bodies, bodies) == pytest.approx(2 / 6)

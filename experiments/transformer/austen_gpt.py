@@ -53,8 +53,10 @@ def experiment(
         ),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, length),
-            evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length, context=length)},
-            test=Windows(Dataset("austen", "test"), vocabulary, length, context=length),
+            evals={
+                "validation": Windows(Dataset("austen", "validation"), vocabulary, length // 2, context=length // 2)
+            },
+            test=Windows(Dataset("austen", "test"), vocabulary, length // 2, context=length // 2),
             batch_size=batch_size,
             eval_batch_size=64,
         ),

@@ -23,6 +23,7 @@ from jaxdl.interop.layout import Architecture, ours, theirs
 from jaxdl.interop.llama import LLAMA
 from jaxdl.interop.t5 import T5
 from jaxdl.interop.vit import VIT
+from jaxdl.models.attention import merged
 from jaxdl.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.training.state import TrainState
 
@@ -80,7 +81,7 @@ class TransformerWeights:
             found = {name: leaf for name, leaf in found.items() if name.split("/")[1] in ("embed", "stack")}
         elif self.into:
             found = {f"{self.into}/{name}": leaf for name, leaf in found.items()}
-        here = _flat(state.params[self.group])
+        here = dict(_flat(state.params[self.group]))
         for name, leaf in _as_scanned(found, here).items():
             if name not in here or here[name].shape != leaf.shape:
                 has = f"has {list(here[name].shape)}" if name in here else "has none"
@@ -136,7 +137,7 @@ def write_transformer(folder: str | Path, model: nn.Module, params: PyTree) -> N
     Raises:
       UserError: a model of no kind that is known there, or a folder that holds a model or cannot be written.
     """
-    flat = _by_block(_flat(jax.device_get(nn.unbox(params))))
+    flat = _by_block(_flat(merged(jax.device_get(nn.unbox(params)))))
     for architecture in ARCHITECTURES.values():
         config = architecture.config(model, flat)
         if config is not None:

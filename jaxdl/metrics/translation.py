@@ -1,6 +1,11 @@
-"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, ROUGE-L, and exact match."""
+"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, ROUGE-L, exact match; and
+whether code is code."""
 
+import ast
+import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +65,45 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return float(np.mean([hypothesis == reference for hypothesis, reference in zip(hypotheses, references)]))
 
 
+def python_parses(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """The share of texts that are the body of a function in Python's grammar, 0 to 1; references do not matter.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    _check(hypotheses, references)
+    return float(np.mean([_python(text, ast.parse) for text in hypotheses]))
+
+
+def python_compiles(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """As `python_parses`, but compiled: names and statements are where they may be, too. Nothing is run.
+
+    Raises:
+      UserError: no texts, or not one reference for each.
+    """
+    _check(hypotheses, references)
+    return float(np.mean([_python(text, lambda code: compile(code, "body", "exec")) for text in hypotheses]))
+
+
+def _python(body: str, read: Callable[[str], Any]) -> bool:
+    if not body.strip():
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of doubtful but valid code
+            read("def function():\n" + textwrap.indent(body, "    "))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "bleu": bleu,
     "chrf": chrf,
     "rouge_l": rouge_l,
     "exact_match": exact_match,
+    "python_parses": python_parses,
+    "python_compiles": python_compiles,
 }
 
 

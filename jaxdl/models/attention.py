@@ -34,6 +34,8 @@ class MultiHeadAttention(nn.Module):
       scaled: scores are divided by the square root of `head_size`; T5 leaves them as they are.
       use_bias: of the four dense layers.
       deviation: standard deviation of the drawn kernels; None: LeCun's. `out_deviation`: of the last layer's.
+      lora: rank of matrices that are added to the kernels of queries and values, as `query_low` and `value_low`
+        (LoRA, arXiv:2106.09685); 0: none. See `jaxdl.training.optimizers.train_only`.
       dtype: to compute in; softmax and sums are float32.
     """
 
@@ -48,6 +50,7 @@ class MultiHeadAttention(nn.Module):
     use_bias: bool = True
     deviation: float | None = None
     out_deviation: float | None = None
+    lora: int = 0
     dtype: Any = None
 
     def setup(self):
@@ -58,9 +61,14 @@ class MultiHeadAttention(nn.Module):
         self.value = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.deviation, **options)
         self.out = drawn_dense(self.features, ("heads", "embed"), self.out_deviation or self.deviation, **options)
 
+        if self.lora:
+            self.query_low = LowRank(self.heads * size, self.lora, self.dtype)
+            self.value_low = LowRank((self.kv_heads or self.heads) * size, self.lora, self.dtype)
+
     def remember(self, memory: Array) -> Cache:
         """What tokens see of a memory [batch, m, features]: `key` and `value` [batch, m, kv_heads, head_size]."""
-        return {"key": self._heads(self.key(memory)), "value": self._heads(self.value(memory))}
+        value = self.value(memory) + self.value_low(memory) if self.lora else self.value(memory)
+        return {"key": self._heads(self.key(memory)), "value": self._heads(value)}
 
     def __call__(
         self,
@@ -85,7 +93,7 @@ class MultiHeadAttention(nn.Module):
         Returns:
           [batch, n, features]; with a cache also the cache with x in it.
         """
-        query = self._heads(self.query(x))
+        query = self._heads(self.query(x) + self.query_low(x) if self.lora else self.query(x))
         key, value = (self.remember(x) if memory is None else memory).values()
         looked = positions
         if self.rotary and memory is None:
@@ -121,6 +129,33 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], -1, self.head_size or self.features // self.heads)
+
+
+class LowRank(nn.Module):
+    """[..., c] -> [..., features] by two kernels of a small rank, zero at the start (LoRA, arXiv:2106.09685)."""
+
+    features: int
+    rank: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        down = dense(self.rank, ("embed", None), use_bias=False, dtype=self.dtype, name="down")(x)
+        options: dict[str, Any] = {"use_bias": False, "kernel_init": nn.initializers.zeros, "dtype": self.dtype}
+        return dense(self.features, (None, "heads"), name="up", **options)(down)
+
+
+def merged(params: Any) -> Any:
+    """Parameters in which LoRA's matrices are added to the kernels that they belong to, for models without them."""
+    if not isinstance(params, Mapping):
+        return params
+    found = {name: merged(value) for name, value in params.items() if not name.endswith("_low")}
+    for name, low in params.items():
+        if name.endswith("_low"):
+            whole = found[name.removesuffix("_low")]
+            kernel = whole["kernel"] + low["down"]["kernel"] @ low["up"]["kernel"]
+            found[name.removesuffix("_low")] = {**whole, "kernel": kernel}
+    return found
 
 
 def drawn_dense(features: int, axes: tuple[str, str], deviation: float | None, **options: Any) -> nn.Dense:

@@ -154,6 +154,7 @@ class Stack(nn.Module):
       activation, gated: see `FeedForward`.
       experts: feed-forward networks of which each token is given to `active` (see `jaxdl.models.experts`); 0: one.
       use_bias: of the blocks' dense layers.
+      lora: of the attention to tokens, see `MultiHeadAttention`.
       dropout: rate on what blocks add.
       deviation: standard deviation of the drawn kernels and vectors; those of layers that add to the stream are divided
         by sqrt(2 * layers), as in GPT-2. None: LeCun's.
@@ -184,6 +185,7 @@ class Stack(nn.Module):
     experts: int = 0
     active: int = 2
     use_bias: bool = True
+    lora: int = 0
     dropout: float = 0.0
     deviation: float | None = 0.02
     dtype: Any = "float32"
@@ -291,6 +293,7 @@ class Stack(nn.Module):
             window=self.window,
             rotary=self.rotary_base if self.positions == "rotary" else 0.0,
             scaled=self.scaled,
+            lora=self.lora,
             parent=None,
             **shared,
         )

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.decoding.sampling import sample
+from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
 from jaxdl.tasks.inputs import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
@@ -32,6 +32,7 @@ class Sampling(NamedTuple):
     top_k: int
     top_p: float
     new_tokens: int
+    repetition_penalty: float
 
 
 def language_modelling(
@@ -42,7 +43,9 @@ def language_modelling(
     temperature: float = 0.8,
     top_k: int = 0,
     top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     new_tokens: int = 200,
+    stop: tuple[str, ...] = (),
 ) -> Task:
     """Trains the group "language_model" in one phase, "train", by cross-entropy a token.
 
@@ -60,8 +63,9 @@ def language_modelling(
         Where `model.positions` is not None, it takes no more tokens than that.
       chunk: compute logits of so many tokens of a row at a time, and again on the way back, so that those of all never
         exist at once; for models with `whole=False` and `logits`, such as `jaxdl.models.transformer.Decoder`. 0: all.
-      temperature, top_k, top_p: how predictions are drawn; see `jaxdl.decoding.sampling.sample`.
+      temperature, top_k, top_p, repetition_penalty: how predictions are drawn; see `jaxdl.decoding.sampling.sample`.
       new_tokens: how many tokens a prediction has.
+      stop: what is read of a prediction ends before the first of these strings.
 
     Evaluation metrics: `loss` (nats a token), `perplexity` (its exponential), `accuracy`, `nats_per_character` and
     `bits_per_character`; over all counted targets together.
@@ -78,20 +82,24 @@ def language_modelling(
         raise UserError(f"{type(model).__name__} gives its logits all at once: set chunk=0")
     if new_tokens < 1 or chunk < 0:
         raise UserError(f"new_tokens={new_tokens}, chunk={chunk}: must be 1 or more, and 0 or more")
+    if repetition_penalty <= 0.0 or "" in stop:
+        raise UserError(
+            f"repetition_penalty={repetition_penalty}, stop={stop}: the first must be above 0, and no string empty"
+        )
     if not 0.0 <= temperature < np.inf or top_k < 0 or not 0.0 < top_p <= 1.0:
         raise UserError(
             f"temperature={temperature}, top_k={top_k}, top_p={top_p}: the first two must be 0 or more, the last above"
             " 0 and at most 1"
         )
-    sampling = Sampling(temperature, top_k, top_p, new_tokens)
+    sampling = Sampling(temperature, top_k, top_p, new_tokens, repetition_penalty)
     return Task(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, carried, chunk)),),
         evaluate=functools.partial(_evaluate, model, chunk),
         predict=functools.partial(_predict, model, sampling),
         score=_score,
-        draw=_draw,
-        readable=_readable,
+        draw=functools.partial(_draw, tuple(stop)),
+        readable=functools.partial(_readable, tuple(stop)),
         causal=functools.partial(_causal, model),
         carry=lambda batch: model.initial_carry(len(_tokens(batch))) if carried else {},
         batch_coupled=batch_coupling(model),
@@ -286,6 +294,8 @@ def _predict(
         temperature=sampling.temperature,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty,
+        seen=occurring(tokens, length, logits.shape[-1]) if sampling.repetition_penalty != 1.0 else None,
         end=END,
         forbidden=(PAD, START, UNKNOWN),
         pad=PAD,
@@ -345,19 +355,26 @@ def _prompt(example: Mapping[str, Any]) -> np.ndarray:
     return tokens[: int(length)]
 
 
-def _readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def _readable(
+    stop: tuple[str, ...], example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names
+) -> dict[str, Any]:
     from jaxdl.viz.language import text_of
 
-    prompt, written = _prompt(example), np.asarray(outputs["continuation"])
+    prompt, written = _prompt(example), text_of(np.asarray(outputs["continuation"]), names.get("tokens"))
+    ends = [place for string in stop if (place := written.find(string)) >= 0]
     return {
         "prompt": text_of(prompt, names.get("tokens")),
-        "continuation": text_of(written, names.get("tokens")),
+        "continuation": written[: min(ends)] if ends else written,
         "log_probability": float(outputs["log_probability"]),
     }
 
 
 def _draw(
-    batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    stop: tuple[str, ...],
+    batch: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    names: Names,
 ) -> dict[str, np.ndarray]:
     """`continuations`: the first prompts and what the model wrote after them."""
     from jaxdl.viz.language import continuations
@@ -366,5 +383,5 @@ def _draw(
     shown = np.flatnonzero(np.asarray(batch["weight"]) > 0)
     examples = [{name: batch[name][row] for name in ("tokens", "tokens_length") if name in batch} for row in shown]
     made = [{name: value[row] for name, value in outputs.items()} for row in shown]
-    texts = [_readable(example, output, names) for example, output in zip(examples, made)]
+    texts = [_readable(stop, example, output, names) for example, output in zip(examples, made)]
     return {"continuations": continuations([t["prompt"] for t in texts], [t["continuation"] for t in texts])}

@@ -43,8 +43,8 @@ def translation(
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics: `loss` (a token, without smoothing), `token_accuracy`; of the decoded texts `bleu`, `chrf` (0 to
-    100, sacrebleu's), `rouge_l` (0 to 100), `exact_match` (0 to 1), as asked. Texts and references are both decoded
-    from ids: what the target's vocabulary cannot write (<unknown>) is in neither.
+    100, sacrebleu's), `rouge_l` (0 to 100), `exact_match`, `python_parses`, `python_compiles` (0 to 1), as asked. Texts
+    and references are both decoded from ids: what the target's vocabulary cannot write (<unknown>) is in neither.
     Predictions: `tokens` int32 [batch, max_length], `length` int32 [batch], `score` [batch], the log-probability.
 
     Raises:

@@ -107,6 +107,45 @@ def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def train_only(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
+    """`optimizer` for the parameters that a pattern in `paths` matches; all others stay as they are, as in `freeze`.
+
+    With ("*/query_low", "*/value_low", "head") these are LoRA's matrices and a head.
+
+    Raises:
+      UserError: on init, a pattern that matches no parameter.
+    """
+
+    def others(tree: PyTree) -> tuple[str, ...]:
+        return tuple(path for path in _flat(tree) if not _matched(path, paths))
+
+    def init(params: PyTree) -> PyTree:
+        _check(paths, _flat(params), "train_only")
+        return freeze(optimizer, others(params)).init(params)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        return freeze(optimizer, others(updates)).update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
+
+
+def layer_decay(
+    rate: float, layers: int, stack: str = "encoder/stack", before: str = "encoder/embed"
+) -> optax.GradientTransformation:
+    """Smaller updates the deeper a layer lies below the head (Clark et al. 2020, arXiv:2003.10555); after an optimizer.
+
+    Block number i of `layers` is multiplied by rate^(layers - i), what is `before` them by rate^(layers + 1), counting
+    from 0; the rest stays.
+
+    Raises:
+      UserError: a rate that is not above 0 and at most 1; on init, paths that are not there.
+    """
+    if not 0.0 < rate <= 1.0:
+        raise UserError(f"layer_decay({rate}): must be above 0 and at most 1")
+    blocks = {f"{stack}/block_{number}": rate ** (layers - number) for number in range(layers)}
+    return scale_by_path({before: rate ** (layers + 1), **blocks})
+
+
 def power_average(width: float = 0.1) -> Callable[[Any], Any]:
     """Decay of a moving average whose memory grows with the run, for `Experiment.ema` (arXiv:2312.02696).
 

@@ -1,0 +1,171 @@
+"""A small GPT against PyTorch: the training step, and writing token by token against transformers' generate.
+
+  python -m benchmarks.transformer_vs_torch [--rounds=5]      needs .[peer]
+
+Training: 4 layers of 128 features and 4 heads, 256 tokens, batch 12, 88 characters, GELU, AdamW; the same parameters on
+both sides, and equal losses to 1e-4 before anything is timed. PyTorch runs eagerly and compiled. Writing: GPT-2 of 6
+layers and 384 features with random weights, 8 prompts of 64 tokens, 128 new ones, greedily, with a cache on both sides
+and the same tokens. Sides take turns; medians of the rounds.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+
+from jaxdl.runs.environment import configure, huge_pages
+
+LENGTH, BATCH, VOCABULARY = 256, 12, 88
+PROMPT, NEW, PROMPTS = 64, 128, 8
+
+
+def peer_model(features: int, layers: int, heads: int, vocabulary: int, length: int):
+    """transformers' GPT-2 with random weights."""
+    import transformers
+
+    config = transformers.GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=length,
+        n_embd=features,
+        n_layer=layers,
+        n_head=heads,
+        attn_pdrop=0.0,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def ours_of(peer):
+    """Our decoder with the same parameters."""
+    import jax.numpy as jnp
+
+    from jaxdl.interop.transformers import read_transformer
+
+    with tempfile.TemporaryDirectory() as folder:
+        peer.save_pretrained(folder)
+        model, params = read_transformer(folder)
+    import jax
+
+    return model, jax.tree.map(jnp.asarray, params)
+
+
+def training(rounds: int) -> None:
+    import jax
+    import numpy as np
+    import optax
+    import torch
+
+    peer = peer_model(128, 4, 4, VOCABULARY, LENGTH).train()
+    model, params = ours_of(peer)
+    tokens = np.random.default_rng(0).integers(4, VOCABULARY, (BATCH, LENGTH + 1))
+    optimizer = optax.adamw(1e-4)
+
+    def loss(params, tokens):
+        logits, _ = model.apply({"params": params}, tokens[:, :-1], train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+    @jax.jit
+    def step(params, state, tokens):
+        value, gradient = jax.value_and_grad(loss)(params, tokens)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    given = torch.from_numpy(tokens)
+
+    def their_loss(inputs, targets):
+        logits = peer(inputs).logits
+        return torch.nn.functional.cross_entropy(logits.reshape(-1, VOCABULARY), targets.reshape(-1))
+
+    their_optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4)
+    compiled = torch.compile(their_loss)
+
+    def their_step(function):
+        their_optimizer.zero_grad()
+        value = function(given[:, :-1], given[:, 1:])
+        value.backward()
+        their_optimizer.step()
+        return float(value.detach())
+
+    state, ours = optimizer.init(params), float(loss(params, tokens))
+    theirs = float(their_loss(given[:, :-1], given[:, 1:]).detach())
+    assert abs(ours - theirs) < 1e-4, (ours, theirs)
+    print(f"losses {ours:.6f}, {theirs:.6f}")
+
+    def our_step():
+        nonlocal params, state
+        params, state, value = step(params, state, tokens)
+        return float(value)
+
+    sides = {"jaxdl": our_step, "eager": lambda: their_step(their_loss), "compiled": lambda: their_step(compiled)}
+    timed(sides, rounds, 10, "training step")
+
+
+def writing(rounds: int) -> None:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import torch
+
+    from jaxdl.decoding.search import greedy
+
+    peer = peer_model(384, 6, 6, 5000, PROMPT + NEW).eval()
+    model, params = ours_of(peer)
+    prompts = np.random.default_rng(0).integers(4, 5000, (PROMPTS, PROMPT)).astype(np.int32)
+
+    @jax.jit
+    def write(params, prompts):
+        def step(carry, token):
+            logits, carry = model.apply({"params": params}, token[:, None], carry=carry, train=False)
+            return logits[:, 0], carry
+
+        carry = model.initial_carry(len(prompts))
+        _, carry = model.apply({"params": params}, prompts[:, :-1], carry=carry, train=False)
+        return greedy(step, carry, prompts[:, -1], end=-1, max_length=NEW).tokens
+
+    given = torch.from_numpy(prompts.astype(np.int64))
+
+    def theirs():
+        with torch.no_grad():
+            made = peer.generate(given, max_new_tokens=NEW, do_sample=False, attention_mask=torch.ones_like(given))
+        return made[:, PROMPT:].numpy()
+
+    same = np.mean(np.asarray(write(params, jnp.asarray(prompts))) == theirs())
+    print(f"{same:.1%} of the tokens are the same")
+    sides = {"jaxdl": lambda: jax.block_until_ready(write(params, prompts)), "generate": theirs}
+    medians = timed(sides, rounds, 1, "writing")
+    for name, value in medians.items():
+        print(f"  {name}: {PROMPTS * NEW / value:,.0f} tokens/s")
+
+
+def timed(sides, rounds: int, times: int, what: str) -> dict[str, float]:
+    """Seconds of each side, the median over rounds; prints them, and each over ours."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for side in sides.values():
+        side()
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            for _ in range(times):
+                side()
+            found[name].append((time.perf_counter() - start) / times)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    for name, value in medians.items():
+        print(f"{what}, {name}: {1000 * value:.1f} ms, ratio to ours {value / medians['jaxdl']:.2f}", flush=True)
+    return medians
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    training(rounds)
+    writing(rounds)
+
+
+if __name__ == "__main__":
+    huge_pages()
+    configure()
+    main()

@@ -1,0 +1,93 @@
+"""Small talk: a small GPT over pieces of words that has read conversations of people who do not know each other.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/chat.py --workdir=runs/chat
+
+Then talk to it: python launch.py predict runs/chat --interactive
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.gpt import Decoder
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/nats_per_character"
+
+
+@auto_config
+def experiment(
+    steps: int = 1400,
+    tokens: int = 3000,
+    features: int = 192,
+    layers: int = 4,
+    heads: int = 6,
+    dropout: float = 0.0,
+    length: int = 128,
+    batch_size: int = 24,
+    temperature: float = 0.7,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset("chit_chat", "train"))
+    return Experiment(
+        task=language_modelling(
+            Decoder(
+                tokens,
+                4 * length,
+                Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout, window=length),
+            ),
+            carried=False,
+            temperature=temperature,
+            top_p=0.9,
+            new_tokens=60,
+            repetition_penalty=1.1,
+            stop=("\n",),
+        ),
+        data=Data(
+            train=Windows(Dataset("chit_chat", "train"), vocabulary, length),
+            evals={"validation": Windows(Dataset("chit_chat", "validation"), vocabulary, length // 2, length // 2)},
+            test=Windows(Dataset("chit_chat", "test"), vocabulary, length // 2, length // 2),
+            batch_size=batch_size,
+            eval_batch_size=128,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                weight_decay=0.05,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=steps,
+        save_every=500,
+        keep=Keep(metric="validation/nats_per_character", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, tokens=40, features=16, layers=1, heads=2, length=12, batch_size=16)
+    config.task.new_tokens = 4
+    config.data.train.corpus = MockText(examples=2, characters=1500)
+    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
+    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"temperature": temperature} for temperature in (0.5, 0.7, 1.0)]

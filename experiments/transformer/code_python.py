@@ -1,0 +1,106 @@
+"""The body of a Python function from its signature and docstring, learnt from the standard library alone.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/code_python.py
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.text import Pairs
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.models.t5 import EncoderDecoder
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.translation import translation
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/python_parses"
+
+
+@auto_config
+def experiment(
+    steps: int = 1400,
+    features: int = 192,
+    encoder_layers: int = 2,
+    decoder_layers: int = 3,
+    heads: int = 6,
+    tokens: int = 4000,
+    source_length: int = 48,
+    target_length: int = 96,
+    dropout: float = 0.1,
+    batch_size: int = 32,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    train = Dataset("python_functions", "train")
+    vocabulary = Vocabulary(BPE(tokens), train, features=("source", "target"))
+    return Experiment(
+        task=translation(
+            EncoderDecoder(
+                vocabulary=tokens,
+                length=160,
+                encoder=Stack(features, encoder_layers, heads, use_bias=False, dropout=dropout),
+                decoder=Stack(
+                    features, decoder_layers, heads, use_bias=False, causal=True, cross=True, dropout=dropout
+                ),
+            ),
+            max_length=160,
+            metrics=("python_parses", "python_compiles", "bleu", "exact_match"),
+        ),
+        data=Data(
+            train=Pairs(train, vocabulary, source_length, target_length),
+            evals={
+                "validation": Pairs(
+                    Dataset("python_functions", "validation"), vocabulary, source_length, 160, longer="cut"
+                )
+            },
+            test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, longer="cut"),
+            batch_size=batch_size,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        steps=steps,
+        seed=seed,
+        log_every=100,
+        eval_every=steps,
+        save_every=500,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40,
+        features=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        heads=2,
+        tokens=48,
+        source_length=10,
+        target_length=10,
+        batch_size=16,
+        adam_learning_rate=1e-2,
+    )
+    config.task.max_length = 10
+    config.data.train.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    config.data.evals["validation"].target_length = 10
+    config.data.train.vocabulary.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].vocabulary.corpus = MockPairs(examples=64)
+    config.data.test = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,110 @@
+"""Is a snippet of a film review positive or negative? The small BERT that has read Jane Austen, tuned.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/sentiment_austen.py
+
+First train experiments/transformer/austen_bert.py with --workdir=runs/austen_bert. From scratch: `--set=start=None`.
+MiniLM in its place: experiments/transformer/sentiment.py.
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.mock_text import MockSentences
+from jaxdl.data.text import Sentences
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep, Start
+from jaxdl.models.bert import Encoder, SequenceClassifier
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.optimizers import clip_by_norm, kernels, layer_decay
+
+METRIC = "test/accuracy"
+
+
+@auto_config
+def experiment(
+    run: str = "runs/austen_bert",
+    train: str = "train",
+    steps: int = 500,
+    length: int = 64,
+    features: int = 192,
+    layers: int = 4,
+    heads: int = 6,
+    dropout: float = 0.2,
+    word_dropout: float = 0.1,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    decay: float = 0.8,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(4000), Dataset("austen", "train"))
+    return Experiment(
+        task=sequence_classification(
+            SequenceClassifier(
+                Encoder(
+                    vocabulary=4000,
+                    length=128,
+                    stack=Stack(features, layers, heads, use_bias=False, dropout=dropout),
+                    word_dropout=word_dropout,
+                ),
+                outputs=2,
+                pool="mean",
+                dropout=dropout,
+            ),
+            label_smoothing=0.1,
+        ),
+        data=Data(
+            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, strict=False),
+            evals={
+                "validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=96, strict=False)
+            },
+            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=96, strict=False),
+            batch_size=batch_size,
+            eval_batch_size=128,
+        ),
+        optimizers={
+            "train": optax.chain(
+                clip_by_norm(1.0),
+                optax.adamw(
+                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
+                    weight_decay=0.1,
+                    mask=kernels,
+                ),
+                layer_decay(decay, layers),
+            )
+        },
+        start=Start(run=run, groups={"classifier/encoder": "masked_language_model/encoder"}),
+        steps=steps,
+        seed=seed,
+        log_every=20,
+        eval_every=steps // 2,
+        save_every=steps // 2,
+        keep=Keep(metric="validation/accuracy"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40,
+        length=10,
+        features=16,
+        layers=1,
+        heads=2,
+        word_dropout=0.0,
+        batch_size=16,
+        learning_rate=3e-2,
+    )
+    config.task.model.encoder.vocabulary = 48
+    vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
+    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10)
+    config.data.evals["validation"] = Sentences(MockSentences(examples=21, split="validation"), vocabulary, length=10)
+    config.data.test = None
+    config.data.eval_batch_size = None
+    config.start = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]

@@ -1,0 +1,79 @@
+"""Pretrained tokenizers and weights: special tokens trade places in both alike."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdl.data.mock_text import MockSentences
+from jaxdl.data.tokens import Pretrained, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.interop.transformers import _with_our_specials
+from jaxdl.pretrained import SPECIALS, find_folder, trades
+
+WORDS = ["[PAD]", "a", "b", "[UNK]", "good", "##ness", "[CLS]", "film", "[SEP]", "[MASK]", "."]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    vocabulary = {word: number for number, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_texts_are_read_as_by_the_tokenizer_with_our_specials(folder):
+    tokenizer = Vocabulary(Pretrained(str(folder)), MockSentences(examples=4)).load()
+    assert tokenizer[:4] == ("<pad>", "<start>", "<end>", "<unknown>")
+    assert len(tokenizer) == len(WORDS)
+    ids = tokenizer.encode("Good goodness [CLS] film.")
+    assert [tokenizer[number] for number in ids][:3] == ["good", "good", "##ness"]
+    assert tokenizer.decode(tokenizer.encode("a goodness b film.")) == "a goodness b film."
+    assert set(tokenizer.encode("zzz")) == {3}
+    ids, widths = tokenizer.measure_all(["a  goodness"])[0]
+    assert (len(ids), widths.sum()) == (3, 11)
+
+
+def test_rows_go_where_their_tokens_go(folder):
+    vocabulary = {word: number for number, word in enumerate(WORDS)}
+    moved = trades(vocabulary)
+    table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
+    found = _with_our_specials({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
+    tokenizer = Pretrained(str(folder)).train(())
+    for here, text in enumerate(tokenizer):
+        name = SPECIALS[here] if here < 4 else text
+        assert found["encoder/embed/word/embedding"][here, 0] == vocabulary[name]
+    np.testing.assert_array_equal(found["norm/scale"], table)
+
+
+@given(st.permutations(range(9)))
+def test_trades_are_a_permutation_that_puts_specials_first(order):
+    names = [*SPECIALS, *"vwxyz"]
+    vocabulary = dict(zip(names, order))
+    moved = trades(vocabulary)
+    places = {name: moved.get(number, number) for name, number in vocabulary.items()}
+    assert sorted(places.values()) == list(range(9))
+    assert [places[name] for name in SPECIALS] == [0, 1, 2, 3]
+    assert len(moved) <= 8
+
+
+def test_mistakes_are_told(folder, tmp_path):
+    with pytest.raises(UserError, match="--prepare=minilm makes it"):
+        find_folder("minilm")
+    with pytest.raises(UserError, match="give one with config"):
+        find_folder(str(tmp_path / "none"))
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
+    with pytest.raises(UserError, match="is of kind BPE; only BERT's"):
+        Pretrained(str(folder)).train(())
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"cannot read .*tokenizer\.json"):
+        Pretrained(str(folder)).train(())
