@@ -6,7 +6,7 @@
   python launch.py predict RUN --interactive                                   talk to a language model
   python launch.py predict RUN --samples=16 [--seed=1] [--label=CLASS]        what a generative model makes from nothing
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
-  python launch.py export RUN --output=DIR [--step=N]                         a ResNet in Hugging Face's format
+  python launch.py export RUN --output=DIR [--step=N]                         in Hugging Face's format
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ

@@ -1,5 +1,7 @@
 """Masked language modelling: what is hidden, how often, and that words are hidden whole."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from jaxdl.errors import UserError
 from jaxdl.tasks.masked_language_modelling import PAD, SPECIALS, UNKNOWN, _hidden, masked_language_modelling
 
 TOKENS = np.random.default_rng(0).integers(SPECIALS, 30, (400, 50)).astype(np.int32)
-BATCH = {"tokens": TOKENS, "index": np.arange(400), "weight": np.ones(400, np.float32)}
+BATCH: Any = {"tokens": TOKENS, "index": np.arange(400), "weight": np.ones(400, np.float32)}
 
 
 def test_a_share_is_hidden_as_in_bert():
@@ -29,14 +31,14 @@ def test_an_example_has_its_own_draws_and_padding_stays():
     cut = _hidden(0.3, False, part, jax.random.key(0), 30)
     for one, other in zip(whole, cut):
         np.testing.assert_array_equal(one[100:103], other)
-    padded = {**part, "tokens": np.where(np.arange(50) < 40, part["tokens"], PAD)}
+    padded: Any = {**part, "tokens": np.where(np.arange(50) < 40, part["tokens"], PAD)}
     seen, chosen = _hidden(0.9, False, padded, jax.random.key(0), 30)
     assert not np.any(np.asarray(chosen)[:, 40:])
     assert np.all(np.asarray(seen)[:, 40:] == PAD)
 
 
 def test_words_are_hidden_whole():
-    words = np.broadcast_to(np.arange(50) // 3, TOKENS.shape).astype(np.int32)
+    words: Any = np.broadcast_to(np.arange(50) // 3, TOKENS.shape).astype(np.int32)
     _, chosen = _hidden(0.2, True, {**BATCH, "words": words}, jax.random.key(0), 30)
     chosen = np.asarray(chosen)[:, :48].reshape(400, 16, 3)
     assert np.all(chosen == chosen[..., :1])
@@ -49,7 +51,7 @@ def test_windows_number_their_words():
     corpus = MockText(examples=1, characters=400)
     source = Windows(corpus, Vocabulary(BPE(40), corpus), 30, words=True).load()
     batch = source.read(np.arange(len(source)))
-    tokenizer = source.names["tokens"]
+    tokenizer: Any = source.names["tokens"]
     for tokens, words in zip(batch["tokens"], batch["words"]):
         assert words[0] == 0
         begins = np.diff(words)

@@ -58,9 +58,9 @@ def test_rows_go_where_their_tokens_go(folder):
 @given(st.permutations(range(9)))
 def test_trades_are_a_permutation_that_puts_specials_first(order):
     names = [*SPECIALS, *"vwxyz"]
-    vocabulary = dict(zip(names, order))
+    vocabulary: dict[str, int] = dict(zip(names, order))
     moved = trades(vocabulary)
-    places = {name: moved.get(number, number) for name, number in vocabulary.items()}
+    places: dict[str, int] = {name: moved.get(number, number) for name, number in vocabulary.items()}
     assert sorted(places.values()) == list(range(9))
     assert [places[name] for name in SPECIALS] == [0, 1, 2, 3]
     assert len(moved) <= 8

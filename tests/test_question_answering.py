@@ -1,5 +1,7 @@
 """Extractive question answering: where answers stand among the tokens, what is scored, and what may be an answer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ VOCABULARY = Vocabulary(BPE(70), CORPUS, ("question", "text"))
 
 def test_answers_are_found_again_in_the_tokens():
     source, corpus = Spans(CORPUS, VOCABULARY, 40).load(), CORPUS.load()
-    tokenizer = source.names["tokens"]
+    tokenizer: Any = source.names["tokens"]
     assert len(source) == 20
     batch = source.read(np.arange(20))
     for row in range(20):

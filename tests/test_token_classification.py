@@ -1,5 +1,7 @@
 """Tags of words: entities and their scores, labels at the words' first tokens, mistakes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,12 +44,13 @@ def test_an_entity_counts_if_place_and_type_are_right():
 def test_a_words_first_token_has_its_tag():
     source, corpus = Tagged(CORPUS, VOCABULARY, CORPUS, 40).load(), CORPUS.load()
     batch, names = source.read(np.arange(20)), source.names
+    tokenizer: Any = names["tokens"]
     for row in range(20):
         label, length = batch["label"][row], batch["tokens_length"][row]
         tags = corpus.columns["tags"][row].decode().split()
         assert [names["label"][number] for number in label[label >= 0]] == tags
         assert np.all(label[length:] == NONE)
-        text = names["tokens"].decode(batch["tokens"][row][:length])
+        text = tokenizer.decode(batch["tokens"][row][:length])
         assert text.split() == corpus.columns["text"][row].decode().split()
     short = Tagged(CORPUS, VOCABULARY, CORPUS, 4).load()
     np.testing.assert_array_equal(short.columns["label"], batch["label"][:, :4])

@@ -1,5 +1,7 @@
 """Files of token ids: windows, types, shares, what they mean, and mistakes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -31,10 +33,10 @@ def test_what_is_written_says_what_it_means(tmp_path):
     source = TokenFile(str(tmp_path / "ids.bin"), 20).load()
     texts = [text.decode() for text in corpus.load().columns["text"]]
     assert count == sum(map(len, vocabulary.load().encode_all(texts)))
-    assert (
-        source.names["tokens"].decode(source.read(np.array([0]))["tokens"][0])
-        == texts[0][: len(texts[0])][: len(source.names["tokens"].decode(source.read(np.array([0]))["tokens"][0]))]
-    )
+    tokenizer: Any = source.names["tokens"]
+    read = tokenizer.decode(source.read(np.array([0]))["tokens"][0])
+    assert len(read) > 20
+    assert texts[0].startswith(read)
     with pytest.raises(UserError, match="is there already"):
         write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
 

@@ -291,3 +291,17 @@ def test_sources_of_every_kind_are_read_whole():
             return {"text": np.array([b"own"] * len(indices), object)}
 
     assert read_texts(Own(), ("text",)) == {"text": ["own", "own"]}
+
+
+@pytest.mark.parametrize("kind", [Characters(40), BPE(60), Words(30)])
+def test_the_library_reads_texts_as_we_do(kind):
+    from tokenizers import Tokenizer as Theirs
+
+    texts = ["the cat sat on the mat.\n", "the dog  sat on a log, and saw the cat", "a dog's log"]
+    tokenizer = kind.train(texts)
+    theirs = Theirs.from_str(tokenizer.huggingface)
+    for text in [*texts, "cats and dogs", " the", "xyz"]:
+        assert theirs.encode(text).ids == tokenizer.encode(text).tolist()
+        if not isinstance(kind, Words):
+            assert theirs.decode(theirs.encode(text).ids) == tokenizer.decode(tokenizer.encode(text))
+    assert [theirs.id_to_token(number) for number in range(4)] == ["<pad>", "<start>", "<end>", "<unknown>"]

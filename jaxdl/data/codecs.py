@@ -39,6 +39,16 @@ class Table:
     def join(self, tokens: Sequence[str]) -> str:
         return "".join(tokens)
 
+    def huggingface(self) -> dict[str, Any]:
+        """The same as a tokenizer of the library `tokenizers`."""
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+        numbered = {token: number for number, token in enumerate((*SPECIALS, *self.tokens))}
+        library = Tokenizer(models.WordLevel(numbered, unk_token=SPECIALS[UNKNOWN]))
+        library.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        library.decoder = decoders.Fuse()
+        return _with_specials(json.loads(library.to_str()))
+
 
 class Library:
     """Words or parts of words, by the library `tokenizers`."""
@@ -84,6 +94,21 @@ class Library:
             ends[-1] = len(text)
         return np.array(ids, np.int32), np.diff(np.array(ends, np.int32), prepend=np.int32(0))
 
+    def huggingface(self) -> dict[str, Any]:
+        """The same as a tokenizer of the library `tokenizers`, whose specials have our names."""
+        state = json.loads(json.dumps(self.state))
+        model = state["model"]
+        for inside, name in zip(INSIDE, SPECIALS):
+            model["vocab"][name] = model["vocab"].pop(inside)
+        model["unk_token"] = SPECIALS[UNKNOWN]
+        if self.kind == "bpe":  # the space that is put before a text
+            steps = [{"type": "Prepend", "prepend": " "}, state["normalizer"]]
+            state["normalizer"] = {"type": "Sequence", "normalizers": steps}
+            space = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
+            strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+            state["decoder"] = {"type": "Sequence", "decoders": [space, {"type": "Fuse"}, strip]}
+        return _with_specials(state)
+
     def join(self, tokens: Sequence[str]) -> str:
         if self.kind == "bpe":
             return "".join(tokens).replace(SPACE, " ").removeprefix(" ")
@@ -91,6 +116,13 @@ class Library:
         together = together.replace(" ##", "") if self.kind == "wordpiece" else together
         text = re.sub(r" ([.,:;!?%)\]}])", r"\1", together)
         return re.sub(r"([(\[{]) ", r"\1", text)
+
+
+def _with_specials(state: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer's state in which our four specials are known as such."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    added = [{"id": number, "content": name, **flags} for number, name in enumerate(SPECIALS)]
+    return {**state, "added_tokens": added}
 
 
 def codes_of(text: str) -> np.ndarray:

@@ -90,6 +90,11 @@ class Tokenizer(Sequence[str]):
         """SHA-256 of `json`, in hexadecimal."""
         return hashlib.sha256(self.json.encode()).hexdigest()
 
+    @functools.cached_property
+    def huggingface(self) -> str:
+        """It as tokenizer.json of the library `tokenizers`: texts get the same ids there."""
+        return json.dumps(self._codec.huggingface(), ensure_ascii=False)
+
     @staticmethod
     def from_json(text: str) -> Tokenizer:
         """The inverse of `json`.

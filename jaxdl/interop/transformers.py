@@ -138,15 +138,7 @@ def write_transformer(folder: str | Path, model: nn.Module, params: PyTree) -> N
       UserError: a model of no kind that is known there, or a folder that holds a model or cannot be written.
     """
     flat = _by_block(_flat(merged(jax.device_get(nn.unbox(params)))))
-    for architecture in ARCHITECTURES.values():
-        config = architecture.config(model, flat)
-        if config is not None:
-            break
-    else:
-        raise UserError(
-            "the model has no Hugging Face equivalent: train one with the choices of gpt2, llama, bert, t5 or vit in"
-            " jaxdl.models, of any size, to export it"
-        )
+    architecture, config = _architecture(model, flat)
     found: dict[str, dict[int, np.ndarray]] = {}
     for name, leaf in flat.items():
         place = architecture.place(model, name)
@@ -157,6 +149,23 @@ def write_transformer(folder: str | Path, model: nn.Module, params: PyTree) -> N
     }
     config = {**architecture.fixed, **config, "model_type": architecture.kind, "torch_dtype": "float32"}
     write_folder(Path(folder).expanduser(), config, tensors)
+
+
+def check_transformer(model: nn.Module) -> None:
+    """Raises UserError if a model is of no kind that is known there."""
+    _architecture(model, None)
+
+
+def _architecture(model: nn.Module, flat: Mapping[str, Any] | None) -> tuple[Architecture, dict[str, Any]]:
+    """The kind of a model, and its config.json; without its arrays what depends on them is left out."""
+    for architecture in ARCHITECTURES.values():
+        config = architecture.config(model, flat or {})
+        if config is not None:
+            return architecture, config
+    raise UserError(
+        "the model has no Hugging Face equivalent: train one with the choices of gpt2, llama, bert, t5 or vit in"
+        " jaxdl.models, of any size, to export it"
+    )
 
 
 def _prefixed(tensors: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:

@@ -53,8 +53,7 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "architectures": ["ViTForImageClassification"],
         "patch_size": model.patch,
-        "image_size": round((len(params["place"]) - 1) ** 0.5) * model.patch,
-        "num_channels": len(params["entry/kernel"]) // model.patch**2,
+        **_sizes(model, params),
         "hidden_size": stack.features,
         "num_hidden_layers": stack.layers,
         "num_attention_heads": stack.heads,
@@ -63,6 +62,14 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
         "id2label": {str(label): f"LABEL_{label}" for label in range(model.num_classes)},
         "label2id": {f"LABEL_{label}": label for label in range(model.num_classes)},
     }
+
+
+def _sizes(model: VisionTransformer, params: Mapping[str, Any]) -> dict[str, int]:
+    """What the arrays alone tell; {} without them."""
+    if not params:
+        return {}
+    side = round((len(params["place"]) - 1) ** 0.5)
+    return {"image_size": side * model.patch, "num_channels": len(params["entry/kernel"]) // model.patch**2}
 
 
 def _place(model: VisionTransformer, name: str) -> Place:

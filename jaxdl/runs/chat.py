@@ -69,7 +69,9 @@ def run(
 def _piece(trained: Trained, prompt: np.ndarray, count: int) -> np.ndarray:
     """int32 [PIECE] the next tokens; `count` of them have been drawn before, so that these are other draws."""
     rows, length = batch_shards(trained.program.mesh), 1 << (len(prompt) - 1).bit_length()
-    batch = {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in trained.record["batch"].items()}
+    batch: dict[str, Any] = {
+        name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in trained.record["batch"].items()
+    }
     batch["tokens"] = np.tile(np.pad(prompt, (0, length - len(prompt)), constant_values=PAD), (rows, 1))
     batch["tokens_length"] = np.full(rows, len(prompt), np.int32)
     batch["index"] = np.arange(count, count + rows, dtype=np.int32)

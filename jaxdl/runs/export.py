@@ -10,7 +10,9 @@ import fiddle as fdl
 from jaxdl import configuration
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface import write_resnet
+from jaxdl.interop.transformers import check_transformer, write_transformer
 from jaxdl.models.cnn import ResNet
+from jaxdl.pretrained import TOKENIZER
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained
 from jaxdl.tasks.image_classification import GROUP, image_classification
@@ -19,10 +21,11 @@ PREPROCESSOR = "preprocessor_config.json"
 
 
 def run(path: str, step: int | None = None, output: str | None = None) -> Path:
-    """Writes a run's ResNet in Hugging Face's format: config.json, model.safetensors and preprocessor_config.json.
+    """Writes a run's model in Hugging Face's format, for transformers to load.
 
-    transformers loads the folder as `ResNetForImageClassification` and `AutoImageProcessor`. The averaged weights are
-    written where the run keeps an average.
+    A ResNet that classifies images: config.json, model.safetensors and preprocessor_config.json. A Transformer of a
+    kind in `jaxdl.interop.transformers`: config.json, model.safetensors and, if it reads text, tokenizer.json. The
+    averaged weights are written where the run keeps an average.
 
     Args:
       path: the run folder.
@@ -33,24 +36,32 @@ def run(path: str, step: int | None = None, output: str | None = None) -> Path:
       the folder.
 
     Raises:
-      UserError: no output, a run that cannot be read, one that does not classify images with a ResNet, a model that
-        Hugging Face's ResNet cannot be, a folder that cannot be written.
+      UserError: no output, a run that cannot be read, a model that has no Hugging Face equivalent, a folder that cannot
+        be written.
     """
     if not output:
         raise UserError("export needs a folder to write: python launch.py export RUN --output=DIR")
     task = configuration.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
-    model = fdl.build(task.model) if fdl.get_callable(task) is image_classification else None
-    if not isinstance(model, ResNet):
-        raise UserError(f"{path} does not classify images with a ResNet; only those can be exported")
-    trained = load_trained(path, step)
-    params, variables = trained.state.evaluated
+    if "model" not in task.__arguments__:
+        raise UserError(f"{path} trains more than one model; ResNets and Transformers alone can be exported")
+    model: Any = fdl.build(task.model)
     folder = Path(output).expanduser()
-    write_resnet(
-        folder, model, params[GROUP], variables.get(GROUP, {}).get("batch_stats", {}), trained.names.get("label")
-    )
-    shape = trained.record["batch"]["image"][0]
-    (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
-    print(f"step {int(trained.state.step)} of {path} is in {folder}, for ResNetForImageClassification.from_pretrained")
+    if isinstance(model, ResNet) and fdl.get_callable(task) is image_classification:
+        trained = load_trained(path, step)
+        params, variables = trained.state.evaluated
+        statistics = variables.get(GROUP, {}).get("batch_stats", {})
+        write_resnet(folder, model, params[GROUP], statistics, trained.names.get("label"))
+        shape = trained.record["batch"]["image"][0]
+        (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
+    else:
+        check_transformer(model)
+        trained = load_trained(path, step)
+        (params,) = trained.state.evaluated[0].values()
+        write_transformer(folder, model, params)
+        tokenizer = next(iter(trained.tokenizers.values()), None)
+        if tokenizer is not None:
+            (folder / TOKENIZER).write_text(tokenizer.huggingface + "\n")
+    print(f"step {int(trained.state.step)} of {path} is in {folder}, for transformers to load with from_pretrained")
     return folder
 
 

@@ -50,7 +50,7 @@ def question_answering(model: nn.Module, *, longest: int = 30) -> Task:
     )
 
 
-def _inputs(batch: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+def _inputs(batch: Mapping[str, Array]) -> tuple[Array, dict[str, Any]]:
     for name in ("tokens", "tokens_length", "begin"):
         if name not in batch:
             raise UserError(f"batches have {', '.join(sorted(batch))}: the task needs '{name}', as Spans(...) gives it")
