@@ -22,6 +22,7 @@ from jaxdl.data.pipeline import Batches
 from jaxdl.data.text import Windows
 from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.errors import UserError
+from jaxdl.experiment import Keep
 from jaxdl.recipes import load_recipe
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
@@ -42,8 +43,7 @@ def with_made_up_data(config: fdl.Config, batch_size: int) -> fdl.Config:
         source = MockImages(shape=shape, classes=classes, examples=max(8, batch_size))
     config.data.train, config.data.evals, config.data.test = source, {}, None
     config.data.batch_size, config.data.workers, config.data.mix = batch_size, 0, None
-    if "accumulate" in config.__arguments__:
-        config.accumulate = 1
+    config.accumulate, config.keep = 1, Keep()
     return config
 
 
