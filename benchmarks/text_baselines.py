@@ -1,20 +1,26 @@
-"""What methods without a recurrent network reach on the splits that the recipes use.
+"""What methods without a network reach on the splits that the recipes use.
 
   python -m benchmarks.text_baselines captions    the caption of the most similar training picture; the usual caption
   python -m benchmarks.text_baselines sentiment   logistic regression on weighted words and pairs of words
+  python -m benchmarks.text_baselines summaries   the first words of the long description, and its first sentence
+  python -m benchmarks.text_baselines entities    the names of training, looked up; logistic regression word by word
 
 Prints a line a method and split. Data sets that are not on this machine are prepared first. No JAX.
 """
 
 import argparse
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from jaxdl.data.columns import read_columns, read_texts
 from jaxdl.data.dataset import Dataset
-from jaxdl.metrics.translation import bleu, chrf
+from jaxdl.metrics.entities import entities as entities_of
+from jaxdl.metrics.entities import entity_scores
+from jaxdl.metrics.translation import bleu, chrf, rouge_l
 
 SIDES = (8, 16, 32)  # pixels that pictures are shrunk to before they are compared
 
@@ -73,9 +79,99 @@ def sentiment() -> Iterator[str]:
         yield f"sentiment {split:10}  logistic regression, C={best:g}  accuracy {accuracy:.3f}"
 
 
+def summaries() -> Iterator[str]:
+    """ROUGE-L of the lead: the first sentence, and as many first words as is best on validation."""
+    parts = {split: _texts("debian_descriptions", split, ("source", "target")) for split in ("validation", "test")}
+
+    def score(split: str, count: int) -> float:
+        long, short = parts[split]
+        return rouge_l([" ".join(text.split()[:count]) for text in long], short)
+
+    best = max(range(4, 25), key=lambda count: score("validation", count))
+    for split, (long, short) in parts.items():
+        yield f"summaries {split:10}  first sentence   ROUGE-L {rouge_l([t.split('. ')[0] for t in long], short):.2f}"
+        yield f"summaries {split:10}  first {best} words  ROUGE-L {score(split, best):.2f}"
+
+
+def entities() -> Iterator[str]:
+    """F1 of names looked up in those of training, longest first, and of a logistic regression over each word's form and
+    its neighbours', whose strength is chosen on validation."""
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    parts = {split: _tagged(split) for split in ("train", "validation", "test")}
+    names: dict[tuple[str, ...], Counter[str]] = {}
+    for words, tags in zip(*parts["train"]):
+        for start, end, kind in entities_of(tags):
+            names.setdefault(tuple(word.lower() for word in words[start:end]), Counter())[kind] += 1
+    known = {name: kinds.most_common(1)[0][0] for name, kinds in names.items()}
+    rows = {
+        split: [_forms(words, place) for words in sentences for place in range(len(words))]
+        for split, (sentences, _) in parts.items()
+    }
+    flat = [tag for tags in parts["train"][1] for tag in tags]
+    found: dict[float, dict[str, list[list[str]]]] = {}
+    for strength in (0.3, 1.0, 3.0, 10.0):
+        model = make_pipeline(DictVectorizer(), LogisticRegression(C=strength, max_iter=300)).fit(rows["train"], flat)
+        found[strength] = {split: _cut(model.predict(rows[split]), parts[split][1]) for split in ("validation", "test")}
+
+    def f1(tags: list[list[str]], split: str) -> float:
+        return entity_scores(tags, parts[split][1])["f1"]
+
+    best = max(found, key=lambda strength: f1(found[strength]["validation"], "validation"))
+    for split in ("validation", "test"):
+        looked_up = [_looked_up(words, known) for words in parts[split][0]]
+        yield f"entities {split:10}  looked up                     F1 {f1(looked_up, split):.3f}"
+        yield f"entities {split:10}  logistic regression, C={best:<6g} F1 {f1(found[best][split], split):.3f}"
+
+
+def _looked_up(words: list[str], known: Mapping[tuple[str, ...], str]) -> list[str]:
+    tags, place, longest = ["O"] * len(words), 0, max(map(len, known))
+    while place < len(words):
+        for length in range(min(longest, len(words) - place), 0, -1):
+            kind = known.get(tuple(word.lower() for word in words[place : place + length]))
+            if kind:
+                tags[place : place + length] = [f"B-{kind}"] + [f"I-{kind}"] * (length - 1)
+                break
+        else:
+            length = 1
+        place += length
+    return tags
+
+
+def _forms(words: list[str], place: int) -> dict[str, Any]:
+    """What is seen of a word and of the words beside it."""
+    forms: dict[str, Any] = {}
+    for shift in (-1, 0, 1):
+        word = words[place + shift] if 0 <= place + shift < len(words) else ""
+        forms |= {f"{shift} word": word.lower(), f"{shift} end": word[-3:].lower()}
+        forms |= {
+            f"{shift} capital": word[:1].isupper(),
+            f"{shift} shape": re.sub("[A-Z]", "A", re.sub("[a-z]+", "a", word)),
+        }
+    return forms
+
+
+def _cut(tags: Any, like: list[list[str]]) -> list[list[str]]:
+    """Tags in a row as those of sentences."""
+    ends = np.cumsum([len(each) for each in like])[:-1]
+    return [each.tolist() for each in np.split(np.asarray(tags), ends)]
+
+
+def _tagged(split: str) -> tuple[list[list[str]], list[list[str]]]:
+    texts, tags = _texts("tweets_entities", split, ("text", "tags"))
+    return [text.split() for text in texts], [each.split() for each in tags]
+
+
+def _texts(name: str, split: str, features: tuple[str, str]) -> tuple[list[str], list[str]]:
+    found = read_texts(Dataset(name, split).load(), features)
+    return found[features[0]], found[features[1]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    methods = {"captions": captions, "sentiment": sentiment}
+    methods = {"captions": captions, "sentiment": sentiment, "summaries": summaries, "entities": entities}
     parser.add_argument("data", choices=methods)
     for line in methods[parser.parse_args().data]():
         print(line, flush=True)

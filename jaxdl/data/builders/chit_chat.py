@@ -1,8 +1,9 @@
-"""Chit-chat: 7,168 conversations between two people who do not know each other, COUNTS.
+"""Chit-chat: 4,017 conversations between two people who do not know each other.
 
 The file `dataset.json` in the package `chitchat-dataset` 0.9.0 (BYU PCCL, "The Chit-Chat Dataset", 2018-2020), MIT
 licence. A conversation is a text, and a turn a line of it: what its speaker wrote before the other one answered, with a
-space between messages. Conversations of one turn are left out.
+space between messages. Of 7,168 conversations those of one turn are left out. 3,761 are to train on (11.4 million
+characters, 126,443 turns), 130 for validation and 126 for the test.
 
 The hash of its number says which part a conversation is in.
 """

@@ -6,7 +6,8 @@ signature and, in a second line, the docstring's first paragraph, `target` the b
 writes them: without comments and indented by four spaces; the body's own indentation is taken off.
 
 Parts are by top-level module or package, so that nothing of it is seen in training. Validation and test have functions
-with docstrings alone. Python 3.11.7 gives COUNTS.
+with docstrings alone. Python 3.11.7 gives 6,978 to
+train on, 735 for validation and 873 for the test.
 """
 
 import ast
