@@ -6,6 +6,7 @@
   python launch.py predict RUN --interactive                                   talk to a language model
   python launch.py predict RUN --samples=16 [--seed=1] [--label=CLASS]        what a generative model makes from nothing
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
+  python launch.py explain RUN --text=TEXT...                                 where a Transformer's heads look
   python launch.py export RUN --output=DIR [--step=N]                         in Hugging Face's format
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
   python launch.py list [--format=json]                                       recipes and their recorded results
@@ -36,7 +37,7 @@ flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
 flags.DEFINE_string(
     "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
 )
-flags.DEFINE_multi_string("text", [], "predict: a sentence, or a prompt to go on from. Repeatable.")
+flags.DEFINE_multi_string("text", [], "predict, explain: a sentence, or a prompt to go on from. Repeatable.")
 flags.DEFINE_boolean("interactive", False, "predict: talk to a language model, line by line.")
 flags.DEFINE_integer("samples", None, "predict: how many samples a generative model makes.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "predict: the seed of the samples; by default the run's own.", lower_bound=0)
@@ -94,8 +95,13 @@ def _sample(arguments: Sequence[str]) -> None:
 
 
 def _explain(arguments: Sequence[str]) -> None:
+    if FLAGS.text:
+        from jaxdl.runs import explain_text
+
+        explain_text.run(_one(arguments, "explain --text=...", "RUN"), FLAGS.text, FLAGS.step, FLAGS.output)
+        return
     if len(arguments) < 2:
-        raise UserError("explain needs a run folder and files: python launch.py explain RUN FILE...")
+        raise UserError("explain needs a run folder and files, or --text: python launch.py explain RUN FILE...")
     from jaxdl.runs import explain
 
     explain.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.layer, FLAGS.target, FLAGS.output)

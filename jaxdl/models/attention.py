@@ -13,11 +13,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.dot_product import dot_product_attention
+from jaxdl.models.dot_product import attention_weights, dot_product_attention
 from jaxdl.models.layers import dense, normal
 
 Array = jax.Array
 Cache = Mapping[str, Array]
+SEEN = "attention"  # the collection of who looked at whom, float32 [batch, heads, n, m], for those who ask for it
 
 
 class MultiHeadAttention(nn.Module):
@@ -114,16 +115,17 @@ class MultiHeadAttention(nn.Module):
         if memory is None and not plain:
             seen = visible(positions, looked, self.causal, self.window)  # type: ignore
             mask = seen if mask is None else mask & seen
-        y = dot_product_attention(
-            query,
-            key.astype(query.dtype),
-            value.astype(query.dtype),
-            bias=bias,
-            mask=mask,
-            scale=query.shape[-1] ** -0.5 if self.scaled else 1.0,
-            causal=self.causal and plain,
-            window=self.window if plain else 0,
-        )
+        options: dict[str, Any] = {
+            "bias": bias,
+            "mask": mask,
+            "scale": query.shape[-1] ** -0.5 if self.scaled else 1.0,
+            "causal": self.causal and plain,
+            "window": self.window if plain else 0,
+        }
+        key = key.astype(query.dtype)
+        if self.is_mutable_collection(SEEN) and not self.is_initializing():
+            self.sow(SEEN, "weights", attention_weights(query, key, **options))
+        y = dot_product_attention(query, key, value.astype(query.dtype), **options)
         y = self.out(y.reshape(*x.shape[:-1], -1))
         return y if cache is None else (y, cache)
 

@@ -124,6 +124,27 @@ def by_blocks(
     return jnp.concatenate(parts, axis=1)
 
 
+def attention_weights(
+    query: Array,
+    key: Array,
+    *,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    scale: float,
+    causal: bool = False,
+    window: int = 0,
+) -> Array:
+    """How much each query looks at each key, float32 [batch, heads, n, m], to be looked at; arguments as above."""
+    key = jnp.repeat(key, query.shape[2] // key.shape[2], axis=2)
+    scores = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) * scale
+    scores = scores if bias is None else scores + bias
+    ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])[None]
+    seen = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask
+    if causal:
+        seen = seen & (ahead >= 0) & ((ahead < window) if window else True)
+    return jax.nn.softmax(jnp.where(seen, scores, _LARGE), axis=-1)
+
+
 def _part(each: Array | None, rows: slice, columns: slice) -> Array | None:
     """Those rows and columns of [..., n, m], each of which may be 1, for all."""
     if each is None:

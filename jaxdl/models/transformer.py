@@ -12,7 +12,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array, Cache, MultiHeadAttention, RelativeBias, drawn_dense, empty_cache, extended
+from jaxdl.models.attention import (
+    SEEN,
+    Array,
+    Cache,
+    MultiHeadAttention,
+    RelativeBias,
+    drawn_dense,
+    empty_cache,
+    extended,
+)
 from jaxdl.models.experts import Experts
 from jaxdl.models.layers import Activation, Embedding
 
@@ -213,7 +222,7 @@ class Stack(nn.Module):
             along: Any = (*[nn.broadcast] * 5, 1, nn.broadcast)
             scanned = nn.scan(
                 block,
-                variable_axes={"params": 0, "balance": 0},
+                variable_axes={"params": 0, "balance": 0, SEEN: 0},
                 split_rngs={"params": True, "dropout": True},
                 in_axes=along,
                 out_axes=1,

@@ -1,0 +1,144 @@
+"""Pictures of what a Transformer does with a text: who looks at whom, how probable tokens are, and whose vectors are
+alike."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxdl.viz.figure import FAINT, INK, new_figure, pixel_axes, render, shorten
+
+_CELL, _GAP, _TOP, _LEFT = 150, 14, 40, 70
+_NAMED = 24  # tokens whose names fit beside a map
+
+
+def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.ndarray:
+    """A map for each head, a row a layer: how much each token (from top to bottom) looks at each (left to right).
+
+    Args:
+      weights: [heads, n, n] of each layer; the first 12 heads are drawn.
+      tokens: [n] texts.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      ValueError: no layers.
+    """
+    if not len(weights):
+        raise ValueError("attention_page: there are no layers to draw")
+    columns = min(12, max(len(layer) for layer in weights))
+    side = max(_CELL, min(320, 11 * len(tokens))) if len(tokens) <= _NAMED else _CELL
+    names = side - 20 if len(tokens) <= _NAMED else 0
+    width = _LEFT + names // 2 + columns * (side + _GAP)
+    figure = new_figure(width, _TOP + len(weights) * (side + _GAP) + names // 2)
+    axes = pixel_axes(figure)
+    left = _LEFT + names // 2
+    for row, layer in enumerate(weights):
+        top = _TOP + row * (side + _GAP)
+        axes.text(8, top + 14, f"layer {row + 1}", fontsize=9, color=FAINT)
+        for head, one in enumerate(layer[:columns]):
+            x = left + head * (side + _GAP)
+            if not row:
+                axes.text(x, _TOP - 10, f"head {head + 1}", fontsize=9, color=FAINT)
+            axes.imshow(
+                np.sqrt(np.asarray(one)),  # small weights are to be seen, too
+                cmap="Blues",
+                vmin=0,
+                vmax=1,
+                extent=(x, x + side, top + side, top),
+                aspect="auto",
+                interpolation="nearest",
+            )
+    if names:
+        cell, top = side / len(tokens), _TOP + (len(weights) - 1) * (side + _GAP)
+        for place, token in enumerate(tokens):
+            text = shorten(_shown(token), 12)
+            y = top + (place + 0.5) * cell
+            axes.text(left - 4, y, text, fontsize=7, color=INK, ha="right", va="center", parse_math=False)
+            x = left + (place + 0.5) * cell
+            axes.text(
+                x, top + side + 4, text, fontsize=7, color=INK, rotation=90, ha="center", va="top", parse_math=False
+            )
+    return render(figure)
+
+
+def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> np.ndarray:
+    """A text whose tokens have the darker a ground, the less probable they were.
+
+    Args:
+      tokens: [n] texts.
+      probabilities: [n] of each token after those before it; NaN where there is none.
+
+    Returns:
+      uint8 [height, 900, 3].
+
+    Raises:
+      ValueError: no tokens.
+    """
+    if not len(tokens):
+        raise ValueError("probability_page: there are no tokens to draw")
+    letter, line, width = 8.4, 34, 900
+    places, x, y = [], 12.0, 50.0
+    for token in tokens:
+        size = letter * max(1, len(_shown(token)))
+        if x + size > width - 12:
+            x, y = 12.0, y + line
+        places.append((x, y, size))
+        x += size
+        if "\n" in token:
+            x, y = 12.0, y + line
+    figure = new_figure(width, int(y + line))
+    axes = pixel_axes(figure)
+    known = [p for p in probabilities if math.isfinite(p)]
+    nats = -float(np.mean(np.log(np.maximum(known, 1e-30)))) if known else math.nan
+    axes.text(12, 22, f"{nats:.3f} nats a token; the darker, the less probable", fontsize=9, color=FAINT)
+    for token, chance, (x, y, size) in zip(tokens, probabilities, places):
+        if math.isfinite(chance):
+            surprise = min(1.0, -math.log(max(chance, 1e-30)) / 8.0)
+            ground = (1.0, 1.0 - 0.65 * surprise, 1.0 - 0.85 * surprise)
+            axes.fill_between([x, x + size], y - 16, y + 8, color=ground, linewidth=0)
+        axes.text(x, y, _shown(token), fontsize=10, color=INK, family="monospace", parse_math=False)
+    return render(figure)
+
+
+def neighbour_page(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> np.ndarray:
+    """Tokens with those whose vectors are most like theirs, by cosine.
+
+    Args:
+      rows: (token, [(neighbour, cosine), ...]); the first 20 are drawn.
+
+    Returns:
+      uint8 [height, 900, 3].
+
+    Raises:
+      ValueError: no rows.
+    """
+    if not len(rows):
+        raise ValueError("neighbour_page: there are no tokens to draw")
+    shown = rows[:20]
+    figure = new_figure(900, 24 * len(shown) + 20)
+    axes = pixel_axes(figure)
+    for number, (token, others) in enumerate(shown):
+        y = 24 * number + 26
+        axes.text(12, y, shorten(_shown(token), 16), fontsize=10, color=INK, weight="bold", parse_math=False)
+        said = "   ".join(f"{_shown(other)} {cosine:.2f}" for other, cosine in others)
+        axes.text(170, y, shorten(said, 95), fontsize=10, color=INK, parse_math=False)
+    return render(figure)
+
+
+def neighbours(vectors: np.ndarray, token: int, count: int = 6, first: int = 4) -> list[tuple[int, float]]:
+    """The tokens whose vectors [vocabulary, features] have the largest cosine with a token's, and these cosines.
+
+    Args:
+      first: ids below it are no tokens of the text.
+    """
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    cosine = unit @ unit[token]
+    cosine[:first] = -np.inf
+    cosine[token] = -np.inf
+    return [(int(other), float(cosine[other])) for other in np.argsort(-cosine)[:count]]
+
+
+def _shown(token: str) -> str:
+    return token.replace("\n", "⏎").replace(" ", "·") or "·"
