@@ -49,7 +49,8 @@ def test_what_is_seen_is_what_attention_adds_up():
     x = jax.random.normal(jax.random.key(0), (2, 5, 8))
     params: Any = nn.unbox(module.init(jax.random.key(1), x))
     assert set(params) == {"params"}
-    y, seen = module.apply(params, x, mutable=[SEEN])  # pyright: ignore
+    outcome: Any = module.apply(params, x, mutable=[SEEN])
+    y, seen = outcome
     (weights,) = seen[SEEN]["weights"]
     assert weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
