@@ -1,6 +1,6 @@
 """Questions about Debian's packages: which part of a package's record is the answer? From scratch.
 
-Result: none recorded yet
+Result: 0.999 test exact match, 1 seed, 12.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/questions.py
 """
 
