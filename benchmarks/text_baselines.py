@@ -4,6 +4,7 @@
   python -m benchmarks.text_baselines sentiment   logistic regression on weighted words and pairs of words
   python -m benchmarks.text_baselines summaries   the first words of the long description, and its first sentence
   python -m benchmarks.text_baselines entities    the names of training, looked up; logistic regression word by word
+  python -m benchmarks.text_baselines code        TypeScript left as it is, for JavaScript
 
 Prints a line a method and split. Data sets that are not on this machine are prepared first. No JAX.
 """
@@ -18,8 +19,10 @@ import numpy as np
 
 from jaxdl.data.columns import read_columns, read_texts
 from jaxdl.data.dataset import Dataset
+from jaxdl.data.typescript import SPACE
 from jaxdl.metrics.entities import entities as entities_of
 from jaxdl.metrics.entities import entity_scores
+from jaxdl.metrics.javascript import accepted
 from jaxdl.metrics.translation import bleu, chrf, rouge_l
 
 SIDES = (8, 16, 32)  # pixels that pictures are shrunk to before they are compared
@@ -169,9 +172,18 @@ def _texts(name: str, split: str, features: tuple[str, str]) -> tuple[list[str],
     return found[features[0]], found[features[1]]
 
 
+def code() -> Iterator[str]:
+    """TypeScript left as it is: how often that is right, and how often Node.js accepts it."""
+    for split in ("validation", "test"):
+        source, target = _texts("rxjs", split, ("source", "target"))
+        exact = np.mean([one == other for one, other in zip(source, target)])
+        shares = [accepted([text.replace(SPACE, " ") for text in texts]) for texts in (source, target)]
+        yield f"code {split:10}  copied: exact match {exact:.3f}, accepted {shares[0]}; JavaScript itself {shares[1]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    methods = {"captions": captions, "sentiment": sentiment, "summaries": summaries, "entities": entities}
+    methods = {"captions": captions, "sentiment": sentiment, "summaries": summaries, "entities": entities, "code": code}
     parser.add_argument("data", choices=methods)
     for line in methods[parser.parse_args().data]():
         print(line, flush=True)

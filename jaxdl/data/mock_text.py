@@ -239,6 +239,33 @@ class MockEntities:
         return " ".join(words), " ".join(tags)
 
 
+@dataclass(frozen=True)
+class MockEdits:
+    """Sentences, and what is left of each without its words for good and for bad; no download.
+
+    Loads as `source` and `target`, bytes, words with a space between.
+
+    Attributes:
+      examples: how many.
+      words: a sentence has from two to this many.
+      seed: of the sentences.
+      split: other splits have other sentences.
+    """
+
+    examples: int = 64
+    words: int = 6
+    seed: int = 0
+    split: str = "train"
+
+    def load(self) -> ColumnSource:
+        made = MockEntities(self.examples, self.words, self.seed, self.split).load().columns
+        sources = [text.decode() for text in made["text"]]
+        dropped = {*_GOOD, *_BAD}
+        targets = [" ".join(word for word in text.split() if word not in dropped) for text in sources]
+        columns = {"source": text_column(sources), "target": text_column(targets)}
+        return ColumnSource(columns, digest_of(repr(self)))
+
+
 def _draws(mock: Any, examples: int) -> Draws:
     split = int.from_bytes(mock.split.encode()[:6].ljust(6, b"\0"), "little")
     return Draws(mock.seed, np.arange(examples)).fold(split)

@@ -58,7 +58,7 @@ class Tagged:
             unknown = next((tag for tag in own if tag not in known), None)
             if unknown:
                 raise UserError(f"example {number} has the tag '{unknown}', which training lacks: {', '.join(known)}")
-            made.append(_tokens(tokenizer, words, [known.index(tag) for tag in own]))
+            made.append(tokens_and_tags(tokenizer, words, [known.index(tag) for tag in own]))
         lengths = np.array([min(len(tokens), self.length) for tokens, _ in made], np.int32)
         columns = {
             "tokens": np.stack([_cut(tokens, self.length, PAD) for tokens, _ in made]),
@@ -76,7 +76,7 @@ class Tagged:
         examples = []
         for name, line in own_lines(files, texts):
             words = line.split()
-            tokens, label = _tokens(tokenizer, words, [0] * len(words))
+            tokens, label = tokens_and_tags(tokenizer, words, [0] * len(words))
             example = {
                 "tokens": _cut(tokens, self.length, PAD),
                 "tokens_length": np.int32(min(len(tokens), self.length)),
@@ -86,7 +86,7 @@ class Tagged:
         return examples
 
 
-def _tokens(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """int32 [tokens] each: ids, and the tag where a word begins. A word without a token has one, <unknown>."""
     ids = [each if len(each) else np.array([3], np.int32) for each in tokenizer.encode_all(list(words))]
     labels = [np.array([tag] + [NONE] * (len(each) - 1), np.int32) for each, tag in zip(ids, tags)]

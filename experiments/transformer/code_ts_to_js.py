@@ -1,0 +1,107 @@
+"""TypeScript to JavaScript, learnt from RxJS: a tagger that says which tokens stay.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/transformer/code_ts_to_js.py
+
+Where the compiler adds code, as for parameters that become properties, dropping tokens cannot be right.
+"""
+
+import optax
+import optax.contrib
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.data.edits import Edits
+from jaxdl.data.mock_text import MockEdits
+from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.experiment import Experiment, Keep
+from jaxdl.metrics.javascript import accepted
+from jaxdl.models.bert import Encoder, TokenClassifier
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.text_editing import text_editing
+from jaxdl.training.optimizers import hidden_kernels
+
+METRIC = "test/exact_match"
+
+
+@auto_config
+def experiment(
+    steps: int = 600,
+    features: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    tokens: int = 1000,
+    length: int = 256,
+    dropout: float = 0.2,
+    batch_size: int = 16,
+    learning_rate: float = 2e-2,
+    adam_learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Experiment:
+    vocabulary = Vocabulary(BPE(tokens), Dataset("rxjs", "train"), features=("source",))
+    return Experiment(
+        task=text_editing(
+            TokenClassifier(
+                Encoder(
+                    vocabulary=tokens,
+                    length=length,
+                    stack=Stack(features, layers, heads, use_bias=False, dropout=dropout),
+                    word_dropout=0.1,
+                ),
+                outputs=2,
+                dropout=dropout,
+            ),
+            accepted=accepted,
+        ),
+        data=Data(
+            train=Edits(Dataset("rxjs", "train"), vocabulary, length),
+            evals={"validation": Edits(Dataset("rxjs", "validation"), vocabulary, 2 * length)},
+            test=Edits(Dataset("rxjs", "test"), vocabulary, 2 * length),
+            batch_size=batch_size,
+            eval_batch_size=16,
+        ),
+        optimizers={
+            "train": optax.contrib.muon(
+                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
+                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+                adam_b2=0.98,
+                weight_decay=0.05,
+                muon_weight_dimension_numbers=hidden_kernels,
+            )
+        },
+        ema=0.98,
+        steps=steps,
+        seed=seed,
+        log_every=50,
+        eval_every=steps,
+        save_every=300,
+        keep=Keep(metric="validation/loss", mode="min"),
+    )
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60,
+        features=16,
+        layers=1,
+        heads=2,
+        tokens=40,
+        length=24,
+        dropout=0.0,
+        batch_size=16,
+        adam_learning_rate=2e-2,
+    )
+    config.task.accepted = None
+    config.task.model.encoder.word_dropout = 0.0
+    config.data.train.corpus = MockEdits(examples=48)
+    config.data.evals["validation"].corpus = MockEdits(examples=21, split="validation")
+    config.data.train.vocabulary.corpus = MockEdits(examples=48)
+    config.data.evals["validation"].vocabulary.corpus = MockEdits(examples=48)
+    config.data.evals["validation"].length = 24
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
+
+
+def sweep():
+    return [{"seed": seed} for seed in range(3)]
