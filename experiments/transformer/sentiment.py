@@ -3,7 +3,7 @@
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/sentiment.py
 
-With a tenth of the labels: `--set=train='train[:10%]' --set=steps=150`. Not tuned but from scratch:
+With a tenth of the labels, as many of both: `--set=train='train[:5%]+train[60%:65%]' --set=steps=150`. From scratch:
 `--set=start=None --set=learning_rate=1e-3`.
 """
 
