@@ -1,6 +1,6 @@
 """Is a snippet of a film review positive or negative? MiniLM, tuned.
 
-Result: none recorded yet
+Result: 0.879 test accuracy, 1 seed, 8.7 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/sentiment.py
 
 With a tenth of the labels, as many of both: `--set=train='train[:5%]+train[60%:65%]' --set=steps=150`. From scratch:
