@@ -58,7 +58,8 @@ class Ours:
             return optax.apply_updates(params, updates), state, value
 
         def sample(params: Any) -> Any:
-            def denoise(image: Any, sigma: Any) -> Any:
+            def denoise(image: Any, sigma: Any, guess: Any = None) -> Any:
+                del guess  # not self-conditioned
                 levels = jnp.full(len(image), 100.0 * jnp.log(sigma))
                 scale = jnp.sqrt(1.0 + sigma**2)
                 return image - sigma * self.network.apply({"params": params}, image / scale, levels, train=False)
