@@ -31,7 +31,7 @@ def experiment(
     patch: int = 2,
     learning_rate: float = 2e-3,
     batch_size: int = 64,
-    sampler: str = "dpm_solver",
+    sampler: str = "ancestral",
     sampling_steps: int = 8,
     guidance: float = 2.0,
     judge: str = "runs/fashion_mnist",

@@ -41,7 +41,7 @@ def experiment(
             Decoder(
                 tokens,
                 2 * length,
-                Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout),
+                Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout, window=length),
             ),
             carried=False,
             new_tokens=80,

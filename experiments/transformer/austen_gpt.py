@@ -4,7 +4,8 @@ Result: 1.056 test nats per character, 1 seed, 8.4 min on Intel(R) Xeon(R) Proce
 Run:    python launch.py --config=experiments/transformer/austen_gpt.py
 
 A token's vector has those of the two and the three characters that end there added to it (`--set=ngrams=()`: not), so
-that the blocks begin with more than letters; and the blocks' kernels learn by Muon.
+that the blocks begin with more than letters; and the blocks' kernels learn by Muon. Nobody looks further back than in
+training: rotary positions are not known beyond.
 """
 
 import optax
@@ -45,7 +46,9 @@ def experiment(
             Decoder(
                 vocabulary=88,
                 length=2 * length,
-                stack=Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout),
+                stack=Stack(
+                    features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout, window=length
+                ),
                 ngrams=ngrams,
                 slots=slots,
             ),
