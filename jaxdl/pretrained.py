@@ -5,11 +5,11 @@ with what stands at ours, in the tokenizer and in the table of vectors alike.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import UserError
+from jaxdl.home import data_home
 
 TOKENIZER = "tokenizer.json"
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's names for ours, in our order
@@ -17,7 +17,7 @@ SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's names for ours, in our
 
 def home() -> Path:
     """The folder of those that `launch.py data --prepare=NAME` makes."""
-    return Path(os.environ.get("JAXDL_DATA") or "~/.cache/jaxdl").expanduser() / "pretrained"
+    return data_home() / "pretrained"
 
 
 def find_folder(name: str) -> Path:

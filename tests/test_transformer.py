@@ -70,8 +70,7 @@ def test_nobody_looks_ahead(choice):
     np.testing.assert_allclose(before[:, :7], after[:, :7], atol=1e-6)
     assert np.all(np.abs(before[:, 7] - after[:, 7]).max(-1) > 1e-3)
     seen_by = np.abs(before - after).max((0, 2)) > 1e-6
-    # Two blocks with a window of 3 reach 4 tokens back.
-    assert seen_by[8:].tolist() == ([True] * 4 if not model.stack.window else [True, True, True, True])
+    assert np.all(seen_by[8:])  # two blocks with a window of 3 reach 4 tokens back
     if model.stack.window:
         far = changed.copy()
         far[:, 0] = (far[:, 0] + 3) % 11

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jaxdl.data.resolve import builder_names, prepare
-from jaxdl.data.store import MANIFEST, data_home, find, folder_of, name_of
+from jaxdl.data.store import MANIFEST, find, folder_of, name_of
+from jaxdl.home import data_home
 
 __all__ = ["Row", "as_text", "catalog", "prepare"]
 

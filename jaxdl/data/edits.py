@@ -9,9 +9,9 @@ from jaxdl.data.columns import read_texts
 from jaxdl.data.dataset import Loadable
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.store import digest_of
-from jaxdl.data.tagged import NONE, tokens_and_tags
-from jaxdl.data.text import Examples, Names, own_texts
-from jaxdl.data.tokens import PAD, Tokenizer, Vocabulary
+from jaxdl.data.tagged import as_columns, tokens_and_tags
+from jaxdl.data.text import Examples, Names, own_texts, tokenizer_of
+from jaxdl.data.tokens import Vocabulary
 from jaxdl.data.typescript import kept, tokens_of
 
 LABELS = ("drop", "keep")
@@ -47,29 +47,17 @@ class Edits:
             made.append((tokens, label))
             whole.append(int(all_of_it and len(tokens) <= self.length))
         return ColumnSource(
-            {**_columns(made, self.length), "whole": np.array(whole, np.int32)},
+            {**as_columns(made, self.length), "whole": np.array(whole, np.int32)},
             digest_of(["Edits", self.length, source.fingerprint, tokenizer.digest]),
             {"tokens": tokenizer, "label": LABELS},
         )
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each file as a whole, in TypeScript."""
-        tokenizer = names.get("tokens")
-        tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else self.vocabulary.load()
+        tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, text in own_texts(files, texts):
             words = tokens_of(text)
-            columns = _columns([tokens_and_tags(tokenizer, words, [0] * len(words))], self.length)
+            columns = as_columns([tokens_and_tags(tokenizer, words, [0] * len(words))], self.length)
             examples.append((name, {feature: value[0] for feature, value in columns.items()}))
         return examples
-
-
-def _columns(made: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
-    def cut(values: np.ndarray, fill: int) -> np.ndarray:
-        return np.pad(values[:length], (0, max(0, length - len(values))), constant_values=fill)
-
-    return {
-        "tokens": np.stack([cut(tokens, PAD) for tokens, _ in made]),
-        "tokens_length": np.array([min(len(tokens), length) for tokens, _ in made], np.int32),
-        "label": np.stack([cut(label, NONE) for _, label in made]),
-    }

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.source import narrow
-from jaxdl.data.store import MANIFEST, Prepared, column_file, data_home, digest, name_of, read_manifest
+from jaxdl.data.store import MANIFEST, Prepared, column_file, digest, name_of, read_manifest
 from jaxdl.data.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import data_home
 
 COLUMN_LIMIT = 2 * 2**30  # bytes: a set up to this size is also kept as columns
 

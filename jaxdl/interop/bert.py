@@ -87,6 +87,7 @@ BERT = Architecture(
     place=_place,
     inputs=two_tokens,
     prefix="bert.",
+    body="encoder/",
     ignored=(
         *("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias", "cls.predictions.decoder.weight"),
         *("cls.predictions.decoder.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias"),

@@ -34,6 +34,7 @@ class Architecture(NamedTuple):
       place: (model, name of an array such as "stack/block_0/norm1/scale") -> where it is.
       inputs: (model, tensors) -> what the model is called with, for its arrays' shapes.
       prefix: that the tensors of a model with a head have, and those of one without have not.
+      body: before the names of our arrays that are of no head, where there may be one.
       ignored: endings of names of tensors that hold nothing of the model.
     """
 
@@ -44,6 +45,7 @@ class Architecture(NamedTuple):
     place: Callable[[Any, str], Place]
     inputs: Callable[[Any, Mapping[str, np.ndarray]], tuple[Any, ...]]
     prefix: str = ""
+    body: str = ""
     ignored: tuple[str, ...] = ()
 
 

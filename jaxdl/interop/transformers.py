@@ -73,13 +73,14 @@ class TransformerWeights:
         if self.group not in state.params:
             raise UserError(f"start.group: no parameter group '{self.group}'; {nearest(self.group, state.params)}")
         folder = find_folder(self.folder)
-        found = _flat(read_transformer(folder).params)
-        if (folder / TOKENIZER).is_file() and read_json(folder / CONFIG).get("model_type") == "bert":
+        model, params = read_transformer(folder)
+        architecture, found = _architecture(model, None)[0], _flat(params)
+        if (folder / TOKENIZER).is_file() and architecture is BERT:
             found = _with_our_specials(found, trades(read_tokenizer(folder)["model"]["vocab"]))
-        if self.into == "encoder":  # what BERT has besides says which tokens were hidden
-            found = {f"encoder/{name.removeprefix('encoder/')}": leaf for name, leaf in found.items() if "/" in name}
-            found = {name: leaf for name, leaf in found.items() if name.split("/")[1] in ("embed", "stack")}
-        elif self.into:
+        if self.into:
+            body = architecture.body
+            if body and any(name.startswith(body) for name in found):  # the rest is a head
+                found = {name.removeprefix(body): leaf for name, leaf in found.items() if name.startswith(body)}
             found = {f"{self.into}/{name}": leaf for name, leaf in found.items()}
         here = dict(_flat(state.params[self.group]))
         for name, leaf in _as_scanned(found, here).items():

@@ -15,7 +15,6 @@ from jaxdl import configuration
 from jaxdl.data.tokens import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.attention import SEEN
-from jaxdl.models.gpt import Decoder
 from jaxdl.runs.files import telling, write_png
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained
@@ -28,7 +27,7 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
     """Draws what a decoder or encoder does with texts, and prints the paths of the pictures.
 
     For text number i: `<step>_<i>_attention.png`, a map for each head of each layer; `<step>_<i>_neighbours.png`, the
-    tokens whose vectors are most like those of the text's; and of a decoder `<step>_<i>_probabilities.png`.
+    tokens whose vectors are most like those of the text's; and of a language model `<step>_<i>_probabilities.png`.
 
     Args:
       path: the run folder.
@@ -66,7 +65,7 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
         if not layers:
             raise UserError(f"{path} has no attention to draw: its model is no Transformer of jaxdl.models")
         pages = {"attention": attention_page(layers, shown)}
-        if isinstance(model, Decoder):
+        if trained.experiment.task.causal is not None:  # then outputs[0] says what follows each token
             chances = np.asarray(jax.nn.softmax(outputs[0][0]))[np.arange(len(ids) - 1), ids[1:]]
             pages["probabilities"] = probability_page(shown, [math.nan, *chances.tolist()])
         if table is not None:

@@ -34,9 +34,7 @@ def init_model(
     group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Array]
 ) -> tuple[dict, dict]:
     """(params {group: tree}, variables {group: collections}) of a model that takes normalized images."""
-    collections = dict(model.init(key, normalize(jnp.asarray(batch["image"])), train=False))
-    params = collections.pop("params")
-    return {group: params}, {group: collections} if collections else {}
+    return init_module(group, model, key, normalize(jnp.asarray(batch["image"])))
 
 
 def apply_model(
@@ -54,12 +52,39 @@ def apply_model(
       group: of the parameters and variables.
       key: for training, where the model draws from "dropout" and updates its variables; None for evaluation.
     """
+    drawn = None if key is None else module_key(key, batch)
+    return apply_module(group, model, params, variables, normalize(batch["image"]), key=drawn)
+
+
+def init_module(group: str, model: nn.Module, key: Array, *inputs: Any, **options: Any) -> tuple[dict, dict]:
+    """(params {group: tree}, variables {group: collections}) of a module called as `model(*inputs, **options)`."""
+    collections = dict(model.init(key, *inputs, **options, train=False))
+    params = collections.pop("params")
+    return {group: params}, {group: collections} if collections else {}
+
+
+def apply_module(
+    group: str,
+    model: nn.Module,
+    params: PyTree,
+    variables: PyTree,
+    *inputs: Any,
+    key: Array | None = None,
+    **options: Any,
+) -> tuple[Any, PyTree]:
+    """`model(*inputs, **options)`, and the new variables.
+
+    Args:
+      group: of the parameters and variables.
+      key: for training, where the model draws from "dropout" and updates its variables, such as `module_key` gives it;
+        None for evaluation.
+    """
     collections = variables.get(group, {})
-    inputs = ({"params": params[group], **collections}, normalize(batch["image"]))
+    tree = {"params": params[group], **collections}
     if key is None:
-        return model.apply(*inputs, train=False), variables
-    rngs = {"dropout": module_key(key, batch)}
-    outputs, updated = model.apply(*inputs, train=True, rngs=rngs, mutable=list(collections))
+        return model.apply(tree, *inputs, **options, train=False), variables
+    rngs = {"dropout": key}
+    outputs, updated = model.apply(tree, *inputs, **options, train=True, rngs=rngs, mutable=list(collections))
     return outputs, {**variables, group: updated} if collections else variables
 
 

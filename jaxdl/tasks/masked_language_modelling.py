@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.generation import PAD, UNKNOWN
+from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "masked_language_model"
-PAD, UNKNOWN, SPECIALS = 0, 3, 4
+SPECIALS = 4  # ids below it are no tokens of a text
 
 
 def masked_language_modelling(model: nn.Module, *, share: float = 0.15, whole_words: bool = False) -> Task:
@@ -63,9 +64,7 @@ def _tokens(batch: Mapping[str, Array]) -> Array:
 
 
 def _init(model: nn.Module, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
-    collections = dict(model.init(key, _tokens(batch), train=False))
-    params = collections.pop("params")
-    return {GROUP: params}, {GROUP: collections} if collections else {}
+    return init_module(GROUP, model, key, _tokens(batch))
 
 
 def _hidden(
@@ -99,15 +98,8 @@ def _scored(
     key: Array | None = None,
 ) -> tuple[Array, Array, Array, PyTree]:
     """Sums of the loss and of what is right over chosen places, how many there are, and the new variables."""
-    collections = variables.get(GROUP, {})
-    inputs = {"params": params[GROUP], **collections}
     tokens, chosen = choose(batch, draws, model.encoder.vocabulary)  # type: ignore
-    if key is None:
-        logits = model.apply(inputs, tokens, train=False)
-    else:
-        rngs = {"dropout": key}
-        logits, updated = model.apply(inputs, tokens, train=True, rngs=rngs, mutable=list(collections))
-        variables = {**variables, GROUP: updated} if collections else variables
+    logits, variables = apply_module(GROUP, model, params, variables, tokens, key=key)
     logits = jnp.asarray(logits, jnp.float32)
     counted = batch["weight"][:, None] * chosen
     picked = jnp.take_along_axis(jax.nn.log_softmax(logits), _tokens(batch)[..., None], axis=-1)[..., 0]
@@ -145,7 +137,7 @@ def _predict(
 ) -> dict[str, Array]:
     del key
     tokens = _tokens(batch)
-    logits = model.apply({"params": params[GROUP], **variables.get(GROUP, {})}, tokens, train=False)
+    logits, _ = apply_module(GROUP, model, params, variables, tokens)
     probabilities = jax.nn.softmax(jnp.asarray(logits, jnp.float32))
     guess = SPECIALS + probabilities[..., SPECIALS:].argmax(-1).astype(tokens.dtype)
     guess = jnp.where(tokens == UNKNOWN, guess, tokens)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "reader"
@@ -61,9 +61,7 @@ def _inputs(batch: Mapping[str, Array]) -> tuple[Array, dict[str, Any]]:
 
 def _init(model: nn.Module, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
     tokens, more = _inputs(batch)
-    collections = dict(model.init(key, tokens, **more, train=False))
-    params = collections.pop("params")
-    return {GROUP: params}, {GROUP: collections} if collections else {}
+    return init_module(GROUP, model, key, tokens, **more)
 
 
 def _scores(
@@ -71,14 +69,8 @@ def _scores(
 ) -> tuple[Array, PyTree]:
     """Log-probabilities float32 [batch, time, 2] over the places of the text, and the new variables."""
     tokens, more = _inputs(batch)
-    collections = variables.get(GROUP, {})
-    inputs = {"params": params[GROUP], **collections}
-    if key is None:
-        outputs = model.apply(inputs, tokens, **more, train=False)
-    else:
-        rngs = {"dropout": module_key(key, batch)}
-        outputs, updated = model.apply(inputs, tokens, **more, train=True, rngs=rngs, mutable=list(collections))
-        variables = {**variables, GROUP: updated} if collections else variables
+    drawn = None if key is None else module_key(key, batch)
+    outputs, variables = apply_module(GROUP, model, params, variables, tokens, key=drawn, **more)
     place = jnp.arange(tokens.shape[1])
     text = (more["types"] > 0) & (place < batch["tokens_length"][:, None])
     outputs = jnp.where(text[..., None], jnp.asarray(outputs, jnp.float32), _NEVER)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "classifier"
@@ -66,9 +66,7 @@ def sequences(batch: Mapping[str, Array]) -> tuple[Array, Array | None]:
 def init_reader(group: str, model: nn.Module, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
     """(params {group: tree}, variables {group: collections}) of a model that reads sequences."""
     values, length = sequences(batch)
-    collections = dict(model.init(key, values, length=length, train=False))
-    params = collections.pop("params")
-    return {group: params}, {group: collections} if collections else {}
+    return init_module(group, model, key, values, length=length)
 
 
 def read(
@@ -85,14 +83,8 @@ def read(
       UserError: the model gives another shape.
     """
     values, length = sequences(batch)
-    collections = variables.get(group, {})
-    inputs = ({"params": params[group], **collections}, values)
-    if key is None:
-        outputs = model.apply(*inputs, length=length, train=False)
-    else:
-        rngs = {"dropout": module_key(key, batch)}
-        outputs, updated = model.apply(*inputs, length=length, train=True, rngs=rngs, mutable=list(collections))
-        variables = {**variables, group: updated} if collections else variables
+    drawn = None if key is None else module_key(key, batch)
+    outputs, variables = apply_module(group, model, params, variables, values, key=drawn, length=length)
     outputs = jnp.asarray(outputs, jnp.float32)
     if outputs.ndim != 2 or len(outputs) != len(values):
         raise UserError(f"the model gives {outputs.shape} for {len(values)} sequences: the task needs [batch, outputs]")

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.metrics.entities import entity_scores
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "tagger"
@@ -58,9 +58,7 @@ def _tokens(batch: Mapping[str, Array]) -> tuple[Array, Array | None]:
 
 def _init(model: nn.Module, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
     tokens, length = _tokens(batch)
-    collections = dict(model.init(key, tokens, length=length, train=False))
-    params = collections.pop("params")
-    return {GROUP: params}, {GROUP: collections} if collections else {}
+    return init_module(GROUP, model, key, tokens, length=length)
 
 
 def _logits(
@@ -68,14 +66,8 @@ def _logits(
 ) -> tuple[Array, PyTree]:
     """float32 [batch, time, labels], and the new variables."""
     tokens, length = _tokens(batch)
-    collections = variables.get(GROUP, {})
-    inputs = {"params": params[GROUP], **collections}
-    if key is None:
-        logits = model.apply(inputs, tokens, length=length, train=False)
-    else:
-        rngs = {"dropout": module_key(key, batch)}
-        logits, updated = model.apply(inputs, tokens, length=length, train=True, rngs=rngs, mutable=list(collections))
-        variables = {**variables, GROUP: updated} if collections else variables
+    drawn = None if key is None else module_key(key, batch)
+    logits, variables = apply_module(GROUP, model, params, variables, tokens, key=drawn, length=length)
     logits = jnp.asarray(logits, jnp.float32)
     if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
         raise UserError(
