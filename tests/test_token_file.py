@@ -52,6 +52,7 @@ def test_another_file_has_another_fingerprint(tmp_path):
     other.write_bytes(changed.astype(np.uint16).tobytes())
     prints = {first, TokenFile(str(path), 8).load().fingerprint, TokenFile(str(other), 9).load().fingerprint}
     assert len(prints) == 3
+    assert TokenFile(str(path.rename(tmp_path / "moved.bin")), 9).load().fingerprint == first
 
 
 def test_mistakes_are_told(tmp_path):

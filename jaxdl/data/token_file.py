@@ -81,7 +81,8 @@ class TokenFile:
             raise UserError(
                 f"{path} has {end - begin:,} tokens there, a window {self.length + 1}; take more, or less length"
             )
-        fingerprint = digest_of([_sampled(path, path.stat().st_mtime_ns), repr(self)])
+        taken = [self.length, kind, self.header, self.shift, self.first, self.last]  # and not where the file lies
+        fingerprint = digest_of([_sampled(path, path.stat().st_mtime_ns), *taken])
         names = {"tokens": Tokenizer.from_json(said["tokenizer"])} if "tokenizer" in said else {}
         return TokenSource(np.asarray(ids[begin:end]), self.length, self.shift, fingerprint, names)
 
