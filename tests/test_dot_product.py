@@ -16,7 +16,7 @@ def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
 
 
-def reference(query, key, value, bias=None, mask=None, causal=False, window=0, scale=0.3):
+def reference(query, key, value, bias=None, mask=None, segments=None, causal=False, window=0, scale=0.3):
     groups = query.shape[2] // key.shape[2]
     key, value = (jnp.repeat(each, groups, axis=2) for each in (key, value))
     scores = jnp.einsum("bnhd,bmhd->bhnm", query, key) * scale
@@ -24,11 +24,14 @@ def reference(query, key, value, bias=None, mask=None, causal=False, window=0, s
     ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])
     seen = jnp.ones_like(ahead, bool) if not causal else (ahead >= 0) & ((ahead < window) if window else True)
     seen = seen if mask is None else seen & mask
+    if segments is not None:
+        seen = seen & (segments[:, None, :, None] == segments[:, None, None, :])
     return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), value)
 
 
 MASK = np.random.default_rng(0).random((2, 1, 16, 16)) < 0.7
 MASK |= np.eye(16, dtype=bool)
+SEGMENTS = np.array([[1] * 5 + [2] * 9 + [0] * 2, [1] * 2 + [2] + [3] * 13], np.int32)
 BIAS = np.random.default_rng(1).normal(size=(1, 4, 16, 16)).astype(np.float32)
 
 
@@ -42,6 +45,9 @@ BIAS = np.random.default_rng(1).normal(size=(1, 4, 16, 16)).astype(np.float32)
         (None, {}),
         (None, {"mask": MASK, "bias": BIAS}),
         (None, {"mask": MASK[:, :, :1], "bias": BIAS[:, :1]}),
+        (None, {"segments": SEGMENTS}),
+        *[(blocks, {"causal": True, "segments": SEGMENTS}) for blocks in (1, 4)],
+        (4, {"causal": True, "segments": SEGMENTS, "window": 3, "mask": MASK}),
     ],
 )
 def test_blocks_are_the_reference_with_their_gradients(kv_heads, blocks, options):
@@ -69,11 +75,12 @@ def test_a_query_that_sees_nothing_is_a_number():
     assert np.all(np.isfinite(found))
 
 
-@pytest.mark.parametrize(("causal", "window"), [(False, 0), (True, 0), (True, 40)])
-def test_the_kernel_of_tpus(causal, window):
+@pytest.mark.parametrize(("causal", "window", "packed"), [(False, 0, 0), (True, 0, 0), (True, 40, 0), (True, 0, 50)])
+def test_the_kernel_of_tpus(causal, window, packed):
     inputs = drawn(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
-    found = splash(*inputs, scale=0.1, causal=causal, window=window, interpret=True)
-    expected = reference(*inputs, causal=causal, window=window, scale=0.1)
+    options = {"segments": jnp.arange(128)[None] // packed} if packed else {}
+    found = splash(*inputs, scale=0.1, causal=causal, window=window, interpret=True, **options)
+    expected = reference(*inputs, causal=causal, window=window, scale=0.1, **options)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

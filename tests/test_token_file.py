@@ -26,6 +26,16 @@ def test_windows_are_the_ids_in_their_order(tmp_path, kind, header):
         np.testing.assert_array_equal(row, IDS[500 + 9 * number : 500 + 9 * number + 10] + 4)
 
 
+def test_a_separator_ends_its_text(tmp_path):
+    (tmp_path / "ids.bin").write_bytes(np.array([5, 6, 9, 7, 9, 9, 8, 5, 5], np.uint16).tobytes())
+    source = TokenFile(str(tmp_path / "ids.bin"), 3, shift=4, separator=9).load()
+    batch = source.read(np.array([0, 1]))
+    assert batch["tokens"].tolist() == [[9, 10, 13, 11], [11, 13, 13, 12]]
+    assert batch["tokens_segments"].dtype == np.int32
+    assert batch["tokens_segments"].tolist() == [[1, 1, 1, 2], [1, 1, 2, 3]]
+    assert "tokens_segments" not in TokenFile(str(tmp_path / "ids.bin"), 3).load().read(np.array([0]))
+
+
 def test_what_is_written_says_what_it_means(tmp_path):
     corpus = MockText(examples=2, characters=500)
     vocabulary = Vocabulary(BPE(40), corpus)

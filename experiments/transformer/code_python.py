@@ -10,6 +10,7 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.packing import Packed
 from jaxdl.data.text import Pairs
 from jaxdl.data.tokens import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
@@ -29,8 +30,8 @@ def experiment(
     decoder_layers: int = 3,
     heads: int = 6,
     tokens: int = 4000,
-    source_length: int = 48,
-    target_length: int = 96,
+    source_length: int = 64,
+    target_length: int = 160,
     dropout: float = 0.1,
     batch_size: int = 32,
     learning_rate: float = 2e-2,
@@ -53,7 +54,7 @@ def experiment(
             metrics=("python_parses", "python_compiles", "bleu", "exact_match"),
         ),
         data=Data(
-            train=Pairs(train, vocabulary, source_length, target_length),
+            train=Packed(Pairs(train, vocabulary, source_length, target_length)),
             evals={
                 "validation": Pairs(
                     Dataset("python_functions", "validation"), vocabulary, source_length, 160, longer="cut"
@@ -61,6 +62,7 @@ def experiment(
             },
             test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, longer="cut"),
             batch_size=batch_size,
+            eval_batch_size=64,
         ),
         optimizers={
             "train": optax.contrib.muon(
@@ -87,16 +89,18 @@ def tiny():
         decoder_layers=1,
         heads=2,
         tokens=48,
-        source_length=10,
-        target_length=10,
+        source_length=20,
+        target_length=20,
         batch_size=16,
         adam_learning_rate=1e-2,
     )
     config.task.max_length = 10
-    config.data.train.corpus = MockPairs(examples=64)
+    config.data.train.examples.corpus = MockPairs(examples=128)
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    config.data.evals["validation"].source_length = 10
     config.data.evals["validation"].target_length = 10
-    config.data.train.vocabulary.corpus = MockPairs(examples=64)
+    config.data.eval_batch_size = None
+    config.data.train.examples.vocabulary.corpus = MockPairs(examples=64)
     config.data.evals["validation"].vocabulary.corpus = MockPairs(examples=64)
     config.data.test = None
     return config

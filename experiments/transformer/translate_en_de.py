@@ -13,6 +13,7 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_text import MockPairs
+from jaxdl.data.packing import Packed
 from jaxdl.data.text import Pairs
 from jaxdl.data.tokens import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
@@ -38,6 +39,7 @@ def experiment(
     tokens: int = 4000,
     dropout: float = 0.1,
     beam: int = 4,
+    batch_size: int = 24,
     learning_rate: float = 2e-2,
     adam_learning_rate: float = 3e-3,
     seed: int = 0,
@@ -56,14 +58,15 @@ def experiment(
             beam=beam,
         ),
         data=Data(
-            train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
+            train=Packed(Pairs(Dataset(dataset, train), vocabulary, source_length=96, target_length=96, longer="cut")),
             evals={
                 "validation": Pairs(
                     Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, longer="cut"
                 )
             },
             test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
-            batch_size=64,
+            batch_size=batch_size,
+            eval_batch_size=64,
         ),
         optimizers={
             "train": optax.contrib.muon(
@@ -84,17 +87,26 @@ def experiment(
 
 def tiny():
     config = experiment.as_buildable(
-        steps=40, features=16, encoder_layers=1, decoder_layers=1, heads=2, tokens=48, beam=2, adam_learning_rate=1e-2
+        steps=40,
+        features=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        heads=2,
+        tokens=48,
+        beam=2,
+        batch_size=16,
+        adam_learning_rate=1e-2,
     )
     config.task.model.length = 32
-    config.data.train.corpus = MockPairs(examples=64)
+    config.data.train.examples.corpus = MockPairs(examples=128)
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
-    for pairs in (config.data.train, config.data.evals["validation"]):
+    for pairs in (config.data.train.examples, config.data.evals["validation"]):
         pairs.source_length = pairs.target_length = 10
         pairs.longer = "cut"
         pairs.vocabulary.corpus = MockPairs(examples=64)
+    config.data.train.examples.source_length = config.data.train.examples.target_length = 20
     config.data.test = None
-    config.data.batch_size = 16
+    config.data.eval_batch_size = None
     return config
 
 

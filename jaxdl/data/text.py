@@ -111,13 +111,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Texts with a class each.
+    """Texts with a class each, or without.
 
     Loads as `tokens` int32 [examples, length], `tokens_length` int32 [examples] and `label`.
 
     Attributes:
       length: tokens of the longest text.
-      feature, label: what the corpus calls them; here they are `tokens` and `label`.
+      feature, label: what the corpus calls them; here they are `tokens` and `label`. Without a label there is none.
       longer: a text of more tokens is left out ("drop"), loses its end ("cut") or is an error ("refuse").
       strict: as in `Windows`.
       marked: <start> comes before the text, and <end> after it, as BERT was trained.
@@ -127,7 +127,7 @@ class Sentences:
     vocabulary: Vocabulary
     length: int
     feature: str = "text"
-    label: str = "label"
+    label: str | None = "label"
     longer: Longer = "cut"
     strict: bool = True
     marked: bool = False
@@ -142,7 +142,7 @@ class Sentences:
           UserError: no such feature, no text, a text without a token, or one that is too long to accept.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
-        columns = read_columns(source, (self.feature, self.label))
+        columns = read_columns(source, (self.feature, *([self.label] if self.label else [])))
         sequences = tokenizer.encode_all(as_texts(self.feature, columns[self.feature]))
         for number, ids in enumerate(sequences):
             if not len(ids):
@@ -154,9 +154,11 @@ class Sentences:
         made = _padded(
             "tokens", [_to_write(ids, self.length) for ids in chosen] if self.marked else chosen, self.length
         )
-        made["label"] = np.asarray(columns[self.label])[kept]
+        if self.label:
+            made["label"] = np.asarray(columns[self.label])[kept]
         settings = [self.length, self.feature, self.label, self.longer, *(["marked"] if self.marked else [])]
-        return _made(self, settings, source, tokenizer, made, ("tokens",), {self.label: "label"})
+        renamed = {self.label: "label"} if self.label else None
+        return _made(self, settings, source, tokenizer, made, ("tokens",), renamed)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Each text, and each line of the files that is not empty, as `tokens` and `tokens_length`; see `own_lines`."""

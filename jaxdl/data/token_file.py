@@ -41,6 +41,8 @@ class TokenFile:
       header: bytes before the first id; llm.c has 1,024.
       shift: added to each id. Ids 0 to 3 are <pad>, <start>, <end> and <unknown> here, and <pad> counts nowhere: 4 for
         files whose ids begin with tokens.
+      separator: an id of the file after which another text begins, such as 50256 in GPT-2's: with `tokens_segments`
+        int32 [windows, length + 1] no token sees another text, and none is foretold from another. -1: all is one text.
       first, last: the share of the file to take, from 0 to 1, for splits.
     """
 
@@ -49,6 +51,7 @@ class TokenFile:
     type: str = "uint16"
     header: int = 0
     shift: int = 0
+    separator: int = -1
     first: float = 0.0
     last: float = 1.0
 
@@ -81,10 +84,11 @@ class TokenFile:
             raise UserError(
                 f"{path} has {end - begin:,} tokens there, a window {self.length + 1}; take more, or less length"
             )
-        taken = [self.length, kind, self.header, self.shift, self.first, self.last]  # and not where the file lies
+        # Where the file lies is not part of it.
+        taken = [self.length, kind, self.header, self.shift, self.separator, self.first, self.last]
         fingerprint = digest_of([_sampled(path, path.stat().st_mtime_ns), *taken])
         names = {"tokens": Tokenizer.from_json(said["tokenizer"])} if "tokenizer" in said else {}
-        return TokenSource(np.asarray(ids[begin:end]), self.length, self.shift, fingerprint, names)
+        return TokenSource(np.asarray(ids[begin:end]), self.length, self.shift, self.separator, fingerprint, names)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class TokenSource:
     ids: np.ndarray
     length: int
     shift: int
+    separator: int
     fingerprint: str
     names: Mapping[str, Sequence[str]]
     in_memory: bool = True
@@ -104,7 +109,11 @@ class TokenSource:
     def read(self, indices: np.ndarray) -> Batch:
         starts = np.asarray(indices, np.int64) * self.length
         windows = np.stack([self.ids[start : start + self.length + 1] for start in starts.tolist()])
-        return {"tokens": windows.astype(np.int32) + np.int32(self.shift)}
+        batch = {"tokens": windows.astype(np.int32) + np.int32(self.shift)}
+        if self.separator >= 0:
+            ended = np.cumsum(windows == self.separator, axis=1, dtype=np.int32)
+            batch["tokens_segments"] = 1 + ended - (windows == self.separator)
+        return batch
 
 
 def write_tokens(path: str | Path, corpus: Loadable, vocabulary: Vocabulary, feature: str = "text") -> int:

@@ -79,6 +79,7 @@ class MultiHeadAttention(nn.Module):
         positions: Array | None = None,
         mask: Array | None = None,
         bias: Array | None = None,
+        segments: Array | None = None,
         cache: Cache | None = None,
     ) -> Any:
         """
@@ -89,6 +90,8 @@ class MultiHeadAttention(nn.Module):
           mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
             its places, and after them, if there are several, x.
           bias: broadcasts to [batch, heads, n, m], added to the scores.
+          segments: int32 [batch, n], which of several packed sequences, that lie one after the other, a token is of: it
+            looks at no other; there is no cache then.
           cache: see `empty_cache`: x comes after what is in it.
 
         Returns:
@@ -111,13 +114,15 @@ class MultiHeadAttention(nn.Module):
                     jnp.concatenate([before[name], each.astype(before[name].dtype)], axis=1)
                     for name, each in joined.items()
                 )
-        plain = positions is None and memory is None  # then the fast kernels know what causal means
+        # Then the fast kernels know what causal means.
+        plain = memory is None and (positions is None or segments is not None)
         if memory is None and not plain:
             seen = visible(positions, looked, self.causal, self.window)  # type: ignore
             mask = seen if mask is None else mask & seen
         options: dict[str, Any] = {
             "bias": bias,
             "mask": mask,
+            "segments": segments,
             "scale": query.shape[-1] ** -0.5 if self.scaled else 1.0,
             "causal": self.causal and plain,
             "window": self.window if plain else 0,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.models.attention import Array
 from jaxdl.models.layers import dense, gathered
-from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, there, together, tokens_of, within
+from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, there, tokens_of, within
 
 
 class Encoder(nn.Module):
@@ -52,14 +52,14 @@ class Encoder(nn.Module):
         """
         positions = mask = None
         if segments is not None:
-            positions, mask = within(segments), together(segments)
+            positions = within(segments)
         elif length is not None:
             mask = there(tokens, length)[:, None, None]
         if train and self.word_dropout:
             drawn = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, tokens.shape)
             tokens = jnp.where(drawn, UNKNOWN, tokens)
         x = self.embed(tokens, positions, types, train=train)
-        return self.stack(x, positions=positions, mask=mask, train=train)[0]
+        return self.stack(x, positions=positions, mask=mask, segments=segments, train=train)[0]
 
     def attend(self, x: Array) -> Array:
         """[..., features] -> logits [..., vocabulary] with the tokens' own vectors."""

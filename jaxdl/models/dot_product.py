@@ -23,6 +23,7 @@ def dot_product_attention(
     *,
     bias: Array | None = None,
     mask: Array | None = None,
+    segments: Array | None = None,
     scale: float,
     causal: bool = False,
     window: int = 0,
@@ -33,6 +34,7 @@ def dot_product_attention(
       key, value: [batch, m, kv_heads, size]; kv_heads divides heads, whose neighbours share a key.
       bias: broadcasts to [batch, heads, n, m], added to the scores.
       mask: bool, broadcasts to [batch, 1, n, m]: where False, nothing is seen.
+      segments: int32 [batch, n], of which packed sequence each is: it sees keys of its own alone; n must be m.
       scale: factor of the scores.
       causal: query i sees keys 0 to i; n must be m.
       window: with `causal`, of those only the last `window`; 0: all.
@@ -43,12 +45,15 @@ def dot_product_attention(
     """
     given = bias is not None or mask is not None
     if _cudnn(query, key):
+        if segments is not None:
+            mask = _both(mask, same(segments, segments))
         options: dict[str, Any] = {"implementation": "cudnn", "is_causal": causal, "scale": scale}
         options["local_window_size"] = (window - 1, 0) if window else None
         return jax.nn.dot_product_attention(query, key, value, bias, mask, **options)
     if _splash(query, key) and not given:
-        return splash(query, key, value, scale, causal, window)
-    return by_blocks(query, key, value, bias=bias, mask=mask, scale=scale, causal=causal, window=window)
+        return splash(query, key, value, segments=segments, scale=scale, causal=causal, window=window)
+    options = {"bias": bias, "mask": mask, "segments": segments, "scale": scale, "causal": causal, "window": window}
+    return by_blocks(query, key, value, **options)
 
 
 def _cudnn(query: Array, key: Array) -> bool:
@@ -65,7 +70,15 @@ def _splash(query: Array, key: Array) -> bool:
 
 
 def splash(
-    query: Array, key: Array, value: Array, scale: float, causal: bool, window: int, interpret: bool = False
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    segments: Array | None = None,
+    scale: float,
+    causal: bool = False,
+    window: int = 0,
+    interpret: bool = False,
 ) -> Array:
     """The splash kernel, which leaves out blocks that nobody sees; arguments as of `dot_product_attention`.
 
@@ -87,7 +100,11 @@ def splash(
     rows = [jnp.moveaxis(each, 2, 1) for each in (query * scale, key, value)]
     rows[1:] = [jnp.repeat(each, groups, axis=1) for each in rows[1:]]
     attend: Any = kernel.make_splash_mha_single_device(masks.MultiHeadMask([seen] * heads), interpret=interpret)
-    return jnp.moveaxis(jax.vmap(attend)(*rows), 1, 2).astype(query.dtype)
+    if segments is None:
+        y = jax.vmap(attend)(*rows)
+    else:
+        y = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))(*rows, segments)
+    return jnp.moveaxis(y, 1, 2).astype(query.dtype)
 
 
 def by_blocks(
@@ -97,6 +114,7 @@ def by_blocks(
     *,
     bias: Array | None = None,
     mask: Array | None = None,
+    segments: Array | None = None,
     scale: float,
     causal: bool = False,
     window: int = 0,
@@ -110,6 +128,7 @@ def by_blocks(
     length = query.shape[1]
     count = blocks or (BLOCKS if length % BLOCKS == 0 and length >= 16 * BLOCKS else 1)
     if not causal:
+        mask = mask if segments is None else _both(mask, same(segments, segments))
         return _plain(query, key, value, bias, mask, scale)
     size, parts = length // count, []
     for first in range(0, length, size):
@@ -118,8 +137,9 @@ def by_blocks(
         ahead = jnp.arange(first, end)[:, None] - jnp.arange(begin, end)[None]
         seen = (ahead >= 0) & (ahead < window) if window else ahead >= 0
         part = functools.partial(_part, rows=slice(first, end), columns=slice(begin, end))
-        also = part(mask)
-        seen = seen[None, None] if also is None else seen & also
+        seen = _both(part(mask), seen[None, None])
+        if segments is not None:
+            seen = seen & same(segments[:, first:end], segments[:, begin:end])
         parts.append(_plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), seen, scale))
     return jnp.concatenate(parts, axis=1)
 
@@ -130,6 +150,7 @@ def attention_weights(
     *,
     bias: Array | None = None,
     mask: Array | None = None,
+    segments: Array | None = None,
     scale: float,
     causal: bool = False,
     window: int = 0,
@@ -140,9 +161,20 @@ def attention_weights(
     scores = scores if bias is None else scores + bias
     ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])[None]
     seen = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask
+    if segments is not None:
+        seen = seen & same(segments, segments)
     if causal:
         seen = seen & (ahead >= 0) & ((ahead < window) if window else True)
     return jax.nn.softmax(jnp.where(seen, scores, _LARGE), axis=-1)
+
+
+def same(first: Array, second: Array) -> Array:
+    """bool [batch, 1, n, m]: whether two tokens are of the same packed sequence, int32 [batch, n] and [batch, m]."""
+    return (first[:, :, None] == second[:, None, :])[:, None]
+
+
+def _both(mask: Array | None, other: Array) -> Array:
+    return other if mask is None else mask & other
 
 
 def _part(each: Array | None, rows: slice, columns: slice) -> Array | None:

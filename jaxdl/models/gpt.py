@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxdl.models.attention import Array, drawn_dense
 from jaxdl.models.layers import Embedding
-from jaxdl.models.transformer import Stack, together, tokens_of, within
+from jaxdl.models.transformer import Stack, tokens_of, within
 
 
 class Decoder(nn.Module):
@@ -79,20 +79,20 @@ class Decoder(nn.Module):
         """
         if carry is not None and segments is not None:
             raise ValueError("Decoder: packed sequences have no carry: give one sequence a row")
-        positions = mask = caches = None
+        positions = caches = None
         if carry is not None:
             caches, number = carry["caches"], jnp.arange(tokens.shape[1])
             lengths = jnp.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
             positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
         if segments is not None:
-            positions, mask = within(segments), together(segments)
+            positions = within(segments)
         x = self.embed(tokens, positions, train=train)
         after = {}
         if self.ngrams:
             recent = None if carry is None else carry["recent"]
             vectors, recent = self._runs(tokens, positions, recent, lengths)
             x, after = x + vectors, {"recent": recent}
-        x, caches = self.stack(x, positions=positions, mask=mask, caches=caches, train=train)
+        x, caches = self.stack(x, positions=positions, segments=segments, caches=caches, train=train)
         x = self.logits(x) if whole else x
         return x, None if carry is None else {"caches": caches, "count": carry["count"] + lengths, **after}
 

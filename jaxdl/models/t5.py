@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.models.attention import Array, drawn_dense
-from jaxdl.models.transformer import Stack, there, tokens_of
+from jaxdl.models.dot_product import same
+from jaxdl.models.transformer import Stack, there, tokens_of, within
 
 
 class EncoderDecoder(nn.Module):
@@ -39,22 +40,40 @@ class EncoderDecoder(nn.Module):
         if not self.tied:
             self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.decoder.deviation, use_bias=False)
 
-    def __call__(self, inputs: Array, target: Array, *, length: Array | None = None, train: bool) -> Array:
+    def __call__(
+        self,
+        inputs: Array,
+        target: Array,
+        *,
+        length: Array | None = None,
+        segments: tuple[Array, Array] | None = None,
+        train: bool,
+    ) -> Array:
         """Logits float32 [batch, time, vocabulary] for what follows each of `target` int32 [batch, time].
 
         Args:
           inputs: int32 [batch, n].
           length: int32 [batch], how many of a row's inputs there are; None: all.
+          segments: int32 [batch, n] and [batch, time], which of several packed pairs each of the inputs and of the
+            target is of, 0 none; one sees nothing of another.
         """
-        memory = self.encode(inputs, length=length, train=train)
-        return self._decode(memory, target, None, None, train)[0]
+        own, written = segments or (None, None)
+        memory = self.encode(inputs, length=length, segments=own, train=train)
+        if own is None or written is None:
+            return self._decode(memory, target, None, None, train)[0]
+        memory = {**memory, "mask": same(written, own)}
+        return self._decode(memory, target, within(written), None, train, segments=written)[0]
 
-    def encode(self, inputs: Array, *, length: Array | None = None, train: bool = False) -> dict[str, Any]:
+    def encode(
+        self, inputs: Array, *, length: Array | None = None, segments: Array | None = None, train: bool = False
+    ) -> dict[str, Any]:
         """What the decoder looks at: keys and values for each of its blocks; every leaf [batch, ...]."""
         seen = jnp.ones(inputs.shape, bool) if length is None else there(inputs, length)
         embed = self.embed if self.shared else self.embed_source
-        x = embed(inputs, None, train=train)
-        x, _ = self.encoder(x, mask=seen[:, None, None], train=train)
+        positions = None if segments is None else within(segments)
+        x = embed(inputs, positions, train=train)
+        seen = seen[:, None, None]
+        x, _ = self.encoder(x, positions=positions, mask=seen, segments=segments, train=train)
         return {"blocks": self.decoder.remember(x), "mask": seen}
 
     def start(self, memory: dict[str, Any]) -> dict[str, Any]:
@@ -69,11 +88,23 @@ class EncoderDecoder(nn.Module):
         return logits[:, 0], {"caches": caches, "count": carry["count"] + 1}
 
     def _decode(
-        self, memory: dict[str, Any], target: Array, positions: Array | None, caches: Any, train: bool
+        self,
+        memory: dict[str, Any],
+        target: Array,
+        positions: Array | None,
+        caches: Any,
+        train: bool,
+        segments: Array | None = None,
     ) -> tuple[Array, Any]:
         x = self.embed(target, positions, train=train)
         x, caches = self.decoder(
-            x, positions=positions, memory=memory["blocks"], memory_mask=memory["mask"], caches=caches, train=train
+            x,
+            positions=positions,
+            segments=segments,
+            memory=memory["blocks"],
+            memory_mask=memory["mask"],
+            caches=caches,
+            train=train,
         )
         return self.embed.attend(x * self.tied_scale) if self.tied else self.head(x), caches
 

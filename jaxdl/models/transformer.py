@@ -112,6 +112,7 @@ class Block(nn.Module):
         positions: Array | None = None,
         mask: Array | None = None,
         bias: Array | None = None,
+        segments: Array | None = None,
         memory: Cache | None = None,
         memory_mask: Array | None = None,
         cache: Cache | None = None,
@@ -120,12 +121,12 @@ class Block(nn.Module):
         """[batch, n, features], and further arguments as of `MultiHeadAttention`; also the cache after it, if any.
 
         Args:
-          memory: what `remember` made of it; where its mask [batch, 1, 1, m] is False, it is not seen.
+          memory: what `remember` made of it; where its mask [batch, 1, n or 1, m] is False, it is not seen.
         """
 
         def attend(x: Array) -> Array:
             nonlocal cache
-            y = self.attention(x, positions=positions, mask=mask, bias=bias, cache=cache)
+            y = self.attention(x, positions=positions, mask=mask, bias=bias, segments=segments, cache=cache)
             if cache is not None:
                 y, cache = y
             return y
@@ -216,10 +217,10 @@ class Stack(nn.Module):
         self._check()
         saved = {"nothing": None, "all": jax.checkpoint_policies.nothing_saveable}
         policy = saved.get(self.remat, jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
-        block: Any = Block if policy is None else nn.remat(Block, static_argnums=(8,), policy=policy)
+        block: Any = Block if policy is None else nn.remat(Block, static_argnums=(9,), policy=policy)
         options = {name: getattr(self, name) for name in ("norm", "order", "epsilon", "norm_bias", "dropout")}
         if self.scan:
-            along: Any = (*[nn.broadcast] * 5, 1, nn.broadcast)
+            along: Any = (*[nn.broadcast] * 6, 1, nn.broadcast)
             scanned = nn.scan(
                 block,
                 variable_axes={"params": 0, "balance": 0, SEEN: 0},
@@ -243,6 +244,7 @@ class Stack(nn.Module):
         *,
         positions: Array | None = None,
         mask: Array | None = None,
+        segments: Array | None = None,
         memory: Any = None,
         memory_mask: Array | None = None,
         caches: Any = None,
@@ -253,8 +255,9 @@ class Stack(nn.Module):
           x: [batch, n, features].
           positions: int32 [batch, n], below 0: not there; None: 0, 1, ....
           mask: bool, broadcasts to [batch, 1, n, n]: where False nobody looks, whatever else holds.
+          segments: see `MultiHeadAttention`; positions, if not given, begin anew in each.
           memory: what `remember` made of it, with `cross`.
-          memory_mask: bool [batch, m], which of it there is.
+          memory_mask: bool, broadcasts to [batch, 1, n, m], which of it is seen.
           caches: what `empty_caches` or the call before gave.
           train: whether dropout draws, from the key "dropout".
 
@@ -262,22 +265,22 @@ class Stack(nn.Module):
           float32 [batch, n, features], and the caches after x, None without them.
         """
         x = x.astype(self.dtype)
+        if positions is None and segments is not None:
+            positions = within(segments)
         place = jnp.arange(x.shape[1])[None] if positions is None else positions
-        if memory_mask is not None:
-            memory_mask = memory_mask[:, None, None]
         bias = None
         if self.positions == "relative":
             cache = caches if self.scan or caches is None else caches[0]
             cache = jax.tree.map(lambda leaf: leaf[:, 0], cache) if self.scan else cache
             bias = self.relative(place, place if cache is None else _looked_at(cache, place))
         if self.scan:
-            x, caches = self.blocks(x, positions, mask, bias, None, None, caches, train)
+            x, caches = self.blocks(x, positions, mask, bias, segments, None, None, caches, train)
         else:
             after = []
             for number, block in enumerate(self.block):
                 seen = None if memory is None else memory[number]
                 cache = None if caches is None else caches[number]
-                x, cache = block(x, positions, mask, bias, seen, memory_mask, cache, train)
+                x, cache = block(x, positions, mask, bias, segments, seen, memory_mask, cache, train)
                 after.append(cache)
             caches = None if caches is None else after
         x = self.norm_out(x) if self.order == "pre" else x
@@ -390,11 +393,6 @@ def tokens_of(vocabulary: int, length: int, stack: Stack, **more: Any) -> Tokens
 def there(tokens: Array, length: Array) -> Array:
     """bool [batch, time]: whether there is a token, where each row has `length` [batch]."""
     return jnp.arange(tokens.shape[1])[None] < length[:, None]
-
-
-def together(segments: Array) -> Array:
-    """bool [batch, 1, time, time]: whether two tokens are of the same one of packed sequences int32 [batch, time]."""
-    return (segments[:, :, None] == segments[:, None, :])[:, None]
 
 
 def _looked_at(cache: Cache, positions: Array) -> Array:

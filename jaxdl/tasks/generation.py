@@ -1,7 +1,9 @@
 """What tasks share that generate a text from an input, as translation and image captioning do.
 
 Batches: `target` int32 [batch, length], <start> to <end>, then padding, and `target_length` int32 [batch], <start> and
-<end> counted; `weight` float32 [batch] (0 on padding), `index` [batch]; and what the task reads.
+<end> counted; `weight` float32 [batch] (0 on padding), `index` [batch]; and what the task reads. To train on, several
+pairs may be packed into a row (`jaxdl.data.packing`): then `source_segments` and `target_segments`, int32 [batch, ...],
+say of which pair a token is, 0 none, and there are no lengths.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ import numpy as np
 from jaxdl.decoding.search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
+from jaxdl.tasks.inputs import check_segments
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, PyTree, Term, module_key
 
 # The ids that all token features share; jaxdl.data.tokens says the same, which tasks do not know.
@@ -38,8 +41,9 @@ class Generator:
     Attributes:
       group: of the parameters and variables.
       model: `model(inputs, target [batch, n], *, length, train) -> logits [batch, n, vocabulary]`, where logits[:, i]
-        say what follows target[:, i]; and the methods `encode(inputs, *, length) -> memory`, `start(memory) -> carry`,
-        `decode(memory, carry, token [batch]) -> (logits [batch, vocabulary], carry)`, memory and carry [batch, ...].
+        say what follows target[:, i]; for packed pairs with `segments` in place of `length`; and the methods
+        `encode(inputs, *, length) -> memory`, `start(memory) -> carry`, `decode(memory, carry, token [batch]) ->
+        (logits [batch, vocabulary], carry)`, memory and carry [batch, ...].
       inputs: `(batch) -> (inputs, length)`, what the encoder reads; length is None where inputs have none.
       label_smoothing: share of the loss's target spread evenly over the vocabulary (arXiv:1512.00567), in [0, 1).
       beam: 1 is greedy search; above, the width of the beam.
@@ -78,9 +82,8 @@ class Generator:
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
         """(params {group: tree}, variables {group: collections})."""
-        inputs, length = self.inputs(batch)
-        target = _clean(batch)[:, :-1]
-        collections = dict(self.model.init(key, inputs, target, length=length, train=False))
+        inputs, options = self._inputs(batch)
+        collections = dict(self.model.init(key, inputs, _clean(batch)[:, :-1], **options, train=False))
         params = collections.pop("params")
         return {self.group: params}, {self.group: collections} if collections else {}
 
@@ -156,14 +159,22 @@ class Generator:
     ) -> tuple[Array, PyTree]:
         """float32 [batch, length - 1, vocabulary] given the true tokens, and the new variables; a key: in training."""
         collections = variables.get(self.group, {})
-        inputs, length = self.inputs(batch)
+        inputs, options = self._inputs(batch)
         arguments = ({"params": params[self.group], **collections}, inputs, _clean(batch)[:, :-1])
         if key is None:
-            logits: Any = self.model.apply(*arguments, length=length, train=False)
+            logits: Any = self.model.apply(*arguments, **options, train=False)
             return jnp.asarray(logits, jnp.float32), variables
         rngs = {"dropout": module_key(key, batch)}
-        logits, updated = self.model.apply(*arguments, length=length, train=True, rngs=rngs, mutable=list(collections))
+        logits, updated = self.model.apply(*arguments, **options, train=True, rngs=rngs, mutable=list(collections))
         return jnp.asarray(logits, jnp.float32), {**variables, self.group: updated} if collections else variables
+
+    def _inputs(self, batch: Mapping[str, Array]) -> tuple[Array, dict[str, Any]]:
+        """What the model reads, and what it is told of it."""
+        inputs, length = self.inputs(batch)
+        if "target_segments" not in batch:
+            return inputs, {"length": length}
+        check_segments(self.model)
+        return inputs, {"segments": (batch["source_segments"], batch["target_segments"][:, :-1])}
 
 
 def texts(tokens: Any, length: Any, tokenizer: Any, unknown: str = "") -> list[str]:
@@ -208,13 +219,19 @@ def _clean(batch: Mapping[str, Array]) -> Array:
     target = batch["target"]
     if target.ndim != 2 or target.shape[1] < 2:
         raise UserError(f"target has shape {target.shape}: the task needs [batch, length] with a length of at least 2")
+    if "target_segments" in batch:
+        return jnp.where(batch["target_segments"] > 0, target, PAD)
     return jnp.where(jnp.arange(target.shape[1]) < batch["target_length"][:, None], target, PAD)
 
 
 def _guessed(batch: Mapping[str, Array]) -> tuple[Array, Array]:
     """The tokens to be guessed, int32 [batch, length - 1], and how much each counts, float32 of the same shape."""
     target = _clean(batch)
-    valid = jnp.arange(1, target.shape[1]) < batch["target_length"][:, None]
+    if "target_segments" in batch:
+        segments = batch["target_segments"]
+        valid = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+    else:
+        valid = jnp.arange(1, target.shape[1]) < batch["target_length"][:, None]
     return target[:, 1:], valid * batch["weight"].astype(jnp.float32)[:, None]
 
 

@@ -1,6 +1,7 @@
 """What tasks on images share: normalization, how a model is made and applied, whether its examples are independent."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -86,6 +87,18 @@ def apply_module(
     rngs = {"dropout": key}
     outputs, updated = model.apply(tree, *inputs, **options, train=True, rngs=rngs, mutable=list(collections))
     return outputs, {**variables, group: updated} if collections else variables
+
+
+def check_segments(model: nn.Module) -> None:
+    """
+    Raises:
+      UserError: the model cannot tell apart sequences that are packed into a row.
+    """
+    if "segments" not in inspect.signature(type(model).__call__).parameters:
+        raise UserError(
+            f"{type(model).__name__} cannot tell packed sequences apart: give it one a row, without Packed(...) and"
+            " separator"
+        )
 
 
 def batch_coupling(model: nn.Module) -> str:

@@ -4,7 +4,9 @@ Batches: `tokens` int32 [batch, length + 1], of which `tokens[:, :-1]` is read a
 padding and counts nowhere. Where they are there: `context` int32 [batch], how many of the first targets do not count,
 because they are only read to know what comes after; `characters` [batch], how many characters the counted targets stand
 for; `first` float32 [batch], 1 where a row does not go on where it ended the step before (`Data.order="streams"`);
-`tokens_length` int32 [batch], for predictions. And `weight` float32 [batch] (0 on padding), `index` [batch].
+`tokens_segments` int32 [batch, length + 1], of which packed sequence a token is (`jaxdl.data.packing`), 0 none: it sees
+no other, and a sequence's first token is not foretold; `tokens_length` int32 [batch], for predictions. And `weight`
+float32 [batch] (0 on padding), `index` [batch].
 """
 
 import functools
@@ -18,7 +20,7 @@ import numpy as np
 
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.inputs import batch_coupling, check_segments
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "language_model"
@@ -149,7 +151,18 @@ def _counted(batch: Mapping[str, Array]) -> Array:
     """float32 [batch, length]: the example's weight where a target counts, else 0."""
     targets = _tokens(batch)[:, 1:]
     counts = (targets != PAD) & (jnp.arange(targets.shape[1]) >= batch.get("context", jnp.zeros(1, int))[:, None])
+    if "tokens_segments" in batch:
+        segments = batch["tokens_segments"]
+        counts &= (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
     return batch["weight"][:, None] * counts
+
+
+def _packed(model: nn.Module, batch: Mapping[str, Array]) -> dict[str, Array]:
+    """What the model is told of packed sequences, if there are any."""
+    if "tokens_segments" not in batch:
+        return {}
+    check_segments(model)
+    return {"segments": batch["tokens_segments"][:, :-1]}
 
 
 def _losses(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -163,16 +176,17 @@ def _scored(
     chunk: int,
     params: PyTree,
     variables: PyTree,
-    tokens: Array,
+    batch: Mapping[str, Array],
     carry: PyTree = None,
     key: Array | None = None,
 ) -> tuple[Array, Array, PyTree, PyTree]:
-    """As `_losses`, of the tokens [batch, length + 1]; the new carry and variables."""
+    """As `_losses`, of a batch's tokens; the new carry and variables."""
+    tokens, packed = _tokens(batch), _packed(model, batch)
     targets = tokens[:, 1:]
     if not chunk:
-        logits, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key)
+        logits, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key, **packed)
         return *_losses(logits, targets), carry, variables
-    features, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key, whole=False)
+    features, carry, variables = _apply(model, params, variables, tokens[:, :-1], carry, key, whole=False, **packed)
     inputs = {"params": params[GROUP], **variables.get(GROUP, {})}
 
     @jax.checkpoint
@@ -198,9 +212,8 @@ def _loss(
     step: Array,
 ) -> Outcome:
     del step
-    tokens = _tokens(batch)
     before = _begun(model, batch) if carried else None
-    losses, hits, after, variables = _scored(model, chunk, params, variables, tokens, before, module_key(key, batch))
+    losses, hits, after, variables = _scored(model, chunk, params, variables, batch, before, module_key(key, batch))
     counted = _counted(batch)
     total = jnp.sum(counted)
     return Outcome(
@@ -216,6 +229,8 @@ def _loss(
 
 def _begun(model: nn.Module, batch: Mapping[str, Any]) -> PyTree:
     """The state that each row goes on from: what it was left in, or the initial one where it does not go on."""
+    if "tokens_segments" in batch:
+        raise UserError("packed sequences do not go on from one batch to the next; train with task.carried=False")
     if "first" not in batch:
         raise UserError(
             "batches have no 'first', which says where a row does not go on: a carried state needs"
@@ -238,7 +253,7 @@ def _evaluate(
     model: nn.Module, chunk: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array
 ) -> Evaluation:
     del key
-    losses, hits, _, _ = _scored(model, chunk, params, variables, _tokens(batch))
+    losses, hits, _, _ = _scored(model, chunk, params, variables, batch)
     counted = _counted(batch)
     loss, total = jnp.sum(counted * losses), jnp.sum(counted)
     characters = jnp.sum(batch["weight"] * batch["characters"]) if "characters" in batch else total
@@ -259,7 +274,7 @@ def _score(records: Mapping[str, Any], metrics: Mapping[str, float], names: Name
 
 
 def _causal(model: nn.Module, params: PyTree, variables: PyTree, batch: Mapping[str, Array]) -> Array:
-    return jax.nn.log_softmax(_apply(model, params, variables, _tokens(batch)[:, :-1])[0])
+    return jax.nn.log_softmax(_apply(model, params, variables, _tokens(batch)[:, :-1], **_packed(model, batch))[0])
 
 
 def _predict(

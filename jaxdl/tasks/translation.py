@@ -1,7 +1,7 @@
 """Translation, and whatever else makes one sequence of tokens of another: an encoder-decoder with cross-entropy.
 
 Batches: `source` int32 [batch, time], ends with <end>, and `source_length` int32 [batch]; `target` and `target_length`,
-`weight`, `index` as in `jaxdl.tasks.generation`.
+`weight`, `index` as in `jaxdl.tasks.generation`, which also says how pairs are packed.
 """
 
 import functools
@@ -65,8 +65,8 @@ def translation(
     )
 
 
-def _inputs(batch: Mapping[str, Array]) -> tuple[Array, Array]:
-    return batch["source"], batch["source_length"]
+def _inputs(batch: Mapping[str, Array]) -> tuple[Array, Array | None]:
+    return batch["source"], batch.get("source_length")
 
 
 def _predict(

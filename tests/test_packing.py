@@ -1,0 +1,138 @@
+"""Packed sequences: nothing is lost or added, and a model learns from them what it learns from them one a row."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.data.mock_text import MockPairs, MockSentences
+from jaxdl.data.packing import Packed, rows_of
+from jaxdl.data.text import Pairs, Sentences, Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.errors import UserError
+from jaxdl.models.encoder_decoder import AttentionDecoder, TokenEncoder
+from jaxdl.models.encoder_decoder import EncoderDecoder as Recurrent
+from jaxdl.models.gpt import Decoder
+from jaxdl.models.t5 import EncoderDecoder
+from jaxdl.models.transformer import Stack
+from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.translation import translation
+
+KEY = jax.random.key(0)
+PAIRS = Pairs(MockPairs(examples=40), Vocabulary(Characters(40), MockPairs(), ("source", "target")), 48, 40)
+TEXTS = Sentences(MockSentences(examples=40), Vocabulary(Characters(40), MockSentences()), 60, label=None, marked=True)
+
+
+def whole(loadable):
+    source = loadable.load()
+    return source.read(np.arange(len(source)))
+
+
+def sequences(columns, name):
+    """Each sequence of a feature, as a tuple: of the rows one a row, or packed."""
+    found = []
+    for number, row in enumerate(columns[name]):
+        if f"{name}_length" in columns:
+            found.append(tuple(row[: columns[f"{name}_length"][number]]))
+        else:
+            segments = columns[f"{name}_segments"][number]
+            assert not row[segments == 0].any()
+            found += [tuple(row[segments == segment]) for segment in range(1, segments.max() + 1)]
+    return found
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(1, 5)), max_size=40))
+def test_each_example_has_a_row_with_room(lengths):
+    lengths = np.array(lengths, np.int64).reshape(-1, 2)
+    rows = rows_of(lengths, (7, 5))
+    assert sorted(set(rows)) == list(range(len(set(rows))))
+    filled = np.zeros((len(lengths), 2), np.int64)
+    np.add.at(filled, rows, lengths)
+    assert (filled <= (7, 5)).all()
+    half = (filled[: len(set(rows))] / (7, 5)).max(axis=1) <= 0.5
+    assert half.sum() <= 1, "two rows that are half empty would be one"
+
+
+def test_pairs_are_the_same_pairs_in_fewer_rows():
+    alone, packed = whole(PAIRS), whole(Packed(PAIRS))
+    assert len(packed["source"]) < 0.8 * len(alone["source"])
+    assert packed["source"].shape[1] == 48
+    assert packed["target"].shape[1] == 40
+    assert sorted(zip(sequences(packed, "source"), sequences(packed, "target"))) == sorted(
+        zip(sequences(alone, "source"), sequences(alone, "target"))
+    )
+    assert Packed(PAIRS).load().fingerprint != PAIRS.load().fingerprint
+
+
+def batch_of(columns):
+    rows = len(next(iter(columns.values())))
+    return {**columns, "weight": np.ones(rows, np.float32), "index": np.arange(rows)}
+
+
+def gradient(task, params, variables, columns):
+    def total(params):
+        outcome = task.phases[0].loss(params, variables, batch_of(columns), KEY, 0)
+        return outcome.terms["cross_entropy"].sum, (outcome.terms["cross_entropy"].weight, outcome.metrics)
+
+    return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+
+
+def same(one, two):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), one, two)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "relative"])
+def test_a_translator_learns_the_same_from_packed_pairs(positions):
+    shape = {"features": 16, "layers": 1, "heads": 2, "positions": positions}
+    task = translation(EncoderDecoder(40, 64, Stack(**shape), Stack(causal=True, cross=True, **shape)))
+    alone, packed = whole(PAIRS), whole(Packed(PAIRS))
+    params, variables = task.init(KEY, batch_of(alone))
+    jax.tree.map(np.testing.assert_array_equal, task.init(KEY, batch_of(packed))[0], params)
+    same(gradient(task, params, variables, alone), gradient(task, params, variables, packed))
+
+
+@pytest.mark.parametrize("choice", [{}, {"chunk": 16}, {"window": 3}])
+def test_a_language_model_learns_the_same_from_packed_texts(choice):
+    stack = Stack(16, 1, 2, causal=True, window=choice.get("window", 0))
+    model = Decoder(40, 64, stack, ngrams=(2,), slots=50)
+    task = language_modelling(model, carried=False, chunk=choice.get("chunk", 0))
+    alone, packed = whole(TEXTS), whole(Packed(TEXTS))
+    assert len(packed["tokens"]) < len(alone["tokens"])
+    params, variables = task.init(KEY, batch_of(alone))
+    same(gradient(task, params, variables, alone), gradient(task, params, variables, packed))
+    evaluated = [task.evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (alone, packed)]
+    assert evaluated[0]["loss"][1] == evaluated[1]["loss"][1] == sum(alone["tokens_length"] - 1)
+    same(evaluated[0]["loss"], evaluated[1]["loss"])
+    assert task.causal is not None
+    assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
+
+
+def test_own_texts_are_read_one_a_row():
+    names = PAIRS.load().names
+    ours, theirs = Packed(PAIRS).read((), ["red"], names), PAIRS.read((), ["red"], names)
+    assert ours[0][0] == theirs[0][0]
+    jax.tree.map(np.testing.assert_array_equal, ours[0][1], theirs[0][1])
+
+
+def test_what_cannot_be_packed():
+    vocabulary = Vocabulary(Characters(40), MockSentences())
+    with pytest.raises(UserError, match=r"Packed: Sentences has label, which is not a sequence"):
+        Packed(Sentences(MockSentences(), vocabulary, 60)).load()
+    with pytest.raises(UserError, match=r"Packed: Windows has characters, context, tokens"):
+        Packed(Windows(MockSentences(), vocabulary, 10)).load()
+
+
+def test_a_model_that_cannot_tell_them_apart_is_named():
+    task = translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
+    with pytest.raises(UserError, match="cannot tell packed sequences apart"):
+        task.init(KEY, batch_of(whole(Packed(PAIRS))))
+    task = language_modelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
+    packed = batch_of(whole(Packed(TEXTS)))
+    params, variables = task.init(KEY, packed)
+    with pytest.raises(UserError, match=r"train with task\.carried=False"):
+        task.phases[0].loss(params, variables, packed, KEY, 0)
