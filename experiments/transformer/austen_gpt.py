@@ -1,6 +1,6 @@
 """Jane Austen, character by character: a small GPT beside the LSTM of rnn/austen_chars.
 
-Result: 1.056 test nats per character, 1 seed, 8.4 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 1.056 test nats per character, 1 seed, 7.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_gpt.py
 
 A token's vector has those of the two and the three characters that end there added to it (`--set=ngrams=()`: not), so

@@ -1,6 +1,6 @@
 """TypeScript to JavaScript, learnt from RxJS: a tagger that says which tokens stay.
 
-Result: none recorded yet
+Result: 0.483 test exact match, 1 seed, 5.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_ts_to_js.py
 
 Where the compiler adds code, as for parameters that become properties, dropping tokens cannot be right.
