@@ -11,6 +11,7 @@
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
+  python launch.py curves RUN... [--output=FILE.png]                          how they learned over time, one picture
   python launch.py record RUN...                                              add runs to experiments/results.csv
   python launch.py data [--prepare NAME]                                      data sets: what is here, fetch one
 
@@ -35,7 +36,9 @@ flags.DEFINE_string("split", None, "What to score: an evaluation's name, or a sp
 flags.DEFINE_string("format", "text", "Output of list, eval and predict: text or json.")
 flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
 flags.DEFINE_string(
-    "output", None, "predict: also write the JSON lines to this file; explain, export: the folder to write."
+    "output",
+    None,
+    "predict: also write the JSON lines to this file; explain, export: the folder to write; curves: the picture.",
 )
 flags.DEFINE_multi_string("text", [], "predict, explain: a sentence, or a prompt to go on from. Repeatable.")
 flags.DEFINE_boolean("interactive", False, "predict: talk to a language model, line by line.")
@@ -139,6 +142,14 @@ def _diff(arguments: Sequence[str]) -> None:
     listing.show_diff(arguments[0], arguments[1])
 
 
+def _curves(arguments: Sequence[str]) -> None:
+    if not arguments:
+        raise UserError("curves needs run folders: python launch.py curves RUN...")
+    from jaxdl.runs import listing
+
+    print(listing.draw_curves(arguments, FLAGS.output))
+
+
 def _record(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError("record needs run folders: python launch.py record RUN...")
@@ -170,6 +181,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "show": _show,
     "list": _list,
     "diff": _diff,
+    "curves": _curves,
     "record": _record,
     "data": _data,
 }

@@ -145,6 +145,8 @@ def test_show_list_diff_data(run, tmp_path, capsys):
     capsys.readouterr()
     assert command("diff", str(run), str(other)) == 0
     assert "seed" in capsys.readouterr().out
+    assert command("curves", str(run), str(other), f"--output={tmp_path / 'curves.png'}") == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert command("data") == 0
     assert "fashion_mnist" in capsys.readouterr().out
 
@@ -217,6 +219,8 @@ MISTAKES = {
     "predict of a file that is no image": ("predict {run} {tmp}/broken.py", r"broken.py"),
     "predict of a truncated image": ("predict {run} {tmp}/torn.png", r"torn.png"),
     "format that does not exist": ("list --format=yaml", r"--format=yaml is unknown"),
+    "curves of nothing": ("curves", r"curves needs run folders"),
+    "curves of one name twice": ("curves {run} {run}", r"two of the runs' folders have one name"),
     "diff of one run": ("diff {run}", r"diff needs two run folders"),
     "record of no run": ("record {tmp}/nothing", r"nothing"),
     "no virtual devices": ("list --cpu_devices=0", r"--cpu_devices=0 must be at least 1"),

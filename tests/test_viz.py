@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdl.viz.classification import confusion_matrix, prediction_grid
-from jaxdl.viz.curves import learning_curves
+from jaxdl.viz.curves import compared_curves, learning_curves
 from jaxdl.viz.figure import shorten
 
 VERMILION = np.array([213, 94, 0])
@@ -90,6 +90,22 @@ def test_learning_curves():
     assert is_picture(more)
     assert few.shape[1] == 600
     assert more.shape[1] == 800
+
+
+def test_curves_of_several_runs_lie_over_the_time_that_they_took():
+    def run(seconds, final):
+        rows: list[dict] = [{"step": 1 + i, "split": "train", "loss": 1 / (1 + i)} for i in range(19)]
+        rows = [{**row, "useful_seconds": seconds * row["step"]} for row in rows]
+        return [*rows, {"step": 19, "split": "validation", "loss": final, "accuracy": 0.5}]
+
+    picture = compared_curves({"slow": run(60.0, 0.3), "fast": run(6.0, 0.3)})
+    assert is_picture(picture)
+    assert picture.shape[1] == 800
+    assert (picture != compared_curves({"slow": run(60.0, 0.3), "fast": run(30.0, 0.3)})).any()
+    test = {"step": 19, "split": "test", "loss": 0.1}
+    one = {"one": run(1.0, 0.2)}
+    np.testing.assert_array_equal(compared_curves(one), compared_curves({"one": [*one["one"], test]}))
+    assert compared_curves({**one, "other": [{"step": 1, "split": "train", "reward": 1.0}]}).shape[0] < 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`launch.py list`: recipes and what is recorded of them. `launch.py diff`: where two runs differ."""
+"""`launch.py list`: recipes and what is recorded of them. `diff`: where two runs differ. `curves`: how some learned."""
 
 import sys
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from jaxdl.configuration import diff, from_json
 from jaxdl.errors import UserError
 from jaxdl.overrides import resolve
 from jaxdl.recipes import RecipeFile, load_recipe, recipes
+from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder, to_json
 from jaxdl.runs.results import Summary, figure, minutes, summaries
 
@@ -47,6 +48,23 @@ def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
         _print_table(("path", run_a, run_b), lines, stream)
     else:
         print("the configurations are equal", file=stream)
+
+
+def draw_curves(runs: Sequence[str], output: str) -> Path:
+    """Writes the learning curves of several runs, over the time that they took, as one picture.
+
+    Raises:
+      UserError: a folder holds no run or no measurement, or the picture cannot be written.
+    """
+    from jaxdl.viz.curves import compared_curves
+
+    told = {Path(run).name: RunFolder.open(run).rows() for run in runs}
+    if len(told) < len(runs):
+        raise UserError("two of the runs' folders have one name; their names tell the curves apart")
+    for run in runs:
+        if not told[Path(run).name]:
+            raise UserError(f"{run} has measured nothing yet; wait for its first lines")
+    return write_png(Path(output or "curves.png"), compared_curves(told))
 
 
 def _row(recipe: RecipeFile, summary: Summary | None) -> dict[str, Any]:

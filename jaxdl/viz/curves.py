@@ -1,7 +1,7 @@
-"""Learning curves: a run's figures over its steps."""
+"""Learning curves: a run's figures over its steps, or those of several over the time that they took."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,48 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return render(figure)
 
 
+def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    """One panel for the loss and one for each metric of an evaluation that all have, with a colour for each run.
+
+    Below lies the time spent in training, without evaluations and what was lost, in minutes. Thin lines are training,
+    those with marks evaluations while training; the test is not drawn.
+
+    Args:
+      runs: for each name the objects of `metrics.jsonl`, see `learning_curves`.
+
+    Returns:
+      uint8 [height, width, 3]; a small picture that says so if there is nothing that all of them have.
+    """
+    from matplotlib.lines import Line2D
+
+    found = {name: _collect([row for row in rows if row["split"] != "test"]) for name, rows in runs.items()}
+    shared = [metric for metric in next(iter(found.values())) if all(metric in curves for curves in found.values())]
+    if not shared:
+        return message("No learning curves: there is no metric that all runs have.")
+    columns = min(len(shared), _COLUMNS)
+    height = math.ceil(len(shared) / columns)
+    figure, panels = _panels(max(400 * columns, 600), 320 * height + 40, height, columns)
+    for axes, metric in zip(panels.flat, shared):
+        every = {f"{run} {split}": line for run, curves in found.items() for split, line in curves[metric].items()}
+        _draw_panel(axes, metric, every, "minutes")
+        for index, (run, curves) in enumerate(found.items()):
+            minutes = _minutes(runs[run])
+            for split, (steps, values) in curves[metric].items():
+                _draw_line(axes, index, split == "train", minutes(steps), values)
+    for axes in panels.flat[len(shared) :]:
+        axes.axis("off")
+    handles = [Line2D([], [], **_style(index, train=False)) for index in range(len(found))]
+    figure.legend(handles, list(found), loc="upper right", ncols=min(len(found), 3), frameon=False)
+    return render(figure)
+
+
+def _minutes(rows: Sequence[Mapping[str, Any]]) -> Callable[[np.ndarray], np.ndarray]:
+    """What says how many minutes of training the steps took up to each, from what a run has written."""
+    told = {row["step"]: row["useful_seconds"] / 60.0 for row in rows if row.get("useful_seconds")}
+    steps = [0, *sorted(told)]
+    return lambda asked: np.interp(asked, steps, [told.get(step, 0.0) for step in steps])
+
+
 def _panels(width: int, height: int, rows: int, columns: int) -> tuple["Figure", Any]:
     """Axes in a grid with room for their titles and ticks; arranging them by what is in them takes half the time."""
     figure = new_figure(width, height)
@@ -73,13 +115,15 @@ def _panels(width: int, height: int, rows: int, columns: int) -> tuple["Figure",
     )
 
 
-def _draw_panel(axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+def _draw_panel(
+    axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], below: str = "step"
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     plain(axes)
     axes.set_title(metric.replace("_", " "), fontsize=11, color=INK, loc="left", parse_math=False)
-    axes.set_xlabel("step", fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(below, fontsize=9, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "step", steps=[1, 2, 5, 10]))
     values = np.concatenate([values for _, values in lines.values()])
     values = values[np.isfinite(values)]
     if _is_loss(metric) and values.min() > 0 and values.max() > 100 * values.min():
