@@ -1,6 +1,7 @@
 """jaxdl: one command for every recipe.
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
+  python launch.py sweep --config=RECIPE [--grid=seed=0..4] [--dry_run]       many runs, or what sweep() says
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
   python launch.py predict RUN --interactive                                   talk to a language model
@@ -23,8 +24,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from jaxdl.errors import UserError, nearest
-from jaxdl.runs.environment import configure, huge_pages
+from jaxdl.errors import Failed, UserError, nearest
+from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "The recipe: a path such as experiments/cnn/digits.py, or a dotted module name.")
@@ -48,6 +49,11 @@ flags.DEFINE_string("label", None, "predict: the class of the samples, by name o
 flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
+flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
+flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local.")
+flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
+flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
+flags.DEFINE_boolean("dry_run", False, "sweep: say what would be done, and do nothing.")
 flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
 flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
@@ -161,6 +167,15 @@ def _record(arguments: Sequence[str]) -> None:
             print(f"{row.recipe}, seed {row.seed}: {row.metric} {row.value:g} on {row.split}, {row.minutes:g} min")
 
 
+def _sweep(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "sweep")
+    from jaxdl.runs import sweep
+    from jaxdl.runs.launchers import Options
+
+    options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output)
+    sweep.run(_config(), FLAGS.set, FLAGS.grid, FLAGS.workdir, FLAGS.launcher, options, FLAGS.dry_run)
+
+
 def _data(arguments: Sequence[str]) -> None:
     _no_more(arguments, "data")
     from jaxdl.data import catalog
@@ -179,6 +194,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "explain": _explain,
     "export": _export,
     "show": _show,
+    "sweep": _sweep,
     "list": _list,
     "diff": _diff,
     "curves": _curves,
@@ -231,6 +247,9 @@ def launch(argv: Sequence[str]) -> int:
     except Preempted as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         return 75
+    except Failed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     except NonFinite as error:
         print(f"stopped: {error}; the last good checkpoint is kept", file=sys.stderr)
         return 1
@@ -246,5 +265,6 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     huge_pages()
     app.run(launch, flags_parser=parse)

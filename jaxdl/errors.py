@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The exceptions that `launch.py` tells of in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,10 @@ class UserError(Exception):
     The message is one line that says what is wrong and how to mend it. `launch.py` prints it and exits with code 2;
     no traceback is shown unless `--debug` is given.
     """
+
+
+class Failed(Exception):
+    """Something that was asked for failed though the command was right; `launch.py` says what and exits with code 1."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

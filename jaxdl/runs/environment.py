@@ -1,11 +1,25 @@
 """What must be said to JAX before it touches a device."""
 
+import ctypes
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from jaxdl.errors import UserError
+
+PARENT = "JAXDL_PARENT"  # the process that has started this one as part of a sweep
+
+
+def end_with_parent() -> None:
+    """Has the kernel send SIGTERM when the sweep that has started this process is gone, however it went."""
+    parent = os.environ.get(PARENT)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):
+        sys.exit(75)
 
 
 def huge_pages() -> None:
