@@ -8,7 +8,7 @@
   python launch.py predict RUN --samples=16 [--seed=1] [--label=CLASS]        what a generative model makes from nothing
   python launch.py explain RUN FILE... [--layer=NAME] [--target=CLASS]        what a classifier's answers rest on
   python launch.py explain RUN --text=TEXT...                                 where a Transformer's heads look
-  python launch.py export RUN --output=DIR [--step=N]                         in Hugging Face's format
+  python launch.py export RUN --output=DIR [--to=stablehlo] [--step=N]        in Hugging Face's format, or for JAX alone
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
@@ -41,6 +41,7 @@ flags.DEFINE_string(
     None,
     "predict: also write the JSON lines to this file; explain, export: the folder to write; curves: the picture.",
 )
+flags.DEFINE_string("to", "huggingface", "export: huggingface, or stablehlo, a program that JAX alone runs.")
 flags.DEFINE_multi_string("text", [], "predict, explain: a sentence, or a prompt to go on from. Repeatable.")
 flags.DEFINE_boolean("interactive", False, "predict: talk to a language model, line by line.")
 flags.DEFINE_integer("samples", None, "predict: how many samples a generative model makes.", lower_bound=1)
@@ -119,7 +120,7 @@ def _explain(arguments: Sequence[str]) -> None:
 def _export(arguments: Sequence[str]) -> None:
     from jaxdl.runs import export
 
-    export.run(_one(arguments, "export", "RUN"), FLAGS.step, FLAGS.output)
+    export.run(_one(arguments, "export", "RUN"), FLAGS.step, FLAGS.output, FLAGS.to)
 
 
 def _show(arguments: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ def experiment(
     train: str = "train",
     validation: str = "validation",
     test: str = "test",
-    steps: int = 950,
+    steps: int = 700,
     features: int = 192,
     encoder_layers: int = 3,
     decoder_layers: int = 2,

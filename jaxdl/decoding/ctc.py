@@ -47,7 +47,7 @@ def greedy(path: Array, length: Array) -> tuple[Array, Array]:
     before = jnp.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
     kept = (path != BLANK) & (path != before) & (jnp.arange(steps) < length[:, None])
     place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, steps)  # what is not kept falls off the end
-    rows = jnp.arange(len(path))[:, None]
+    rows = jnp.arange(path.shape[0])[:, None]
     tokens = jnp.full_like(path, BLANK).at[rows, place].set(path, mode="drop")
     return tokens, jnp.sum(kept, axis=1, dtype=jnp.int32)
 

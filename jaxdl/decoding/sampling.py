@@ -50,9 +50,9 @@ def sample(
     _check(temperature, top_k, top_p, repetition_penalty)
     if jnp.shape(keys)[:1] != logits.shape[:1]:
         raise UserError(
-            f"keys has shape {jnp.shape(keys)} for {len(logits)} examples: give jax.random.split(key, batch)"
+            f"keys has shape {jnp.shape(keys)} for {logits.shape[0]} examples: give jax.random.split(key, batch)"
         )
-    rows, logits = jnp.arange(len(logits)), jnp.asarray(logits, jnp.float32)
+    rows, logits = jnp.arange(logits.shape[0]), jnp.asarray(logits, jnp.float32)
 
     def advance(state: tuple, index: Array) -> tuple[tuple, tuple[Array, Array, Array]]:
         carry, logits, seen, done = state
@@ -66,7 +66,7 @@ def sample(
         return (carry, jnp.asarray(logits, jnp.float32), seen.at[rows, token].set(True), done), out
 
     seen = jnp.zeros(logits.shape, bool) if seen is None else seen
-    state = (carry, logits, seen, jnp.zeros(len(logits), bool))
+    state = (carry, logits, seen, jnp.zeros(logits.shape[0], bool))
     _, (tokens, counted, gains) = jax.lax.scan(advance, state, jnp.arange(length))
     return Hypotheses(tokens.T, jnp.sum(counted, axis=0, dtype=jnp.int32), jnp.sum(gains, axis=0))
 
@@ -117,8 +117,8 @@ def penalize_repetition(logits: Array, seen: Array, penalty: float) -> Array:
 def occurring(tokens: Array, length: Array, vocabulary: int) -> Array:
     """Which tokens occur in prompts: int32 [batch, time], valid up to length [batch] -> bool [batch, vocabulary]."""
     valid = jnp.arange(tokens.shape[1]) < length[:, None]
-    rows = jnp.arange(len(tokens))[:, None]
-    return jnp.zeros((len(tokens), vocabulary), bool).at[rows, tokens].max(valid)
+    rows = jnp.arange(tokens.shape[0])[:, None]
+    return jnp.zeros((tokens.shape[0], vocabulary), bool).at[rows, tokens].max(valid)
 
 
 def _check(temperature: float, top_k: int, top_p: float, repetition_penalty: float) -> None:

@@ -58,7 +58,7 @@ def greedy(
     """
     check_arguments(end, max_length, forbidden)
     token = _first_tokens(carry, start)
-    batch = len(token)
+    batch = token.shape[0]
     found = _nothing((batch,), max_length, pad)
 
     def unfinished(state: tuple) -> Array:
@@ -115,7 +115,7 @@ def beam(
     check_arguments(end, max_length, forbidden)
     _check_beam(width, length_penalty)
     token = _first_tokens(carry, start)
-    shape = (len(token), width)
+    shape = (token.shape[0], width)
     nothing = _nothing(shape, max_length, pad)._replace(score=jnp.full(shape, -jnp.inf))
     # One beam to begin with: equal ones would only find the same sequences again.
     alive = nothing._replace(score=nothing.score.at[:, 0].set(0.0))
@@ -184,7 +184,7 @@ def _first_tokens(carry: PyTree, start: int | Array) -> Array:
     """[batch] the token that each example begins with; how many there are is told by the carry, if `start` is one."""
     if jnp.ndim(start):
         return jnp.asarray(start, jnp.int32)
-    batch = [len(leaf) for leaf in jax.tree.leaves(carry) if jnp.ndim(leaf)]
+    batch = [leaf.shape[0] for leaf in jax.tree.leaves(carry) if jnp.ndim(leaf)]
     if not batch:
         raise UserError("the carry is empty, so it does not tell how many examples there are: give start as [batch]")
     return jnp.full(batch[0], start, jnp.int32)

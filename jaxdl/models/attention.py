@@ -185,7 +185,7 @@ def extended(cache: Cache, positions: Array, **tokens: Array) -> Cache:
     Tokens at a position below 0 are not there, and are not kept.
     """
     length = cache["position"].shape[1]
-    rows = jnp.arange(len(positions))[:, None]
+    rows = jnp.arange(positions.shape[0])[:, None]
     stay = (positions >= 0) & (positions > positions.max(axis=1, keepdims=True) - length)
     places = jnp.where(stay, positions % length, length)  # `length`: nowhere
     new = {"position": positions, **tokens}

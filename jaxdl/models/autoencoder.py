@@ -142,11 +142,11 @@ class ConvAutoencoder(nn.Module):
         x = pad_to_multiple(image, 2 ** len(self.channels))
         for down in self.downs:
             x = down(x, train=train)
-        return self.narrow(x.reshape(len(x), -1).astype(jnp.float32))
+        return self.narrow(x.reshape(x.shape[0], -1).astype(jnp.float32))
 
     def decode(self, code: jax.Array, *, train: bool) -> jax.Array:
         """code [batch, code] -> image [batch, height, width, channels] float32."""
-        x = self.activation(self.widen(code)).reshape(len(code), *self._smallest)
+        x = self.activation(self.widen(code)).reshape(code.shape[0], *self._smallest)
         for upsample, up in zip(self.upsamples[::-1], self.ups[::-1]):
             x = up(constrain(upsample(x)), train=train)
         height, width, _ = self.shape

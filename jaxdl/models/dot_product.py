@@ -193,7 +193,7 @@ def _plain(query: Array, key: Array, value: Array, bias: Array | None, mask: Arr
     if bias is not None:
         wide = jnp.broadcast_to(bias, (*bias.shape[:1], heads, *bias.shape[2:])) if bias.shape[1] != 1 else bias
         scores = scores + (
-            wide[:, :, None] if wide.shape[1] == 1 else wide.reshape(len(wide), groups, -1, *wide.shape[2:])
+            wide[:, :, None] if wide.shape[1] == 1 else wide.reshape(wide.shape[0], groups, -1, *wide.shape[2:])
         )
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, _LARGE)

@@ -156,7 +156,7 @@ class DCGANDiscriminator(nn.Module):
             if norm is not None:
                 x = norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{level + 1}")(x)
             x = constrain(nn.leaky_relu(x, SLOPE))
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return dense(1, ("embed", "classes"), name="head")(x)[:, 0]
 
 

@@ -82,7 +82,7 @@ class Decoder(nn.Module):
         positions = caches = None
         if carry is not None:
             caches, number = carry["caches"], jnp.arange(tokens.shape[1])
-            lengths = jnp.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
+            lengths = jnp.full(tokens.shape[0], tokens.shape[1]) if lengths is None else lengths
             positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
         if segments is not None:
             positions = within(segments)
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
     ) -> tuple[Array, Array]:
         """The sum of the vectors of the runs that end at each token, [batch, time, features], and the last tokens."""
         reach, time = max(self.ngrams) - 1, tokens.shape[1]
-        before = jnp.zeros((len(tokens), reach), tokens.dtype) if recent is None else recent.astype(tokens.dtype)
+        before = jnp.zeros((tokens.shape[0], reach), tokens.dtype) if recent is None else recent.astype(tokens.dtype)
         known = jnp.concatenate([before, tokens], axis=1).astype(jnp.uint32)
         place = jnp.arange(time)[None] if positions is None else positions
         total: Any = 0
@@ -112,7 +112,7 @@ class Decoder(nn.Module):
                 code = (code * jnp.uint32(0x9E3779B1)) ^ (earlier + jnp.uint32(0x7F4A7C15 + back))
             code = code ^ (code >> 15)
             total = total + table((code % jnp.uint32(self.slots)).astype(jnp.int32))
-        read = jnp.full(len(tokens), time) if lengths is None else lengths
+        read = jnp.full(tokens.shape[0], time) if lengths is None else lengths
         last = jnp.take_along_axis(known, read[:, None] + jnp.arange(reach), axis=1)
         return total, last.astype(jnp.int32)
 
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
           logits float32 [batch, vocabulary] of what follows each prompt, and the carry after it.
         """
         x, carry = self(tokens, carry=carry, lengths=lengths, whole=False, train=False)  # pyright: ignore
-        return self.logits(x[jnp.arange(len(tokens)), lengths - 1]), carry
+        return self.logits(x[jnp.arange(tokens.shape[0]), lengths - 1]), carry
 
 
 def gpt2(vocabulary: int = 50_257, length: int = 1024, **changes: Any) -> Decoder:

@@ -178,7 +178,7 @@ class LadderVAE(nn.Module):
     ) -> Decoded:
         """noise, standard normal [batch, *shape] for each group -> outputs and latents."""
         coarsest = encoded[-1].astype(jnp.float32)
-        top = Normal(*jnp.split(self.top_head(coarsest.reshape(len(coarsest), -1)), 2, axis=-1))
+        top = Normal(*jnp.split(self.top_head(coarsest.reshape(coarsest.shape[0], -1)), 2, axis=-1))
         groups = [draw_latent(top, Normal.standard(top.mean), noise[0])]
 
         def draw(level: int, path: jax.Array) -> jax.Array:

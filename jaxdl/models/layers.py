@@ -140,12 +140,12 @@ class GroupNorm(nn.Module):
         mean = self._group_mean(jnp.mean(values, axis=middle))
         variance = jnp.maximum(self._group_mean(jnp.mean(jnp.square(values), axis=middle)) - jnp.square(mean), 0.0)
         factor = jax.lax.rsqrt(variance + self.epsilon) * scale
-        wide = (len(x), *(1,) * len(middle), channels)
+        wide = (x.shape[0], *(1,) * len(middle), channels)
         return (values * factor.reshape(wide) + (bias - mean * factor).reshape(wide)).astype(self.dtype)
 
     def _group_mean(self, each: jax.Array) -> jax.Array:
         """[batch, channels] -> the mean over the channels of a group, for each of them."""
-        groups = each.reshape(len(each), -1, self.group_size)
+        groups = each.reshape(each.shape[0], -1, self.group_size)
         return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(each.shape)
 
 

@@ -78,7 +78,7 @@ class EncoderDecoder(nn.Module):
 
     def start(self, memory: dict[str, Any]) -> dict[str, Any]:
         """The decoder's carry before the first token; every leaf [batch, ...]."""
-        batch = len(memory["mask"])
+        batch = memory["mask"].shape[0]
         return {"caches": self.decoder.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
 
     def decode(self, memory: dict[str, Any], carry: dict[str, Any], token: Array) -> tuple[Array, dict[str, Any]]:

@@ -1,15 +1,19 @@
-"""`launch.py export`: a trained run as a folder that another library loads."""
+"""`launch.py export`: a trained run as a folder that another library loads, or JAX alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
+import jax
+import jax.numpy as jnp
 
 from jaxdl import configuration
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import Experiment
 from jaxdl.interop.huggingface import write_resnet
+from jaxdl.interop.stablehlo import write_program
 from jaxdl.interop.transformers import check_transformer, write_transformer
 from jaxdl.models.cnn import ResNet
 from jaxdl.pretrained import TOKENIZER
@@ -20,17 +24,22 @@ from jaxdl.tasks.image_classification import GROUP, image_classification
 PREPROCESSOR = "preprocessor_config.json"
 
 
-def run(path: str, step: int | None = None, output: str | None = None) -> Path:
-    """Writes a run's model in Hugging Face's format, for transformers to load.
+KINDS = ("huggingface", "stablehlo")
 
-    A ResNet that classifies images: config.json, model.safetensors and preprocessor_config.json. A Transformer of a
-    kind in `jaxdl.interop.transformers`: config.json, model.safetensors and, if it reads text, tokenizer.json. The
-    averaged weights are written where the run keeps an average.
+
+def run(path: str, step: int | None = None, output: str | None = None, to: str = "huggingface") -> Path:
+    """Writes a run's model in Hugging Face's format, for transformers to load, or as a program of JAX.
+
+    Hugging Face's: config.json and model.safetensors, of a ResNet that classifies images with preprocessor_config.json,
+    of a Transformer of a kind in `jaxdl.interop.transformers` that reads text with tokenizer.json. A program, of any
+    task: what `launch.py predict` computes for a batch of any size, see `jaxdl.interop.stablehlo`. The averaged weights
+    are written where the run keeps an average.
 
     Args:
       path: the run folder.
       step: the checkpoint; None for the newest.
       output: the folder to write, which must not hold a model.
+      to: "huggingface" or "stablehlo".
 
     Returns:
       the folder.
@@ -41,6 +50,10 @@ def run(path: str, step: int | None = None, output: str | None = None) -> Path:
     """
     if not output:
         raise UserError("export needs a folder to write: python launch.py export RUN --output=DIR")
+    if to not in KINDS:
+        raise UserError(f"--to={to} is unknown; {nearest(to, KINDS)}")
+    if to == "stablehlo":
+        return _write_program(path, step, Path(output).expanduser())
     task = configuration.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains more than one model; ResNets and Transformers alone can be exported")
@@ -62,6 +75,24 @@ def run(path: str, step: int | None = None, output: str | None = None) -> Path:
         if tokenizer is not None:
             (folder / TOKENIZER).write_text(tokenizer.huggingface + "\n")
     print(f"step {int(trained.state.step)} of {path} is in {folder}, for transformers to load with from_pretrained")
+    return folder
+
+
+def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
+    """What `launch.py predict` computes of ((params, variables), batch), for every example of a batch of any size."""
+
+    def predict(weights: Any, batch: Mapping[str, jax.Array]) -> Any:
+        rows = next(iter(batch.values())).shape[0]
+        more = {"weight": jnp.ones(rows), "index": jnp.arange(rows, dtype=jnp.int32)}
+        return experiment.task.predict(*weights, {**batch, **more}, jax.random.key(experiment.seed))
+
+    return predict
+
+
+def _write_program(path: str, step: int | None, folder: Path) -> Path:
+    trained = load_trained(path, step)
+    inputs = write_program(folder, program_of(trained.experiment), trained.state.evaluated, trained.record["batch"])
+    print(f"step {int(trained.state.step)} of {path} is in {folder}, a program of {', '.join(inputs)}")
     return folder
 
 

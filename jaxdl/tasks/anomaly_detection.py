@@ -165,7 +165,7 @@ def _errors(
 
 
 def _means(errors: Array) -> Array:
-    return errors.reshape(len(errors), -1).mean(1)
+    return errors.reshape(errors.shape[0], -1).mean(1)
 
 
 def _normal(settings: _Settings, batch: Mapping[str, Array]) -> Array:

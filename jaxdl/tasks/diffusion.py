@@ -285,11 +285,13 @@ class Sampling:
         """
         told, index = self.told, batch["index"]
         keys = example_keys(key, {**batch, "index": index // walk * walk} if walk else batch)
-        none = jnp.full(len(keys), told.classes) if told.classes else None
+        none = jnp.full(keys.shape[0], told.classes) if told.classes else None
         label = batch["label"] if told.classes and start is None else none
 
         def denoiser(label: Array | None) -> samplers.Denoise:
-            return lambda image, sigma, guess: told.denoise(params, image, jnp.full(len(image), sigma), label, guess)
+            return lambda image, sigma, guess: told.denoise(
+                params, image, jnp.full(image.shape[0], sigma), label, guess
+            )
 
         denoise = denoiser(label)
         if told.classes and start is None and self.guidance != 1.0:
@@ -303,7 +305,7 @@ class Sampling:
         if walk:
             row = example_keys(key, {**batch, "index": (index // walk + 1) * walk})
             other = _normal(jax.vmap(lambda key: jax.random.fold_in(key, 0))(row), shape)
-            first, last = (end.reshape(len(end), -1) for end in (drawn, other))
+            first, last = (end.reshape(end.shape[0], -1) for end in (drawn, other))
             drawn = between(first, last, (index % walk / (walk - 1))[:, None]).reshape(drawn.shape)
         image = sigmas[0] * drawn
         if known is not None:

@@ -148,7 +148,7 @@ class Generator:
         def step(carry: PyTree, token: Array) -> Any:
             return self.model.apply(collections, held, carry, token, method="decode")
 
-        start = jnp.full(len(inputs), START, jnp.int32)
+        start = jnp.full(inputs.shape[0], START, jnp.int32)
         forbidden = (PAD, START, UNKNOWN)
         if self.beam == 1:
             return greedy(step, carry, start, END, max_length, forbidden=forbidden, pad=PAD)

@@ -243,7 +243,7 @@ def both(network: Callable[[str, Array], Array], name: str, first: Array, second
     """
     images = jnp.stack([first, second], axis=1)
     outputs = network(name, images.reshape(-1, *first.shape[1:]))
-    outputs = outputs.reshape(len(first), 2, *outputs.shape[1:])
+    outputs = outputs.reshape(first.shape[0], 2, *outputs.shape[1:])
     return outputs[:, 0], outputs[:, 1]
 
 

@@ -290,10 +290,10 @@ def _predict(
     if getattr(model, "positions", None):  # of longer prompts the end is read, so that there is room to write
         tokens, length = _ends(tokens, length, max(1, model.positions - sampling.new_tokens))  # type: ignore
     if hasattr(model, "initial_carry"):
-        carry, step = model.initial_carry(len(tokens)), functools.partial(_step, model, params, variables)
+        carry, step = model.initial_carry(tokens.shape[0]), functools.partial(_step, model, params, variables)
     else:
         room = tokens.shape[1] + sampling.new_tokens
-        carry = (jnp.zeros((len(tokens), room), tokens.dtype), jnp.zeros(len(tokens), jnp.int32))
+        carry = (jnp.zeros((tokens.shape[0], room), tokens.dtype), jnp.zeros(tokens.shape[0], jnp.int32))
         step = functools.partial(_step_anew, model, params, variables)
     if hasattr(model, "read"):
         collections = {"params": params[GROUP], **variables.get(GROUP, {})}
@@ -342,7 +342,7 @@ def _step_anew(
 ) -> tuple[Array, tuple[Array, Array]]:
     """As `_step`, of a model without a state: the carry is all tokens so far, and how many they are."""
     tokens, count = carry
-    rows = jnp.arange(len(tokens))
+    rows = jnp.arange(tokens.shape[0])
     tokens = tokens.at[rows, count].set(token)
     logits, _, _ = _apply(model, params, variables, tokens)
     return logits[rows, count], (tokens, count + 1)

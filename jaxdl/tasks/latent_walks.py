@@ -20,11 +20,14 @@ def walks(
     """Ways through the latents [batch, n] of the first examples, for pictures; zeros for the others.
 
     `interpolation`: from each example to the next; `traversal`: the first example, of whose latents one goes from -2.5
-    to 2.5, in each row another one; `latent_map`: two latents on a grid, the others 0, a row an example.
+    to 2.5, in each row another one; `latent_map`: two latents on a grid, the others 0, a row an example. Where it is
+    not known how many examples there are, in a program that is exported, there are none.
 
     Args:
       order: [n] latents, those that say most first.
     """
+    if not isinstance(latents.shape[0], int):
+        return {}
     count, units = min(SHOWN, len(latents)), latents.shape[1]
     shown, row = latents[:count], jnp.arange(count)
     share = jnp.linspace(0.0, 1.0, _STEPS)[:, None]
@@ -50,14 +53,14 @@ def _walk(path: Array, label: Array | None, batch: int, generate: Callable[[Arra
 
 def flat(groups: Sequence[Array]) -> Array:
     """Groups of latents [batch, ...] -> [batch, n]."""
-    return jnp.concatenate([group.reshape(len(group), -1) for group in groups], axis=-1)
+    return jnp.concatenate([group.reshape(group.shape[0], -1) for group in groups], axis=-1)
 
 
 def by_group(latents: Array, shapes: Sequence[tuple[int, ...]]) -> tuple[Array, ...]:
     """The inverse of `flat`."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     parts = jnp.split(latents, ends, axis=-1)
-    return tuple(part.reshape(len(latents), *shape) for part, shape in zip(parts, shapes))
+    return tuple(part.reshape(latents.shape[0], *shape) for part, shape in zip(parts, shapes))
 
 
 def to_bytes(image: Array) -> Array:

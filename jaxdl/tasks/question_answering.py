@@ -102,7 +102,7 @@ def _best(scores: Array, longest: int) -> tuple[Array, Array, Array]:
     time = scores.shape[1]
     ahead = jnp.arange(time)[None] - jnp.arange(time)[:, None]
     both = scores[:, :, None, 0] + scores[:, None, :, 1]
-    both = jnp.where((ahead >= 0) & (ahead < longest), both, 2 * _NEVER).reshape(len(scores), -1)
+    both = jnp.where((ahead >= 0) & (ahead < longest), both, 2 * _NEVER).reshape(scores.shape[0], -1)
     best = both.argmax(-1)
     return (best // time).astype(jnp.int32), (best % time).astype(jnp.int32), both.max(-1)
 

@@ -66,7 +66,7 @@ def _errors(made: Array, batch: Mapping[str, Array]) -> Array:
 
 
 def _means(values: Array) -> Array:
-    return values.reshape(len(values), -1).mean(1)
+    return values.reshape(values.shape[0], -1).mean(1)
 
 
 def _loss(

@@ -86,8 +86,10 @@ def read(
     drawn = None if key is None else module_key(key, batch)
     outputs, variables = apply_module(group, model, params, variables, values, key=drawn, length=length)
     outputs = jnp.asarray(outputs, jnp.float32)
-    if outputs.ndim != 2 or len(outputs) != len(values):
-        raise UserError(f"the model gives {outputs.shape} for {len(values)} sequences: the task needs [batch, outputs]")
+    if outputs.ndim != 2 or outputs.shape[0] != values.shape[0]:
+        raise UserError(
+            f"the model gives {outputs.shape} for {values.shape[0]} sequences: the task needs [batch, outputs]"
+        )
     return outputs, variables
 
 

@@ -345,7 +345,7 @@ def _likeliest(network: Network, apply: Callable[..., Any], observed: Array, noi
     """The label under which the bound is best, int32 [batch]; None for a model without: users' images have no label."""
 
     def bound(label: Array) -> Array:
-        label = jnp.full(len(observed), label, jnp.int32)
+        label = jnp.full(observed.shape[0], label, jnp.int32)
         decoded, _ = apply("decode", apply("encode", scaled(observed), label)[0], noise, label)
         log_likelihood, kls = network.score(decoded, observed)
         return log_likelihood - sum(jnp.sum(kl, axis=-1) for kl in kls)
