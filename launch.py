@@ -13,6 +13,7 @@
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
   python launch.py curves RUN... [--output=FILE.png]                          how they learned over time, one picture
+  python launch.py reproduce RUN [--output=DIR] [--dry_run]                   make it again, and compare
   python launch.py record RUN...                                              add runs to experiments/results.csv
   python launch.py data [--prepare NAME]                                      data sets: what is here, fetch one
 
@@ -39,7 +40,8 @@ flags.DEFINE_string("prepare", None, "The data set to fetch and prepare.")
 flags.DEFINE_string(
     "output",
     None,
-    "predict: also write the JSON lines to this file; explain, export: the folder to write; curves: the picture.",
+    "predict: also write the JSON lines to this file; explain, export: the folder to write; curves: the picture;"
+    " reproduce: the folder of the new run.",
 )
 flags.DEFINE_string("to", "huggingface", "export: huggingface, or stablehlo, a program that JAX alone runs.")
 flags.DEFINE_multi_string("text", [], "predict, explain: a sentence, or a prompt to go on from. Repeatable.")
@@ -54,7 +56,7 @@ flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAM
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local.")
 flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
-flags.DEFINE_boolean("dry_run", False, "sweep: say what would be done, and do nothing.")
+flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done or what differs, and do nothing.")
 flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
 flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
@@ -177,6 +179,12 @@ def _sweep(arguments: Sequence[str]) -> None:
     sweep.run(_config(), FLAGS.set, FLAGS.grid, FLAGS.workdir, FLAGS.launcher, options, FLAGS.dry_run)
 
 
+def _reproduce(arguments: Sequence[str]) -> None:
+    from jaxdl.runs import reproduce
+
+    reproduce.run(_one(arguments, "reproduce", "RUN"), FLAGS.output, FLAGS.dry_run)
+
+
 def _data(arguments: Sequence[str]) -> None:
     _no_more(arguments, "data")
     from jaxdl.data import catalog
@@ -196,6 +204,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "export": _export,
     "show": _show,
     "sweep": _sweep,
+    "reproduce": _reproduce,
     "list": _list,
     "diff": _diff,
     "curves": _curves,

@@ -68,7 +68,10 @@ def test_the_program_is_what_predict_computes(name, tmp_path):
 def test_a_program_that_counts_its_examples_is_named(tmp_path):
     with pytest.raises(UserError, match="depends on its batch size"):
         write_program(
-            tmp_path, lambda weights, batch: batch["x"] * len(batch["x"]), {"w": np.ones(2, np.float32)}, {"x": ((2,), "float32")}
+            tmp_path,
+            lambda weights, batch: batch["x"] * len(batch["x"]),
+            {"w": np.ones(2, np.float32)},
+            {"x": ((2,), "float32")},
         )
 
 

@@ -50,9 +50,20 @@ def run(
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
+    name = f"{recipe.path.stem}-{configuration.fingerprint(config)[:8]}"
+    return make(config, recipe.name, settings, Path(workdir) if workdir else Path("runs") / name, allow, command)
+
+
+def make(
+    config: fdl.Config,
+    recipe: str,
+    settings: Sequence[str],
+    path: Path,
+    allow: Sequence[str] = (),
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """As `run`, of a configuration that is known; `recipe` and `settings` are what it came from."""
     experiment = configuration.build(config)
-    fingerprint = configuration.fingerprint(config)
-    path = Path(workdir) if workdir else Path("runs") / f"{recipe.path.stem}-{fingerprint[:8]}"
     with RunFolder(path) as folder:
         check_config(folder, config, allow)
         if (done := _finished(folder, experiment)) is not None:
@@ -62,18 +73,18 @@ def run(
         check_data(folder, datasets, allow)
         program = make_program(experiment, sources)
         save_tokenizers(folder, sources.train)
-        folder.write_config(configuration.to_json(config, recipe.name, settings), configuration.as_text(config))
+        folder.write_config(configuration.to_json(config, recipe, settings), configuration.as_text(config))
         manifest.start_manifest(
             folder,
             command=command,
-            recipe=recipe.name,
+            recipe=recipe,
             overrides=settings,
             seed=experiment.seed,
             datasets=datasets,
-            config_fingerprint=fingerprint,
+            config_fingerprint=configuration.fingerprint(config),
         )
         with Progress(experiment.steps) as progress, _attempt(folder):
-            progress.line(f"{recipe.name} in {path}")
+            progress.line(f"{recipe} in {path}")
             _, result = train(
                 experiment,
                 folder,
