@@ -57,6 +57,9 @@ flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local.")
 flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
 flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done or what differs, and do nothing.")
+flags.DEFINE_integer("processes", None, "train: how many processes make one run, where no cluster says so.")
+flags.DEFINE_integer("process", None, "train: the number of this one, from 0 on.", lower_bound=0)
+flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0.")
 flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
 flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
@@ -64,8 +67,10 @@ flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
 
 def _train(arguments: Sequence[str]) -> None:
     _no_more(arguments, "train")
+    from jaxdl.parallel.processes import Place, initialize
     from jaxdl.runs import train
 
+    initialize(Place(FLAGS.processes, FLAGS.process, FLAGS.coordinator))
     train.run(_config(), FLAGS.set, FLAGS.workdir, FLAGS.allow, sys.argv)
 
 

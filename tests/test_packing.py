@@ -89,7 +89,8 @@ def same(one, two):
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "relative"])
 def test_a_translator_learns_the_same_from_packed_pairs(positions):
     shape = {"features": 16, "layers": 1, "heads": 2, "positions": positions}
-    task = translation(EncoderDecoder(40, 64, Stack(**shape), Stack(causal=True, cross=True, **shape)))
+    stacks = Stack(**shape), Stack(causal=True, cross=True, **shape)
+    task = translation(EncoderDecoder(40, 64, *stacks, copies=positions == "rotary"))
     alone, packed = whole(PAIRS), whole(Packed(PAIRS))
     params, variables = task.init(KEY, batch_of(alone))
     jax.tree.map(np.testing.assert_array_equal, task.init(KEY, batch_of(packed))[0], params)

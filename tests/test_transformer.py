@@ -14,7 +14,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.attention import MultiHeadAttention, RelativeBias, merged, rotate
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, SequenceClassifier, TokenClassifier, bert
 from jaxdl.models.gpt import Decoder, gpt2, llama
-from jaxdl.models.t5 import EncoderDecoder, t5
+from jaxdl.models.t5 import EncoderDecoder, Pointer, t5
 from jaxdl.models.transformer import POSITIONS, Stack
 from jaxdl.models.vit import VisionTransformer, vit
 from jaxdl.tasks.language_modelling import language_modelling
@@ -221,6 +221,9 @@ PAIRS = {
     "rotary": EncoderDecoder(
         11, 12, Stack(8, 2, 2, deviation=0.3), Stack(8, 2, 2, causal=True, cross=True, deviation=0.3), shared=False
     ),
+    "copies": EncoderDecoder(
+        11, 12, Stack(8, 2, 2, deviation=0.3), Stack(8, 2, 2, causal=True, cross=True, deviation=0.3), copies=True
+    ),
 }
 
 
@@ -242,6 +245,23 @@ def test_an_encoder_decoder_writes_token_by_token_what_it_says_of_the_whole(name
     np.testing.assert_allclose(again, whole, atol=1e-6)
     with pytest.raises(ValueError, match="causal=True and cross=True"):
         dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
+
+
+def test_a_pointer_gives_a_share_to_what_was_read():
+    shapes = (1, 2, 4), (1, 3, 4), (1, 2, 6)
+    x, keys, logits = (jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes))
+    inputs, mask = np.array([[3, 5, 3]]), np.array([[[True, True, False]]])
+    pointer = Pointer(4)
+    params = nn.unbox(pointer.init(jax.random.key(4), x, logits, keys, inputs, mask))
+    found = np.exp(pointer.apply(params, x, logits, keys, inputs, mask))
+    np.testing.assert_allclose(found.sum(-1), 1.0, atol=1e-6)
+    own = {name: value["kernel"] for name, value in params["params"].items() if name != "key"}
+    share = jax.nn.sigmoid(x @ own["gate"] + 1.0)
+    looked = jax.nn.softmax((x @ own["query"]) @ keys[0, :2].T / 2.0)
+    expected = np.array(share * jax.nn.softmax(logits))
+    expected[0, :, 3] += ((1 - share) * looked)[0, :, 0]
+    expected[0, :, 5] += ((1 - share) * looked)[0, :, 1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_an_image_is_a_sequence_of_squares():

@@ -3,7 +3,7 @@
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/summarize.py
 
-Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and
+It may copy words of the description (`--set=copies=False`: not). Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and
 so on.
 """
 
@@ -30,7 +30,7 @@ def experiment(
     train: str = "train",
     validation: str = "validation",
     test: str = "test",
-    steps: int = 1300,
+    steps: int = 1100,
     features: int = 192,
     encoder_layers: int = 2,
     decoder_layers: int = 2,
@@ -38,6 +38,7 @@ def experiment(
     tokens: int = 8000,
     length: int = 80,
     dropout: float = 0.0,
+    copies: bool = True,
     beam: int = 4,
     batch_size: int = 48,
     learning_rate: float = 2e-2,
@@ -54,6 +55,7 @@ def experiment(
                 decoder=Stack(
                     features, decoder_layers, heads, use_bias=False, causal=True, cross=True, dropout=dropout
                 ),
+                copies=copies,
             ),
             beam=beam,
             max_length=24,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxdl.models.attention import Array, drawn_dense
@@ -21,6 +22,8 @@ class EncoderDecoder(nn.Module):
       tied: logits compare with the tokens' own vectors, divided by the square root of `features`, as in T5.
       shared: one table of vectors for what is read and written.
       tied_scale: factor of what is compared with tied vectors; T5 has features ** -0.5.
+      copies: it may also write a token of those that it reads, whichever the vocabulary's say, see `Pointer`; then what
+        it gives are log-probabilities.
     """
 
     vocabulary: int
@@ -30,6 +33,7 @@ class EncoderDecoder(nn.Module):
     tied: bool = True
     shared: bool = True
     tied_scale: float = 1.0
+    copies: bool = False
 
     def setup(self):
         if not (self.decoder.causal and self.decoder.cross) or self.encoder.causal or self.encoder.cross:
@@ -39,6 +43,8 @@ class EncoderDecoder(nn.Module):
             self.embed_source = tokens_of(self.vocabulary, self.length, self.encoder)
         if not self.tied:
             self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.decoder.deviation, use_bias=False)
+        if self.copies:
+            self.pointer = Pointer(self.decoder.features)
 
     def __call__(
         self,
@@ -74,7 +80,8 @@ class EncoderDecoder(nn.Module):
         x = embed(inputs, positions, train=train)
         seen = seen[:, None, None]
         x, _ = self.encoder(x, positions=positions, mask=seen, segments=segments, train=train)
-        return {"blocks": self.decoder.remember(x), "mask": seen}
+        memory = {"blocks": self.decoder.remember(x), "mask": seen}
+        return {**memory, "keys": self.pointer.remember(x), "inputs": inputs} if self.copies else memory
 
     def start(self, memory: dict[str, Any]) -> dict[str, Any]:
         """The decoder's carry before the first token; every leaf [batch, ...]."""
@@ -106,7 +113,51 @@ class EncoderDecoder(nn.Module):
             caches=caches,
             train=train,
         )
-        return self.embed.attend(x * self.tied_scale) if self.tied else self.head(x), caches
+        logits = self.embed.attend(x * self.tied_scale) if self.tied else self.head(x)
+        if self.copies:
+            logits = self.pointer(x, logits, memory["keys"], memory["inputs"], memory["mask"][:, 0])
+        return logits, caches
+
+
+class Pointer(nn.Module):
+    """A share of each next token's probability goes to the tokens that were read, as they are looked at.
+
+    See et al. 2017, arXiv:1704.04368, with an attention of its own.
+
+    Attributes:
+      features: of queries and keys.
+    """
+
+    features: int
+
+    def setup(self):
+        self.query = drawn_dense(self.features, ("embed", None), None, use_bias=False)
+        self.key = drawn_dense(self.features, ("embed", None), None, use_bias=False)
+        self.gate = drawn_dense(1, ("embed", None), None)
+
+    def remember(self, memory: Array) -> Array:
+        """Keys [batch, m, features] of what was read."""
+        return self.key(memory)
+
+    def __call__(self, x: Array, logits: Array, keys: Array, inputs: Array, mask: Array) -> Array:
+        """Log-probabilities float32 [batch, n, vocabulary].
+
+        Args:
+          x: [batch, n, features], what is known when each token is written.
+          logits: [batch, n, vocabulary] of tokens that are not copied.
+          keys: what `remember` gave.
+          inputs: int32 [batch, m], the tokens that were read.
+          mask: bool, broadcasts to [batch, n, m], which of them are seen.
+        """
+        scores = jnp.einsum("bnf,bmf->bnm", self.query(x), keys) * self.features**-0.5
+        looked = nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+        share = nn.sigmoid(self.gate(x) + 1.0)
+
+        def copied(written: Array, inputs: Array, looked: Array) -> Array:
+            return written.at[:, inputs].add(looked)
+
+        total = jax.vmap(copied)(share * nn.softmax(logits, axis=-1), inputs, (1.0 - share) * looked)
+        return jnp.log(jnp.maximum(total, 1e-20))
 
 
 def t5(vocabulary: int = 32_128, length: int = 512, tied: bool = True, **changes: Any) -> EncoderDecoder:

@@ -13,6 +13,7 @@ from jaxdl.data.source import Source
 from jaxdl.data.tokens import Tokenizer
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment, observes
+from jaxdl.parallel.processes import is_first
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder
@@ -64,7 +65,7 @@ def make(
 ) -> dict[str, Any]:
     """As `run`, of a configuration that is known; `recipe` and `settings` are what it came from."""
     experiment = configuration.build(config)
-    with RunFolder(path) as folder:
+    with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
         if (done := _finished(folder, experiment)) is not None:
             return done
@@ -83,7 +84,7 @@ def make(
             datasets=datasets,
             config_fingerprint=configuration.fingerprint(config),
         )
-        with Progress(experiment.steps) as progress, _attempt(folder):
+        with Progress(experiment.steps, shown=is_first()) as progress, _attempt(folder):
             progress.line(f"{recipe} in {path}")
             _, result = train(
                 experiment,
@@ -103,7 +104,7 @@ def _finished(folder: RunFolder, experiment: Experiment) -> dict[str, Any] | Non
     done = folder.result()
     if done is None or done["step"] != experiment.steps:
         return None
-    with Progress(experiment.steps) as progress:
+    with Progress(experiment.steps, shown=is_first()) as progress:
         progress.line(f"{folder.path} is finished: nothing to do")
         progress.results(done, folder.pictures)
     return done

@@ -1,9 +1,12 @@
 """Why a run stops before its end: a signal (finish the step, save, "run me again"), or numbers that are not finite."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import jax
 
 
 class Preempted(Exception):
@@ -19,11 +22,26 @@ class Interrupt:
 
     received = ""
 
+    def stops(self, step: int) -> bool:
+        """Whether the run stops after this step, alike on all processes; to be asked after every step.
+
+        With one process: whether a signal has come. With more of them JAX's runtime waits for SIGTERM on each, and
+        settles on a step that none has made yet.
+        """
+        if jax.process_count() == 1:
+            return bool(self.received)
+        from jax.experimental import multihost_utils
+
+        stops = multihost_utils.reached_preemption_sync_point(step)
+        self.received = self.received or ("SIGTERM" if stops else "")
+        return stops
+
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
     """Turns SIGTERM and SIGINT into `Interrupt.received`; a second SIGINT stops at once, as usual.
 
+    With several processes SIGTERM is left to JAX's runtime, which tells the others of it, and SIGINT becomes one.
     Outside the main thread, where Python takes no handlers, signals are left alone.
     """
     interrupt = Interrupt()
@@ -35,8 +53,12 @@ def interruptible() -> Iterator[Interrupt]:
         if interrupt.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         interrupt.received = signal.Signals(number).name
+        if several:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    several = jax.process_count() > 1
+    handled = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield interrupt
     finally:

@@ -69,7 +69,7 @@ def train(
             with jax.transfer_guard("disallow"):
                 state, report = program.step(state, batch)
             session.report(step, report)
-            stop = bool(interrupt.received) and step < experiment.steps
+            stop = interrupt.stops(step) and step < experiment.steps
             if step % experiment.eval_every == 0 or step == experiment.steps:
                 session.evaluate(step, state)
             if step % experiment.save_every == 0 or step == experiment.steps or stop:
