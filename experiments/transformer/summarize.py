@@ -3,8 +3,8 @@
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/summarize.py
 
-It may copy words of the description (`--set=copies=False`: not). Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and
-so on.
+It may copy words of the description (`--set=copies=False`: not). Your own pairs, a line each with a tab between:
+`--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and so on.
 """
 
 import optax
