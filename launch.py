@@ -53,7 +53,8 @@ flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by defa
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
 flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
-flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local.")
+flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
+flags.DEFINE_multi_string("launch", [], "sweep: NAME=VALUE, a setting of the launcher. Repeatable.")
 flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
 flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done or what differs, and do nothing.")
@@ -180,7 +181,8 @@ def _sweep(arguments: Sequence[str]) -> None:
     from jaxdl.runs import sweep
     from jaxdl.runs.launchers import Options
 
-    options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output)
+    more = dict(text.partition("=")[::2] for text in FLAGS.launch)
+    options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output, more)
     sweep.run(_config(), FLAGS.set, FLAGS.grid, FLAGS.workdir, FLAGS.launcher, options, FLAGS.dry_run)
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from jaxdl.errors import UserError, nearest
+from jaxdl.runs.files import telling, write_atomically
+
 
 @dataclass(frozen=True)
 class Job:
@@ -42,6 +45,31 @@ class Options:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
+def settings_of(launcher: str, given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """The settings of an engine: those that are known, with what was given in place of their defaults.
+
+    Raises:
+      UserError: one that does not exist.
+    """
+    for name in given:
+        if name not in known:
+            raise UserError(f"--launch={name}=... is no setting of {launcher}; {nearest(name, known)}")
+    return {**known, **given}
+
+
+def written(options: Options, default: str, text: str) -> Path:
+    """Writes the launcher's file, and gives its path.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = Path(options.output or default).expanduser()
+    with telling(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    return path
+
+
 Launcher = Callable[[Sequence[Job], Options], None]
 
 
@@ -50,4 +78,5 @@ def _in(module: str) -> Launcher:
     return lambda jobs, options: importlib.import_module(f"{__name__}.{module}").launch(jobs, options)
 
 
-LAUNCHERS: Mapping[str, Launcher] = MappingProxyType({name: _in(name) for name in ("local",)})
+_NAMES = ("local", "slurm", "kubernetes", "tpu")
+LAUNCHERS: Mapping[str, Launcher] = MappingProxyType({name: _in(name) for name in _NAMES})

@@ -1,0 +1,101 @@
+"""Launchers of sweeps: a real SLURM on this machine, a manifest for Kubernetes, a script for TPU pods."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.runs.launchers import LAUNCHERS, Job, Options, slurm
+
+sys.path.insert(0, str(Path(__file__).parent))
+import slurm_cluster
+
+# Counts its runs in a file, and ends with the first exit code that is left.
+CODES = """
+import pathlib, sys
+path = pathlib.Path({path!r}); path.parent.mkdir(exist_ok=True)
+count = len(path.read_text()) if path.exists() else 0
+path.write_text("x" * (count + 1)); print("run", count)
+sys.exit({codes}[min(count, len({codes}) - 1)])
+"""
+
+
+def job(root: Path, name: str, codes: list[int]) -> Job:
+    code = CODES.format(path=str(root / "counts" / name), codes=codes)
+    return Job(name, [sys.executable, "-c", code], root / "sweep" / name, steps=1)
+
+
+@pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing())
+def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp_path_factory, monkeypatch, capsys):
+    root = tmp_path_factory.mktemp("slurm")
+    with slurm_cluster.cluster(root) as environment:
+        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+        codes = {"good": [0], "stopped": [75, 75, 0], "again": [1, 0], "bad": [1], "mistake": [2]}
+        jobs = [job(root, name, each) for name, each in codes.items()]
+        options = Options(slots=2, retries=1, more={"cpus": "1"})
+        slurm.launch(jobs, options)
+        assert "job 1_4" in capsys.readouterr().out
+        slurm.launch(jobs, options)
+        assert capsys.readouterr().out == "5 run(s) in the queue already\n"
+        deadline = time.monotonic() + 90
+        while slurm_cluster.run(environment, "squeue", "-h", "-r").strip():
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        made = {name: len((root / "counts" / name).read_text()) for name in codes}
+        assert made == {"good": 1, "stopped": 3, "again": 2, "bad": 2, "mistake": 1}
+        assert (root / "sweep" / "stopped" / "run.log").read_text() == "run 0\nrun 1\nrun 2\n"
+        with pytest.raises(UserError, match="SLURM did not take the jobs"):
+            slurm.launch([job(root, "other", [0])], Options(more={"partition": "none"}))
+    with pytest.raises(UserError, match="SLURM does not answer"):
+        slurm.launch([job(root, "other", [0])], options)
+
+
+def test_a_manifest_for_kubernetes(tmp_path, capsys):
+    path = tmp_path / "k8s" / "sweep.json"
+    jobs = [Job(f"seed={n}", ["python3", "/here/launch.py", f"--set=a={n} b"], tmp_path / str(n), 1) for n in range(3)]
+    settings = {"image": "lab/jaxdl:1", "gpus": "2", "claim": "disk"}
+    LAUNCHERS["kubernetes"](jobs, Options(slots=2, retries=4, output=str(path), more=settings))
+    assert f"for kubectl apply -f {path}" in capsys.readouterr().out
+    made = json.loads(path.read_text())
+    spec = made["spec"]
+    assert (made["kind"], spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Job", "Indexed", 3, 2)
+    assert spec["backoffLimitPerIndex"] == 4
+    rules = {rule["onExitCodes"]["values"][0]: rule["action"] for rule in spec["podFailurePolicy"]["rules"]}
+    assert rules == {75: "Ignore", 2: "FailIndex"}
+    pod = spec["template"]["spec"]
+    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
+    container = pod["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    script = container["command"][2].replace("exec python launch.py", "echo")
+    told = subprocess.run(["sh", "-c", script], env={"JOB_COMPLETION_INDEX": "1"}, capture_output=True, text=True)
+    assert told.stdout == "--set=a=1 b\n"
+    with pytest.raises(UserError, match="needs an image"):
+        LAUNCHERS["kubernetes"](jobs, Options())
+    with pytest.raises(UserError, match=r"--launch=imgae=\.\.\. is no setting of kubernetes; did you mean 'image'"):
+        LAUNCHERS["kubernetes"](jobs, Options(more={"imgae": "x"}))
+
+
+def test_a_script_for_a_tpu_pod(tmp_path):
+    path = tmp_path / "sweep.sh"
+    jobs = [Job(f"seed={n}", ["python3", "/here/launch.py", f"--set=a={n} b"], tmp_path / str(n), 1) for n in range(2)]
+    LAUNCHERS["tpu"](jobs, Options(retries=1, output=str(path), more={"tpu": "pod", "zone": "z"}))
+    ssh = tmp_path / "gcloud"  # the first run is stopped once, the second one fails
+    ssh.write_text(
+        '#!/bin/bash\necho "$@" >> calls\n[[ "$*" == *a=1* ]] && exit 1\n[ $(wc -l < calls) = 1 ] && exit 75\nexit 0\n'
+    )
+    ssh.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert ["a=1" in call for call in calls] == [False, False, True, True]
+    assert calls[0] == (
+        "compute tpus tpu-vm ssh pod --zone=z --worker=all --command=cd jaxdl && python launch.py '--set=a=0 b'"
+    )
+    assert "failed with exit code 1" in done.stderr
+    with pytest.raises(UserError, match="--launch=tpu=NAME"):
+        LAUNCHERS["tpu"](jobs, Options(more={"zone": "z"}))
