@@ -1,6 +1,6 @@
 """Jane Austen with words hidden, which a small BERT has to guess: pretraining for transformer/sentiment.
 
-Result: none recorded yet
+Result: 0.328 test accuracy, 1 seed, 13.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_bert.py
 """
 

@@ -1,6 +1,6 @@
 """From the long description of a Debian package to the line that says what it is, from scratch.
 
-Result: none recorded yet
+Result: 38.07 test rouge l, 1 seed, 8.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/summarize.py
 
 It may copy words of the description (`--set=copies=False`: not). Your own pairs, a line each with a tab between:

@@ -1,6 +1,6 @@
 """English to German: the help pages of LibreOffice, by a Transformer, beside the LSTM of rnn/translate_en_de.
 
-Result: none recorded yet
+Result: 23.52 test bleu, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/translate_en_de.py
 
 French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab between: `--set=dataset=pairs:FILE`, with
