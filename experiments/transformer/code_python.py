@@ -24,7 +24,7 @@ METRIC = "test/python_parses"
 
 @auto_config
 def experiment(
-    steps: int = 550,
+    steps: int = 420,
     features: int = 192,
     encoder_layers: int = 2,
     decoder_layers: int = 3,
