@@ -1,6 +1,6 @@
 """The body of a Python function from its signature and docstring, learnt from the standard library alone.
 
-Result: none recorded yet
+Result: 0.745 test python parses, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_python.py
 """
 
