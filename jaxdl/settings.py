@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import fiddle as fdl
 
 ABSENT = "(absent)"
+_WHOLE, _DEFAULT = "experiment", "  # default"  # as_text's name of the whole, and its mark
 
 
 class Setting(NamedTuple):
@@ -44,9 +45,24 @@ def settings(config: "fdl.Buildable") -> list[Setting]:
 def as_text(config: "fdl.Buildable") -> str:
     """`path = value`, an argument a line, defaults marked: config.txt and `show`."""
     return "".join(
-        f"{path or 'experiment'} = {value}{'  # default' if default else ''}\n"
-        for path, value, default in settings(config)
+        f"{path or _WHOLE} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)
     )
+
+
+def from_text(text: str) -> list[Setting]:
+    """The inverse of `as_text`: what config.txt says, read without the code that made it.
+
+    Raises:
+      ValueError: a line that is no setting.
+    """
+    found = []
+    for line in text.splitlines():
+        path, equals, value = line.partition(" = ")
+        if not equals:
+            raise ValueError(f"'{line[:60]}' is no setting")
+        left = value.endswith(_DEFAULT)
+        found.append(Setting("" if path == _WHOLE else path, value.removesuffix(_DEFAULT), left))
+    return found
 
 
 def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str, str, str]]:
@@ -54,7 +70,12 @@ def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str
 
     An argument that one lacks and the other leaves to its default is not listed.
     """
-    a, b = ({setting.path: setting for setting in settings(config)} for config in (config_a, config_b))
+    return differences(settings(config_a), settings(config_b))
+
+
+def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) -> list[tuple[str, str, str]]:
+    """`diff` of what `settings` or `from_text` lists."""
+    a, b = ({setting.path: setting for setting in side} for side in (settings_a, settings_b))
     rows = []
     for path in dict.fromkeys([*a, *b]):
         present = [side[path] for side in (a, b) if path in side]

@@ -16,7 +16,7 @@ from jaxdl.data.transforms import RandomCrop, RandomFlip
 from jaxdl.errors import UserError
 from jaxdl.experiment import Keep, observes, validate
 from jaxdl.parallel.mesh import Parallel
-from jaxdl.settings import ABSENT
+from jaxdl.settings import ABSENT, from_text
 
 # Building and checks
 
@@ -206,6 +206,13 @@ def test_the_text_shows_every_argument_and_marks_defaults():
         assert line in lines
     assert not any(" at 0x" in line or ".parent" in line for line in lines)
     assert len(lines) == len(set(lines))
+
+
+def test_the_text_reads_back_as_the_settings():
+    config = resolved("split='a = b'")
+    assert from_text(configuration.as_text(config)) == configuration.settings(config)
+    with pytest.raises(ValueError, match="'steps: 3' is no setting"):
+        from_text("steps: 3")
 
 
 def test_every_path_in_the_text_of_a_plain_value_can_be_set_to_that_value():
