@@ -74,6 +74,16 @@ def recipes(root: Path) -> list[RecipeFile]:
     return [found for path in _recipe_paths(root) if (found := _read(path, root)) is not None]
 
 
+def recipe_file(name: str) -> RecipeFile | None:
+    """What the text of one recipe says, named as for `load_recipe`; None where there is no such recipe (any more)."""
+    try:
+        path, _ = _find(name)
+    except UserError:
+        return None
+    root = repository_root()
+    return _read(path, root if path.is_relative_to(root) else path.parent)
+
+
 def load_recipe(name: str) -> Recipe:
     """Imports a recipe.
 

@@ -143,7 +143,7 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
             metric=f"{name}/{metric}",
             value=math.nan if value is None else float(value),
             seed=int(manifest["seed"]),
-            device=_device(manifest["devices"]),
+            device=device_name(manifest["devices"]),
             minutes=round(result["seconds"] / 60, 2),
             commit=commit,
             command=_command(manifest["command"]),
@@ -342,7 +342,8 @@ def _split(dataset: Mapping[str, Any]) -> str:
     return " ".join(str(dataset[key]) for key in ("name", "split") if dataset.get(key))
 
 
-def _device(devices: Mapping[str, Any]) -> str:
+def device_name(devices: Mapping[str, Any]) -> str:
+    """Of a manifest's `devices`: "8 x NVIDIA H100", or a CPU's name with its number of cores."""
     kind = devices["kind"]
     if devices["platform"] == "cpu" and devices.get("cpu_cores"):
         kind = f"{kind} ({devices['cpu_cores']} cores)"

@@ -1,7 +1,7 @@
 """Learning curves: a run's figures over its steps, or those of several over the time that they took."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,17 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarr
     return render(figure)
 
 
+def learned(name: str, evaluated: Collection[str]) -> bool:
+    """Whether a figure of metrics.jsonl says what was learned: a loss, or a figure that evaluations report too."""
+    return name.rsplit("/", 1)[-1] not in _NOT_LEARNED and (name in evaluated or _is_loss(name))
+
+
+def logarithmic(metric: str, values: np.ndarray) -> bool:
+    """Whether a metric's axis is logarithmic: that of a loss which spans more than two decades."""
+    finite = values[np.isfinite(values)]
+    return bool(_is_loss(metric) and finite.size and finite.min() > 0 and finite.max() > 100 * finite.min())
+
+
 def _minutes(rows: Sequence[Mapping[str, Any]]) -> Callable[[np.ndarray], np.ndarray]:
     """What says how many minutes of training the steps took up to each, from what a run has written."""
     told = {row["step"]: row["useful_seconds"] / 60.0 for row in rows if row.get("useful_seconds")}
@@ -125,8 +136,7 @@ def _draw_panel(
     axes.set_xlabel(below, fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "step", steps=[1, 2, 5, 10]))
     values = np.concatenate([values for _, values in lines.values()])
-    values = values[np.isfinite(values)]
-    if _is_loss(metric) and values.min() > 0 and values.max() > 100 * values.min():
+    if logarithmic(metric, values):
         axes.set_yscale("log")
 
 
@@ -159,7 +169,7 @@ def _collect(rows: Sequence[Mapping[str, Any]]) -> Curves:
     points: dict[str, dict[str, dict[int, float]]] = {}
     for row in sorted(rows, key=lambda row: row["step"]):
         for name, value in row.items():
-            if name.rsplit("/", 1)[-1] in _NOT_LEARNED or not (name in evaluated or _is_loss(name)):
+            if not learned(name, evaluated):
                 continue
             value = math.nan if value is None else value
             if isinstance(value, int | float | np.number) and not isinstance(value, bool):
