@@ -13,6 +13,8 @@
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
   python launch.py curves RUN... [--output=FILE.png]                          how they learned over time, one picture
+  python launch.py report DIR... [--output=FILE.html] [--metric=EVAL/NAME]    runs compared: a page, a table, Markdown
+  python launch.py report --gallery [DIR...] [--output=FILE.html]             every recipe with its recorded result
   python launch.py reproduce RUN [--output=DIR] [--dry_run]                   make it again, and compare
   python launch.py record RUN...                                              add runs to experiments/results.csv
   python launch.py data [--prepare NAME]                                      data sets: what is here, fetch one
@@ -41,7 +43,7 @@ flags.DEFINE_string(
     "output",
     None,
     "predict: also write the JSON lines to this file; explain, export: the folder to write; curves: the picture;"
-    " reproduce: the folder of the new run.",
+    " report: the page; reproduce: the folder of the new run.",
 )
 flags.DEFINE_string("to", "huggingface", "export: huggingface, or stablehlo, a program that JAX alone runs.")
 flags.DEFINE_multi_string("text", [], "predict, explain: a sentence, or a prompt to go on from. Repeatable.")
@@ -52,6 +54,8 @@ flags.DEFINE_string("label", None, "predict: the class of the samples, by name o
 flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
+flags.DEFINE_string("metric", None, "report: EVAL/NAME to compare runs by; by default the recipe's own.")
+flags.DEFINE_boolean("gallery", False, "report: a page of all recipes; folders with runs give it pictures.")
 flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
 flags.DEFINE_multi_string("launch", [], "sweep: NAME=VALUE, a setting of the launcher. Repeatable.")
@@ -165,6 +169,22 @@ def _curves(arguments: Sequence[str]) -> None:
     print(listing.draw_curves(arguments, FLAGS.output))
 
 
+def _report(arguments: Sequence[str]) -> None:
+    if FLAGS.gallery:
+        if FLAGS.metric:
+            raise UserError("--metric belongs to a report of runs; the gallery shows what is recorded")
+        from jaxdl.recipes import repository_root
+        from jaxdl.runs import gallery
+
+        gallery.run(repository_root(), arguments, FLAGS.output)
+        return
+    if not arguments:
+        raise UserError("report needs run folders, or folders that hold some: python launch.py report DIR...")
+    from jaxdl.runs import report
+
+    report.run(arguments, FLAGS.output, FLAGS.metric)
+
+
 def _record(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError("record needs run folders: python launch.py record RUN...")
@@ -215,6 +235,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": _list,
     "diff": _diff,
     "curves": _curves,
+    "report": _report,
     "record": _record,
     "data": _data,
 }
