@@ -102,7 +102,8 @@ def scatter(title: str, points: Sequence[Point]) -> str:
         names = list(dict.fromkeys(point.argument for point in points))
         at = np.array([names.index(point.argument) for point in points], float)
         across = _Scale(-0.5, len(names) - 0.5, _LEFT, _RIGHT)
-        marks = [(float(index), shorten(name, max(4, 52 // len(names)))) for index, name in enumerate(names)]
+        every = -(-len(names) // 12)  # more names than that would overlap
+        marks = [(float(index), shorten(name, max(4, 52 // len(names)))) for index, name in enumerate(names)][::every]
     else:
         at = np.array(numbers, float)
         log = bool(at.min() > 0 and at.max() >= 10 * at.min())
