@@ -2,6 +2,7 @@
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py sweep --config=RECIPE [--grid=seed=0..4] [--dry_run]       many runs, or what sweep() says
+  python launch.py plan --config=RECIPE --topology=v5e:16x16 [--search]       compiled for devices that are not here
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
   python launch.py predict RUN --interactive                                   talk to a language model
@@ -58,6 +59,9 @@ flags.DEFINE_string("metric", None, "report: EVAL/NAME to compare runs by; by de
 flags.DEFINE_boolean("gallery", False, "report: a page of all recipes; folders with runs give it pictures.")
 flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
+flags.DEFINE_string("topology", None, "plan: the devices to compile for: v5e:16x16, h100:1x8, cpu:8.")
+flags.DEFINE_string("shape", None, "plan: HEIGHT,WIDTH,CHANNELS of made-up images in place of the recipe's data.")
+flags.DEFINE_boolean("search", False, "plan: try other meshes, recomputation and micro-batches.")
 flags.DEFINE_multi_string("launch", [], "sweep: NAME=VALUE, a setting of the launcher. Repeatable.")
 flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
@@ -196,6 +200,15 @@ def _record(arguments: Sequence[str]) -> None:
             print(f"{row.recipe}, seed {row.seed}: {row.metric} {row.value:g} on {row.split}, {row.minutes:g} min")
 
 
+def _plan(arguments: Sequence[str]) -> None:
+    _no_more(arguments, "plan")
+    if not FLAGS.topology:
+        raise UserError("plan needs --topology=KIND:SHAPE, such as v5e:16x16, h100:1x8 or cpu:8")
+    from jaxdl.runs import plan
+
+    plan.run(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape, FLAGS.search)
+
+
 def _sweep(arguments: Sequence[str]) -> None:
     _no_more(arguments, "sweep")
     from jaxdl.runs import sweep
@@ -230,6 +243,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "explain": _explain,
     "export": _export,
     "show": _show,
+    "plan": _plan,
     "sweep": _sweep,
     "reproduce": _reproduce,
     "list": _list,

@@ -13,34 +13,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import fiddle as fdl
 import jax
 
 from jaxdl import configuration, overrides
-from jaxdl.data.mock import MockImages
-from jaxdl.data.mock_text import MockText
 from jaxdl.data.pipeline import Batches
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.errors import UserError
-from jaxdl.experiment import Keep
 from jaxdl.recipes import load_recipe
+from jaxdl.runs.made_up import with_made_up_data
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
-
-
-def with_made_up_data(config: fdl.Config, batch_size: int, shape: tuple[int, int, int]) -> fdl.Config:
-    """The configuration with images of a shape (height, width, channels), or text, and a smaller batch."""
-    text = getattr(config.data.train, "length", None)
-    if text:
-        corpus = MockText(examples=4, characters=200 * text)
-        source = Windows(corpus, Vocabulary(Characters(88), corpus), text)
-    else:
-        source = MockImages(shape=shape, classes=10, examples=max(8, batch_size))
-    config.data.train, config.data.evals, config.data.test = source, {}, None
-    config.data.batch_size, config.data.workers, config.data.mix = batch_size, 0, None
-    config.accumulate, config.keep = 1, Keep()
-    return config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         shape: Any = tuple(int(side) for side in given.shape.split(","))
         config = overrides.resolve(load_recipe(given.recipe), given.set)
-        experiment = configuration.build(with_made_up_data(config, given.batch_size, shape))
+        config = with_made_up_data(config, shape, max(8, given.batch_size))
+        config.data.batch_size, config.accumulate = given.batch_size, 1
+        experiment = configuration.build(config)
         sources = load_sources(experiment.data)
         program = make_program(experiment, sources, jax.devices()[:1])
         state = program.init()

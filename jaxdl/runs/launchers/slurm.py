@@ -53,7 +53,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     try:
         executor.update_parameters(**_parameters(settings, options.slots, len(new)))
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
-        submitted = executor.map_array(Work(options.retries), commands, folders)
+        submitted = executor.map_array(Work(options.retries), commands, folders)  # pyright: ignore
     except (submitit.core.utils.FailedJobError, ValueError, KeyError) as error:
         raise UserError(f"SLURM did not take the jobs: {' '.join(str(error).split())[:300]}") from None
     for job, handle in zip(new, submitted):

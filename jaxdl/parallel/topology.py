@@ -1,0 +1,103 @@
+"""Devices that are not here, to compile for, and what they can do by their makers' data sheets."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from jaxdl.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device, as its data sheet has it. None: not known.
+
+    Attributes:
+      name: of the kind.
+      platform: JAX's.
+      flops: floating-point operations a second in bfloat16, dense.
+      memory: bytes.
+      bandwidth: bytes a second from and to its memory.
+      links: bytes a second to the other devices, sum of all links, one way.
+    """
+
+    name: str
+    platform: str
+    flops: float | None = None
+    memory: float | None = None
+    bandwidth: float | None = None
+    links: float | None = None
+
+
+_GB, _TB = 1e9, 1e12
+HARDWARE = {
+    each.name: each
+    for each in (
+        Hardware("cpu", "cpu"),
+        Hardware("v4", "tpu", 275 * _TB, 32 * 2**30, 1228 * _GB, 150 * _GB),
+        Hardware("v5e", "tpu", 197 * _TB, 16 * 2**30, 819 * _GB, 100 * _GB),
+        Hardware("v5p", "tpu", 459 * _TB, 95 * 2**30, 2765 * _GB, 300 * _GB),
+        Hardware("v6e", "tpu", 918 * _TB, 32 * 2**30, 1640 * _GB, 200 * _GB),
+        Hardware("a100", "cuda", 312 * _TB, 80 * 2**30, 2039 * _GB, 300 * _GB),
+        Hardware("h100", "cuda", 989 * _TB, 80 * 2**30, 3350 * _GB, 450 * _GB),
+        Hardware("h200", "cuda", 989 * _TB, 141 * 2**30, 4800 * _GB, 450 * _GB),
+    )
+}
+_FORM = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")
+
+
+def target(text: str) -> tuple[Hardware, Sequence[Any]]:
+    """The hardware and the devices of a topology such as "cpu:8", "v5e:16x16" or "h100:1x8" (machines x GPUs).
+
+    Raises:
+      UserError: it has another form, is not known, or needs a package that is not here.
+    """
+    form = _FORM.fullmatch(text)
+    if not form:
+        raise UserError(f"--topology={text} is none; write KIND:SHAPE, such as v5e:16x16, h100:1x8 or cpu:8")
+    name, shape = form[1], form[2]
+    if name not in HARDWARE:
+        raise UserError(f"--topology={text}: '{name}' is not known; {nearest(name, HARDWARE)}")
+    hardware = HARDWARE[name]
+    return hardware, {"cpu": _cpu, "tpu": _tpu, "cuda": _cuda}[hardware.platform](text, shape)
+
+
+def _cpu(text: str, shape: str) -> Sequence[Any]:
+    if not shape.isdecimal():
+        raise UserError(f"--topology={text}: CPUs have no shape; write cpu:8")
+    devices = jax.devices("cpu")
+    if len(devices) != int(shape):
+        raise UserError(f"--topology={text}: there are {len(devices)} CPU devices here; add --cpu_devices={shape}")
+    return devices
+
+
+def _tpu(text: str, shape: str) -> Sequence[Any]:
+    from jax.experimental import topologies
+
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody is asked over the network what this machine is
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=text).devices
+    except Exception as error:
+        reason = _reason(error)
+        raise UserError(f"--topology={text} cannot be compiled for: {reason}; pip install -e '.[tpu]'") from None
+
+
+def _cuda(text: str, shape: str) -> Sequence[Any]:
+    from jax.experimental import topologies
+
+    machines, _, gpus = shape.partition("x")
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    try:
+        described = topologies.get_topology_desc(platform="cuda", topology=f"1x{machines}x{gpus or 1}")
+        return described.devices
+    except Exception as error:
+        raise UserError(
+            f"--topology={text} cannot be compiled for: {_reason(error)}; pip install -e '.[cuda]'"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]

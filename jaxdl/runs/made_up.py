@@ -1,0 +1,23 @@
+"""Made-up data of a recipe's shapes, for what needs no real ones: compiling, and timing a step."""
+
+import fiddle as fdl
+
+from jaxdl.data.mock import MockImages
+from jaxdl.data.mock_text import MockText
+from jaxdl.data.text import Windows
+from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.experiment import Keep
+
+
+def with_made_up_data(config: fdl.Config, shape: tuple[int, ...], examples: int = 8) -> fdl.Config:
+    """The configuration with windows of text where it has such, else with images of a shape (height, width, channels);
+    without evaluations."""
+    length = getattr(config.data.train, "length", None)
+    if length:
+        corpus = MockText(examples=4, characters=(examples + 1) * length)
+        source = Windows(corpus, Vocabulary(Characters(88), corpus), length)
+    else:
+        source = MockImages(shape=shape, classes=10, examples=examples)
+    config.data.train, config.data.evals, config.data.test = source, {}, None
+    config.data.workers, config.data.mix, config.keep = 0, None, Keep()
+    return config

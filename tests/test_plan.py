@@ -1,0 +1,115 @@
+"""Plans: what a step needs of each device, counted by hand, and what goes over the links."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxdl.errors import UserError
+from jaxdl.parallel.costs import Costs, collectives
+from jaxdl.parallel.topology import HARDWARE, target
+from jaxdl.runs import plan
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+
+
+def compiled(mesh, function, *specs):
+    placed = [(shape, NamedSharding(mesh, PartitionSpec(*spec))) for shape, spec in specs]
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in placed]
+    with jax.set_mesh(mesh):
+        return jax.jit(function).lower(*shapes).compile().as_text()
+
+
+def test_collectives_are_counted_with_their_bytes(mesh):
+    text = compiled(mesh, lambda x: jnp.sum(x, axis=0), ((64, 32), ("x",)))
+    assert collectives(text) == {"all-reduce": (1, 2 * 4 * 32)}
+
+    def gathered(x):
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
+
+    assert collectives(compiled(mesh, gathered, ((64, 32), ("x",)))) == {"all-gather": (1, 4 * 64 * 32)}
+
+
+def test_what_a_loop_does_counts_as_often_as_it_runs(mesh):
+    def loop(x, kernels):
+        def body(x, kernel):
+            y = jax.lax.with_sharding_constraint(x @ kernel, NamedSharding(mesh, PartitionSpec(None, "x")))
+            return jax.lax.with_sharding_constraint(jnp.tanh(y), NamedSharding(mesh, PartitionSpec())), None
+
+        return jax.lax.scan(body, x, kernels)[0]
+
+    text = compiled(mesh, loop, ((16, 64), ()), ((5, 64, 64), (None, None, "x")))
+    number, size = collectives(text)["all-gather"]
+    assert (number, size) == (5, 5 * 4 * 16 * 64)
+
+
+def test_a_roofline():
+    needs = Costs(2e9, 4e9, 0, 0, 1e9, 8e9, 1e12, {"all-reduce": (3, 9e9), "all-gather": (1, 1e9)})
+    found = needs.seconds(HARDWARE["h100"])
+    assert found["compute"] == pytest.approx(1e12 / 989e12)
+    assert found["memory"] == pytest.approx(14e9 / 3350e9)
+    assert found["links"] == pytest.approx(10e9 / 450e9)
+    made = plan.Plan("", {}, needs, HARDWARE["h100"], 0.0)
+    assert made.fits
+    assert made.step == pytest.approx(14e9 / 3350e9 + 10e9 / 450e9)
+    assert not plan.Plan("", {}, needs, HARDWARE["cpu"], 0.0).step
+
+
+def test_parameters_are_cut_as_the_mesh_says(capsys):
+    recipe = "experiments/transformer/austen_gpt.py"
+    settings = ["features=16", "layers=2", "heads=2", "length=16", "batch_size=16", "ngrams=()"]
+    whole = plan.run(recipe, settings, "cpu:8", shape="1,1,1")[0]
+    cut = plan.run(recipe, [*settings, "parallel.mesh={'data':1,'fsdp':8,'tensor':1}"], "cpu:8", shape="1,1,1")[0]
+    told = capsys.readouterr().out
+    assert "parameters" in told
+    assert "all-gather" in told
+    assert cut.costs.parameters < whole.costs.parameters / 4
+    assert cut.costs.optimizer < whole.costs.optimizer / 4
+    assert whole.costs.parameters < whole.costs.optimizer < 2.1 * whole.costs.parameters
+    assert whole.costs.flops == pytest.approx(cut.costs.flops)
+    number, size = whole.costs.traffic["all-reduce"]
+    assert size >= 2 * whole.costs.parameters
+    assert number >= 1
+    assert whole.costs.peak > whole.costs.parameters + whole.costs.optimizer
+
+
+def test_a_search_orders_what_fits(capsys, monkeypatch):
+    small = HARDWARE["cpu"].__class__("cpu", "cpu", 1e12, 300e3, 1e11, 1e10)
+    monkeypatch.setitem(HARDWARE, "cpu", small)
+    monkeypatch.setattr(plan, "_MOST", 4)
+    recipe = "experiments/cnn/digits.py"
+    found = plan.run(recipe, ["channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
+    assert len(found) == 4
+    assert found[0].fits
+    assert [each.fits for each in found] == sorted((each.fits for each in found), reverse=True)
+    steps = [each.step for each in found if each.fits]
+    assert steps == sorted(steps)
+    tiny = small.__class__("cpu", "cpu", 1e12, 10.0, 1e11, 1e10)
+    monkeypatch.setitem(HARDWARE, "cpu", tiny)
+    with pytest.raises(UserError, match=r"it does not fit: .* GiB too much on each device"):
+        plan.run(recipe, ["channels=(8,16)"], "cpu:8", shape="8,8,1")
+    assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ("v5e", "--topology=v5e is none; write KIND:SHAPE"),
+        ("v9:2", "'v9' is not known; .*names that exist"),
+        ("cpu:5", "there are 8 CPU devices here; add --cpu_devices=5"),
+        ("cpu:2x2", "CPUs have no shape; write cpu:8"),
+    ],
+)
+def test_mistakes(topology, message):
+    with pytest.raises(UserError, match=message):
+        target(topology)
+
+
+def test_a_shape_that_is_none():
+    with pytest.raises(UserError, match="--shape=big is no shape"):
+        plan.run("experiments/cnn/digits.py", [], "cpu:8", shape="big")
+    assert np.prod(jax.device_count()) == 8
