@@ -1,6 +1,6 @@
 """Small talk: a small GPT over pieces of words that has read conversations of people who do not know each other.
 
-Result: none recorded yet
+Result: 1.125 test nats per character, 1 seed, 11.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/chat.py --workdir=runs/chat
 
 Then talk to it: python launch.py predict runs/chat --interactive

@@ -1,6 +1,6 @@
 """A small vision Transformer on Fashion-MNIST: squares of 4 x 4 pixels, 49 tokens.
 
-Result: none recorded yet
+Result: 0.899 test accuracy, 1 seed, 21.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/fashion_vit.py
 """
 
