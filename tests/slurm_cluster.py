@@ -72,12 +72,13 @@ def cluster(root: Path, port: int = 17_100) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "SLURM_CONF": str(configuration)}
     munge = [f"--key-file={key}", f"--socket={root}/munge.socket", f"--pid-file={root}/munged.pid", "--force"]
     munge += [f"--log-file={root}/munged.log", f"--seed-file={root}/munge.seed", "--foreground"]
-    commands = [[find("munged"), *munge], [find("slurmctld"), "-D"], [find("slurmd"), "-D", "-N", "localhost"]]
+    daemons = {"munged": munge, "slurmctld": ["-D"], "slurmd": ["-D", "-N", "localhost"]}
+    commands = [[find(name) or name, *options] for name, options in daemons.items()]
     started: list[subprocess.Popen] = []
     try:
         for command in commands:
-            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            started.append(subprocess.Popen(command, env=environment, **silent))
+            silent = subprocess.DEVNULL
+            started.append(subprocess.Popen(command, env=environment, stdout=silent, stderr=silent))
             time.sleep(0.5)
         deadline = time.monotonic() + 30
         while "idle" not in run(environment, "sinfo", "-h", "-o", "%T"):

@@ -253,7 +253,7 @@ def test_a_pointer_gives_a_share_to_what_was_read():
     inputs, mask = np.array([[3, 5, 3]]), np.array([[[True, True, False]]])
     pointer = Pointer(4)
     params = nn.unbox(pointer.init(jax.random.key(4), x, logits, keys, inputs, mask))
-    found = np.exp(pointer.apply(params, x, logits, keys, inputs, mask))
+    found = np.exp(np.asarray(pointer.apply(params, x, logits, keys, inputs, mask)))
     np.testing.assert_allclose(found.sum(-1), 1.0, atol=1e-6)
     own = {name: value["kernel"] for name, value in params["params"].items() if name != "key"}
     share = jax.nn.sigmoid(x @ own["gate"] + 1.0)

@@ -165,7 +165,9 @@ def merged(params: Any) -> Any:
     return found
 
 
-def drawn_dense(features: int, axes: tuple[str, str], deviation: float | None, **options: Any) -> nn.Dense:
+def drawn_dense(
+    features: int, axes: tuple[str | None, str | None], deviation: float | None, **options: Any
+) -> nn.Dense:
     """`jaxdl.models.layers.dense` with a kernel of this standard deviation; None: LeCun's."""
     return dense(features, axes, kernel_init=None if deviation is None else normal(deviation), **options)
 

@@ -103,7 +103,9 @@ def splash(
     if segments is None:
         y = jax.vmap(attend)(*rows)
     else:
-        y = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))(*rows, segments)
+        query, key, value = rows
+        apart = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))
+        y = apart(query, key, value, segments)
     return jnp.moveaxis(y, 1, 2).astype(query.dtype)
 
 

@@ -1,5 +1,7 @@
 """Made-up data of a recipe's shapes, for what needs no real ones: compiling, and timing a step."""
 
+from typing import Any
+
 import fiddle as fdl
 
 from jaxdl.data.mock import MockImages
@@ -9,7 +11,7 @@ from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.experiment import Keep
 
 
-def with_made_up_data(config: fdl.Config, shape: tuple[int, ...], examples: int = 8) -> fdl.Config:
+def with_made_up_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.Config:
     """The configuration with windows of text where it has such, else with images of a shape (height, width, channels);
     without evaluations."""
     length = getattr(config.data.train, "length", None)

@@ -193,11 +193,11 @@ def _scored(
     def losses(part: tuple[Array, Array]) -> tuple[Array, Array]:
         return _losses(model.apply(inputs, part[0], method="logits"), part[1])  # type: ignore
 
-    batch, length = targets.shape
+    rows, length = targets.shape
     pad = -length % chunk
     parts = (jnp.pad(features, ((0, 0), (0, pad), (0, 0))), jnp.pad(targets, ((0, 0), (0, pad))))
-    cut = [jnp.moveaxis(part.reshape(batch, -1, chunk, *part.shape[2:]), 1, 0) for part in parts]
-    found = [jnp.moveaxis(part, 0, 1).reshape(batch, -1)[:, :length] for part in jax.lax.map(losses, tuple(cut))]
+    cut = [jnp.moveaxis(part.reshape(rows, -1, chunk, *part.shape[2:]), 1, 0) for part in parts]
+    found = [jnp.moveaxis(part, 0, 1).reshape(rows, -1)[:, :length] for part in jax.lax.map(losses, tuple(cut))]
     return found[0], found[1], carry, variables
 
 

@@ -40,6 +40,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     settings = settings_of("slurm", options.more, SETTINGS)
     try:
         import submitit
+        from submitit.core.utils import FailedJobError
     except ImportError:
         raise UserError("launching on SLURM needs submitit: pip install submitit") from None
     queued = _queue()
@@ -54,7 +55,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         executor.update_parameters(**_parameters(settings, options.slots, len(new)))
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
         submitted = executor.map_array(Work(options.retries), commands, folders)  # pyright: ignore
-    except (submitit.core.utils.FailedJobError, ValueError, KeyError) as error:
+    except (FailedJobError, ValueError, KeyError) as error:
         raise UserError(f"SLURM did not take the jobs: {' '.join(str(error).split())[:300]}") from None
     for job, handle in zip(new, submitted):
         job.folder.mkdir(parents=True, exist_ok=True)
