@@ -14,12 +14,14 @@ from jaxdl.data.packing import Packed, rows_of
 from jaxdl.data.text import Pairs, Sentences, Windows
 from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.errors import UserError
+from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.encoder_decoder import AttentionDecoder, TokenEncoder
 from jaxdl.models.encoder_decoder import EncoderDecoder as Recurrent
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.masked_language_modelling import masked_language_modelling
 from jaxdl.tasks.translation import translation
 
 KEY = jax.random.key(0)
@@ -111,6 +113,22 @@ def test_a_language_model_learns_the_same_from_packed_texts(choice):
     same(evaluated[0]["loss"], evaluated[1]["loss"])
     assert task.causal is not None
     assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
+
+
+def test_a_masked_language_model_sees_one_sequence_at_a_time():
+    model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, deviation=0.3)))
+    task = masked_language_modelling(model)
+    packed = batch_of(whole(Packed(TEXTS)))
+    params, variables = task.init(KEY, packed)
+    apart = task.evaluate(params, variables, packed, KEY).metrics["loss"]
+    told = {name: value for name, value in packed.items() if name != "tokens_segments"}
+    mixed = task.evaluate(params, variables, told, KEY).metrics["loss"]
+    assert apart[1] == mixed[1]
+    assert abs(apart[0] - mixed[0]) > 1e-3
+    first = (packed["tokens_segments"] == 1) | (packed["tokens_segments"] == 0)
+    alone = {**packed, "tokens": np.where(first, packed["tokens"], 0)}
+    guesses = [task.predict(params, variables, batch, KEY)["probability"] for batch in (packed, alone)]
+    np.testing.assert_allclose(guesses[0][first], guesses[1][first], atol=1e-5)
 
 
 def test_own_texts_are_read_one_a_row():

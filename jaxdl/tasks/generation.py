@@ -17,7 +17,7 @@ import numpy as np
 from jaxdl.decoding.search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
-from jaxdl.tasks.inputs import check_segments
+from jaxdl.tasks.inputs import check_segments, foretold
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, PyTree, Term, module_key
 
 # The ids that all token features share; jaxdl.data.tokens says the same, which tasks do not know.
@@ -228,8 +228,7 @@ def _guessed(batch: Mapping[str, Array]) -> tuple[Array, Array]:
     """The tokens to be guessed, int32 [batch, length - 1], and how much each counts, float32 of the same shape."""
     target = _clean(batch)
     if "target_segments" in batch:
-        segments = batch["target_segments"]
-        valid = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+        valid = foretold(batch["target_segments"])
     else:
         valid = jnp.arange(1, target.shape[1]) < batch["target_length"][:, None]
     return target[:, 1:], valid * batch["weight"].astype(jnp.float32)[:, None]

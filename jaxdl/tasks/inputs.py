@@ -89,6 +89,12 @@ def apply_module(
     return outputs, {**variables, group: updated} if collections else variables
 
 
+def foretold(segments: Array) -> Array:
+    """Which tokens follow one of their own sequence, bool [batch, time - 1], where several are packed into a row; int32
+    [batch, time], 0 is none."""
+    return (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+
+
 def check_segments(model: nn.Module) -> None:
     """
     Raises:

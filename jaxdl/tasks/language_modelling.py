@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling, check_segments
+from jaxdl.tasks.inputs import batch_coupling, check_segments, foretold
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "language_model"
@@ -152,8 +152,7 @@ def _counted(batch: Mapping[str, Array]) -> Array:
     targets = _tokens(batch)[:, 1:]
     counts = (targets != PAD) & (jnp.arange(targets.shape[1]) >= batch.get("context", jnp.zeros(1, int))[:, None])
     if "tokens_segments" in batch:
-        segments = batch["tokens_segments"]
-        counts &= (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+        counts &= foretold(batch["tokens_segments"])
     return batch["weight"][:, None] * counts
 
 

@@ -1,8 +1,9 @@
 """Masked language modelling: which tokens stand where some were hidden (Devlin et al. 2018, arXiv:1810.04805).
 
 Batches: `tokens` int32 [batch, time]; `words` int32 [batch, time], the number of the word that a token belongs to,
-where whole words are hidden; `weight` float32 [batch] (0 on padding), `index` [batch]. 0 is padding, and is never
-hidden.
+where whole words are hidden; `tokens_segments` int32 [batch, time], of which packed sequence a token is
+(`jaxdl.data.packing`), which sees no other; `weight` float32 [batch] (0 on padding), `index` [batch]. 0 is padding, and
+is never hidden.
 """
 
 import functools
@@ -16,7 +17,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.generation import PAD, UNKNOWN
-from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
+from jaxdl.tasks.inputs import apply_module, batch_coupling, check_segments, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "masked_language_model"
@@ -67,6 +68,14 @@ def _init(model: nn.Module, key: Array, batch: Mapping[str, Array]) -> tuple[dic
     return init_module(GROUP, model, key, _tokens(batch))
 
 
+def _packed(model: nn.Module, batch: Mapping[str, Array]) -> dict[str, Array]:
+    """What the model is told of packed sequences, if there are any."""
+    if "tokens_segments" not in batch:
+        return {}
+    check_segments(model)
+    return {"segments": batch["tokens_segments"]}
+
+
 def _hidden(
     share: float, whole_words: bool, batch: Mapping[str, Array], key: Array, vocabulary: int
 ) -> tuple[Array, Array]:
@@ -99,7 +108,7 @@ def _scored(
 ) -> tuple[Array, Array, Array, PyTree]:
     """Sums of the loss and of what is right over chosen places, how many there are, and the new variables."""
     tokens, chosen = choose(batch, draws, model.encoder.vocabulary)  # type: ignore
-    logits, variables = apply_module(GROUP, model, params, variables, tokens, key=key)
+    logits, variables = apply_module(GROUP, model, params, variables, tokens, key=key, **_packed(model, batch))
     logits = jnp.asarray(logits, jnp.float32)
     counted = batch["weight"][:, None] * chosen
     picked = jnp.take_along_axis(jax.nn.log_softmax(logits), _tokens(batch)[..., None], axis=-1)[..., 0]
@@ -137,7 +146,7 @@ def _predict(
 ) -> dict[str, Array]:
     del key
     tokens = _tokens(batch)
-    logits, _ = apply_module(GROUP, model, params, variables, tokens)
+    logits, _ = apply_module(GROUP, model, params, variables, tokens, **_packed(model, batch))
     probabilities = jax.nn.softmax(jnp.asarray(logits, jnp.float32))
     guess = SPECIALS + probabilities[..., SPECIALS:].argmax(-1).astype(tokens.dtype)
     guess = jnp.where(tokens == UNKNOWN, guess, tokens)
