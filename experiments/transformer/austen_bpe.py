@@ -1,6 +1,6 @@
 """Jane Austen in pieces of words: a small GPT over byte pair encoding, scored by the character.
 
-Result: none recorded yet
+Result: 0.990 test nats per character, 1 seed, 11.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_bpe.py
 """
 
