@@ -23,12 +23,14 @@
 Exit codes: 0 done, 2 a mistake of yours (one line says which), 75 stopped by a signal and saved: run again, 1 the rest.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
 from jaxdl.errors import Failed, UserError, nearest
+from jaxdl.parallel.processes import WATCHED, Place
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 FLAGS = flags.FLAGS
@@ -69,6 +71,7 @@ flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done
 flags.DEFINE_integer("processes", None, "train: how many processes make one run, where no cluster says so.")
 flags.DEFINE_integer("process", None, "train: the number of this one, from 0 on.", lower_bound=0)
 flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0.")
+flags.DEFINE_integer("heartbeat", 30, "train: seconds without a sign of life after which a process is lost.", 1)
 flags.DEFINE_integer("cpu_devices", None, "Run on this many virtual CPU devices.")
 flags.DEFINE_boolean("deterministic", True, "On a GPU, use only kernels that give the same bits every time.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
@@ -76,11 +79,15 @@ flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
 
 def _train(arguments: Sequence[str]) -> None:
     _no_more(arguments, "train")
-    from jaxdl.parallel.processes import Place, initialize
+    from jaxdl.parallel.processes import initialize
     from jaxdl.runs import train
 
-    initialize(Place(FLAGS.processes, FLAGS.process, FLAGS.coordinator))
+    initialize(_place())
     train.run(_config(), FLAGS.set, FLAGS.workdir, FLAGS.allow, sys.argv)
+
+
+def _place() -> Place:
+    return Place(FLAGS.processes, FLAGS.process, FLAGS.coordinator, FLAGS.heartbeat)
 
 
 def _eval(arguments: Sequence[str]) -> None:
@@ -280,6 +287,10 @@ def main(argv: Sequence[str]) -> int:
     name, arguments = (argv[1], argv[2:]) if len(argv) > 1 else ("train", [])
     if name not in COMMANDS:
         raise UserError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
+    if name == "train" and _place().several and WATCHED not in os.environ:
+        from jaxdl.runs.watch import watch
+
+        return watch([sys.executable, *sys.orig_argv[1:]])
     configure(FLAGS.cpu_devices, FLAGS.deterministic)
     COMMANDS[name](arguments)
     return 0

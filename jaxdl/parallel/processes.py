@@ -2,17 +2,24 @@
 
 Each process runs the same command. Which one it is, how many there are and where they meet, JAX finds out by itself on
 SLURM, Kubernetes, Open MPI and TPU pods; elsewhere flags say so.
+
+A process that loses another one cannot go on, nor always find its end by itself: it may wait for the others while it
+closes its files, or JAX's runtime aborts it without an exception of Python. So a second process stands beside each,
+`jaxdl.runs.watch`, which says what has happened. This module does not import jax before it is needed: the watching
+process needs none.
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-
-import jax
 
 from jaxdl.errors import UserError
 
-HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for lost
+HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for lost, by default
+WATCHED = "JAXDL_WATCHED"  # the file descriptor by which a process tells the one beside it that it has saved its state
+LOST = 134  # exit code for the process beside; a shell gives it for SIGABRT, by which the runtime ends a process
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,22 @@ class Place:
       count: how many there are.
       number: of this one, from 0 on.
       coordinator: "HOST:PORT" of process 0.
+      heartbeat: seconds without a sign of life after which a process is taken for lost.
     """
 
     count: int | None = None
     number: int | None = None
     coordinator: str | None = None
+    heartbeat: int = HEARTBEAT
+
+    @property
+    def given(self) -> bool:
+        return (self.count, self.number, self.coordinator) != (None, None, None)
+
+    @property
+    def several(self) -> bool:
+        """Whether this process is one of several."""
+        return self.count != 1 if self.given else _launched_by_a_cluster(os.environ)
 
 
 def initialize(place: Place = Place()) -> None:
@@ -36,27 +54,31 @@ def initialize(place: Place = Place()) -> None:
     Raises:
       UserError: one of the three flags is missing or out of range, or the others did not come.
     """
-    given = (place.count, place.number, place.coordinator)
-    if given == (None, None, None):
-        if not _launched_by_a_cluster(os.environ):
-            return
-        options = {}
-    else:
+    if not place.several:
+        return
+    options = {}
+    if place.given:
         if place.count is None or place.number is None or place.coordinator is None:
             raise UserError("--processes, --process and --coordinator=HOST:PORT belong together; give all three")
         if not 0 <= place.number < place.count:
             raise UserError(
                 f"--process={place.number} of --processes={place.count}: must be from 0 to {place.count - 1}"
             )
-        if place.count == 1:
-            return
+        host, colon, port = place.coordinator.rpartition(":")
+        if not (host and colon and port.isdecimal()):
+            raise UserError(f"--coordinator={place.coordinator}: write HOST:PORT of process 0, such as 10.0.0.1:9000")
         options = {
             "coordinator_address": place.coordinator,
             "num_processes": place.count,
             "process_id": place.number,
         }
+        if host in ("127.0.0.1", "localhost"):
+            options["coordinator_bind_address"] = f"127.0.0.1:{port}"
+    import jax
+
+    seconds = place.heartbeat
     try:
-        jax.distributed.initialize(**options, heartbeat_timeout_seconds=HEARTBEAT)
+        jax.distributed.initialize(**options, heartbeat_timeout_seconds=seconds, shutdown_timeout_seconds=seconds)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -66,7 +88,41 @@ def initialize(place: Place = Place()) -> None:
 
 def is_first() -> bool:
     """Whether this is the process that writes, and that people see."""
+    import jax
+
     return jax.process_index() == 0
+
+
+def saved() -> None:
+    """Tells the process beside this one, if there is one, that the state is saved."""
+    if WATCHED in os.environ:
+        with suppress(BrokenPipeError):  # it was killed: then nobody asks
+            os.write(int(os.environ[WATCHED]), b".")
+
+
+def lost(error: Exception) -> bool:
+    """Whether an error is that of a computation in which other processes take part."""
+    import jax
+
+    return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Inside, a computation that fails because another process is gone ends this one at once.
+
+    At once: to close its files in good order it would have to wait for that other process. Does nothing where no other
+    process watches this one.
+    """
+    try:
+        yield
+    except Exception as error:
+        if WATCHED not in os.environ or not lost(error):
+            raise
+        print(f"the runtime says: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(LOST)
 
 
 def _launched_by_a_cluster(environment: Mapping[str, str]) -> bool:

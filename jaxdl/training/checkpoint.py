@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Keep
+from jaxdl.parallel.processes import lost
 from jaxdl.training.metrics import state_digest
 from jaxdl.training.state import TrainState
 
@@ -129,6 +130,8 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
         except Exception as error:
+            if lost(error):
+                raise
             raise self._write_error(step, error) from error
 
     def wait(self) -> None:
@@ -141,6 +144,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
+            if lost(error):
+                raise
             raise self._write_error(None, error) from error
         self._last_saved = self.latest
 
@@ -208,6 +213,8 @@ class Checkpoints:
                 state, record = self._read(candidate, abstract)
                 return Restored(state, record, bad)
             except Exception as error:  # a damaged checkpoint may raise anything; the reason is told, never dropped
+                if lost(error):
+                    raise
                 bad.append((candidate, " ".join(str(error).split())[:200] or type(error).__name__))
         if bad:
             shown = "; ".join(f"step {number}: {reason}" for number, reason in bad)

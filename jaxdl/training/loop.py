@@ -8,6 +8,7 @@ import jax
 
 from jaxdl.data.pipeline import Batches
 from jaxdl.experiment import Experiment
+from jaxdl.parallel.processes import together
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.interrupt import Preempted, interruptible
 from jaxdl.training.program import Program
@@ -59,6 +60,7 @@ def train(
     program = program or make_program(experiment, sources)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, experiment.keep))
+        stack.enter_context(together())
         session = Session(experiment, program, sources, folder, progress, checkpoints, identity, wall)
         interrupt = stack.enter_context(interruptible())
         state, start = session.begin()

@@ -1,0 +1,58 @@
+"""One of several processes that make a few steps of some recipes' `tiny()`: see test_processes.py.
+
+Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes.
+Prints a JSON object a recipe from process 0.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+MESH = {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+def measured(recipe: str, steps: int = 3) -> dict:
+    """The losses of a recipe's first steps, and its evaluations after them, on all devices of all processes."""
+    import dataclasses
+
+    from test_laws import without_dropout
+
+    from jaxdl import configuration
+    from jaxdl.data.pipeline import Batches, eval_batches
+    from jaxdl.parallel.mesh import Parallel
+    from jaxdl.recipes import load_recipe, tiny
+    from jaxdl.training.loop import make_program
+    from jaxdl.training.sources import load_sources
+
+    experiment = configuration.build(without_dropout(tiny(load_recipe(recipe))))
+    experiment = dataclasses.replace(experiment, parallel=Parallel(mesh=MESH))
+    sources = load_sources(experiment.data)
+    program = make_program(experiment, sources)
+    state, losses = program.init(), []
+    batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
+    for step in range(steps):
+        state, report = program.step(state, program.place(batches.at(step)))
+        losses += [float(figures["loss"]) for figures in jax.device_get(report).figures.values()]
+    evaluations = {}
+    for name, source in sources.evals.items():
+        parts = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, rows=program.eval_rows)
+        values = program.evaluate(state, parts, source.names)
+        evaluations |= {f"{name}/{key}": float(value) for key, value in values.items() if not hasattr(value, "shape")}
+    return {"losses": losses, "evaluations": evaluations}
+
+
+if __name__ == "__main__":
+    count, number, port, devices = map(int, sys.argv[1:5])
+    import conftest  # noqa: F401  the compiler's options of the other tests
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    from jaxdl.parallel.processes import Place, initialize
+
+    initialize(Place(count, number, f"127.0.0.1:{port}"))
+    for name in sys.argv[5:]:
+        found = measured(name)
+        if number == 0:
+            print("MEASURED", json.dumps({name: found}), flush=True)
