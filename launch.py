@@ -11,6 +11,7 @@
   python launch.py explain RUN --text=TEXT...                                 where a Transformer's heads look
   python launch.py export RUN --output=DIR [--to=stablehlo] [--step=N]        in Hugging Face's format, or for JAX alone
   python launch.py show --config=RECIPE [--set=...]                           every argument with its value
+  python launch.py show --config=RECIPE --shardings [--topology=v5e:4x4]      how each parameter is cut over devices
   python launch.py list [--format=json]                                       recipes and their recorded results
   python launch.py diff RUN RUN                                               where two runs' configurations differ
   python launch.py curves RUN... [--output=FILE.png]                          how they learned over time, one picture
@@ -61,7 +62,8 @@ flags.DEFINE_string("metric", None, "report: EVAL/NAME to compare runs by; by de
 flags.DEFINE_boolean("gallery", False, "report: a page of all recipes; folders with runs give it pictures.")
 flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
-flags.DEFINE_string("topology", None, "plan: the devices to compile for: v5e:16x16, h100:1x8, cpu:8.")
+flags.DEFINE_string("topology", None, "plan, show --shardings: the devices to compile for: v5e:16x16, h100:1x8, cpu:8.")
+flags.DEFINE_boolean("shardings", False, "show: how each parameter is cut over the devices.")
 flags.DEFINE_string("shape", None, "plan: HEIGHT,WIDTH,CHANNELS of made-up images in place of the recipe's data.")
 flags.DEFINE_boolean("search", False, "plan: try other meshes, recomputation and micro-batches.")
 flags.DEFINE_multi_string("launch", [], "sweep: NAME=VALUE, a setting of the launcher. Repeatable.")
@@ -151,6 +153,11 @@ def _show(arguments: Sequence[str]) -> None:
     from jaxdl import configuration, overrides
     from jaxdl.recipes import load_recipe
 
+    if FLAGS.shardings:
+        from jaxdl.runs import shardings
+
+        shardings.show(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape)
+        return
     config = overrides.resolve(load_recipe(_config()), FLAGS.set)
     configuration.build(config)
     print(configuration.as_text(config), end="")

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl.models.dot_product import by_blocks, dot_product_attention, splash
+from jaxdl.parallel.mesh import Parallel, active, make_mesh
 
 
 def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
@@ -81,6 +83,20 @@ def test_the_kernel_of_tpus(causal, window, packed):
     options = {"segments": jnp.arange(128)[None] // packed} if packed else {}
     found = splash(*inputs, scale=0.1, causal=causal, window=window, interpret=True, **options)
     expected = reference(*inputs, causal=causal, window=window, scale=0.1, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_kernel_of_tpus_over_many_devices():
+    inputs = drawn(batch=4, n=128, m=128, heads=2, kv_heads=1, size=128)
+    segments = jnp.broadcast_to(jnp.arange(128) // 50, (4, 128))
+    parallel = Parallel(mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    mesh = make_mesh(parallel)
+    sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    with active(mesh, parallel):
+        attend = jax.jit(lambda *each: splash(*each, scale=0.1, causal=True, segments=segments, interpret=True))
+        found = attend(*jax.device_put(inputs, sharding))
+    assert found.sharding.shard_shape(found.shape) == (1, 128, 1, 128)
+    expected = reference(*inputs, causal=True, scale=0.1, segments=segments)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -5,10 +5,14 @@ block of queries meets only the keys that it may see. All of them compute the sa
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.core.spmd import get_logical_axis_rules
+from flax.linen.spmd import logical_to_mesh_axes
+from jax.sharding import AxisType, PartitionSpec
 
 Array = jax.Array
 
@@ -56,17 +60,24 @@ def dot_product_attention(
     return by_blocks(query, key, value, **options)
 
 
+def _platform() -> str:
+    """That of the devices that this is traced for, which need not be here."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    platform = jax.default_backend() if device is None else device.platform
+    return "gpu" if platform == "cuda" else platform
+
+
 def _cudnn(query: Array, key: Array) -> bool:
     """Whether cuDNN's kernels take these: half precision, heads of at most 128 numbers in steps of 8, some length."""
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     fits = query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
     long = min(query.shape[1], key.shape[1]) >= 64 and query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
-    return jax.default_backend() == "gpu" and half and fits and long
+    return _platform() == "gpu" and half and fits and long
 
 
 def _splash(query: Array, key: Array) -> bool:
     """Whether TPUs' splash kernel takes these: blocks of 128 tokens that attend to themselves."""
-    return jax.default_backend() == "tpu" and query.shape[1] == key.shape[1] and query.shape[1] % 128 == 0
+    return _platform() == "tpu" and query.shape[1] == key.shape[1] and query.shape[1] % 128 == 0
 
 
 def splash(
@@ -85,10 +96,40 @@ def splash(
     Args:
       interpret: compute it without a TPU, slowly.
     """
+    groups = query.shape[2] // key.shape[2]
+    rows = [jnp.moveaxis(each, 2, 1) for each in (query * scale, key, value)]
+    rows[1:] = [jnp.repeat(each, groups, axis=1) for each in rows[1:]]
+    attend: Any = functools.partial(_splash_rows, causal=causal, window=window, interpret=interpret)
+    names = ("batch", "heads", None, None)
+    split = _split(names, rows[0].shape)
+    if split is not None:  # XLA does not cut a kernel by itself
+        specs = [split] * 3 + ([] if segments is None else [PartitionSpec(split[0], None)])
+        attend = jax.shard_map(attend, in_specs=tuple(specs), out_specs=split, check_vma=False)
+    y = attend(*rows) if segments is None else attend(*rows, segments)
+    return jnp.moveaxis(y, 1, 2).astype(query.dtype)
+
+
+def _split(names: tuple[str | None, ...], shape: tuple[int, ...]) -> PartitionSpec | None:
+    """How an array with those logical axes is cut over the mesh that this is traced for; None without a mesh or rules.
+    An axis that does not divide stays whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not get_logical_axis_rules() or any(kind == AxisType.Manual for kind in mesh.axis_types):
+        return None
+    found = []
+    for axes, size in zip(logical_to_mesh_axes(names) or (), shape):
+        parts = math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ()))
+        found.append(axes if size % parts == 0 else None)
+    return PartitionSpec(*found)
+
+
+def _splash_rows(
+    query: Array, key: Array, value: Array, segments: Array | None = None, *, causal: bool, window: int, interpret: bool
+) -> Array:
+    """All [batch, heads, length, size], of what one device has."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    length, heads = query.shape[1], query.shape[2]
+    heads, length = query.shape[1], query.shape[2]
     shape = (length, length)
     if not causal:
         seen: Any = masks.FullMask(shape)
@@ -96,17 +137,11 @@ def splash(
         seen = masks.LocalMask(shape, (window - 1, 0), 0)
     else:
         seen = masks.CausalMask(shape)
-    groups = heads // key.shape[2]
-    rows = [jnp.moveaxis(each, 2, 1) for each in (query * scale, key, value)]
-    rows[1:] = [jnp.repeat(each, groups, axis=1) for each in rows[1:]]
     attend: Any = kernel.make_splash_mha_single_device(masks.MultiHeadMask([seen] * heads), interpret=interpret)
     if segments is None:
-        y = jax.vmap(attend)(*rows)
-    else:
-        query, key, value = rows
-        apart = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))
-        y = apart(query, key, value, segments)
-    return jnp.moveaxis(y, 1, 2).astype(query.dtype)
+        return jax.vmap(attend)(query, key, value)
+    apart = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))
+    return apart(query, key, value, segments)
 
 
 def by_blocks(

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxdl.errors import UserError, nearest
+from jaxdl.parallel.gpus import description
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ def _tpu(text: str, shape: str) -> Sequence[Any]:
 def _cuda(text: str, shape: str) -> Sequence[Any]:
     from jax.experimental import topologies
 
-    machines, _, gpus = shape.partition("x")
-    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    machines, _, gpus = shape.rpartition("x")
+    name, sides = text.partition(":")[0], f"1x{machines or 1}x{gpus}"
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # nobody asks the driver, which need not be here
     try:
-        described = topologies.get_topology_desc(platform="cuda", topology=f"1x{machines}x{gpus or 1}")
-        return described.devices
+        described = description(name)
+        return topologies.get_topology_desc(name, platform="cuda", target_config=described, topology=sides).devices
     except Exception as error:
         raise UserError(
             f"--topology={text} cannot be compiled for: {_reason(error)}; pip install -e '.[cuda]'"

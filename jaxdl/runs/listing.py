@@ -31,7 +31,7 @@ def show(root: Path, format: str = "text", stream: TextIO | None = None) -> None
         print(to_json(listed), file=stream)
         return
     lines = [(row["name"], row["task"] or "-", row["data"] or "-", row["error"] or _result(row)) for row in listed]
-    _print_table(("recipe", "task", "data", "result"), lines, stream)
+    print_table(("recipe", "task", "data", "result"), lines, stream)
 
 
 def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
@@ -45,7 +45,7 @@ def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
     if a.recipe != b.recipe:
         lines.insert(0, ("(recipe)", a.recipe, b.recipe))
     if lines:
-        _print_table(("path", run_a, run_b), lines, stream)
+        print_table(("path", run_a, run_b), lines, stream)
     else:
         print("the configurations are equal", file=stream)
 
@@ -109,7 +109,8 @@ def _result(row: dict[str, Any]) -> str:
     )
 
 
-def _print_table(names: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO | None) -> None:
+def print_table(names: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO | None) -> None:
+    """Prints columns: as a table on a terminal, as aligned lines elsewhere."""
     out = stream or sys.stdout
     if out.isatty():
         from rich.console import Console

@@ -74,8 +74,8 @@ def run(
     hardware, devices = target(topology)
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
-        config = with_made_up_data(config, _shape(shape), examples=max(8, config.data.batch_size))
-    example = _example(configuration.build(config))
+        config = with_made_up_data(config, parse_shape(shape), examples=max(8, config.data.batch_size))
+    example = first_example(configuration.build(config))
     found = []
     for changes in candidates(config, len(devices)) if search else [()]:
         try:
@@ -162,13 +162,15 @@ def _plan(
     return Plan(" ".join(changes), sizes, found, hardware, time.perf_counter() - start)
 
 
-def _example(experiment: Experiment) -> dict[str, np.ndarray]:
+def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
+    """A training batch of one example, for shapes and types; evaluations are not loaded."""
     experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, evals={}, test=None))
     sources = load_sources(experiment.data)
     return dict(Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0))
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def parse_shape(text: str) -> tuple[int, ...]:
+    """What --shape says. Raises UserError where that is none."""
     try:
         return tuple(int(side) for side in text.split(","))
     except ValueError:
