@@ -120,12 +120,12 @@ def _lstm_backward(reverse, saved, cotangents):
         return (d_pre @ transposed + jnp.where(valid, 0, d_h), jnp.where(valid, d_cell * f, d_c)), d_pre
 
     d_state, d_pre = jax.lax.scan(body, d_last, (d_outputs, gates, before[1], states[1], mask), reverse=not reverse)
-    flat = d_pre.reshape(-1, d_pre.shape[-1])
+    over = ((0, 1), (0, 1))  # time and batch as they are: made one axis, a batch that is cut would be gathered
     return (
         d_pre @ kernel.T,
-        inputs.reshape(-1, inputs.shape[-1]).T @ flat,
-        before[0].reshape(-1, before[0].shape[-1]).T @ flat,
-        flat.sum(0).astype(bias.dtype),
+        jnp.tensordot(inputs, d_pre, over),
+        jnp.tensordot(before[0], d_pre, over),
+        d_pre.sum((0, 1)).astype(bias.dtype),
         None,
         d_state,
     )
