@@ -2,6 +2,7 @@
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
   python launch.py sweep --config=RECIPE [--grid=seed=0..4] [--dry_run]       many runs, or what sweep() says
+  python launch.py sweep --config=RECIPE --trials=20 --space=width=16..64:16  settings that a search chooses
   python launch.py plan --config=RECIPE --topology=v5e:16x16 [--search]       compiled for devices that are not here
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
@@ -58,7 +59,11 @@ flags.DEFINE_string("label", None, "predict: the class of the samples, by name o
 flags.DEFINE_string("pictures", None, "predict: the folder for pictures; by default predictions/ in the run folder.")
 flags.DEFINE_string("layer", None, "explain: the layer for Grad-CAM; by default the last one that is an image's map.")
 flags.DEFINE_string("target", None, "explain: the class to explain, by name or number; by default the predicted one.")
-flags.DEFINE_string("metric", None, "report: EVAL/NAME to compare runs by; by default the recipe's own.")
+flags.DEFINE_string(
+    "metric",
+    None,
+    "report: EVAL/NAME to compare by; sweep --trials: EVAL/NAME:min or :max; by default the recipe's own.",
+)
 flags.DEFINE_boolean("gallery", False, "report: a page of all recipes; folders with runs give it pictures.")
 flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
@@ -68,6 +73,8 @@ flags.DEFINE_string("shape", None, "plan: HEIGHT,WIDTH,CHANNELS of made-up image
 flags.DEFINE_boolean("search", False, "plan: try other meshes, recomputation and micro-batches.")
 flags.DEFINE_multi_string("launch", [], "sweep: NAME=VALUE, a setting of the launcher. Repeatable.")
 flags.DEFINE_integer("slots", None, "sweep: runs at once; by default one a GPU, without GPUs one a core, up to 8.")
+flags.DEFINE_integer("trials", None, "sweep: so many runs, whose settings Optuna chooses from --space.", lower_bound=1)
+flags.DEFINE_multi_string("space", [], "sweep --trials: NAME=1e-4..1e-2:log, NAME=16..64:16, NAME=A,B. Repeatable.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
 flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done or what differs, and do nothing.")
 flags.DEFINE_integer("processes", None, "train: how many processes make one run, where no cluster says so.")
@@ -230,6 +237,13 @@ def _sweep(arguments: Sequence[str]) -> None:
 
     more = dict(text.partition("=")[::2] for text in FLAGS.launch)
     options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output, more)
+    if FLAGS.trials or FLAGS.space:
+        if FLAGS.grid or FLAGS.launcher != "local" or not FLAGS.trials:
+            raise UserError("a search has --trials=N and --space, no --grid, and runs on this machine")
+        from jaxdl.runs import search
+
+        search.run(_config(), FLAGS.set, FLAGS.space, FLAGS.trials, FLAGS.workdir, FLAGS.metric, options)
+        return
     sweep.run(_config(), FLAGS.set, FLAGS.grid, FLAGS.workdir, FLAGS.launcher, options, FLAGS.dry_run)
 
 

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxdl import configuration, overrides, recipes
 from jaxdl.errors import UserError, nearest
+from jaxdl.experiment import Experiment
+from jaxdl.recipes import Recipe
 from jaxdl.runs.folder import RunFolder, is_run
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options
 
@@ -47,6 +50,14 @@ class Run:
             return NEW
         result = RunFolder.open(self.folder).result()
         return FINISHED if result is not None and result["step"] == self.steps else STARTED
+
+
+class Described(NamedTuple):
+    """A run, what it builds, and its configuration's fingerprint."""
+
+    run: Run
+    experiment: Experiment
+    fingerprint: str
 
 
 def run(
@@ -86,7 +97,7 @@ def run(
     if dry_run:
         return
     to_do = [each for each, state in zip(found, states) if state != FINISHED]
-    jobs = [Job(each.varied, _command(recipe_name, each), each.folder, each.steps) for each in to_do]
+    jobs = [Job(each.varied, command(recipe_name, each), each.folder, each.steps) for each in to_do]
     if jobs:
         LAUNCHERS[launcher](jobs, options)
 
@@ -101,14 +112,28 @@ def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder:
     wanted = points(grid) if grid else [overrides.as_overrides(each) for each in recipes.sweep(recipe)]
     found: dict[str, Run] = {}
     for point in wanted:
-        config = overrides.resolve(recipe, [*settings, *point])
-        configuration.build(config)
-        fingerprint = configuration.fingerprint(config)
-        name = folder / f"{recipe.path.stem}-{fingerprint[:8]}"
-        found.setdefault(fingerprint, Run((*settings, *point), " ".join(point) or "(as it is)", name, config.steps))
+        one = describe(recipe, settings, folder, point)
+        found.setdefault(one.fingerprint, one.run)
     if not found:
         raise UserError(f"sweep() of {recipe_name} is empty; give --grid=NAME=VALUE,VALUE,...")
     return list(found.values())
+
+
+def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Described:
+    """The run of a recipe with some settings, in `folder`.
+
+    Args:
+      settings: of all runs.
+      point: of this one.
+
+    Raises:
+      UserError: a mistake in the recipe or in a setting.
+    """
+    config = overrides.resolve(recipe, [*settings, *point])
+    experiment, fingerprint = configuration.build(config), configuration.fingerprint(config)
+    path = folder / f"{recipe.path.stem}-{fingerprint[:8]}"
+    made = Run((*settings, *point), " ".join(point) or "(as it is)", path, config.steps)
+    return Described(made, experiment, fingerprint)
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:
@@ -124,7 +149,7 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     for text in grid:
         left, equals, right = text.partition("=")
         heads = [name.strip() for name in left.split(",")]
-        values = _values(right.strip())
+        values = split_values(right.strip())
         if not equals or not all(heads) or not values or not all(values):
             raise UserError(
                 f"--grid={text} is no axis; write --grid=NAME=VALUE,VALUE or --grid=seed=0..4, or for values that go"
@@ -141,7 +166,7 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
 
 
-def _values(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """The values of an axis, as text: a range, or what commas outside of brackets and quotes divide."""
     if found := _RANGE.fullmatch(text):
         return [str(value) for value in range(int(found[1]), int(found[2]) + 1)]
@@ -161,13 +186,13 @@ def _values(text: str) -> list[str]:
 
 
 def _tuple(axis: str, text: str, names: Sequence[str]) -> list[str]:
-    values = _values(text[1:-1]) if text.startswith("(") and text.endswith(")") else []
+    values = split_values(text[1:-1]) if text.startswith("(") and text.endswith(")") else []
     if len(values) != len(names):
         raise UserError(f"--grid={axis}: '{text}' has no value for each of {', '.join(names)}; write (VALUE,VALUE)")
     return values
 
 
-def _command(recipe: str, run: Run) -> list[str]:
+def command(recipe: str, run: Run) -> list[str]:
     """The command line that makes a run, from this folder."""
     program = str(recipes.repository_root() / "launch.py")
     settings = [f"--set={each}" for each in run.settings]
