@@ -58,9 +58,49 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
+class Cluster:
+    """Its daemons.
+
+    Attributes:
+      environment: in which SLURM's commands find it.
+    """
+
+    def __init__(self, environment: dict[str, str], commands: dict[str, list[str]]):
+        self.environment, self._commands = environment, commands
+        self._started: dict[str, subprocess.Popen] = {}
+
+    def start(self, name: str) -> None:
+        """Starts a daemon."""
+        silent = subprocess.DEVNULL
+        command = [find(name) or name, *self._commands[name]]
+        self._started[name] = subprocess.Popen(command, env=self.environment, stdout=silent, stderr=silent)
+
+    def kill(self, name: str) -> None:
+        """Kills a daemon, as kill -9 does."""
+        self._started[name].kill()
+        self._started[name].wait()
+
+    def stop(self) -> None:
+        for process in reversed(self._started.values()):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def run(self, *command: str) -> str:
+        """What a command says."""
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
+
+    def queue(self) -> dict[str, str]:
+        """{JOB_TASK: state} of what waits or runs."""
+        lines = self.run("squeue", "-h", "-r", "-o", "%i %T").splitlines()
+        return dict(line.split() for line in lines)  # pyright: ignore
+
+
 @contextmanager
-def cluster(root: Path, port: int = 17_100) -> Iterator[dict[str, str]]:
-    """Starts it; gives the environment in which its commands find it. `root` has to be short: it holds a socket."""
+def cluster(root: Path, port: int = 17_100) -> Iterator[Cluster]:
+    """Starts it. `root` has to be short: it holds a socket."""
     root.chmod(0o755)
     for folder in ("state", "spool"):
         (root / folder).mkdir()
@@ -73,26 +113,15 @@ def cluster(root: Path, port: int = 17_100) -> Iterator[dict[str, str]]:
     munge = [f"--key-file={key}", f"--socket={root}/munge.socket", f"--pid-file={root}/munged.pid", "--force"]
     munge += [f"--log-file={root}/munged.log", f"--seed-file={root}/munge.seed", "--foreground"]
     daemons = {"munged": munge, "slurmctld": ["-D"], "slurmd": ["-D", "-N", "localhost"]}
-    commands = [[find(name) or name, *options] for name, options in daemons.items()]
-    started: list[subprocess.Popen] = []
+    made = Cluster(environment, daemons)
     try:
-        for command in commands:
-            silent = subprocess.DEVNULL
-            started.append(subprocess.Popen(command, env=environment, stdout=silent, stderr=silent))
+        for name in daemons:
+            made.start(name)
             time.sleep(0.5)
         deadline = time.monotonic() + 30
-        while "idle" not in run(environment, "sinfo", "-h", "-o", "%T"):
+        while "idle" not in made.run("sinfo", "-h", "-o", "%T"):
             assert time.monotonic() < deadline, (root / "slurmctld.log").read_text()
             time.sleep(0.2)
-        yield environment
+        yield made
     finally:
-        for process in reversed(started):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def run(environment: dict[str, str], *command: str) -> str:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+        made.stop()

@@ -1,19 +1,15 @@
-"""Launchers of sweeps: a real SLURM on this machine, a manifest for Kubernetes, a script for TPU pods."""
+"""Launchers of sweeps: a manifest for Kubernetes, a script for TPU pods."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options
-
-sys.path.insert(0, str(Path(__file__).parent))
-import slurm_cluster
 
 ROOT = Path(__file__).parent.parent
 # Counts its runs in a file, and ends with the first exit code that is left.
@@ -29,48 +25,6 @@ sys.exit({codes}[min(count, len({codes}) - 1)])
 def job(root: Path, name: str, codes: list[int]) -> Job:
     code = CODES.format(path=str(root / "counts" / name), codes=codes)
     return Job(name, [sys.executable, "-c", code], root / "sweep" / name, steps=1)
-
-
-# In a process of its own: submitit configures logging anew, which closes what pytest has open.
-SUBMIT = """
-import json, sys
-from pathlib import Path
-from jaxdl.errors import UserError
-from jaxdl.runs.launchers import Job, Options, slurm
-jobs, options = json.loads(sys.argv[1])
-try:
-    slurm.launch([Job(name, command, Path(folder), 1) for name, command, folder in jobs], Options(**options))
-except UserError as error:
-    print(error)
-"""
-
-
-def submit(environment: dict[str, str], jobs: list[Job], **options) -> str:
-    """What is said when the jobs are submitted."""
-    given = json.dumps([[[each.name, list(each.command), str(each.folder)] for each in jobs], options])
-    command = [sys.executable, "-c", SUBMIT, given]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing())
-def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp_path_factory):
-    root = tmp_path_factory.mktemp("slurm")
-    with slurm_cluster.cluster(root) as environment:
-        codes = {"good": [0], "stopped": [75, 75, 0], "again": [1, 0], "bad": [1], "mistake": [2]}
-        jobs = [job(root, name, each) for name, each in codes.items()]
-        options = {"slots": 2, "retries": 1, "more": {"cpus": "1"}}
-        assert "job 1_4" in submit(environment, jobs, **options)
-        assert submit(environment, jobs, **options) == "5 run(s) in the queue already\n"
-        deadline = time.monotonic() + 90
-        while slurm_cluster.run(environment, "squeue", "-h", "-r").strip():
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        made = {name: len((root / "counts" / name).read_text()) for name in codes}
-        assert made == {"good": 1, "stopped": 3, "again": 2, "bad": 2, "mistake": 1}
-        assert (root / "sweep" / "stopped" / "run.log").read_text() == "run 0\nrun 1\nrun 2\n"
-        other = [job(root, "other", [0])]
-        assert "SLURM did not take the jobs" in submit(environment, other, more={"partition": "none"})
-    assert "SLURM does not answer" in submit(environment, other)
 
 
 def test_a_manifest_for_kubernetes(tmp_path, capsys):

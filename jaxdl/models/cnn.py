@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, variance_scaling
+from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, gathered, variance_scaling
 
 StemKind = Literal["small", "strided", "imagenet"]
 
@@ -49,6 +49,11 @@ def convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, **option
     """
     kernel = with_logical_constraint(kernel, (None, None, None, "channels"))
     return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
+
+
+def convolve_whole(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
+    """As `convolve_gathered`, by a kernel with so few output channels that they are not cut either."""
+    return jax.lax.conv_general_dilated(x, gathered(kernel), *arguments, **options)
 
 
 def classifier_head(num_classes: int) -> nn.Dense:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.attention import MultiHeadAttention
-from jaxdl.models.cnn import constrain, convolve_gathered
+from jaxdl.models.cnn import constrain, convolve_gathered, convolve_whole
 from jaxdl.models.layers import Activation, Embedding, GroupNorm, dense, grid_waves, upsample_2x, variance_scaling
 from jaxdl.models.restoration import shuffle, unshuffle
 
@@ -200,7 +200,7 @@ class DiffusionUNet(nn.Module):
             padding=1,
             kernel_init=nn.with_logical_partitioning(nn.initializers.zeros, (None, None, "channels_in", None)),
             bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
-            conv_general_dilated=convolve_gathered,
+            conv_general_dilated=convolve_whole,
             name="final",
         )(x).astype(jnp.float32)
         return shuffle(x, self.patch) if self.patch > 1 else x

@@ -27,7 +27,7 @@ SETTINGS = {
     "processes": "1",  # of a run on each node
     "grace": "120",  # seconds that a run has to save its state when its time is up
 }
-MARK = ".slurm"  # in a run folder: the job that was submitted for it
+MARK = ".slurm"  # in a run folder: the job that was submitted for it, and a line for each time that it failed
 _RENAMED = {"partition": "slurm_partition", "account": "slurm_account", "constraint": "slurm_constraint"}
 
 
@@ -74,15 +74,13 @@ class Work:
         self.retries = retries
 
     def __call__(self, command: Sequence[str], folder: Path) -> int:
-        """The exit code of the run; after 75 SLURM is asked to requeue the job."""
-        for _ in range(self.retries + 1):
-            code = _made(command, folder)
-            if code == 75:
-                _requeue()
-            if code in (0, 2, 75):
-                break
-        if code not in (0, 75):
-            raise RuntimeError(f"exit code {code}; {folder / 'run.log'} says why")
+        """The exit code of the run; after 75 SLURM is asked to requeue the job, and after a failure as often as that is
+        to be tried again. Of several processes the first one asks: it ends when another does."""
+        code = _made(command, folder)
+        if _number() == 0 and (code == 75 or (code not in (0, 2) and _failed(folder) <= self.retries)):
+            _requeue()
+        elif code not in (0, 75):
+            raise RuntimeError(f"exit code {code}; {_log(folder)} says why")
         return code
 
     def checkpoint(self, command: Sequence[str], folder: Path) -> Any:
@@ -95,7 +93,7 @@ class Work:
 def _made(command: Sequence[str], folder: Path) -> int:
     """Makes the run and gives its exit code; a SIGTERM for this process is passed on."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "run.log").open("ab") as log:
+    with _log(folder).open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
     try:
@@ -104,10 +102,31 @@ def _made(command: Sequence[str], folder: Path) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
+def _number() -> int:
+    """Of this process, in a run of several."""
+    return int(os.environ.get("SLURM_PROCID", "0"))
+
+
+def _log(folder: Path) -> Path:
+    number = _number()
+    return folder / (f"run.{number}.log" if number else "run.log")
+
+
+def _failed(folder: Path) -> int:
+    """How often the run has failed since it was submitted, now included."""
+    with (folder / MARK).open("a") as mark:
+        mark.write("failed\n")
+    return (folder / MARK).read_text().count("failed")
+
+
 def _requeue() -> None:
+    """Asks SLURM to queue this job again, unless SLURM itself has ended it: it was cancelled, or is queued already."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
-    subprocess.run(["scontrol", "requeue", job if task is None else f"{job}_{task}"], check=True)
+    name = job if task is None else f"{job}_{task}"
+    state = subprocess.run(["squeue", "-h", "-j", name, "-o", "%T"], capture_output=True, text=True, check=True).stdout
+    if state.strip() == "RUNNING":
+        subprocess.run(["scontrol", "requeue", name], check=True)
 
 
 def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict[str, Any]:
@@ -146,4 +165,4 @@ def _queue() -> set[str]:
 
 def _mark(folder: Path) -> str:
     path = folder / MARK
-    return path.read_text().strip() if path.is_file() else ""
+    return path.read_text().partition("\n")[0] if path.is_file() else ""
