@@ -45,11 +45,30 @@ def test_a_manifest_for_kubernetes(tmp_path, capsys):
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
     script = container["command"][2].replace("exec python launch.py", "echo")
     told = subprocess.run(["sh", "-c", script], env={"JOB_COMPLETION_INDEX": "1"}, capture_output=True, text=True)
-    assert told.stdout == "--set=a=1 b\n"
+    assert told.stdout == "--set=a=1 b --processes=1\n"
     with pytest.raises(UserError, match="needs an image"):
         LAUNCHERS["kubernetes"](jobs, Options())
     with pytest.raises(UserError, match=r"--launch=imgae=\.\.\. is no setting of kubernetes; did you mean 'image'"):
         LAUNCHERS["kubernetes"](jobs, Options(more={"imgae": "x"}))
+
+
+def test_a_manifest_for_runs_of_several_pods(tmp_path):
+    path = tmp_path / "sweep.json"
+    jobs = [Job(f"seed={n}", ["python3", "/here/launch.py", f"--set=a={n} b"], tmp_path / str(n), 1) for n in range(2)]
+    settings = {"image": "lab/jaxdl:1", "processes": "4", "name": "big"}
+    LAUNCHERS["kubernetes"](jobs, Options(retries=3, output=str(path), more=settings))
+    _, second = json.loads(path.read_text())["items"]
+    assert (second["kind"], second["metadata"]["name"]) == ("JobSet", "big-1")
+    assert second["spec"]["failurePolicy"]["maxRestarts"] == 3
+    pods = second["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert (pods["completions"], pods["parallelism"], pods["backoffLimit"]) == (4, 4, 0)
+    script = pods["template"]["spec"]["containers"][0]["command"][2].replace("exec python launch.py", "echo")
+    told = subprocess.run(["sh", "-c", script], env={"JOB_COMPLETION_INDEX": "2"}, capture_output=True, text=True)
+    assert told.stdout == "--set=a=1 b --processes=4 --process=2 --coordinator=big-1-run-0-0.big-1:9000\n"
+    with pytest.raises(UserError, match="--slots is for runs of one pod each"):
+        LAUNCHERS["kubernetes"](jobs, Options(slots=1, more=settings))
+    with pytest.raises(UserError, match="--launch=processes=two is no number"):
+        LAUNCHERS["kubernetes"](jobs, Options(more={**settings, "processes": "two"}))
 
 
 def test_a_script_for_a_tpu_pod(tmp_path):
