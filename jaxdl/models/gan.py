@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.cnn import constrain, convolve_gathered
+from jaxdl.models.cnn import constrain, convolve_gathered, convolve_whole
 from jaxdl.models.layers import (
     Normalization,
     batch_norm,
@@ -217,7 +217,7 @@ class ResNetGenerator(nn.Module):
             block = UpResidual(channels, self.classes, self.norm, self.dtype, name=f"block{level}")
             x = block(x, label, train=train)
         x = nn.relu(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x))
-        x = _same(self.outputs, 3, self.dtype, "image", use_bias=True)(x)
+        x = _same(self.outputs, 3, self.dtype, "image", use_bias=True, image=True)(x)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -243,17 +243,18 @@ class UpResidual(nn.Module):
         return constrain(y + upsample_2x(_same(self.channels, 1, self.dtype, "shortcut")(x)))
 
 
-def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = False) -> nn.Conv:
-    """A square convolution that keeps height and width."""
+def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = False, image: bool = False) -> nn.Conv:
+    """A square convolution that keeps height and width; one that makes an `image` has few channels, not cut."""
+    axis = None if image else "channels"
     return nn.Conv(
         channels,
         (size, size),
         padding=((size // 2, size // 2),) * 2,
         use_bias=use_bias,
         dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), (None, None, "channels_in", "channels")),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
-        conv_general_dilated=convolve_gathered,
+        kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), (None, None, "channels_in", axis)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axis,)),
+        conv_general_dilated=convolve_whole if image else convolve_gathered,
         name=name,
     )
 
