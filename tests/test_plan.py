@@ -1,15 +1,19 @@
 """Plans: what a step needs of each device, counted by hand, and what goes over the links."""
 
+from importlib import metadata
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl.errors import UserError
+from jaxdl.parallel import topology
 from jaxdl.parallel.costs import Costs, collectives
 from jaxdl.parallel.topology import HARDWARE, target
-from jaxdl.runs import plan
+from jaxdl.runs import plan, shardings
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,55 @@ def test_a_search_orders_what_fits(capsys, monkeypatch):
 def test_mistakes(topology, message):
     with pytest.raises(UserError, match=message):
         target(topology)
+
+
+@pytest.mark.parametrize(
+    ("text", "package", "extra"), [("v5e:2x2", "libtpu", "tpu"), ("h100:1x8", "jax-cuda13-plugin", "cuda")]
+)
+def test_without_the_vendors_compiler(monkeypatch, text, package, extra):
+    def absent(*_, **__):
+        raise RuntimeError("no such platform")
+
+    monkeypatch.setattr(topologies, "get_topology_desc", absent)
+    monkeypatch.setattr(topology, "version", lambda name: metadata.version(f"no-{name}"))
+    with pytest.raises(UserError, match=rf"--topology={text} needs {package}.* pip install -e '\.\[{extra}\]'"):
+        target(text)
+    monkeypatch.setattr(topology, "version", lambda name: "1.0")
+    with pytest.raises(UserError, match=f"--topology={text} cannot be compiled for: no such platform"):
+        target(text)
+
+
+def has(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("text", "package", "devices"), [("v5e:2x4", "libtpu", 8), ("h100:2x8", "jax-cuda13-plugin", 16)]
+)
+def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
+    if not has(package):
+        pytest.skip(f"{package} is not installed")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # libtpu ends a process that has flags for CPUs
+    settings = ["features=32", "layers=1", "heads=2", "length=128", "batch_size=16", "ngrams=()"]
+    found = plan.run("experiments/transformer/austen_gpt.py", settings, text, shape="1,1,1")[0]
+    assert found.mesh["data"] == devices
+    assert found.costs.traffic["all-reduce"][1] > 0
+    assert found.step is not None
+    assert "fits" in capsys.readouterr().out
+
+
+def test_shardings_are_shown(capsys):
+    settings = ["features=16", "layers=1", "heads=2", "length=16", "ngrams=()"]
+    settings += ["parallel.mesh={'data':2,'fsdp':2,'tensor':2}"]
+    shardings.show("experiments/transformer/austen_gpt.py", settings, "cpu:8", shape="1,1,1")
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("on 8 device(s), mesh data=2 fsdp=2 tensor=2")
+    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in told[2:-1]}
+    assert cells["language_model/stack/block_0/feed_forward/in/kernel"] == "16 x 64 fsdp, tensor 8 x 32"
+    assert "4,576 of them on one device (25.3%)" in told[-1]
 
 
 def test_a_shape_that_is_none():

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
@@ -38,7 +39,6 @@ HARDWARE = {
     each.name: each
     for each in (
         Hardware("cpu", "cpu"),
-        Hardware("v4", "tpu", 275 * _TB, 32 * 2**30, 1228 * _GB, 150 * _GB),
         Hardware("v5e", "tpu", 197 * _TB, 16 * 2**30, 819 * _GB, 100 * _GB),
         Hardware("v5p", "tpu", 459 * _TB, 95 * 2**30, 2765 * _GB, 300 * _GB),
         Hardware("v6e", "tpu", 918 * _TB, 32 * 2**30, 1640 * _GB, 200 * _GB),
@@ -78,12 +78,14 @@ def _cpu(text: str, shape: str) -> Sequence[Any]:
 def _tpu(text: str, shape: str) -> Sequence[Any]:
     from jax.experimental import topologies
 
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody is asked over the network what this machine is
+    # Nobody is asked over the network what this machine is, and the compiler does not complain that nobody says so.
+    unasked = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost"}
+    for name, value in unasked.items():
+        os.environ.setdefault(name, value)
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=text).devices
     except Exception as error:
-        reason = _reason(error)
-        raise UserError(f"--topology={text} cannot be compiled for: {reason}; pip install -e '.[tpu]'") from None
+        raise _cannot(text, error, installed="libtpu", extra="tpu") from None
 
 
 def _cuda(text: str, shape: str) -> Sequence[Any]:
@@ -96,10 +98,14 @@ def _cuda(text: str, shape: str) -> Sequence[Any]:
         described = description(name)
         return topologies.get_topology_desc(name, platform="cuda", target_config=described, topology=sides).devices
     except Exception as error:
-        raise UserError(
-            f"--topology={text} cannot be compiled for: {_reason(error)}; pip install -e '.[cuda]'"
-        ) from None
+        raise _cannot(text, error, installed="jax-cuda13-plugin", extra="cuda") from None
 
 
-def _reason(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]
+def _cannot(text: str, error: Exception, installed: str, extra: str) -> UserError:
+    """What compiling for a topology needs: the vendor's package, or, where that is here, another topology."""
+    try:
+        version(installed)
+    except PackageNotFoundError:
+        return UserError(f"--topology={text} needs {installed}, the compiler for it: pip install -e '.[{extra}]'")
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    return UserError(f"--topology={text} cannot be compiled for: {reason}; give another one")
