@@ -38,24 +38,40 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-@pytest.mark.xdist_group("processes")
-def test_two_processes_of_four_devices_equal_one_of_eight():
+def by_two(*arguments: str) -> dict[str, dict]:
+    """What two processes of four devices measure, {recipe: ...}."""
     port, environment = str(free_port()), {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "tests/two_processes.py", "2"]
     options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    both = [subprocess.Popen([*command, str(n), port, "4", *FAMILIES], **options) for n in range(2)]
+    both = [subprocess.Popen([*command, str(n), port, "4", *arguments], **options) for n in range(2)]
     told = [process.communicate(timeout=500)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], told[0][-3000:] + told[1][-3000:]
-    for line in told[0].splitlines():
-        if line.startswith("MEASURED"):
-            ((recipe, found),) = json.loads(line.removeprefix("MEASURED")).items()
-            alone = measured(recipe)
-            np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5, atol=1e-5, err_msg=recipe)
-            assert found["evaluations"].keys() == alone["evaluations"].keys()
-            np.testing.assert_allclose(
-                [*found["evaluations"].values()], [*alone["evaluations"].values()], rtol=1e-3, atol=1e-4, err_msg=recipe
-            )
-    assert told[0].count("MEASURED") == len(FAMILIES)
+    lines = [line.removeprefix("MEASURED") for line in told[0].splitlines() if line.startswith("MEASURED")]
+    return {recipe: found for line in lines for recipe, found in json.loads(line).items()}
+
+
+def law_processes(found: dict, alone: dict) -> None:
+    """Two processes of four devices equal one of eight: losses to 1e-5."""
+    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5, atol=1e-5)
+    assert found["evaluations"].keys() == alone["evaluations"].keys()
+    pairs = [[*each["evaluations"].values()] for each in (found, alone)]
+    np.testing.assert_allclose(*pairs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.xdist_group("processes")
+def test_two_processes_of_four_devices_equal_one_of_eight():
+    found = by_two(*FAMILIES)
+    assert found.keys() == set(FAMILIES)
+    for recipe in FAMILIES:
+        law_processes(found[recipe], measured(recipe))
+
+
+@pytest.mark.xdist_group("processes")
+def test_processes_that_make_the_same_rows_are_noticed():
+    recipe = "experiments/cnn/digits.py"
+    found = by_two(recipe, "--same-rows")[recipe]
+    with pytest.raises(AssertionError):
+        law_processes(found, measured(recipe))
 
 
 class Launched:

@@ -62,7 +62,7 @@ def test_the_program_is_what_predict_computes(name, tmp_path):
         found = predict(**{feature: batch[feature] for feature in inputs})
         assert expected.keys() - found.keys() <= {"interpolation", "traversal", "latent_map"}  # they go through a batch
         for output, value in found.items():
-            np.testing.assert_allclose(value, expected[output], rtol=1e-5, atol=1e-6, err_msg=output)
+            np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
 
 
 def test_a_program_that_counts_its_examples_is_named(tmp_path):

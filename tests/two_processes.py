@@ -1,6 +1,7 @@
 """One of several processes that make a few steps of some recipes' `tiny()`: see test_processes.py.
 
-Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes.
+Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes. "--same-rows"
+breaks it: each process makes the first one's rows.
 Prints a JSON object a recipe from process 0.
 """
 
@@ -52,7 +53,11 @@ if __name__ == "__main__":
     from jaxdl.parallel.processes import Place, initialize
 
     initialize(Place(count, number, f"127.0.0.1:{port}"))
-    for name in sys.argv[5:]:
+    if "--same-rows" in sys.argv:
+        from jaxdl.parallel import mesh
+
+        mesh.process_rows = lambda _, size: slice(0, size // count)
+    for name in [each for each in sys.argv[5:] if each != "--same-rows"]:
         found = measured(name)
         if number == 0:
             print("MEASURED", json.dumps({name: found}), flush=True)

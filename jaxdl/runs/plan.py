@@ -74,7 +74,7 @@ def run(
     hardware, devices = target(topology)
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
-        config = with_made_up_data(config, parse_shape(shape), examples=max(8, config.data.batch_size))
+        config = with_made_up_data(config, parse_shape(shape))
     example = first_example(configuration.build(config))
     found = []
     for changes in candidates(config, len(devices)) if search else [()]:
@@ -164,9 +164,9 @@ def _plan(
 
 def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
     """A training batch of one example, for shapes and types; evaluations are not loaded."""
-    experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, evals={}, test=None))
-    sources = load_sources(experiment.data)
-    return dict(Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0))
+    data = experiment.data
+    data = dataclasses.replace(data, evals={}, test=None, batch_size=min(8, data.batch_size), eval_batch_size=None)
+    return dict(Batches(load_sources(data).train, data, experiment.seed, rows=slice(0, 1)).at(0))
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

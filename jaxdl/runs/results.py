@@ -346,7 +346,8 @@ def device_name(devices: Mapping[str, Any]) -> str:
     """Of a manifest's `devices`: "8 x NVIDIA H100", or a CPU's name with its number of cores."""
     kind = devices["kind"]
     if devices["platform"] == "cpu" and devices.get("cpu_cores"):
-        kind = f"{kind} ({devices['cpu_cores']} cores)"
+        cores = devices["cpu_cores"]
+        kind = f"{kind} ({cores} core{'s' if cores > 1 else ''})"
     return kind if devices["count"] == 1 else f"{devices['count']} x {kind}"
 
 
