@@ -13,6 +13,7 @@ from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomAffine
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.cnn import ConvNet
+from jaxdl.sweeps import product
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import kernels
 
@@ -56,4 +57,4 @@ def tiny():
 
 
 def sweep():
-    return [{"seed": seed} for seed in range(5)]
+    return product(seed=range(5), channels=[(16, 32), (32, 64)])
