@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.dot_product import attention_weights, dot_product_attention
-from jaxdl.models.layers import dense, normal
+from jaxdl.models.layers import dense, laid_out, normal
 
 Array = jax.Array
 Cache = Mapping[str, Array]
@@ -135,7 +135,8 @@ class MultiHeadAttention(nn.Module):
         return y if cache is None else (y, cache)
 
     def _heads(self, x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], -1, self.head_size or self.features // self.heads)
+        x = x.reshape(*x.shape[:-1], -1, self.head_size or self.features // self.heads)
+        return laid_out(x, ("batch", None, "heads", None))
 
 
 class LowRank(nn.Module):

@@ -5,14 +5,13 @@ block of queries meets only the keys that it may see. All of them compute the sa
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.core.spmd import get_logical_axis_rules
-from flax.linen.spmd import logical_to_mesh_axes
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
+
+from jaxdl.models.layers import split
 
 Array = jax.Array
 
@@ -100,26 +99,12 @@ def splash(
     rows = [jnp.moveaxis(each, 2, 1) for each in (query * scale, key, value)]
     rows[1:] = [jnp.repeat(each, groups, axis=1) for each in rows[1:]]
     attend: Any = functools.partial(_splash_rows, causal=causal, window=window, interpret=interpret)
-    names = ("batch", "heads", None, None)
-    split = _split(names, rows[0].shape)
-    if split is not None:  # XLA does not cut a kernel by itself
-        specs = [split] * 3 + ([] if segments is None else [PartitionSpec(split[0], None)])
-        attend = jax.shard_map(attend, in_specs=tuple(specs), out_specs=split, check_vma=False)
+    cut = split(("batch", "heads", None, None), rows[0].shape)
+    if cut is not None:  # XLA does not cut a kernel by itself
+        specs = [cut] * 3 + ([] if segments is None else [PartitionSpec(cut[0], None)])
+        attend = jax.shard_map(attend, in_specs=tuple(specs), out_specs=cut, check_vma=False)
     y = attend(*rows) if segments is None else attend(*rows, segments)
     return jnp.moveaxis(y, 1, 2).astype(query.dtype)
-
-
-def _split(names: tuple[str | None, ...], shape: tuple[int, ...]) -> PartitionSpec | None:
-    """How an array with those logical axes is cut over the mesh that this is traced for; None without a mesh or rules.
-    An axis that does not divide stays whole."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not get_logical_axis_rules() or any(kind == AxisType.Manual for kind in mesh.axis_types):
-        return None
-    found = []
-    for axes, size in zip(logical_to_mesh_axes(names) or (), shape):
-        parts = math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ()))
-        found.append(axes if size % parts == 0 else None)
-    return PartitionSpec(*found)
 
 
 def _splash_rows(

@@ -5,14 +5,16 @@ A normalization factory is any function with the signature of `batch_norm`: mode
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.spmd import with_logical_constraint
+from flax.core.spmd import get_logical_axis_rules
+from flax.linen.spmd import logical_to_mesh_axes, with_logical_constraint
+from jax.sharding import AxisType, PartitionSpec
 
 Normalization = Callable[..., nn.Module]
 Activation = Callable[[jax.Array], jax.Array]
@@ -176,6 +178,25 @@ def gathered(parameter: Any) -> jax.Array:
     return with_logical_constraint(parameter, (None,) * parameter.ndim)
 
 
+def split(names: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec | None:
+    """How an array with those logical axes is cut over the mesh that this is traced for; None without a mesh or rules.
+    An axis that does not divide stays whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not get_logical_axis_rules() or any(kind == AxisType.Manual for kind in mesh.axis_types):
+        return None
+    found = []
+    for axes, size in zip(logical_to_mesh_axes(tuple(names)) or (), shape):
+        parts = math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ()))
+        found.append(axes if size % parts == 0 else None)
+    return PartitionSpec(*found)
+
+
+def laid_out(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
+    """Says how an array lies on the mesh, by a logical name for each axis; see `split`."""
+    spec = split(names, x.shape)
+    return x if spec is None else jax.lax.with_sharding_constraint(x, spec)
+
+
 @jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., n] @ [n, m], whose gradient is fast on CPU. There is no forward-mode derivative.
@@ -215,10 +236,11 @@ def dense(
     dtype: Any = None,
     name: str | None = None,
 ) -> nn.Dense:
-    """[..., c] -> [..., features] by a kernel that is stored cut over devices and gathered before use.
+    """[batch, ..., c] -> [batch, ..., features] by a kernel that FSDP keeps cut along "embed", put together before use.
 
-    XLA computes a wrong gradient of the input where batch, input and output features are each cut over another mesh
-    axis (see `jaxdl.models.cnn.convolve_gathered`).
+    Left to itself XLA computes a wrong gradient of the input where batch, input and output features are each cut over
+    another mesh axis (see `jaxdl.models.cnn.convolve_gathered`). A pair of ("embed", "mlp") and ("mlp", "embed") is cut
+    over the tensor axis as in Megatron-LM (arXiv:1909.08053): what is between them is, and one sum is exchanged.
 
     Args:
       axes: logical names of the kernel's two axes.
@@ -227,7 +249,9 @@ def dense(
     """
 
     def dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-        return product(x, gathered(kernel))
+        inside, outside = (None if axis == "embed" else axis for axis in axes)
+        y = product(x, laid_out(kernel, (inside, outside)))
+        return laid_out(y, ("batch", *[None] * (y.ndim - 2), outside))
 
     return nn.Dense(
         features,
