@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl.models.dot_product import by_blocks, dot_product_attention, splash
+from jaxdl.models.layers import split
 from jaxdl.parallel.mesh import Parallel, active, make_mesh
 
 
@@ -106,3 +107,14 @@ def test_half_precision_adds_up_in_single():
     assert found.dtype == jnp.bfloat16
     exact = reference(*(each.astype(jnp.float32) for each in inputs), causal=True)
     np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)
+
+
+def test_an_axis_that_does_not_divide_stays_whole():
+    parallel = Parallel(mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    assert split(("batch", "heads"), (4, 2)) is None  # without a mesh
+    with active(make_mesh(parallel), parallel):
+        assert split(("batch", None, "heads", None), (8, 7, 4, 3)) == PartitionSpec(
+            ("data", "fsdp"), None, "tensor", None
+        )
+        assert split(("batch", None, "heads", None), (8, 7, 3, 3)) == PartitionSpec(("data", "fsdp"), None, None, None)
+        assert split(("embed", "mlp"), (3, 4)) == PartitionSpec(None, "tensor")
