@@ -9,10 +9,12 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxdl import configuration, overrides
 from jaxdl.errors import UserError
 from jaxdl.parallel import topology
 from jaxdl.parallel.costs import Costs, collectives
 from jaxdl.parallel.topology import HARDWARE, target
+from jaxdl.recipes import load_recipe
 from jaxdl.runs import plan, shardings
 
 
@@ -162,7 +164,44 @@ def test_shardings_are_shown(capsys):
     assert "4,576 of them on one device (25.3%)" in told[-1]
 
 
+def test_a_compiler_that_refuses(monkeypatch, capsys):
+    def refuses(program):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory, 112G exceed 15.75G.\nMore."
+        )
+
+    monkeypatch.setattr(plan, "costs", refuses)
+    monkeypatch.setattr(plan, "_MOST", 2)
+    arguments = ("experiments/cnn/digits.py", [], "cpu:8", "8,8,1")
+    with pytest.raises(UserError, match=r"it does not fit: Ran out of memory, 112G exceed 15.75G\. Try --search"):
+        plan.run(*arguments)
+    with pytest.raises(UserError, match=r"no configuration of .*digits\.py can be compiled for cpu:8"):
+        plan.run(*arguments, search=True)
+    assert capsys.readouterr().out.count("it does not fit: Ran out of memory") == 2
+
+
 def test_a_shape_that_is_none():
     with pytest.raises(UserError, match="--shape=big is no shape"):
         plan.run("experiments/cnn/digits.py", [], "cpu:8", shape="big")
     assert np.prod(jax.device_count()) == 8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("cnn/digits", set()),
+        ("transformer/austen_gpt", {"task.model.stack.remat='nothing'", "task.model.stack.remat='all'"}),
+        ("transformer/gpt2_124m", {"task.model.remat='nothing'", "task.model.remat='all'"}),
+        ("diffusion/imagenet_dit_xl2", {"task.network.remat=False", "task.network.remat=True"}),
+    ],
+)
+def test_what_a_search_tries(recipe, expected, monkeypatch):
+    monkeypatch.setattr(plan, "_MOST", 1000)
+    config = overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [])
+    found = {setting for each in plan.candidates(config, 8) for setting in each}
+    remats = {setting for setting in found if "remat" in setting}
+    assert expected <= remats
+    assert bool(expected) == bool(remats)
+    assert "accumulate=4" in found
+    for setting in found:
+        configuration.build(overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [setting]))

@@ -35,12 +35,13 @@ def experiment(
     batch_size: int = 512,
     accumulate: int = 8,
     dtype: str = "bfloat16",
+    remat: str = "nothing",
     learning_rate: float = 6e-4,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
         # A vocabulary that 128 divides, with room for the four specials.
-        task=language_modelling(gpt2(50_304, length, dtype=dtype, scan=True), carried=False, chunk=128),
+        task=language_modelling(gpt2(50_304, length, dtype=dtype, scan=True, remat=remat), carried=False, chunk=128),
         data=Data(
             train=TokenFile(train, length, header=header, shift=shift),
             evals={"validation": TokenFile(validation, length, header=header, shift=shift)},

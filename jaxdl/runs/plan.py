@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import fiddle as fdl
+import jax
 import numpy as np
+from fiddle import daglish
 
 from jaxdl import configuration, overrides
 from jaxdl.data.pipeline import Batches
@@ -72,6 +75,8 @@ def run(
       UserError: a mistake in any of these, or nothing fits.
     """
     hardware, devices = target(topology)
+    if hardware.platform != "cpu":
+        jax.config.update("jax_enable_compilation_cache", False)  # a program for other devices cannot be loaded here
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
         config = with_made_up_data(config, parse_shape(shape))
@@ -107,7 +112,7 @@ def candidates(config: fdl.Config, devices: int) -> Iterator[tuple[str, ...]]:
         for fsdp in dict.fromkeys((1, devices // tensor, min(8, devices // tensor))):
             if fsdp >= 1 and devices % (tensor * fsdp) == 0:
                 meshes.append(f"parallel.mesh={{'data':{devices // (tensor * fsdp)},'fsdp':{fsdp},'tensor':{tensor}}}")
-    remats = [(f"{remat}='{each}'",) for each in REMATS] if remat else [()]
+    remats = [(f"{remat[0]}={each!r}",) for each in remat[1]] if remat else [()]
     accumulates = [(), *((f"accumulate={number}",) for number in (4, 16) if config.data.batch_size % number == 0)]
     points = itertools.product(accumulates, remats, dict.fromkeys(meshes))
     every = ((mesh, *again, *parts) for parts, again, mesh in points)
@@ -157,9 +162,21 @@ def _plan(
     start = time.perf_counter()
     program = Program(experiment, example, devices)
     _ = program.rows
-    found = costs(program)
+    try:
+        found = costs(program)
+    except jax.errors.JaxRuntimeError as error:  # some compilers refuse what does not fit
+        raise UserError(_refused(str(error))) from None
     sizes = {axis: int(size) for axis, size in program.mesh.shape.items()}
     return Plan(" ".join(changes), sizes, found, hardware, time.perf_counter() - start)
+
+
+def _refused(message: str) -> str:
+    """What a compiler's error says, in one line."""
+    lines = message.strip().splitlines()
+    if message.startswith("RESOURCE_EXHAUSTED"):
+        reason = lines[0].split("Oom: ")[-1].removeprefix("RESOURCE_EXHAUSTED: ")
+        return f"it does not fit: {reason[:200]} Try --search, parallel.mesh, accumulate or a larger topology"
+    return f"it cannot be compiled: {lines[0][:120]} ... {lines[-1][:200]}"
 
 
 def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
@@ -177,12 +194,14 @@ def parse_shape(text: str) -> tuple[int, ...]:
         raise UserError(f"--shape={text} is no shape; write HEIGHT,WIDTH,CHANNELS, such as 224,224,3") from None
 
 
-def _remat(config: fdl.Config) -> str | None:
-    """The path of the model's argument that says what is computed again, if it has one."""
-    model: Any = getattr(config.task, "model", None)
-    for path, part in (("task.model", model), ("task.model.stack", getattr(model, "stack", None))):
-        if isinstance(part, fdl.Config) and "remat" in fdl.get_callable(part).__dataclass_fields__:
-            return f"{path}.remat"
+def _remat(config: fdl.Config) -> tuple[str, Sequence[Any]] | None:
+    """The path of the argument that says what is computed again, and its values, if the task's model has one."""
+    for part, path in daglish.iterate(config.task):
+        if not isinstance(part, fdl.Config):
+            continue
+        if "remat" in inspect.signature(fdl.get_callable(part)).parameters or "remat" in part.__arguments__:
+            values = (False, True) if isinstance(getattr(part, "remat", None), bool) else REMATS
+            return f"task{daglish.path_str(path)}.remat", values
     return None
 
 
