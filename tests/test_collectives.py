@@ -17,7 +17,7 @@ from test_golden import golden
 
 from jaxdl import configuration
 from jaxdl.parallel.costs import collectives
-from jaxdl.parallel.mesh import Parallel
+from jaxdl.parallel.mesh import AXES, Parallel
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
@@ -51,7 +51,7 @@ def test_collectives(recipe, compiled_anew, capfd):
     experiment = configuration.build(tiny(load_recipe(recipe)))
     sources, lines = load_sources(experiment.data), []
     for name, sides in MESHES.items():
-        mesh = dict(zip(("data", "fsdp", "tensor"), sides))
+        mesh = dict(zip(AXES, sides))
         program = make_program(dataclasses.replace(experiment, parallel=Parallel(mesh=mesh)), sources)
         found = collectives(program.compiled.as_text() or "")
         counts = ", ".join(f"{kind} {number} ({size / 1e3:,.0f} kB)" for kind, (number, size) in found.items())
