@@ -17,7 +17,7 @@ from test_golden import golden
 
 from jaxdl import configuration
 from jaxdl.parallel.costs import collectives
-from jaxdl.parallel.mesh import AXES, Parallel
+from jaxdl.parallel.mesh import Parallel
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
@@ -30,7 +30,12 @@ FAMILIES = (
     "experiments/diffusion/fashion_ddpm.py",
     "experiments/transformer/austen_gpt.py",
 )
-MESHES = {"data": (8, 1, 1), "fsdp": (1, 8, 1), "tensor": (2, 1, 4), "all": (2, 2, 2)}
+MESHES = {
+    "data": {"data": 8},
+    "fsdp": {"fsdp": 8},
+    "tensor": {"data": 2, "tensor": 4},
+    "all": {"data": 2, "fsdp": 2, "tensor": 2},
+}
 WARNING = "Involuntary full rematerialization"
 JAXLIB = "0.10."  # another compiler cuts otherwise
 
@@ -50,8 +55,7 @@ def compiled_anew():
 def test_collectives(recipe, compiled_anew, capfd):
     experiment = configuration.build(tiny(load_recipe(recipe)))
     sources, lines = load_sources(experiment.data), []
-    for name, sides in MESHES.items():
-        mesh = dict(zip(AXES, sides))
+    for name, mesh in MESHES.items():
         program = make_program(dataclasses.replace(experiment, parallel=Parallel(mesh=mesh)), sources)
         found = collectives(program.compiled.as_text() or "")
         counts = ", ".join(f"{kind} {number} ({size / 1e3:,.0f} kB)" for kind, (number, size) in found.items())
