@@ -102,3 +102,21 @@ def test_mistakes(runs):
         reproduce.run(str(runs / "seed2"))
     with pytest.raises(UserError, match="is the run itself; give another folder"):
         reproduce.run(str(runs / "seed0"), output=str(runs / "seed0"))
+
+
+@pytest.mark.parametrize(
+    ("then", "taken"),
+    [
+        ({"platform": "cpu", "cpu_cores": 1}, [{2}]),
+        ({"platform": "cpu", "cpu_cores": 3}, []),
+        ({"platform": "cpu", "cpu_cores": 4}, []),
+        ({"platform": "gpu", "cpu_cores": 1}, []),
+        ({}, []),
+    ],
+)
+def test_a_run_has_as_many_cores_as_before(monkeypatch, then, taken):
+    asked = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 5, 7}, raising=False)
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, cores: asked.append(set(cores)), raising=False)
+    reproduce.take_cores(then)
+    assert asked == taken

@@ -5,6 +5,7 @@ these differs, numbers are compared instead: they are reproduced if they lie wit
 """
 
 import math
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     before, made_with = folder.result(), folder.manifest()
     if before is None:
         raise UserError(f"{path} is not finished, so there is nothing to compare with; finish it first")
+    take_cores(manifest.latest(made_with, "devices") or {})
     saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
     experiment = configuration.build(saved.config)
     changes = differences(made_with, train.describe(experiment, load_sources(experiment.data)))
@@ -83,6 +85,17 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     print(text)
     if not same and any(each.agrees is False for each in compared):
         raise Failed(f"{path} was not reproduced; {again / 'reproduction.json'} has all numbers")
+
+
+def take_cores(then: Mapping[str, Any]) -> None:
+    """Leaves this process as many cores as a run on CPUs had, if it has more: their number decides the last bits.
+
+    A sweep shares the cores out among its runs. To be called before anything touches a device.
+    """
+    if then.get("platform") == "cpu" and hasattr(os, "sched_getaffinity"):
+        here = sorted(os.sched_getaffinity(0))
+        if 0 < (then.get("cpu_cores") or 0) < len(here):
+            os.sched_setaffinity(0, here[: then["cpu_cores"]])
 
 
 def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ its configuration names: a search that was stopped goes on with the trials that 
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,8 @@ def run(
         direction="maximize" if mode == "max" else "minimize",
         load_if_exists=True,
     )
-    running, done = optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.COMPLETE
     at_once = len(slots(options.slots, trials))
-    while True:
-        begun = study.get_trials(states=[running])
-        left = trials - len(study.trials)
-        if not begun and left <= 0:
-            break
-        if not begun:
-            study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-            for _ in range(min(at_once, left)):
-                study.ask(fixed_distributions=axes)
-            begun = study.get_trials(states=[running])
+    while begun := _begun(study, axes, min(at_once, trials - len(study.trials)), seed):
         found = {trial.number: _run(recipe, settings, trial.params, folder) for trial in begun}
         _make(recipe_name, list(found.values()), options)
         for number, each in found.items():
@@ -83,10 +73,23 @@ def run(
             state = optuna.trial.TrialState.FAIL if value is None else None
             study.tell(number, value, state=state)
             print(f"trial {number}: {each.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True)
-    if not study.get_trials(states=[done]):
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders below {folder}")
     best = _run(recipe, settings, study.best_params, folder)
     print(f"best of {len(study.trials)}: {best.varied}: {name} {study.best_value:.5g}  {best.folder}")
+
+
+def _begun(study: Any, axes: Mapping[str, Any], count: int, seed: int) -> list[Any]:
+    """Trials to be made: those that were begun and have no result, else up to `count` new ones."""
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    begun = study.get_trials(states=[TrialState.RUNNING])
+    if not begun:
+        study.sampler = TPESampler(seed=seed + len(study.trials), constant_liar=True)
+        for _ in range(count):
+            study.ask(fixed_distributions=axes)
+    return begun or study.get_trials(states=[TrialState.RUNNING])
 
 
 def distributions(space: Sequence[str]) -> dict[str, Any]:
