@@ -238,8 +238,8 @@ def _sweep(arguments: Sequence[str]) -> None:
     more = dict(text.partition("=")[::2] for text in FLAGS.launch)
     options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output, more)
     if FLAGS.trials or FLAGS.space:
-        if FLAGS.grid or FLAGS.launcher != "local" or not FLAGS.trials:
-            raise UserError("a search has --trials=N and --space, no --grid, and runs on this machine")
+        if FLAGS.grid or FLAGS.dry_run or FLAGS.launcher != "local" or not FLAGS.trials:
+            raise UserError("a search has --trials=N and --space, no --grid, no --dry_run, and runs on this machine")
         from jaxdl.runs import search
 
         search.run(_config(), FLAGS.set, FLAGS.space, FLAGS.trials, FLAGS.workdir, FLAGS.metric, options)
