@@ -77,6 +77,7 @@ flags.DEFINE_integer("trials", None, "sweep: so many runs, whose settings Optuna
 flags.DEFINE_multi_string("space", [], "sweep --trials: NAME=1e-4..1e-2:log, NAME=16..64:16, NAME=A,B. Repeatable.")
 flags.DEFINE_integer("retries", 1, "sweep: how often a run that failed is tried again.", lower_bound=0)
 flags.DEFINE_boolean("dry_run", False, "sweep, reproduce: say what would be done or what differs, and do nothing.")
+flags.DEFINE_alias("dry-run", "dry_run")
 flags.DEFINE_integer("processes", None, "train: how many processes make one run, where no cluster says so.")
 flags.DEFINE_integer("process", None, "train: the number of this one, from 0 on.", lower_bound=0)
 flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0.")
