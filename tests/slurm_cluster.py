@@ -3,10 +3,11 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -98,8 +99,17 @@ class Cluster:
         return dict(line.split() for line in lines)  # pyright: ignore
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens at."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 @contextmanager
-def cluster(root: Path, port: int = 17_100) -> Iterator[Cluster]:
+def cluster(root: Path) -> Iterator[Cluster]:
     """Starts it. `root` has to be short: it holds a socket."""
     root.chmod(0o755)
     for folder in ("state", "spool"):
@@ -108,7 +118,8 @@ def cluster(root: Path, port: int = 17_100) -> Iterator[Cluster]:
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
     configuration = root / "slurm.conf"
-    configuration.write_text(CONFIGURATION.format(root=root, port=port, node=port + 1))
+    port, node = free_ports(2)
+    configuration.write_text(CONFIGURATION.format(root=root, port=port, node=node))
     environment = {**os.environ, "SLURM_CONF": str(configuration)}
     munge = [f"--key-file={key}", f"--socket={root}/munge.socket", f"--pid-file={root}/munged.pid", "--force"]
     munge += [f"--log-file={root}/munged.log", f"--seed-file={root}/munge.seed", "--foreground"]

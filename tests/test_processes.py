@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slurm_cluster import free_ports
 from test_kill import ROOT, lines, newest_step, result
-from two_processes import measured
+from two_processes import SAME_ROWS, measured
 
 from jaxdl.errors import UserError
 from jaxdl.parallel.processes import Place, initialize
@@ -32,15 +32,9 @@ FAMILIES = (
 LOST = "lost: another process of this run is gone or does not answer"
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def by_two(*arguments: str) -> dict[str, dict]:
     """What two processes of four devices measure, {recipe: ...}."""
-    port, environment = str(free_port()), {**os.environ, "JAX_PLATFORMS": "cpu"}
+    port, environment = str(free_ports(1)[0]), {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "tests/two_processes.py", "2"]
     options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     both = [subprocess.Popen([*command, str(n), port, "4", *arguments], **options) for n in range(2)]
@@ -60,18 +54,14 @@ def law_processes(found: dict, alone: dict) -> None:
 
 @pytest.mark.xdist_group("processes")
 def test_two_processes_of_four_devices_equal_one_of_eight():
-    found = by_two(*FAMILIES)
-    assert found.keys() == set(FAMILIES)
+    mutated = SAME_ROWS + FAMILIES[0]
+    found = by_two(*FAMILIES, mutated)
+    assert found.keys() == {*FAMILIES, mutated}
+    alone = {recipe: measured(recipe) for recipe in FAMILIES}
     for recipe in FAMILIES:
-        law_processes(found[recipe], measured(recipe))
-
-
-@pytest.mark.xdist_group("processes")
-def test_processes_that_make_the_same_rows_are_noticed():
-    recipe = "experiments/cnn/digits.py"
-    found = by_two(recipe, "--same-rows")[recipe]
-    with pytest.raises(AssertionError):
-        law_processes(found, measured(recipe))
+        law_processes(found[recipe], alone[recipe])
+    with pytest.raises(AssertionError):  # processes that make the same rows are noticed
+        law_processes(found[mutated], alone[FAMILIES[0]])
 
 
 class Launched:
@@ -80,7 +70,7 @@ class Launched:
     def __init__(self, workdir: Path, count: int = 2, devices: int = 4):
         self.workdir = workdir
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        coordinator = f"--coordinator=127.0.0.1:{free_port()}"
+        coordinator = f"--coordinator=127.0.0.1:{free_ports(1)[0]}"
         common = ["--config=tests/survivor.py", f"--workdir={workdir}", coordinator, "--heartbeat=10"]
         common += [f"--processes={count}", f"--cpu_devices={devices}"]
         options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from test_launchers import ROOT, job
 
 pytestmark = [
     pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing()),
-    pytest.mark.xdist_group("slurm"),  # two clusters would share ports
+    pytest.mark.xdist_group("slurm"),  # one cluster at a time
 ]
 
 # In a process of its own: submitit configures logging anew, which closes what pytest has open.
@@ -122,12 +121,10 @@ def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_
 
 def test_a_run_of_two_processes(tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
+    port = slurm_cluster.free_ports(1)[0]
     with slurm_cluster.cluster(root) as cluster:
         own = {
-            "JAX_COORDINATOR_PORT": port,
+            "JAX_COORDINATOR_PORT": str(port),
             "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
             "JAX_PLATFORMS": "cpu",
         }

@@ -1,7 +1,7 @@
 """One of several processes that make a few steps of some recipes' `tiny()`: see test_processes.py.
 
-Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes. "--same-rows"
-breaks it: each process makes the first one's rows.
+Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes. With
+"same-rows:" before it a recipe is broken: each process makes the first one's rows.
 Prints a JSON object a recipe from process 0.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+SAME_ROWS = "same-rows:"
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}
 
 
@@ -53,11 +54,12 @@ if __name__ == "__main__":
     from jaxdl.parallel.processes import Place, initialize
 
     initialize(Place(count, number, f"127.0.0.1:{port}"))
-    if "--same-rows" in sys.argv:
-        from jaxdl.parallel import mesh
+    from jaxdl.parallel import mesh
 
-        mesh.process_rows = lambda _, size: slice(0, size // count)
-    for name in [each for each in sys.argv[5:] if each != "--same-rows"]:
-        found = measured(name)
+    process_rows = mesh.process_rows
+    for name in sys.argv[5:]:
+        broken = name.startswith(SAME_ROWS)
+        mesh.process_rows = (lambda _, size: slice(0, size // count)) if broken else process_rows
+        found = measured(name.removeprefix(SAME_ROWS))
         if number == 0:
             print("MEASURED", json.dumps({name: found}), flush=True)
