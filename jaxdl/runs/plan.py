@@ -129,7 +129,7 @@ def as_text(plan: Plan) -> str:
         ("optimizer", _gib(found.optimizer)),
         *([("other state", _gib(found.other))] if found.other else []),
         ("batch", _gib(found.batch)),
-        ("temporary", _gib(found.temporary)),
+        ("activations", f"{_gib(found.temporary)}, with gradients and all else that is temporary"),
         ("peak", _gib(found.peak)),
     ]
     if memory:

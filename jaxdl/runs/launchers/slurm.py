@@ -42,7 +42,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         import submitit
         from submitit.core.utils import FailedJobError
     except ImportError:
-        raise UserError("launching on SLURM needs submitit: pip install submitit") from None
+        raise UserError("launching on SLURM needs submitit: pip install -e '.[cluster]'") from None
     queued = _queue()
     waiting = [job for job in jobs if _mark(job.folder) in queued]
     new = [job for job in jobs if _mark(job.folder) not in queued]
