@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import itertools
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ def run(
             continue
         if search:
             print(_line(found[-1]), flush=True)
-    found.sort(key=lambda plan: (not plan.fits, plan.step or 0.0, plan.costs.peak))
+    # Of those that fit and are as fast the first one changes least; of those that do not the smallest is the nearest.
+    found.sort(key=lambda plan: (False, plan.step or 0.0) if plan.fits else (True, plan.costs.peak))
     if not found:
         raise UserError(f"no configuration of {recipe_name} can be compiled for {topology}")
     print(f"{recipe_name} on {topology}, {len(devices)} device(s)")
@@ -176,7 +178,8 @@ def _refused(message: str) -> str:
     if message.startswith("RESOURCE_EXHAUSTED"):
         reason = lines[0].split("Oom: ")[-1].removeprefix("RESOURCE_EXHAUSTED: ")
         return f"it does not fit: {reason[:200]} Try --search, parallel.mesh, accumulate or a larger topology"
-    return f"it cannot be compiled: {lines[0][:120]} ... {lines[-1][:200]}"
+    told = [line for line in lines if re.match(r"\w*(Error|Exception): ", line)]
+    return f"it cannot be compiled: {(told or lines)[-1 if told else 0][:300]}"
 
 
 def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
