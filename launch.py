@@ -22,7 +22,8 @@
   python launch.py record RUN...                                              add runs to experiments/results.csv
   python launch.py data [--prepare NAME]                                      data sets: what is here, fetch one
 
-Exit codes: 0 done, 2 a mistake of yours (one line says which), 75 stopped by a signal and saved: run again, 1 the rest.
+Exit codes: 0 done, 2 a mistake of yours (one line says which), 75 saved and stopped, by a signal or because another
+process of the run was lost: run again, 1 the rest.
 """
 
 import os
@@ -32,7 +33,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from jaxdl.errors import Failed, UserError, nearest
-from jaxdl.parallel.processes import WATCHED, Place
+from jaxdl.parallel.processes import WATCHED, Place, initialize
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 FLAGS = flags.FLAGS
@@ -89,7 +90,6 @@ flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
 
 def _train(arguments: Sequence[str]) -> None:
     _no_more(arguments, "train")
-    from jaxdl.parallel.processes import initialize
     from jaxdl.runs import train
 
     initialize(_place())

@@ -57,11 +57,11 @@ def test_a_roofline():
     needs = Costs(2e9, 4e9, 0, 0, 1e9, 8e9, 1e12, {"all-reduce": (3, 9e9), "all-gather": (1, 1e9)})
     found = needs.seconds(HARDWARE["h100"])
     assert found["compute"] == pytest.approx(1e12 / 989e12)
-    assert found["memory"] == pytest.approx(14e9 / 3350e9)
+    assert found["memory"] == pytest.approx(14e9 / 3352.32e9)
     assert found["links"] == pytest.approx(10e9 / 450e9)
     made = plan.Plan("", {}, needs, HARDWARE["h100"], 0.0)
     assert made.fits
-    assert made.step == pytest.approx(14e9 / 3350e9 + 10e9 / 450e9)
+    assert made.step == pytest.approx(14e9 / 3352.32e9 + 10e9 / 450e9)
     assert not plan.Plan("", {}, needs, HARDWARE["cpu"], 0.0).step
 
 

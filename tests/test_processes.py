@@ -84,6 +84,13 @@ class Launched:
             time.sleep(0.005)
         return self
 
+    def saved(self, step: int) -> "Launched":
+        """Once there is a checkpoint of that step or a later one."""
+        folder = self.workdir / "checkpoints"
+        while not any(each.name.isdecimal() and int(each.name) >= step for each in folder.glob("*")):
+            time.sleep(0.005)
+        return self
+
     def inner(self, number: int) -> int:
         """The process that trains."""
         parent = self.processes[number].pid
@@ -102,7 +109,7 @@ def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_pat
     assert codes == [0, 0], told
 
     for number, step in ((1, 7), (0, 17)):  # kill -9 of either
-        launched = Launched(workdir).at(step)
+        launched = Launched(workdir).at(step).saved(step - 2)
         os.kill(launched.inner(number), signal.SIGKILL)
         codes, told = launched.ended()
         assert codes == [75, 75], told
@@ -116,7 +123,7 @@ def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_pat
     assert all("stopped: SIGTERM after step" in each for each in told), told
     shutil.copytree(workdir, other)
 
-    launched = Launched(workdir).at(37)
+    launched = Launched(workdir).at(37).saved(35)
     stopped = launched.inner(1)
     os.kill(stopped, signal.SIGSTOP)
     assert launched.processes[0].wait(timeout=100) == 75
@@ -141,6 +148,16 @@ def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_pat
     assert "going on from step" in told[0]
     mine, theirs = ([row["loss"] for row in lines(each)] for each in (other, alone))
     np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.xdist_group("processes")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_process_that_only_ever_fails_is_not_begun_again_for_ever(tmp_path):
+    launched = Launched(tmp_path / "run").at(1)  # nothing is saved before step 5
+    os.kill(launched.inner(1), signal.SIGKILL)
+    codes, told = launched.ended()
+    assert codes == [1, 1], told
+    assert all("nothing was saved since it was started" in each.splitlines()[-1] for each in told), told
 
 
 @pytest.mark.parametrize(

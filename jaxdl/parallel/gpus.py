@@ -16,6 +16,8 @@ class Gpu:
       bandwidth: bytes a second.
       cache: bytes of level 2.
       shared: bytes of shared memory of each multiprocessor.
+      flops: floating-point operations a second in bfloat16, dense.
+      links: bytes a second to the other GPUs of a machine, one way.
     """
 
     capability: tuple[int, int]
@@ -26,12 +28,14 @@ class Gpu:
     bandwidth: int
     cache: int
     shared: int
+    flops: float
+    links: float
 
 
 GPUS = {
-    "a100": Gpu((8, 0), 108, 64, 1.41, 85_100_068_864, 2_039_040_000_000, 40 * 2**20, 164 * 1024),
-    "h100": Gpu((9, 0), 132, 128, 1.98, 84_942_979_072, 3_352_320_000_000, 50 * 2**20, 228 * 1024),
-    "h200": Gpu((9, 0), 132, 128, 1.98, 151_397_597_184, 4_800_000_000_000, 50 * 2**20, 228 * 1024),
+    "a100": Gpu((8, 0), 108, 64, 1.41, 85_100_068_864, 2_039_040_000_000, 40 * 2**20, 164 * 1024, 312e12, 300e9),
+    "h100": Gpu((9, 0), 132, 128, 1.98, 84_942_979_072, 3_352_320_000_000, 50 * 2**20, 228 * 1024, 989e12, 450e9),
+    "h200": Gpu((9, 0), 132, 128, 1.98, 151_397_597_184, 4_800_000_000_000, 50 * 2**20, 228 * 1024, 989e12, 450e9),
 }
 
 

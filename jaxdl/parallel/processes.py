@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from jaxdl.errors import UserError
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for lost, by default
-WATCHED = "JAXDL_WATCHED"  # the file descriptor by which a process tells the one beside it that it has saved its state
+WATCHED = "JAXDL_WATCHED"  # the file descriptor by which a process tells the one beside it where its state is saved
 LOST = 134  # exit code for the process beside; a shell gives it for SIGABRT, by which the runtime ends a process
 
 
@@ -93,18 +93,22 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def saved() -> None:
-    """Tells the process beside this one, if there is one, that the state is saved."""
+def begun(checkpoints: str | os.PathLike, step: int) -> None:
+    """Tells the process beside this one, if there is one, where checkpoints are saved, and at which step it begins."""
     if WATCHED in os.environ:
         with suppress(BrokenPipeError):  # it was killed: then nobody asks
-            os.write(int(os.environ[WATCHED]), b".")
+            os.write(int(os.environ[WATCHED]), f"{step} {os.path.abspath(checkpoints)}".encode())
 
 
-def lost(error: Exception) -> bool:
-    """Whether an error is that of a computation in which other processes take part."""
+def lost(error: BaseException | None) -> bool:
+    """Whether an error, or what it comes from, is that of a computation in which other processes take part, and not of
+    one that fails by itself: too large, or none that can be compiled."""
     import jax
 
-    return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return jax.process_count() > 1 and not str(error).startswith(own)
+    return error is not None and lost(error.__cause__)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.parallel.gpus import description
+from jaxdl.parallel.gpus import GPUS, description
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,10 @@ HARDWARE = {
     each.name: each
     for each in (
         Hardware("cpu", "cpu"),
-        Hardware("v5e", "tpu", 197 * _TB, 16 * 2**30, 819 * _GB, 100 * _GB),
-        Hardware("v5p", "tpu", 459 * _TB, 95 * 2**30, 2765 * _GB, 300 * _GB),
-        Hardware("v6e", "tpu", 918 * _TB, 32 * 2**30, 1640 * _GB, 200 * _GB),
-        Hardware("a100", "cuda", 312 * _TB, 80 * 2**30, 2039 * _GB, 300 * _GB),
-        Hardware("h100", "cuda", 989 * _TB, 80 * 2**30, 3350 * _GB, 450 * _GB),
-        Hardware("h200", "cuda", 989 * _TB, 141 * 2**30, 4800 * _GB, 450 * _GB),
+        Hardware("v5e", "tpu", 197 * _TB, 16 * 2**30, 819 * _GB, 200 * _GB),
+        Hardware("v5p", "tpu", 459 * _TB, 95 * 2**30, 2765 * _GB, 600 * _GB),
+        Hardware("v6e", "tpu", 918 * _TB, 32 * 2**30, 1640 * _GB, 400 * _GB),
+        *(Hardware(name, "cuda", gpu.flops, gpu.memory, gpu.bandwidth, gpu.links) for name, gpu in GPUS.items()),
     )
 }
 _FORM = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")

@@ -40,6 +40,12 @@ _LOGS = (".log", ".out", ".err")  # what shells and schedulers put beside a run
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+def default_name(recipe: Path, fingerprint: str) -> str:
+    """What the folder of a run is called, so that a configuration finds its run again: of the recipe's file, and of the
+    configuration's fingerprint."""
+    return f"{recipe.stem}-{fingerprint[:8]}"
+
+
 def is_run(path: str | os.PathLike) -> bool:
     """Whether `path` is a run folder: it holds config.json or manifest.json."""
     return (Path(path) / "config.json").is_file() or (Path(path) / "manifest.json").is_file()

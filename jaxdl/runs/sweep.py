@@ -16,7 +16,7 @@ from jaxdl import configuration, overrides, recipes
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment
 from jaxdl.recipes import Recipe
-from jaxdl.runs.folder import RunFolder, is_run
+from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
@@ -131,7 +131,7 @@ def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Seque
     """
     config = overrides.resolve(recipe, [*settings, *point])
     experiment, fingerprint = configuration.build(config), configuration.fingerprint(config)
-    path = folder / f"{recipe.path.stem}-{fingerprint[:8]}"
+    path = folder / default_name(recipe.path, fingerprint)
     made = Run((*settings, *point), " ".join(point) or "(as it is)", path, config.steps)
     return Described(made, experiment, fingerprint)
 

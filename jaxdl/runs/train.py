@@ -16,7 +16,7 @@ from jaxdl.experiment import Experiment, observes
 from jaxdl.parallel.processes import is_first
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import manifest
-from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.folder import RunFolder, default_name
 from jaxdl.training.interrupt import Preempted
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
@@ -51,7 +51,7 @@ def run(
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
-    name = f"{recipe.path.stem}-{configuration.fingerprint(config)[:8]}"
+    name = default_name(recipe.path, configuration.fingerprint(config))
     return make(config, recipe.name, settings, Path(workdir) if workdir else Path("runs") / name, allow, command)
 
 

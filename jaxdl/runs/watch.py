@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxdl.parallel.processes import LOST, WATCHED
 from jaxdl.runs.environment import PARENT
@@ -29,8 +30,8 @@ def watch(command: Sequence[str]) -> int:
     code = process.wait()
     os.set_blocking(reading, False)
     try:
-        saved = bool(os.read(reading, 1))
-    except BlockingIOError:
+        saved = _saved(os.read(reading, 2**16).decode())
+    except BlockingIOError:  # it told nothing, and what it has started may still hold the other end
         saved = False
     if code in (-signal.SIGABRT, LOST):
         said = "lost: another process of this run is gone or does not answer"
@@ -41,3 +42,10 @@ def watch(command: Sequence[str]) -> int:
     kept = "what was saved last is kept" if saved else "nothing was saved since it was started"
     print(f"{said}; {kept}: run the same command, for all processes, to go on", file=sys.stderr, flush=True)
     return 75 if saved else 1
+
+
+def _saved(told: str) -> bool:
+    """Whether there is a checkpoint of a later step than the process began with, by what it told when it began."""
+    step, _, folder = told.partition(" ")
+    found = Path(folder).iterdir() if folder and Path(folder).is_dir() else ()
+    return any(each.name.isdecimal() and int(each.name) > int(step) for each in found)

@@ -130,8 +130,6 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
         except Exception as error:
-            if lost(error):
-                raise
             raise self._write_error(step, error) from error
 
     def wait(self) -> None:
@@ -144,8 +142,6 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            if lost(error):
-                raise
             raise self._write_error(None, error) from error
         self._last_saved = self.latest
 

@@ -8,7 +8,7 @@ import jax
 
 from jaxdl.data.pipeline import Batches
 from jaxdl.experiment import Experiment
-from jaxdl.parallel.processes import together
+from jaxdl.parallel.processes import begun, together
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.interrupt import Preempted, interruptible
 from jaxdl.training.program import Program
@@ -64,6 +64,7 @@ def train(
         session = Session(experiment, program, sources, folder, progress, checkpoints, identity, wall)
         interrupt = stack.enter_context(interruptible())
         state, start = session.begin()
+        begun(folder.checkpoints, start)
         batches = stack.enter_context(session.batches(start))
         for step in range(start + 1, experiment.steps + 1):
             with session.meter.data(session.busy):

@@ -11,7 +11,6 @@ import numpy as np
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
-from jaxdl.parallel.processes import saved
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.metrics import Meter, mfu, peak_flops, state_digest
 from jaxdl.training.program import Program
@@ -169,7 +168,6 @@ class Session:
             fresh = self.metrics if self.evaluated_at == step else {}
             flat = {f"{name}/{key}": value for name, values in fresh.items() for key, value in values.items()}
             self.checkpoints.save(state, record, flat)
-            saved()
 
     def finish(self, state: TrainState) -> dict[str, Any]:
         """Writes the learning curves and result.json, once the last checkpoint is on disk."""
