@@ -27,6 +27,7 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+gc.set_threshold(50_000, 20, 50)  # JAX keeps millions of objects, which would be looked through again and again
 
 
 _MAPPINGS = 30_000

@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -88,9 +89,10 @@ def run_in(bench: Bench, path: Path, steps: int, program: Program, kill_at: int 
     """Trains for `steps` in a run folder; returns result.json, or None if it was killed."""
     experiment = dataclasses.replace(bench.experiment, steps=steps, log_every=1, eval_every=steps, save_every=2)
     experiment = dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, draw=None))
+    no_curves = mock.patch("jaxdl.viz.curves.learning_curves", return_value=np.zeros((1, 1, 3), np.uint8))
     quiet = Progress(steps, file=io.StringIO())
     progress = quiet if kill_at is None else KillerProgress(steps, kill_at)
-    with RunFolder(path) as folder:
+    with RunFolder(path) as folder, no_curves:
         try:
             return train(experiment, folder, progress, bench.sources, identity={}, wall=lambda: 1.0, program=program)[1]
         except Killed:

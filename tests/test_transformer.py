@@ -37,7 +37,7 @@ def made(tied: Any = True, ngrams: Any = (), **changes: Any):
     """A small decoder and parameters for it, with biases that are not zero."""
     stack = dataclasses.replace(SMALL.stack, **changes)
     model = dataclasses.replace(SMALL, tied=tied, ngrams=ngrams, slots=50, stack=stack)
-    params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
+    params = nn.meta.unbox(jax.jit(lambda: model.init(jax.random.key(0), TOKENS, train=False))())
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]

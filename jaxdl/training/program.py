@@ -80,13 +80,16 @@ class Program:
     def init(self) -> TrainState:
         """The state before the first step, made straight in its shardings."""
         with meshes.active(self.mesh, self.experiment.parallel):
-            make = jax.jit(
-                lambda seed: nn.unbox(self._boxed_state(seed)),
-                out_shardings=self._shardings,
-                # It runs once: on CPU compiling it takes a third of the time when LLVM does not optimize it.
-                compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
-            )
-            return make(np.int32(self.experiment.seed))
+            return self._init(np.int32(self.experiment.seed))
+
+    @functools.cached_property
+    def _init(self) -> Callable[[np.int32], TrainState]:
+        return jax.jit(
+            lambda seed: nn.unbox(self._boxed_state(seed)),
+            out_shardings=self._shardings,
+            # It runs once: on CPU compiling it takes a third of the time when LLVM does not optimize it.
+            compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
+        )
 
     def place(self, batch: Batch) -> dict[str, jax.Array]:
         """Puts this process's rows of a training batch on its devices."""
