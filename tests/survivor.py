@@ -31,7 +31,7 @@ def experiment(steps: int = 60, seed: int = 0) -> Experiment:
         steps=steps,
         seed=seed,
         log_every=1,
-        eval_every=20,
+        eval_every=(steps + 2) // 3,
         save_every=5,
         keep=Keep(latest=2, best=1, metric="validation/accuracy"),
     )

@@ -70,13 +70,13 @@ def test_2_data_that_skip_a_batch_after_a_resume(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("forgotten", ["ema", "carry", "opt_state"])
 def test_2_a_checkpoint_that_forgets(monkeypatch, tmp_path, forgotten):
-    items = checkpoint._items
+    items = checkpoint.items_of
 
     def without(state):
         zeros = jax.tree.map(jnp.zeros_like, getattr(state, forgotten)) if hasattr(state.step, "devices") else None
         return items(state if zeros is None else state.replace(**{forgotten: zeros}))
 
-    monkeypatch.setattr(checkpoint, "_items", without)
+    monkeypatch.setattr(checkpoint, "items_of", without)
     monkeypatch.setattr(checkpoint, "digests_of", lambda state: {})
     monkeypatch.setattr(checkpoint, "state_digest", lambda tree: ({}, ""))
     broken(law_resumable, Bench(duel_experiment()), tmp_path)

@@ -39,7 +39,7 @@ class Restored(NamedTuple):
     bad: list[tuple[int, str]]
 
 
-def _items(state: TrainState) -> dict[str, PyTree]:
+def items_of(state: TrainState) -> dict[str, PyTree]:
     """A state as Orbax items; Orbax takes no empty tree, so those are left out."""
     training = {"step": state.step, "seed": state.seed, "carry": state.carry, "opt_state": state.opt_state}
     items = {"params": state.params, "variables": state.variables, "ema": state.ema, "training": training}
@@ -47,7 +47,7 @@ def _items(state: TrainState) -> dict[str, PyTree]:
 
 
 def _state(items: Mapping[str, PyTree], like: TrainState) -> TrainState:
-    """The inverse of `_items`; what was empty stays as in `like`."""
+    """The inverse of `items_of`; what was empty stays as in `like`."""
     whole = {name: items[name] for name in ("params", "variables", "ema") if name in items}
     return like.replace(**whole, **items["training"])
 
@@ -67,7 +67,7 @@ def _orbax() -> ModuleType:
 
 def digests_of(state: TrainState) -> dict[str, str]:
     """{item/path: SHA-256} of every array of a state."""
-    return state_digest(_items(state))[0]
+    return state_digest(items_of(state))[0]
 
 
 class Checkpoints:
@@ -136,7 +136,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps:
             return
-        items = _items(state)
+        items = items_of(state)
         digests, _ = state_digest(items)
         save, ocp = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, self._ocp
         record_save = ocp.args.JsonSave({**record, DIGESTS: digests})
@@ -189,7 +189,7 @@ class Checkpoints:
 
     def _read(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
         record = self.record(step)
-        wanted = {name: self._ocp.args.StandardRestore(item) for name, item in _items(abstract).items()}
+        wanted = {name: self._ocp.args.StandardRestore(item) for name, item in items_of(abstract).items()}
         items = self._manager.restore(step, args=self._ocp.args.Composite(**wanted))
         state = _state(dict(items.items()), abstract)
         found, expected = digests_of(state), record.pop(DIGESTS)

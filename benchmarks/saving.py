@@ -1,0 +1,81 @@
+"""How long the loop waits for a save, and how long until it is written: against Orbax with its own settings.
+
+Run: python -m benchmarks.saving [RECIPE...] [--devices=8] [--rounds=10]
+
+The state is a recipe's own on virtual CPU devices; both save it in turns. The figures of jaxdl have in them what
+`Checkpoints` adds, the SHA-256 of every array. The recipe's data have to be here.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+RECIPES = (
+    "experiments/cnn/digits.py",
+    "experiments/diffusion/fashion_ddpm.py",
+    "experiments/transformer/austen_gpt.py",
+)
+
+
+def measure(recipe: str, rounds: int) -> None:
+    """Prints medians over rounds, in milliseconds, and their ratios."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    from jaxdl import configuration, overrides
+    from jaxdl.experiment import Keep
+    from jaxdl.recipes import load_recipe
+    from jaxdl.training.checkpoint import Checkpoints, items_of
+    from jaxdl.training.loop import make_program
+    from jaxdl.training.sources import load_sources
+
+    experiment = configuration.build(overrides.resolve(load_recipe(recipe), []))
+    state = make_program(experiment, load_sources(experiment.data)).init()
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(items_of(state)))
+    arrays = len(jax.tree.leaves(items_of(state)))
+    times: dict[str, list[tuple[float, float]]] = {"orbax": [], "jaxdl": []}
+    with tempfile.TemporaryDirectory() as folder:
+        registry, theirs = ocp.type_handlers, ocp.type_handlers.get_type_handler(jax.Array)
+        with Checkpoints(Path(folder) / "jaxdl", Keep(latest=1)) as checkpoints:
+            ours = registry.get_type_handler(jax.Array)
+            options = ocp.CheckpointManagerOptions(max_to_keep=1)
+            with ocp.CheckpointManager(Path(folder) / "orbax", options=options) as manager:
+                for step in range(rounds + 1):
+                    here = state.replace(step=state.step + step)
+                    registry.register_type_handler(jax.Array, theirs, override=True)
+                    begin = time.perf_counter()
+                    save = {name: ocp.args.StandardSave(item) for name, item in items_of(here).items()}
+                    manager.save(step, args=ocp.args.Composite(**save))
+                    waited = time.perf_counter() - begin
+                    manager.wait_until_finished()
+                    times["orbax"].append((waited, time.perf_counter() - begin))
+                    registry.register_type_handler(jax.Array, ours, override=True)
+                    begin = time.perf_counter()
+                    checkpoints.save(here, {})
+                    waited = time.perf_counter() - begin
+                    checkpoints.wait()
+                    times["jaxdl"].append((waited, time.perf_counter() - begin))
+    # The first round compiles.
+    medians = {who: [1e3 * statistics.median(column) for column in zip(*found[1:])] for who, found in times.items()}
+    print(f"{recipe}, {arrays} arrays, {size / 2**20:.1f} MiB, {jax.device_count()} devices")
+    for which, mine, other in zip(("waited", "written"), medians["jaxdl"], medians["orbax"]):
+        print(f"  {which:8} jaxdl {mine:6.0f} ms, Orbax {other:6.0f} ms, ratio {mine / other:.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("recipes", nargs="*", default=RECIPES)
+    parser.add_argument("--devices", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=10)
+    arguments = parser.parse_args()
+    from jaxdl.runs.environment import configure
+
+    configure(cpu_devices=arguments.devices)
+    for recipe in arguments.recipes:
+        measure(recipe, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
