@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import Debian
 
@@ -42,7 +43,7 @@ _DIGIT = re.compile(r"(?<![\w.])\d(?![\w]|\.\w)")
 _UNSPOKEN = re.compile(r"[^a-z' .,:;!?\"-]|[a-z]{2}\.[a-z]")  # also the dot of an address, which is spoken
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`audio` int16 [samples], `rate` samples a second, `text`, and the clip's `name`."""
 
     name = "asterisk_prompts"
@@ -63,9 +64,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         folder = AUDIO_SOURCE.fetch() / SOUNDS
         clips = spoken(gzip.decompress((TEXT_SOURCE.fetch() / TEXTS).read_bytes()).decode("utf-8"))
         return {part: _examples(folder, clips, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def spoken(listing: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import Debian
 
 FOLDER = "usr/lib/R/site-library/janeaustenr/data"
@@ -48,7 +49,7 @@ TITLES = {  # by year of publication
 ENDS = {"train": 0.9, "validation": 0.95, "test": 1.0}  # of each split, as a part of the novel
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a novel and split: `text`, and the novel's `title`."""
 
     name = "austen"
@@ -62,9 +63,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         folder = SOURCE.fetch() / FOLDER
         novels = read_lazy_load(folder / "Rdata.rdx", folder / "Rdata.rdb")
         return {split: _examples(novels, split) for split in ENDS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def read_lazy_load(index: Path, values: Path) -> dict[str, Any]:

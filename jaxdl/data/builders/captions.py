@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.images import decode
 from jaxdl.data.sources import Debian, Npm
@@ -59,7 +60,7 @@ class Captioned(NamedTuple):
     kind: str
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`image` uint8 [64, 64, 3], `caption`, and `kind`: google, twitter or stamp."""
 
     name = "captions"
@@ -79,9 +80,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         found = [entry for kind, source in EMOJI.items() for entry in emoji(source.fetch(), kind)]
         examples = parts([*found, *stamps(STAMPS.fetch() / STAMPS_FOLDER)])
         return {part: iter(enumerate(rows)) for part, rows in examples.items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def emoji(folder: Path, kind: str) -> Iterator[Captioned]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import PyPI
 
@@ -22,7 +23,7 @@ MEMBER = "chitchat_dataset/dataset.json"
 SOURCE = PyPI("chitchat-dataset", "0.9.0", {MEMBER: "d2a5d0bf6acf354fef51f3af39cbece2220d3b8f6086b658c3d335105798312a"})
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`text`."""
 
     name = "chit_chat"
@@ -35,9 +36,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         found = conversations(SOURCE.fetch() / MEMBER)
         return {part: _examples(found, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def conversations(path: Path) -> dict[str, str]:

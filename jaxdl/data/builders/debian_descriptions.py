@@ -11,10 +11,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.debian_lists import LISTS, Description, descriptions
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`source`, long, and `target`, short."""
 
     name = "debian_descriptions"
@@ -26,9 +27,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {part: _examples(found) for part, found in descriptions(LISTS.fetch()).items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(found: Sequence[Description]) -> Iterator[tuple[int, dict[str, str]]]:

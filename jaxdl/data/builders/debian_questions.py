@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.debian_lists import LISTS, Question, questions
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`question`, `text`, `answer`, and `start`, where it begins in the text, in characters."""
 
     name = "debian_questions"
@@ -28,9 +29,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {part: _examples(found) for part, found in questions(LISTS.fetch()).items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(found: Sequence[Question]) -> Iterator[tuple[int, dict[str, Any]]]:

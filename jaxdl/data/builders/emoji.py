@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.builders.captions import EMOJI, NAMES_FILE, SIZE, picture
 from jaxdl.data.holdout import PARTS, part_of
 
@@ -38,7 +39,7 @@ class Pair(NamedTuple):
     key: str
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`google` and `twitter` uint8 [64, 64, 3], and `name`."""
 
     name = "emoji"
@@ -54,9 +55,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         examples = parts(list(pairs({style: EMOJI[style].fetch() for style in STYLES})))
         return {part: iter(enumerate(rows)) for part, rows in examples.items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def pairs(folders: dict[str, Path]) -> Iterator[Pair]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import Debian
 
 FOLDER = "usr/share/datasets/fashion-mnist"
@@ -30,7 +31,7 @@ CLASSES = [
 ]  # fmt: skip
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`image` uint8 [28, 28, 1], white on black, and `label`."""
 
     name = "fashion_mnist"
@@ -49,9 +50,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         folder = SOURCE.fetch() / FOLDER
         return {"train": _examples(folder, "train"), "test": _examples(folder, "t10k")}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(folder: Path, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:

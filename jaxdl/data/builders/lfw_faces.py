@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.draws import shuffled
 from jaxdl.data.sources import PyPI
 
@@ -29,7 +30,7 @@ SOURCE = PyPI(
 CLASSES = ["not a face", "face"]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`image` uint8 [25, 25, 1] and `label`."""
 
     name = "lfw_faces"
@@ -46,9 +47,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {"train": _examples(*arranged(np.load(SOURCE.fetch() / MEMBER)))}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def arranged(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

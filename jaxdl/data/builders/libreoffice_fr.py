@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.libreoffice import ENGLISH, Language, Pair, align, parts
 
 OTHER = Language(
@@ -21,7 +22,7 @@ OTHER = Language(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`source`, English, and `target`, French."""
 
     name = "libreoffice_fr"
@@ -34,9 +35,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         found = parts(align(ENGLISH.fetch(), OTHER.fetch()))
         return {part: _examples(pairs) for part, pairs in found.items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(pairs: Sequence[Pair]) -> Iterator[tuple[int, dict[str, str]]]:

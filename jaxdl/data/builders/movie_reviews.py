@@ -22,6 +22,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import PyPI
 
@@ -37,7 +38,7 @@ CLASSES = ["negative", "positive"]
 NEUTRAL = 0.5  # mean ratings nearer to zero than this are left out
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`text` and `label`."""
 
     name = "movie_reviews"
@@ -52,9 +53,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         rows = labelled(read_snippets(SOURCE.fetch() / MEMBER))
         return {part: _examples(rows, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def read_snippets(archive: Path) -> list[tuple[float, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import PyPI
 
 FOLDER = "stardist/data/images"
@@ -33,7 +34,7 @@ PERCENTILES = (1.0, 99.8)
 SMALLEST = 20  # pixels: less of a nucleus than this, left at a border by the cut, is no object
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a split, 512 high and 288, 80 or 144 wide.
 
     `image` uint8 [height, width, 1], bright on dark. `mask` uint8 [height, width]: 0 background, 1 nucleus.
@@ -59,9 +60,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         folder = SOURCE.fetch() / FOLDER
         image, instances = (np.asarray(Image.open(folder / name)) for name in ("img2d.tif", "mask2d.tif"))
         return {split: _examples(part) for split, part in parts(image, instances).items()}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(example: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 
 LONGEST = 400  # characters of a body
@@ -31,7 +32,7 @@ class Function(NamedTuple):
     target: str
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`source` and `target`."""
 
     name = "python_functions"
@@ -44,9 +45,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         found = functions(Path(sysconfig.get_paths()["stdlib"]))
         return {part: _examples(found, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def functions(root: Path) -> dict[Function, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import Npm
 from jaxdl.data.typescript import of_package
@@ -25,7 +26,7 @@ SOURCE = Npm(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`source`, TypeScript, and `target`, JavaScript: tokens with a space between."""
 
     name = "rxjs"
@@ -38,9 +39,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         found = of_package(SOURCE.fetch())
         return {part: _examples(found, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(found: dict[tuple[str, str], str], part: str) -> Iterator[tuple[int, dict[str, str]]]:

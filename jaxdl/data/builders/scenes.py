@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.compose import Scenes, compose, trim
 from jaxdl.data.images import decode
 from jaxdl.data.sources import Debian
@@ -50,7 +51,7 @@ class Entry(NamedTuple):
     path: str
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`image`, `mask`, `instances`, `boxes`, `box_label`, `box_weight`, as `jaxdl.data.compose.compose` gives them."""
 
     name = "scenes"
@@ -76,9 +77,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         entries = read_table()
         folders = {package: _source(package, entries).fetch() for package in PACKAGES}
         return {split: _examples(folders, entries, split) for split in COUNTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def read_table() -> list[Entry]:

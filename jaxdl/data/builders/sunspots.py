@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import PyPI
 
 MEMBER = "statsmodels/datasets/sunspots/sunspots.csv"
@@ -24,7 +25,7 @@ SOURCE = PyPI(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a year: `series` class, always 0, "sunspots"; `time` int32, the year; `value` float32, the number."""
 
     name = "sunspots"
@@ -42,9 +43,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:

