@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from jaxdl.compatibility import accepted_xla_flags
+
 # In the environment, so that the processes that tests start share it.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxdl-test-cache-{os.getuid()}")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-# What is tested is what XLA makes of the program, not how well LLVM compiles that, nor how quickly it runs then: tests
-# take half the time.
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (
-        f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
-        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        # Eight devices share two cores or fewer, beside other tests: the last of them may come late to a collective.
-        " --xla_cpu_collective_call_terminate_timeout_seconds=400"
-        " --xla_cpu_collective_call_warn_stuck_timeout_seconds=100"
-    ).strip()
+    # The tests check the program that XLA makes, not LLVM's optimization of it: without the latter they take half the
+    # time. Eight devices share two cores or fewer with other tests, so a collective may wait long for the last of them.
+    flags = [
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=400",
+        "--xla_cpu_collective_call_warn_stuck_timeout_seconds=100",
+    ]
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *accepted_xla_flags(flags)]).strip()
 
 import jax
 

@@ -30,7 +30,7 @@ class Costs:
       batch: bytes of its part of a batch.
       temporary: bytes that the step needs besides.
       peak: bytes that there are at once, at most.
-      flops: operations of matrix products and convolutions.
+      flops: operations of matrix products and convolutions; None if they could not be counted.
       traffic: {kind of collective: (how many, bytes that leave a device)}.
     """
 
@@ -40,7 +40,7 @@ class Costs:
     batch: float
     temporary: float
     peak: float
-    flops: float
+    flops: float | None
     traffic: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     def seconds(self, hardware: Hardware) -> dict[str, float]:
@@ -48,7 +48,7 @@ class Costs:
         links, at the data sheet's speeds. The first two overlap: a step takes at least the larger one, and if the third
         does not overlap with them, that besides."""
         found = {}
-        if hardware.flops:
+        if hardware.flops and self.flops is not None:
             found["compute"] = self.flops / hardware.flops
         if hardware.bandwidth:
             found["memory"] = (self.peak + self.parameters + self.optimizer) / hardware.bandwidth
@@ -76,7 +76,7 @@ def costs(program: Any) -> Costs:
         batch=batch,
         temporary=memory.temp_size_in_bytes,
         peak=peak,
-        flops=(program.flops or 0.0) / program.mesh.size,
+        flops=None if program.flops is None else program.flops / program.mesh.size,
         traffic=collectives(compiled.as_text()),
     )
 

@@ -143,7 +143,8 @@ def as_text(plan: Plan) -> str:
                 f"{'left' if left >= 0 else 'too much'}",
             )
         )
-    rows.append(("work", f"{found.flops / 1e9:,.1f} GFLOP"))
+    if found.flops is not None:
+        rows.append(("work", f"{found.flops / 1e9:,.1f} GFLOP"))
     rows += [(kind, f"{number:,}, {size / 1e6:,.1f} MB") for kind, (number, size) in found.traffic.items()]
     if plan.step is not None:
         parts = ", ".join(f"{name} {1000 * each:.2f}" for name, each in found.seconds(plan.hardware).items())

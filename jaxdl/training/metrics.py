@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
+from jaxdl.compatibility import inner_jaxprs, scan_arguments
+
 PyTree = Any
 
 
@@ -142,7 +144,7 @@ def _equation(equation: JaxprEqn, wanted: list[bool]) -> tuple[float, list[bool]
             # A dilated input (a transposed convolution) is mostly zeros that nobody multiplies.
             return 2.0 * math.prod(out) * taps / math.prod(params["lhs_dilation"]), everything
         case "scan":
-            constants, carries = params["num_consts"], params["num_carry"]
+            constants, carries = scan_arguments(params)
             body = [True] * carries + wanted[carries:]
             operations, needed = _count(params["jaxpr"].jaxpr, body)
             carried = range(constants, constants + carries)
@@ -153,9 +155,8 @@ def _equation(equation: JaxprEqn, wanted: list[bool]) -> tuple[float, list[bool]
         case "cond":
             sides = [_count(branch.jaxpr, wanted) for branch in params["branches"]]
             return max(side[0] for side in sides), [True, *(any(needs) for needs in zip(*(side[1] for side in sides)))]
-    for value in params.values():
-        inner = value.jaxpr if isinstance(value, ClosedJaxpr) else value
-        if isinstance(inner, Jaxpr) and (len(inner.invars), len(inner.outvars)) == (len(everything), len(wanted)):
+    for inner in inner_jaxprs(params):
+        if (len(inner.invars), len(inner.outvars)) == (len(everything), len(wanted)):
             operations, needed = _count(inner, wanted)
             return operations * _shards(equation), needed
     return 0.0, everything

@@ -1,0 +1,107 @@
+"""Differences between the supported versions of JAX (0.10 to 0.12).
+
+Every access to something that was renamed or removed between these versions goes through this module, and
+`tests/test_compatibility.py` tests each of them:
+
+- XLA aborts the process at an unknown flag, and flags come and go with jaxlib: `accepted_xla_flags`.
+- JAX 0.11 merged `ClosedJaxpr` into `Jaxpr`: `inner_jaxprs`.
+- JAX 0.11 replaced the parameters `num_consts` and `num_carry` of `lax.scan` by the tree `ft_in`: `scan_arguments`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr
+
+_PROBE_SECONDS = 120
+
+
+def accepted_xla_flags(
+    flags: Sequence[str], cache_dir: str | os.PathLike[str] = "~/.cache/jaxdl/xla_flags"
+) -> list[str]:
+    """Selects the XLA flags that the installed jaxlib accepts.
+
+    XLA aborts at an unknown flag, so flags are tried in a subprocess (about 0.6 s). The answers are cached on disk,
+    separately for each version of jaxlib.
+
+    Args:
+      flags: Flags as written in `XLA_FLAGS`, such as "--xla_gpu_deterministic_ops=true".
+      cache_dir: Folder of the cached answers. If it is not writable, the flags are probed in every process.
+
+    Returns:
+      The accepted flags, in the given order.
+    """
+    path = Path(cache_dir).expanduser() / f"jaxlib-{version('jaxlib')}.json"
+    answers = _read(path)
+    missing = [flag for flag in flags if flag not in answers]
+    if missing:
+        together = _accepts(missing)
+        probed = {flag: together or _accepts([flag]) for flag in missing}
+        answers |= {flag: answer for flag, answer in probed.items() if answer is not None}
+        _write(path, answers)
+    return [flag for flag in flags if answers.get(flag)]
+
+
+def _accepts(flags: Sequence[str]) -> bool | None:
+    """Whether XLA starts with `flags`, or None if the probe failed for another reason."""
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", "import jax; jax.devices()"],
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)},
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if probe.returncode == 0:
+        return True
+    return False if "Unknown flag" in probe.stderr else None
+
+
+def _read(path: Path) -> dict[str, bool]:
+    try:
+        answers = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return answers if isinstance(answers, dict) else {}
+
+
+def _write(path: Path, answers: Mapping[str, bool]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(answers, file, indent=1)
+        os.replace(file.name, path)
+    except OSError:  # a read-only home: the next process probes again
+        return
+
+
+def inner_jaxprs(params: Mapping[str, Any]) -> Iterator["Jaxpr"]:
+    """Yields the jaxprs among the parameters of an equation, without their constants."""
+    from jax.extend.core import Jaxpr
+
+    for value in params.values():
+        inner = getattr(value, "jaxpr", value)
+        if isinstance(inner, Jaxpr):
+            yield inner
+
+
+def scan_arguments(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many inputs of a `scan` equation are constants and how many are carried.
+
+    The inputs are ordered: constants, carry, scanned arrays.
+    """
+    if "num_consts" in params:  # JAX 0.10
+        return params["num_consts"], params["num_carry"]
+    constants, carry, _ = params["ft_in"].unpack()
+    return len(constants), len(carry)

@@ -1,0 +1,92 @@
+"""The installed version of JAX behaves as `jaxdl.compatibility` assumes, and the module handles the other versions."""
+
+import json
+import logging
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from fakes import regression_experiment
+
+from jaxdl.compatibility import accepted_xla_flags, inner_jaxprs, scan_arguments
+from jaxdl.training.loop import make_program
+from jaxdl.training.sources import load_sources
+
+KNOWN, UNKNOWN = "--xla_gpu_deterministic_ops=true", "--xla_flag_of_another_version=1"
+
+
+def test_flags_that_xla_does_not_know_are_left_out(tmp_path):
+    assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [KNOWN]
+
+
+def test_an_unknown_flag_would_abort(tmp_path):
+    program = f"import os; os.environ['XLA_FLAGS'] = '{UNKNOWN}'; import jax; jax.devices()"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode != 0
+
+
+def test_flags_are_probed_once(tmp_path):
+    accepted_xla_flags([KNOWN, UNKNOWN], tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text()) == {KNOWN: True, UNKNOWN: False}
+    file.write_text(json.dumps({KNOWN: False, UNKNOWN: True}))
+    assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [UNKNOWN]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_a_damaged_cache_is_probed_again(tmp_path, content):
+    accepted_xla_flags([KNOWN], tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+    assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [KNOWN]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "file").touch()
+    assert accepted_xla_flags([KNOWN], tmp_path / "file" / "folder") == [KNOWN]
+
+
+def scan_equation():
+    def body(carry, x):
+        return (carry[0] @ kernel, carry[1] + 1), carry[0].sum() + x
+
+    kernel = jnp.ones((3, 3))
+    traced = jax.jit(lambda carry, xs: jax.lax.scan(body, carry, xs)).trace((jnp.ones((2, 3)), 0), jnp.ones(5))
+    (equation,) = [each for each in traced.jaxpr.eqns if each.primitive.name == "scan"]
+    return equation
+
+
+def test_arguments_of_a_scan():
+    equation = scan_equation()
+    constants, carry = scan_arguments(equation.params)
+    assert (constants, carry) == (1, 2)
+    assert [var.aval.shape for var in equation.invars] == [(3, 3), (2, 3), (), (5,)]
+
+
+def test_arguments_of_a_scan_in_every_version():
+    tree = SimpleNamespace(unpack=lambda: ((None,), (None, None), (None,)))
+    assert scan_arguments({"ft_in": tree}) == (1, 2)  # JAX 0.11 and later
+    assert scan_arguments({"num_consts": 1, "num_carry": 2}) == (1, 2)  # JAX 0.10
+
+
+def test_inner_jaxprs_have_equations():
+    (inner,) = inner_jaxprs(scan_equation().params)
+    assert "dot_general" in [equation.primitive.name for equation in inner.eqns]
+    traced = jax.jit(jax.jit(jnp.sin)).trace(1.0)
+    (inner,) = inner_jaxprs(traced.jaxpr.eqns[0].params)
+    assert [equation.primitive.name for equation in inner.eqns] == ["sin"]
+
+
+def test_operations_that_cannot_be_counted_do_not_end_a_run(monkeypatch, caplog):
+    def unknown(jaxpr):
+        raise KeyError("num_consts")
+
+    monkeypatch.setattr("jaxdl.training.program.traced_flops", unknown)
+    program = make_program(regression_experiment(), load_sources(regression_experiment().data))
+    with caplog.at_level(logging.WARNING):
+        assert program.compiled is not None
+    assert program.flops is None
+    assert "FLOPs and MFU are not reported" in caplog.text
+    assert len(caplog.records) == 1
