@@ -32,8 +32,8 @@ class Ours:
         import jax.numpy as jnp
         import optax
 
-        from jaxdl.decoding.diffusion import ddim
-        from jaxdl.models.diffusion import DiffusionUNet
+        from jaxdl.decoding.diffusion_samplers import ddim
+        from jaxdl.models.ddpm_unet import DiffusionUNet
 
         self.network = DiffusionUNet(outputs=3, channels=CHANNELS, attention=(False, True), groups=GROUPS, epsilon=1e-5)
         level = np.arange(len(image), dtype=np.float32)

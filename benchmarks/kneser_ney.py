@@ -3,7 +3,7 @@
   python -m benchmarks.kneser_ney                                          Jane Austen, orders 1 to 6
   python -m benchmarks.kneser_ney --config=RECIPE --set=NAME=VALUE --order=4   any recipe that trains on windows of text
 
-The model is `jaxdl.decoding.kneser_ney`. Counts and scores the tokens that the recipe's own tokenizer makes
+The model is `jaxdl.decoding.ngrams`. Counts and scores the tokens that the recipe's own tokenizer makes
 (characters, there), and prints nats and bits a token of each of its evaluations and its test split.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxdl import configuration, overrides
 from jaxdl.data.columns import read_texts
 from jaxdl.data.text import Windows
-from jaxdl.decoding.kneser_ney import KneserNey
+from jaxdl.decoding.ngrams import KneserNey
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe
 

@@ -30,7 +30,7 @@ class Ours:
         import jax
         import optax
 
-        from jaxdl.models.recurrence import lstm_gates
+        from jaxdl.models.layers.recurrence import lstm_gates
         from jaxdl.models.rnn import LSTM, forget_bias
         from jaxdl.models.sequence import LanguageModel
         from jaxdl.tasks.language_modelling import language_modelling

@@ -1,4 +1,6 @@
-"""ConvNet and ResNet (basic blocks) in PyTorch, module by module as in `jaxdl.models.cnn`, and a classifier's loss."""
+"""ConvNet and ResNet (basic blocks) in PyTorch, module by module as in `jaxdl.models.resnet`, and a classifier's
+loss.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,7 +42,7 @@ class ConvStageTwin(nn.Module):
 
 
 class ConvNetTwin(nn.Module):
-    """Of a `jaxdl.models.cnn.ConvNet`; [batch, channels, height, width] -> logits [batch, classes]."""
+    """Of a `jaxdl.models.convnet.ConvNet`; [batch, channels, height, width] -> logits [batch, classes]."""
 
     def __init__(self, model: Any, channels: int):
         super().__init__()
@@ -102,10 +104,10 @@ class StageTwin(nn.Module):
 
 
 class ResNetTwin(nn.Module):
-    """Of a `jaxdl.models.cnn.ResNet` of basic blocks with the small or the strided stem."""
+    """Of a `jaxdl.models.resnet.ResNet` of basic blocks with the small or the strided stem."""
 
     def __init__(self, model: Any, channels: int):
-        from jaxdl.models.cnn import BasicBlock
+        from jaxdl.models.resnet import BasicBlock
 
         super().__init__()
         if model.block is not BasicBlock or model.stem not in ("small", "strided"):
@@ -134,7 +136,8 @@ class ResNetTwin(nn.Module):
 
 def classifier(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
     """The twin of a ConvNet or ResNet, and its loss."""
-    from jaxdl.models.cnn import ConvNet, ResNet
+    from jaxdl.models.convnet import ConvNet
+    from jaxdl.models.resnet import ResNet
 
     twins: dict[type, Callable[..., nn.Module]] = {ConvNet: ConvNetTwin, ResNet: ResNetTwin}
     if type(model) not in twins:

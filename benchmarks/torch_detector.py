@@ -1,4 +1,4 @@
-"""The detector and its losses in PyTorch, as in `jaxdl.models.pyramid` and `jaxdl.tasks.object_detection`."""
+"""The detector and its losses in PyTorch, as in `jaxdl.models.fpn` and `jaxdl.tasks.object_detection`."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class DetectorHeadTwin(nn.Module):
 
 
 class DetectorTwin(nn.Module):
-    """Of a `jaxdl.models.pyramid.Detector` over a ResNet, with group norm and ReLU, for images whose sizes divide.
+    """Of a `jaxdl.models.fpn.Detector` over a ResNet, with group norm and ReLU, for images whose sizes divide.
 
     [batch, channels, height, width] -> for each level `class_logits` [batch, classes, h, w], `distances`
     [batch, 4, h, w] in pixels, `centerness` [batch, h, w].
@@ -165,8 +165,8 @@ class DetectionLoss(nn.Module):
 
 def detector(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
     """The twin of a Detector over a ResNet, and its loss."""
-    from jaxdl.models.cnn import ResNet
-    from jaxdl.models.pyramid import Detector
+    from jaxdl.models.fpn import Detector
+    from jaxdl.models.resnet import ResNet
 
     if type(model) is not Detector or type(model.backbone) is not ResNet:
         raise SystemExit("the PyTorch twin of object detection is a Detector over a ResNet")

@@ -109,7 +109,7 @@ def writing(rounds: int) -> None:
     import numpy as np
     import torch
 
-    from jaxdl.decoding.search import greedy
+    from jaxdl.decoding.beam_search import greedy
 
     peer = peer_model(384, 6, 6, 5000, PROMPT + NEW).eval()
     model, params = ours_of(peer)

@@ -11,7 +11,7 @@ from jaxdl.data.mixing import Mixup
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomAffine, RandomCrop
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification
 
 

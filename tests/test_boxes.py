@@ -6,7 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.decoding.boxes import area, detections, generalized_iou, intersection_over_union, pairwise_iou, suppress
+from jaxdl.decoding.nms import (
+    area,
+    detections,
+    generalized_iou,
+    intersection_over_union,
+    pairwise_iou,
+    suppress,
+)
 
 
 def test_overlap_of_boxes_counted_by_hand():

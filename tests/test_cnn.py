@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxdl.models.cnn import BasicBlock, Bottleneck, ConvNet, ResNet, max_pool_2x2, resnet50
-from jaxdl.models.layers import StochasticDepth, batch_norm, group_norm, variance_scaling
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.layers.convolution import max_pool_2x2
+from jaxdl.models.layers.dense import StochasticDepth, variance_scaling
+from jaxdl.models.layers.norms import batch_norm, group_norm
+from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, resnet50
 
 
 def image_batch(*shape, seed=0):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxdl.models.convnext import ConvNeXt, convnext_tiny, depthwise_shifted
-from jaxdl.models.layers import group_norm, layer_norm
+from jaxdl.models.layers.norms import group_norm, layer_norm
 from jaxdl.parallel.mesh import Parallel, active, batch_sharding, make_mesh, shardings
 
 

@@ -7,10 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.decoding import diffusion as samplers
-from jaxdl.decoding.noise import Cosine, Karras, Linear, LogitNormal, LogNormal, Straight, Uniform
+from jaxdl.decoding import diffusion_samplers as samplers
+from jaxdl.decoding.noise_schedules import (
+    Cosine,
+    Karras,
+    Linear,
+    LogitNormal,
+    LogNormal,
+    Straight,
+    Uniform,
+)
 from jaxdl.errors import UserError
-from jaxdl.models.diffusion import DiffusionUNet, DiT
+from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.models.dit import DiT
 from jaxdl.tasks.consistency import consistency_distillation, flow, pseudo_huber
 from jaxdl.tasks.diffusion import SAMPLERS, TARGETS, diffusion
 from jaxdl.tasks.diffusion_bound import bits_per_dim, prior_nats

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl.models.dot_product import by_blocks, dot_product_attention, splash
-from jaxdl.models.layers import split
+from jaxdl.models.layers.dense import split
+from jaxdl.models.layers.dot_product import by_blocks, dot_product_attention, splash
 from jaxdl.parallel.mesh import Parallel, active, make_mesh
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.experts import Experts
+from jaxdl.models.layers.mixture_of_experts import Experts
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 4))
 

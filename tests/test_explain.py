@@ -19,7 +19,8 @@ from PIL import Image
 
 import launch
 from jaxdl.errors import UserError
-from jaxdl.models.cnn import ConvNet, ResNet
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.resnet import ResNet
 from jaxdl.viz import explanation, saliency
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.attention import SEEN, MultiHeadAttention
+from jaxdl.models.layers.attention import SEEN, MultiHeadAttention
 from jaxdl.runs import explain_text, train
 from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, probability_page
 

@@ -21,8 +21,8 @@ from jaxdl.models.gan import (
     Upconvolution,
     mean_pool_2x2,
 )
-from jaxdl.models.layers import batch_norm, group_norm
-from jaxdl.models.spectral import SpectralConv, SpectralDense, power_iteration, spectral_norm
+from jaxdl.models.layers.norms import batch_norm, group_norm
+from jaxdl.models.layers.spectral_norm import SpectralConv, SpectralDense, power_iteration, spectral_norm
 
 
 def draws(*shape, seed=0):

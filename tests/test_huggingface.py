@@ -16,8 +16,8 @@ from flax.traverse_util import flatten_dict
 from jaxdl import configuration
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface import CONFIG, INDEX, WEIGHTS, HuggingFaceWeights, read_resnet, write_resnet
-from jaxdl.models.cnn import BasicBlock, Bottleneck, ResNet
-from jaxdl.models.layers import batch_norm, group_norm
+from jaxdl.models.layers.norms import batch_norm, group_norm
+from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.parallel.mesh import Parallel
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.runs import export, train

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import batch_norm
+from jaxdl.models.layers.norms import batch_norm
 from jaxdl.tasks.image_captioning import LONGEST, image_captioning
 from jaxdl.viz.text import caption_grid
 

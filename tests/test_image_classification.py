@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.cnn import ConvNet
-from jaxdl.models.layers import batch_norm, group_norm
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.tasks.image_classification import image_classification
 
 CLASSES = 7

@@ -21,9 +21,9 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.mock import MockImages
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
-from jaxdl.models.layers import batch_norm
+from jaxdl.models.layers.norms import batch_norm
 from jaxdl.runs import train
 from jaxdl.tasks.image_generation import between, image_generation
 from jaxdl.tasks.judging import Judge

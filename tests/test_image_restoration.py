@@ -14,8 +14,8 @@ from PIL import Image
 
 from jaxdl.errors import UserError
 from jaxdl.metrics.restoration import psnr
-from jaxdl.models.layers import group_norm
-from jaxdl.models.restoration import DnCNN, PixelUnshuffle, shuffle, unshuffle
+from jaxdl.models.dncnn import DnCNN, PixelUnshuffle, shuffle, unshuffle
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.runs import predict, train
 from jaxdl.tasks.corruption import Downsampling, GaussianBlur, GaussianNoise, MissingPixels, MissingRectangles
 from jaxdl.tasks.image_restoration import image_restoration

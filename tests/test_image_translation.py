@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
-from jaxdl.models.layers import batch_norm
+from jaxdl.models.layers.norms import batch_norm
 from jaxdl.tasks.image_translation import image_translation, visit
 from jaxdl.viz.translation import image_table
 

@@ -14,7 +14,7 @@ from jaxdl import configuration, overrides
 from jaxdl.data.columns import read_texts
 from jaxdl.data.mock_text import MockText
 from jaxdl.data.tokens import Characters
-from jaxdl.decoding.kneser_ney import KneserNey, NGrams, _discounts
+from jaxdl.decoding.ngrams import KneserNey, NGrams, _discounts
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe
 

@@ -21,7 +21,7 @@ from laws import (
 )
 
 from jaxdl import configuration
-from jaxdl.models.layers import group_norm
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.recipes import load_recipe, recipes, repository_root, tiny
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]

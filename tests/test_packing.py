@@ -15,9 +15,9 @@ from jaxdl.data.text import Pairs, Sentences, Windows
 from jaxdl.data.tokens import Characters, Vocabulary
 from jaxdl.errors import UserError
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
-from jaxdl.models.encoder_decoder import AttentionDecoder, TokenEncoder
-from jaxdl.models.encoder_decoder import EncoderDecoder as Recurrent
 from jaxdl.models.gpt import Decoder
+from jaxdl.models.seq2seq import AttentionDecoder, TokenEncoder
+from jaxdl.models.seq2seq import EncoderDecoder as Recurrent
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.cnn import ResNet
 from jaxdl.models.convnext import ConvNeXt
-from jaxdl.models.layers import group_norm
-from jaxdl.models.pyramid import LARGEST_EXPONENT, Detector, FeaturePyramid, upsample_to
+from jaxdl.models.fpn import LARGEST_EXPONENT, Detector, FeaturePyramid, upsample_to
+from jaxdl.models.layers.norms import group_norm
+from jaxdl.models.resnet import ResNet
 
 CLASSES = 3
 

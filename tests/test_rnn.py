@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, TokenEncoder
-from jaxdl.models.recurrence import linear_recurrence, lstm, lstm_gates, scan_cell
+from jaxdl.models.layers.recurrence import linear_recurrence, lstm, lstm_gates, scan_cell
 from jaxdl.models.rnn import GRU, LSTM, RNN, LayerNormLSTM, MinGRU, Stack, reflections
+from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.models.speech import SpeechRecognizer
 
 KEY = jax.random.key(0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.decoding.beam_search import greedy
 from jaxdl.decoding.sampling import keep_top_k, keep_top_p, occurring, penalize_repetition, sample
-from jaxdl.decoding.search import greedy
 from jaxdl.errors import UserError
 
 VOCABULARY, LENGTH, START, END = 6, 5, 1, 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.decoding.search import beam, greedy, spread
+from jaxdl.decoding.beam_search import beam, greedy, spread
 from jaxdl.errors import UserError
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3

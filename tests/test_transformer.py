@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.attention import MultiHeadAttention, RelativeBias, merged, rotate
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, SequenceClassifier, TokenClassifier, bert
 from jaxdl.models.gpt import Decoder, gpt2, llama
+from jaxdl.models.layers.attention import MultiHeadAttention, RelativeBias, merged, rotate
 from jaxdl.models.t5 import EncoderDecoder, Pointer, t5
 from jaxdl.models.transformer import POSITIONS, Stack
 from jaxdl.models.vit import VisionTransformer, vit

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.layers import group_norm, upsample_2x
+from jaxdl.models.layers.convolution import upsample_2x
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.unet import TransposedConv, UNet, pad_to_multiple
 
 

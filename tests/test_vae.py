@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.ladder import LadderVAE
+from jaxdl.models.hierarchical_vae import LadderVAE
 from jaxdl.models.vae import (
     VAE,
     ConvDecoder,

@@ -13,9 +13,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
-from jaxdl.models.cnn import ConvNet
-from jaxdl.models.ladder import LadderVAE
-from jaxdl.models.layers import group_norm
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.hierarchical_vae import LadderVAE
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.tasks.judging import Judge
 from jaxdl.tasks.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.variational_autoencoder import variational_autoencoder

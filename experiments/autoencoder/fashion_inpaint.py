@@ -11,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.restoration import PixelUnshuffle
+from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.corruption import MissingRectangles
 from jaxdl.tasks.image_restoration import image_restoration

@@ -15,8 +15,8 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
-from jaxdl.models.cnn import ConvNet
-from jaxdl.models.layers import group_norm
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.judging import Judge
 from jaxdl.tasks.likelihood import Bernoulli, Binarization

@@ -15,8 +15,8 @@ from jaxdl.data.objects import Objects
 from jaxdl.data.resize import RandomScale, ResizePad
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import resnet50
-from jaxdl.models.pyramid import Detector
+from jaxdl.models.fpn import Detector
+from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import object_detection
 from jaxdl.training.optimizers import kernels
 

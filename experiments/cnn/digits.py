@@ -12,7 +12,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomAffine
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.sweeps import product
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import kernels

@@ -14,7 +14,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomAffine, RandomFlip
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import kernels
 

@@ -11,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomCrop, RandomErasing, RandomFlip
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ResNet
+from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import kernels
 

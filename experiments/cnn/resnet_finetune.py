@@ -16,7 +16,7 @@ from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.interop.huggingface import HuggingFaceWeights
-from jaxdl.models.cnn import resnet50
+from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import freeze, kernels, scale_by_path
 

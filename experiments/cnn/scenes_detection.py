@@ -15,8 +15,8 @@ from jaxdl.data.objects import Relabel
 from jaxdl.data.resize import RandomScale
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ResNet
-from jaxdl.models.pyramid import Detector
+from jaxdl.models.fpn import Detector
+from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import object_detection
 from jaxdl.training.optimizers import kernels
 

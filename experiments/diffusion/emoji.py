@@ -13,9 +13,9 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomFlip
 from jaxdl.data.unpaired import MockPairs, Styles
-from jaxdl.decoding.noise import Karras, LogNormal
+from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.diffusion import DiffusionUNet
+from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.training.optimizers import power_average
 

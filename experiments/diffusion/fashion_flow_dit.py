@@ -13,10 +13,10 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
-from jaxdl.decoding.noise import LogitNormal, Straight
+from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.experiment import Experiment, Keep, Start
-from jaxdl.models.cnn import ConvNet
-from jaxdl.models.diffusion import DiT
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.tasks.judging import Judge
 

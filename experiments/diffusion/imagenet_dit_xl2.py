@@ -13,9 +13,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.data.transforms import RandomFlip
-from jaxdl.decoding.noise import LogitNormal, Straight
+from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.diffusion import DiT
+from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
 
 METRIC = "validation/bits_per_dim"

@@ -13,9 +13,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
-from jaxdl.models.layers import group_norm
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.judging import Judge
 

@@ -13,7 +13,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
-from jaxdl.models.cnn import ConvNet
+from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.judging import Judge

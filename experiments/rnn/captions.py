@@ -13,10 +13,10 @@ from jaxdl.data.text import Captioned
 from jaxdl.data.tokens import Vocabulary, Words
 from jaxdl.data.transforms import RandomAffine
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.cnn import ConvNet
-from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, ImageEncoder
-from jaxdl.models.layers import group_norm
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import image_captioning
 from jaxdl.training.optimizers import clip_by_norm, kernels
 

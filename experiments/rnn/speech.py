@@ -15,7 +15,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.mock_speech import MockSpeech
 from jaxdl.data.speech import SpecAugment, Speech, SpeedPerturb
 from jaxdl.data.tokens import Characters, Vocabulary
-from jaxdl.decoding.kneser_ney import NGrams
+from jaxdl.decoding.ngrams import NGrams
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer

@@ -15,8 +15,8 @@ from jaxdl.data.mock_text import MockPairs
 from jaxdl.data.text import Pairs
 from jaxdl.data.tokens import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
-from jaxdl.models.encoder_decoder import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import translation
 from jaxdl.training.optimizers import clip_by_norm
 

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxdl.decoding.search import Array, Hypotheses, PyTree, Step, check_arguments, forbid, log_softmax
+from jaxdl.decoding.beam_search import (
+    Array,
+    Hypotheses,
+    PyTree,
+    Step,
+    check_arguments,
+    forbid,
+    log_softmax,
+)
 from jaxdl.errors import UserError
 
 
@@ -28,7 +36,7 @@ def sample(
     """Draws a sequence for each example, in one scan. The filters work in the order of the arguments below.
 
     Args:
-      step: see `jaxdl.decoding.search`.
+      step: see `jaxdl.decoding.beam_search`.
       carry, logits: [batch, ...], [batch, vocabulary] after the prompt; prompts of any lengths are the caller's.
       keys: [batch] one random key an example, so that what is drawn does not depend on the others.
       length: tokens to draw; the first `n` are the same for every `length` of at least `n`.

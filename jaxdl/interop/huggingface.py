@@ -21,8 +21,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.models.cnn import BasicBlock, Bottleneck, ResNet
-from jaxdl.models.layers import batch_norm
+from jaxdl.models.layers.norms import batch_norm
+from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.training.state import TrainState
 
 PyTree = Any
@@ -64,7 +64,7 @@ class HuggingFaceWeights:
 
     Attributes:
       folder: with config.json and model.safetensors; "" is a recipe's way to ask for one.
-      group: the group of parameters that takes them, a `jaxdl.models.cnn.ResNet`.
+      group: the group of parameters that takes them, a `jaxdl.models.resnet.ResNet`.
       head: take the classifier, too. False, or another number of classes than here, keeps the one that was drawn.
     """
 
@@ -286,7 +286,7 @@ def _tensor_name(place: tuple[str, ...]) -> str:
         return f"resnet.embedder.embedder.{part}"
     if not part or not found:
         raise UserError(
-            f"{'/'.join(place[1:])} has no counterpart in a Hugging Face ResNet; use jaxdl.models.cnn.ResNet"
+            f"{'/'.join(place[1:])} has no counterpart in a Hugging Face ResNet; use jaxdl.models.resnet.ResNet"
         )
     stage, block, _, number, _, _ = found.groups()
     layer = f"layer.{int(number) - 1}" if number else "shortcut"

@@ -23,7 +23,7 @@ from jaxdl.interop.layout import Architecture, ours, theirs
 from jaxdl.interop.llama import LLAMA
 from jaxdl.interop.t5 import T5
 from jaxdl.interop.vit import VIT
-from jaxdl.models.attention import merged
+from jaxdl.models.layers.attention import merged
 from jaxdl.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.training.state import TrainState
 

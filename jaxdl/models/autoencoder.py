@@ -2,7 +2,7 @@
 
 "Reducing the Dimensionality of Data with Neural Networks", Science 313. Both classes have the methods `encode`,
 `decode` and `__call__`, which is one after the other. Parameters are float32, and so are code and output. Logical axis
-names as in `jaxdl.models.cnn` and `jaxdl.models.layers.dense`.
+names as in `jaxdl.models.resnet` and `jaxdl.models.layers.dense.dense`.
 """
 
 import math
@@ -13,8 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import ConvStage, constrain
-from jaxdl.models.layers import Activation, Normalization, dense, group_norm
+from jaxdl.models.convnet import ConvStage
+from jaxdl.models.layers.convolution import constrain
+from jaxdl.models.layers.dense import Activation, dense
+from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv, pad_to_multiple
 
 
@@ -77,8 +79,8 @@ class ConvAutoencoder(nn.Module):
       code: numbers of an image's code.
       channels: of each stage, the finest first.
       depth: 3x3 convolutions in a stage.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`; the default keeps examples apart and needs
-        channels in multiples of 8.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`; the default keeps examples apart and
+        needs channels in multiples of 8.
       activation: after each norm.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

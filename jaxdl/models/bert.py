@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array
-from jaxdl.models.layers import dense, gathered
+from jaxdl.models.layers.attention import Array
+from jaxdl.models.layers.dense import dense, gathered
 from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, there, tokens_of, within
 
 

@@ -1,6 +1,6 @@
 """ConvNeXt, a convolutional network built like a vision transformer (Liu et al. 2022, arXiv:2201.03545).
 
-Logical axis names as in `jaxdl.models.cnn`; a depthwise kernel [size, size, 1, channels] names its channels only.
+Logical axis names as in `jaxdl.models.resnet`; a depthwise kernel [size, size, 1, channels] names its channels only.
 """
 
 import functools
@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.cnn import classifier_head, constrain, convolve_gathered
-from jaxdl.models.layers import Activation, Normalization, StochasticDepth, layer_norm, normal
+from jaxdl.models.layers.convolution import classifier_head, constrain, convolve_gathered
+from jaxdl.models.layers.dense import Activation, StochasticDepth, normal
+from jaxdl.models.layers.norms import Normalization, layer_norm
 
 Depthwise = Literal["shifted", "convolution"]
 
@@ -238,7 +239,7 @@ class ConvNeXt(nn.Module):
       layer_scale: what each block's output is multiplied by at the start.
       dropout: rate on the pooled features in training.
       stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the first.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: inside the blocks.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

@@ -4,7 +4,7 @@
 `PatchDiscriminator` (Isola et al. 2016, arXiv:1611.07004), which judges patches, not whole images. Images are float
 [batch, height, width, channels], white 1 and black -1. Norms keep examples apart: `instance_norm`.
 
-Logical axis names as in `jaxdl.models.cnn`; the channels of an image and of a judgement have none.
+Logical axis names as in `jaxdl.models.resnet`; the channels of an image and of a judgement have none.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.cnn import constrain
-from jaxdl.models.layers import Normalization, group_norm, normal, upsample_2x
+from jaxdl.models.layers.convolution import constrain, upsample_2x
+from jaxdl.models.layers.dense import normal
+from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv
 
 Padding = Literal["zero", "reflect"]

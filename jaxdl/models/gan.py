@@ -2,7 +2,7 @@
 
 Images are float [batch, height, width, channels] in [-1, 1], latents [batch, latents]. A generator that knows classes
 takes `(latent, label, *, train)`, else `(latent, *, train)`; a discriminator `(image, label, *, train)` or
-`(image, *, train)`, and gives logits [batch]. Logical axis names as in `jaxdl.models.cnn`.
+`(image, *, train)`, and gives logits [batch]. Logical axis names as in `jaxdl.models.resnet`.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,10 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.cnn import constrain, convolve_gathered, convolve_whole
-from jaxdl.models.layers import (
-    Normalization,
-    batch_norm,
-    dense,
-    gathered,
-    upsample_2x,
-    variance_scaling,
-)
-from jaxdl.models.spectral import SpectralConv, SpectralDense, SpectralEmbedding
+from jaxdl.models.layers.convolution import constrain, convolve_gathered, convolve_whole, upsample_2x
+from jaxdl.models.layers.dense import dense, gathered, variance_scaling
+from jaxdl.models.layers.norms import Normalization, batch_norm
+from jaxdl.models.layers.spectral_norm import SpectralConv, SpectralDense, SpectralEmbedding
 
 SLOPE = 0.2  # of a leaky ReLU, as in DCGAN
 
@@ -112,7 +106,7 @@ class DCGANGenerator(nn.Module):
       outputs: channels of an image.
       size: of the first map.
       channels: of the maps, coarsest first.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`; the paper's by default.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`; the paper's by default.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """
 
@@ -138,8 +132,8 @@ class DCGANDiscriminator(nn.Module):
 
     Attributes:
       channels: of each convolution, which halves height and width.
-      norm: after each convolution but the first, with the signature of `jaxdl.models.layers.batch_norm`, which is the
-        paper's; None for none, as gradient penalties need it.
+      norm: after each convolution but the first, with the signature of `jaxdl.models.layers.norms.batch_norm`, which is
+        the paper's; None for none, as gradient penalties need it.
       dtype: what convolutions compute in.
     """
 
@@ -199,7 +193,7 @@ class ResNetGenerator(nn.Module):
       size: of the first map.
       channels: of the first map and of the blocks.
       classes: how many labels there are; 0 if the generator is given none.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`, with a scale and bias a class.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`, with a scale and bias a class.
       dtype: what convolutions compute in.
     """
 

@@ -5,8 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array, drawn_dense
-from jaxdl.models.layers import Embedding
+from jaxdl.models.layers.attention import Array, drawn_dense
+from jaxdl.models.layers.dense import Embedding
 from jaxdl.models.transformer import Stack, tokens_of, within
 
 

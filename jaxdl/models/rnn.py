@@ -15,8 +15,15 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers import gathered
-from jaxdl.models.recurrence import Array, State, linear_recurrence, lstm, lstm_gates, scan_cell
+from jaxdl.models.layers.dense import gathered
+from jaxdl.models.layers.recurrence import (
+    Array,
+    State,
+    linear_recurrence,
+    lstm,
+    lstm_gates,
+    scan_cell,
+)
 
 
 class Cell(nn.Module):
@@ -134,7 +141,7 @@ class GRU(Cell):
 
 
 class LSTM(Cell):
-    """Long short-term memory; see `jaxdl.models.recurrence.lstm`.
+    """Long short-term memory; see `jaxdl.models.layers.recurrence.lstm`.
 
     Gates: input, forget, candidate, output. The forget gate's bias begins at 1 (Jozefowicz et al. 2015).
     """

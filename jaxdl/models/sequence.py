@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers import Embedding, dense
-from jaxdl.models.recurrence import Array, State
+from jaxdl.models.layers.dense import Embedding, dense
+from jaxdl.models.layers.recurrence import Array, State
 from jaxdl.models.rnn import LSTM, Cell, Stack, initial_state
 
 POOLS = ("last", "mean", "max")

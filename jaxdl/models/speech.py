@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdl.models.layers import dense
-from jaxdl.models.recurrence import Array
+from jaxdl.models.layers.dense import dense
+from jaxdl.models.layers.recurrence import Array
 from jaxdl.models.rnn import LSTM, Cell, Stack
 
 

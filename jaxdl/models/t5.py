@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import Array, drawn_dense
-from jaxdl.models.dot_product import same
+from jaxdl.models.layers.attention import Array, drawn_dense
+from jaxdl.models.layers.dot_product import same
 from jaxdl.models.transformer import Stack, there, tokens_of, within
 
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.attention import (
+from jaxdl.models.layers.attention import (
     SEEN,
     Array,
     Cache,
@@ -22,8 +22,8 @@ from jaxdl.models.attention import (
     empty_cache,
     extended,
 )
-from jaxdl.models.experts import Experts
-from jaxdl.models.layers import Activation, Embedding
+from jaxdl.models.layers.dense import Activation, Embedding
+from jaxdl.models.layers.mixture_of_experts import Experts
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
@@ -162,7 +162,8 @@ class Stack(nn.Module):
       rotary_base: of "rotary".
       norm, order, epsilon, norm_bias: see `Block`.
       activation, gated: see `FeedForward`.
-      experts: feed-forward networks of which each token is given to `active` (see `jaxdl.models.experts`); 0: one.
+      experts: feed-forward networks of which each token is given to `active` (see
+      `jaxdl.models.layers.mixture_of_experts`); 0: one.
       use_bias: of the blocks' dense layers.
       lora: of the attention to tokens, see `MultiHeadAttention`.
       dropout: rate on what blocks add.

@@ -1,7 +1,7 @@
 """U-Net: an image in, a map of the same height and width out (Ronneberger et al. 2015, arXiv:1505.04597).
 
 Unlike in the paper, convolutions are padded, so that the output has the size of the input, and a norm follows each.
-Logical axis names as in `jaxdl.models.cnn`; the last layer's are ("embed", "classes").
+Logical axis names as in `jaxdl.models.resnet`; the last layer's are ("embed", "classes").
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.cnn import ConvStage, constrain, convolution, max_pool_2x2
-from jaxdl.models.layers import Activation, Normalization, batch_norm, upsample_2x, variance_scaling
+from jaxdl.models.convnet import ConvStage
+from jaxdl.models.layers.convolution import constrain, convolution, max_pool_2x2, upsample_2x
+from jaxdl.models.layers.dense import Activation, variance_scaling
+from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
 def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
@@ -105,7 +107,7 @@ class UNet(nn.Module):
       outputs: channels of the output.
       channels: of each level, finest first; every level after the first halves height and width.
       depth: convolutions in a block.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm.
       dropout: rate in training on the coarsest level's output.
       final_bias: initializer of the last layer's bias [outputs]; `nn.initializers.constant(-math.log(99))` starts every

@@ -1,6 +1,6 @@
 """Variational autoencoders with one group of latents (Kingma & Welling 2013, arXiv:1312.6114), dense and convolutional.
 
-A model with Gaussian latents, this `VAE` or `jaxdl.models.ladder.LadderVAE`, has
+A model with Gaussian latents, this `VAE` or `jaxdl.models.hierarchical_vae.LadderVAE`, has
 
 - `latent_shapes`, the shape of each group of latents of one example;
 - `encode(image, label, *, train) -> encoded`: what an image says of its latents;
@@ -9,7 +9,7 @@ A model with Gaussian latents, this `VAE` or `jaxdl.models.ladder.LadderVAE`, ha
 - `classes`, of the label that it is given (int32 [batch]); 0: none, and `label` is None.
 
 Noise comes as an argument, standard normal [batch, *shape] for each group: a task draws it an example at a time.
-Logical axis names as in `jaxdl.models.cnn`.
+Logical axis names as in `jaxdl.models.resnet`.
 """
 
 import math
@@ -20,8 +20,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import BasicBlock, Stage, constrain, convolution
-from jaxdl.models.layers import Activation, Normalization, dense, group_norm
+from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.layers.dense import Activation, dense
+from jaxdl.models.layers.norms import Normalization, group_norm
+from jaxdl.models.resnet import BasicBlock, Stage
 from jaxdl.models.unet import TransposedConv
 
 
@@ -183,7 +185,7 @@ class ConvEncoder(nn.Module):
     Attributes:
       channels: of each level; every level halves height and width.
       blocks: residual blocks in a level.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm and each sum.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

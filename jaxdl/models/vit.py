@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers import dense, gathered, grid_waves, normal
+from jaxdl.models.layers.dense import dense, gathered, normal
+from jaxdl.models.layers.posemb import grid_waves
 from jaxdl.models.transformer import Stack, exact_gelu
 
 

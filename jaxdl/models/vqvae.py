@@ -1,7 +1,7 @@
 """VQ-VAE: an autoencoder whose code is a map of entries of a codebook (van den Oord et al. 2017, arXiv:1711.00937).
 
 The codebook is no parameter: it follows the encoder's vectors by a moving average (the paper's appendix A.1). Its state
-lies in the collection "codebook", see `Codebook`. Logical axis names as in `jaxdl.models.cnn`.
+lies in the collection "codebook", see `Codebook`. Logical axis names as in `jaxdl.models.resnet`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import constrain, convolution
-from jaxdl.models.ladder import NormAct
-from jaxdl.models.layers import Activation, Normalization, bound_axis, dense, group_norm, normal
+from jaxdl.models.hierarchical_vae import NormAct
+from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.layers.dense import Activation, dense, normal
+from jaxdl.models.layers.norms import Normalization, bound_axis, group_norm
 from jaxdl.models.unet import TransposedConv
 from jaxdl.models.vae import depth_to_space, residual_stage
 
@@ -165,7 +166,7 @@ class VQVAE(nn.Module):
       codes, features, decay, least: of the codebook.
       outputs: values a pixel.
       blocks: residual blocks a level.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm and each sum.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

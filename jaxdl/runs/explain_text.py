@@ -14,7 +14,7 @@ import numpy as np
 from jaxdl import configuration
 from jaxdl.data.tokens import Tokenizer
 from jaxdl.errors import UserError
-from jaxdl.models.attention import SEEN
+from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import telling, write_png
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained

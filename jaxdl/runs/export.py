@@ -15,7 +15,7 @@ from jaxdl.experiment import Experiment
 from jaxdl.interop.huggingface import write_resnet
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.interop.transformers import check_transformer, write_transformer
-from jaxdl.models.cnn import ResNet
+from jaxdl.models.resnet import ResNet
 from jaxdl.pretrained import TOKENIZER
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained

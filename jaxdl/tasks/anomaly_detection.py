@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import bound_axis
+from jaxdl.models.layers.norms import bound_axis
 from jaxdl.tasks.inputs import apply_model, batch_coupling, normalize_images
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, example_keys
 

@@ -19,8 +19,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.decoding import diffusion as samplers
-from jaxdl.decoding.noise import Karras, LogNormal
+from jaxdl.decoding import diffusion_samplers as samplers
+from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
 from jaxdl.tasks import judging
 from jaxdl.tasks.diffusion import GROUP, Diffusion, diffusion

@@ -4,8 +4,9 @@ Batches: `image` uint8 [batch, height, width, channels]; `label` int32 [batch] w
 `weight` float32 [batch] (0 on padding), `index` [batch], from which every example's noise is drawn: other noise at
 every training step, always the same in evaluation.
 
-A noisy image is data + sigma * noise, data in [-1, 1]; see `jaxdl.decoding.noise` for why that covers DDPM, EDM and
-flow matching. What the network predicts, how its errors count, and which levels it sees are independent choices.
+A noisy image is data + sigma * noise, data in [-1, 1]; see `jaxdl.decoding.noise_schedules` for why that covers DDPM,
+EDM and flow matching. What the network predicts, how its errors count, and which levels it sees are independent
+choices.
 """
 
 import functools
@@ -18,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.decoding import diffusion as samplers
-from jaxdl.decoding.noise import Schedule, Times
+from jaxdl.decoding import diffusion_samplers as samplers
+from jaxdl.decoding.noise_schedules import Schedule, Times
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks import judging
 from jaxdl.tasks.diffusion_bound import MOST_LEAST, bits_per_dim, wide
@@ -86,9 +87,9 @@ def diffusion(
 
     Args:
       network: `network(image [batch, h, w, c], level [batch], label int32 [batch] or None, *, train) -> [batch, h, w,
-        c]`, such as `jaxdl.models.diffusion.DiffusionUNet`; the label `classes` stands for none. It sees the noisy
+        c]`, such as `jaxdl.models.ddpm_unet.DiffusionUNet`; the label `classes` stands for none. It sees the noisy
         image at unit variance, with `self_condition` twice as many channels, and 100 ln sigma.
-      schedule: sigma over time, see `jaxdl.decoding.noise`.
+      schedule: sigma over time, see `jaxdl.decoding.noise_schedules`.
       times: which times training sees.
       target: what the network predicts: "noise", "data", "v", "velocity", or EDM's mixture "edm".
       weighting: of its squared error: "simple" takes it as it is; "min_snr" and "edm" weigh the error of the expected
@@ -108,7 +109,7 @@ def diffusion(
         class in particular: an image-to-image translation (SDEdit, arXiv:2108.01073). 0: it makes images from nothing
         and looks at no picture.
       repaint: (top, left, bottom, right) in shares of height and width: `predict` fills this part of a picture in anew,
-        so that it fits the rest (`jaxdl.decoding.diffusion.repaint`). None: no.
+        so that it fits the rest (`jaxdl.decoding.diffusion_samplers.repaint`). None: no.
       bound: evaluate `bits_per_dim`.
       judge: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdl.decoding.noise import Schedule
+from jaxdl.decoding.noise_schedules import Schedule
 from jaxdl.training.task import Array
 
 _NEAR = 16  # gray levels to either side of the true one that a pixel could have been, at least 6 sigma

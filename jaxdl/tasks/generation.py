@@ -14,7 +14,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.decoding.search import Hypotheses, beam, greedy, log_softmax, spread
+from jaxdl.decoding.beam_search import (
+    Hypotheses,
+    beam,
+    greedy,
+    log_softmax,
+    spread,
+)
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
 from jaxdl.tasks.inputs import check_segments, foretold
@@ -47,7 +53,7 @@ class Generator:
       inputs: `(batch) -> (inputs, length)`, what the encoder reads; length is None where inputs have none.
       label_smoothing: share of the loss's target spread evenly over the vocabulary (arXiv:1512.00567), in [0, 1).
       beam: 1 is greedy search; above, the width of the beam.
-      length_penalty: of the beam, see `jaxdl.decoding.search.beam`.
+      length_penalty: of the beam, see `jaxdl.decoding.beam_search.beam`.
       max_length: tokens of an output; None: in evaluation, as many as the padded target has to be guessed.
       metrics: names in `jaxdl.metrics.translation.METRICS`.
       decode_in_evaluation: False leaves `metrics` out, and the time that they take.

@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from jaxdl.errors import UserError
-from jaxdl.models.spectral import COLLECTION, power_iteration
+from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
 from jaxdl.tasks import adversarial, judging
 from jaxdl.tasks.inputs import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import batch_norm
+from jaxdl.models.layers.norms import batch_norm
 from jaxdl.training.task import Array, PyTree, module_key
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.decoding.boxes import area, detections, generalized_iou, intersection_over_union
+from jaxdl.decoding.nms import area, detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term

@@ -27,7 +27,7 @@ _SHOWN = 6
 
 
 class LanguageModel(Protocol):
-    """What helps a beam search; `jaxdl.decoding.kneser_ney.NGrams`."""
+    """What helps a beam search; `jaxdl.decoding.ngrams.NGrams`."""
 
     def following(self, tokenizer: Any) -> Callable[[tuple[int, ...]], np.ndarray]:
         """`(tokens so far) -> [vocabulary]`, the logarithm of the probability of each as the next one."""

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.diffusion import DiffusionUNet, DiTBlock
+from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.models.dit import DiTBlock
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")
 diffusers = pytest.importorskip("diffusers", reason="the peer extra is not installed: diffusers")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdl.interop.huggingface import read_resnet, write_resnet
-from jaxdl.models.cnn import ResNet
+from jaxdl.models.resnet import ResNet
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")
 transformers = pytest.importorskip("transformers", reason="the peer extra is not installed: transformers")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models.cnn import resnet50
+from jaxdl.models.resnet import resnet50
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")
 transformers = pytest.importorskip("transformers", reason="the peer extra is not installed: transformers")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers import gathered, normal, variance_scaling
+from jaxdl.models.layers.dense import gathered, normal, variance_scaling
 
 COLLECTION = "spectral"
 # Iterations at the start, from a random vector: one would make the first steps' kernels too large.

@@ -1,6 +1,6 @@
 """Networks that repair images: a plain stack of convolutions, and any network on squares of pixels instead of pixels.
 
-Logical axis names as in `jaxdl.models.cnn`; the last layer's are ("embed", "classes"), as in `jaxdl.models.unet`.
+Logical axis names as in `jaxdl.models.resnet`; the last layer's are ("embed", "classes"), as in `jaxdl.models.unet`.
 """
 
 from typing import Any
@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import ConvStage
-from jaxdl.models.layers import Activation, Normalization, batch_norm, variance_scaling
+from jaxdl.models.convnet import ConvStage
+from jaxdl.models.layers.dense import Activation, variance_scaling
+from jaxdl.models.layers.norms import Normalization, batch_norm
 from jaxdl.models.unet import pad_to_multiple
 
 
@@ -26,7 +27,7 @@ class DnCNN(nn.Module):
       channels: of every layer.
       depth: 3x3 convolutions.
       shortcuts: add each layer but the first to its input, as in a residual network, which learns faster when deep.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

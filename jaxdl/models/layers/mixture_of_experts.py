@@ -6,7 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers import Activation, bound_axis, dense, gathered, normal, variance_scaling
+from jaxdl.models.layers.dense import (
+    Activation,
+    dense,
+    gathered,
+    normal,
+    variance_scaling,
+)
+from jaxdl.models.layers.norms import bound_axis
 
 Array = jax.Array
 

@@ -5,7 +5,7 @@ FeaturePyramid: Lin et al. 2017, arXiv:1612.03144. Detector: FCOS, Tian et al. 2
 A backbone is any module with a method `scales(image, *, train) -> ([batch, h_i, w_i, c_i], ...)`, finest first, each
 half as high and wide as the one before, rounded up or down: `ResNet`, `ConvNeXt`.
 
-Logical axis names as in `jaxdl.models.cnn`; the output channels of a head's last convolutions are "classes".
+Logical axis names as in `jaxdl.models.resnet`; the output channels of a head's last convolutions are "classes".
 """
 
 import math
@@ -16,8 +16,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import ConvStage, constrain, convolution
-from jaxdl.models.layers import Activation, Normalization, group_norm, normal, upsample_2x
+from jaxdl.models.convnet import ConvStage
+from jaxdl.models.layers.convolution import constrain, convolution, upsample_2x
+from jaxdl.models.layers.dense import Activation, normal
+from jaxdl.models.layers.norms import Normalization, group_norm
 
 # Sigmoid of every class logit at the start, so that the many empty locations do not drown the rest (arXiv:1708.02002).
 PRIOR = 0.01
@@ -52,7 +54,7 @@ class FeaturePyramid(nn.Module):
     Attributes:
       channels: of every level.
       extra_levels: coarser levels by 3x3 convolutions of stride 2, with an activation between them.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: between extra levels.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """
@@ -133,8 +135,8 @@ class Detector(nn.Module):
       extra_levels: coarser levels beyond the last stage.
       channels: of the pyramid and the head.
       head_depth: convolutions in a tower.
-      norm: of pyramid and head, factory with the signature of `jaxdl.models.layers.batch_norm`. Running statistics
-        would be shared by all levels, so group norm is the one to use.
+      norm: of pyramid and head, factory with the signature of `jaxdl.models.layers.norms.batch_norm`. Running
+        statistics would be shared by all levels, so group norm is the one to use.
       activation: in the head and between extra levels.
       dtype: what pyramid and towers compute in, "float32" or "bfloat16"; the backbone has its own.
     """

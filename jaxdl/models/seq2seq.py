@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers import Embedding, dense, gathered, normal
-from jaxdl.models.recurrence import Array, State
+from jaxdl.models.layers.dense import Embedding, dense, gathered, normal
+from jaxdl.models.layers.recurrence import Array, State
 from jaxdl.models.rnn import LSTM, Cell, Stack
 
 Memory = dict[str, Array]  # values [batch, places, features], keys [batch, places, size], mask bool [batch, places]

@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.dot_product import attention_weights, dot_product_attention
-from jaxdl.models.layers import dense, laid_out, normal
+from jaxdl.models.layers.dense import dense, laid_out, normal
+from jaxdl.models.layers.dot_product import attention_weights, dot_product_attention
 
 Array = jax.Array
 Cache = Mapping[str, Array]
@@ -169,7 +169,7 @@ def merged(params: Any) -> Any:
 def drawn_dense(
     features: int, axes: tuple[str | None, str | None], deviation: float | None, **options: Any
 ) -> nn.Dense:
-    """`jaxdl.models.layers.dense` with a kernel of this standard deviation; None: LeCun's."""
+    """`jaxdl.models.layers.dense.dense` with a kernel of this standard deviation; None: LeCun's."""
     return dense(features, axes, kernel_init=None if deviation is None else normal(deviation), **options)
 
 

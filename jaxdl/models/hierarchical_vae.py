@@ -13,8 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.cnn import constrain, convolution
-from jaxdl.models.layers import Activation, Normalization, dense, group_norm
+from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.layers.dense import Activation, dense
+from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv
 from jaxdl.models.vae import (
     Decoded,
@@ -99,7 +100,7 @@ class LadderVAE(nn.Module):
       outputs: values a pixel.
       classes: of the label that it is conditional on; 0 for none.
       blocks: residual blocks a level, on the way up and on the way down.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm and each sum.
       dtype: what convolutions compute in, "float32" or "bfloat16".
     """

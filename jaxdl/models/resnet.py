@@ -15,166 +15,12 @@ from typing import Any, Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers import Activation, Normalization, StochasticDepth, batch_norm, gathered, variance_scaling
+from jaxdl.models.layers.convolution import classifier_head, constrain, convolution
+from jaxdl.models.layers.dense import Activation, StochasticDepth
+from jaxdl.models.layers.norms import Normalization, batch_norm
 
 StemKind = Literal["small", "strided", "imagenet"]
-
-
-def convolution(
-    channels: int, size: int, stride: int = 1, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
-) -> nn.Conv:
-    """A square convolution without bias (a norm follows), padded by size // 2 on every side."""
-    return nn.Conv(
-        channels,
-        (size, size),
-        (stride, stride),
-        padding=((size // 2, size // 2),) * 2,
-        use_bias=False,
-        dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(
-            variance_scaling(2.0, "fan_out"), (None, None, input_axis, "channels")
-        ),
-        conv_general_dilated=convolve_gathered,
-        name=name,
-    )
-
-
-def convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """`jax.lax.conv_general_dilated` by a kernel that FSDP keeps cut along its input channels, put together first.
-
-    Left to itself XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of `x` where batch, input channels and output
-    channels are all cut, each over an axis of its own.
-    """
-    kernel = with_logical_constraint(kernel, (None, None, None, "channels"))
-    return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
-
-
-def convolve_whole(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """As `convolve_gathered`, by a kernel with so few output channels that they are not cut either."""
-    return jax.lax.conv_general_dilated(x, gathered(kernel), *arguments, **options)
-
-
-def classifier_head(num_classes: int) -> nn.Dense:
-    """[batch, features] -> logits [batch, classes], in float32."""
-    return nn.Dense(
-        num_classes,
-        dtype=jnp.float32,
-        kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes")),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("classes",)),
-    )
-
-
-def constrain(activations: jax.Array) -> jax.Array:
-    """Says how activations [batch, height, width, channels] lie on the mesh."""
-    return with_logical_constraint(activations, ("batch", None, None, "channels_act"))
-
-
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """[batch, h, w, c] -> [batch, h // 2, w // 2, c]: 2x2 windows; an odd last row or column is dropped.
-
-    Maxima of pairs: the backward pass of nn.max_pool on CPU is several times slower, and that of jnp.max divides by the
-    number of values equal to the maximum, which is 0, so NaN, where XLA computes them twice and rounds differently.
-    """
-    batch, height, width, channels = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
-    x = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, 2 * width, channels)
-    x = jnp.maximum(x[:, :, 0], x[:, :, 1]).reshape(batch, height, width, 2, channels)
-    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
-
-
-class ConvNet(nn.Module):
-    """Stages of 3x3 convolutions, each with norm and activation, for images of 8x8 to 32x32.
-
-    Attributes:
-      num_classes: size of the output.
-      channels: of each stage; every stage after the first halves height and width.
-      depth: convolutions in a stage.
-      downsample: how a stage halves: "stride" (its first convolution has stride 2) or "max" (2x2 maximum after it).
-      halve_first: whether the first stage halves, too.
-      residual: add a stage's convolutions after the first to their input.
-      dropout: rate on the pooled features in training.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
-      activation: after each norm.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
-    """
-
-    num_classes: int
-    channels: Sequence[int] = (32, 64, 128)
-    depth: int = 2
-    downsample: Literal["stride", "max"] = "stride"
-    halve_first: bool = False
-    residual: bool = False
-    dropout: float = 0.0
-    norm: Normalization = batch_norm
-    activation: Activation = nn.relu
-    dtype: Any = "float32"
-
-    def setup(self):
-        if self.downsample not in ("stride", "max"):
-            raise ValueError(f"ConvNet(downsample={self.downsample!r}): use 'stride' or 'max'")
-        self.stages = [
-            ConvStage(
-                channels,
-                self.depth,
-                self.downsample if index or self.halve_first else "none",
-                self.residual,
-                "channels_in" if index else None,
-                self.norm,
-                self.activation,
-                self.dtype,
-                name=f"stage{index + 1}",
-            )
-            for index, channels in enumerate(self.channels)
-        ]
-        self.drop = nn.Dropout(self.dropout)
-        self.head = classifier_head(self.num_classes)
-
-    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] -> the last stage's output [batch, h', w', channels]."""
-        x = image
-        for stage in self.stages:
-            x = stage(x, train=train)
-        return x
-
-    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """features [batch, h', w', channels] -> logits [batch, classes]."""
-        pooled = features.astype(jnp.float32).mean(axis=(1, 2))
-        return self.head(self.drop(pooled, deterministic=not train))
-
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
-        return self.classify(self.features(image, train=train), train=train)
-
-
-class ConvStage(nn.Module):
-    """Halving or not, then `depth` times 3x3 convolution, norm, activation.
-
-    [batch, h, w, c] -> [batch, h', w', channels].
-    """
-
-    channels: int
-    depth: int
-    downsample: Literal["none", "stride", "max"]
-    residual: bool
-    input_axis: str | None
-    norm: Normalization
-    activation: Activation
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        for index in range(self.depth):
-            first = index == 0
-            stride = 2 if first and self.downsample == "stride" else 1
-            axis = self.input_axis if first else "channels_in"
-            y = convolution(self.channels, 3, stride, dtype=self.dtype, name=f"conv{index + 1}", input_axis=axis)(x)
-            if first and self.downsample == "max":
-                y = max_pool_2x2(y)  # before the norm, which then has a quarter of the work
-            y = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{index + 1}")(y)
-            y = self.activation(y)
-            x = constrain(x + y if self.residual and not first else y)
-        return x
 
 
 class BasicBlock(nn.Module):
@@ -303,7 +149,7 @@ class ResNet(nn.Module):
       zero_init: start the last scale of each block at 0, so that blocks start as the identity (arXiv:1706.02677).
       dropout: rate on the pooled features in training.
       stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the input.
-      norm: factory with the signature of `jaxdl.models.layers.batch_norm`.
+      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
       activation: after each norm and each sum.
       dtype: what convolutions compute in, "float32" or "bfloat16".
       frozen_stages: run the stem and this many stages in training as in evaluation (norms use their running statistics

@@ -1,7 +1,8 @@
 """From noise to images: samplers of diffusion models, each one scan over falling noise levels.
 
-A noisy image is data + sigma * noise, see `jaxdl.decoding.noise`, and the model a denoiser: `denoise(image [batch,
-...], sigma scalar, guess [batch, ...]) -> [batch, ...]`, what it expects the data to be. The guess is what it expected
+A noisy image is data + sigma * noise, see `jaxdl.decoding.noise_schedules`, and the model a denoiser: `denoise(image
+[batch, ...], sigma scalar, guess [batch, ...]) -> [batch, ...]`, what it expects the data to be. The guess is what it
+expected
 when it was asked before, 0 at first: a model may look at it (self-conditioning, arXiv:2208.04202) or not. The
 probability flow is d image / d sigma = (image - denoised) / sigma (arXiv:2206.00364). Every sampler takes
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxdl.models.layers import split
+from jaxdl.models.layers.dense import split
 
 Array = jax.Array
 
