@@ -256,8 +256,8 @@ def _reproduce(arguments: Sequence[str]) -> None:
 
 def _data(arguments: Sequence[str]) -> None:
     _no_more(arguments, "data")
-    from jaxdl.data import catalog
-    from jaxdl.data.weights import WEIGHTS, pretrained
+    from jaxdl.data.store import catalog
+    from jaxdl.data.store.pretrained import WEIGHTS, pretrained
 
     if FLAGS.prepare:
         make = pretrained if FLAGS.prepare in WEIGHTS else catalog.prepare

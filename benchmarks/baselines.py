@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.draws import Draws
-from jaxdl.data.objects import Relabel, RelabelMask
+from jaxdl.data.image.boxes_and_masks import Relabel, RelabelMask
+from jaxdl.data.image.transforms import apply
+from jaxdl.data.random import Draws
 from jaxdl.data.source import Source
 from jaxdl.data.splits import fold
-from jaxdl.data.transforms import apply
 from jaxdl.metrics.segmentation import foreground_dice, matches, overlaps
 
 FOLDS = 5

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 
 from jaxdl import configuration, overrides
+from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe
-from jaxdl.runs.made_up import with_made_up_data
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jaxdl import configuration, overrides
-from jaxdl.data.columns import read_texts
-from jaxdl.data.text import Windows
+from jaxdl.data.source import read_texts
+from jaxdl.data.text.windows import Windows
 from jaxdl.decoding.ngrams import KneserNey
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe

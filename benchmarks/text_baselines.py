@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.columns import read_columns, read_texts
+from jaxdl.data.builders._typescript import SPACE
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.typescript import SPACE
+from jaxdl.data.source import read_columns, read_texts
 from jaxdl.metrics.entities import entities as entities_of
 from jaxdl.metrics.entities import entity_scores
 from jaxdl.metrics.javascript import accepted

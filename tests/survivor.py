@@ -7,9 +7,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mixing import Mixup
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomAffine, RandomCrop
+from jaxdl.data.image.mixup import Mixup
+from jaxdl.data.image.transforms import RandomAffine, RandomCrop
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import Debian, content_digest, tree_digest
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Debian, content_digest, tree_digest
+from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from scipy.signal import stft
 
-from jaxdl.data.audio import FLOOR, as_float, filterbank, frame_count, log_mel, read_wav, to_mono
-from jaxdl.data.recordings import open_recordings
+from jaxdl.data.audio.features import (
+    FLOOR,
+    as_float,
+    filterbank,
+    frame_count,
+    log_mel,
+    read_wav,
+    to_mono,
+)
+from jaxdl.data.formats.audio_folder import open_recordings
 from jaxdl.errors import UserError
 
 RATE = 8000
@@ -150,7 +158,7 @@ def test_every_recording_has_the_frames_that_are_counted(count, window, hop):
 
 def test_blocks_do_not_show(monkeypatch):
     whole = log_mel(wave(), RATE)
-    monkeypatch.setattr("jaxdl.data.audio._BLOCK", 7)
+    monkeypatch.setattr("jaxdl.data.audio.features._BLOCK", 7)
     np.testing.assert_allclose(log_mel(wave(), RATE), whole, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.data.tokens import Characters
+from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
 from jaxdl.runs import chat
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxdl.data.coco import Coco, _raster, _run_lengths
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.objects import Objects
+from jaxdl.data.formats.coco import Coco, _raster, _run_lengths
+from jaxdl.data.image.boxes_and_masks import Objects
+from jaxdl.data.image.resize import ResizePad
 from jaxdl.data.pipeline import Batches
-from jaxdl.data.resize import ResizePad
 from jaxdl.errors import UserError
 
 SQUARE = [[2, 1, 6, 1, 6, 4, 2, 4]]  # x 2 to 6, y 1 to 4

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.store.tfds import tensorflow_datasets
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
 chit_chat = importlib.import_module("jaxdl.data.builders.chit_chat")

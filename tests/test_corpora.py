@@ -3,10 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxdl.data.corpora import open_labelled, open_pairs, open_text
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.formats.text_files import open_labelled, open_pairs, open_text
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
 
 STORY = "".join(f"Line {number} of the story.\n" for number in range(50))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data.catalog import as_text, catalog, prepare
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.resolve import builder_names
 from jaxdl.data.splits import Range, parse_split
+from jaxdl.data.store.builders import builder_names
+from jaxdl.data.store.catalog import as_text, catalog, prepare
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def test_wrong_splits_are_user_errors(split):
         ("digitz", "train", "did you mean 'digits'"),
         ("digits", "trane", "did you mean 'train'"),
         ("no.such.module", "train", "dotted"),
-        ("jaxdl.data.draws", "train", "no class Builder"),
+        ("jaxdl.data.random", "train", "no class Builder"),
         ("folder:/no/such/folder", "train", "does not exist"),
     ],
 )

@@ -6,11 +6,17 @@ import tarfile
 import numpy as np
 import pytest
 
+from jaxdl.data.builders._debian import (
+    Description,
+    descriptions,
+    plain,
+    questions,
+    stanzas,
+)
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.debian_lists import Description, descriptions, plain, questions, stanzas
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import DebianLists, content_digest
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import DebianLists, content_digest
+from jaxdl.data.store.tfds import tensorflow_datasets
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
 

@@ -9,13 +9,19 @@ import pytest
 from PIL import Image
 
 from jaxdl.data.dataset import Dataset, origin, with_split
-from jaxdl.data.draws import Draws
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.mock import MockImages
-from jaxdl.data.sources import Npm, tree_digest
-from jaxdl.data.tfds import tensorflow_datasets
-from jaxdl.data.transforms import RandomFlip
-from jaxdl.data.unpaired import EachStyle, MockPairs, Styles, TwoStyles, area_mean
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.image.unpaired import (
+    EachStyle,
+    MockPairs,
+    Styles,
+    TwoStyles,
+    area_mean,
+)
+from jaxdl.data.random import Draws
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Npm, tree_digest
+from jaxdl.data.store.tfds import tensorflow_datasets
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares

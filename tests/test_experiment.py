@@ -12,7 +12,7 @@ from sample_recipe import HERE, NORM, WIDE_KEEP, Block, build, resolved
 
 from jaxdl import configuration, overrides
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.errors import UserError
 from jaxdl.experiment import Keep, observes, validate
 from jaxdl.parallel.mesh import Parallel
@@ -198,7 +198,7 @@ def test_the_text_shows_every_argument_and_marks_defaults():
         "task.model.rate = 0.0  # default",
         "optimizers.train[1].learning_rate.peak_value = 0.4",
         "optimizers.train[1].nesterov = False  # default",
-        "data.augment[1] = jaxdl.data.transforms.RandomFlip(...)",
+        "data.augment[1] = jaxdl.data.image.transforms.RandomFlip(...)",
         "data.evals['en-de'].examples = 8",
         "parallel.mesh = {'data': -1, 'fsdp': 1, 'tensor': 1}  # default",
         "seed = 0  # default",

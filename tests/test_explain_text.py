@@ -23,9 +23,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.windows import Windows
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.experiment import Experiment
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxdl.data.mock_series import MockSeries
-from jaxdl.data.series import Series
+from jaxdl.data.series.windows import Series
+from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.errors import UserError
 from jaxdl.tasks.forecasting import forecasting, window_scale
 from jaxdl.training.metrics import finalize

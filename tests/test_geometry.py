@@ -7,15 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data import geometry
-from jaxdl.data.color import ColorJitter, RandomHue
 from jaxdl.data.dataset import Data
-from jaxdl.data.draws import Draws
-from jaxdl.data.mock_scenes import MockScenes
+from jaxdl.data.image import geometry
+from jaxdl.data.image.resize import (
+    RandomResizedCrop,
+    RandomScale,
+    RandomWindow,
+    ResizeCrop,
+    ResizePad,
+)
+from jaxdl.data.image.transforms import ColorJitter, Cutout, RandomAffine, RandomCrop, RandomFlip, RandomHue
 from jaxdl.data.pipeline import Batches
-from jaxdl.data.resize import RandomResizedCrop, RandomScale, RandomWindow, ResizeCrop, ResizePad
+from jaxdl.data.random import Draws
 from jaxdl.data.source import ColumnSource
-from jaxdl.data.transforms import Cutout, RandomAffine, RandomCrop, RandomFlip
+from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.errors import UserError
 
 UPRIGHT = [

@@ -33,7 +33,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment
 from jaxdl.interop.huggingface import HuggingFaceWeights
 from jaxdl.models.cnn import ResNet

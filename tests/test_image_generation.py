@@ -18,7 +18,7 @@ from laws import Bench, law_accumulation, law_pmap
 
 import launch
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
 from jaxdl.models.convnet import ConvNet
@@ -326,7 +326,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
 from jaxdl.tasks.image_generation import image_generation

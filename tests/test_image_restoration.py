@@ -228,7 +228,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment
 from jaxdl.models.restoration import DnCNN
 from jaxdl.tasks.corruption import GaussianNoise

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data.images import find_images, read_images
+from jaxdl.data.image.files import find_images, read_images
 from jaxdl.errors import UserError
 
 

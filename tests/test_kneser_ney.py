@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from benchmarks import kneser_ney
 from benchmarks.kneser_ney import score
 from jaxdl import configuration, overrides
-from jaxdl.data.columns import read_texts
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.tokens import Characters
+from jaxdl.data.source import read_texts
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import Characters
 from jaxdl.decoding.ngrams import KneserNey, NGrams, _discounts
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe
@@ -150,9 +150,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.windows import Windows
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.experiment import Experiment
 from jaxdl.models.sequence import LanguageModel
 from jaxdl.tasks.language_modelling import language_modelling

@@ -298,7 +298,7 @@ def test_no_checkpoint_verifies(run, capsys):
 
 
 def test_changed_data_is_refused(run, capsys, monkeypatch):
-    from jaxdl.data.mock import MockImages
+    from jaxdl.data.synthetic.images import MockImages
 
     (run / "result.json").unlink()
     load = MockImages.load

@@ -9,7 +9,7 @@ import pytest
 
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.splits import fold
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data.made import SPLITS, AddingProblem, DigitAddition, split_of
+from jaxdl.data.synthetic.arithmetic import SPLITS, AddingProblem, DigitAddition, split_of
 from jaxdl.errors import UserError
 
 

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
 from jaxdl.tasks.masked_language_modelling import PAD, SPECIALS, UNKNOWN, _hidden, masked_language_modelling
 

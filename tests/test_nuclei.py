@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import baselines
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.pipeline import Batches
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.store.tfds import tensorflow_datasets
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
 nuclei = importlib.import_module("jaxdl.data.builders.nuclei")

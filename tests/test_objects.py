@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.draws import Draws
-from jaxdl.data.mock import MockImages
-from jaxdl.data.objects import Mask, Objects, Relabel, RelabelMask
+from jaxdl.data.image.boxes_and_masks import Mask, Objects, Relabel, RelabelMask
+from jaxdl.data.image.resize import RandomScale, ResizePad
+from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.pipeline import Batches, eval_batches
-from jaxdl.data.prepare import class_names
-from jaxdl.data.resize import RandomScale, ResizePad
+from jaxdl.data.random import Draws
 from jaxdl.data.source import ExampleSource
-from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.store.prepare import class_names
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data.mock_text import MockPairs, MockSentences
-from jaxdl.data.packing import Packed, rows_of
-from jaxdl.data.text import Pairs, Sentences, Windows
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.synthetic.text import MockPairs, MockSentences
+from jaxdl.data.text.packing import Packed, rows_of
+from jaxdl.data.text.pairs import Pairs
+from jaxdl.data.text.sentences import Sentences
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.gpt import Decoder

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mixing import CutMix, Mixup
-from jaxdl.data.mock import MockImages
+from jaxdl.data.image.mixup import CutMix, Mixup
+from jaxdl.data.image.resize import RandomResizedCrop
+from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.data.pipeline import Batches, eval_batches, eval_count
-from jaxdl.data.resize import RandomResizedCrop
 from jaxdl.data.source import ColumnSource, ExampleSource, JoinedSource
-from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
 MOCK = MockImages(shape=(8, 8, 1), examples=50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data.images import frame
+from jaxdl.data.image.files import frame
 from jaxdl.runs.files import write_png
 
 

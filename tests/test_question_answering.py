@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.data.columns import text_column
-from jaxdl.data.mock_text import MockQuestions
-from jaxdl.data.source import ColumnSource
-from jaxdl.data.spans import Spans
-from jaxdl.data.tokens import BPE, END, START, Vocabulary
+from jaxdl.data.source import ColumnSource, text_column
+from jaxdl.data.synthetic.text import MockQuestions
+from jaxdl.data.text.question_answering import Spans
+from jaxdl.data.text.special_tokens import END, START
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.errors import UserError
 from jaxdl.tasks import question_answering as qa
 

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from jaxdl import configuration, overrides
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.recipes import load_recipe, recipes, repository_root, sweep, tiny
 
@@ -39,7 +39,7 @@ RECIPE = '''
     from fiddle.experimental.auto_config import auto_config
     from {model} import PetalNet
     from jaxdl.data.dataset import Data
-    from jaxdl.data.mock import MockImages
+    from jaxdl.data.synthetic.images import MockImages
     from jaxdl.experiment import Experiment
     from jaxdl.tasks.image_classification import image_classification
 

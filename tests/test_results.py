@@ -25,7 +25,7 @@ RECIPE = '''
     import optax
     from fiddle.experimental.auto_config import auto_config
     from jaxdl.data.dataset import Data
-    from jaxdl.data.mock import MockImages
+    from jaxdl.data.synthetic.images import MockImages
     from jaxdl.experiment import Experiment
     from jaxdl.tasks.image_classification import image_classification
 

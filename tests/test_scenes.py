@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxdl.data.catalog import prepare
-from jaxdl.data.compose import Scenes, compose, trim
+from jaxdl.data.builders._compose import Scenes, compose, trim
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.store.catalog import prepare
+from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
 RED, GREEN = (220, 30, 30), (30, 220, 30)

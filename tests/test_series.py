@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import series_baselines
-from jaxdl.data.mock_series import MockSeries
-from jaxdl.data.series import Series, calendar_of, seasonal
+from jaxdl.data.series.windows import Series, calendar_of, seasonal
 from jaxdl.data.source import ColumnSource
-from jaxdl.data.store import digest_of
+from jaxdl.data.store.prepared import digest_of
+from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.errors import UserError
 
 

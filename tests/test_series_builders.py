@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.store.tfds import tensorflow_datasets
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
 elecdemand, walmart_sales, sunspots, stocks = (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.holdout import PARTS
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.splits import PARTS
+from jaxdl.data.store.tfds import tensorflow_datasets
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
 shuttle, credit_default = (

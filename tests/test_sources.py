@@ -11,8 +11,14 @@ import zipfile
 
 import pytest
 
-from jaxdl.data.download import download
-from jaxdl.data.sources import Debian, Local, Npm, PyPI, Url
+from jaxdl.data.store.packages import (
+    Debian,
+    Local,
+    Npm,
+    PyPI,
+    Url,
+    download,
+)
 from jaxdl.errors import UserError
 
 TEXT = b"one two three\n" * 1000

@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
-from jaxdl.data.audio import log_mel
+from jaxdl.data.audio.augment import SpecAugment, SpeedPerturb
+from jaxdl.data.audio.features import log_mel
+from jaxdl.data.audio.speech import Speech, normalize, steps_needed
 from jaxdl.data.dataset import with_split
-from jaxdl.data.draws import Draws
-from jaxdl.data.mock_speech import MockSpeech
-from jaxdl.data.recordings import open_recordings
+from jaxdl.data.formats.audio_folder import open_recordings
+from jaxdl.data.random import Draws
 from jaxdl.data.source import ColumnSource, ExampleSource
-from jaxdl.data.speech import SpecAugment, Speech, SpeedPerturb, normalize, steps_needed
-from jaxdl.data.tokens import Characters
+from jaxdl.data.synthetic.speech import MockSpeech
+from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
 
 MOCK = MockSpeech(examples=20)

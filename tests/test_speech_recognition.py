@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl.data.mock_speech import MockSpeech
+from jaxdl.data.audio.speech import Speech
 from jaxdl.data.pipeline import eval_batches
-from jaxdl.data.speech import Speech
-from jaxdl.data.tokens import Characters
+from jaxdl.data.synthetic.speech import MockSpeech
+from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
 from jaxdl.metrics.transcription import error_rates
 from jaxdl.tasks.speech_recognition import ctc, speech_recognition

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxdl.data.series import Series
-from jaxdl.data.table import open_csv, read_csv
+from jaxdl.data.formats.time_series_csv import open_csv, read_csv
+from jaxdl.data.series.windows import Series
 from jaxdl.errors import UserError
 
 

@@ -7,9 +7,9 @@ import pytest
 from fakes import Columns
 
 from jaxdl.data.dataset import Dataset, origin, with_split
+from jaxdl.data.series.rows import MockTable, Tabular
 from jaxdl.data.source import ColumnSource
-from jaxdl.data.store import digest_of
-from jaxdl.data.tabular import MockTable, Tabular
+from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
 
 COLUMNS = ("size", "kind", "price")

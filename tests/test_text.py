@@ -8,13 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxdl.data.columns import text_column
 from jaxdl.data.dataset import with_split
-from jaxdl.data.mock_text import MockCaptions, MockPairs, MockSentences, MockText
-from jaxdl.data.source import ColumnSource
-from jaxdl.data.store import digest_of
-from jaxdl.data.text import Captioned, Pairs, Sentences, Windows
-from jaxdl.data.tokens import BPE, END, PAD, START, UNKNOWN, Characters, Tokenizer, Vocabulary, Words
+from jaxdl.data.source import ColumnSource, text_column
+from jaxdl.data.store.prepared import digest_of
+from jaxdl.data.synthetic.text import MockCaptions, MockPairs, MockSentences, MockText
+from jaxdl.data.text.captions import Captioned
+from jaxdl.data.text.pairs import Pairs
+from jaxdl.data.text.sentences import Sentences
+from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
+from jaxdl.data.text.tokenizers import (
+    BPE,
+    Characters,
+    Tokenizer,
+    Vocabulary,
+    Words,
+)
+from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
 
 NAMES: dict = {}

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data import libreoffice
+from jaxdl.data.builders import _libreoffice as libreoffice
+from jaxdl.data.builders._libreoffice import Pair
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.libreoffice import Pair
-from jaxdl.data.sources import content_digest, tree_digest
-from jaxdl.data.tfds import tensorflow_datasets
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import content_digest, tree_digest
+from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
 tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares

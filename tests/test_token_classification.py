@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data.columns import text_column
-from jaxdl.data.mock_text import MockEntities
-from jaxdl.data.source import ColumnSource
-from jaxdl.data.tagged import NONE, Tagged
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.source import ColumnSource, text_column
+from jaxdl.data.synthetic.text import MockEntities
+from jaxdl.data.text.tagging import NONE, Tagged
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.errors import UserError
 from jaxdl.metrics.entities import entities, entity_scores
 

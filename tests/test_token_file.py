@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxdl.data import token_file
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.token_file import TokenFile, write_tokens
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.formats import token_file
+from jaxdl.data.formats.token_file import TokenFile, write_tokens
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.errors import UserError
 
 IDS = np.random.default_rng(0).integers(0, 60_000, 1000)

@@ -12,14 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data.codecs import pieces_of
-from jaxdl.data.columns import read_columns, read_texts
 from jaxdl.data.dataset import with_split
-from jaxdl.data.mock_text import MockPairs, MockSentences, MockText
-from jaxdl.data.source import ColumnSource, ExampleSource, JoinedSource
-from jaxdl.data.store import data_home, digest_of
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import BPE, END, PAD, SPECIALS, START, UNKNOWN, UNUSED, Characters, Tokenizer, Vocabulary, Words
+from jaxdl.data.source import ColumnSource, ExampleSource, JoinedSource, read_columns, read_texts
+from jaxdl.data.store.prepared import data_home, digest_of
+from jaxdl.data.synthetic.text import MockPairs, MockSentences, MockText
+from jaxdl.data.text.codecs import pieces_of
+from jaxdl.data.text.special_tokens import END, PAD, SPECIALS, START, UNKNOWN
+from jaxdl.data.text.tokenizers import (
+    BPE,
+    UNUSED,
+    Characters,
+    Tokenizer,
+    Vocabulary,
+    Words,
+)
+from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
 
 TEXT = "The cat sat on the mat, and the dog didn't. " * 5 + "\n" + "Grüße aus München: schöne Häuser!\n" * 3
@@ -151,7 +158,7 @@ def test_long_texts_have_the_same_tokens_as_their_lines(kind):
 
 def test_two_trainings_are_equal_whatever_the_threads():
     code = (
-        "from jaxdl.data.tokens import BPE, Words\n"
+        "from jaxdl.data.text.tokenizers import BPE, Words\n"
         "texts = [' '.join(f'w{a * b % 97} q{a ^ b}' for a in range(60)) for b in range(60)]\n"
         "print(BPE(300).train(texts).digest, Words(50).train(texts).digest)"
     )

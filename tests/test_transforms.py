@@ -3,10 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data.draws import Draws, shuffled
-from jaxdl.data.mixing import CutMix, Mixup
-from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
-from jaxdl.data.transforms import Cutout, RandomAffine, RandomCrop, RandomErasing, RandomFlip, apply
+from jaxdl.data.image.mixup import CutMix, Mixup
+from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
+from jaxdl.data.image.transforms import (
+    Cutout,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    apply,
+)
+from jaxdl.data.random import Draws, shuffled
 from jaxdl.errors import UserError
 
 KEEP_SIZE = [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-import jaxdl.data.tokens as tokens_of_data
+from jaxdl.data.text import special_tokens
 from jaxdl.errors import UserError
 from jaxdl.metrics.translation import bleu, chrf, exact_match, python_compiles, python_parses, rouge_l
 from jaxdl.tasks import generation
@@ -351,7 +351,7 @@ def test_long_texts_are_wrapped_and_cut():
 
 def test_special_tokens_are_those_of_the_data():
     for name in ("PAD", "START", "END", "UNKNOWN"):
-        assert vars(generation)[name] == vars(tokens_of_data)[name]
+        assert vars(generation)[name] == vars(special_tokens)[name]
 
 
 def test_a_token_that_the_model_does_not_have_is_noticed():

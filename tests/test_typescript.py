@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data.edits import Edits
-from jaxdl.data.mock_text import MockEdits
-from jaxdl.data.tokens import BPE, Vocabulary
-from jaxdl.data.typescript import declared, kept, of_package, pairs, statements, tokens_of
+from jaxdl.data.builders._typescript import (
+    declared,
+    kept,
+    of_package,
+    pairs,
+    statements,
+    tokens_of,
+)
+from jaxdl.data.synthetic.text import MockEdits
+from jaxdl.data.text.edits import Edits
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.metrics.javascript import accepted
 from jaxdl.tasks.text_editing import edited, text_editing
 

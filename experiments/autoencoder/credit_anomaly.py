@@ -10,7 +10,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.tabular import MockTable, Tabular
+from jaxdl.data.series.rows import MockTable, Tabular
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection

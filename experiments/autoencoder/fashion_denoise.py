@@ -8,8 +8,8 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet

@@ -8,7 +8,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.likelihood import Gaussian

@@ -9,8 +9,8 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomAffine
+from jaxdl.data.image.transforms import RandomAffine
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.sweeps import product

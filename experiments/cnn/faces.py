@@ -11,8 +11,8 @@ from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
 from jaxdl.data import splits
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.data.image.transforms import RandomAffine, RandomFlip
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification

@@ -9,8 +9,8 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomCrop, RandomFlip
+from jaxdl.data.image.transforms import RandomCrop, RandomFlip
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnext import ConvNeXt
 from jaxdl.tasks.image_classification import image_classification

@@ -8,9 +8,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.resize import RandomResizedCrop, ResizeCrop
-from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import image_classification

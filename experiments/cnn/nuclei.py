@@ -7,11 +7,10 @@ Run:    python launch.py --config=experiments/cnn/nuclei.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.color import ColorJitter
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_scenes import MockScenes
-from jaxdl.data.resize import RandomWindow
-from jaxdl.data.transforms import RandomAffine, RandomFlip
+from jaxdl.data.image.resize import RandomWindow
+from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
+from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import instance_segmentation

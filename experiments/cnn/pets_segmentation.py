@@ -7,12 +7,11 @@ Run:    python launch.py --config=experiments/cnn/pets_segmentation.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.color import ColorJitter
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_scenes import MockScenes
-from jaxdl.data.objects import Mask
-from jaxdl.data.resize import RandomResizedCrop, ResizePad
-from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.image.boxes_and_masks import Mask
+from jaxdl.data.image.resize import RandomResizedCrop, ResizePad
+from jaxdl.data.image.transforms import ColorJitter, RandomFlip
+from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import semantic_segmentation

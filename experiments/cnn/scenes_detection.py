@@ -8,12 +8,11 @@ Run:    python launch.py --config=experiments/cnn/scenes_detection.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.color import ColorJitter, RandomHue
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_scenes import MockScenes
-from jaxdl.data.objects import Relabel
-from jaxdl.data.resize import RandomScale
-from jaxdl.data.transforms import RandomFlip
+from jaxdl.data.image.boxes_and_masks import Relabel
+from jaxdl.data.image.resize import RandomScale
+from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
+from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet

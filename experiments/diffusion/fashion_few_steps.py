@@ -12,7 +12,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet

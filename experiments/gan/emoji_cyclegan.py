@@ -8,9 +8,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
-from jaxdl.data.transforms import RandomFlip
-from jaxdl.data.unpaired import EachStyle, MockPairs, TwoStyles
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.image.unpaired import EachStyle, MockPairs, TwoStyles
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import image_translation

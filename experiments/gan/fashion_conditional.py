@@ -11,7 +11,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock import MockImages
+from jaxdl.data.synthetic.images import MockImages
 from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator

@@ -12,7 +12,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.made import AddingProblem
+from jaxdl.data.synthetic.arithmetic import AddingProblem
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import ManyToOne

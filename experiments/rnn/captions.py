@@ -8,10 +8,10 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockCaptions
-from jaxdl.data.text import Captioned
-from jaxdl.data.tokens import Vocabulary, Words
-from jaxdl.data.transforms import RandomAffine
+from jaxdl.data.image.transforms import RandomAffine
+from jaxdl.data.synthetic.text import MockCaptions
+from jaxdl.data.text.captions import Captioned
+from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm

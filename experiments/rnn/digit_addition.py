@@ -8,9 +8,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.made import DigitAddition
-from jaxdl.data.text import Pairs
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.synthetic.arithmetic import DigitAddition
+from jaxdl.data.text.pairs import Pairs
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder

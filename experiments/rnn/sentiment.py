@@ -8,9 +8,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockSentences
-from jaxdl.data.text import Sentences
-from jaxdl.data.tokens import Vocabulary, Words
+from jaxdl.data.synthetic.text import MockSentences
+from jaxdl.data.text.sentences import Sentences
+from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import GRU, Cell
 from jaxdl.models.sequence import ManyToOne

@@ -11,10 +11,11 @@ Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FO
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.data.audio.augment import SpecAugment, SpeedPerturb
+from jaxdl.data.audio.speech import Speech
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_speech import MockSpeech
-from jaxdl.data.speech import SpecAugment, Speech, SpeedPerturb
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.synthetic.speech import MockSpeech
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.decoding.ngrams import NGrams
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell

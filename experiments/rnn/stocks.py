@@ -10,8 +10,8 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_series import MockSeries
-from jaxdl.data.series import Series
+from jaxdl.data.series.windows import Series
+from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster

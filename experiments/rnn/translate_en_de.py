@@ -11,9 +11,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockPairs
-from jaxdl.data.text import Pairs
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockPairs
+from jaxdl.data.text.pairs import Pairs
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder

@@ -9,9 +9,9 @@ import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.transformer import Stack

@@ -11,9 +11,9 @@ import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.edits import Edits
-from jaxdl.data.mock_text import MockEdits
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockEdits
+from jaxdl.data.text.edits import Edits
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier

@@ -8,9 +8,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockEntities
-from jaxdl.data.tagged import Tagged
-from jaxdl.data.tokens import BPE, Pretrained, Vocabulary
+from jaxdl.data.synthetic.text import MockEntities
+from jaxdl.data.text.tagging import Tagged
+from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.interop.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert

@@ -5,17 +5,17 @@ Run:    python launch.py --config=experiments/transformer/gpt2_124m.py --set=tra
         --set=validation=fineweb_val.bin
 
 Files of token ids in the plain format of nanoGPT and llm.c, GPT-2's own; `--set=header=1024` for llm.c's. Of a text:
-python -m jaxdl.data.token_file TEXT FILE.bin 50304 (and --set=shift=0).
+python -m jaxdl.data.formats.token_file TEXT FILE.bin 50304 (and --set=shift=0).
 """
 
 import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.token_file import TokenFile
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.formats.token_file import TokenFile
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.experiment import Experiment
 from jaxdl.models.gpt import gpt2
 from jaxdl.tasks.language_modelling import language_modelling

@@ -11,10 +11,10 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
-from jaxdl.data.mock_text import MockText
-from jaxdl.data.text import Windows
-from jaxdl.data.token_file import TokenFile
-from jaxdl.data.tokens import Characters, Vocabulary
+from jaxdl.data.formats.token_file import TokenFile
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.tokenizers import Characters, Vocabulary
+from jaxdl.data.text.windows import Windows
 from jaxdl.experiment import Experiment
 from jaxdl.models.gpt import llama
 from jaxdl.parallel.mesh import Parallel

@@ -9,9 +9,9 @@ import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockQuestions
-from jaxdl.data.spans import Spans
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockQuestions
+from jaxdl.data.text.question_answering import Spans
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack

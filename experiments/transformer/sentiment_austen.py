@@ -11,9 +11,9 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.mock_text import MockSentences
-from jaxdl.data.text import Sentences
-from jaxdl.data.tokens import BPE, Vocabulary
+from jaxdl.data.synthetic.text import MockSentences
+from jaxdl.data.text.sentences import Sentences
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack

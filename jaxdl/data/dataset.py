@@ -3,17 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from jaxdl.data.source import Source
-from jaxdl.data.transforms import Mix, Transform
+from jaxdl.data.image.transforms import Mix, Transform
+from jaxdl.data.source import Loadable, Source
 from jaxdl.errors import UserError, nearest
-
-
-class Loadable(Protocol):
-    """Anything that can be loaded: `Dataset`, `MockImages`, or a class of the user's own."""
-
-    def load(self) -> Source: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,7 @@ class Dataset:
         - `folder:PATH`, images in one folder a class, read as RGB; below `PATH/train`, `PATH/test` and so on if
           `PATH/train` exists, else all one split, `train`, in a fixed random order;
         - `coco:PATH`, boxes and masks in the layout of COCO: `PATH/annotations/instances_SPLIT.json` and the images in
-          `PATH/SPLIT`; see `jaxdl.data.coco.Coco`;
+          `PATH/SPLIT`; see `jaxdl.data.formats.coco.Coco`;
         - `text:PATH`, a text file or a folder of them; `pairs:PATH`, a file of source and target with a tab between;
           `labelled:PATH`, columns `text` and `label`; `speech:PATH`, a folder of NAME.wav and NAME.txt; `csv:PATH`, a
           table with a column `time`: all of them one split, `train`.
@@ -49,7 +43,7 @@ class Dataset:
         kind, colon, path = self.name.partition(":")
         if colon and (opened := _open(kind, path, self.split, tuple(self.features))) is not None:
             return opened
-        from jaxdl.data.resolve import ready
+        from jaxdl.data.store.builders import ready
 
         return ready(self.name).open(self.split, tuple(self.features))
 
@@ -57,24 +51,26 @@ class Dataset:
 def _open(kind: str, path: str, split: str, features: tuple[str, ...]) -> Source | None:
     """The user's own files below `path`; None for a kind that is no kind of files."""
     if kind == "folder":
-        from jaxdl.data.folder import open_folder
+        from jaxdl.data.formats.image_folder import open_folder
 
         return open_folder(path, split)
     if kind == "coco":
-        from jaxdl.data.coco import Coco
+        from jaxdl.data.formats.coco import Coco
 
         return Coco(path, split, features).load()
     if kind in ("text", "pairs", "labelled"):
-        from jaxdl.data import corpora
+        from jaxdl.data.formats import text_files
 
-        opener = {"text": corpora.open_text, "pairs": corpora.open_pairs, "labelled": corpora.open_labelled}[kind]
+        opener = {"text": text_files.open_text, "pairs": text_files.open_pairs, "labelled": text_files.open_labelled}[
+            kind
+        ]
         return opener(path, split)
     if kind == "speech":
-        from jaxdl.data.recordings import open_recordings
+        from jaxdl.data.formats.audio_folder import open_recordings
 
         return open_recordings(path, split)
     if kind == "csv":
-        from jaxdl.data.table import open_csv
+        from jaxdl.data.formats.time_series_csv import open_csv
 
         return open_csv(path, split)
     return None

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.data.draws import Draws, shuffled, streams
+from jaxdl.data.image.transforms import apply
+from jaxdl.data.random import Draws, shuffled, streams
 from jaxdl.data.source import Batch, Source, concatenate
-from jaxdl.data.transforms import apply
 
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data

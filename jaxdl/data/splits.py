@@ -1,5 +1,6 @@
 """The split syntax of TFDS: `train`, `train[:55000]`, `train[80%:]`, `train[:10%]+test`."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from jaxdl.errors import UserError, nearest
 
 _BOUND = r"-?\d[\d_]*(?:(?:\.\d+)?%)?"
+
 _PART = re.compile(rf"(?P<name>[\w.-]+)(?P<slice>\[(?P<start>{_BOUND})?:(?P<stop>{_BOUND})?\])?")
 
 
@@ -94,3 +96,19 @@ def _bound(text: str | None, default: int, count: int) -> int:
         return default
     value = round(float(text[:-1]) * count / 100) if text.endswith("%") else int(text)
     return value + count if value < 0 else value
+
+
+PARTS = ("train", "validation", "test")
+
+
+def part_of(key: str, validation: int, test: int) -> str:
+    """ "train", "validation" or "test": the same for the same key always, whatever else is in the data set.
+
+    Args:
+      key: what must not be in two parts: a file's path, a caption, a text.
+      validation, test: about how many keys of 100 go there; the rest is for training.
+    """
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
+    if number < test:
+        return "test"
+    return "validation" if number < test + validation else "train"

@@ -166,13 +166,14 @@ class NGrams:
         """`(ids so far) -> float64 [ids]`, the logarithm of the probability of each as the next one, in nats.
 
         Args:
-          tokenizer: a `jaxdl.data.tokens.Tokenizer`.
+          tokenizer: a `jaxdl.data.text.tokenizers.Tokenizer`.
 
         Raises:
           UserError: the corpus cannot be read or is no training split, or as `KneserNey.fit`.
         """
-        from jaxdl.data.columns import read_texts
-        from jaxdl.data.tokens import END, START, check_training
+        from jaxdl.data.source import read_texts
+        from jaxdl.data.text.special_tokens import END, START
+        from jaxdl.data.text.tokenizers import check_training
 
         check_training(self.corpus, "NGrams")
         texts = read_texts(self.corpus.load(), (self.feature,))[self.feature]

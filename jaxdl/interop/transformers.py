@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.errors import UserError, nearest
 from jaxdl.interop.bert import BERT
 from jaxdl.interop.gpt2 import GPT2
@@ -24,7 +25,6 @@ from jaxdl.interop.llama import LLAMA
 from jaxdl.interop.t5 import T5
 from jaxdl.interop.vit import VIT
 from jaxdl.models.layers.attention import merged
-from jaxdl.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.training.state import TrainState
 
 PyTree = Any
@@ -50,7 +50,7 @@ class TransformerWeights:
     Attributes:
       folder: with config.json and model.safetensors, or a name such as "minilm" that `launch.py data --prepare=NAME`
         made; "" is a recipe's way to ask for one. Where BERT's tokenizer.json is there, the vectors of special tokens
-        go to our ids, as `jaxdl.data.tokens.Pretrained` has them.
+        go to our ids, as `jaxdl.data.text.tokenizers.Pretrained` has them.
       group: the group of parameters that takes them.
       into: the module of the group that takes them, such as "encoder" for BERT in a classifier; "" for all of it.
     """
@@ -94,7 +94,7 @@ class TransformerWeights:
 
 
 def _with_our_specials(found: Mapping[str, np.ndarray], moved: Mapping[int, int]) -> dict[str, np.ndarray]:
-    """Tables of a row a token in the order of our ids; see `jaxdl.pretrained`."""
+    """Tables of a row a token in the order of our ids; see `jaxdl.data.store.pretrained`."""
     order = np.arange(1 + max(moved, default=0))
     for there, here in moved.items():
         order[here] = there

@@ -29,7 +29,7 @@ POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
 ORDERS = ("pre", "post")
 REMATS = ("nothing", "all", "all but products")
-UNKNOWN = 3  # the token's id, as in jaxdl.data.tokens
+UNKNOWN = 3  # the token's id, as in jaxdl.data.text.tokenizers
 tanh_gelu = functools.partial(nn.gelu, approximate=True)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.tokens import END, PAD, Tokenizer
+from jaxdl.data.text.special_tokens import END, PAD
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.parallel.mesh import batch_shards
 from jaxdl.runs.trained import Trained, load_trained

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data.images import find_images, read_images
+from jaxdl.data.image.files import find_images, read_images
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.files import stems, telling, write_png
 from jaxdl.runs.trained import load_trained

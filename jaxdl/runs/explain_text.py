@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import configuration
-from jaxdl.data.tokens import Tokenizer
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import telling, write_png

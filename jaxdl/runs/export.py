@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import configuration
+from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment
 from jaxdl.interop.huggingface import write_resnet
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.interop.transformers import check_transformer, write_transformer
 from jaxdl.models.resnet import ResNet
-from jaxdl.pretrained import TOKENIZER
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained
 from jaxdl.tasks.image_classification import GROUP, image_classification

@@ -123,7 +123,7 @@ class RunFolder:
             write_atomically(self.path / "config.json", json_text if json_text.endswith("\n") else json_text + "\n")
 
     def write_tokenizer(self, feature: str, json_text: str) -> None:
-        """Keeps the tokenizer of a feature, as `jaxdl.data.tokens.Tokenizer.json` gives it."""
+        """Keeps the tokenizer of a feature, as `jaxdl.data.text.tokenizers.Tokenizer.json` gives it."""
         if self._writing():
             with telling(self.path / "tokenizers"):
                 (self.path / "tokenizers").mkdir(exist_ok=True)

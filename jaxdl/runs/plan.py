@@ -16,13 +16,13 @@ import numpy as np
 from fiddle import daglish
 
 from jaxdl import configuration, overrides
+from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
 from jaxdl.parallel.costs import Costs, costs
 from jaxdl.parallel.topology import Hardware, target
 from jaxdl.recipes import load_recipe
-from jaxdl.runs.made_up import with_made_up_data
 from jaxdl.training.program import Program
 from jaxdl.training.sources import load_sources
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.images import Framed, find_images, frame
+from jaxdl.data.image.files import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.errors import UserError, nearest
 from jaxdl.parallel.mesh import batch_shards

@@ -8,10 +8,10 @@ from typing import TextIO
 import jax
 
 from jaxdl import configuration, overrides
+from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.parallel.topology import target
 from jaxdl.recipes import load_recipe
 from jaxdl.runs.listing import print_table
-from jaxdl.runs.made_up import with_made_up_data
 from jaxdl.runs.plan import first_example, parse_shape
 from jaxdl.training.metrics import leaf_names
 from jaxdl.training.program import Program

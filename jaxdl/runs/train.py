@@ -10,7 +10,7 @@ import fiddle as fdl
 from jaxdl import configuration, overrides
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
-from jaxdl.data.tokens import Tokenizer
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError, nearest
 from jaxdl.experiment import Experiment, observes
 from jaxdl.parallel.processes import is_first

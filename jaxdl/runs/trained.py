@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl import configuration, overrides
-from jaxdl.data.tokens import Tokenizer
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.experiment import Experiment
 from jaxdl.parallel.mesh import Parallel

@@ -2,7 +2,7 @@
 
 Sakurada and Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction" (2014).
 
-Batches: `features` float32 [batch, n] (see `jaxdl.data.tabular.Tabular`) or `image` uint8 [batch, height, width,
+Batches: `features` float32 [batch, n] (see `jaxdl.data.series.rows.Tabular`) or `image` uint8 [batch, height, width,
 channels]; `label` int32 [batch]; `weight` float32 [batch] (0 on padding), `index` [batch].
 
 The threshold is chosen on normal examples alone that the model never learnt from. A share of the training examples, by

@@ -1,7 +1,7 @@
 """Forecasting: the next values of a time series, as points or as quantiles.
 
-Batches (see `jaxdl.data.series.Series`): `history` float32 [batch, context, channels], the values in their own units
-first; `future` float32 [batch, horizon, known], of which the first `lags` are earlier values, in the same units;
+Batches (see `jaxdl.data.series.windows.Series`): `history` float32 [batch, context, channels], the values in their own
+units first; `future` float32 [batch, horizon, known], of which the first `lags` are earlier values, in the same units;
 `target` float32 [batch, horizon]; `naive` float32 [batch, horizon], the seasonal naive forecast; `series` int32
 [batch]; `weight` float32 [batch] (0 on padding), `index` [batch].
 """

@@ -2,8 +2,8 @@
 
 Batches: `target` int32 [batch, length], <start> to <end>, then padding, and `target_length` int32 [batch], <start> and
 <end> counted; `weight` float32 [batch] (0 on padding), `index` [batch]; and what the task reads. To train on, several
-pairs may be packed into a row (`jaxdl.data.packing`): then `source_segments` and `target_segments`, int32 [batch, ...],
-say of which pair a token is, 0 none, and there are no lengths.
+pairs may be packed into a row (`jaxdl.data.text.packing`): then `source_segments` and `target_segments`, int32 [batch,
+...], say of which pair a token is, 0 none, and there are no lengths.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from jaxdl.metrics.translation import METRICS
 from jaxdl.tasks.inputs import check_segments, foretold
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, PyTree, Term, module_key
 
-# The ids that all token features share; jaxdl.data.tokens says the same, which tasks do not know.
+# The ids that all token features share; jaxdl.data.text.tokenizers says the same, which tasks do not know.
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 FOREIGN = " \N{REPLACEMENT CHARACTER} "
 

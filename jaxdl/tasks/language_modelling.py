@@ -4,9 +4,9 @@ Batches: `tokens` int32 [batch, length + 1], of which `tokens[:, :-1]` is read a
 padding and counts nowhere. Where they are there: `context` int32 [batch], how many of the first targets do not count,
 because they are only read to know what comes after; `characters` [batch], how many characters the counted targets stand
 for; `first` float32 [batch], 1 where a row does not go on where it ended the step before (`Data.order="streams"`);
-`tokens_segments` int32 [batch, length + 1], of which packed sequence a token is (`jaxdl.data.packing`), 0 none: it sees
-no other, and a sequence's first token is not foretold; `tokens_length` int32 [batch], for predictions. And `weight`
-float32 [batch] (0 on padding), `index` [batch].
+`tokens_segments` int32 [batch, length + 1], of which packed sequence a token is (`jaxdl.data.text.packing`), 0 none: it
+sees no other, and a sequence's first token is not foretold; `tokens_length` int32 [batch], for predictions. And
+`weight` float32 [batch] (0 on padding), `index` [batch].
 """
 
 import functools

@@ -2,8 +2,8 @@
 
 Batches: `tokens` int32 [batch, time]; `words` int32 [batch, time], the number of the word that a token belongs to,
 where whole words are hidden; `tokens_segments` int32 [batch, time], of which packed sequence a token is
-(`jaxdl.data.packing`), which sees no other; `weight` float32 [batch] (0 on padding), `index` [batch]. 0 is padding, and
-is never hidden.
+(`jaxdl.data.text.packing`), which sees no other; `weight` float32 [batch] (0 on padding), `index` [batch]. 0 is
+padding, and is never hidden.
 """
 
 import functools

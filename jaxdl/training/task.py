@@ -94,13 +94,13 @@ class Task:
         no sums: made of the records of all examples, or of the metrics that `evaluate` added up.
       draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of
         what `predict` made of it, and of the evaluation's metrics. `names` say what the numbers of a feature mean: its
-        class names, or for tokens a `jaxdl.data.tokens.Tokenizer`, which has `decode`.
+        class names, or for tokens a `jaxdl.data.text.tokenizers.Tokenizer`, which has `decode`.
       illustrate: `(example, outputs, names) -> uint8 [height, width, 3]`, on the host: one example, of whose features
         only `image` need be there, and what `predict` made of it, as a picture for `launch.py predict`.
       readable: `(example, outputs, names) -> {name: JSON value}`, on the host: what `launch.py predict` says of one
         example; by default the outputs as they are, classes by name.
       framing: how an image file of any size is brought to the model: "crop" and "pad" to the size of training, "keep"
-        at its own (see `jaxdl.data.images.frame`); None: no image goes in, there is only `sample`.
+        at its own (see `jaxdl.data.image.files.frame`); None: no image goes in, there is only `sample`.
       logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
         what a classifier says, to be explained.
       causal: `(params, variables, batch) -> [batch, time, ...]`, of a model that reads `batch["tokens"]` from left to

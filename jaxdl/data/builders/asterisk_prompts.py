@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import Debian
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Debian
 
 SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison"
 TEXTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"

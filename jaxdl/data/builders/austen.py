@@ -28,7 +28,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import Debian
+from jaxdl.data.store.packages import Debian
 
 FOLDER = "usr/lib/R/site-library/janeaustenr/data"
 SOURCE = Debian(

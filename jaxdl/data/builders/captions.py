@@ -27,9 +27,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.images import decode
-from jaxdl.data.sources import Debian, Npm
+from jaxdl.data.image.files import decode
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Debian, Npm
 
 NAMES_FILE = "emoji.json"
 NAMES_SHA256 = "1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f"

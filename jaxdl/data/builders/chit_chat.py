@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import PyPI
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "chitchat_dataset/dataset.json"
 SOURCE = PyPI("chitchat-dataset", "0.9.0", {MEMBER: "d2a5d0bf6acf354fef51f3af39cbece2220d3b8f6086b658c3d335105798312a"})

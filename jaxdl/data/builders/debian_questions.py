@@ -1,6 +1,6 @@
 """63,440 questions about Debian's packages, whose answers are parts of the packages' records.
 
-`jaxdl.data.debian_lists` says where the records come from and what is asked. 61,308 are
+`jaxdl.data.builders._debian` says where the records come from and what is asked. 61,308 are
 to train on, 1,033 for validation, 1,099 for the test; a record has 29 words on average, an answer 2.
 
 Parts are by source package, whose packages are alike.
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.debian_lists import LISTS, Question, questions
+from jaxdl.data.builders._debian import LISTS, Question, questions
 
 
 class Builder(ExamplesBuilder, skip_registration=True):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.draws import shuffled
+from jaxdl.data.random import shuffled
 
 TEST_PER_CLASS = 36
 

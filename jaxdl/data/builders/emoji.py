@@ -2,7 +2,7 @@
 
 From the packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (licences: the packages MIT, Google's
 pictures Apache-2.0, Twitter's CC-BY-4.0). Both have a picture for each of 1,911 emoji; variants in skin colour are left
-out. Pairs are true pairs: who trains on unpaired pictures must part them, as `jaxdl.data.unpaired` does.
+out. Pairs are true pairs: who trains on unpaired pictures must part them, as `jaxdl.data.image.unpaired` does.
 
 The hash of its name says which part a pair is in. The name is that of Unicode's code points without those that only say
 who is shown: woman, man or child, the sign of a gender, the direction. So a cook who is a man and one who is a woman
@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.builders.captions import EMOJI, NAMES_FILE, SIZE, picture
-from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.splits import PARTS, part_of
 
 STYLES = ("google", "twitter")
 # Boy, girl, man, woman, person, child; female and male sign; arrow to the right; joiner; picture, not sign.

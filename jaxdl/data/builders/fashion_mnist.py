@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import Debian
+from jaxdl.data.store.packages import Debian
 
 FOLDER = "usr/share/datasets/fashion-mnist"
 SOURCE = Debian(

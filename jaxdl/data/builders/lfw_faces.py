@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.draws import shuffled
-from jaxdl.data.sources import PyPI
+from jaxdl.data.random import shuffled
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "skimage/data/lfw_subset.npy"
 SOURCE = PyPI(

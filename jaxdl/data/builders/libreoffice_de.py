@@ -1,7 +1,7 @@
 """LibreOffice's help, English to German: 23,631 pairs of sentences and paragraphs of 4 to 40 words.
 
 From Debian's packages libreoffice-help-en-us and libreoffice-help-de, version 7.4.7 of the help, licence MPL-2.0.
-`jaxdl.data.libreoffice` says how pairs are found. 23,704 are in 2,306 pages: 21,387 to train on
+`jaxdl.data.builders._libreoffice` says how pairs are found. 23,704 are in 2,306 pages: 21,387 to train on
 (317,184 English and 308,315 German words), 1,098 for validation and 1,219 for the test, of which 1,053 and 1,191 stay.
 
 Parts are by page: no page is in two of them, and validation and test hold no English and no German text of training.
@@ -13,7 +13,13 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.libreoffice import ENGLISH, Language, Pair, align, parts
+from jaxdl.data.builders._libreoffice import (
+    ENGLISH,
+    Language,
+    Pair,
+    align,
+    parts,
+)
 
 OTHER = Language(
     "libreoffice-help-de",

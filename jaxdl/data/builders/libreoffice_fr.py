@@ -1,7 +1,7 @@
 """LibreOffice's help, English to French: 22,678 pairs of sentences and paragraphs of 4 to 40 words.
 
 From Debian's packages libreoffice-help-en-us and libreoffice-help-fr, version 7.4.7 of the help, licence MPL-2.0.
-`jaxdl.data.libreoffice` says how pairs are found. 22,742 are in 2,290 pages: 20,651 to train on
+`jaxdl.data.builders._libreoffice` says how pairs are found. 22,742 are in 2,290 pages: 20,651 to train on
 (288,262 English and 318,499 French words), 1,093 for validation and 998 for the test, of which 1,048 and 979 stay.
 
 Parts are by page: no page is in two of them, and validation and test hold no English and no French text of training.
@@ -13,7 +13,13 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.libreoffice import ENGLISH, Language, Pair, align, parts
+from jaxdl.data.builders._libreoffice import (
+    ENGLISH,
+    Language,
+    Pair,
+    align,
+    parts,
+)
 
 OTHER = Language(
     "libreoffice-help-fr",

@@ -23,8 +23,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import PyPI
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import PyPI
+from jaxdl.data.store.packages import PyPI
 
 FOLDER = "stardist/data/images"
 SOURCE = PyPI(

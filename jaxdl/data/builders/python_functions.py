@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
+from jaxdl.data.splits import PARTS, part_of
 
 LONGEST = 400  # characters of a body
 LEFT_OUT = ("test", "tests", "idlelib", "lib2to3", "site-packages", "turtledemo", "pydoc_data", "__pycache__")

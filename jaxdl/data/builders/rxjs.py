@@ -1,7 +1,8 @@
 """RxJS 7.8.2: 321 declarations in TypeScript, and the JavaScript that the compiler made of each.
 
-From the npm package `rxjs`, Apache-2.0; `jaxdl.data.typescript` says how they are taken apart. 242 are to train on, 21
-for validation, 58 for the test; 273 of all are left when tokens are dropped, the others need some that are added.
+From the npm package `rxjs`, Apache-2.0; `jaxdl.data.builders._typescript` says how they are taken apart. 242 are to
+train on, 21 for validation, 58 for the test; 273 of all are left when tokens are dropped, the others need some that are
+added.
 
 Parts are by file.
 """
@@ -12,9 +13,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import Npm
-from jaxdl.data.typescript import of_package
+from jaxdl.data.builders._typescript import of_package
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Npm
 
 SOURCE = Npm(
     "rxjs",

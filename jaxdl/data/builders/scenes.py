@@ -22,9 +22,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.compose import Scenes, compose, trim
-from jaxdl.data.images import decode
-from jaxdl.data.sources import Debian
+from jaxdl.data.builders._compose import Scenes, compose, trim
+from jaxdl.data.image.files import decode
+from jaxdl.data.store.packages import Debian
 
 PACKAGES = {  # package -> where its files lie
     "tuxpaint-stamps-default": "usr/share/tuxpaint/stamps/",
@@ -52,7 +52,9 @@ class Entry(NamedTuple):
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`image`, `mask`, `instances`, `boxes`, `box_label`, `box_weight`, as `jaxdl.data.compose.compose` gives them."""
+    """`image`, `mask`, `instances`, `boxes`, `box_label`, `box_weight`, as `jaxdl.data.builders._compose.compose` gives
+    them.
+    """
 
     name = "scenes"
     VERSION = tfds.core.Version("1.1.0")

@@ -27,8 +27,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import Debian
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import Debian
 
 MEMBER = "usr/lib/R/site-library/mlbench/data/Shuttle.rda"
 SOURCE = Debian("r-cran-mlbench", members={MEMBER: "5b1db218b76a47c83f575f1ff38d7a7d36e569b0e27d8bf4aa92eae6c0bcb826"})

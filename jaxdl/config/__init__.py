@@ -1,0 +1,1 @@
+"""Experiments, recipes, overrides, and their serialization."""

@@ -1,0 +1,1 @@
+"""Audio features, speech examples and augmentation."""

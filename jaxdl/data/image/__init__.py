@@ -1,0 +1,1 @@
+"""Image files, transforms, boxes and masks."""

@@ -1,0 +1,293 @@
+"""Transforms of images, uint8 in and uint8 out, whole batches at a time.
+
+A transform takes a batch and the batch's `Draws`, and returns a batch. It changes the feature `image`
+[batch, height, width, channels], and those that move along with its pixels (see `jaxdl.data.image.geometry`), and
+leaves the others alone. What it draws depends on the example's position in the run only, so a batch cut in another way
+comes out the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from jaxdl.data.image import geometry
+from jaxdl.data.random import Draws
+from jaxdl.data.source import Batch
+from jaxdl.errors import UserError
+
+
+class Transform(Protocol):
+    """Changes a batch; frozen dataclasses and plain functions both do."""
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch: ...
+
+
+class Mix(Protocol):
+    """Blends each example with another one, already transformed.
+
+    Returns the batch with the blended `image`, and with `mix_label` int32 [batch], the partner's label, and
+    `mix_weight` float32 [batch], the partner's share.
+    """
+
+    def __call__(self, batch: Batch, partner: Batch, draws: Draws) -> Batch: ...
+
+
+def apply(transforms: Sequence[Transform], batch: Batch, draws: Draws) -> Batch:
+    """All transforms in order, each with random numbers of its own."""
+    for number, transform in enumerate(transforms):
+        batch = transform(batch, draws.fold(number))
+    return batch
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors half of the images left to right."""
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = np.ascontiguousarray(batch["image"])
+        flip = draws.uniform() < 0.5
+        flipped = image.copy()
+        # As pixels of some bytes each, which numpy moves faster than an innermost axis of 3.
+        pixels, target = (each.view(f"V{image.shape[3]}")[..., 0] for each in (image, flipped))
+        target[flip] = pixels[flip, :, ::-1]
+        return batch | {"image": flipped} | geometry.mirror(batch, flip)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Moves each image by up to `padding` pixels up, down and sideways, by padding and cutting back to its size.
+
+    Attributes:
+      padding: pixels on each side.
+      mode: what to pad with: "constant" (0) or "reflect" (the image mirrored at its border; refused where there are
+        boxes or instances, because it would show objects that these do not know of).
+    """
+
+    padding: int
+    mode: str = "constant"
+
+    def __post_init__(self):
+        if self.mode not in ("constant", "reflect"):
+            raise UserError(f"RandomCrop.mode must be 'constant' or 'reflect', not '{self.mode}'")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = batch["image"]
+        count, height, width, channels = image.shape
+        top = draws.integers(0, 2 * self.padding + 1)
+        left = draws.integers(0, 2 * self.padding + 1)
+        padded = self._pad(image).reshape(count, height + 2 * self.padding, -1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width * channels), axis=(1, 2))  # type: ignore
+        moved = self._companions(batch, top - self.padding, left - self.padding)
+        return batch | {"image": windows[np.arange(count), top, left * channels].reshape(image.shape)} | moved
+
+    def _pad(self, image: np.ndarray) -> np.ndarray:
+        count, height, width, channels = image.shape
+        side = self.padding
+        if self.mode == "reflect":
+            return np.pad(image, ((0, 0), (side, side), (side, side), (0, 0)), mode="reflect")
+        # np.pad does the same in three times the time.
+        padded = np.zeros((count, height + 2 * side, width + 2 * side, channels), image.dtype)
+        padded[:, side : side + height, side : side + width] = image
+        return padded
+
+    def _companions(self, batch: Batch, top: np.ndarray, left: np.ndarray) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        if self.mode == "reflect":
+            if "boxes" in batch or "instances" in batch:
+                raise UserError("RandomCrop(mode='reflect') would show objects twice, boxed once; use mode='constant'")
+            if "mask" in batch:  # mirrored pixels have the class of those they mirror
+                side = self.padding
+                mask = np.pad(batch["mask"], ((0, 0), (side, side), (side, side)), mode="reflect")
+                batch, top, left = batch | {"image": mask[..., None], "mask": mask}, top + side, left + side
+        return geometry.cut(batch, np.stack([top, left, top + height, left + width], 1), height, width)
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """Turns, moves, scales and shears each image about its centre, with bilinear interpolation and 0 outside.
+
+    Made for small images: it computes with [batch, height, width] coordinates. Boxes become upright boxes around their
+    turned corners.
+
+    Attributes:
+      degrees: turn by up to this, either way.
+      translate: move by up to this many pixels, either way, down and sideways.
+      scale: (smallest, largest) magnification.
+      shear: slant by up to this many degrees, either way, sideways.
+    """
+
+    degrees: float = 0.0
+    translate: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        angle = np.deg2rad(draws.between(-self.degrees, self.degrees))
+        slant = np.tan(np.deg2rad(draws.between(-self.shear, self.shear)))
+        scale = draws.between(*self.scale)
+        down = draws.between(-self.translate, self.translate)
+        across = draws.between(-self.translate, self.translate)
+        cos, sin = np.cos(angle), np.sin(angle)
+        # Output to input: undo the move, the magnification and turn, then the slant.
+        rows = np.stack([cos / scale, -sin / scale], axis=1)
+        columns = np.stack([sin / scale, cos / scale], axis=1) - slant[:, None] * rows
+        matrix, shift = np.stack([rows, columns], axis=1), np.stack([down, across], 1)
+        return batch | {"image": _warp(batch["image"], matrix, shift)} | geometry.warp(batch, matrix, shift)
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """`out[p] = image[centre + matrix (p - centre - shift)]`, bilinear.
+
+    Args:
+      image: uint8 [batch, height, width, channels].
+      matrix: [batch, 2, 2] over (row, column).
+      shift: [batch, 2] pixels, (down, right).
+    """
+    count, height, width, channels = image.shape
+    source = geometry.affine_sources(matrix, shift, height, width)
+    # One pixel of 0 on every side; whatever lies further out is moved onto it.
+    padded = np.zeros((count, height + 2, width + 2, channels), np.float32)
+    padded[:, 1:-1, 1:-1] = image
+    y = np.clip(source[:, 0] + 1, 0, height + 0.999)
+    x = np.clip(source[:, 1] + 1, 0, width + 0.999)
+    top, left = y.astype(np.int32), x.astype(np.int32)
+    down, right = (y - top)[..., None], (x - left)[..., None]
+    corner = (np.arange(count)[:, None, None] * (height + 2) + top) * (width + 2) + left
+    pixels = [_take(padded, corner + step) for step in (0, 1, width + 2, width + 3)]
+    upper = pixels[0] + right * (pixels[1] - pixels[0])
+    lower = pixels[2] + right * (pixels[3] - pixels[2])
+    return np.rint(upper + down * (lower - upper)).astype(np.uint8)
+
+
+def _take(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The pixels [batch, height, width] of `image`, counted through all of it, [batch, height, width, channels]."""
+    channels = image.shape[-1]
+    if channels == 1:  # one axis less is several times faster
+        return image.reshape(-1).take(pixels, mode="clip")[..., None]
+    return image.reshape(-1, channels).take(pixels, axis=0, mode="clip")
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Sets a square of each image to 0, its centre anywhere in the image (DeVries and Taylor, 2017).
+
+    Attributes:
+      size: side of the square in pixels; what sticks out of the image is lost.
+    """
+
+    size: int
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        top = draws.integers(0, height) - self.size // 2
+        left = draws.integers(0, width) - self.size // 2
+        inside = rectangles(height, width, top, left, top + self.size, left + self.size)
+        return batch | {"image": np.where(inside, np.uint8(0), batch["image"])}
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """Sets a rectangle of some images to 0 (Zhong et al., "Random Erasing Data Augmentation", 2020).
+
+    Attributes:
+      probability: share of the images that lose one.
+      area: (smallest, largest) share of the image that the rectangle covers.
+      ratio: (smallest, largest) height divided by width.
+    """
+
+    probability: float = 0.5
+    area: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        _, height, width, _ = batch["image"].shape
+        chosen = draws.uniform() < self.probability
+        area = draws.between(*self.area) * height * width
+        ratio = np.exp(draws.between(np.log(self.ratio[0]), np.log(self.ratio[1])))
+        tall = np.clip(np.rint(np.sqrt(area * ratio)), 1, height).astype(np.int64) * chosen
+        wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width).astype(np.int64)
+        top = draws.integers(0, height - tall + 1)
+        left = draws.integers(0, width - wide + 1)
+        inside = rectangles(height, width, top, left, top + tall, left + wide)
+        return batch | {"image": np.where(inside, np.uint8(0), batch["image"])}
+
+
+def rectangles(
+    height: int, width: int, top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """A mask, bool [batch, height, width, 1], of one rectangle an image; `bottom` and `right` lie outside of it."""
+    y, x = np.arange(height), np.arange(width)
+    rows = (y >= top[:, None]) & (y < bottom[:, None])
+    columns = (x >= left[:, None]) & (x < right[:, None])
+    return (rows[:, :, None] & columns[:, None, :])[..., None]
+
+
+_LUMA = np.array([299, 587, 114])  # thousandths, of red, green and blue (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Changes brightness, contrast and saturation of each image by random factors, in this order.
+
+    A factor is drawn from [1 - strength, 1 + strength]. Brightness scales all values; contrast scales them about the
+    mean grey of the image; saturation scales them about the grey of the pixel, and does nothing to grey images. Values
+    are rounded and cut to 0..255 once, at the end (Krizhevsky et al., 2012; Howard, 2013, arXiv:1312.5402).
+
+    Attributes:
+      brightness, contrast, saturation: strengths, 0 (off) to 1.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __post_init__(self):
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"ColorJitter.{name} must be from 0 to 1, not {getattr(self, name)}")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = batch["image"]
+        if image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
+            raise UserError(
+                f"ColorJitter takes uint8 images of 1 or 3 channels, not {image.dtype} of {image.shape[-1]}; put it "
+                "before what changes their type"
+            )
+        strengths = (self.brightness, self.contrast, self.saturation)
+        factors = (1 + strength * (2 * draws.uniform() - 1) for strength in strengths)
+        bright, contrast, saturation = (factor.astype(np.float32)[:, None, None, None] for factor in factors)
+        # Whole numbers, so that the mean does not depend on the order of the sum.
+        grey = 1000 * image.astype(np.int32) if image.shape[-1] == 1 else (image @ _LUMA)[..., None]
+        mean = (grey.sum((1, 2, 3), dtype=np.int64) / (1000 * image.shape[1] * image.shape[2])).astype(np.float32)
+        changed = saturation * contrast * bright * image
+        if self.saturation and image.shape[-1] == 3:
+            changed += (1 - saturation) * contrast * bright * (grey / 1000).astype(np.float32)
+        elif image.shape[-1] == 1:
+            changed = contrast * bright * image
+        changed += (1 - contrast) * bright * mean[:, None, None, None]
+        return batch | {"image": np.clip(np.rint(changed), 0, 255).astype(np.uint8)}
+
+
+@dataclass(frozen=True)
+class RandomHue:
+    """Turns the colours of each image about the grey axis of the RGB cube; greys stay as they are.
+
+    Attributes:
+      degrees: by up to this angle, either way; 180 makes all hues equally likely.
+    """
+
+    degrees: float = 180.0
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        image = batch["image"]
+        if image.dtype != np.uint8 or image.shape[-1] != 3:
+            raise UserError(f"RandomHue takes uint8 images of 3 channels, not {image.dtype} of {image.shape[-1]}")
+        angle = np.deg2rad(draws.between(-self.degrees, self.degrees)).astype(np.float32)
+        # Rodrigues' formula for the axis (1, 1, 1) / sqrt(3): every row of the matrix is the first one, turned on.
+        even, odd = (1 - np.cos(angle)) / 3, np.sin(angle) / np.sqrt(np.float32(3))
+        row = [each[:, None, None] for each in (np.cos(angle) + even, even - odd, even + odd)]
+        values = [image[..., channel].astype(np.float32) for channel in range(3)]
+        turned = [sum(row[(source - channel) % 3] * values[source] for source in range(3)) for channel in range(3)]
+        return batch | {"image": np.clip(np.rint(np.stack(turned, axis=-1)), 0, 255).astype(np.uint8)}

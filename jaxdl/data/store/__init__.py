@@ -1,0 +1,1 @@
+"""Prepared data sets and pretrained weights on this machine."""

@@ -1,0 +1,57 @@
+"""What data sets there are, for `launch.py data`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jaxdl.data.store.builders import builder_names, prepare
+from jaxdl.data.store.prepared import MANIFEST, find, folder_of, name_of
+from jaxdl.home import data_home
+
+__all__ = ["Row", "as_text", "catalog", "prepare"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One data set.
+
+    Attributes:
+      name: as `Dataset` takes it.
+      prepared: whether it is on this machine, ready to load; if not, the rest is empty.
+      splits: how many examples each split has.
+      bytes: its size on disk.
+      fingerprint: SHA-256 of its contents.
+    """
+
+    name: str
+    prepared: bool
+    splits: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    fingerprint: str = ""
+
+
+def catalog() -> list[Row]:
+    """All data sets of `jaxdl/data/builders`, and the others that have been prepared on this machine, by name."""
+    home = data_home()
+    depths = ("[!.]*/*", "tfds/*/*", "tfds/*/*/*")
+    folders = {str(path.parents[1].relative_to(home)) for depth in depths for path in home.glob(f"{depth}/{MANIFEST}")}
+    names = set(builder_names()) | {name_of(folder) for folder in folders}
+    return [_row(name) for name in sorted(names)]
+
+
+def _row(name: str) -> Row:
+    versions = find(folder_of(name))
+    if not versions:
+        return Row(name, prepared=False)
+    newest = versions[0]
+    return Row(name, True, newest.splits, newest.size, newest.fingerprint)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The catalogue as a table; sizes in megabytes, fingerprints by their first 12 digits."""
+    cells = [("name", "splits", "MB", "fingerprint")]
+    for row in rows:
+        splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
+        size = f"{row.bytes / 1e6:,.1f}" if row.prepared else ""
+        cells.append((row.name, splits or "not prepared", size, row.fingerprint[:12]))
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)

@@ -1,0 +1,1 @@
+"""Generated data sets for tests, tutorials and synthetic benchmarks."""

@@ -1,0 +1,1 @@
+"""Tokenizers and the examples made from text."""
