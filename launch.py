@@ -32,8 +32,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from jaxdl.distributed.processes import WATCHED, Place, initialize
 from jaxdl.errors import Failed, UserError, nearest
-from jaxdl.parallel.processes import WATCHED, Place, initialize
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 FLAGS = flags.FLAGS
@@ -310,7 +310,7 @@ def main(argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
     if name == "train" and _place().several and WATCHED not in os.environ:
-        from jaxdl.runs.watch import watch
+        from jaxdl.distributed.watchdog import watch
 
         return watch([sys.executable, *sys.orig_argv[1:]])
     configure(FLAGS.cpu_devices, FLAGS.deterministic)

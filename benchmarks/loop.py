@@ -17,13 +17,13 @@ from pathlib import Path
 import jax
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches
-from jaxdl.experiment import Experiment
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import environment
 from jaxdl.runs.folder import RunFolder
+from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
-from jaxdl.training.program import Program
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources
 

@@ -44,7 +44,7 @@ def measure(recipe: str) -> None:
 
     from jaxdl import configuration, overrides
     from jaxdl.data.pipeline import Batches
-    from jaxdl.parallel.costs import costs
+    from jaxdl.distributed.cost_model import costs
     from jaxdl.recipes import load_recipe
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import Sources

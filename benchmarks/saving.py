@@ -25,9 +25,8 @@ def measure(recipe: str, rounds: int) -> None:
     import orbax.checkpoint as ocp
 
     from jaxdl import configuration, overrides
-    from jaxdl.experiment import Keep
     from jaxdl.recipes import load_recipe
-    from jaxdl.training.checkpoint import Checkpoints, items_of
+    from jaxdl.training.checkpoint import Checkpoints, Keep, items_of
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 

@@ -16,8 +16,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdl.config.experiment import Experiment, validate, validate_counts
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment, validate, validate_counts
 from jaxdl.recipes import load_recipe
 from jaxdl.settings import as_config, as_text, canonical, diff, fingerprint, public_name, settings
 

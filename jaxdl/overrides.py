@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxdl.annotations import annotation_of, describe, fit, fit_like
+from jaxdl.config.experiment import Experiment
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Experiment
 from jaxdl.recipes import Recipe, one_line
 from jaxdl.settings import argument_names, as_config, assign, default_of, join
 

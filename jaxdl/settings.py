@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.config.experiment import OBSERVES
 from jaxdl.errors import UserError
-from jaxdl.experiment import OBSERVES
 
 if TYPE_CHECKING:
     import fiddle as fdl

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.source import ColumnSource
-from jaxdl.experiment import Experiment
 from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term, example_keys
 
 

@@ -14,12 +14,12 @@ from unittest import mock
 import jax
 import numpy as np
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches, eval_batches
-from jaxdl.experiment import Experiment
-from jaxdl.parallel.mesh import Parallel
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
+from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
-from jaxdl.training.program import Program
 from jaxdl.training.progress import Progress
 from jaxdl.training.session import digest
 from jaxdl.training.sources import Sources, load_sources

@@ -11,12 +11,13 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.recipes import Recipe
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 
 WIDE_KEEP = Keep(latest=5)
 NORM = functools.partial(nn.LayerNorm, epsilon=1e-3)

@@ -6,13 +6,14 @@ Dropout, shuffling, augmentation, mixup, moving average, Adam, batch statistics,
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.transforms import RandomAffine, RandomCrop
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 
 
 @auto_config

@@ -16,8 +16,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from test_golden import golden
 
 from jaxdl import configuration
-from jaxdl.parallel.costs import collectives
-from jaxdl.parallel.mesh import Parallel
+from jaxdl.distributed.cost_model import collectives
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources

@@ -83,7 +83,7 @@ def test_operations_that_cannot_be_counted_do_not_end_a_run(monkeypatch, caplog)
     def unknown(jaxpr):
         raise KeyError("num_consts")
 
-    monkeypatch.setattr("jaxdl.training.program.traced_flops", unknown)
+    monkeypatch.setattr("jaxdl.training.compiled.traced_flops", unknown)
     program = make_program(regression_experiment(), load_sources(regression_experiment().data))
     with caplog.at_level(logging.WARNING):
         assert program.compiled is not None

@@ -12,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from jaxdl.distributed.mesh import (
+    Parallel,
+    active,
+    batch_sharding,
+    make_mesh,
+    shardings,
+)
 from jaxdl.models.convnext import ConvNeXt, convnext_tiny, depthwise_shifted
 from jaxdl.models.layers.norms import group_norm, layer_norm
-from jaxdl.parallel.mesh import Parallel, active, batch_sharding, make_mesh, shardings
 
 
 def image_batch(*shape, seed=0):

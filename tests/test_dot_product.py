@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxdl.distributed.mesh import Parallel, active, make_mesh
 from jaxdl.models.layers.dense import split
 from jaxdl.models.layers.dot_product import by_blocks, dot_product_attention, splash
-from jaxdl.parallel.mesh import Parallel, active, make_mesh
 
 
 def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:

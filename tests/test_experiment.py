@@ -11,12 +11,13 @@ import pytest
 from sample_recipe import HERE, NORM, WIDE_KEEP, Block, build, resolved
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import observes, validate
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.experiment import Keep, observes, validate
-from jaxdl.parallel.mesh import Parallel
 from jaxdl.settings import ABSENT, from_text
+from jaxdl.training.checkpoint import Keep
 
 # Building and checks
 
@@ -192,7 +193,7 @@ def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
 def test_the_text_shows_every_argument_and_marks_defaults():
     lines = configuration.as_text(resolved()).splitlines()
     for line in (
-        "experiment = jaxdl.experiment.Experiment(...)",
+        "experiment = jaxdl.config.experiment.Experiment(...)",
         "task.model.width = 8",
         "task.model.activation = jax.nn.relu",
         "task.model.rate = 0.0  # default",

@@ -24,7 +24,7 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.windows import Windows
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment
+from jaxdl.config.experiment import Experiment
 from jaxdl.models.gpt import gpt2
 from jaxdl.tasks.language_modelling import language_modelling
 

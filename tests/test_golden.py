@@ -14,7 +14,7 @@ import pytest
 from jaxdl import configuration, overrides
 from jaxdl.recipes import load_recipe, recipes, repository_root, tiny
 from jaxdl.training.loop import make_program
-from jaxdl.training.metrics import leaf_names
+from jaxdl.training.meters import leaf_names
 from jaxdl.training.sources import load_sources
 
 GOLDEN = Path(__file__).parent / "golden"

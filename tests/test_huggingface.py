@@ -14,11 +14,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxdl import configuration
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface import CONFIG, INDEX, WEIGHTS, HuggingFaceWeights, read_resnet, write_resnet
 from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
-from jaxdl.parallel.mesh import Parallel
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.runs import export, train
 from jaxdl.runs.trained import load_trained
@@ -34,7 +34,7 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment
+from jaxdl.config.experiment import Experiment
 from jaxdl.interop.huggingface import HuggingFaceWeights
 from jaxdl.models.cnn import ResNet
 from jaxdl.tasks.image_classification import image_classification

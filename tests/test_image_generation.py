@@ -17,10 +17,10 @@ from absl import flags
 from laws import Bench, law_accumulation, law_pmap
 
 import launch
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
 from jaxdl.models.layers.norms import batch_norm
@@ -327,7 +327,7 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment
+from jaxdl.config.experiment import Experiment
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
 from jaxdl.tasks.image_generation import image_generation
 

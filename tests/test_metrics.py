@@ -9,17 +9,15 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-from jaxdl.training.metrics import (
+from jaxdl.distributed.hardware import peak_flops
+from jaxdl.training.digest import state_digest
+from jaxdl.training.flops import flops, mfu, traced_flops
+from jaxdl.training.meters import (
     Meter,
     finalize,
-    flops,
     leaf_names,
-    mfu,
     nonfinite_leaves,
-    peak_flops,
     squared_norms,
-    state_digest,
-    traced_flops,
 )
 
 

@@ -24,8 +24,8 @@ from laws import (
 
 from jaxdl import configuration
 from jaxdl.data import pipeline
+from jaxdl.distributed import mesh as meshes
 from jaxdl.models import rnn
-from jaxdl.parallel import mesh as meshes
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training import checkpoint, step
 from jaxdl.training.task import Term

@@ -5,8 +5,8 @@ import pytest
 from sample_recipe import WIDE_KEEP, resolved, schedule
 
 from jaxdl import overrides
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.parallel.mesh import Parallel
 
 
 def test_an_argument_of_the_recipe_reaches_all_that_derives_from_it():

@@ -10,10 +10,10 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl import configuration, overrides
+from jaxdl.distributed import hardware
+from jaxdl.distributed.cost_model import Costs, collectives
+from jaxdl.distributed.hardware import HARDWARE, target
 from jaxdl.errors import UserError
-from jaxdl.parallel import topology
-from jaxdl.parallel.costs import Costs, collectives
-from jaxdl.parallel.topology import HARDWARE, target
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import plan, shardings
 
@@ -123,10 +123,10 @@ def test_without_the_vendors_compiler(monkeypatch, text, package, extra):
         raise RuntimeError("no such platform")
 
     monkeypatch.setattr(topologies, "get_topology_desc", absent)
-    monkeypatch.setattr(topology, "version", lambda name: metadata.version(f"no-{name}"))
+    monkeypatch.setattr(hardware, "version", lambda name: metadata.version(f"no-{name}"))
     with pytest.raises(UserError, match=rf"--topology={text} needs {package}.* pip install -e '\.\[{extra}\]'"):
         target(text)
-    monkeypatch.setattr(topology, "version", lambda name: "1.0")
+    monkeypatch.setattr(hardware, "version", lambda name: "1.0")
     with pytest.raises(UserError, match=f"--topology={text} cannot be compiled for: no such platform"):
         target(text)
 

@@ -18,8 +18,8 @@ from slurm_cluster import free_ports
 from test_kill import ROOT, lines, newest_step, result
 from two_processes import SAME_ROWS, measured
 
+from jaxdl.distributed.processes import Place, initialize
 from jaxdl.errors import UserError
-from jaxdl.parallel.processes import Place, initialize
 
 FAMILIES = (
     "experiments/cnn/digits.py",

@@ -40,7 +40,7 @@ RECIPE = '''
     from {model} import PetalNet
     from jaxdl.data.dataset import Data
     from jaxdl.data.synthetic.images import MockImages
-    from jaxdl.experiment import Experiment
+    from jaxdl.config.experiment import Experiment
     from jaxdl.tasks.image_classification import image_classification
 
     METRIC = "validation/accuracy"

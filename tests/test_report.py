@@ -31,7 +31,8 @@ import flax.linen as nn
 import optax
 from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.experiment import Experiment, Keep
+from jaxdl.config.experiment import Experiment
+from jaxdl.training.checkpoint import Keep
 from jaxdl.tasks.image_classification import image_classification
 
 METRIC = "test/accuracy"

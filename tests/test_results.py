@@ -26,7 +26,7 @@ RECIPE = '''
     from fiddle.experimental.auto_config import auto_config
     from jaxdl.data.dataset import Data
     from jaxdl.data.synthetic.images import MockImages
-    from jaxdl.experiment import Experiment
+    from jaxdl.config.experiment import Experiment
     from jaxdl.tasks.image_classification import image_classification
 
     METRIC = "{metric}"

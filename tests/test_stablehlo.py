@@ -13,7 +13,7 @@ from jaxdl.errors import UserError
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.recipes import load_recipe, tiny
 from jaxdl.runs.export import program_of
-from jaxdl.training.program import Program
+from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 
 ROOT = Path(__file__).parent.parent

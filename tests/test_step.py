@@ -11,7 +11,7 @@ import pytest
 from fakes import duel, duel_experiment, regression, regression_experiment
 from laws import Bench, law_accumulation, law_devices, law_evaluation, law_pmap, law_repeatable, law_resumable
 
-from jaxdl.parallel.mesh import Parallel
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.training.interrupt import NonFinite
 from jaxdl.training.reports import Window, check_finite
 from jaxdl.training.step import merge, split

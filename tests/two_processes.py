@@ -24,7 +24,7 @@ def measured(recipe: str, steps: int = 3) -> dict:
 
     from jaxdl import configuration
     from jaxdl.data.pipeline import Batches, eval_batches
-    from jaxdl.parallel.mesh import Parallel
+    from jaxdl.distributed.mesh import Parallel
     from jaxdl.recipes import load_recipe, tiny
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
@@ -51,10 +51,10 @@ if __name__ == "__main__":
     import conftest  # noqa: F401  the compiler's options of the other tests
 
     jax.config.update("jax_num_cpu_devices", devices)
-    from jaxdl.parallel.processes import Place, initialize
+    from jaxdl.distributed.processes import Place, initialize
 
     initialize(Place(count, number, f"127.0.0.1:{port}"))
-    from jaxdl.parallel import mesh
+    from jaxdl.distributed import mesh
 
     process_rows = mesh.process_rows
     for name in sys.argv[5:]:

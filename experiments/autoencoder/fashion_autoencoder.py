@@ -7,11 +7,12 @@ Run:    python launch.py --config=experiments/autoencoder/fashion_autoencoder.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import reconstruction
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/mse"

@@ -7,14 +7,15 @@ Run:    python launch.py --config=experiments/autoencoder/fashion_denoise.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.corruption import GaussianNoise
 from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/psnr"

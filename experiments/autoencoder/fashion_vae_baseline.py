@@ -10,15 +10,16 @@ A bound of 5,000 samples: python launch.py eval RUN --split='test[:1000]' --set=
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.judging import Judge
 from jaxdl.tasks.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.variational_autoencoder import variational_autoencoder
+from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/loss"
 

@@ -7,12 +7,13 @@ Run:    python launch.py --config=experiments/autoencoder/fashion_vqvae.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import vector_quantization
+from jaxdl.training.checkpoint import Keep
 
 METRIC = "test/psnr"
 

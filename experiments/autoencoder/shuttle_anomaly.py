@@ -7,11 +7,12 @@ Run:    python launch.py --config=experiments/autoencoder/shuttle_anomaly.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.rows import MockTable, Tabular
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/auroc"

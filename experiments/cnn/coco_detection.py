@@ -8,15 +8,16 @@ Run:    python launch.py --config=experiments/cnn/coco_detection.py
 import optax
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import RandomScale, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.data.synthetic.scenes import MockScenes
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import object_detection
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "validation/map"

@@ -8,13 +8,14 @@ import fiddle as fdl
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.sweeps import product
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/accuracy"

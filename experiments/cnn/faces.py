@@ -9,13 +9,14 @@ The seed says which fifth is held out, so that the mean over five seeds is that 
 import optax
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data import splits
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine, RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/accuracy"

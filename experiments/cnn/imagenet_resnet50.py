@@ -7,13 +7,14 @@ Run:    python launch.py --config=experiments/cnn/imagenet_resnet50.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "validation/accuracy"

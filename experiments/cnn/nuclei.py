@@ -7,13 +7,14 @@ Run:    python launch.py --config=experiments/cnn/nuclei.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomWindow
 from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
 from jaxdl.data.synthetic.scenes import MockScenes
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import instance_segmentation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/ap50"

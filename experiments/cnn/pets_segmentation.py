@@ -7,14 +7,15 @@ Run:    python launch.py --config=experiments/cnn/pets_segmentation.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Mask
 from jaxdl.data.image.resize import RandomResizedCrop, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.data.synthetic.scenes import MockScenes
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/mean_iou"

@@ -10,14 +10,15 @@ it. The stem and the first stage stay as they are; the other stages learn at a t
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.interop.huggingface import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import freeze, kernels, scale_by_path
 
 METRIC = "validation/accuracy"

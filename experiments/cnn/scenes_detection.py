@@ -8,15 +8,16 @@ Run:    python launch.py --config=experiments/cnn/scenes_detection.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Relabel
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.data.synthetic.scenes import MockScenes
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import object_detection
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/map50"

@@ -8,14 +8,15 @@ Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.data.synthetic.scenes import MockScenes
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
 METRIC = "test/mean_iou"

@@ -10,13 +10,14 @@ augmentation but for flips. No classifier of CIFAR-10 is here to judge: what is 
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
+from jaxdl.training.checkpoint import Keep
 
 METRIC = "test/bits_per_dim"
 

@@ -9,14 +9,15 @@ A style is a class: python launch.py predict RUN --samples=16 --label=twitter
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import MockPairs, Styles
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import power_average
 
 METRIC = "test/loss"

@@ -11,14 +11,15 @@ Student and judge start as the teacher and its judge. In one step: python launch
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import Karras
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import consistency_distillation
 from jaxdl.tasks.judging import Judge
+from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
 

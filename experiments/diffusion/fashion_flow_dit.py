@@ -11,14 +11,15 @@ Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=h
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import LogitNormal, Straight
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.tasks.judging import Judge
+from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
 

@@ -10,13 +10,14 @@ the paper's latents of 256x256 (Peebles & Xie 2022, arXiv:2212.09748), from whic
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.decoding.noise_schedules import LogitNormal, Straight
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
+from jaxdl.training.checkpoint import Keep
 
 METRIC = "validation/bits_per_dim"
 

@@ -10,11 +10,11 @@ pictures.
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
 

@@ -7,13 +7,14 @@ Run:    python launch.py --config=experiments/gan/emoji_cyclegan.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import EachStyle, MockPairs, TwoStyles
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import image_translation
+from jaxdl.training.checkpoint import Keep
 
 METRIC = "test/relative_lpips"
 

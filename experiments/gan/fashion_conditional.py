@@ -10,14 +10,15 @@ first with --workdir=runs/fashion_mnist. With R1 besides: --set=penalty=r1.
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.judging import Judge
+from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
 

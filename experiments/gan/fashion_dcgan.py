@@ -10,13 +10,14 @@ first with --workdir=runs/fashion_mnist. Without the penalty: --set=penalty=None
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.judging import Judge
+from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
 

@@ -11,12 +11,13 @@ too, and it learns nothing in 3,000 steps; the GRU does. `--set=clip=0` trains w
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.arithmetic import AddingProblem
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_regression import sequence_regression
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
 METRIC = "test/mse"

@@ -9,14 +9,15 @@ Run:    python launch.py --config=experiments/rnn/austen_chars.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import LanguageModel
 from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
 METRIC = "test/nats_per_character"

@@ -7,17 +7,18 @@ Run:    python launch.py --config=experiments/rnn/captions.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.data.synthetic.text import MockCaptions
 from jaxdl.data.text.captions import Captioned
 from jaxdl.data.text.tokenizers import Vocabulary, Words
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import image_captioning
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/bleu"

@@ -7,14 +7,15 @@ Run:    python launch.py --config=experiments/rnn/digit_addition.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.arithmetic import DigitAddition
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import translation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
 METRIC = "test/exact_match"

@@ -7,14 +7,15 @@ Run:    python launch.py --config=experiments/rnn/sentiment.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Vocabulary, Words
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import GRU, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/accuracy"

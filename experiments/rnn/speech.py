@@ -11,16 +11,17 @@ Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FO
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.audio.augment import SpecAugment, SpeedPerturb
 from jaxdl.data.audio.speech import Speech
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.speech import MockSpeech
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.decoding.ngrams import NGrams
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer
 from jaxdl.tasks.speech_recognition import speech_recognition
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/cer"

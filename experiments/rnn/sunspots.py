@@ -7,13 +7,14 @@ Run:    python launch.py --config=experiments/rnn/sunspots.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
 from jaxdl.data.synthetic.series import MockSeries
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import forecasting
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/rmse"

@@ -10,14 +10,15 @@ French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab b
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import translation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
 METRIC = "test/bleu"

@@ -10,14 +10,15 @@ import optax
 import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
 METRIC = "test/nats_per_character"

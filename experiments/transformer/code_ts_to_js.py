@@ -10,15 +10,16 @@ import optax
 import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockEdits
 from jaxdl.data.text.edits import Edits
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.text_editing import text_editing
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
 METRIC = "test/exact_match"

@@ -7,14 +7,15 @@ Run:    python launch.py --config=experiments/transformer/entities.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockEntities
 from jaxdl.data.text.tagging import Tagged
 from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.interop.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
 from jaxdl.tasks.token_classification import token_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/f1"

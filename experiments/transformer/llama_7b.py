@@ -10,14 +10,14 @@ Files of token ids: see transformer/gpt2_124m.
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
-from jaxdl.experiment import Experiment
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.models.gpt import llama
-from jaxdl.parallel.mesh import Parallel
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.optimizers import clip_by_norm, kernels
 

@@ -8,14 +8,15 @@ import optax
 import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockQuestions
 from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.question_answering import question_answering
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
 METRIC = "test/exact_match"

@@ -10,14 +10,15 @@ With a tenth of the labels, as many of both: `--set=train='train[:5%]+train[60%:
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.interop.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
 from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "test/accuracy"

@@ -10,14 +10,15 @@ MiniLM in its place: experiments/transformer/sentiment.py.
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment, Keep, Start
 from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.training.checkpoint import Keep, Start
 from jaxdl.training.optimizers import clip_by_norm, kernels, layer_decay
 
 METRIC = "test/accuracy"

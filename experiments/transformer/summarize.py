@@ -11,14 +11,15 @@ import optax
 import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import translation
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
 METRIC = "test/rouge_l"

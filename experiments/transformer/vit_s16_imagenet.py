@@ -7,15 +7,16 @@ Run:    python launch.py --config=experiments/transformer/vit_s16_imagenet.py
 import optax
 from fiddle.experimental.auto_config import auto_config
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.experiment import Experiment, Keep
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
 METRIC = "validation/accuracy"

@@ -8,7 +8,7 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
-from jaxdl.experiment import Keep
+from jaxdl.training.checkpoint import Keep
 
 
 def with_made_up_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.Config:

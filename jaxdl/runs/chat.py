@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxdl.data.text.special_tokens import END, PAD
 from jaxdl.data.text.tokenizers import Tokenizer
+from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError
-from jaxdl.parallel.mesh import batch_shards
 from jaxdl.runs.trained import Trained, load_trained
 
 PIECE = 8  # tokens that are written at a time

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from jaxdl.compatibility import accepted_xla_flags
+from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
-
-PARENT = "JAXDL_PARENT"  # the process that has started this one as part of a sweep
 
 
 def end_with_parent() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import with_split
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Experiment
 from jaxdl.runs.trained import load_trained
 from jaxdl.training.progress import Progress
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import configuration
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Experiment
 from jaxdl.interop.huggingface import write_resnet
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.interop.transformers import check_transformer, write_transformer

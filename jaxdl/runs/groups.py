@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.experiment import observes
+from jaxdl.config.experiment import observes
 from jaxdl.recipes import recipe_file
 from jaxdl.runs.collect import FINISHED, Run
 from jaxdl.settings import ABSENT, differences

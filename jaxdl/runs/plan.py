@@ -16,14 +16,14 @@ import numpy as np
 from fiddle import daglish
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import Experiment
 from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.data.pipeline import Batches
+from jaxdl.distributed.cost_model import Costs, costs
+from jaxdl.distributed.hardware import Hardware, target
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment
-from jaxdl.parallel.costs import Costs, costs
-from jaxdl.parallel.topology import Hardware, target
 from jaxdl.recipes import load_recipe
-from jaxdl.training.program import Program
+from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 
 REMATS = ("nothing", "all but products", "all")
@@ -67,7 +67,7 @@ def run(
     Args:
       recipe_name: what --config names.
       settings: the --set flags.
-      topology: see `jaxdl.parallel.topology.target`.
+      topology: see `jaxdl.distributed.hardware.target`.
       shape: "HEIGHT,WIDTH,CHANNELS" of made-up images in place of the recipe's data, which need not be here then; for
         text any value will do.
       search: try other meshes, recomputation and micro-batches, too, and order what fits by the expected time.

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxdl.data.image.files import Framed, find_images, frame
 from jaxdl.data.source import stack
+from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError, nearest
-from jaxdl.parallel.mesh import batch_shards
 from jaxdl.runs.files import stems, telling, write_gif, write_png
 from jaxdl.runs.trained import Trained, load_trained
 

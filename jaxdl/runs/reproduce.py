@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl import configuration
+from jaxdl.config.experiment import observes
 from jaxdl.errors import Failed, UserError
-from jaxdl.experiment import observes
 from jaxdl.runs import manifest, train
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs

@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jaxdl.config.experiment import observes
 from jaxdl.errors import UserError
-from jaxdl.experiment import observes
 from jaxdl.recipes import RecipeFile, recipes
 from jaxdl.runs.folder import RunFolder, write_atomically
 

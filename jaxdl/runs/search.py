@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.errors import Failed, UserError
-from jaxdl.experiment import Experiment
 from jaxdl.recipes import Recipe, load_recipe
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options

@@ -9,12 +9,12 @@ import jax
 
 from jaxdl import configuration, overrides
 from jaxdl.config.synthetic import with_made_up_data
-from jaxdl.parallel.topology import target
+from jaxdl.distributed.hardware import target
 from jaxdl.recipes import load_recipe
 from jaxdl.runs.listing import print_table
 from jaxdl.runs.plan import first_example, parse_shape
-from jaxdl.training.metrics import leaf_names
-from jaxdl.training.program import Program
+from jaxdl.training.compiled import Program
+from jaxdl.training.meters import leaf_names
 
 
 def show(
@@ -30,7 +30,7 @@ def show(
     Args:
       recipe_name: what --config names.
       settings: the --set flags; parallel.mesh among them.
-      topology: devices that need not be here, see `jaxdl.parallel.topology.target`; None: those that are.
+      topology: devices that need not be here, see `jaxdl.distributed.hardware.target`; None: those that are.
       shape: as of `jaxdl.runs.plan.run`.
 
     Raises:

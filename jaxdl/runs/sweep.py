@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxdl import configuration, overrides, recipes
+from jaxdl.config.experiment import Experiment
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Experiment
 from jaxdl.recipes import Recipe
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options

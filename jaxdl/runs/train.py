@@ -8,12 +8,12 @@ from typing import Any
 import fiddle as fdl
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import Experiment, observes
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
+from jaxdl.distributed.processes import is_first
 from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Experiment, observes
-from jaxdl.parallel.processes import is_first
 from jaxdl.recipes import load_recipe
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder, default_name

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl import configuration, overrides
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.text.tokenizers import Tokenizer
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment
-from jaxdl.parallel.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
 from jaxdl.training.checkpoint import Checkpoints
-from jaxdl.training.program import Program
+from jaxdl.training.compiled import Program
 from jaxdl.training.state import TrainState
 
 

@@ -1,27 +1,78 @@
-"""Checkpoints over Orbax: saved in the background, verified when read.
+"""Checkpoints of the train state (Orbax), which of them stay on disk, and initialization from another run."""
 
-A checkpoint holds the items `params`, `variables`, `ema` and `training` (step, seed, carry, optimizer state), and a
-`record` with the SHA-256 of every array and what the run was: Orbax restores a flipped bit without a word, we do not.
-"""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
+from jaxdl.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxdl.training.state import TrainState
 import functools
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxdl.errors import UserError, nearest
-from jaxdl.experiment import Keep
-from jaxdl.parallel.processes import lost
-from jaxdl.training.metrics import state_digest
+from jaxdl.distributed.processes import lost
+from jaxdl.training.digest import state_digest
 from jaxdl.training.state import TrainState
 
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints of a run stay on disk.
+
+    Attributes:
+      latest: this many of the newest.
+      best: besides them, this many of the best by `metric`; nothing is kept for being best when `metric` is None.
+      metric: "EVAL/NAME" as in result.json, for example "validation/accuracy".
+      mode: "max" when more of the metric is better, "min" when less is.
+    """
+
+    latest: int = 2
+    best: int = 1
+    metric: str | None = None
+    mode: str = "max"
+
+
+class Starting(Protocol):
+    """What a run may start from instead of drawn parameters: `Start`, or a class of the user's own."""
+
+    def load(self, state: "TrainState") -> "TrainState":
+        """The state before the first step, made of the drawn one; shapes, types and shardings stay."""
+        ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """Parameter groups that are taken from another run instead of drawn.
+
+    Attributes:
+      run: the other run's directory.
+      groups: names of the groups to take, or {group here: group there}; "group/module" is a module of one.
+      step: the checkpoint to take them from; None for its newest.
+    """
+
+    run: str
+    groups: Mapping[str, str] | tuple[str, ...]
+    step: int | None = None
+
+    def load(self, state: "TrainState") -> "TrainState":
+        """`state` with the groups in it; see `jaxdl.training.checkpoint.load_groups`, also for errors."""
+        from jaxdl.training.checkpoint import load_groups
+
+        groups = self.groups if isinstance(self.groups, Mapping) else {name: name for name in self.groups}
+        return load_groups(self.run, groups, state, self.step)
+
+
 PyTree = Any
+
 DIGESTS = "digests"
 
 

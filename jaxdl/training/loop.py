@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches
-from jaxdl.experiment import Experiment
-from jaxdl.parallel.processes import begun, together
+from jaxdl.distributed.processes import begun, together
 from jaxdl.training.checkpoint import Checkpoints
+from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import Preempted, interruptible
-from jaxdl.training.program import Program
 from jaxdl.training.session import Session
 from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.training.interrupt import NonFinite
-from jaxdl.training.metrics import leaf_names, nonfinite_leaves
+from jaxdl.training.meters import leaf_names, nonfinite_leaves
 from jaxdl.training.step import Report
 from jaxdl.training.task import Task
 

@@ -8,12 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.distributed.hardware import peak_flops
 from jaxdl.errors import UserError
-from jaxdl.experiment import Experiment
 from jaxdl.training.checkpoint import Checkpoints
-from jaxdl.training.metrics import Meter, mfu, peak_flops, state_digest
-from jaxdl.training.program import Program
+from jaxdl.training.compiled import Program
+from jaxdl.training.digest import state_digest
+from jaxdl.training.flops import mfu
+from jaxdl.training.meters import Meter
 from jaxdl.training.reports import Window, check_finite
 from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState

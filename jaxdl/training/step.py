@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.training.metrics import squared_norms
+from jaxdl.training.meters import squared_norms
 from jaxdl.training.state import Average, TrainState
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, Task
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxdl.errors import Failed, UserError
-from jaxdl.runs.environment import PARENT
+from jaxdl.distributed.watchdog import PARENT
 from jaxdl.runs.launchers import Job, Options
 from jaxdl.runs.launchers.table import Table
 from jaxdl.training.interrupt import Preempted, interruptible

@@ -1,22 +1,18 @@
-"""Experiment: all that one run is made of, and the checks that need no device and no data.
-
-A recipe builds an `Experiment` (see `jaxdl.recipes`), overrides change it (`jaxdl.overrides`), and
-`jaxdl.configuration` saves, prints, compares and builds it.
-"""
+"""Experiment: the complete description of one run, and the checks that need neither devices nor data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import optax
 
+from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError, nearest
-from jaxdl.parallel.mesh import Parallel
 from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
-    from jaxdl.training.state import TrainState
+from jaxdl.training.checkpoint import Keep, Start, Starting
 
 # Paths that say how a run is watched and laid out; they do not change its numbers, so the fingerprint leaves them out.
 OBSERVES = (
@@ -30,7 +26,6 @@ OBSERVES = (
     "data.eval_batch_size",
 )
 
-
 # The least values of counts.
 LEAST = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
 
@@ -38,53 +33,6 @@ LEAST = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1
 def observes(path: str) -> bool:
     """Whether a path of a configuration, or the name of an override, only observes the run."""
     return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which checkpoints of a run stay on disk.
-
-    Attributes:
-      latest: this many of the newest.
-      best: besides them, this many of the best by `metric`; nothing is kept for being best when `metric` is None.
-      metric: "EVAL/NAME" as in result.json, for example "validation/accuracy".
-      mode: "max" when more of the metric is better, "min" when less is.
-    """
-
-    latest: int = 2
-    best: int = 1
-    metric: str | None = None
-    mode: str = "max"
-
-
-class Starting(Protocol):
-    """What a run may start from instead of drawn parameters: `Start`, or a class of the user's own."""
-
-    def load(self, state: "TrainState") -> "TrainState":
-        """The state before the first step, made of the drawn one; shapes, types and shardings stay."""
-        ...
-
-
-@dataclass(frozen=True)
-class Start:
-    """Parameter groups that are taken from another run instead of drawn.
-
-    Attributes:
-      run: the other run's directory.
-      groups: names of the groups to take, or {group here: group there}; "group/module" is a module of one.
-      step: the checkpoint to take them from; None for its newest.
-    """
-
-    run: str
-    groups: Mapping[str, str] | tuple[str, ...]
-    step: int | None = None
-
-    def load(self, state: "TrainState") -> "TrainState":
-        """`state` with the groups in it; see `jaxdl.training.checkpoint.load_groups`, also for errors."""
-        from jaxdl.training.checkpoint import load_groups
-
-        groups = self.groups if isinstance(self.groups, Mapping) else {name: name for name in self.groups}
-        return load_groups(self.run, groups, state, self.step)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxdl.experiment import Experiment
-from jaxdl.parallel import mesh as meshes
-from jaxdl.training.metrics import finalize, traced_flops
+from jaxdl.config.experiment import Experiment
+from jaxdl.distributed import mesh as meshes
+from jaxdl.training.flops import traced_flops
+from jaxdl.training.meters import finalize
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
 from jaxdl.training.task import Names

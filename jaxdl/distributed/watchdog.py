@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdl.parallel.processes import LOST, WATCHED
-from jaxdl.runs.environment import PARENT
+from jaxdl.distributed.processes import LOST, WATCHED
+
+PARENT = "JAXDL_PARENT"  # the process id of the sweep or watchdog that started this process
 
 
 def watch(command: Sequence[str]) -> int:

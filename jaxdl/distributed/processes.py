@@ -5,8 +5,8 @@ SLURM, Kubernetes, Open MPI and TPU pods; elsewhere flags say so.
 
 A process that loses another one cannot go on, nor always find its end by itself: it may wait for the others while it
 closes its files, or JAX's runtime aborts it without an exception of Python. So a second process stands beside each,
-`jaxdl.runs.watch`, which says what has happened. This module does not import jax before it is needed: the watching
-process needs none.
+`jaxdl.distributed.watchdog`, which says what has happened. This module does not import jax before it is needed: the
+watching process needs none.
 """
 
 import os

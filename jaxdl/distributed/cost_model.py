@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxdl.parallel.topology import Hardware
+from jaxdl.distributed.hardware import Hardware
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16}  # others say it in their name
@@ -58,7 +58,7 @@ class Costs:
 
 
 def costs(program: Any) -> Costs:
-    """Of the compiled step of a `jaxdl.training.program.Program`."""
+    """Of the compiled step of a `jaxdl.training.compiled.Program`."""
     compiled, state = program.compiled, program.abstract
     memory = compiled.memory_analysis()
     kept = {name: _bytes(getattr(state, name)) for name in ("params", "opt_state", "variables", "ema", "carry")}

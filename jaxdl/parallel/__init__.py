@@ -1,1 +1,0 @@
-"""Meshes, sharding rules and the compilation of one step for many devices."""
