@@ -158,8 +158,8 @@ def _export(arguments: Sequence[str]) -> None:
 
 def _show(arguments: Sequence[str]) -> None:
     _no_more(arguments, "show")
-    from jaxdl import configuration, overrides
-    from jaxdl.recipes import load_recipe
+    from jaxdl.config import overrides, serialize
+    from jaxdl.config.recipes import load_recipe
 
     if FLAGS.shardings:
         from jaxdl.runs import shardings
@@ -167,13 +167,13 @@ def _show(arguments: Sequence[str]) -> None:
         shardings.show(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape)
         return
     config = overrides.resolve(load_recipe(_config()), FLAGS.set)
-    configuration.build(config)
-    print(configuration.as_text(config), end="")
+    serialize.build(config)
+    print(serialize.as_text(config), end="")
 
 
 def _list(arguments: Sequence[str]) -> None:
     _no_more(arguments, "list")
-    from jaxdl.recipes import repository_root
+    from jaxdl.config.recipes import repository_root
     from jaxdl.runs import listing
 
     listing.show(repository_root(), FLAGS.format)
@@ -199,7 +199,7 @@ def _report(arguments: Sequence[str]) -> None:
     if FLAGS.gallery:
         if FLAGS.metric:
             raise UserError("--metric belongs to a report of runs; the gallery shows what is recorded")
-        from jaxdl.recipes import repository_root
+        from jaxdl.config.recipes import repository_root
         from jaxdl.runs import gallery
 
         gallery.run(repository_root(), arguments, FLAGS.output)
@@ -214,7 +214,7 @@ def _report(arguments: Sequence[str]) -> None:
 def _record(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError("record needs run folders: python launch.py record RUN...")
-    from jaxdl.recipes import repository_root
+    from jaxdl.config.recipes import repository_root
     from jaxdl.runs import results
 
     for run in arguments:

@@ -156,8 +156,8 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 def lines(name: str) -> Iterator[str]:
     """The lines of one recipe."""
-    from jaxdl.configuration import build
-    from jaxdl.recipes import load_recipe
+    from jaxdl.config.recipes import load_recipe
+    from jaxdl.config.serialize import build
 
     config = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
     data: Any = build(config).data

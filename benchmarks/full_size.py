@@ -15,11 +15,11 @@ from typing import Any
 
 import jax
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = overrides.resolve(load_recipe(given.recipe), given.set)
         config = with_made_up_data(config, shape, max(8, given.batch_size))
         config.data.batch_size, config.accumulate = given.batch_size, 1
-        experiment = configuration.build(config)
+        experiment = serialize.build(config)
         sources = load_sources(experiment.data)
         program = make_program(experiment, sources, jax.devices()[:1])
         state = program.init()

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.source import read_texts
 from jaxdl.data.text.windows import Windows
 from jaxdl.decoding.ngrams import KneserNey
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
 
 
 def score(model: KneserNey, texts: Iterable[np.ndarray]) -> float:
@@ -37,7 +37,7 @@ def load(name: str, settings: Sequence[str]) -> tuple[dict[str, np.ndarray], int
     Raises:
       UserError: no such recipe, or its data are no windows of text.
     """
-    data = configuration.build(overrides.resolve(load_recipe(name), settings)).data
+    data = serialize.build(overrides.resolve(load_recipe(name), settings)).data
     loaded = {"train": data.train, **data.evals, **({"test": data.test} if data.test is not None else {})}
     windows = {split: one for split, one in loaded.items() if isinstance(one, Windows)}
     if windows.keys() != loaded.keys():

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import jax
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.pipeline import Batches
-from jaxdl.recipes import load_recipe
 from jaxdl.runs import environment
 from jaxdl.runs.folder import RunFolder
 from jaxdl.training.compiled import Program
@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     environment.huge_pages()
     environment.configure()
-    experiment = configuration.build(overrides.resolve(load_recipe(arguments.config), arguments.set))
+    experiment = serialize.build(overrides.resolve(load_recipe(arguments.config), arguments.set))
     sources = load_sources(experiment.data)
     program = make_program(experiment, sources)
     rounds = []

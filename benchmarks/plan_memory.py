@@ -42,14 +42,14 @@ def measure(recipe: str) -> None:
     configure(cpu_devices=8)
     import jax
 
-    from jaxdl import configuration, overrides
+    from jaxdl.config import overrides, serialize
+    from jaxdl.config.recipes import load_recipe
     from jaxdl.data.pipeline import Batches
     from jaxdl.distributed.cost_model import costs
-    from jaxdl.recipes import load_recipe
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import Sources
 
-    experiment = configuration.build(overrides.resolve(load_recipe(recipe), []))
+    experiment = serialize.build(overrides.resolve(load_recipe(recipe), []))
     sources = Sources(experiment.data.train.load(), {})
     program = make_program(experiment, sources)
     planned = 8 * costs(program).peak

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdl import configuration, overrides
-from jaxdl.recipes import load_recipe
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.runs import report
 from jaxdl.runs.folder import RunFolder
 
@@ -70,7 +70,7 @@ def make_run(path: Path, number: int, rows: int) -> None:
     }
     scores = {"test": {"accuracy": 1 - loss[-1] / 3, "loss": loss[-1]}}
     with RunFolder(path) as folder:
-        folder.write_config(configuration.to_json(config, RECIPE, settings), configuration.as_text(config))
+        folder.write_config(serialize.to_json(config, RECIPE, settings), serialize.as_text(config))
         (path / "manifest.json").write_text(json.dumps(manifest))
         (path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         tiles = rng.integers(0, 255, (15, 20, 3), dtype=np.uint8)

@@ -201,14 +201,14 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
     """The lines of one recipe, with the corruption of `run` if there is one."""
     import fiddle
 
-    from jaxdl import configuration
-    from jaxdl.recipes import load_recipe
+    from jaxdl.config import serialize
+    from jaxdl.config.recipes import load_recipe
     from jaxdl.runs.folder import RunFolder
 
     config: Any = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
     if run:
-        config = configuration.from_json(RunFolder.open(run).config(), run).config
-    corruption, experiment = fiddle.build(config.task.corruption), configuration.build(config)
+        config = serialize.from_json(RunFolder.open(run).config(), run).config
+    corruption, experiment = fiddle.build(config.task.corruption), serialize.build(config)
     data: Any = experiment.data
     sources = {"validation": data.evals["validation"].load(), "test": data.test.load()}
     counts = {split: min(limit, len(sources[split])) for split, limit in (("validation", TUNED), ("test", count))}

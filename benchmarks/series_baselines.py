@@ -126,8 +126,8 @@ def decomposed(history: np.ndarray, kernel: int) -> np.ndarray:
 
 def recipe_data(name: str) -> Any:
     """What the recipe `experiments/rnn/NAME.py` says about its data."""
-    from jaxdl.configuration import build
-    from jaxdl.recipes import load_recipe
+    from jaxdl.config.recipes import load_recipe
+    from jaxdl.config.serialize import build
 
     return build(load_recipe(f"experiments/rnn/{name}.py").module.experiment.as_buildable()).data
 

@@ -277,7 +277,7 @@ def comparable(config: Any) -> Any:
     import fiddle as fdl
     from fiddle import daglish
 
-    from jaxdl.settings import argument_names
+    from jaxdl.config.describe import argument_names
 
     for part, _ in daglish.iterate(config.task.model):
         for name, value in {"dropout": 0.0, "dtype": "float32"}.items():
@@ -307,8 +307,8 @@ def main(given: Sequence[str] | None = None) -> None:
     configure()
     import torch
 
-    from jaxdl import overrides
-    from jaxdl.recipes import load_recipe
+    from jaxdl.config import overrides
+    from jaxdl.config.recipes import load_recipe
 
     torch.set_num_threads(arguments.threads)
     config = overrides.resolve(load_recipe(arguments.config), arguments.set)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import Recipe
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.recipes import Recipe
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.checkpoint import Keep
 
@@ -83,4 +83,4 @@ def schedule(config):
 
 
 def build(*settings):
-    return configuration.build(resolved(*settings))
+    return serialize.build(resolved(*settings))

@@ -15,10 +15,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from test_golden import golden
 
-from jaxdl import configuration
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, tiny
 from jaxdl.distributed.cost_model import collectives
 from jaxdl.distributed.mesh import Parallel
-from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 
@@ -53,7 +53,7 @@ def compiled_anew():
 @pytest.mark.skipif(not version("jaxlib").startswith(JAXLIB), reason=f"written down with jaxlib {JAXLIB}*")
 @pytest.mark.parametrize("recipe", FAMILIES)
 def test_collectives(recipe, compiled_anew, capfd):
-    experiment = configuration.build(tiny(load_recipe(recipe)))
+    experiment = serialize.build(tiny(load_recipe(recipe)))
     sources, lines = load_sources(experiment.data), []
     for name, mesh in MESHES.items():
         program = make_program(dataclasses.replace(experiment, parallel=Parallel(mesh=mesh)), sources)

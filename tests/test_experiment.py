@@ -10,13 +10,13 @@ import optax
 import pytest
 from sample_recipe import HERE, NORM, WIDE_KEEP, Block, build, resolved
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.describe import ABSENT, from_text
 from jaxdl.config.experiment import observes, validate
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.settings import ABSENT, from_text
 from jaxdl.training.checkpoint import Keep
 
 # Building and checks
@@ -53,7 +53,7 @@ def test_building_gives_the_objects_that_the_recipe_names():
 def test_an_experiment_that_cannot_run_is_refused_in_one_line(setting, message):
     config = resolved(setting)
     with pytest.raises(UserError) as raised:
-        configuration.build(config)
+        serialize.build(config)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -77,26 +77,26 @@ def test_a_missing_argument_is_told_with_its_path():
     config = resolved()
     del config.optimizers["train"][1].learning_rate
     with pytest.raises(UserError, match=r"^optimizers\.train\[1\]: sgd\(\) missing .*learning_rate"):
-        configuration.build(config)
+        serialize.build(config)
 
 
 # Saving, fingerprints
 
 
 def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
+    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     settings = ["steps=30", "task.model.width=3", "parallel.mesh.fsdp=2"]
     config = resolved(*settings)
     config.task.model.activation = nn.silu
     path = tmp_path / "config.json"
-    configuration.save(path, config, "tests/test_experiment.py", settings)
-    saved = configuration.load(path)
+    serialize.save(path, config, "tests/test_experiment.py", settings)
+    saved = serialize.load(path)
     assert saved.config == config
     assert saved.config.task.model.activation is nn.silu
     assert saved.overrides == tuple(settings)
-    assert saved.fingerprint == configuration.fingerprint(config) == configuration.fingerprint(saved.config)
-    assert configuration.as_text(saved.config) == configuration.as_text(config)
-    assert configuration.build(saved.config).data == configuration.build(config).data
+    assert saved.fingerprint == serialize.fingerprint(config) == serialize.fingerprint(saved.config)
+    assert serialize.as_text(saved.config) == serialize.as_text(config)
+    assert serialize.build(saved.config).data == serialize.build(config).data
     assert "._src" not in path.read_text()
 
 
@@ -118,22 +118,20 @@ def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, mo
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", repr(value)),
 )
 def test_whatever_recipes_hold_is_saved(value, monkeypatch):
-    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
+    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     config = resolved()
     config.task.model.block = value
     config = overrides.override(config, [])
-    loaded = configuration.from_json(configuration.to_json(config, "here")).config
+    loaded = serialize.from_json(serialize.to_json(config, "here")).config
     assert loaded == config
-    assert (
-        configuration.fingerprint(loaded) == configuration.fingerprint(config) != configuration.fingerprint(resolved())
-    )
+    assert serialize.fingerprint(loaded) == serialize.fingerprint(config) != serialize.fingerprint(resolved())
 
 
 def test_the_same_object_made_outside_of_the_recipe_is_the_same_configuration():
     inside, outside = resolved(), resolved()
     outside.data.train = Dataset("digits", split="train")
     assert overrides.override(outside, []) == inside
-    assert configuration.fingerprint(outside) == configuration.fingerprint(inside)
+    assert serialize.fingerprint(outside) == serialize.fingerprint(inside)
 
 
 @pytest.mark.parametrize("value", [lambda x: x, optax.constant_schedule(0.1), object(), jnp.ones(2)])
@@ -141,12 +139,12 @@ def test_what_has_no_name_cannot_be_saved(value):
     config = resolved()
     config.task.model.activation = value
     with pytest.raises(UserError, match=r"^task\.model\.activation holds .*, which cannot be saved: ") as raised:
-        configuration.to_json(config, "here")
+        serialize.to_json(config, "here")
     assert "\n" not in str(raised.value)
 
 
 def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
-    same = configuration.fingerprint(resolved())
+    same = serialize.fingerprint(resolved())
     for setting in (
         "log_every=7",
         "keep.latest=1",
@@ -158,9 +156,9 @@ def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
         "optimizers.train[1].nesterov=False",
         "task.model.rate=0",
     ):
-        assert configuration.fingerprint(resolved(setting)) == same, setting
+        assert serialize.fingerprint(resolved(setting)) == same, setting
     others = [
-        configuration.fingerprint(resolved(setting))
+        serialize.fingerprint(resolved(setting))
         for setting in ("seed=1", "steps=101", "data.batch_size=8", "task.model.width=9", "data.evals={}")
     ]
     assert len({same, *others}) == 6
@@ -174,16 +172,16 @@ def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
 def test_a_damaged_config_is_told(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json is not the config\.json of a run"):
-        configuration.load(tmp_path / "config.json")
+        serialize.load(tmp_path / "config.json")
     with pytest.raises(UserError, match="cannot read"):
-        configuration.load(tmp_path / "other.json")
+        serialize.load(tmp_path / "other.json")
 
 
 def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
-    monkeypatch.setattr(configuration, "load_recipe", lambda name: HERE)
-    text = configuration.to_json(resolved(), "here").replace('"image_classification"', '"gone_classification"')
+    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
+    text = serialize.to_json(resolved(), "here").replace('"image_classification"', '"gone_classification"')
     with pytest.raises(UserError, match=r"does not fit the code that is here: .*gone_classification") as raised:
-        configuration.from_json(text)
+        serialize.from_json(text)
     assert "\n" not in str(raised.value)
 
 
@@ -191,7 +189,7 @@ def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
 
 
 def test_the_text_shows_every_argument_and_marks_defaults():
-    lines = configuration.as_text(resolved()).splitlines()
+    lines = serialize.as_text(resolved()).splitlines()
     for line in (
         "experiment = jaxdl.config.experiment.Experiment(...)",
         "task.model.width = 8",
@@ -211,29 +209,29 @@ def test_the_text_shows_every_argument_and_marks_defaults():
 
 def test_the_text_reads_back_as_the_settings():
     config = resolved("split='a = b'")
-    assert from_text(configuration.as_text(config)) == configuration.settings(config)
+    assert from_text(serialize.as_text(config)) == serialize.settings(config)
     with pytest.raises(ValueError, match="'steps: 3' is no setting"):
         from_text("steps: 3")
 
 
 def test_every_path_in_the_text_of_a_plain_value_can_be_set_to_that_value():
     config = resolved()
-    plain = [setting for setting in configuration.settings(config) if setting.value[0] in "0123456789'[({"]
+    plain = [setting for setting in serialize.settings(config) if setting.value[0] in "0123456789'[({"]
     assert len(plain) > 20
     for setting in plain:
         again = overrides.override(resolved(), [f"{setting.path}={setting.value}"])
-        assert configuration.diff(config, again) == [], setting
-        assert configuration.fingerprint(config) == configuration.fingerprint(again), setting
+        assert serialize.diff(config, again) == [], setting
+        assert serialize.fingerprint(config) == serialize.fingerprint(again), setting
 
 
 def test_diff_lists_what_differs_and_nothing_else():
-    assert configuration.diff(resolved(), resolved("seed=0")) == []
-    assert configuration.diff(resolved(), resolved("seed=3", "task.model.dtype=float32")) == [
+    assert serialize.diff(resolved(), resolved("seed=0")) == []
+    assert serialize.diff(resolved(), resolved("seed=3", "task.model.dtype=float32")) == [
         ("task.model.dtype", "jax.numpy.bfloat16", "'float32'"),
         ("seed", "0", "3"),
     ]
     other = resolved("optimizers.train[1].learning_rate=0.1")
-    rows = {path: (a, b) for path, a, b in configuration.diff(resolved(), other)}
+    rows = {path: (a, b) for path, a, b in serialize.diff(resolved(), other)}
     path = "optimizers.train[1].learning_rate"
     assert rows[path][1] == "0.1"
     assert rows[f"{path}.peak_value"] == ("0.4", ABSENT)
@@ -241,5 +239,5 @@ def test_diff_lists_what_differs_and_nothing_else():
 
 
 def test_saved_json_is_plain():
-    tree = json.loads(configuration.to_json(resolved(), "here", ["seed=0"]))
+    tree = json.loads(serialize.to_json(resolved(), "here", ["seed=0"]))
     assert sorted(tree) == ["config", "fingerprint", "overrides", "recipe"]

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl import configuration, overrides
-from jaxdl.recipes import load_recipe, recipes, repository_root, tiny
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe, recipes, repository_root, tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.meters import leaf_names
 from jaxdl.training.sources import load_sources
@@ -40,12 +40,12 @@ def parameter_table(params) -> str:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_configuration(recipe):
-    golden(recipe, "config", configuration.as_text(overrides.resolve(load_recipe(recipe), [])))
+    golden(recipe, "config", serialize.as_text(overrides.resolve(load_recipe(recipe), [])))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_parameters_of_tiny(recipe):
-    experiment = configuration.build(tiny(load_recipe(recipe)))
+    experiment = serialize.build(tiny(load_recipe(recipe)))
     program = make_program(experiment, load_sources(experiment.data), jax.devices()[:1])
     golden(recipe, "parameters", parameter_table(program.abstract.params))
 
@@ -53,15 +53,15 @@ def test_parameters_of_tiny(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_mutated_configuration_is_noticed(recipe, monkeypatch):
     monkeypatch.delenv("JAXDL_UPDATE_GOLDEN", raising=False)
-    changed = configuration.as_text(overrides.resolve(load_recipe(recipe), ["steps=7"]))
+    changed = serialize.as_text(overrides.resolve(load_recipe(recipe), ["steps=7"]))
     with pytest.raises(AssertionError):
         golden(recipe, "config", changed)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_seeds_of_a_sweep_are_overrides_of_the_recipe(recipe):
-    from jaxdl.recipes import sweep
+    from jaxdl.config.recipes import sweep
 
     loaded = load_recipe(recipe)
     runs = [overrides.resolve(loaded, overrides.as_overrides(run)) for run in sweep(loaded)]
-    assert len({configuration.fingerprint(run) for run in runs}) == len(runs)
+    assert len({serialize.fingerprint(run) for run in runs}) == len(runs)

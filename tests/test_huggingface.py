@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxdl import configuration
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, tiny
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface import CONFIG, INDEX, WEIGHTS, HuggingFaceWeights, read_resnet, write_resnet
 from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
-from jaxdl.recipes import load_recipe, tiny
 from jaxdl.runs import export, train
 from jaxdl.runs.trained import load_trained
 from jaxdl.training.loop import make_program
@@ -261,7 +261,7 @@ def test_writing_refuses_wrong_names_and_a_folder_that_holds_a_model(tmp_path):
 @functools.cache
 def fresh():
     """The program of the recipe's `tiny()` with a moving average over eight devices, and its drawn state."""
-    experiment = configuration.build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
+    experiment = serialize.build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
     parallel = Parallel(mesh={"data": 2, "fsdp": 4, "tensor": 1})
     experiment = dataclasses.replace(experiment, ema=0.9, parallel=parallel)
     program = make_program(experiment, load_sources(experiment.data))

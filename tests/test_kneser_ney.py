@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from benchmarks import kneser_ney
 from benchmarks.kneser_ney import score
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.source import read_texts
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters
 from jaxdl.decoding.ngrams import KneserNey, NGrams, _discounts
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
 
 texts_and_size = st.integers(2, 5).flatmap(
     lambda size: st.tuples(
@@ -181,7 +181,7 @@ def test_a_recipe_is_scored_on_the_tokens_that_its_windows_count(tmp_path, monke
     texts, size = kneser_ney.load(str(recipe), ["length=10"])
     assert size == 32
     assert set(texts) == {"train", "validation"}
-    windows = configuration.build(overrides.resolve(load_recipe(str(recipe)), [])).data.evals["validation"].load()
+    windows = serialize.build(overrides.resolve(load_recipe(str(recipe)), [])).data.evals["validation"].load()
     assert windows.read(np.arange(len(windows)))["characters"].sum() == len(texts["validation"]) - 1
 
     monkeypatch.setattr("sys.argv", ["kneser_ney", f"--config={recipe}", "--order=3"])

@@ -20,9 +20,9 @@ from laws import (
     padded_features,
 )
 
-from jaxdl import configuration
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, recipes, repository_root, tiny
 from jaxdl.models.layers.norms import group_norm
-from jaxdl.recipes import load_recipe, recipes, repository_root, tiny
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
 each_recipe = pytest.mark.parametrize(
@@ -42,15 +42,15 @@ def without_dropout(config: fdl.Config) -> fdl.Config:
 
 @functools.lru_cache(maxsize=2)  # a recipe's tests follow each other
 def bench_of(recipe: str) -> Bench:
-    return Bench(configuration.build(tiny(load_recipe(recipe))))
+    return Bench(serialize.build(tiny(load_recipe(recipe))))
 
 
 @functools.lru_cache(maxsize=2)
 def still_bench_of(recipe: str) -> Bench:
     config = tiny(load_recipe(recipe))
-    before = configuration.fingerprint(config)
+    before = serialize.fingerprint(config)
     config = without_dropout(config)
-    return bench_of(recipe) if configuration.fingerprint(config) == before else Bench(configuration.build(config))
+    return bench_of(recipe) if serialize.fingerprint(config) == before else Bench(serialize.build(config))
 
 
 @each_recipe
@@ -86,7 +86,7 @@ def test_accumulation_without_batch_statistics():
     """The network of a recipe that law 5 passes over, with a norm that keeps examples apart."""
     config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
     config.task.model.norm = group_norm
-    law_accumulation(Bench(configuration.build(config)))
+    law_accumulation(Bench(serialize.build(config)))
 
 
 @each_recipe

@@ -22,11 +22,11 @@ from laws import (
     law_resumable,
 )
 
-from jaxdl import configuration
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, tiny
 from jaxdl.data import pipeline
 from jaxdl.distributed import mesh as meshes
 from jaxdl.models import rnn
-from jaxdl.recipes import load_recipe, tiny
 from jaxdl.training import checkpoint, step
 from jaxdl.training.task import Term
 
@@ -141,7 +141,7 @@ def test_9_a_prediction_that_is_not_finite():
 
 
 def test_10_a_model_that_reads_from_right_to_left():
-    experiment = configuration.build(tiny(load_recipe("experiments/rnn/austen_chars.py")))
+    experiment = serialize.build(tiny(load_recipe("experiments/rnn/austen_chars.py")))
     causal = experiment.task.causal
     assert causal is not None
 
@@ -154,4 +154,4 @@ def test_10_a_model_that_reads_from_right_to_left():
 
 def test_11_a_recurrence_that_reads_on_into_the_padding(monkeypatch):
     monkeypatch.setattr(rnn, "time_major", lambda mask: None)
-    broken(law_padding, Bench(configuration.build(tiny(load_recipe("experiments/rnn/sentiment.py")))))
+    broken(law_padding, Bench(serialize.build(tiny(load_recipe("experiments/rnn/sentiment.py")))))

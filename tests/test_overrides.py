@@ -4,7 +4,7 @@ import fiddle as fdl
 import pytest
 from sample_recipe import WIDE_KEEP, resolved, schedule
 
-from jaxdl import overrides
+from jaxdl.config import overrides
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 

@@ -9,12 +9,12 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed import hardware
 from jaxdl.distributed.cost_model import Costs, collectives
 from jaxdl.distributed.hardware import HARDWARE, target
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
 from jaxdl.runs import plan, shardings
 
 
@@ -208,4 +208,4 @@ def test_what_a_search_tries(recipe, expected, monkeypatch):
     assert bool(expected) == bool(remats)
     assert "accumulate=4" in found
     for setting in found:
-        configuration.build(overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [setting]))
+        serialize.build(overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [setting]))

@@ -5,10 +5,16 @@ import textwrap
 
 import pytest
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import (
+    load_recipe,
+    recipes,
+    repository_root,
+    sweep,
+    tiny,
+)
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe, recipes, repository_root, sweep, tiny
 
 
 @pytest.fixture
@@ -86,14 +92,14 @@ def test_a_recipe_in_a_users_own_folder_with_its_model_beside_it(folder):
     assert recipe.name == str(path)
     assert load_recipe(str(path)).module is recipe.module
     config = overrides.resolve(recipe, ["task.model.width=6"])
-    configuration.save(folder / "config.json", config, recipe.name, ["task.model.width=6"])
-    saved = configuration.load(folder / "config.json")
+    serialize.save(folder / "config.json", config, recipe.name, ["task.model.width=6"])
+    saved = serialize.load(folder / "config.json")
     assert saved.config == config
     assert (saved.recipe, saved.overrides) == (str(path), ("task.model.width=6",))
-    assert configuration.build(saved.config).steps == 10
+    assert serialize.build(saved.config).steps == 10
     sys.path.remove(str(folder))  # as in another process
     del sys.modules["tulips"], sys.modules["petal_net"]
-    assert configuration.as_text(configuration.load(folder / "config.json").config) == configuration.as_text(config)
+    assert serialize.as_text(serialize.load(folder / "config.json").config) == serialize.as_text(config)
 
 
 def test_a_recipe_in_a_package_is_imported_under_its_dotted_name(folder):
@@ -116,7 +122,7 @@ def test_a_recipe_of_an_installed_package_keeps_its_dotted_name(folder):
     recipe = load_recipe("mylab_b.tulips")
     assert recipe.name == "mylab_b.tulips"
     config = overrides.resolve(recipe)
-    assert configuration.from_json(configuration.to_json(config, recipe.name)).config == config
+    assert serialize.from_json(serialize.to_json(config, recipe.name)).config == config
 
 
 def test_recipes_of_the_repository_load_by_path_and_by_dotted_name(folder):
@@ -132,12 +138,10 @@ def test_tiny_and_sweep(folder):
     write(folder / "tulips_2.py", RECIPE.format(model="petal_net_2"))
     recipe = load_recipe("tulips_2.py")
     config = tiny(recipe)
-    assert configuration.build(config).data.train == MockImages(examples=8)
-    assert configuration.from_json(configuration.to_json(config, recipe.name)).config == config
-    assert configuration.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(
-        examples=9
-    )
-    runs = [configuration.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
+    assert serialize.build(config).data.train == MockImages(examples=8)
+    assert serialize.from_json(serialize.to_json(config, recipe.name)).config == config
+    assert serialize.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
+    runs = [serialize.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
     assert [run.seed for run in runs] == [0, 1, 0, 1]
 
 
@@ -233,6 +237,6 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
     )
     recipe = load_recipe("shared_tulips.py")
     config = overrides.resolve(recipe, ["task.second.width=9"])
-    assert configuration.build(config).task.batch_coupled == "True 9"
-    loaded = configuration.from_json(configuration.to_json(config, recipe.name)).config
-    assert configuration.build(loaded).task.batch_coupled == "True 9"
+    assert serialize.build(config).task.batch_coupled == "True 9"
+    loaded = serialize.from_json(serialize.to_json(config, recipe.name)).config
+    assert serialize.build(loaded).task.batch_coupled == "True 9"

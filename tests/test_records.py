@@ -1,6 +1,6 @@
 """What is told of results agrees with what was recorded."""
 
-from jaxdl.recipes import repository_root
+from jaxdl.config.recipes import repository_root
 from jaxdl.runs import results
 
 

@@ -16,8 +16,8 @@ from absl import flags
 from PIL import Image
 
 import launch
-from jaxdl import configuration, overrides
-from jaxdl.recipes import load_recipe, repository_root
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe, repository_root
 from jaxdl.runs import collect, gallery, groups, report
 from jaxdl.runs.collect import DAMAGED, FAILED, FINISHED, KILLED, RUNNING, STOPPED
 from jaxdl.runs.folder import RunFolder
@@ -77,7 +77,7 @@ def make(recipe, tmp_path):
             "attempts": [{"start": f"2030-01-{day:02}T10:00:00.000Z", "end": ended, "exit": exit}],
         }
         with RunFolder(tmp_path / "runs" / name) as folder:
-            folder.write_config(configuration.to_json(config, str(recipe), settings), configuration.as_text(config))
+            folder.write_config(serialize.to_json(config, str(recipe), settings), serialize.as_text(config))
             (folder.path / "manifest.json").write_text(json.dumps(manifest | (changes or {})))
             for step in range(1, rows + 1):
                 folder.write(step, "train", {"loss": 1 / step, "accuracy": accuracy, "step_time": 0.1})

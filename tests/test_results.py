@@ -9,9 +9,9 @@ import textwrap
 
 import pytest
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe, recipes
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe, recipes
 from jaxdl.runs import listing, results
 
 RECIPE = '''
@@ -78,7 +78,7 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
     name = "experiments/net/made_up_a.py"
     settings = [f"seed={seed}", *settings]
     config = overrides.resolve(load_recipe(str(root / name)), settings)
-    configuration.save(path / "config.json", config, name, settings)
+    serialize.save(path / "config.json", config, name, settings)
     manifest = {
         "command": ["launch.py", f"--config={name}", *(f"--set={text}" for text in settings)],
         "recipe": name,

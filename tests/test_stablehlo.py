@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.configuration import build
+from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.serialize import build
 from jaxdl.errors import UserError
 from jaxdl.interop.stablehlo import write_program
-from jaxdl.recipes import load_recipe, tiny
 from jaxdl.runs.export import program_of
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxdl.config.grids import product, zipped
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import sweep
 from jaxdl.runs.launchers import Job, Options, local
-from jaxdl.sweeps import product, zipped
 from jaxdl.training.interrupt import Preempted
 
 ROOT = Path(__file__).parent.parent

@@ -22,14 +22,14 @@ def measured(recipe: str, steps: int = 3) -> dict:
 
     from test_laws import without_dropout
 
-    from jaxdl import configuration
+    from jaxdl.config import serialize
+    from jaxdl.config.recipes import load_recipe, tiny
     from jaxdl.data.pipeline import Batches, eval_batches
     from jaxdl.distributed.mesh import Parallel
-    from jaxdl.recipes import load_recipe, tiny
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 
-    experiment = configuration.build(without_dropout(tiny(load_recipe(recipe))))
+    experiment = serialize.build(without_dropout(tiny(load_recipe(recipe))))
     experiment = dataclasses.replace(experiment, parallel=Parallel(mesh=MESH))
     sources = load_sources(experiment.data)
     program = make_program(experiment, sources)

@@ -9,11 +9,11 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.grids import product
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
-from jaxdl.sweeps import product
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels

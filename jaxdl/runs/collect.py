@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.configuration import from_json, settings
+from jaxdl.config.describe import Setting, from_text
+from jaxdl.config.recipes import repository_root
+from jaxdl.config.serialize import from_json, settings
 from jaxdl.errors import UserError
-from jaxdl.recipes import repository_root
 from jaxdl.runs.folder import RunFolder, is_run, runs_near
 from jaxdl.runs.manifest import latest, wall_seconds
 from jaxdl.runs.results import device_name
-from jaxdl.settings import Setting, from_text
 from jaxdl.viz.curves import learned
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import configuration
+from jaxdl.config import serialize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
@@ -41,7 +41,7 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
     Raises:
       UserError: a run that cannot be read, a model that reads no text or has no attention, a text without a token.
     """
-    task = configuration.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    task = serialize.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     trained = load_trained(path, step)
     tokenizer = trained.names.get("tokens")
     model: Any = fdl.build(task.model) if "model" in task.__arguments__ else None

@@ -9,7 +9,7 @@ import fiddle as fdl
 import jax
 import jax.numpy as jnp
 
-from jaxdl import configuration
+from jaxdl.config import serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.errors import UserError, nearest
@@ -54,7 +54,7 @@ def run(path: str, step: int | None = None, output: str | None = None, to: str =
         raise UserError(f"--to={to} is unknown; {nearest(to, KINDS)}")
     if to == "stablehlo":
         return _write_program(path, step, Path(output).expanduser())
-    task = configuration.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    task = serialize.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains more than one model; ResNets and Transformers alone can be exported")
     model: Any = fdl.build(task.model)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdl.recipes import RecipeFile, recipes
+from jaxdl.config.recipes import RecipeFile, recipes
 from jaxdl.runs import collect
 from jaxdl.runs.collect import FINISHED, Run
 from jaxdl.runs.files import write_atomically

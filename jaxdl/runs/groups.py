@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.config.describe import ABSENT, differences
 from jaxdl.config.experiment import observes
-from jaxdl.recipes import recipe_file
+from jaxdl.config.recipes import recipe_file
 from jaxdl.runs.collect import FINISHED, Run
-from jaxdl.settings import ABSENT, differences
 
 RESAMPLES = 10_000
 AS_IT_IS = "(as the recipe says)"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from jaxdl.configuration import diff, from_json
+from jaxdl.config.overrides import resolve
+from jaxdl.config.recipes import RecipeFile, load_recipe, recipes
+from jaxdl.config.serialize import diff, from_json
 from jaxdl.errors import UserError
-from jaxdl.overrides import resolve
-from jaxdl.recipes import RecipeFile, load_recipe, recipes
 from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder, to_json
 from jaxdl.runs.results import Summary, figure, minutes, summaries

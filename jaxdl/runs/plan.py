@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from fiddle import daglish
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import load_recipe
 from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.distributed.cost_model import Costs, costs
 from jaxdl.distributed.hardware import Hardware, target
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 
@@ -81,7 +81,7 @@ def run(
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
         config = with_made_up_data(config, parse_shape(shape))
-    example = first_example(configuration.build(config))
+    example = first_example(serialize.build(config))
     found = []
     for changes in candidates(config, len(devices)) if search else [()]:
         try:
@@ -161,7 +161,7 @@ def _plan(
     hardware: Hardware,
     devices: Sequence[Any],
 ) -> Plan:
-    experiment = configuration.build(overrides.override(copy.deepcopy(config), list(changes)))
+    experiment = serialize.build(overrides.override(copy.deepcopy(config), list(changes)))
     start = time.perf_counter()
     program = Program(experiment, example, devices)
     _ = program.rows

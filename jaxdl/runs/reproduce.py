@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxdl import configuration
+from jaxdl.config import serialize
 from jaxdl.config.experiment import observes
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import manifest, train
@@ -66,8 +66,8 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     if before is None:
         raise UserError(f"{path} is not finished, so there is nothing to compare with; finish it first")
     take_cores(manifest.latest(made_with, "devices") or {})
-    saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
-    experiment = configuration.build(saved.config)
+    saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
+    experiment = serialize.build(saved.config)
     changes = differences(made_with, train.describe(experiment, load_sources(experiment.data)))
     print("\n".join(changes) if changes else "commit, packages, devices and data are as they were then", flush=True)
     if dry_run:
@@ -178,10 +178,10 @@ def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
         if result is None:
             continue
         try:
-            theirs = configuration.from_json(other.config(), str(path / "config.json")).config
+            theirs = serialize.from_json(other.config(), str(path / "config.json")).config
         except UserError:
             continue  # of another recipe, or of other code: no sibling
-        rows = [name for name, *_ in configuration.diff(config, theirs) if not observes(name)]
+        rows = [name for name, *_ in serialize.diff(config, theirs) if not observes(name)]
         if rows == ["seed"]:
             found.append(result)
     return found

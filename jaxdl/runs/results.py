@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.config.experiment import observes
+from jaxdl.config.recipes import RecipeFile, recipes
 from jaxdl.errors import UserError
-from jaxdl.recipes import RecipeFile, recipes
 from jaxdl.runs.folder import RunFolder, write_atomically
 
 NONE_RECORDED = "none recorded yet"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import Recipe, load_recipe
 from jaxdl.errors import Failed, UserError
-from jaxdl.recipes import Recipe, load_recipe
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options
 from jaxdl.runs.launchers.local import slots

@@ -7,10 +7,10 @@ from typing import TextIO
 
 import jax
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
 from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.distributed.hardware import target
-from jaxdl.recipes import load_recipe
 from jaxdl.runs.listing import print_table
 from jaxdl.runs.plan import first_example, parse_shape
 from jaxdl.training.compiled import Program
@@ -40,7 +40,7 @@ def show(
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
         config = with_made_up_data(config, parse_shape(shape))
-    experiment = configuration.build(config)
+    experiment = serialize.build(config)
     program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params
     lines, whole, here = [], 0, 0

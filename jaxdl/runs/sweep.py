@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxdl import configuration, overrides, recipes
+from jaxdl.config import overrides, recipes, serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import Recipe
 from jaxdl.errors import UserError, nearest
-from jaxdl.recipes import Recipe
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.launchers import LAUNCHERS, Job, Options
 
@@ -130,7 +130,7 @@ def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Seque
       UserError: a mistake in the recipe or in a setting.
     """
     config = overrides.resolve(recipe, [*settings, *point])
-    experiment, fingerprint = configuration.build(config), configuration.fingerprint(config)
+    experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
     path = folder / default_name(recipe.path, fingerprint)
     made = Run((*settings, *point), " ".join(point) or "(as it is)", path, config.steps)
     return Described(made, experiment, fingerprint)

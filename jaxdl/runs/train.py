@@ -7,14 +7,14 @@ from typing import Any
 
 import fiddle as fdl
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment, observes
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import is_first
 from jaxdl.errors import UserError, nearest
-from jaxdl.recipes import load_recipe
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder, default_name
 from jaxdl.training.interrupt import Preempted
@@ -51,7 +51,7 @@ def run(
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
-    name = default_name(recipe.path, configuration.fingerprint(config))
+    name = default_name(recipe.path, serialize.fingerprint(config))
     return make(config, recipe.name, settings, Path(workdir) if workdir else Path("runs") / name, allow, command)
 
 
@@ -64,7 +64,7 @@ def make(
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """As `run`, of a configuration that is known; `recipe` and `settings` are what it came from."""
-    experiment = configuration.build(config)
+    experiment = serialize.build(config)
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
         if (done := _finished(folder, experiment)) is not None:
@@ -74,7 +74,7 @@ def make(
         check_data(folder, datasets, allow)
         program = make_program(experiment, sources)
         save_tokenizers(folder, sources.train)
-        folder.write_config(configuration.to_json(config, recipe, settings), configuration.as_text(config))
+        folder.write_config(serialize.to_json(config, recipe, settings), serialize.as_text(config))
         manifest.start_manifest(
             folder,
             command=command,
@@ -82,7 +82,7 @@ def make(
             overrides=settings,
             seed=experiment.seed,
             datasets=datasets,
-            config_fingerprint=configuration.fingerprint(config),
+            config_fingerprint=serialize.fingerprint(config),
         )
         with Progress(experiment.steps, shown=is_first()) as progress, _attempt(folder):
             progress.line(f"{recipe} in {path}")
@@ -167,7 +167,7 @@ def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) ->
     path = folder.path / "config.json"
     if not path.exists() or not folder.has_checkpoint:
         return
-    rows = [row for row in configuration.diff(configuration.load(path).config, config) if not observes(row[0])]
+    rows = [row for row in serialize.diff(serialize.load(path).config, config) if not observes(row[0])]
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]
     for kind, found in (("batch_size", batch_size), ("config", others)):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl import configuration, overrides
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
@@ -58,9 +58,9 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
     folder = RunFolder.open(run)
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
-    saved = configuration.from_json(folder.config(), str(folder.path / "config.json"))
-    kept = configuration.build(saved.config).ema
-    experiment = configuration.build(overrides.override(saved.config, settings))
+    saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
+    kept = serialize.build(saved.config).ema
+    experiment = serialize.build(overrides.override(saved.config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)

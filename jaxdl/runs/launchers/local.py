@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxdl.errors import Failed, UserError
 from jaxdl.distributed.watchdog import PARENT
+from jaxdl.errors import Failed, UserError
 from jaxdl.runs.launchers import Job, Options
 from jaxdl.runs.launchers.table import Table
 from jaxdl.training.interrupt import Preempted, interruptible

@@ -13,16 +13,23 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxdl.annotations import annotation_of, describe, fit, fit_like
+from jaxdl.config.annotations import annotation_of, describe, fit, fit_like
+from jaxdl.config.describe import (
+    argument_names,
+    as_config,
+    assign,
+    default_of,
+    join,
+)
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import Recipe, one_line
 from jaxdl.errors import UserError, nearest
-from jaxdl.recipes import Recipe, one_line
-from jaxdl.settings import argument_names, as_config, assign, default_of, join
 
 if TYPE_CHECKING:
     import fiddle as fdl
 
 _PART = re.compile(r"\.?([^.\[\]'\"=]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
+
 _EMPTY = inspect.Parameter.empty
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 _SEQUENCES = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
 _NAMES = {
     int: "an int",
     float: "a number",

@@ -1,8 +1,8 @@
 """Configurations: what a recipe makes before it is built. Building, saving and loading them.
 
-A configuration is a Fiddle `Config`: the calls that a recipe makes, as data. `jaxdl.recipes` finds and imports recipes,
-`jaxdl.overrides` applies `--set`, `jaxdl.settings` lists what a configuration says. What is saved names functions and
-classes by their public names (`jax.nn.relu`, not the private module that defines it).
+A configuration is a Fiddle `Config`: the calls that a recipe makes, as data. `jaxdl.config.recipes` finds and imports
+recipes, `jaxdl.config.overrides` applies `--set`, `jaxdl.config.describe` lists what a configuration says. What is
+saved names functions and classes by their public names (`jax.nn.relu`, not the private module that defines it).
 """
 
 import importlib
@@ -16,10 +16,18 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdl.config.describe import (
+    as_config,
+    as_text,
+    canonical,
+    diff,
+    fingerprint,
+    public_name,
+    settings,
+)
 from jaxdl.config.experiment import Experiment, validate, validate_counts
+from jaxdl.config.recipes import load_recipe
 from jaxdl.errors import UserError
-from jaxdl.recipes import load_recipe
-from jaxdl.settings import as_config, as_text, canonical, diff, fingerprint, public_name, settings
 
 if TYPE_CHECKING:
     import fiddle as fdl

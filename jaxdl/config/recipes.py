@@ -63,7 +63,7 @@ class RecipeFile:
 
 def repository_root() -> Path:
     """The folder that holds the package `jaxdl`, and `experiments/` in a checkout."""
-    return Path(__file__).resolve().parents[1]
+    return Path(__file__).resolve().parents[2]
 
 
 def recipes(root: Path) -> list[RecipeFile]:
@@ -107,7 +107,7 @@ def load_recipe(name: str) -> Recipe:
 
 def tiny(recipe: Recipe) -> "fdl.Config":
     """The recipe at test size. Raises UserError if it has no `tiny()`, or for an error in it."""
-    from jaxdl.settings import as_config
+    from jaxdl.config.describe import as_config
 
     return as_config(_call(recipe, "tiny"))
 
@@ -133,7 +133,7 @@ def _users(filename: str, path: Path) -> bool:
         return True
     base, _ = _import_name(path)
     inside = Path(filename).is_relative_to(base) and "site-packages" not in Path(filename).relative_to(base).parts
-    return inside and not Path(filename).is_relative_to(Path(__file__).resolve().parent)
+    return inside and not Path(filename).is_relative_to(Path(__file__).resolve().parents[1])
 
 
 def _call(recipe: Recipe, function: str) -> Any:
