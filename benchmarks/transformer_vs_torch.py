@@ -42,7 +42,7 @@ def ours_of(peer):
     """Our decoder with the same parameters."""
     import jax.numpy as jnp
 
-    from jaxdl.interop.transformers import read_transformer
+    from jaxdl.interop.huggingface.transformers import read_transformer
 
     with tempfile.TemporaryDirectory() as folder:
         peer.save_pretrained(folder)

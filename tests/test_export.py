@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.interop.transformers import read_transformer
+from jaxdl.interop.huggingface.transformers import read_transformer
 from jaxdl.runs import export, train
 from jaxdl.runs.trained import load_trained
 

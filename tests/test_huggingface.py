@@ -17,7 +17,14 @@ from jaxdl.config import serialize
 from jaxdl.config.recipes import load_recipe, tiny
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface import CONFIG, INDEX, WEIGHTS, HuggingFaceWeights, read_resnet, write_resnet
+from jaxdl.interop.huggingface.resnet import (
+    CONFIG,
+    INDEX,
+    WEIGHTS,
+    HuggingFaceWeights,
+    read_resnet,
+    write_resnet,
+)
 from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.runs import export, train
@@ -35,7 +42,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
-from jaxdl.interop.huggingface import HuggingFaceWeights
+from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.cnn import ResNet
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.optimizers import freeze, scale_by_path

@@ -11,7 +11,7 @@ from jaxdl.data.store.pretrained import SPECIALS, find_folder, trades
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.errors import UserError
-from jaxdl.interop.transformers import _with_our_specials
+from jaxdl.interop.huggingface.transformers import _with_our_specials
 
 WORDS = ["[PAD]", "a", "b", "[UNK]", "good", "##ness", "[CLS]", "film", "[SEP]", "[MASK]", "."]
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxdl.errors import UserError
-from jaxdl.interop.transformers import TransformerWeights, read_transformer, write_transformer
+from jaxdl.interop.huggingface.transformers import TransformerWeights, read_transformer, write_transformer
 from jaxdl.models.bert import MaskedLanguageModel, SequenceClassifier, bert
 from jaxdl.models.gpt import gpt2, llama
 from jaxdl.models.t5 import t5

@@ -15,7 +15,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.interop.huggingface import HuggingFaceWeights
+from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import image_classification
 from jaxdl.training.checkpoint import Keep

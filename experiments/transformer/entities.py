@@ -12,7 +12,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockEntities
 from jaxdl.data.text.tagging import Tagged
 from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
-from jaxdl.interop.transformers import TransformerWeights
+from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
 from jaxdl.tasks.token_classification import token_classification
 from jaxdl.training.checkpoint import Keep

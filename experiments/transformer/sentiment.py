@@ -15,7 +15,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
-from jaxdl.interop.transformers import TransformerWeights
+from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
 from jaxdl.tasks.sequence_classification import sequence_classification
 from jaxdl.training.checkpoint import Keep

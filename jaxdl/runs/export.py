@@ -13,9 +13,9 @@ from jaxdl.config import serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.errors import UserError, nearest
-from jaxdl.interop.huggingface import write_resnet
+from jaxdl.interop.huggingface.resnet import write_resnet
+from jaxdl.interop.huggingface.transformers import check_transformer, write_transformer
 from jaxdl.interop.stablehlo import write_program
-from jaxdl.interop.transformers import check_transformer, write_transformer
 from jaxdl.models.resnet import ResNet
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.trained import load_trained
@@ -31,7 +31,8 @@ def run(path: str, step: int | None = None, output: str | None = None, to: str =
     """Writes a run's model in Hugging Face's format, for transformers to load, or as a program of JAX.
 
     Hugging Face's: config.json and model.safetensors, of a ResNet that classifies images with preprocessor_config.json,
-    of a Transformer of a kind in `jaxdl.interop.transformers` that reads text with tokenizer.json. A program, of any
+    of a Transformer of a kind in `jaxdl.interop.huggingface.transformers` that reads text with tokenizer.json. A
+    program, of any
     task: what `launch.py predict` computes for a batch of any size, see `jaxdl.interop.stablehlo`. The averaged weights
     are written where the run keeps an average.
 

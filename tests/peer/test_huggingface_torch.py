@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.interop.huggingface import read_resnet, write_resnet
+from jaxdl.interop.huggingface.resnet import read_resnet, write_resnet
 from jaxdl.models.resnet import ResNet
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.interop.transformers import read_transformer, write_transformer
+from jaxdl.interop.huggingface.transformers import read_transformer, write_transformer
 from jaxdl.models.t5 import t5 as t5_of_ours
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")

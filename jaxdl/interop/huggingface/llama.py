@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.errors import UserError
-from jaxdl.interop.layout import Architecture, Place, hidden, same_choices, two_tokens
+from jaxdl.interop.huggingface.layout import (
+    Architecture,
+    Place,
+    hidden,
+    same_choices,
+    two_tokens,
+)
 from jaxdl.models.gpt import Decoder, llama
 
 _OUTSIDE = {

@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.interop.layout import Architecture, Place, full_heads, hidden, same_choices
+from jaxdl.interop.huggingface.layout import (
+    Architecture,
+    Place,
+    full_heads,
+    hidden,
+    same_choices,
+)
 from jaxdl.models.vit import VisionTransformer, vit
 
 _OUTSIDE = {

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdl.interop.layout import Architecture, Place, full_heads, hidden, same_choices, two_tokens
+from jaxdl.interop.huggingface.layout import (
+    Architecture,
+    Place,
+    full_heads,
+    hidden,
+    same_choices,
+    two_tokens,
+)
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, bert
 
 _OUTSIDE = {

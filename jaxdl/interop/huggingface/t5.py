@@ -7,7 +7,13 @@ from typing import Any
 import flax.linen as nn
 
 from jaxdl.errors import UserError
-from jaxdl.interop.layout import Architecture, Place, hidden, same_choices, two_tokens
+from jaxdl.interop.huggingface.layout import (
+    Architecture,
+    Place,
+    hidden,
+    same_choices,
+    two_tokens,
+)
 from jaxdl.models.t5 import EncoderDecoder, t5
 from jaxdl.models.transformer import tanh_gelu
 

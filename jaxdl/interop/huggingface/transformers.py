@@ -17,13 +17,19 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
 from jaxdl.errors import UserError, nearest
-from jaxdl.interop.bert import BERT
-from jaxdl.interop.gpt2 import GPT2
-from jaxdl.interop.huggingface import CONFIG, read_folder, read_json, read_tensors, write_folder
-from jaxdl.interop.layout import Architecture, ours, theirs
-from jaxdl.interop.llama import LLAMA
-from jaxdl.interop.t5 import T5
-from jaxdl.interop.vit import VIT
+from jaxdl.interop.huggingface.bert import BERT
+from jaxdl.interop.huggingface.gpt2 import GPT2
+from jaxdl.interop.huggingface.layout import Architecture, ours, theirs
+from jaxdl.interop.huggingface.llama import LLAMA
+from jaxdl.interop.huggingface.resnet import (
+    CONFIG,
+    read_folder,
+    read_json,
+    read_tensors,
+    write_folder,
+)
+from jaxdl.interop.huggingface.t5 import T5
+from jaxdl.interop.huggingface.vit import VIT
 from jaxdl.models.layers.attention import merged
 from jaxdl.training.state import TrainState
 
