@@ -87,7 +87,7 @@ class Ours:
         import jax
         import optax
 
-        from jaxdl.tasks.inputs import normalize_images
+        from jaxdl.tasks.parts.apply import normalize_images
         from jaxdl.training.state import init_state
         from jaxdl.training.step import make_train_step
         from jaxdl.training.task import Task

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.tasks import adversarial
+from jaxdl.tasks.parts import adversarial
 
 LOGITS = np.array([-30.0, -1.5, -1.0, -0.2, 0.0, 0.7, 1.0, 2.5, 30.0])
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.stats import norm
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.corruption import (
+from jaxdl.tasks.parts.corruption import (
     Downsampling,
     GaussianBlur,
     GaussianNoise,

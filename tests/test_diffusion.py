@@ -22,7 +22,7 @@ from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.consistency import consistency_distillation, flow, pseudo_huber
 from jaxdl.tasks.diffusion import SAMPLERS, TARGETS, diffusion
-from jaxdl.tasks.diffusion_bound import bits_per_dim, prior_nats
+from jaxdl.tasks.parts.bits_per_dim import bits_per_dim, prior_nats
 
 SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
 MEAN, SPREAD = 0.3, 0.5  # of the data

@@ -26,7 +26,7 @@ from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscrimin
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.runs import train
 from jaxdl.tasks.image_generation import between, image_generation
-from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.parts.fid import Judge
 from jaxdl.training.state import init_state
 from jaxdl.training.step import make_train_step
 

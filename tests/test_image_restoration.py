@@ -17,8 +17,14 @@ from jaxdl.metrics.restoration import psnr
 from jaxdl.models.dncnn import DnCNN, PixelUnshuffle, shuffle, unshuffle
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.runs import predict, train
-from jaxdl.tasks.corruption import Downsampling, GaussianBlur, GaussianNoise, MissingPixels, MissingRectangles
 from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.tasks.parts.corruption import (
+    Downsampling,
+    GaussianBlur,
+    GaussianNoise,
+    MissingPixels,
+    MissingRectangles,
+)
 from jaxdl.training.task import example_keys
 
 KEY = jax.random.key(0)
@@ -231,7 +237,7 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.restoration import DnCNN
-from jaxdl.tasks.corruption import GaussianNoise
+from jaxdl.tasks.parts.corruption import GaussianNoise
 from jaxdl.tasks.image_restoration import image_restoration
 
 

@@ -13,7 +13,7 @@ import sacrebleu
 from jaxdl.data.text import special_tokens
 from jaxdl.errors import UserError
 from jaxdl.metrics.translation import bleu, chrf, exact_match, python_compiles, python_parses, rouge_l
-from jaxdl.tasks import generation
+from jaxdl.tasks.parts import seq2seq
 from jaxdl.tasks.translation import translation
 from jaxdl.viz.text import translation_table, wrap
 
@@ -351,7 +351,7 @@ def test_long_texts_are_wrapped_and_cut():
 
 def test_special_tokens_are_those_of_the_data():
     for name in ("PAD", "START", "END", "UNKNOWN"):
-        assert vars(generation)[name] == vars(special_tokens)[name]
+        assert vars(seq2seq)[name] == vars(special_tokens)[name]
 
 
 def test_a_token_that_the_model_does_not_have_is_noticed():
@@ -361,7 +361,7 @@ def test_a_token_that_the_model_does_not_have_is_noticed():
     outcome = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
     assert np.isnan(outcome.terms["cross_entropy"].sum)
     with pytest.raises(UserError, match="a token 11, and the vocabulary has 11"):
-        generation.texts([[TARGETS]], [1], Letters())
+        seq2seq.texts([[TARGETS]], [1], Letters())
 
 
 @pytest.mark.parametrize(

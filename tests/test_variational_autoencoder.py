@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
-from jaxdl.tasks.likelihood import Bernoulli, Gaussian
+from jaxdl.tasks.parts.likelihood import Bernoulli, Gaussian
 from jaxdl.tasks.variational_autoencoder import GROUP, importance_bound, variational_autoencoder
 from jaxdl.training.task import example_keys
 

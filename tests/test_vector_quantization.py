@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.models.vqvae import VQVAE, Codebook, Quantizer, nearest, split_largest, updated
-from jaxdl.tasks.likelihood import Gaussian
+from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import vector_quantization
 
 CODES, FEATURES, DECAY = 5, 3, 0.9

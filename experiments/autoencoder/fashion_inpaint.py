@@ -13,8 +13,8 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
-from jaxdl.tasks.corruption import MissingRectangles
 from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.tasks.parts.corruption import MissingRectangles
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 

@@ -18,8 +18,8 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
-from jaxdl.tasks.judging import Judge
-from jaxdl.tasks.likelihood import Bernoulli, Binarization
+from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.variational_autoencoder import variational_autoencoder
 from jaxdl.training.checkpoint import Keep, Start
 

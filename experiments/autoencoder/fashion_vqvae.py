@@ -11,7 +11,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.vqvae import VQVAE
-from jaxdl.tasks.likelihood import Gaussian
+from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import vector_quantization
 from jaxdl.training.checkpoint import Keep
 

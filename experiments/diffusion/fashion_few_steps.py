@@ -18,7 +18,7 @@ from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import consistency_distillation
-from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.parts.fid import Judge
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"

@@ -18,7 +18,7 @@ from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.parts.fid import Judge
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"

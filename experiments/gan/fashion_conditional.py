@@ -17,7 +17,7 @@ from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.tasks.image_generation import image_generation
-from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.parts.fid import Judge
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"

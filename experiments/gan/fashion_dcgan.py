@@ -16,7 +16,7 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
-from jaxdl.tasks.judging import Judge
+from jaxdl.tasks.parts.fid import Judge
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"

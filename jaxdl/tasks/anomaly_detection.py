@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
-from jaxdl.tasks.inputs import apply_model, batch_coupling, normalize_images
+from jaxdl.tasks.parts.apply import apply_model, batch_coupling, normalize_images
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, example_keys
 
 GROUP = "autoencoder"
@@ -65,7 +65,7 @@ def anomaly_detection(
       memory: about how many of the newest errors the threshold rests on.
       normal: the labels that are normal. Training examples with another one count neither for the loss nor for the
         threshold.
-      mean, std: of images, see `jaxdl.tasks.inputs.normalize_images`; features are taken as they are.
+      mean, std: of images, see `jaxdl.tasks.parts.apply.normalize_images`; features are taken as they are.
 
     Evaluation metrics: `loss` (mean squared error of the normal examples), `threshold`; of the scores against the
     labels `auroc` and `average_precision`; of what is above the threshold `precision` (NaN if nothing is), `recall`

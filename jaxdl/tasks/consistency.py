@@ -22,10 +22,10 @@ import jax.numpy as jnp
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
-from jaxdl.tasks import judging
 from jaxdl.tasks.diffusion import GROUP, Diffusion, diffusion
-from jaxdl.tasks.diffusion_bound import wide
 from jaxdl.tasks.image_generation import normal_images
+from jaxdl.tasks.parts import fid
+from jaxdl.tasks.parts.bits_per_dim import wide
 from jaxdl.training.task import Array, Outcome, Phase, PyTree, Task, Term, example_keys
 
 TEACHER = "teacher"

@@ -22,9 +22,9 @@ import numpy as np
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Schedule, Times
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks import judging
-from jaxdl.tasks.diffusion_bound import MOST_LEAST, bits_per_dim, wide
 from jaxdl.tasks.image_generation import between, illustrate, normal_images, pixels, readable
+from jaxdl.tasks.parts import fid
+from jaxdl.tasks.parts.bits_per_dim import MOST_LEAST, bits_per_dim, wide
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "denoiser"
@@ -115,7 +115,7 @@ def diffusion(
 
     Evaluation metrics: `loss`; `loss_1` to `loss_5`, its part on each fifth of the training images by noise level, the
     least noisy first; `bits_per_dim`, an upper bound on the negative log-likelihood of the 8-bit images in bits per
-    pixel and channel, one noise level an example (arXiv:2107.00630); with a judge what `jaxdl.tasks.judging.score`
+    pixel and channel, one noise level an example (arXiv:2107.00630); with a judge what `jaxdl.tasks.parts.fid.score`
     tells of one sampled image for each real one, of the same label, and with classes `label_accuracy`, how often the
     judge sees the label that was asked for.
     Predictions and samples: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], what the network
@@ -365,7 +365,7 @@ def _evaluate(
 
 def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
     del metrics, names
-    return judging.score(records)
+    return fid.score(records)
 
 
 def _sample(

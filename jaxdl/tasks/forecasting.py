@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "forecaster"

@@ -1,7 +1,7 @@
 """Image captioning: a sentence about an image, by an encoder-decoder with cross-entropy.
 
 Batches: `image` uint8 [batch, height, width, channels]; `target` and `target_length`, `weight`, `index` as in
-`jaxdl.tasks.generation`.
+`jaxdl.tasks.parts.seq2seq`.
 """
 
 import functools
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.generation import Generator, references, shown, texts
-from jaxdl.tasks.inputs import batch_coupling, normalize_images
+from jaxdl.tasks.parts.apply import batch_coupling, normalize_images
+from jaxdl.tasks.parts.seq2seq import Generator, references, shown, texts
 from jaxdl.training.task import Array, Names, Phase, PyTree, Task
 
 GROUP = "captioner"
@@ -37,7 +37,7 @@ def image_captioning(
     """Trains the group "captioner" in one phase, "train", by cross-entropy with teacher forcing.
 
     Args:
-      model: see `jaxdl.tasks.generation.Generator`; its inputs are images float [batch, h, w, c], length None.
+      model: see `jaxdl.tasks.parts.seq2seq.Generator`; its inputs are images float [batch, h, w, c], length None.
       mean, std: of `image / 255`; a number or one a channel.
       label_smoothing, beam, length_penalty, metrics, decode_in_evaluation, batch_coupled: as in `translation`.
       max_length: tokens of a caption, <end> counted; None: in evaluation as many as the padded target has after

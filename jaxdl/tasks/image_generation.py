@@ -17,8 +17,9 @@ from absl import logging
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
-from jaxdl.tasks import adversarial, judging
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.parts import adversarial
+from jaxdl.tasks.parts import fid
+from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
@@ -48,7 +49,7 @@ def image_generation(
         `generator(latent, label, *, train)`.
       discriminator: `discriminator(image, *, train) -> logits [batch]`; with classes `discriminator(image, label,
         *, train)`.
-      loss: see `jaxdl.tasks.adversarial.real_loss`.
+      loss: see `jaxdl.tasks.parts.adversarial.real_loss`.
       penalty: on the discriminator's gradient: "r1", on real images, "gradient", between real and generated ones
         (WGAN-GP), or None.
       penalty_weight: its coefficient: R1's gamma, WGAN-GP's lambda.
@@ -64,7 +65,7 @@ def image_generation(
     and mean logits `real_logit`, `fake_logit`.
     Evaluation makes one image for each real one, of the same label: the same four; `diversity`, the root mean squared
     distance between two generated images (of one class) relative to that of real ones, 1 at best; `collapsed`, 1 if
-    that is below 0.5, when a warning is printed, too; with a judge what `jaxdl.tasks.judging.score` tells, and for
+    that is below 0.5, when a warning is printed, too; with a judge what `jaxdl.tasks.parts.fid.score` tells, and for
     conditional models `label_accuracy`, how often the judge sees the label that was asked for.
     Predictions: `image` uint8 [batch, h, w, c]; `path` uint8 [batch, 6, h, w, c], from that image to another one
     along the sphere of latents; `label` int32 [batch] of conditional models.
@@ -313,7 +314,7 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
         share = np.asarray(metrics["share"])
         spread[name] = float(metrics[f"{name}_square"][0] - np.sum(means[share > 0] / share[share > 0]))
     diversity = float(np.sqrt(max(spread["fake"], 0.0) / spread["real"])) if spread["real"] > 0 else 0.0
-    figures = judging.score(records) if game.judge is not None else {}
+    figures = fid.score(records) if game.judge is not None else {}
     figures |= {"diversity": diversity, "collapsed": float(diversity < COLLAPSED)}
     if diversity < COLLAPSED:
         found = f", {figures['classes']:.0f} classes found" if "classes" in figures else ""

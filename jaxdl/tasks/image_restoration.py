@@ -1,6 +1,7 @@
 """Image restoration: an image is spoilt on purpose, and a network learns to bring the clean one back.
 
-Denoising, inpainting, deblurring and super-resolution differ in their corruption alone, see `jaxdl.tasks.corruption`.
+Denoising, inpainting, deblurring and super-resolution differ in their corruption alone, see
+`jaxdl.tasks.parts.corruption`.
 
 Batches: `image` uint8 [batch, height, width, channels], clean; `weight` float32 [batch] (0 on padding), `index`
 [batch], from which every example's noise or holes are drawn: others at every training step, always the same in
@@ -18,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.corruption import Corruption, Given, stored
-from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.tasks.parts.corruption import Corruption, Given, stored
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
 
 GROUP = "restorer"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.adversarial import (
+from jaxdl.tasks.parts.adversarial import (
     Loss,
     check_loss,
     fake_loss,
@@ -25,7 +25,7 @@ from jaxdl.tasks.adversarial import (
     real_loss,
     threshold_of,
 )
-from jaxdl.tasks.inputs import normalize_images
+from jaxdl.tasks.parts.apply import normalize_images
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GENERATORS, DISCRIMINATORS = "generators", "discriminators"
@@ -58,9 +58,9 @@ def image_translation(
       cycle: how much the mean absolute difference of an image from its translation and back counts, for both styles.
       identity: the same for an image from what the generator into its own style makes of it; 0: not computed. The
         paper takes half of `cycle`.
-      loss: adversarial loss, see `jaxdl.tasks.adversarial`.
-      penalty: how much R1 counts for each discriminator, see `jaxdl.tasks.adversarial`, with the mean of an image's
-        logits; not in the paper. 0: not computed.
+      loss: adversarial loss, see `jaxdl.tasks.parts.adversarial`.
+      penalty: how much R1 counts for each discriminator, see `jaxdl.tasks.parts.adversarial`, with the mean of an
+        image's logits; not in the paper. 0: not computed.
       pool: places for each row and style; 0: the discriminators see the new images.
       direction: which translation `launch.py predict` shows of a picture.
       perceptual: the network of LPIPS in evaluation, see `jaxdl.metrics.perceptual`; None: without it.

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxdl.decoding.instances import group_image
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.inputs import batch_coupling, init_model, normalize_images
+from jaxdl.tasks.parts.apply import batch_coupling, init_model, normalize_images
 from jaxdl.tasks.semantic_segmentation import check_labels, pixel_outputs, soft_dice
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 

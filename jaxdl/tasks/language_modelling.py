@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling, check_segments, foretold
+from jaxdl.tasks.parts.apply import batch_coupling, check_segments, foretold
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "language_model"

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.generation import PAD, UNKNOWN
-from jaxdl.tasks.inputs import apply_module, batch_coupling, check_segments, init_module
+from jaxdl.tasks.parts.apply import apply_module, batch_coupling, check_segments, init_module
+from jaxdl.tasks.parts.seq2seq import PAD, UNKNOWN
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "masked_language_model"

@@ -20,7 +20,7 @@ import optax
 
 from jaxdl.decoding.nms import area, detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "detector"

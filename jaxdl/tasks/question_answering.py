@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "reader"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import apply_model, batch_coupling, init_model, normalize_images
+from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
 
 GROUP = "autoencoder"

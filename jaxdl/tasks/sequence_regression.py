@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.tasks.sequence_classification import init_reader, read
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
 

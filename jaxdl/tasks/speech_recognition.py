@@ -17,7 +17,7 @@ import optax
 
 from jaxdl.decoding.ctc import BLANK, Transcript, beam_search, greedy
 from jaxdl.errors import UserError
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 
 GROUP = "recognizer"

@@ -1,7 +1,7 @@
 """Translation, and whatever else makes one sequence of tokens of another: an encoder-decoder with cross-entropy.
 
 Batches: `source` int32 [batch, time], ends with <end>, and `source_length` int32 [batch]; `target` and `target_length`,
-`weight`, `index` as in `jaxdl.tasks.generation`, which also says how pairs are packed.
+`weight`, `index` as in `jaxdl.tasks.parts.seq2seq`, which also says how pairs are packed.
 """
 
 import functools
@@ -11,8 +11,8 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from jaxdl.tasks.generation import Generator, references, shown, texts
-from jaxdl.tasks.inputs import batch_coupling
+from jaxdl.tasks.parts.apply import batch_coupling
+from jaxdl.tasks.parts.seq2seq import Generator, references, shown, texts
 from jaxdl.training.task import Array, Names, Phase, PyTree, Task
 
 GROUP = "translator"
@@ -32,7 +32,7 @@ def translation(
     """Trains the group "translator" in one phase, "train", by cross-entropy with teacher forcing.
 
     Args:
-      model: see `jaxdl.tasks.generation.Generator`; its inputs are source tokens [batch, time] with their length.
+      model: see `jaxdl.tasks.parts.seq2seq.Generator`; its inputs are source tokens [batch, time] with their length.
       label_smoothing: share of the target spread evenly over the vocabulary (arXiv:1512.00567), in [0, 1).
       beam: 1 decodes greedily; above, the width of a beam.
       length_penalty: of the beam (GNMT, arXiv:1609.08144).

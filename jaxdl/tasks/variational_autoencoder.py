@@ -16,11 +16,19 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.vae import Decoded
-from jaxdl.tasks import judging
-from jaxdl.tasks.inputs import batch_coupling
-from jaxdl.tasks.judging import Judge
-from jaxdl.tasks.latent_walks import MAP, REACH, SHOWN, by_group, flat, to_bytes, walks
-from jaxdl.tasks.likelihood import Likelihood
+from jaxdl.tasks.parts import fid
+from jaxdl.tasks.parts.apply import batch_coupling
+from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.latent_walks import (
+    MAP,
+    REACH,
+    SHOWN,
+    by_group,
+    flat,
+    to_bytes,
+    walks,
+)
+from jaxdl.tasks.parts.likelihood import Likelihood
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
 GROUP = "autoencoder"
@@ -58,13 +66,13 @@ def variational_autoencoder(
       samples: of the latents, of each image in training.
       bound_samples: of each image in evaluation, for `bound`; 0 leaves it out. `launch.py eval RUN
         --set=task.bound_samples=5000` computes a tighter one; memory does not grow with it.
-      judge: a classifier of the data's images; its weights are the group "judge", see `jaxdl.tasks.judging`.
+      judge: a classifier of the data's images; its weights are the group "judge", see `jaxdl.tasks.parts.fid`.
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics, in nats an image: `loss`, minus the evidence lower bound from one draw; its parts
     `reconstruction` and `kl`, and by group of latents `kl_<number>`, if there are several; `bound`, minus the
     importance weighted bound. `active_units`: how many latents' posterior means vary over the data by more than 0.01
-    of the prior's variance. With a judge the figures of `jaxdl.tasks.judging.score`, from one draw from the prior an
+    of the prior's variance. With a judge the figures of `jaxdl.tasks.parts.fid.score`, from one draw from the prior an
     example: its expected pixels, not drawn ones.
     Predictions: `reconstruction` uint8 [batch, h, w, c] from the posterior's mean; `latents` [batch, n], that mean as
     noise under the prior; `observed` uint8, what the model saw; `loss` [batch]; `sample` uint8, from the prior; and for
@@ -309,7 +317,7 @@ def _evaluate(
 def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
     del names
     variance = np.asarray(metrics["squared_shift"]) - np.asarray(metrics["shift"]) ** 2
-    return {"active_units": float(np.sum(variance > ACTIVE)), **(judging.score(records) if records else {})}
+    return {"active_units": float(np.sum(variance > ACTIVE)), **(fid.score(records) if records else {})}
 
 
 def _predict(

@@ -14,9 +14,9 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.vqvae import Quantized
-from jaxdl.tasks.inputs import batch_coupling
-from jaxdl.tasks.latent_walks import SHOWN, to_bytes
-from jaxdl.tasks.likelihood import Likelihood
+from jaxdl.tasks.parts.apply import batch_coupling
+from jaxdl.tasks.parts.latent_walks import SHOWN, to_bytes
+from jaxdl.tasks.parts.likelihood import Likelihood
 from jaxdl.tasks.variational_autoencoder import GROUP, Network, scaled
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
 
@@ -32,7 +32,7 @@ def vector_quantization(
     Args:
       model: `model(image [batch, h, w, c], weight [batch], step [], *, train) -> (output [batch, h, w, outputs],
         Quantized)`, such as `jaxdl.models.vqvae.VQVAE`; it sees what the likelihood observes, scaled to [-1, 1].
-      likelihood: of the image, see `jaxdl.tasks.likelihood`; `Gaussian` of a fixed deviation minimizes squares.
+      likelihood: of the image, see `jaxdl.tasks.parts.likelihood`; `Gaussian` of a fixed deviation minimizes squares.
       commitment: coefficient of that term, beta in the paper.
       batch_coupled: as in `image_classification`. The codebook couples no examples within a step: what a batch changes
         in it counts from the next step on.

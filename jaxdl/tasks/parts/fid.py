@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.tasks.inputs import normalize_images
+from jaxdl.tasks.parts.apply import normalize_images
 from jaxdl.training.task import Array, PyTree
 
 JUDGE = "judge"
@@ -27,7 +27,7 @@ class Judge:
     Attributes:
       network: with `features(image, *, train) -> [batch, h, w, channels]` and `classify(features, *, train) -> logits
         [batch, classes]`, such as `ConvNet`.
-      mean, std: of its training, see `jaxdl.tasks.inputs.normalize_images`.
+      mean, std: of its training, see `jaxdl.tasks.parts.apply.normalize_images`.
     """
 
     network: Any

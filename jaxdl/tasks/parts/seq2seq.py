@@ -23,7 +23,7 @@ from jaxdl.decoding.beam_search import (
 )
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
-from jaxdl.tasks.inputs import check_segments, foretold
+from jaxdl.tasks.parts.apply import check_segments, foretold
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, PyTree, Term, module_key
 
 # The ids that all token features share; jaxdl.data.text.tokenizers says the same, which tasks do not know.

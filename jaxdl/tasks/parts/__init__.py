@@ -1,0 +1,1 @@
+"""Losses, metrics and generation code shared by several tasks."""
