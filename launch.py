@@ -90,7 +90,7 @@ flags.DEFINE_boolean("debug", False, "Show the traceback of a mistake.")
 
 def _train(arguments: Sequence[str]) -> None:
     _no_more(arguments, "train")
-    from jaxdl.runs import train
+    from jaxdl.commands import train
 
     initialize(_place())
     train.run(_config(), FLAGS.set, FLAGS.workdir, FLAGS.allow, sys.argv)
@@ -101,7 +101,7 @@ def _place() -> Place:
 
 
 def _eval(arguments: Sequence[str]) -> None:
-    from jaxdl.runs import evaluate
+    from jaxdl.commands import evaluate
 
     evaluate.run(_one(arguments, "eval", "RUN"), FLAGS.step, FLAGS.split, FLAGS.format, FLAGS.set)
 
@@ -110,7 +110,7 @@ def _predict(arguments: Sequence[str]) -> None:
     if FLAGS.interactive:
         if FLAGS.text or FLAGS.samples is not None:
             raise UserError("--interactive takes a run folder alone: python launch.py predict RUN --interactive")
-        from jaxdl.runs import chat
+        from jaxdl.commands import chat
 
         chat.run(_one(arguments, "predict --interactive", "RUN"), FLAGS.step, FLAGS.set)
         return
@@ -121,7 +121,7 @@ def _predict(arguments: Sequence[str]) -> None:
         raise UserError("--seed and --label belong to --samples: python launch.py predict RUN --samples=16 --seed=1")
     if len(arguments) < 2 and not (arguments and FLAGS.text):
         raise UserError("predict needs a run folder and files, or --text: python launch.py predict RUN FILE...")
-    from jaxdl.runs import predict
+    from jaxdl.commands import predict
 
     run, *files = arguments
     predict.run(run, files, FLAGS.text, FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures, FLAGS.set)
@@ -130,7 +130,7 @@ def _predict(arguments: Sequence[str]) -> None:
 def _sample(arguments: Sequence[str]) -> None:
     if len(arguments) != 1 or FLAGS.text:
         raise UserError("--samples takes a run folder alone: python launch.py predict RUN --samples=16")
-    from jaxdl.runs import predict
+    from jaxdl.commands import predict
 
     settings = [*FLAGS.set, *([] if FLAGS.seed is None else [f"seed={FLAGS.seed}"])]
     options = (FLAGS.step, FLAGS.format, FLAGS.output, FLAGS.pictures, settings)
@@ -139,19 +139,19 @@ def _sample(arguments: Sequence[str]) -> None:
 
 def _explain(arguments: Sequence[str]) -> None:
     if FLAGS.text:
-        from jaxdl.runs import explain_text
+        from jaxdl.commands import explain_text
 
         explain_text.run(_one(arguments, "explain --text=...", "RUN"), FLAGS.text, FLAGS.step, FLAGS.output)
         return
     if len(arguments) < 2:
         raise UserError("explain needs a run folder and files, or --text: python launch.py explain RUN FILE...")
-    from jaxdl.runs import explain
+    from jaxdl.commands import explain
 
     explain.run(arguments[0], arguments[1:], FLAGS.step, FLAGS.layer, FLAGS.target, FLAGS.output)
 
 
 def _export(arguments: Sequence[str]) -> None:
-    from jaxdl.runs import export
+    from jaxdl.commands import export
 
     export.run(_one(arguments, "export", "RUN"), FLAGS.step, FLAGS.output, FLAGS.to)
 
@@ -162,9 +162,9 @@ def _show(arguments: Sequence[str]) -> None:
     from jaxdl.config.recipes import load_recipe
 
     if FLAGS.shardings:
-        from jaxdl.runs import shardings
+        from jaxdl.commands import show
 
-        shardings.show(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape)
+        show.show(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape)
         return
     config = overrides.resolve(load_recipe(_config()), FLAGS.set)
     serialize.build(config)
@@ -173,40 +173,40 @@ def _show(arguments: Sequence[str]) -> None:
 
 def _list(arguments: Sequence[str]) -> None:
     _no_more(arguments, "list")
+    from jaxdl.commands import list as list_command
     from jaxdl.config.recipes import repository_root
-    from jaxdl.runs import listing
 
-    listing.show(repository_root(), FLAGS.format)
+    list_command.show(repository_root(), FLAGS.format)
 
 
 def _diff(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
         raise UserError("diff needs two run folders: python launch.py diff RUN RUN")
-    from jaxdl.runs import listing
+    from jaxdl.commands import diff
 
-    listing.show_diff(arguments[0], arguments[1])
+    diff.show_diff(arguments[0], arguments[1])
 
 
 def _curves(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError("curves needs run folders: python launch.py curves RUN...")
-    from jaxdl.runs import listing
+    from jaxdl.commands import curves
 
-    print(listing.draw_curves(arguments, FLAGS.output))
+    print(curves.draw_curves(arguments, FLAGS.output))
 
 
 def _report(arguments: Sequence[str]) -> None:
     if FLAGS.gallery:
         if FLAGS.metric:
             raise UserError("--metric belongs to a report of runs; the gallery shows what is recorded")
+        from jaxdl.commands import gallery
         from jaxdl.config.recipes import repository_root
-        from jaxdl.runs import gallery
 
         gallery.run(repository_root(), arguments, FLAGS.output)
         return
     if not arguments:
         raise UserError("report needs run folders, or folders that hold some: python launch.py report DIR...")
-    from jaxdl.runs import report
+    from jaxdl.commands import report
 
     report.run(arguments, FLAGS.output, FLAGS.metric)
 
@@ -215,10 +215,10 @@ def _record(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError("record needs run folders: python launch.py record RUN...")
     from jaxdl.config.recipes import repository_root
-    from jaxdl.runs import results
+    from jaxdl.runs import ledger
 
     for run in arguments:
-        for row in results.record(run, repository_root()):
+        for row in ledger.record(run, repository_root()):
             print(f"{row.recipe}, seed {row.seed}: {row.metric} {row.value:g} on {row.split}, {row.minutes:g} min")
 
 
@@ -226,22 +226,22 @@ def _plan(arguments: Sequence[str]) -> None:
     _no_more(arguments, "plan")
     if not FLAGS.topology:
         raise UserError("plan needs --topology=KIND:SHAPE, such as v5e:16x16, h100:1x8 or cpu:8")
-    from jaxdl.runs import plan
+    from jaxdl.commands import plan
 
     plan.run(_config(), FLAGS.set, FLAGS.topology, FLAGS.shape, FLAGS.search)
 
 
 def _sweep(arguments: Sequence[str]) -> None:
     _no_more(arguments, "sweep")
-    from jaxdl.runs import sweep
-    from jaxdl.runs.launchers import Options
+    from jaxdl.commands import sweep
+    from jaxdl.launchers import Options
 
     more = dict(text.partition("=")[::2] for text in FLAGS.launch)
     options = Options(FLAGS.slots, FLAGS.retries, FLAGS.output, more)
     if FLAGS.trials or FLAGS.space:
         if FLAGS.grid or FLAGS.dry_run or FLAGS.launcher != "local" or not FLAGS.trials:
             raise UserError("a search has --trials=N and --space, no --grid, no --dry_run, and runs on this machine")
-        from jaxdl.runs import search
+        from jaxdl.commands import search
 
         search.run(_config(), FLAGS.set, FLAGS.space, FLAGS.trials, FLAGS.workdir, FLAGS.metric, options)
         return
@@ -249,7 +249,7 @@ def _sweep(arguments: Sequence[str]) -> None:
 
 
 def _reproduce(arguments: Sequence[str]) -> None:
-    from jaxdl.runs import reproduce
+    from jaxdl.commands import reproduce
 
     reproduce.run(_one(arguments, "reproduce", "RUN"), FLAGS.output, FLAGS.dry_run)
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl.commands import report
 from jaxdl.config import overrides, serialize
 from jaxdl.config.recipes import load_recipe
-from jaxdl.runs import report
 from jaxdl.runs.folder import RunFolder
 
 RECIPE = "experiments/cnn/digits.py"

@@ -186,7 +186,7 @@ def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> 
     """A line for each split: what a run's network reaches on its first images."""
     from jaxdl.data.pipeline import eval_batches
     from jaxdl.data.source import ColumnSource
-    from jaxdl.runs.trained import load_trained
+    from jaxdl.runs.restore import load_trained
 
     trained = load_trained(run)
     for split, source in sources.items():

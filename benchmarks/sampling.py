@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl.commands import evaluate
 from jaxdl.errors import UserError
-from jaxdl.runs import evaluate
 from jaxdl.runs.files import write_png
 
 SAMPLERS = ("ancestral", "euler", "heun", "dpm_solver")

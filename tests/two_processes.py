@@ -20,12 +20,11 @@ def measured(recipe: str, steps: int = 3) -> dict:
     """The losses of a recipe's first steps, and its evaluations after them, on all devices of all processes."""
     import dataclasses
 
-    from test_laws import without_dropout
-
     from jaxdl.config import serialize
     from jaxdl.config.recipes import load_recipe, tiny
     from jaxdl.data.pipeline import Batches, eval_batches
     from jaxdl.distributed.mesh import Parallel
+    from jaxdl.testing.laws import without_dropout
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 

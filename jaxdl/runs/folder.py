@@ -31,8 +31,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.runs.events import EventFile
 from jaxdl.runs.files import telling, to_json, write_atomically, write_png
+from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
 _OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints"}

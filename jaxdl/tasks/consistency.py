@@ -41,7 +41,7 @@ def consistency_distillation(
     classes: int = 0,
     steps: int = 2,
     again: float = 0.8,
-    judge: judging.Judge | None = None,
+    judge: fid.Judge | None = None,
 ) -> Task:
     """Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" stays as it is.
 

@@ -81,7 +81,7 @@ def diffusion(
     edit: float = 0.0,
     repaint: Box | None = None,
     bound: bool = True,
-    judge: judging.Judge | None = None,
+    judge: fid.Judge | None = None,
 ) -> Task:
     """Trains the group "denoiser" in one phase, "train": one term, the weighted squared error, a mean over pixels.
 
@@ -192,7 +192,7 @@ class Diffusion:
     drop_label: float
     self_condition: bool
     sampling: Schedule
-    judge: judging.Judge | None
+    judge: fid.Judge | None
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Parameters and variables by group."""

@@ -17,8 +17,7 @@ from absl import logging
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
-from jaxdl.tasks.parts import adversarial
-from jaxdl.tasks.parts import fid
+from jaxdl.tasks.parts import adversarial, fid
 from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
 
@@ -40,7 +39,7 @@ def image_generation(
     critic_steps: int = 1,
     latents: int = 64,
     classes: int = 0,
-    judge: judging.Judge | None = None,
+    judge: fid.Judge | None = None,
 ) -> Task:
     """Trains the groups "discriminator" and "generator", each in the phase of its name, in that order.
 
@@ -117,7 +116,7 @@ class Game:
     penalty_weight: float
     latents: int
     classes: int
-    judge: judging.Judge | None
+    judge: fid.Judge | None
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Parameters and variables by group.

@@ -91,7 +91,7 @@ def test_the_image_processor_of_an_export_normalizes_as_the_task_does(tmp_path):
     import fiddle as fdl
     from PIL import Image
 
-    from jaxdl.runs.export import PREPROCESSOR, _preprocessor
+    from jaxdl.commands.export import PREPROCESSOR, _preprocessor
     from jaxdl.tasks.image_classification import image_classification
 
     task = fdl.Config(image_classification, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxdl.data.store import prepared as store
+from jaxdl.data.store import prepared
 from jaxdl.data.store.prepare import lock, write
 from jaxdl.data.store.prepared import Damaged, Prepared, folder_of
 from jaxdl.data.store.tfds import tensorflow_datasets
@@ -60,7 +60,7 @@ def ready(name: str) -> Prepared:
 
 def _current(name: str) -> Prepared | None:
     """The prepared version that belongs to the builder as it is now, found without importing it where possible."""
-    versions = store.find(folder_of(name))
+    versions = prepared.find(folder_of(name))
     if name.startswith("tfds:"):
         return versions[0] if versions else None
     wanted = _version(_module_path(name))

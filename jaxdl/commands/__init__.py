@@ -1,0 +1,1 @@
+"""The commands of `launch.py`, one module per command."""

@@ -1,0 +1,123 @@
+"""A sweep as a manifest for Kubernetes: an Indexed Job whose pods are the runs, or a JobSet for each run of many pods.
+
+A pod that ends with exit code 75 has saved its state and is made again without being counted; one that ends with 2 has
+told of a mistake, and is not (https://kubernetes.io/docs/concepts/workloads/controllers/job/). Of a run of several pods
+all are made again together (https://jobset.sigs.k8s.io).
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from jaxdl.errors import UserError
+from jaxdl.launchers import Job, Options, settings_of, written
+
+PORT = 9000  # at which the first pod of a run waits for the others
+SETTINGS = {
+    "name": "sweep",
+    "image": "",  # with this repository in its working folder, and jaxdl installed
+    "claim": "",  # a PersistentVolumeClaim for the run folders
+    "mount": "/runs",
+    "processes": "1",  # pods of a run
+    "gpus": "0",  # of a pod, as the next two
+    "cpu": "4",
+    "memory": "16Gi",
+    "grace": "120",  # seconds that a pod has to save its state
+}
+
+
+def launch(jobs: Sequence[Job], options: Options) -> None:
+    """Writes the manifest, for `kubectl apply -f`; nothing is submitted.
+
+    Raises:
+      UserError: a setting that does not exist, no image, or a file that cannot be written.
+    """
+    settings = settings_of("kubernetes", options.more, SETTINGS)
+    if not settings["image"]:
+        raise UserError("the manifest needs an image that has this repository: --launch=image=REGISTRY/NAME:TAG")
+    try:
+        processes = int(settings["processes"])
+    except ValueError:
+        raise UserError(f"--launch=processes={settings['processes']} is no number") from None
+    if processes > 1 and options.slots:
+        raise UserError("--slots is for runs of one pod each; let a queue such as Kueue hold back runs of several")
+    if processes == 1:
+        made = indexed_job(jobs, options, settings)
+    else:
+        sets = [job_set(f"{settings['name']}-{n}", job, processes, options, settings) for n, job in enumerate(jobs)]
+        made = {"apiVersion": "v1", "kind": "List", "items": sets}
+    path = written(options, "sweep.json", json.dumps(made, indent=2) + "\n")
+    print(f"{path}: {len(jobs)} run(s), for kubectl apply -f {path}")
+
+
+def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> dict[str, Any]:
+    """Each pod is a run, as JSON, which is YAML."""
+    lines = [shlex.join(["python", "launch.py", *job.command[2:], "--processes=1"]) for job in jobs]
+    commands = "\n".join(f"  {number}) exec {line} ;;" for number, line in enumerate(lines))
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": settings["name"]},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": len(jobs),
+            "parallelism": options.slots or len(jobs),
+            "backoffLimitPerIndex": options.retries,
+            "podFailurePolicy": {"rules": [_on_exit("Ignore", 75), _on_exit("FailIndex", 2)]},
+            "template": {"spec": _pod(f'case "$JOB_COMPLETION_INDEX" in\n{commands}\nesac', settings)},
+        },
+    }
+
+
+def job_set(name: str, job: Job, processes: int, options: Options, settings: dict[str, str]) -> dict[str, Any]:
+    """All its pods are one run: JAX's processes, which meet at the first of them.
+
+    A job set cannot tell exit code 2 from others: such a run, too, is made again as often as one that failed.
+    """
+    line = shlex.join(["python", "launch.py", *job.command[2:], f"--processes={processes}"])
+    first = f"{name}-run-0-0.{name}:{PORT}"
+    script = f'exec {line} --process="$JOB_COMPLETION_INDEX" --coordinator={first}'
+    disrupted = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    uncounted = {"action": "RestartJobSetAndIgnoreMaxRestarts", "onJobFailureReasons": ["PodFailurePolicy"]}
+    pods = {
+        "completionMode": "Indexed",
+        "completions": processes,
+        "parallelism": processes,
+        "backoffLimit": 0,
+        "podFailurePolicy": {"rules": [_on_exit("FailJob", 75), disrupted]},
+        "template": {"spec": _pod(script, settings)},
+    }
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": {"maxRestarts": options.retries, "rules": [uncounted]},
+            "replicatedJobs": [{"name": "run", "replicas": 1, "template": {"spec": pods}}],
+        },
+    }
+
+
+def _on_exit(action: str, code: int) -> dict[str, Any]:
+    return {"action": action, "onExitCodes": {"operator": "In", "values": [code]}}
+
+
+def _pod(script: str, settings: dict[str, str]) -> dict[str, Any]:
+    limits = {"cpu": settings["cpu"], "memory": settings["memory"]}
+    limits |= {"nvidia.com/gpu": settings["gpus"]} if settings["gpus"] != "0" else {}
+    container: dict[str, Any] = {
+        "name": "run",
+        "image": settings["image"],
+        "command": ["sh", "-c", script],
+        "resources": {"limits": limits},
+    }
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": int(settings["grace"]),
+        "containers": [container],
+    }
+    if settings["claim"]:
+        container["volumeMounts"] = [{"name": "runs", "mountPath": settings["mount"]}]
+        pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": settings["claim"]}}]
+    return pod

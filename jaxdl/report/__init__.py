@@ -1,0 +1,1 @@
+"""Comparison of runs: loading, statistics, and the HTML, Markdown and CSV reports."""

@@ -1,0 +1,203 @@
+"""The page of `launch.py report`: an overview, a part for each recipe, and what is not finished."""
+
+import dataclasses
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxdl.report import html, svg
+from jaxdl.report.load import FINISHED, RUNNING, Run, last_words
+from jaxdl.report.plots import (
+    arguments,
+    curves,
+    hues,
+    pictures,
+    readable,
+)
+from jaxdl.report.statistics import (
+    RESAMPLES,
+    Estimate,
+    Group,
+    Section,
+    interval,
+    typed,
+)
+from jaxdl.runs.ledger import figure, minutes
+
+_NONE = "–"
+
+
+def render(sections: Sequence[Section], runs: Sequence[Run], here: Path) -> str:
+    """The page.
+
+    Args:
+      sections: the recipes.
+      runs: all runs, also those that are in no section because too little of them can be read.
+      here: the folder of the page, from which links start.
+    """
+    several = len(sections) != 1
+    title = f"{len(runs)} runs of {len(sections)} recipes" if several else sections[0].title or sections[0].recipe
+    problems = {run.folder: f"{section.metric} is no finite number" for section in sections for run in section.lacking}
+    problems |= {run.folder: run.problem for run in runs if run.problem}
+    wrong = [dataclasses.replace(run, problem=problems[run.folder]) for run in runs if run.folder in problems]
+    parts = [_head(title, sections, runs, wrong), _overview(sections) if len(sections) > 1 else ""]
+    for index, section in enumerate(sections):
+        if several:
+            parts.append(html.tag("h2", section.title or section.recipe, id=f"recipe{index}"))
+        parts.append(html.tag("p", html.tag("code", section.recipe), class_="note"))
+        parts += [_results(section, here), curves(section), arguments(section), pictures(section, here)]
+        parts.append(_configurations(section))
+    return html.document(title, *parts, _unfinished(wrong, sections, here) if wrong else "")
+
+
+def _head(title: str, sections: Sequence[Section], runs: Sequence[Run], wrong: Sequence[Run]) -> html.Markup:
+    hours = sum(run.minutes for run in runs if math.isfinite(run.minutes)) / 60
+    days = sorted(run.started[:10] for run in runs if run.started)
+    when = f"Begun on {days[0]}" if len(set(days)) == 1 else f"Begun from {days[0]} to {days[-1]}" if days else ""
+    counts: list[tuple[object, object]] = [
+        (len(runs), "runs" if len(runs) != 1 else "run"),
+        (sum(len(section.groups) for section in sections), "configurations"),
+        (sum(run.state == FINISHED for run in runs), "finished"),
+        (html.link(len(wrong), "#unfinished") if wrong else 0, "unfinished"),
+        (minutes(hours), "hours in all"),
+    ]
+    return html.tag("header", html.tag("h1", title), html.tag("div", when, class_="note"), html.tiles(counts))
+
+
+def _overview(sections: Sequence[Section]) -> html.Markup:
+    """A row a recipe, with the best group's result, or the first's where nobody says which is better."""
+    rows = []
+    for index, section in enumerate(sections):
+        group = section.best or next((group for group in section.groups if group.counted), section.groups[0])
+        result = _mean(group.estimate(section.metric)) if section.metric else _NONE
+        link = html.link(section.title or section.recipe, f"#recipe{index}")
+        which = "" if group.alone else group.name
+        name = html.tag("span", link, class_="name")
+        rows.append([name, readable(section.metric), result, which, len(section.groups), len(section.runs)])
+    names = ("Recipe", "Metric", "Result", "Group", "Groups", "Runs")
+    note = "The result is the best group's where the configuration says which is better, else the first one's."
+    return html.section("Recipes", html.table(names, rows, (2, 4, 5)), note=note)
+
+
+def _results(section: Section, here: Path) -> html.Markup:
+    """The groups, and folded below them the other metrics and the runs."""
+    if section.metric is None:
+        rows = [
+            [_colored(section, group), group.seeds(section.metric), ", ".join(group.devices)]
+            for group in section.groups
+        ]
+        table = html.table(("Group", "Seeds", "Device"), rows, (1,))
+        return html.section("No results yet", table, _runs(section, here))
+    told = [group.estimate(section.metric) for group in section.groups]
+    values = [value for each in told for value in each.values]
+    seeds = any(each.std is not None for each in told)
+    names = ["Group", readable(section.metric), *(["95% interval"] if seeds else []), "Seeds", "Minutes", "Device"]
+    spread = len(values) > 1
+    if spread:
+        names.insert(2, f"from {figure(min(values))} to {figure(max(values))}")
+    rows = []
+    for group, each in zip(section.groups, told):
+        between = interval(each.values)
+        row: list[object] = [_colored(section, group), _mean(each)]
+        if spread:
+            ends = (min(values), max(values))
+            row.append(html.Markup(svg.spread(each.values, between, ends, hues(section)[group.number])))
+        if seeds:
+            row.append(" to ".join(map(figure, between)) if between else _NONE)
+        spent = minutes(group.minutes) if group.counted else _NONE
+        rows.append([*row, group.seeds(section.metric), spent, ", ".join(group.devices)])
+    table = html.table(names, rows, {1, *range(2 + spread, len(names) - 1)})
+    note = (
+        "Mean ± sample standard deviation over seeds. The interval is the mean's: percentile bootstrap,"
+        f" {RESAMPLES:,} resamples of the seeds with seed 0; of fewer than about five seeds it is too narrow."
+    )
+    folded = [_metrics(section), _runs(section, here)]
+    return html.section(f"Results: {readable(section.metric)}", table, *folded, note=note if seeds else "")
+
+
+def _metrics(section: Section) -> html.Markup:
+    rows = [[readable(name), *(_mean(group.estimate(name)) for group in section.groups)] for name in section.metrics]
+    names = ["Metric", *(group.name for group in section.groups)]
+    return html.folded(f"All metrics ({len(rows)})", html.table(names, rows, range(1, len(names))))
+
+
+def _runs(section: Section, here: Path) -> html.Markup:
+    rows = [_run(section, group, run, here) for group in section.groups for run in group.runs]
+    metric = readable(section.metric) if section.metric else "Result"
+    names = ("Group", "Seed", metric, "State", "Steps", "Minutes", "Commit", "Folder")
+    return html.folded(f"Runs ({len(rows)})", html.table(names, rows, (1, 2, 4, 5)))
+
+
+def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
+    value = run.metrics.get(section.metric or "")
+    state: object = run.state
+    if run.state not in (FINISHED, RUNNING):
+        state = html.tag("span", run.state, class_="wrong")
+    elif run.state == FINISHED and run not in group.counted:
+        state = f"{run.state}; a newer one of this seed counts"
+    commit = f"{run.commit[:7]}{', changed' if run.dirty else ''}" if run.commit else _NONE
+    steps = _NONE if run.steps is None else run.steps
+    result = _NONE if value is None else figure(value)
+    return [group.name, run.seed, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
+
+
+def _configurations(section: Section) -> html.Markup:
+    """The command that makes the first group, and where the others' configurations differ from its."""
+    first, *others = section.groups
+    settings = [f"--set={name}={value}" for name, value in typed(first.runs[0]).items()]
+    command = html.tag("pre", shlex.join(["python", "launch.py", f"--config={section.recipe}", *settings]))
+    if not others:
+        return html.section("Made by", command)
+    changes = [{path: (a, b) for path, a, b in section.changes(group)} for group in others]
+    before = {path: a for each in changes for path, (a, _) in each.items()}
+    rows = []
+    for path, value in before.items():
+        cells = [each[path][1] if path in each else None for each in changes]
+        same = html.tag("span", "as 1", class_="same")
+        rows.append([*map(_code, (path, value)), *(same if cell is None else _code(cell) for cell in cells)])
+    names = ("Argument", *(group.number for group in section.groups))
+    note = "Where they differ from the first, without the seed and what does not change a result. The first is made by"
+    return html.section("Configurations", command, html.table(names, rows), note=note)
+
+
+def _unfinished(runs: Sequence[Run], sections: Sequence[Section], here: Path) -> html.Markup:
+    """Every run without a whole and finite result, with the last that it said."""
+    names = {
+        run.folder: f"{section.recipe}, seed {run.seed}{'' if group.alone else f', {group.name}'}"
+        for section in sections
+        for group in section.groups
+        for run in group.runs
+    }
+    parts = [html.tag("h2", "Unfinished or damaged", id="unfinished")]
+    for run in runs:
+        source, lines = last_words(run.folder)
+        steps = "" if run.steps is None else f" after step {run.steps}"
+        state = html.tag("span", f"{run.state}{steps}", class_="wrong" if run.state != RUNNING else "")
+        told = html.tag("p", state, f": {run.problem}")
+        name = html.tag("div", names.get(run.folder, ""), class_="small")
+        said = html.tag("pre", "\n".join(lines)) if lines else ""
+        parts.append(html.section(_folder(run, here), name, told, html.tag("div", source, class_="small"), said))
+    return html.join(parts)
+
+
+def _folder(run: Run, here: Path) -> html.Markup:
+    path = os.path.relpath(run.folder, here)
+    return html.link(path, f"{path}/")
+
+
+def _colored(section: Section, group: Group) -> html.Markup:
+    mark = html.tag("span", "best", class_="best") if group is section.best else ""
+    return html.tag("span", html.tag("i"), group.name, mark, class_=f"name {svg.hue(hues(section)[group.number])}")
+
+
+def _mean(told: Estimate) -> html.Markup:
+    if not told.values:
+        return html.Markup(_NONE)
+    value, _, spread = figure(told.mean, told.std).partition(" +- ")
+    return html.join([html.tag("b", value), f" ± {spread}" if spread else ""])
+
+
+def _code(text: str) -> html.Markup:
+    return html.tag("code", text)

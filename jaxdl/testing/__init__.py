@@ -1,0 +1,1 @@
+"""The laws that every recipe obeys, and test-sized configurations."""

@@ -1,0 +1,75 @@
+"""Runs of Transformers as folders that transformers loads."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl.commands import export, train
+from jaxdl.errors import UserError
+from jaxdl.interop.huggingface.transformers import read_transformer
+from jaxdl.runs.restore import load_trained
+
+RECIPE = '''
+"""A GPT-2 of two blocks.
+
+Result: none recorded yet
+"""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.windows import Windows
+from jaxdl.data.text.tokenizers import BPE, Vocabulary
+from jaxdl.config.experiment import Experiment
+from jaxdl.models.gpt import gpt2
+from jaxdl.tasks.language_modelling import language_modelling
+
+
+@auto_config
+def experiment(norm: str = "layer"):
+    corpus = MockText(examples=1, characters=600)
+    windows = Windows(corpus, Vocabulary(BPE(40), corpus), 12)
+    return Experiment(
+        task=language_modelling(gpt2(40, 16, features=8, layers=2, heads=2, scan=True, norm=norm), carried=False),
+        data=Data(train=windows, evals={}, batch_size=8),
+        optimizers={"train": optax.adam(1e-2)},
+        steps=2,
+    )
+'''
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small_gpt.py"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+def test_a_language_model_is_exported_with_its_tokenizer(recipe, tmp_path):
+    from tokenizers import Tokenizer
+
+    run, out = str(tmp_path / "run"), tmp_path / "out"
+    train.run(recipe, [], run)
+    assert export.run(run, None, str(out)) == out
+    trained = load_trained(run)
+    model, params = read_transformer(out)
+    tokens = np.array([[5, 6, 7, 8]], np.int32)
+    found = model.apply({"params": params}, tokens, train=False)[0]
+    causal: Any = trained.experiment.task.causal
+    expected = causal(trained.state.params, {}, {"tokens": np.pad(tokens, ((0, 0), (0, 1)))})
+    np.testing.assert_allclose(jax.nn.log_softmax(found), expected, atol=1e-5)
+    ours = trained.tokenizers["tokens"]
+    theirs = Tokenizer.from_file(str(out / "tokenizer.json"))
+    assert theirs.encode("the cat sat").ids == ours.encode("the cat sat").tolist()
+
+
+def test_what_has_no_equivalent_is_told_before_anything_is_written(recipe, tmp_path):
+    run, out = str(tmp_path / "run"), tmp_path / "out"
+    train.run(recipe, ["norm=rms"], run)
+    with pytest.raises(UserError, match="no Hugging Face equivalent"):
+        export.run(run, None, str(out))
+    assert not out.exists()

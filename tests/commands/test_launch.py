@@ -1,0 +1,324 @@
+"""launch.py as a user meets it: a run from training to prediction, and one line for every mistake."""
+
+import json
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+import launch
+
+ROOT = Path(__file__).parents[2]
+RECIPE = "tests/survivor.py"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """Commands run from the repository's root; flags are as before afterwards."""
+    monkeypatch.chdir(ROOT)
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+def command(*arguments: str) -> int:
+    """The exit code of launch.py with these arguments, in this process."""
+    for flag in ("set", "allow"):
+        flags.FLAGS[flag].unparse()
+    for flag in ("config", "workdir", "step", "split", "format", "prepare", "output", "cpu_devices", "debug"):
+        flags.FLAGS[flag].unparse()
+    try:
+        return launch.launch(launch.parse(["launch.py", *arguments]))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A short run, copied by tests that change it."""
+    import os
+
+    os.chdir(ROOT)
+    path = tmp_path_factory.mktemp("run") / "run"
+    assert command(f"--config={RECIPE}", f"--workdir={path}", "--set=steps=12") == 0
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_a_run_leaves_what_the_contract_says(trained):
+    result = json.loads((trained / "result.json").read_text())
+    assert set(result) == {"step", "metrics", "parameters", "seconds", "goodput", "state_digest"}
+    assert result["step"] == 12
+    assert 0 < result["goodput"] <= 1
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert manifest["attempts"][0]["exit"] == 0
+    assert (trained / "config.txt").read_text().startswith("experiment = ")
+    rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 13))
+    assert {row["step"] for row in rows if row["split"] == "validation"} == {4, 8, 12}
+    assert {path.name.split("_", 1)[1] for path in (trained / "pictures").iterdir()} == {
+        "learning_curves.png",
+        "validation_confusion.png",
+        "validation_predictions.png",
+    }
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_a_finished_run_is_not_made_again(run, capsys):
+    before = (run / "metrics.jsonl").read_bytes()
+    assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 0
+    assert "finished" in capsys.readouterr().out
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_eval_repeats_the_run_s_own_metrics(run, capsys):
+    assert command("eval", str(run), "--format=json") == 0
+    scored = json.loads(capsys.readouterr().out)
+    own = json.loads((run / "result.json").read_text())["metrics"]["validation"]
+    for name, value in own.items():
+        assert scored["metrics"]["validation"][name] == pytest.approx(value, abs=1e-6)
+
+
+def test_eval_of_another_step_and_split(run, capsys):
+    assert command("eval", str(run), "--format=json", "--step=10", "--split=train") == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["step"] == 10
+    assert set(scored["metrics"]) == {"train"}
+
+
+def test_eval_takes_settings(run, capsys):
+    assert command("eval", str(run), "--format=json", "--set=task.top=(1,2)") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]["validation"]
+    assert metrics["accuracy"] <= metrics["accuracy_top2"]
+    assert command("eval", str(run), "--set=task.tops=(1,2)") == 2
+    assert "no 'tops' in task" in capsys.readouterr().err
+
+
+def test_eval_without_the_average_is_that_of_a_run_that_kept_none(run, tmp_path, capsys):
+    assert command(f"--config={RECIPE}", f"--workdir={tmp_path / 'plain'}", "--set=steps=12", "--set=ema=None") == 0
+    plain, averaged = (
+        json.loads((path / "result.json").read_text())["metrics"]["validation"]["loss"]
+        for path in (tmp_path / "plain", run)
+    )
+    capsys.readouterr()
+    assert command("eval", str(run), "--format=json", "--set=ema=None") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["validation"]["loss"] == pytest.approx(plain, abs=1e-5)
+    assert abs(averaged - plain) > 1e-4
+
+
+def test_predict_names_classes_of_the_user_s_images(run, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    assert command("predict", str(run), str(folder), "--format=json", f"--output={tmp_path / 'out.jsonl'}") == 0
+    printed = capsys.readouterr().out
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert printed == (tmp_path / "out.jsonl").read_text()
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png"]
+    for row in rows:
+        assert row["label"].startswith("class ")
+        assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert command("predict", str(run), str(folder)) == 0
+    assert "probability" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_show_list_diff_data(run, tmp_path, capsys):
+    assert command("show", f"--config={RECIPE}") == 0
+    assert "optimizers.train.learning_rate.init_value = 0.01" in capsys.readouterr().out
+    assert command("list", "--format=json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    keys = {"name", "family", "task", "data", "metric", "value", "std", "seeds", "device", "minutes"}
+    assert rows
+    assert all(keys <= set(row) for row in rows)
+    other = tmp_path / "other"
+    assert command(f"--config={RECIPE}", f"--workdir={other}", "--set=steps=1", "--set=seed=3") == 0
+    capsys.readouterr()
+    assert command("diff", str(run), str(other)) == 0
+    assert "seed" in capsys.readouterr().out
+    assert command("curves", str(run), str(other), f"--output={tmp_path / 'curves.png'}") == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert command("data") == 0
+    assert "fashion_mnist" in capsys.readouterr().out
+
+
+def test_resume_under_another_configuration_needs_a_flag(run, capsys):
+    assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=14") == 2
+    error = capsys.readouterr().err
+    assert "steps was 12 and is 14" in error
+    assert "--allow=config" in error
+    assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=14", "--allow=config") == 0
+    assert json.loads((run / "result.json").read_text())["step"] == 14
+
+
+def test_resume_on_other_devices_is_no_other_configuration(run, capsys):
+    (run / "result.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "12")
+    before = json.loads((run / "config.json").read_text())["fingerprint"]
+    code = command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12", "--set=parallel.mesh.fsdp=2")
+    assert code == 0, capsys.readouterr().err
+    assert json.loads((run / "config.json").read_text())["fingerprint"] == before
+
+
+# --- mistakes: arguments ({run}, {tmp} are filled in) and what the one line must say
+
+MISTAKES = {
+    "no recipe given": ("", r"--config=RECIPE is missing"),
+    "unknown command": ("trian --config=x", r"unknown command 'trian'; did you mean 'train'\?"),
+    "unknown flag": ("--confg=x", r"confg.*--help"),
+    "flag of the wrong type": ("eval {run} --step=ten", r"--step=ten.*--help"),
+    "recipe path that does not exist": ("--config=experiments/cnn/digts.py", r"no recipe.*experiments/cnn/digits.py"),
+    "dotted name that does not exist": ("--config=experiments.cnn.nothing", r"no recipe 'experiments.cnn.nothing'"),
+    "file that is no recipe": ("--config=launch.py", r"launch.py has no recipe"),
+    "recipe that does not parse": ("--config={tmp}/broken.py", r"broken.py:2: SyntaxError"),
+    "--set without =": (f"--config={RECIPE} --set=steps", r"steps.*NAME=VALUE"),
+    "--set of an unknown name": (f"--config={RECIPE} --set=stps=3", r"stps.*did you mean 'steps'"),
+    "--set of an unknown path": (f"--config={RECIPE} --set=task.model.widht=3", r"widht.*names that exist.*dropout"),
+    "--set of the wrong type": (f"--config={RECIPE} --set=steps=abc", r"steps takes.*int.*'abc'"),
+    "steps below one": (f"--config={RECIPE} --set=steps=-5", r"steps is -5; it must be at least 1"),
+    "batch that micro-batches do not divide": (f"--config={RECIPE} --set=accumulate=3", r"batch_size 16.*accumulate=3"),
+    "moving average out of range": (f"--config={RECIPE} --set=ema=1.5", r"ema is 1.5; .*between 0 and 1"),
+    "unknown kind of nonfinite": (f"--config={RECIPE} --set=nonfinite=stpo", r"did you mean 'stop'"),
+    "mesh that does not fill the devices": (
+        f"--config={RECIPE} --workdir={{tmp}}/a --set=parallel.mesh.data=3",
+        r"data=3.*does not fill the 8 device",
+    ),
+    "batch that devices do not divide": (
+        f"--config={RECIPE} --workdir={{tmp}}/a --set=data.batch_size=20",
+        r"batch_size 20 does not divide over 8 device.*16 or 24",
+    ),
+    "pmap with a model-parallel mesh": (
+        f"--config={RECIPE} --workdir={{tmp}}/a --set=parallel.mode=pmap --set=parallel.mesh.fsdp=2",
+        r"'pmap' is data-parallel only",
+    ),
+    "unknown data set": (
+        "--config=experiments/cnn/digits.py --workdir={tmp}/a --set=data.train.name=digitss",
+        r"digitss.*did you mean 'digits'",
+    ),
+    "unknown split": (
+        "--config=experiments/cnn/digits.py --workdir={tmp}/a --set=data.train.split=trian",
+        r"trian.*train",
+    ),
+    "workdir that is a file": (f"--config={RECIPE} --workdir={{tmp}}/broken.py", r"broken.py"),
+    "workdir with foreign files": (f"--config={RECIPE} --workdir={{tmp}}", r"not a run and holds other files"),
+    "unknown --allow": (f"--config={RECIPE} --allow=everything", r"--allow=everything is unknown"),
+    "eval of no run": ("eval {tmp}/nothing", r"nothing does not exist"),
+    "eval of a step that is not there": ("eval {run} --step=11", r"step.* 11|11.*steps that exist: 10, 12"),
+    "eval of a split that is not there": ("eval {run} --split=tset", r"--split=tset"),
+    "predict without files": ("predict {run}", r"predict needs a run folder and files"),
+    "predict of a missing file": ("predict {run} {tmp}/no.png", r"no.png"),
+    "predict of a file that is no image": ("predict {run} {tmp}/broken.py", r"broken.py"),
+    "predict of a truncated image": ("predict {run} {tmp}/torn.png", r"torn.png"),
+    "format that does not exist": ("list --format=yaml", r"--format=yaml is unknown"),
+    "curves of nothing": ("curves", r"curves needs run folders"),
+    "curves of one name twice": ("curves {run} {run}", r"two of the runs' folders have one name"),
+    "diff of one run": ("diff {run}", r"diff needs two run folders"),
+    "record of no run": ("record {tmp}/nothing", r"nothing"),
+    "no virtual devices": ("list --cpu_devices=0", r"--cpu_devices=0 must be at least 1"),
+    "unknown data set to prepare": ("data --prepare=digitss", r"digitss.*did you mean 'digits'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name, trained, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("import os\ndef (:\n")
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole)
+    (tmp_path / "torn.png").write_bytes(whole.read_bytes()[:2000])
+    whole.unlink()
+    before = sorted(path.name for path in trained.iterdir())
+    arguments, expected = MISTAKES[name]
+    code = command(*arguments.format(run=trained, tmp=tmp_path).split())
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert code == 2, output
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], output.err
+    assert re.search(expected, lines[-1]), lines[-1]
+    assert len(lines) == 1 or lines[0].startswith("preparing digits")  # preparing a data set tells of it first
+    assert "Traceback" not in output.err
+    assert sorted(path.name for path in trained.iterdir()) == before
+
+
+def test_debug_shows_the_traceback():
+    from jaxdl.errors import UserError
+
+    with pytest.raises(UserError):
+        command(f"--config={RECIPE}", "--set=stps=3", "--debug")
+
+
+# --- damaged checkpoints
+
+
+def flip_bits(folder: Path) -> None:
+    """Flips a bit in every 50th byte of the data files below a folder; file names and sizes stay."""
+    for path in folder.rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        for position in range(25, len(data), 50):
+            data[position] ^= 1
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+        path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("damage", ["flipped bits", "truncated", "empty folder"])
+def test_resume_goes_back_to_the_newest_checkpoint_that_verifies(run, capsys, damage):
+    (run / "result.json").unlink()
+    digest = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
+    newest = run / "checkpoints" / "12"
+    if damage == "flipped bits":
+        flip_bits(newest / "params")
+    elif damage == "truncated":
+        path = max((p for p in (newest / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        path.write_bytes(path.read_bytes()[:50])
+    else:
+        shutil.rmtree(newest)
+        newest.mkdir()
+    assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 0
+    output = capsys.readouterr().out
+    assert "checkpoint of step 12 is damaged" in output
+    assert "going on from step 10" in output
+    again = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
+    assert again == digest
+
+
+def test_no_checkpoint_verifies(run, capsys):
+    (run / "result.json").unlink()
+    for step in (run / "checkpoints").iterdir():
+        flip_bits(step / "params")
+    assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 2
+    assert re.search(r"no checkpoint in .* can be restored \(step 12: .*; step 10: ", capsys.readouterr().err)
+
+
+def test_changed_data_is_refused(run, capsys, monkeypatch):
+    from jaxdl.data.synthetic.images import MockImages
+
+    (run / "result.json").unlink()
+    load = MockImages.load
+
+    def other(self):
+        import dataclasses
+
+        return dataclasses.replace(load(self), fingerprint="0" * 64)
+
+    monkeypatch.setattr(MockImages, "load", other)
+    arguments = (f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12")
+    assert command(*arguments) == 2
+    assert re.search(r"trained on other data: 'train' had fingerprint .*--allow=data", capsys.readouterr().err)
+    assert command(*arguments, "--allow=data") == 0
+
+
+def test_starting_from_another_run_takes_its_groups(run, tmp_path, capsys):
+    target = tmp_path / "tuned"
+    flags_ = (f"--config={RECIPE}", f"--workdir={target}", "--set=steps=1", f"--set=start.run={run}")
+    assert command(*flags_, "--set=start.groups=('classifier',)") == 0, capsys.readouterr().err
+    assert len(json.loads((target / "result.json").read_text())["start_digest"]) == 64
+    assert command(*flags_[:1], f"--workdir={tmp_path / 'b'}", *flags_[2:], "--set=start.groups=('clasifier',)") == 2
+    assert "clasifier" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""Plans: what a step needs of each device, counted by hand, and what goes over the links."""
+
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import topologies
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxdl.commands import plan, show
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe
+from jaxdl.distributed import hardware
+from jaxdl.distributed.cost_model import Costs, collectives
+from jaxdl.distributed.hardware import HARDWARE, target
+from jaxdl.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+
+
+def compiled(mesh, function, *specs):
+    placed = [(shape, NamedSharding(mesh, PartitionSpec(*spec))) for shape, spec in specs]
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in placed]
+    with jax.set_mesh(mesh):
+        return jax.jit(function).lower(*shapes).compile().as_text() or ""
+
+
+def test_collectives_are_counted_with_their_bytes(mesh):
+    text = compiled(mesh, lambda x: jnp.sum(x, axis=0), ((64, 32), ("x",)))
+    assert collectives(text) == {"all-reduce": (1, 2 * 4 * 32)}
+
+    def gathered(x):
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
+
+    assert collectives(compiled(mesh, gathered, ((64, 32), ("x",)))) == {"all-gather": (1, 4 * 64 * 32)}
+
+
+def test_what_a_loop_does_counts_as_often_as_it_runs(mesh):
+    def loop(x, kernels):
+        def body(x, kernel):
+            y = jax.lax.with_sharding_constraint(x @ kernel, NamedSharding(mesh, PartitionSpec(None, "x")))
+            return jax.lax.with_sharding_constraint(jnp.tanh(y), NamedSharding(mesh, PartitionSpec())), None
+
+        return jax.lax.scan(body, x, kernels)[0]
+
+    text = compiled(mesh, loop, ((16, 64), ()), ((5, 64, 64), (None, None, "x")))
+    number, size = collectives(text)["all-gather"]
+    assert (number, size) == (5, 5 * 4 * 16 * 64)
+
+
+def test_a_roofline():
+    needs = Costs(2e9, 4e9, 0, 0, 1e9, 8e9, 1e12, {"all-reduce": (3, 9e9), "all-gather": (1, 1e9)})
+    found = needs.seconds(HARDWARE["h100"])
+    assert found["compute"] == pytest.approx(1e12 / 989e12)
+    assert found["memory"] == pytest.approx(14e9 / 3352.32e9)
+    assert found["links"] == pytest.approx(10e9 / 450e9)
+    made = plan.Plan("", {}, needs, HARDWARE["h100"], 0.0)
+    assert made.fits
+    assert made.step == pytest.approx(14e9 / 3352.32e9 + 10e9 / 450e9)
+    assert not plan.Plan("", {}, needs, HARDWARE["cpu"], 0.0).step
+
+
+def test_parameters_are_cut_as_the_mesh_says(capsys):
+    recipe = "experiments/transformer/austen_gpt.py"
+    settings = ["features=16", "layers=2", "heads=2", "length=16", "batch_size=16", "ngrams=()"]
+    whole = plan.run(recipe, settings, "cpu:8", shape="1,1,1")[0]
+    cut = plan.run(recipe, [*settings, "parallel.mesh={'data':1,'fsdp':8,'tensor':1}"], "cpu:8", shape="1,1,1")[0]
+    told = capsys.readouterr().out
+    assert "parameters" in told
+    assert "all-gather" in told
+    assert cut.costs.parameters < whole.costs.parameters / 4
+    assert cut.costs.optimizer < whole.costs.optimizer / 4
+    assert whole.costs.parameters < whole.costs.optimizer < 2.1 * whole.costs.parameters
+    assert whole.costs.flops == pytest.approx(cut.costs.flops)
+    number, size = whole.costs.traffic["all-reduce"]
+    assert size >= 2 * whole.costs.parameters
+    assert number >= 1
+    assert whole.costs.peak > whole.costs.parameters + whole.costs.optimizer
+
+
+def test_a_search_orders_what_fits(capsys, monkeypatch):
+    small = HARDWARE["cpu"].__class__("cpu", "cpu", 1e12, 300e3, 1e11, 1e10)
+    monkeypatch.setitem(HARDWARE, "cpu", small)
+    monkeypatch.setattr(plan, "_MOST", 4)
+    recipe = "experiments/cnn/digits.py"
+    found = plan.run(recipe, ["channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
+    assert len(found) == 4
+    assert found[0].fits
+    assert [each.fits for each in found] == sorted((each.fits for each in found), reverse=True)
+    steps = [each.step or 0.0 for each in found if each.fits]
+    assert steps == sorted(steps)
+    tiny = small.__class__("cpu", "cpu", 1e12, 10.0, 1e11, 1e10)
+    monkeypatch.setitem(HARDWARE, "cpu", tiny)
+    with pytest.raises(UserError, match=r"it does not fit: .* GiB too much on each device"):
+        plan.run(recipe, ["channels=(8,16)"], "cpu:8", shape="8,8,1")
+    assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ("v5e", "--topology=v5e is none; write KIND:SHAPE"),
+        ("v9:2", "'v9' is not known; .*names that exist"),
+        ("cpu:5", "there are 8 CPU devices here; add --cpu_devices=5"),
+        ("cpu:2x2", "CPUs have no shape; write cpu:8"),
+    ],
+)
+def test_mistakes(topology, message):
+    with pytest.raises(UserError, match=message):
+        target(topology)
+
+
+@pytest.mark.parametrize(
+    ("text", "package", "extra"), [("v5e:2x2", "libtpu", "tpu"), ("h100:1x8", "jax-cuda13-plugin", "cuda")]
+)
+def test_without_the_vendors_compiler(monkeypatch, text, package, extra):
+    def absent(*_, **__):
+        raise RuntimeError("no such platform")
+
+    monkeypatch.setattr(topologies, "get_topology_desc", absent)
+    monkeypatch.setattr(hardware, "version", lambda name: metadata.version(f"no-{name}"))
+    with pytest.raises(UserError, match=rf"--topology={text} needs {package}.* pip install -e '\.\[{extra}\]'"):
+        target(text)
+    monkeypatch.setattr(hardware, "version", lambda name: "1.0")
+    with pytest.raises(UserError, match=f"--topology={text} cannot be compiled for: no such platform"):
+        target(text)
+
+
+def has(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("text", "package", "devices"), [("v5e:2x4", "libtpu", 8), ("h100:2x8", "jax-cuda13-plugin", 16)]
+)
+def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
+    if not has(package):
+        pytest.skip(f"{package} is not installed")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # libtpu ends a process that has flags for CPUs
+    settings = ["features=32", "layers=1", "heads=2", "length=128", "batch_size=16", "ngrams=()"]
+    found = plan.run("experiments/transformer/austen_gpt.py", settings, text, shape="1,1,1")[0]
+    assert found.mesh["data"] == devices
+    assert found.costs.traffic["all-reduce"][1] > 0
+    assert found.step is not None
+    assert "fits" in capsys.readouterr().out
+
+
+def test_shardings_are_shown(capsys):
+    settings = ["features=16", "layers=1", "heads=2", "length=16", "ngrams=()"]
+    settings += ["parallel.mesh={'data':2,'fsdp':2,'tensor':2}"]
+    show.show("experiments/transformer/austen_gpt.py", settings, "cpu:8", shape="1,1,1")
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("on 8 device(s), mesh data=2 fsdp=2 tensor=2")
+    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in told[2:-1]}
+    assert cells["language_model/stack/block_0/feed_forward/in/kernel"] == "16 x 64 fsdp, tensor 8 x 32"
+    assert "4,576 of them on one device (25.3%)" in told[-1]
+
+
+def test_a_compiler_that_refuses(monkeypatch, capsys):
+    def refuses(program):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory, 112G exceed 15.75G.\nMore."
+        )
+
+    monkeypatch.setattr(plan, "costs", refuses)
+    monkeypatch.setattr(plan, "_MOST", 2)
+    arguments = ("experiments/cnn/digits.py", [], "cpu:8", "8,8,1")
+    with pytest.raises(UserError, match=r"it does not fit: Ran out of memory, 112G exceed 15.75G\. Try --search"):
+        plan.run(*arguments)
+    with pytest.raises(UserError, match=r"no configuration of .*digits\.py can be compiled for cpu:8"):
+        plan.run(*arguments, search=True)
+    assert capsys.readouterr().out.count("it does not fit: Ran out of memory") == 2
+    assert plan._refused("INTERNAL: partitioner: Traceback\n  File x\nIndivisibleError: 4 by 8\n[...]") == (
+        "it cannot be compiled: IndivisibleError: 4 by 8"
+    )
+    assert plan._refused("INTERNAL: no such thing") == "it cannot be compiled: INTERNAL: no such thing"
+
+
+def test_a_shape_that_is_none():
+    with pytest.raises(UserError, match="--shape=big is no shape"):
+        plan.run("experiments/cnn/digits.py", [], "cpu:8", shape="big")
+    assert np.prod(jax.device_count()) == 8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("cnn/digits", set()),
+        ("transformer/austen_gpt", {"task.model.stack.remat='nothing'", "task.model.stack.remat='all'"}),
+        ("transformer/gpt2_124m", {"task.model.remat='nothing'", "task.model.remat='all'"}),
+        ("diffusion/imagenet_dit_xl2", {"task.network.remat=False", "task.network.remat=True"}),
+    ],
+)
+def test_what_a_search_tries(recipe, expected, monkeypatch):
+    monkeypatch.setattr(plan, "_MOST", 1000)
+    config = overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [])
+    found = {setting for each in plan.candidates(config, 8) for setting in each}
+    remats = {setting for setting in found if "remat" in setting}
+    assert expected <= remats
+    assert bool(expected) == bool(remats)
+    assert "accumulate=4" in found
+    for setting in found:
+        serialize.build(overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [setting]))

@@ -1,0 +1,122 @@
+"""A run made again: bit by bit here, and what is said where something differs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jaxdl.commands import reproduce, train
+from jaxdl.commands.reproduce import Compared
+from jaxdl.errors import Failed, UserError
+
+ROOT = Path(__file__).parents[2]
+RECIPE = "tests/survivor.py"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    """A folder with the same short run under three seeds."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        for seed in range(3):
+            train.run(RECIPE, ["steps=4", f"seed={seed}"], str(folder / f"seed{seed}"))
+    return folder
+
+
+@pytest.fixture
+def runs(sweep, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(ROOT)
+    return Path(shutil.copytree(sweep, tmp_path / "sweep"))
+
+
+def change(path: Path, **values) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **values}))
+
+
+def test_the_same_machine_gives_the_same_bits(runs, capsys):
+    reproduce.run(str(runs / "seed1"))
+    assert "Reproduced bit by bit: tests/survivor.py with seed 1" in capsys.readouterr().out
+    report = json.loads((runs / "seed1-again" / "reproduction.json").read_text())
+    assert report["bitwise"] is True
+    assert all(before == after for before, after, *_ in report["metrics"].values())
+    again = json.loads((runs / "seed1-again" / "manifest.json").read_text())
+    assert again["overrides"] == ["steps=4", "seed=1"]
+
+
+def test_another_version_another_device_and_other_data_are_told(runs, capsys):
+    path = runs / "seed0" / "manifest.json"
+    made = json.loads(path.read_text())
+    made["packages"]["jax"] = "0.1.0"
+    made["devices"]["count"] = 64
+    made["code"] = {"commit": "0123456789abcdef", "dirty": False}
+    made["datasets"]["train"]["fingerprint"] = "feedfeedfeedfeed"
+    path.write_text(json.dumps(made))
+    reproduce.run(str(runs / "seed0"), dry_run=True)
+    told = capsys.readouterr().out
+    assert "jax: then 0.1.0, now " in told
+    assert "device's count: then 64, now 8" in told
+    assert "commit: then 0123456789ab, now" in told
+    assert "data of 'train': then " in told
+    assert "fingerprint feedfeedfeed, now" in told
+    assert not (runs / "seed0-again").exists()
+
+
+@pytest.mark.parametrize(("shift", "agrees"), [(0.5, True), (30.0, False)])
+def test_other_bits_are_judged_by_the_spread_of_the_seeds(runs, capsys, shift, agrees):
+    result = json.loads((runs / "seed0" / "result.json").read_text())
+    split, name = next((s, n) for s, figures in result["metrics"].items() for n, v in figures.items() if n == "loss")
+    losses = [json.loads((runs / f"seed{n}" / "result.json").read_text())["metrics"][split][name] for n in (1, 2)]
+    spread = abs(losses[0] - losses[1])
+    assert spread > 0
+    result["metrics"][split][name] += shift * spread
+    change(runs / "seed0" / "result.json", state_digest="00", metrics=result["metrics"])
+    if agrees:
+        reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
+        assert "Reproduced, not bit by bit" in capsys.readouterr().out
+    else:
+        with pytest.raises(Failed, match="was not reproduced"):
+            reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
+        assert f"Not reproduced: {split}/{name} is further away" in capsys.readouterr().out
+
+
+def test_numbers_agree_within_the_spread_or_there_is_none():
+    assert Compared("a", 1.0, 1.0, None).agrees is True
+    assert Compared("a", math.nan, math.nan, None).agrees is True
+    assert Compared("a", 1.0, 1.1, None).agrees is None
+    assert Compared("a", 1.0, 1.1, 0.06).agrees is True
+    assert Compared("a", 1.0, math.nan, 0.06).agrees is False
+    results = [{"metrics": {"test": {"loss": value, "table": [1]}}} for value in (1.0, 1.2, 1.4, None)]
+    (found,) = reproduce.compare(results[0], results[1], results[2:])
+    assert (found.name, found.before, found.after, found.spread) == ("test/loss", 1.0, 1.2, None)
+    (found,) = reproduce.compare(results[0], results[0], results[1:])
+    assert found.spread == pytest.approx(0.2 / math.sqrt(2))
+
+
+def test_mistakes(runs):
+    (runs / "seed2" / "result.json").unlink()
+    with pytest.raises(UserError, match="is not finished, so there is nothing to compare with"):
+        reproduce.run(str(runs / "seed2"))
+    with pytest.raises(UserError, match="is the run itself; give another folder"):
+        reproduce.run(str(runs / "seed0"), output=str(runs / "seed0"))
+
+
+@pytest.mark.parametrize(
+    ("then", "taken"),
+    [
+        ({"platform": "cpu", "cpu_cores": 1}, [{2}]),
+        ({"platform": "cpu", "cpu_cores": 3}, []),
+        ({"platform": "cpu", "cpu_cores": 4}, []),
+        ({"platform": "gpu", "cpu_cores": 1}, []),
+        ({}, []),
+    ],
+)
+def test_a_run_has_as_many_cores_as_before(monkeypatch, then, taken):
+    asked = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 5, 7}, raising=False)
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, cores: asked.append(set(cores)), raising=False)
+    reproduce.take_cores(then)
+    assert asked == taken

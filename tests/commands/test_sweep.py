@@ -1,0 +1,191 @@
+"""Sweeps: which runs they are, what is done and what is left, and the processes that make them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxdl.commands import sweep
+from jaxdl.config.grids import product, zipped
+from jaxdl.errors import Failed, UserError
+from jaxdl.launchers import Job, Options, local
+from jaxdl.training.interrupt import Preempted
+
+ROOT = Path(__file__).parents[2]
+RECIPE = "tests/survivor.py"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_products_and_pairs_are_plain_lists():
+    assert product(seed=range(2), width=[3, 4]) == [
+        {"seed": 0, "width": 3},
+        {"seed": 0, "width": 4},
+        {"seed": 1, "width": 3},
+        {"seed": 1, "width": 4},
+    ]
+    assert zipped(a=[1, 2], b="xy") == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    assert product(zipped(a=[1, 2], b=[3, 4]), [{"c": 5}]) == [{"a": 1, "b": 3, "c": 5}, {"a": 2, "b": 4, "c": 5}]
+    assert product() == [{}]
+    with pytest.raises(ValueError, match="'a' is given twice"):
+        product([{"a": 1}], a=[2])
+    with pytest.raises(ValueError):
+        zipped(a=[1, 2], b=[3])
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        (["seed=0..2"], [["seed=0"], ["seed=1"], ["seed=2"]]),
+        (["seed=-1..0", "a=x,y"], [["seed=-1", "a=x"], ["seed=-1", "a=y"], ["seed=0", "a=x"], ["seed=0", "a=y"]]),
+        (["a=(1,2),(3,4)"], [["a=(1,2)"], ["a=(3,4)"]]),
+        (["a='p,q',r"], [["a='p,q'"], ["a=r"]]),
+        (["a,b=(1,[2,3]),(4,5)"], [["a=1", "b=[2,3]"], ["a=4", "b=5"]]),
+    ],
+)
+def test_axes_of_a_grid(grid, expected):
+    assert sweep.points(grid) == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (["seed"], "--grid=seed is no axis"),
+        (["seed="], "is no axis"),
+        (["seed=1,"], "is no axis"),
+        (["seed=4..1"], "is no axis"),
+        (["seed=1", "seed=2"], "--grid has 'seed' twice"),
+        (["a,b=(1,2),(3)"], r"'\(3\)' has no value for each of a, b"),
+        (["a,b=1,2"], "has no value for each"),
+    ],
+)
+def test_mistakes_in_a_grid(grid, message):
+    with pytest.raises(UserError, match=message):
+        sweep.points(grid)
+
+
+def test_a_configuration_names_its_folder(tmp_path):
+    found = sweep.runs(RECIPE, ["steps=12"], ["seed=0..1"], tmp_path)
+    assert [run.varied for run in found] == ["seed=0", "seed=1"]
+    assert found[0].settings == ("steps=12", "seed=0")
+    assert {run.folder.parent for run in found} == {tmp_path}
+    assert found[0].folder != found[1].folder
+    assert sweep.runs(RECIPE, ["steps=12"], ["seed=1"], tmp_path)[0].folder == found[1].folder
+    assert len(sweep.runs(RECIPE, [], ["seed=0,0,1"], tmp_path)) == 2
+    with pytest.raises(UserError, match="no 'sead'"):
+        sweep.runs(RECIPE, [], ["sead=0..1"], tmp_path)
+
+
+def job(tmp_path: Path, name: str, code: str) -> Job:
+    return Job(name, [sys.executable, "-c", code], tmp_path / name, steps=1)
+
+
+# Counts its runs in a file, and ends with the first exit code that is left.
+CODES = """
+import pathlib, sys
+path = pathlib.Path({path!r}); path.parent.mkdir(exist_ok=True)
+count = len(path.read_text()) if path.exists() else 0
+path.write_text("x" * (count + 1)); print("run", count)
+sys.exit({codes}[min(count, len({codes}) - 1)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "runs", "fails"),
+    [([0], 1, False), ([2], 1, True), ([1, 0], 2, False), ([1], 2, True), ([75, 75, 75, 1, 0], 5, False)],
+)
+def test_what_failed_is_tried_again_and_what_was_stopped_goes_on(tmp_path, capsys, codes, runs, fails):
+    path = str(tmp_path / "counts" / "one")
+    jobs = [job(tmp_path, "one", CODES.format(path=path, codes=codes)), job(tmp_path, "two", "print('done')")]
+    if fails:
+        with pytest.raises(Failed, match=r"1 of 2 run\(s\) failed, see .*one/run.log \(exit code"):
+            local.launch(jobs, Options(slots=1, retries=1))
+    else:
+        local.launch(jobs, Options(slots=1, retries=1))
+    assert (tmp_path / "one" / "run.log").read_text() == "".join(f"run {number}\n" for number in range(runs))
+    assert (tmp_path / "two" / "run.log").read_text() == "done\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("one  started") for line in lines) == runs
+    assert any(line.startswith("two  finished after 0:0") for line in lines)
+
+
+STOPS = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+os.kill(os.getppid(), signal.SIGTERM); time.sleep(20)
+"""
+
+
+def test_a_signal_is_passed_on_once_and_nothing_more_begins(tmp_path):
+    jobs = [job(tmp_path, "one", STOPS), job(tmp_path, "two", "print('never')")]
+    with pytest.raises(Preempted, match="SIGTERM: the runs have saved their states; run the same command again"):
+        local.launch(jobs, Options(slots=1))
+    assert not (tmp_path / "two").exists()
+
+
+def test_runs_share_the_machine(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4}, raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert [sorted(slot.cores) for slot in local.slots(2, 9)] == [[0, 1], [2, 3, 4]]
+    assert len(local.slots(None, 9)) == 5
+    assert len(local.slots(None, 3)) == 3
+    assert all(slot.cores for slot in local.slots(7, 9))
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    found = local.slots(None, 9)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["4", "6"]
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in found[0].environment
+    found = local.slots(3, 9)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["4", "6", "4"]
+    assert found[2].environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.45"
+    with pytest.raises(UserError, match="--slots=0: runs at once are 1 or more"):
+        local.slots(0, 9)
+
+
+def sweeping(folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "launch.py", "sweep", f"--config={RECIPE}", f"--workdir={folder}", "--grid=seed=0..2"]
+    return subprocess.Popen(
+        [*command, "--slots=2"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def measured(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*/metrics.jsonl") if path.stat().st_size]
+
+
+def test_a_sweep_that_was_killed_goes_on_and_repeats_nothing(tmp_path):
+    """Its runs save and stop; the next one skips what is finished and resumes the rest."""
+    first = sweeping(tmp_path)
+    while not measured(tmp_path) and first.poll() is None:
+        time.sleep(0.05)
+    first.kill()
+    first.communicate(timeout=60)
+    assert first.returncode == -signal.SIGKILL
+    second = sweeping(tmp_path)
+    told = second.communicate(timeout=120)[0]
+    if "trains in" in told:  # the runs of a killed sweep were still saving
+        told = sweeping(tmp_path).communicate(timeout=120)[0]
+    assert sum(" new " in line or " started " in line for line in told.splitlines()) >= 3
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
+    assert len(results) == 3
+    for path in tmp_path.glob("*/metrics.jsonl"):
+        steps = [row["step"] for row in map(json.loads, path.read_text().splitlines()) if row["split"] == "train"]
+        assert steps == sorted(set(steps))
+    third = sweeping(tmp_path)
+    told = third.communicate(timeout=60)[0]
+    assert third.returncode == 0
+    assert "3 run(s): 3 finished" in told
+    assert "started" not in told

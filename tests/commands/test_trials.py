@@ -1,0 +1,113 @@
+"""Settings that a search chooses: what it may choose from, what it tries, and going on after a stop."""
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from jaxdl.commands import search
+from jaxdl.errors import Failed, UserError
+from jaxdl.launchers import Options
+from jaxdl.training.interrupt import Preempted
+
+ROOT = Path(__file__).parents[2]
+RECIPE, RATE = "tests/survivor.py", "task.label_smoothing"
+
+
+def test_what_may_be_chosen():
+    found = search.distributions(["a=1e-4..1e-2:log", "b=16..64:16", "c=0.0..1.0", "d=x,(1,2)", "e=1..9"])
+    assert found == {
+        "a": FloatDistribution(1e-4, 1e-2, log=True),
+        "b": IntDistribution(16, 64, step=16),
+        "c": FloatDistribution(0.0, 1.0),
+        "d": CategoricalDistribution(("x", "(1,2)")),
+        "e": IntDistribution(1, 9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ([], "--trials needs --space"),
+        (["a=4..1"], "--space=a=4..1 is no range"),
+        (["a=0..1:log"], "--space=a=0..1:log is no range"),
+        (["a=1,"], "a name or a value is missing"),
+        (["a=1..2", "a=3..4"], "--space has 'a' twice"),
+    ],
+)
+def test_mistakes_in_a_space(space, message):
+    with pytest.raises(UserError, match=message):
+        search.distributions(space)
+
+
+class Machine:
+    """In place of the local launcher: a run's accuracy is best where its label smoothing is 0.3."""
+
+    def __init__(self, stops_at: int = -1, fails: bool = False):
+        self.made, self.stops_at, self.fails = [], stops_at, fails
+
+    def __call__(self, jobs, options):
+        for job in jobs:
+            if len(self.made) == self.stops_at:
+                self.stops_at = -1
+                raise Preempted("SIGTERM")
+            self.made.append(job.folder)
+            chosen = next(float(each.split("=")[2]) for each in job.command if RATE in each)
+            job.folder.mkdir(parents=True)
+            (job.folder / "config.json").write_text("{}")
+            score = {"validation": {"accuracy": 1 - (chosen - 0.3) ** 2}}
+            if not self.fails:
+                (job.folder / "result.json").write_text(json.dumps({"step": job.steps, "metrics": score}))
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    made = Machine()
+    monkeypatch.setattr(search, "LAUNCHERS", {"local": made})
+    return made
+
+
+def made(tmp_path, trials, metric=None, slots=2):
+    search.run(RECIPE, ["steps=3"], [f"{RATE}=0.0..0.9"], trials, str(tmp_path), metric, Options(slots=slots))
+
+
+def test_a_search_finds_the_best_and_goes_on_where_it_was_stopped(tmp_path, machine, capsys):
+    machine.stops_at = 5
+    with pytest.raises(Preempted):
+        made(tmp_path, 24)
+    made(tmp_path, 24)
+    assert len(machine.made) == len(set(machine.made)) == 24
+    told = capsys.readouterr().out.splitlines()
+    chosen = float(told[-1].split(f"{RATE}=")[1].split(":")[0])
+    assert abs(chosen - 0.3) < 0.1
+    assert told[-1].startswith("best of 24: ")
+    made(tmp_path, 24)  # nothing is left to do
+    assert len(machine.made) == 24
+    made(tmp_path, 26)
+    assert len(machine.made) == 26
+
+
+def test_a_search_in_which_all_fail(tmp_path, machine):
+    machine.fails = True
+    with pytest.raises(Failed, match=r"none of the 3 trial\(s\) has validation/accuracy"):
+        made(tmp_path, 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("test/accuracy:max", "settings are not chosen on the test split"),
+        ("validation/loss", "say which metric is to be made better, and how"),
+        ("valid/loss:min", "evaluations that exist: validation"),
+    ],
+)
+def test_mistakes_in_a_goal(tmp_path, machine, metric, message):
+    with pytest.raises(UserError, match=message):
+        made(tmp_path, 2, metric)
+
+
+def test_the_names_are_looked_up_before_anything_is_tried(tmp_path, machine):
+    with pytest.raises(UserError, match="no 'widht'"):
+        search.run(RECIPE, [], ["widht=1..2"], 2, str(tmp_path), None, Options())

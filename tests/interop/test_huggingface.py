@@ -1,0 +1,377 @@
+"""Hugging Face folders read and written, and runs that start from them; without transformers and torch."""
+
+import builtins
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from jaxdl.commands import export, train
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.distributed.mesh import Parallel
+from jaxdl.errors import UserError
+from jaxdl.interop.huggingface.resnet import (
+    CONFIG,
+    INDEX,
+    WEIGHTS,
+    HuggingFaceWeights,
+    read_resnet,
+    write_resnet,
+)
+from jaxdl.models.layers.norms import batch_norm, group_norm
+from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
+from jaxdl.runs.restore import load_trained
+from jaxdl.training.loop import make_program
+from jaxdl.training.sources import load_sources
+
+safetensors = pytest.importorskip("safetensors.numpy", reason="the huggingface extra is not installed: safetensors")
+
+RECIPE = '''"""A small ResNet from Hugging Face weights."""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.config.experiment import Experiment
+from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
+from jaxdl.models.cnn import ResNet
+from jaxdl.tasks.image_classification import image_classification
+from jaxdl.training.optimizers import freeze, scale_by_path
+
+
+@auto_config
+def experiment(weights: str = "", frozen_stages: int = 1) -> Experiment:
+    return Experiment(
+        task=image_classification(
+            ResNet((1, 1), num_classes=10, width=8, stem="imagenet", frozen_stages=frozen_stages), mean=(0.5, 0.4, 0.3)
+        ),
+        start=HuggingFaceWeights(weights),
+        data=Data(train=MockImages((16, 16, 3)), evals={}, batch_size=8),
+        optimizers={
+            "train": freeze(optax.chain(optax.adamw(0.01), scale_by_path({"stage*": 0.5})), ("stem", "stage[1]"))
+        },
+        steps=3,
+        ema=0.9,
+    )
+'''
+
+
+def small(num_classes=5, stage_sizes=(1, 2), block: Any = Bottleneck, **arguments):
+    return ResNet(stage_sizes, num_classes, width=8, block=block, stem="imagenet", **arguments)
+
+
+def drawn(model, seed=0):
+    """(params, batch_stats) of a model, all arrays random."""
+    init = functools.partial(model.init, train=False)
+    shapes = nn.unbox(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    random = np.random.default_rng(seed)
+    made = jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape).astype(np.float32), shapes)
+    return made["params"], made["batch_stats"]
+
+
+def written(folder, model=None, seed=0):
+    """A folder with random weights; returns (params, batch_stats)."""
+    model = model or small()
+    params, batch_stats = drawn(model, seed)
+    write_resnet(folder, model, params, batch_stats, [f"breed {index}" for index in range(model.num_classes)])
+    return params, batch_stats
+
+
+def flat(tree) -> dict[str, Any]:
+    return flatten_dict(jax.device_get(tree), sep="/")  # pyright: ignore[reportReturnType]
+
+
+def same(one, other):
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    return [name for name in one if not np.array_equal(one[name], other[name])] == []
+
+
+def edit(folder, **values):
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | values))
+
+
+def change_tensors(folder, change):
+    tensors = safetensors.load_file(folder / WEIGHTS)
+    change(tensors)
+    safetensors.save_file(tensors, folder / WEIGHTS)
+
+
+# Reading and writing
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_what_was_written_is_read_bitwise(tmp_path, block):
+    model = small(block=block)
+    params, batch_stats = written(tmp_path / "new" / "folder", model)
+    read = read_resnet(tmp_path / "new" / "folder")
+    assert same(read.params, params)
+    assert same(read.batch_stats, batch_stats)
+    assert read.names == tuple(f"breed {index}" for index in range(5))
+    assert ResNet(**read.arguments) == model
+
+
+def test_a_folder_made_by_hand(tmp_path):
+    random = np.random.default_rng(0)
+    shapes = {"resnet.embedder.embedder.convolution.weight": (4, 1, 7, 7)}
+    layer = "resnet.encoder.stages.0.layers.0.layer"
+    shapes |= {f"{layer}.{number}.convolution.weight": (4, 4, 3, 3) for number in (0, 1)}
+    norms = ["resnet.embedder.embedder.normalization", *(f"{layer}.{number}.normalization" for number in (0, 1))]
+    shapes |= {f"{norm}.{part}": (4,) for norm in norms for part in ("weight", "bias", "running_mean", "running_var")}
+    shapes |= {"classifier.1.weight": (2, 4), "classifier.1.bias": (2,)}
+    tensors = {name: random.normal(size=shape).astype(np.float16) for name, shape in shapes.items()}
+    counters = {f"{norm}.num_batches_tracked": np.ones((), np.int64) for norm in norms}
+    safetensors.save_file(tensors | counters, tmp_path / WEIGHTS)
+    config = {"model_type": "resnet", "layer_type": "basic", "depths": [1], "hidden_sizes": [4], "embedding_size": 4}
+    (tmp_path / CONFIG).write_text(json.dumps(config | {"num_channels": 1}))
+
+    read = read_resnet(tmp_path)
+    assert read.arguments == {
+        "stage_sizes": (1,),
+        "num_classes": 2,
+        "width": 4,
+        "block": BasicBlock,
+        "stem": "imagenet",
+    }
+    assert read.names == ("LABEL_0", "LABEL_1")
+    assert {leaf.dtype for leaf in jax.tree.leaves(read.params)} == {np.dtype(np.float32)}
+    entry = tensors["resnet.embedder.embedder.convolution.weight"]
+    np.testing.assert_array_equal(read.params["stem"]["conv"]["kernel"][2, 3, 0, 1], entry[1, 0, 2, 3])
+    block = read.params["stage1"]["block1"]
+    np.testing.assert_array_equal(
+        block["conv2"]["kernel"][0, 1, 2, 3], tensors[f"{layer}.1.convolution.weight"][3, 2, 0, 1]
+    )
+    np.testing.assert_array_equal(block["norm1"]["scale"], tensors[f"{layer}.0.normalization.weight"])
+    np.testing.assert_array_equal(
+        read.batch_stats["stage1"]["block1"]["norm2"]["var"], tensors[f"{layer}.1.normalization.running_var"]
+    )
+    np.testing.assert_array_equal(read.params["head"]["kernel"].T, tensors["classifier.1.weight"])
+
+
+def test_shards_are_read_and_a_missing_one_is_told(tmp_path):
+    params, _ = written(tmp_path)
+    tensors = safetensors.load_file(tmp_path / WEIGHTS)
+    (tmp_path / WEIGHTS).unlink()
+    table = {}
+    for number, names in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2])):
+        table |= dict.fromkeys(names, f"model-{number}.safetensors")
+        safetensors.save_file({name: tensors[name] for name in names}, tmp_path / f"model-{number}.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
+    assert same(read_resnet(tmp_path).params, params)
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(UserError, match=r"index\.json names model-1\.safetensors, which is not there; copy all shards"):
+        read_resnet(tmp_path)
+    (tmp_path / INDEX).write_text("{}")
+    with pytest.raises(UserError, match="has no weight_map"):
+        read_resnet(tmp_path)
+
+
+BREAKS = {
+    "no model.safetensors and no": lambda folder: (folder / WEIGHTS).unlink(),
+    "it has pytorch_model.bin: load and save it again": lambda folder: (folder / WEIGHTS).rename(
+        folder / "pytorch_model.bin"
+    ),
+    "has no config.json": lambda folder: (folder / CONFIG).unlink(),
+    "cannot read .*config.json": lambda folder: (folder / CONFIG).write_text("{"),
+    "holds no JSON object": lambda folder: (folder / CONFIG).write_text("[]"),
+    "cannot read .*model.safetensors": lambda folder: (folder / WEIGHTS).write_bytes(b"short"),
+    "model_type 'vit'; only 'resnet'": lambda folder: edit(folder, model_type="vit"),
+    "layer_type is 'botleneck'; did you mean": lambda folder: edit(folder, layer_type="botleneck"),
+    "hidden_act is 'gelu'; the ResNet here has 'relu'": lambda folder: edit(folder, hidden_act="gelu"),
+    "downsample_in_bottleneck is True": lambda folder: edit(folder, downsample_in_bottleneck=True),
+    "downsample_in_first_stage is True": lambda folder: edit(folder, downsample_in_first_stage=True),
+    r"hidden_sizes are \[32, 48\]; .* has \[32, 64\]": lambda folder: edit(folder, hidden_sizes=[32, 48]),
+    "id2label has 1 classes, the classifier has 5": lambda folder: edit(folder, id2label={"0": "cat"}),
+    r"'classifier.1.weight' is missing; save the model as": lambda folder: change_tensors(
+        folder, lambda tensors: tensors.pop("classifier.1.weight")
+    ),
+    "'resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var' is missing": lambda folder: change_tensors(
+        folder, lambda tensors: tensors.pop("resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var")
+    ),
+    r"1 tensors have no place in the model \(resnet.extra\);": lambda folder: change_tensors(
+        folder, lambda tensors: tensors.update({"resnet.extra": np.zeros(1)})
+    ),
+    r"'classifier.1.bias' has shape \[4\] in the order of head/bias, which has \[5\]": lambda folder: change_tensors(
+        folder, lambda tensors: tensors.update({"classifier.1.bias": np.zeros(4, np.float32)})
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BREAKS)
+def test_a_folder_that_does_not_hold_our_resnet_is_refused_in_one_line(tmp_path, message):
+    written(tmp_path)
+    BREAKS[message](tmp_path)
+    with pytest.raises(UserError, match=message) as raised:
+        read_resnet(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_no_folder_and_no_package(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"no folder .*gone; give one with config.json and model.safetensors"):
+        read_resnet(tmp_path / "gone")
+    written(tmp_path)
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r"need safetensors: pip install -e '\.\[huggingface\]'"):
+        read_resnet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stem": "small"}, "stem='small' has no Hugging Face equivalent"),
+        ({"norm": group_norm}, "norm, not batch_norm with epsilon 1e-5, has no"),
+        ({"norm": functools.partial(batch_norm, epsilon=1e-3)}, "norm, not batch_norm"),
+        ({"activation": nn.silu}, "activation, not relu, has no"),
+    ],
+)
+def test_a_model_that_is_none_of_theirs_is_not_written(tmp_path, arguments, message):
+    params, batch_stats = drawn(small())
+    with pytest.raises(UserError, match=message):
+        write_resnet(tmp_path / "out", dataclasses.replace(small(), **arguments), params, batch_stats)
+    assert not (tmp_path / "out").exists()
+
+
+def test_writing_refuses_wrong_names_and_a_folder_that_holds_a_model(tmp_path):
+    params, batch_stats = drawn(small())
+    with pytest.raises(UserError, match="2 class names for a model of 5 classes"):
+        write_resnet(tmp_path, small(), params, batch_stats, ["cat", "dog"])
+    momentum = dataclasses.replace(small(), norm=functools.partial(batch_norm, momentum=0.99))
+    write_resnet(tmp_path, momentum, params, batch_stats)
+    with pytest.raises(UserError, match="holds a model already"):
+        write_resnet(tmp_path, small(), params, batch_stats)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file"):
+        write_resnet(tmp_path / "file", small(), params, batch_stats)
+
+
+# Starting a run
+
+
+@functools.cache
+def fresh():
+    """The program of the recipe's `tiny()` with a moving average over eight devices, and its drawn state."""
+    experiment = serialize.build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
+    parallel = Parallel(mesh={"data": 2, "fsdp": 4, "tensor": 1})
+    experiment = dataclasses.replace(experiment, ema=0.9, parallel=parallel)
+    program = make_program(experiment, load_sources(experiment.data))
+    return program, jax.device_get(program.init())
+
+
+def drawn_state():
+    program, state = fresh()
+    return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, spec.sharding), state, program.abstract)
+
+
+def test_weights_go_into_a_fresh_state_in_its_shardings_and_into_the_average(tmp_path):
+    params, batch_stats = written(tmp_path, small(10, (1, 1)))
+    before = drawn_state()
+    after = HuggingFaceWeights(str(tmp_path)).load(before)
+    assert same(after.params["classifier"], params)
+    assert same(after.variables["classifier"]["batch_stats"], batch_stats)
+    assert same(after.ema["params"], after.params)
+    assert same(after.ema["variables"], after.variables)
+    assert int(after.step) == 0
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert jax.tree.map(lambda leaf: leaf.sharding, after) == jax.tree.map(lambda leaf: leaf.sharding, before)
+    assert not after.params["classifier"]["stage2"]["block1"]["conv3"]["kernel"].is_fully_replicated
+
+
+@pytest.mark.parametrize(("classes", "head"), [(10, False), (5, True)])
+def test_the_head_stays_as_drawn(tmp_path, classes, head):
+    params, _ = written(tmp_path, small(classes, (1, 1)))
+    before = drawn_state()
+    after = HuggingFaceWeights(str(tmp_path), head=head).load(before)
+    taken = jax.device_get(after.params["classifier"])
+    assert same(taken.pop("head"), before.params["classifier"]["head"])
+    params.pop("head")
+    assert same(taken, params)
+    assert same(after.ema["params"], after.params)
+
+
+def test_weights_that_do_not_fit_the_recipe_are_told(tmp_path):
+    written(tmp_path / "deep", small(10, (1, 2)))
+    written(tmp_path / "basic", small(10, (1, 1), BasicBlock))
+    state = drawn_state()
+    with pytest.raises(
+        UserError, match=r"ResNet\(stage_sizes=\(1, 2\), .*block=Bottleneck.*: 15 tensors have no place"
+    ):
+        HuggingFaceWeights(str(tmp_path / "deep")).load(state)
+    with pytest.raises(UserError, match=r"block=BasicBlock.*tensor .* has shape .* in the order of"):
+        HuggingFaceWeights(str(tmp_path / "basic")).load(state)
+    with pytest.raises(UserError, match="no parameter group 'clasifier'; did you mean 'classifier'"):
+        HuggingFaceWeights(str(tmp_path / "deep"), group="clasifier").load(state)
+    odd = state.replace(params={"classifier": {"conv1": state.params["classifier"]["head"]}}, variables={})
+    with pytest.raises(UserError, match=r"conv1/\w+ has no counterpart in a Hugging Face ResNet"):
+        HuggingFaceWeights(str(tmp_path / "deep")).load(odd)
+
+
+def test_a_run_starts_from_weights_keeps_the_frozen_ones_and_is_exported(tmp_path, capsys):
+    recipe, weights, out = tmp_path / "tuned.py", tmp_path / "weights", tmp_path / "out"
+    recipe.write_text(RECIPE)
+    params, batch_stats = written(weights, small(10, (1, 1), BasicBlock))
+    with pytest.raises(UserError, match=r"start\.folder is empty: give the folder of a Hugging Face ResNet"):
+        train.run(str(recipe), [], str(tmp_path / "none"))
+    train.run(str(recipe), [f"weights={weights}"], str(tmp_path / "run"))
+    trained = load_trained(tmp_path / "run")
+    for tree, start in (
+        (trained.state.params["classifier"], params),
+        (trained.state.ema["params"]["classifier"], params),
+        (trained.state.variables["classifier"]["batch_stats"], batch_stats),
+    ):
+        tree, start = flat(tree), flat(start)
+        kept = {name for name in tree if np.array_equal(tree[name], start[name])}
+        assert kept == {name for name in tree if name.startswith(("stem/", "stage1/"))}
+    sizes = [leaf.size for leaf in jax.tree.leaves(trained.state.opt_state)]
+    learning = sum(value.size for name in ("stage2", "head") for value in jax.tree.leaves(params[name]))
+    assert sum(sizes) < 2 * learning + 8  # Adam's two moments, and counters: none for what is frozen
+
+    with pytest.raises(UserError, match="export needs a folder to write"):
+        export.run(str(tmp_path / "run"))
+    assert export.run(str(tmp_path / "run"), None, str(out)) == out
+    assert f"step 3 of {tmp_path / 'run'} is in {out}" in capsys.readouterr().out
+    read = read_resnet(out)
+    assert same(read.params, trained.state.ema["params"]["classifier"])
+    assert read.names[3] == "class 3"
+    processor = json.loads((out / export.PREPROCESSOR).read_text())
+    assert processor["size"] == {"height": 16, "width": 16}
+    assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.25, 0.25, 0.25])
+
+
+def test_statistics_move_under_frozen_parameters_unless_the_stages_are_frozen(tmp_path):
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
+
+    def step(frozen_stages):
+        model = small(stage_sizes=(1, 1), block=BasicBlock, frozen_stages=frozen_stages)
+        params, batch_stats = drawn(model)
+
+        def loss(params):
+            variables = {"params": params, "batch_stats": batch_stats}
+            logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return jnp.sum(logits**2), updated["batch_stats"]
+
+        gradients, updated = jax.jit(jax.grad(loss, has_aux=True))(params)
+        moved = {name for name in updated if not same(updated[name], batch_stats[name])}
+        return moved, {name for name in gradients if any(np.any(leaf) for leaf in jax.tree.leaves(gradients[name]))}
+
+    assert step(0) == ({"stem", "stage1", "stage2"}, {"stem", "stage1", "stage2", "head"})
+    assert step(1) == ({"stage2"}, {"stage2", "head"})
+    with pytest.raises(ValueError, match="there are 2 stages"):
+        drawn(small(frozen_stages=3))

@@ -1,0 +1,89 @@
+"""A run as a program that JAX alone runs: the README's loader gives what `launch.py predict` computes."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.commands.export import program_of
+from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.serialize import build
+from jaxdl.errors import UserError
+from jaxdl.interop.stablehlo import write_program
+from jaxdl.training.compiled import Program
+from jaxdl.training.sources import load_sources
+
+ROOT = Path(__file__).parents[2]
+RECIPES = (
+    "cnn/digits",
+    "cnn/nuclei",
+    "rnn/austen_chars",
+    "rnn/translate_en_de",
+    "autoencoder/fashion_vae",
+    "gan/emoji_cyclegan",
+    "diffusion/fashion_edm",
+    "transformer/austen_gpt",
+    "transformer/translate_en_de",
+    "transformer/sentiment",
+)
+
+
+def loader():
+    """The function `load` of the README."""
+    code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", (ROOT / "README.md").read_text())
+    assert code, "the README shows no loader"
+    assert len([line for line in code[1].splitlines() if line.strip()]) <= 13
+    scope: dict = {}
+    exec(code[1].split("\npredict =")[0], scope)
+    return scope["load"]
+
+
+def beside(rows):
+    return {"weight": np.ones(rows, np.float32), "index": np.arange(rows, dtype=np.int32)}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_program_is_what_predict_computes(name, tmp_path):
+    experiment = build(tiny(load_recipe(f"experiments/{name}.py")))
+    source = load_sources(experiment.data).evals["validation"]
+    example = source.read(np.arange(3))
+    program = Program(experiment, {**example, **beside(3)}, jax.devices()[:1])
+    state = program.init()
+    specs = {feature: (value.shape[1:], value.dtype) for feature, value in example.items()}
+    inputs = write_program(tmp_path, program_of(experiment), state.evaluated, specs, platforms=("cpu", "tpu"))
+    assert not {"weight", "index"} & set(inputs)
+    predict = loader()(tmp_path)
+    for rows in (1, 3):
+        batch = {feature: value[:rows] for feature, value in example.items()}
+        expected = program.predict(state, {**batch, **beside(rows)})
+        found = predict(**{feature: batch[feature] for feature in inputs})
+        assert expected.keys() - found.keys() <= {"interpolation", "traversal", "latent_map"}  # they go through a batch
+        for output, value in found.items():
+            np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
+
+
+def test_a_program_that_counts_its_examples_is_named(tmp_path):
+    with pytest.raises(UserError, match="depends on its batch size"):
+        write_program(
+            tmp_path,
+            lambda weights, batch: batch["x"] * len(batch["x"]),
+            {"w": np.ones(2, np.float32)},
+            {"x": ((2,), "float32")},
+        )
+
+
+def test_what_the_result_does_not_need_is_left_out(tmp_path):
+    weights = {"used": np.ones((2, 3), np.float32), "other": np.ones(4, np.float32)}
+    specs = {"x": ((2,), np.float32), "y": ((5,), np.float32)}
+    assert write_program(tmp_path, lambda weights, batch: batch["x"] @ weights["used"], weights, specs) == ["x"]
+    found = loader()(tmp_path)(x=jnp.ones((4, 2)))
+    np.testing.assert_array_equal(found, np.full((4, 3), 2.0))
+    assert (tmp_path / "weights.safetensors").stat().st_size < 200
+    assert jax.export.deserialize(bytearray((tmp_path / "predict.stablehlo").read_bytes())).platforms == (
+        "cpu",
+        "cuda",
+        "tpu",
+    )

@@ -1,0 +1,422 @@
+"""Reports: runs in groups, their statistics, what is drawn and told of them, and how the page looks in a browser."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+import launch
+from jaxdl.commands import gallery, report
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe, repository_root
+from jaxdl.report import html, load, statistics
+from jaxdl.report.load import (
+    DAMAGED,
+    FAILED,
+    FINISHED,
+    KILLED,
+    RUNNING,
+    STOPPED,
+)
+from jaxdl.report.plots import hues
+from jaxdl.runs.folder import RunFolder
+
+RECIPE = '''
+"""A net & <i>its</i> images."""
+
+import flax.linen as nn
+import optax
+from fiddle.experimental.auto_config import auto_config
+from jaxdl.data.dataset import Data, Dataset
+from jaxdl.config.experiment import Experiment
+from jaxdl.training.checkpoint import Keep
+from jaxdl.tasks.image_classification import image_classification
+
+METRIC = "test/accuracy"
+
+@auto_config
+def experiment(steps: int = 100, width: int = 4, rate: float = 0.1, seed: int = 0, split: str = "train"):
+    return Experiment(
+        task=image_classification(nn.Dense(width)),
+        data=Data(train=Dataset("digits", split), evals={"validation": Dataset("digits", "test")}, batch_size=8),
+        optimizers={"train": optax.sgd(optax.warmup_cosine_decay_schedule(0.0, rate, steps // 10, steps))},
+        steps=steps,
+        seed=seed,
+        keep=Keep(metric="validation/accuracy"),
+    )
+'''
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "reported_net.py"
+    path.write_text(RECIPE)
+    yield path
+    sys.modules.pop("reported_net", None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(path.parent)]
+
+
+@pytest.fixture
+def make(recipe, tmp_path):
+    """Makes a run folder as training leaves it: make(name, settings, accuracy=...)."""
+
+    def make(name, settings=(), *, accuracy=0.9, exit=0, rows=20, day=1, commit="a" * 40, picture=False, changes=None):
+        settings = list(settings)
+        config = overrides.resolve(load_recipe(str(recipe)), settings)
+        ended = None if exit is None else f"2030-01-{day:02}T10:02:00.000Z"
+        manifest = {
+            "recipe": str(recipe),
+            "overrides": settings,
+            "seed": config.seed,
+            "code": {"commit": commit, "dirty": False},
+            "devices": {"platform": "gpu", "kind": "Fast GPU", "count": 1},
+            "attempts": [{"start": f"2030-01-{day:02}T10:00:00.000Z", "end": ended, "exit": exit}],
+        }
+        with RunFolder(tmp_path / "runs" / name) as folder:
+            folder.write_config(serialize.to_json(config, str(recipe), settings), serialize.as_text(config))
+            (folder.path / "manifest.json").write_text(json.dumps(manifest | (changes or {})))
+            for step in range(1, rows + 1):
+                folder.write(step, "train", {"loss": 1 / step, "accuracy": accuracy, "step_time": 0.1})
+                if step % 10 == 0:
+                    folder.write(step, "validation", {"loss": 2 / step, "accuracy": accuracy})
+            if picture:
+                folder.picture(rows, "test_samples", np.full((300, 900, 3), 200, np.uint8))
+            if exit == 0:
+                scores = {"test": {"accuracy": accuracy, "loss": 0.5}, "validation": {"accuracy": accuracy - 0.1}}
+                folder.finish({"step": rows, "metrics": scores, "seconds": 90, "state_digest": "0" * 64})
+        return folder.path
+
+    return make
+
+
+def read(*paths):
+    return statistics.sections([load.read(path) for path in paths])
+
+
+# --- groups and statistics
+
+
+def test_a_group_is_what_the_seed_and_watching_do_not_tell_apart(make):
+    paths = [make(f"plain{seed}", [f"seed={seed}"]) for seed in range(3)]
+    paths.append(make("watched", ["seed=3", "log_every=1", "keep.latest=5"]))
+    paths += [make(f"wide{seed}", ["width=16", f"seed={seed}"]) for seed in range(2)]
+    paths.append(make("default", ["width=4", "seed=4"]))
+    (section,) = read(*paths)
+    assert section.title == "A net & <i>its</i> images"
+    assert [(group.number, group.label, len(group.runs)) for group in section.groups] == [
+        (1, "width=4", 5),
+        (2, "width=16", 2),
+    ]
+    assert section.changes(section.groups[1]) == [("task.model.features", "4", "16")]
+
+
+def test_what_follows_from_an_argument_is_no_argument_of_its_own(make):
+    settings = [
+        ["steps=100"],
+        ["steps=300", "rate=0.01"],
+        ["steps=1000"],
+        ["optimizers.train.learning_rate.end_value=1e-3"],
+    ]
+    (section,) = read(*(make(f"run{index}", each) for index, each in enumerate(settings)))
+    assert section.arguments == ["steps", "rate", "end_value"]
+    told = [list(group.arguments.values()) for group in section.groups]
+    assert told == [["100", "0.1", "0.0"], ["100", "0.1", "0.001"], ["300", "0.01", "0.0"], ["1000", "0.1", "0.0"]]
+
+
+def test_configurations_that_changed_in_the_recipe_are_told_apart(make, tmp_path):
+    first, second = make("first"), make("second", commit="b" * 40)
+    text = (second / "config.txt").read_text()
+    (second / "config.txt").write_text(text.replace("data.batch_size = 8", "data.batch_size = 16"))
+    (section,) = read(first, second)
+    assert [group.label for group in section.groups] == ["batch_size=8", "batch_size=16"]
+
+
+def test_folds_that_the_seed_chooses_are_one_group(make):
+    """One commit and equal overrides: all that differs follows from the seed."""
+    paths = [make(f"fold{seed}", [f"seed={seed}"]) for seed in range(2)]
+    text = (paths[1] / "config.txt").read_text()
+    (paths[1] / "config.txt").write_text(text.replace("'train'", "'train[20%:]'"))
+    (section,) = read(*paths)
+    assert [group.label for group in section.groups] == [statistics.AS_IT_IS]
+
+
+def test_the_newest_run_of_a_seed_counts(make):
+    (section,) = read(make("new", accuracy=0.7, day=2), make("old", accuracy=0.5, day=1))
+    (group,) = section.groups
+    assert (group.estimate("test/accuracy").values, group.seeds("test/accuracy")) == ((0.7,), "1")
+
+
+def test_the_statistics_are_numpy_s(make):
+    values = [0.91, 0.93, 0.94, 0.90, 0.95]
+    (section,) = read(*(make(f"run{n}", [f"seed={n}"], accuracy=value) for n, value in enumerate(values)))
+    told = section.groups[0].estimate("test/accuracy")
+    assert (told.mean, told.std) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
+    drawn = np.random.default_rng(0).choice(values, (statistics.RESAMPLES, 5)).mean(1)
+    assert statistics.interval(told.values) == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+    low, high = statistics.interval(told.values) or (0, 0)
+    spread = np.std(values) / np.sqrt(5)  # of the mean of a resample
+    assert (told.mean - low, high - told.mean) == (pytest.approx(1.96 * spread, rel=0.1),) * 2
+    assert statistics.interval((1.0, 2.0)) == (1.0, 2.0)
+    assert statistics.interval((1.0,)) is None
+    assert statistics.estimate([0.5, float("nan")]) == ((0.5,), 0.5, None)
+
+
+def test_the_metric_is_the_one_asked_for_or_the_recipe_s_or_the_first(make):
+    path = make("run")
+    assert read(path)[0].metric == "test/accuracy"
+    run = load.read(path)
+    assert statistics.sections([run], "validation/accuracy")[0].metric == "validation/accuracy"
+    result = json.loads((path / "result.json").read_text())
+    result["metrics"] = {"validation": {"loss": 1.0}, "test": {"error": None, "confusion": [[1]]}}
+    (path / "result.json").write_text(json.dumps(result))
+    (section,) = read(path)
+    assert section.metric == "test/error"
+    assert section.lacking == section.runs
+    assert section.groups[0].seeds("test/error") == "0 of 1"
+
+
+def test_the_best_group_is_told_where_the_configuration_says_which_way(make):
+    paths = [make("low", accuracy=0.5), make("high", ["width=8"], accuracy=0.7), make("wrong", ["width=9"], exit=1)]
+    (section,) = read(*paths)
+    assert section.best is section.groups[1]
+    for path in paths:
+        text = (path / "config.txt").read_text()
+        (path / "config.txt").write_text(text.replace("keep.mode = 'max'", "keep.mode = 'min'"))
+    assert (best := read(*paths)[0].best)
+    assert best.number == 1
+
+
+# --- runs that are not finished or not whole
+
+
+def test_how_a_run_ended_is_told(make):
+    assert load.read(make("done")).state == FINISHED
+    assert load.read(make("stopped", exit=75)).state == STOPPED
+    failed = load.read(make("failed", exit=1))
+    assert (failed.state, failed.problem) == (FAILED, "ended with exit code 1, without a result")
+    killed = make("killed", exit=None)
+    assert load.read(killed).state == KILLED
+    (killed / ".lock").write_text(f"process 999999999 on {socket.gethostname()}\n")
+    assert load.read(killed).state == KILLED
+    (killed / ".lock").write_text("process 1 on another-machine\n")
+    assert "another machine" in load.read(killed).problem
+    with RunFolder(killed):
+        assert load.read(killed).state == RUNNING
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message", "state"),
+    [
+        ("manifest.json", None, "manifest.json is missing", DAMAGED),
+        ("manifest.json", "{", "manifest.json is damaged", DAMAGED),
+        ("manifest.json", "[]", "cannot be read", DAMAGED),
+        ("config.txt", "nonsense", "'nonsense' is no setting", DAMAGED),
+        ("result.json", "{", "result.json is damaged", DAMAGED),
+        ("metrics.jsonl", '{"step": 1, "split": "train"}\n{"st\n{}\n', "line 2 of metrics.jsonl", FINISHED),
+    ],
+)
+def test_a_damaged_run_is_told_not_swallowed(make, tmp_path, file, content, message, state):
+    path = make("run")
+    (path / file).unlink()
+    if content is not None:
+        (path / file).write_text(content)
+    run = load.read(path)
+    assert run.state == state
+    assert message in run.problem
+    report.run([str(path)], str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert "Unfinished or damaged" in text
+    assert html.markup(message) in text
+
+
+def test_the_last_words_are_the_log_s_or_else_the_last_rows(make):
+    path = make("run", exit=1)
+    source, lines = load.last_words(path)
+    assert source == "there is no log; the last rows of metrics.jsonl"
+    assert [json.loads(line)["step"] for line in lines] == [19, 20, 20]
+    (path / "run.log").write_bytes(b"step 1\rstep 2\rstep 3\n\n\x1b[31mValueError: <b>\x1b[0m\n")
+    assert load.last_words(path) == ("run.log, its last lines", ["step 3", "ValueError: <b>"])
+    assert load.last_words(path.parent) == ("there is no log, and nothing was measured", [])
+
+
+def test_runs_are_found_at_any_depth_and_once(make, tmp_path):
+    path, other = make("a/b/c/d/e/f/run"), make("run")
+    (tmp_path / "runs/link").symlink_to(other)
+    (tmp_path / "runs/a/loop").symlink_to(tmp_path / "runs")
+    found = load.find([str(tmp_path / "runs"), str(path)])
+    assert sorted(each.resolve() for each in found) == sorted([path, other])
+
+
+def test_curves_are_what_was_learned(make):
+    path = make("run")
+    curves = load.read(path).curves
+    assert {name: set(splits) for name, splits in curves.items()} == {
+        "loss": {"train", "validation"},
+        "accuracy": {"train", "validation"},
+    }
+    np.testing.assert_allclose(curves["loss"]["validation"], [[10, 20], [0.2, 0.1]])
+
+
+# --- what is written
+
+
+@pytest.fixture
+def written(make, tmp_path):
+    """A report of two groups, a failure, a picture and a name that is not to be taken for HTML."""
+    for seed, accuracy in enumerate((0.8, 0.9)):
+        make(f"plain{seed}", [f"seed={seed}"], accuracy=accuracy, picture=True)
+    make("wide <b>&", ["width=32", "seed=0"], accuracy=0.7)
+    failed = make("failed", ["width=32", "seed=1"], exit=1)
+    (failed / "run.log").write_text("Traceback\nValueError: <script>alert(1)</script>\n")
+    report.run([str(tmp_path / "runs")], str(tmp_path / "report.html"))
+    return tmp_path / "report.html"
+
+
+def test_the_page_tells_of_groups_curves_pictures_failures_and_differences(written):
+    text = written.read_text()
+    for part in ("1 · width=4", "2 · width=32", "<b>0.850</b> ± 0.071", "0.800 to 0.900", "1 of 2", "Fast GPU"):
+        assert part in text
+    for title in ("Results: test accuracy", "Learning curves", "against test accuracy", "Pictures", "Configurations"):
+        assert f"{title}</h3>" in text
+    assert "failed after step 20" in text
+    assert "task.model.features" in text
+    assert 'href="runs/plain0/"' in text
+    assert 'href="runs/plain1/pictures/20_test_samples.png"' in text
+
+
+def test_nothing_in_the_page_is_taken_for_html_and_it_needs_nothing_else(written):
+    text = written.read_text()
+    assert "A net &amp; &lt;i&gt;its&lt;/i&gt; images" in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "wide &lt;b&gt;&amp;" in text
+    assert 'href="runs/wide%20%3Cb%3E%26/"' in text
+    assert "<script>alert" not in text
+    assert not re.search(r'(src|href)="(https?:)?//|@import|url\(', text)
+    (picture,) = set(re.findall(r'<img src="data:image/webp;base64,[^"]*" width="(\d+)"', text))
+    assert picture == "380"
+
+
+def test_beside_the_page_lie_a_table_and_markdown(written):
+    rows = list(csv.DictReader(io.StringIO(written.with_suffix(".csv").read_text())))
+    assert [(row["group"], row["width"], row["seed"], row["test/accuracy"], row["state"]) for row in rows] == [
+        ("1", "4", "0", "0.8", "finished"),
+        ("1", "4", "1", "0.9", "finished"),
+        ("2", "32", "1", "", "failed"),
+        ("2", "32", "0", "0.7", "finished"),
+    ]
+    assert (rows[0]["minutes"], rows[0]["device"], rows[0]["commit"]) == ("1.5", "Fast GPU", "a" * 40)
+    assert Path(rows[0]["folder"]).name == "plain0"
+    lines = written.with_suffix(".md").read_text().splitlines()
+    assert lines[2] == "| Group | test/accuracy | Std | 95% interval | Seeds | Minutes | Device |"
+    assert lines[4:] == [
+        "| width=4 | 0.850 | 0.0707 | 0.800 to 0.900 | 2 | 1.5 | Fast GPU |",
+        "| width=32 | 0.700 | - | - | 1 of 2 | 1.5 | Fast GPU |",
+    ]
+
+
+def test_runs_of_several_recipes_have_a_part_each(make, tmp_path):
+    make("run")
+    make("other", changes={"recipe": "experiments/cnn/digits.py"})
+    make("begun", changes={"recipe": "experiments/cnn/faces.py"}, exit=1, rows=0)
+    report.run([str(tmp_path / "runs")], str(tmp_path / "page.html"))
+    text = (tmp_path / "page.html").read_text()
+    assert "3 runs of 3 recipes" in text
+    assert all(f'id="recipe{index}"' in text and f'href="#recipe{index}"' in text for index in range(3))
+    assert "No results yet" in text
+    assert (tmp_path / "page.md").read_text().count("## ") == 3
+
+
+def test_many_groups_share_a_colour_but_the_best(make, tmp_path):
+    paths = [make(f"run{n}", [f"width={n + 1}"], accuracy=n / 10, rows=10) for n in range(10)]
+    (section,) = read(*paths)
+    assert hues(section) == {1: 7, 2: 7, 3: 7, **{number: number - 4 for number in range(4, 11)}}
+    report.run([str(path) for path in paths], str(tmp_path / "page.html"))
+    assert "3 others" in (tmp_path / "page.html").read_text()
+
+
+def test_the_gallery_shows_every_recipe_with_what_is_recorded(make, tmp_path, capsys):
+    make("run", picture=True, changes={"recipe": "experiments/cnn/digits.py"})
+    gallery.run(repository_root(), [str(tmp_path / "runs")], str(tmp_path / "gallery.html"))
+    assert "1 with a run" in capsys.readouterr().out
+    text = (tmp_path / "gallery.html").read_text()
+    assert "A small ConvNet on the 8x8 digits that scikit-learn carries" in text
+    assert "python launch.py --config=experiments/rnn/speech.py" in text
+    assert text.count("<img ") == 1
+    assert "none recorded yet" in text
+    card = next(part for part in text.split("<article") if "--config=experiments/cnn/digits.py" in part)
+    assert "<b>0.997</b> ± 0.002 test accuracy" in card
+
+
+# --- mistakes: arguments ({run}, {tmp} are filled in) and what the one line must say
+
+MISTAKES = {
+    "report of nothing": ("report", r"report needs run folders.*launch.py report DIR"),
+    "folder without a run": ("report {tmp}/empty", r"empty holds no run, at no depth; runs near it: .*runs/run"),
+    "folder that does not exist": ("report {run} {tmp}/nothing", r"nothing is no folder"),
+    "metric that no run has": ("report {run} --metric=test/acuracy", r"no run has it; did you mean 'test/accuracy'\?"),
+    "output that is no page": ("report {run} --output={tmp}/report.csv", r"no name of a page"),
+    "output where nothing can be": ("report {run} --output={tmp}/none/a.html", r"cannot write .*give a folder"),
+    "gallery with a metric": ("report --gallery --metric=test/loss", r"--metric belongs to a report of runs"),
+    "gallery with a folder without runs": ("report --gallery {tmp}/empty", r"empty holds no run"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name, make, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments, expected = MISTAKES[name]
+    words = arguments.format(run=make("run", rows=1), tmp=tmp_path).split()
+    try:
+        assert launch.launch(launch.parse(["launch.py", *words])) == 2
+    finally:
+        for flag in ("gallery", "metric", "output"):
+            flags.FLAGS[flag].unparse()
+        flags.FLAGS.unparse_flags()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(expected, line), line
+
+
+# --- in a browser
+
+FRAMES = """<body style="margin:0">
+<iframe src="{page}" style="border:0;width:390px;height:1400px"></iframe>
+<iframe src="{page}" style="border:0;width:1280px;height:1400px"></iframe>
+<script>onload = () => {{
+  const told = [...document.querySelectorAll('iframe')].map(frame => frame.contentWindow).map(
+    own => [own.innerWidth, own.document.documentElement.scrollWidth]);
+  document.documentElement.dataset.widths = told.flat().join(' ');
+}}</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: how the page looks is not tested")
+def test_the_page_fits_a_phone_and_a_desk(written, tmp_path):
+    """In frames, because a window of Chromium is never narrower than 500 pixels."""
+    frames, picture = tmp_path / "frames.html", tmp_path / "picture.png"
+    frames.write_text(FRAMES.format(page=written.name))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--hide-scrollbars")
+    command = [str(BROWSER), *options, f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1680,1400"]
+    told = subprocess.run([*command, "--dump-dom", frames.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    found = re.search(r'data-widths="([\d ]+)"', told)
+    assert found, told[:300]
+    phone, phone_needs, desk, desk_needs = map(int, found[1].split())
+    assert (phone, desk) == (390, 1280)
+    assert phone_needs <= phone
+    assert desk_needs <= desk
+    subprocess.run([*command, f"--screenshot={picture}", frames.as_uri()], capture_output=True, timeout=120, check=True)
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for left, right in ((0, 390), (400, 1680)):
+        shown = pixels[:, left:right].reshape(-1, 3)
+        assert len(np.unique(shown, axis=0)) > 50  # text and curves, not an empty page

@@ -1,0 +1,46 @@
+"""Runs of tests/survivor.py in processes, to be killed."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
+
+
+def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
+    """launch.py on survivor.py in a process of its own, which can write no file larger than `largest_file` bytes."""
+
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "launch.py", "--config=tests/survivor.py", f"--workdir={workdir}", *flags]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if largest_file is not None:  # it takes seconds to come to its first file
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    return process
+
+
+def newest_step(workdir: Path) -> int:
+    """The step of the last whole line of metrics.jsonl, 0 before the first."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    while newest_step(workdir) < step and process.poll() is None:
+        time.sleep(0.002)
+
+
+def lines(workdir: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in CLOCKED} for row in rows]
+
+
+def result(workdir: Path) -> dict:
+    return json.loads((workdir / "result.json").read_text())

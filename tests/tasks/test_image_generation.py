@@ -1,0 +1,400 @@
+"""The game of two networks: terms against numpy, what each phase moves, figures of evaluation, the command."""
+
+# What flax's init and apply return, and which of a task's functions it has, no type says.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
+import functools
+import itertools
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import flags
+
+import launch
+from jaxdl.commands import train
+from jaxdl.config.experiment import Experiment
+from jaxdl.data.dataset import Data
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.errors import UserError
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
+from jaxdl.models.layers.norms import batch_norm
+from jaxdl.tasks.image_generation import between, image_generation
+from jaxdl.tasks.parts.fid import Judge
+from jaxdl.testing.laws import Bench, law_accumulation, law_pmap
+from jaxdl.training.state import init_state
+from jaxdl.training.step import make_train_step
+
+SHAPE = (4, 4, 1)
+
+
+class Maker(nn.Module):
+    """One linear map and tanh; a label adds a number."""
+
+    @nn.compact
+    def __call__(self, latent, label=None, *, train):
+        shift = 0.0 if label is None else 0.1 * label[:, None]
+        return jnp.tanh(nn.Dense(16)(latent) + shift).reshape(-1, *SHAPE)
+
+
+class Linear(nn.Module):
+    """A logit that numpy can repeat."""
+
+    @nn.compact
+    def __call__(self, image, label=None, *, train):
+        return nn.Dense(1)(image.reshape(len(image), -1))[:, 0]
+
+
+JUDGE = Judge(ConvNet(num_classes=3, channels=(4,)))
+
+
+def make_batch(size=6, seed=0):
+    random = np.random.default_rng(seed)
+    return {
+        "image": random.integers(0, 256, (size, *SHAPE), dtype=np.uint8),
+        "label": (np.arange(size) % 3).astype(np.int32),
+        "weight": np.ones(size, np.float32),
+        "index": np.arange(size),
+    }
+
+
+def start(task, batch):
+    return nn.unbox(jax.jit(task.init)(jax.random.key(0), batch))
+
+
+def image_of(latent, params, label=0.0):
+    dense = params["generator"]["Dense_0"]
+    return np.tanh(latent @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]) + label)
+
+
+def logit_of(flat, params):
+    dense = params["discriminator"]["Dense_0"]
+    return (flat @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]))[:, 0]
+
+
+def latents_of(key, index, count=8):
+    """As the task draws them, written out."""
+    key = jax.random.fold_in(key, 0)
+    return np.stack([jax.random.normal(jax.random.fold_in(key, int(i)), (count,)) for i in index])
+
+
+def test_the_terms_of_both_phases_are_those_of_numpy():
+    task = image_generation(Maker(), Linear(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
+    batch = make_batch()
+    batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
+    params, variables = start(task, batch)
+    key = jax.random.key(5)
+    critic, maker = (phase.loss(params, variables, batch, key, 0) for phase in task.phases)
+
+    made = image_of(latents_of(key, batch["index"]), params)
+    real = logit_of(batch["image"].reshape(6, -1) / 127.5 - 1, params)
+    fake = logit_of(made, params)
+    hinge = (batch["weight"] * (np.maximum(0, 1 - real) + np.maximum(0, 1 + fake))).sum()
+    np.testing.assert_allclose(critic.terms["adversarial"][:2], (hinge, 5.5), rtol=1e-4)
+    slope = 0.5 * np.sum(np.square(params["discriminator"]["Dense_0"]["kernel"]))
+    np.testing.assert_allclose(critic.terms["penalty"], (5.5 * slope, 5.5, 3.0), rtol=1e-4)
+    np.testing.assert_allclose(maker.terms["adversarial"][:2], (-(batch["weight"] * fake).sum(), 5.5), rtol=1e-3)
+    np.testing.assert_allclose(critic.metrics["real_accuracy"][0], (batch["weight"] * (real > 0)).sum())
+    np.testing.assert_allclose(critic.metrics["fake_accuracy"][0], (batch["weight"] * (fake < 0)).sum())
+    assert set(critic.metrics) == {"real_accuracy", "fake_accuracy", "real_logit", "fake_logit"}
+    assert set(maker.terms) == {"adversarial"}
+
+
+def test_a_lazy_penalty_is_a_phase_with_so_many_times_the_weight():
+    task = image_generation(Maker(), Linear(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8)
+    assert [(phase.name, phase.trains, phase.every) for phase in task.phases] == [
+        ("discriminator", "discriminator", 1),
+        ("penalty", "discriminator", 4),
+        ("generator", "generator", 1),
+    ]
+    batch = make_batch()
+    params, variables = start(task, batch)
+    first, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0) for phase in task.phases)
+    norm = np.linalg.norm(params["discriminator"]["Dense_0"]["kernel"])
+    assert set(first.terms) == {"adversarial"}
+    np.testing.assert_allclose(lazy.terms["penalty"], (6 * (norm - 1) ** 2, 6, 40.0), rtol=1e-4)
+
+
+def test_a_generator_of_classes_is_given_the_examples_labels():
+    task = image_generation(Maker(), Linear(), classes=3, latents=8)
+    batch = make_batch()
+    params, variables = start(task, batch)
+    key = jax.random.key(2)
+    outputs = task.predict(params, variables, batch, key)
+    made = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None])
+    np.testing.assert_allclose(outputs["image"].reshape(6, -1), (made + 1) * 127.5, atol=0.51)
+    np.testing.assert_array_equal(outputs["label"], batch["label"])
+
+
+@functools.cache
+def trained_steps(critic_steps=3, steps=5):
+    """The states of a few steps of a task with everything in it."""
+    generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
+    discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
+    task = image_generation(generator, discriminator, loss="hinge", critic_steps=critic_steps, latents=4, judge=JUDGE)
+    optimizers = {phase.name: optax.adam(1e-2) for phase in task.phases}
+    batch = make_batch(8)
+    step = jax.jit(make_train_step(task, optimizers, ema=0.9))
+    state = nn.unbox(jax.jit(lambda batch: init_state(task, optimizers, 0.9, jnp.int32(0), batch))(batch))
+    states, reports = [state], []
+    for _ in range(steps):
+        state, report = step(state, batch)
+        states.append(state)
+        reports.append(jax.device_get(report))
+    return states, reports
+
+
+def differs(first, second):
+    return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second)))
+
+
+def moved(states, of):
+    return [differs(of(first), of(second)) for first, second in itertools.pairwise(states)]
+
+
+def test_the_generator_moves_when_its_phase_runs_and_the_judge_never():
+    states, reports = trained_steps()
+    assert moved(states, lambda state: state.params["discriminator"]) == [True] * 5
+    assert moved(states, lambda state: state.params["generator"]) == [True, False, False, True, False]
+    assert moved(states, lambda state: state.opt_state["generator"]) == [True, False, False, True, False]
+    assert moved(states, lambda state: state.variables["generator"]["batch_stats"]) == [True, False, False, True, False]
+    assert moved(states, lambda state: (state.params["judge"], state.variables["judge"])) == [False] * 5
+    assert [bool(report.ran["generator"]) for report in reports] == [True, False, False, True, False]
+
+
+def test_vectors_of_spectral_normalization_move_once_a_step():
+    states, _ = trained_steps()
+    assert moved(states, lambda state: state.variables["discriminator"]["spectral"]) == [True] * 5
+    assert [int(state.variables["spectral_step"]) for state in states] == [-1, 0, 1, 2, 3, 4]
+    discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
+    task = image_generation(DCGANGenerator(outputs=1, size=2, channels=(4,)), discriminator, latents=4)
+    batch = make_batch(8)
+    params, variables = start(task, batch)
+    critic, maker = (jax.jit(phase.loss) for phase in task.phases)
+    once = critic(params, variables, batch, jax.random.key(0), 7).variables
+    assert differs(once["discriminator"], variables["discriminator"])
+    again = critic(params, once, batch, jax.random.key(0), 7).variables  # another micro-batch of the same step
+    assert not differs(again["discriminator"], once["discriminator"])
+    assert differs(critic(params, once, batch, jax.random.key(0), 8).variables["discriminator"], once["discriminator"])
+    assert not differs(
+        maker(params, once, batch, jax.random.key(0), 8).variables["discriminator"], once["discriminator"]
+    )
+
+
+@functools.cache
+def lazy_bench():
+    """Spectral normalization, a lazy penalty between images, a generator every fifth step; nothing couples examples."""
+    task = image_generation(
+        Maker(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
+        penalty_every=2, critic_steps=5, latents=8,
+    )  # fmt: skip
+    optimizers = {"discriminator": optax.sgd(1e-2), "penalty": optax.sgd(1e-3), "generator": optax.sgd(1e-2)}
+    data = Data(train=MockImages(shape=SHAPE, examples=40), evals={}, batch_size=16)
+    return Bench(Experiment(task=task, data=data, optimizers=optimizers, steps=6, ema=0.9))
+
+
+def test_micro_batches_of_a_game_with_phases_at_their_own_steps_equal_one_batch():
+    law_accumulation(lazy_bench(), steps=6)
+
+
+def test_pmap_of_a_game_with_phases_at_their_own_steps_equals_jit():
+    law_pmap(lazy_bench(), steps=6)
+
+
+def spread(images, labels):
+    """The mean squared distance between two images of one class, over all images, written out."""
+    flat = images.reshape(len(images), -1)
+    distances = np.square(flat[:, None] - flat[None]).sum(-1)
+    same = labels[:, None] == labels[None]
+    return np.mean([distances[i][same[i]].mean() for i in range(len(flat))])
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_diversity_is_that_of_all_pairs_and_padding_does_not_count(classes):
+    task = image_generation(Maker(), Linear(), classes=classes, latents=8)
+    batch = make_batch(12)
+    params, variables = start(task, batch)
+    key = jax.random.key(3)
+    labels = batch["label"] if classes else np.zeros(12)
+    made = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None] if classes else 0.0)
+    expected = np.sqrt(spread(made, labels) / spread(batch["image"] / 127.5 - 1, labels))
+
+    padded = {name: np.concatenate([value, value[:5]]) for name, value in batch.items()}
+    padded["weight"][12:] = 0
+    metrics = jax.device_get(task.evaluate(params, variables, padded, key).metrics)
+    assert task.score is not None
+    found = task.score({}, {name: total / weight for name, (total, weight) in metrics.items()}, {})
+    np.testing.assert_allclose(found["diversity"], expected, rtol=1e-4)
+
+
+def test_an_alarm_sounds_when_samples_collapse(caplog):
+    task = image_generation(Maker(), Linear(), latents=8, judge=JUDGE)
+    batch = make_batch(30)
+    params, variables = start(task, batch)
+    assert task.score is not None
+    for scale, collapsed in ((1.0, 0.0), (1e-3, 1.0)):
+        dense = params["generator"]["Dense_0"]
+        narrow = {**params, "generator": {"Dense_0": {**dense, "kernel": scale * dense["kernel"]}}}
+        evaluation = jax.device_get(task.evaluate(narrow, variables, batch, jax.random.key(0)))
+        metrics = {name: total / weight for name, (total, weight) in evaluation.metrics.items()}
+        with caplog.at_level("WARNING", logger="absl"):
+            figures = task.score(evaluation.records, metrics, {})
+        assert figures["collapsed"] == collapsed
+        assert ("generated images collapse" in caplog.text) == bool(collapsed)
+        assert {"fid", "fid_floor", "classes", "precision"} <= set(figures)
+    assert figures["diversity"] < 0.01
+
+
+def test_a_sample_does_not_depend_on_its_batch_and_another_key_gives_another():
+    task = image_generation(Maker(), Linear(), latents=8)
+    batch = make_batch(6)
+    params, variables = start(task, batch)
+    assert task.sample is not None
+    index = {"index": batch["index"]}  # nothing else is there
+    whole = task.sample(params, variables, index, jax.random.key(0))["image"]
+    part = task.sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
+    np.testing.assert_array_equal(part, whole[4:])
+    assert np.any(task.sample(params, variables, index, jax.random.key(1))["image"] != whole)
+    path = task.predict(params, variables, batch, jax.random.key(0))["path"]
+    np.testing.assert_array_equal(path[:, 0], whole)
+    assert np.all(np.any(path[:, 0] != path[:, -1], axis=(1, 2, 3)))
+
+
+def test_the_way_between_latents_keeps_their_length():
+    first, second = np.eye(3)[None, 0], np.eye(3)[None, 1]
+    np.testing.assert_allclose(between(first, second, 0.0), first, atol=1e-6)
+    np.testing.assert_allclose(between(first, second, 1.0), second, atol=1e-6)
+    np.testing.assert_allclose(between(first, second, 0.5), (first + second) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(between(first, first, 0.5), first, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss": "hing"}, "loss is 'hing'; did you mean 'hinge'"),
+        ({"penalty": "r2"}, "penalty is 'r2'; use r1, gradient or None"),
+        ({"penalty_weight": -1.0}, "penalty_weight=-1.0"),
+        ({"penalty_every": 0}, "penalty_every=0: must be at least 1"),
+        ({"critic_steps": 0}, "critic_steps=0"),
+        ({"latents": 0}, "latents=0"),
+    ],
+)
+def test_mistakes_are_the_users(arguments, message):
+    with pytest.raises(UserError, match=message):
+        image_generation(Maker(), Linear(), **arguments)
+
+
+def test_batch_normalization_is_told_and_does_not_go_with_a_penalty():
+    generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
+    critic = DCGANDiscriminator(channels=(4, 4), norm=batch_norm)
+    assert "batch normalization" in image_generation(generator, DCGANDiscriminator()).batch_coupled
+    assert "batch normalization" in image_generation(Maker(), critic).batch_coupled
+    assert image_generation(Maker(), DCGANDiscriminator()).batch_coupled == ""
+    with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
+        image_generation(Maker(), critic, penalty="r1")
+
+
+def test_images_of_another_size_are_told():
+    task = image_generation(DCGANGenerator(outputs=3, size=2, channels=(4,)), Linear(), latents=4)
+    with pytest.raises(UserError, match=r"the generator makes images \(4, 4, 3\), the data's are \(4, 4, 1\)"):
+        task.init(jax.random.key(0), make_batch())
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_pictures(classes):
+    task = image_generation(Maker(), Linear(), classes=classes, latents=8)
+    batch = make_batch(8)
+    params, variables = start(task, batch)
+    outputs = jax.device_get(task.predict(params, variables, batch, jax.random.key(0)))
+    assert task.draw is not None
+    pictures = task.draw(batch, outputs, {}, {"label": ("cat", "dog", "eel")})
+    assert set(pictures) == {"samples", "paths"}
+    for picture in pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.shape[2] == 3
+        assert len(np.unique(picture)) > 20
+
+
+RECIPE = '''"""A GAN that is no recipe."""
+
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.data.dataset import Data
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.config.experiment import Experiment
+from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
+from jaxdl.tasks.image_generation import image_generation
+
+
+@auto_config
+def experiment(steps: int = 1, classes: int = 3) -> Experiment:
+    return Experiment(
+        task=image_generation(
+            ResNetGenerator(outputs=1, size=8, channels=(8, 8), classes=classes),
+            ResNetDiscriminator(channels=(4,), classes=classes),
+            latents=4,
+            classes=classes,
+        ),
+        data=Data(train=MockImages(shape=(16, 16, 1), classes=3, examples=8), evals={}, batch_size=8),
+        optimizers={"discriminator": optax.adam(1e-3), "generator": optax.adam(1e-3)},
+        steps=steps,
+    )
+'''
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    (folder / "sampled_gan.py").write_text(RECIPE)
+    train.run(str(folder / "sampled_gan.py"), [], str(folder / "run"))
+    return folder / "run"
+
+
+def command(*arguments):
+    for flag in ("set", "format", "samples", "seed", "label", "output", "pictures", "text", "step"):
+        flags.FLAGS[flag].unparse()
+    try:
+        return launch.launch(launch.parse(["launch.py", *map(str, arguments)]))
+    finally:
+        flags.FLAGS.unparse_flags()
+
+
+def test_predict_makes_samples_with_a_seed(run, tmp_path, capsys):
+    assert command("predict", run, "--samples=11", "--format=json", f"--pictures={tmp_path}") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["sample"] for row in rows] == list(range(11))
+    assert [row["label"] for row in rows] == [f"class {number % 3}" for number in range(11)]
+    assert {path.name for path in tmp_path.iterdir()} == {"samples.png", *(f"sample_{n:04}.png" for n in range(11))}
+    first = (tmp_path / "sample_0004.png").read_bytes()
+    assert command("predict", run, "--samples=5", f"--pictures={tmp_path / 'again'}") == 0
+    assert (tmp_path / "again" / "sample_0004.png").read_bytes() == first
+    assert command("predict", run, "--samples=5", "--seed=1", f"--pictures={tmp_path / 'other'}") == 0
+    assert (tmp_path / "other" / "sample_0004.png").read_bytes() != first
+
+
+def test_predict_makes_samples_of_a_class(run, tmp_path, capsys):
+    assert command("predict", run, "--samples=2", "--label=class 2", "--format=json", f"--pictures={tmp_path}") == 0
+    assert [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()] == ["class 2"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--samples=2", "--label=clas 2"), "has no class 'clas 2'; did you mean 'class 2'"),
+        (("--samples=2", "--label=3"), "has no class '3'"),
+        (("photo.png",), "looks at none: leave the files out, use --samples=16"),
+        (("--samples=2", "photo.png"), "--samples takes a run folder alone"),
+        (("--seed=2", "photo.png"), "--seed and --label belong to --samples"),
+    ],
+)
+def test_mistakes_in_asking_for_samples_are_one_line(run, arguments, message, capsys):
+    assert command("predict", run, *arguments) == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert "\n" not in told

@@ -1,0 +1,55 @@
+"""Law 8: a recipe's configuration and the parameters of its `tiny()` are what was written down.
+
+A difference means that a recipe trains something else than before. If that is what you want:
+`JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/test_golden.py`, and read the change in the diff.
+"""
+
+import jax
+import numpy as np
+import pytest
+from goldens import golden
+
+from jaxdl.config import overrides, serialize
+from jaxdl.config.recipes import load_recipe, recipes, repository_root, tiny
+from jaxdl.training.loop import make_program
+from jaxdl.training.meters import leaf_names
+from jaxdl.training.sources import load_sources
+
+RECIPES = [recipe.name for recipe in recipes(repository_root())]
+
+
+def parameter_table(params) -> str:
+    rows = [
+        f"{name} {list(leaf.shape)} {leaf.dtype}" for name, leaf in zip(leaf_names(params), jax.tree.leaves(params))
+    ]
+    total = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    return "\n".join([*rows, f"total {total}"]) + "\n"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_configuration(recipe):
+    golden(recipe, "config", serialize.as_text(overrides.resolve(load_recipe(recipe), [])))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_parameters_of_tiny(recipe):
+    experiment = serialize.build(tiny(load_recipe(recipe)))
+    program = make_program(experiment, load_sources(experiment.data), jax.devices()[:1])
+    golden(recipe, "parameters", parameter_table(program.abstract.params))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_mutated_configuration_is_noticed(recipe, monkeypatch):
+    monkeypatch.delenv("JAXDL_UPDATE_GOLDEN", raising=False)
+    changed = serialize.as_text(overrides.resolve(load_recipe(recipe), ["steps=7"]))
+    with pytest.raises(AssertionError):
+        golden(recipe, "config", changed)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_seeds_of_a_sweep_are_overrides_of_the_recipe(recipe):
+    from jaxdl.config.recipes import sweep
+
+    loaded = load_recipe(recipe)
+    runs = [overrides.resolve(loaded, overrides.as_overrides(run)) for run in sweep(loaded)]
+    assert len({serialize.fingerprint(run) for run in runs}) == len(runs)

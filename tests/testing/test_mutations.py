@@ -1,0 +1,157 @@
+"""Each law notices when the code is broken on purpose: a law that cannot fail proves nothing."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fakes import duel, duel_experiment, regression, regression_experiment
+
+from jaxdl.config import serialize
+from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.data import pipeline
+from jaxdl.distributed import mesh as meshes
+from jaxdl.models import rnn
+from jaxdl.testing.laws import (
+    Bench,
+    law_accumulation,
+    law_causal,
+    law_devices,
+    law_evaluation,
+    law_learns,
+    law_padding,
+    law_pmap,
+    law_predicts,
+    law_repeatable,
+    law_resumable,
+)
+from jaxdl.training import checkpoint, step
+from jaxdl.training.task import Term
+
+
+def broken(law, *arguments) -> None:
+    with pytest.raises(AssertionError):
+        law(*arguments)
+
+
+def test_the_laws_hold_without_mutation():
+    bench = Bench(regression_experiment())
+    law_repeatable(bench)
+    law_accumulation(bench)
+    law_learns(bench)
+
+
+def test_1_a_batch_from_global_randomness(monkeypatch):
+    make = pipeline.Batches.make
+    random = np.random.default_rng(0)
+
+    def shuffled(self, positions):
+        return make(self, positions + random.integers(0, 9))
+
+    monkeypatch.setattr(pipeline.Batches, "make", shuffled)
+    broken(law_repeatable, Bench(duel_experiment()))
+
+
+def test_2_data_that_start_anew_after_a_resume(monkeypatch, tmp_path):
+    iterate = pipeline.Batches.iterate
+    monkeypatch.setattr(pipeline.Batches, "iterate", lambda self, start, place: iterate(self, 0, place))
+    broken(law_resumable, Bench(duel_experiment()), tmp_path)
+
+
+def test_2_data_that_skip_a_batch_after_a_resume(monkeypatch, tmp_path):
+    iterate = pipeline.Batches.iterate
+    monkeypatch.setattr(
+        pipeline.Batches, "iterate", lambda self, start, place: iterate(self, start + (start > 0), place)
+    )
+    broken(law_resumable, Bench(duel_experiment()), tmp_path)
+
+
+@pytest.mark.parametrize("forgotten", ["ema", "carry", "opt_state"])
+def test_2_a_checkpoint_that_forgets(monkeypatch, tmp_path, forgotten):
+    items = checkpoint.items_of
+
+    def without(state):
+        zeros = jax.tree.map(jnp.zeros_like, getattr(state, forgotten)) if hasattr(state.step, "devices") else None
+        return items(state if zeros is None else state.replace(**{forgotten: zeros}))
+
+    monkeypatch.setattr(checkpoint, "items_of", without)
+    monkeypatch.setattr(checkpoint, "digests_of", lambda state: {})
+    monkeypatch.setattr(checkpoint, "state_digest", lambda tree: ({}, ""))
+    broken(law_resumable, Bench(duel_experiment()), tmp_path)
+
+
+def test_3_rows_that_are_made_twice(monkeypatch):
+    place = meshes.place_batch
+
+    def doubled(mesh, mode, batch):
+        if mesh.size > 1:
+            half = len(batch["index"]) // 2
+            batch = {name: np.concatenate([array[:half], array[:half]]) for name, array in batch.items()}
+        return place(mesh, mode, batch)
+
+    monkeypatch.setattr(meshes, "place_batch", doubled)
+    broken(law_devices, Bench(duel_experiment()))
+
+
+def test_4_sums_that_stay_on_their_device(monkeypatch):
+    monkeypatch.setattr(step, "over_devices", lambda sums, axis_name: sums)
+    broken(law_pmap, Bench(duel_experiment()))
+
+
+def test_5_a_loss_that_is_a_mean():
+    task = regression()
+    loss = task.phases[0].loss
+
+    def mean(*arguments):
+        outcome = loss(*arguments)
+        term = outcome.terms["square"]
+        return outcome._replace(terms={"square": Term(term.sum / term.weight, jnp.ones(()))})
+
+    phase = dataclasses.replace(task.phases[0], loss=mean)
+    broken(law_accumulation, Bench(regression_experiment(task=dataclasses.replace(task, phases=(phase,)))))
+
+
+def test_5_draws_that_belong_to_places_in_the_batch(monkeypatch):
+    def by_place(key, batch):
+        return jax.random.split(key, batch["index"].shape[0])
+
+    monkeypatch.setattr("fakes.example_keys", by_place)
+    broken(law_accumulation, Bench(duel_experiment()))
+
+
+def test_6_padding_that_counts(monkeypatch):
+    finish = pipeline._finish
+
+    def heavy(batch, index, weight):
+        return finish(batch, index, np.ones_like(weight))
+
+    monkeypatch.setattr(pipeline, "_finish", heavy)
+    broken(law_evaluation, Bench(duel_experiment()))
+
+
+def test_7_an_optimizer_that_does_nothing():
+    broken(law_learns, Bench(regression_experiment(optimizers={"train": optax.set_to_zero()})))
+
+
+def test_9_a_prediction_that_is_not_finite():
+    task = dataclasses.replace(duel(), predict=lambda params, variables, batch, key: {"x": batch["x"] * jnp.nan})
+    broken(law_predicts, Bench(duel_experiment(task=task)))
+
+
+def test_10_a_model_that_reads_from_right_to_left():
+    experiment = serialize.build(tiny(load_recipe("experiments/rnn/austen_chars.py")))
+    causal = experiment.task.causal
+    assert causal is not None
+
+    def reversed_causal(params, variables, batch):
+        return causal(params, variables, {**batch, "tokens": batch["tokens"][:, ::-1]})[:, ::-1]
+
+    task = dataclasses.replace(experiment.task, causal=reversed_causal)
+    broken(law_causal, Bench(dataclasses.replace(experiment, task=task)))
+
+
+def test_11_a_recurrence_that_reads_on_into_the_padding(monkeypatch):
+    monkeypatch.setattr(rnn, "time_major", lambda mask: None)
+    broken(law_padding, Bench(serialize.build(tiny(load_recipe("experiments/rnn/sentiment.py")))))

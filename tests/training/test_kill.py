@@ -1,0 +1,79 @@
+"""kill -9 at random moments, and signals, to real processes of launch.py."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from survivors import launch, lines, result, wait_for_step
+
+KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "3"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """A run that nobody disturbs."""
+    workdir = tmp_path_factory.mktemp("kill") / "alone"
+    process = launch(workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return workdir
+
+
+def test_kill_at_random_moments(alone, tmp_path):
+    workdir, chance = tmp_path / "killed", random.Random(0)
+    for number in range(KILLS):
+        process = launch(workdir)
+        wait_for_step(process, workdir, 1 + (number * 55) // KILLS + chance.randrange(5))
+        time.sleep(chance.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (workdir / "result.json").exists(), "the kill came too late to test anything"
+    process = launch(workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert result(workdir)["state_digest"] == result(alone)["state_digest"]
+    assert result(workdir)["metrics"] == result(alone)["metrics"]
+    assert lines(workdir) == lines(alone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_with_75(alone, tmp_path, number):
+    workdir = tmp_path / "stopped"
+    process = launch(workdir)
+    wait_for_step(process, workdir, 13)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert f"stopped: {number.name} after step" in output
+    manifest = json.loads((workdir / "manifest.json").read_text())
+    assert manifest["attempts"][-1]["exit"] == 75
+    process = launch(workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "going on from step" in output
+    assert result(workdir)["state_digest"] == result(alone)["state_digest"]
+    assert lines(workdir) == lines(alone)
+
+
+def test_a_checkpoint_that_cannot_be_written_loses_no_earlier_one(tmp_path):
+    workdir, flags = tmp_path / "full", ("--set=steps=20", "--set=task.model.channels=(32, 64)")
+    process = launch(workdir, *flags)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    whole = result(workdir)
+    (workdir / "result.json").unlink()
+    shutil.rmtree(workdir / "checkpoints" / "20")
+    process = launch(workdir, *flags, largest_file=150_000)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "error: could not write" in output
+    assert "step 15 is intact" in output
+    process = launch(workdir, *flags)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert result(workdir)["state_digest"] == whole["state_digest"]
