@@ -40,12 +40,12 @@ def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[.
     import fiddle as fdl
 
     from benchmarks import torch_cnn, torch_detector, torch_unet
-    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.image_classification import ImageClassification
     from jaxdl.tasks.object_detection import object_detection
     from jaxdl.tasks.semantic_segmentation import semantic_segmentation
 
     twins = {
-        image_classification: torch_cnn.classifier,
+        ImageClassification: torch_cnn.classifier,
         semantic_segmentation: torch_unet.segmenter,
         object_detection: torch_detector.detector,
     }
@@ -87,12 +87,10 @@ class Ours:
         import jax
         import optax
 
-        from jaxdl.tasks.parts.apply import normalize_images
         from jaxdl.training.state import init_state
         from jaxdl.training.step import make_train_step
-        from jaxdl.training.task import Task
 
-        task: Task = fdl.build(config)
+        task: Any = fdl.build(config)
         self.group = task.phases[0].trains
         optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM, nesterov=True)}
         init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))
@@ -102,7 +100,7 @@ class Ours:
         self.step = jax.jit(make_train_step(task, optimizers), donate_argnums=0)
 
         def forward(params: Any, collections: Any) -> Any:
-            image = normalize_images(self.batch["image"], mean=config.mean, std=config.std)
+            image = task.normalize(self.batch["image"])
             return model.apply({"params": params, **collections}, image, train=False)
 
         self.forward = jax.jit(forward)
@@ -255,13 +253,13 @@ def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray
 
     from jaxdl.data.dataset import Data
     from jaxdl.data.pipeline import Batches
-    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.image_classification import ImageClassification
 
     config.data.mix = None
     data: Data = fdl.build(config.data)
     if image is None:
         return Batches(data.train.load(), data, seed=0).at(0)
-    if fdl.get_callable(config.task) is not image_classification:
+    if fdl.get_callable(config.task) is not ImageClassification:
         raise SystemExit("--image gives random images with a label, for classifiers; leave it out to use the recipe's")
     draws = np.random.default_rng(0)
     return {

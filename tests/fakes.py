@@ -1,5 +1,7 @@
 """Small tasks that are no recipe: two phases with carried state, and tokens of variable length."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import optax
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.source import ColumnSource
-from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term, example_keys
+from jaxdl.training.task import Evaluation, FunctionTask, Outcome, Phase, Term, example_keys
 
 
 class Columns:
@@ -21,7 +23,7 @@ class Columns:
         return ColumnSource(self.columns, fingerprint=str(sorted(self.columns)))
 
 
-def duel() -> Task:
+def duel() -> Any:
     """Two groups that pull against each other, as a GAN's do: the critic trains every second step.
 
     The carry counts, for each batch slot, how often it was seen; noise is drawn for each example.
@@ -66,7 +68,7 @@ def duel() -> Task:
         values = score(params, batch, key)
         return Evaluation({"score": (jnp.sum(batch["weight"] * values), jnp.sum(batch["weight"]))}, {"value": values})
 
-    return Task(
+    return FunctionTask(
         init=init,
         phases=(Phase("critic", "critic", critic, every=2), Phase("maker", "maker", maker)),
         evaluate=evaluate,
@@ -91,7 +93,7 @@ def duel_experiment(**changes) -> Experiment:
     return Experiment(**{**settings, **changes})
 
 
-def regression() -> Task:
+def regression() -> Any:
     """Least squares over the valid tokens of sequences [batch, time, 4] of very different lengths."""
 
     def init(key, batch):
@@ -108,7 +110,7 @@ def regression() -> Task:
         term = loss(params, variables, batch, key, 0).terms["square"]
         return Evaluation({"loss": (term.sum, term.weight)})
 
-    return Task(
+    return FunctionTask(
         init, (Phase("train", "line", loss),), evaluate, lambda params, variables, batch, key: {"x": batch["x"]}
     )
 

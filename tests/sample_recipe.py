@@ -16,7 +16,7 @@ from jaxdl.config.recipes import Recipe
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.data.synthetic.images import MockImages
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.training.checkpoint import Keep
 
 WIDE_KEEP = Keep(latest=5)
@@ -53,7 +53,7 @@ def experiment(steps: int = 100, width: int = 8, activation=nn.relu, peak: float
         block=Block(activation=nn.gelu),
     )
     return Experiment(
-        task=image_classification(model, label_smoothing=0.1),
+        task=ImageClassification(model, label_smoothing=0.1),
         data=Data(
             train=Dataset("digits", split),
             evals={"validation": Dataset("digits", "test"), "en-de": MockImages(examples=8)},

@@ -12,14 +12,14 @@ from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.transforms import RandomAffine, RandomCrop
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.training.checkpoint import Keep
 
 
 @auto_config
 def experiment(steps: int = 60, seed: int = 0) -> Experiment:
     return Experiment(
-        task=image_classification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
+        task=ImageClassification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
         data=Data(
             train=MockImages(shape=(8, 8, 1), examples=100),
             evals={"validation": MockImages(shape=(8, 8, 1), examples=30, split="validation")},

@@ -21,9 +21,10 @@ def measured(recipe: str, steps: int = 3) -> dict:
     import dataclasses
 
     from jaxdl.config import serialize
-    from jaxdl.config.recipes import load_recipe, tiny
+    from jaxdl.config.recipes import load_recipe
     from jaxdl.data.pipeline import Batches, eval_batches
     from jaxdl.distributed.mesh import Parallel
+    from jaxdl.testing import tiny
     from jaxdl.testing.laws import without_dropout
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources

@@ -11,7 +11,7 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.series.rows import MockTable, Tabular
+from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
 from jaxdl.training.checkpoint import Keep
@@ -61,19 +61,6 @@ def experiment(
         save_every=200,
         keep=Keep(metric="validation/auroc"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, code=2, widths=(16,), dropout=0.1, learning_rate=1e-2, batch_size=32)
-    config.task.model.features = 8
-    parts = ((config.data.train, 64, 0, "train"), (config.data.evals["validation"], 21, 7, "validation"))
-    for part, rows, anomalous, split in parts:
-        part.table = MockTable(rows, anomalous, split=split)
-        part.reference = MockTable(64)
-        part.columns = ("kind", "x6", "x5", "x4", "x3", "x2", "x1")
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

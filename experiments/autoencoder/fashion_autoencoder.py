@@ -9,7 +9,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import reconstruction
 from jaxdl.training.checkpoint import Keep
@@ -53,15 +52,6 @@ def experiment(
         save_every=1000,
         keep=Keep(metric="validation/mse", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=24, shape=(12, 12, 1), code=4, channels=(8,), batch_size=16)
-    config.data.train = MockImages(shape=(12, 12, 1), classes=4, examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages((12, 12, 1), classes=4, examples=21, split="validation", noise=0.2)}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -10,7 +10,6 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.image_restoration import image_restoration
@@ -61,15 +60,6 @@ def experiment(
         save_every=1100,
         keep=Keep(metric="validation/psnr"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8,), depth=1, batch_size=16)
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.0)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation", noise=0.0)}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

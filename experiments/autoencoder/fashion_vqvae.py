@@ -9,7 +9,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import vector_quantization
@@ -52,17 +51,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/psnr"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40, channels=(8,), blocks=0, codes=8, features=4, learning_rate=1e-2, batch_size=16
-    )
-    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

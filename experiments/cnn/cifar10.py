@@ -11,9 +11,9 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.mixup import CutMix
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.resnet import ResNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -31,11 +31,10 @@ def experiment(
 ) -> Experiment:
     peak = learning_rate * batch_size / 128
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             ResNet(stage_sizes=(4, 4, 4), num_classes=10, width=width, dtype=dtype),
             label_smoothing=0.1,
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2470, 0.2435, 0.2616),
+            normalize=Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
         ),
         data=Data(
             train=Dataset("tfds:cifar10", "train[:49000]", features=("image", "label")),
@@ -62,17 +61,6 @@ def experiment(
         save_every=3000,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=60, width=8, batch_size=16, dtype="float32", learning_rate=1.6)
-    config.task.model.stage_sizes = (1, 1)
-    config.data.train = MockImages(shape=(12, 12, 3), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 3), examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    config.data.mix.alpha = 0.2  # mostly one of the two images, so that 60 steps show that it learns
-    return config
 
 
 def sweep():

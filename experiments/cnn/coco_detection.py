@@ -13,7 +13,6 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import RandomScale, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
-from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import object_detection
@@ -91,25 +90,6 @@ def experiment(
         save_every=2500,
         keep=Keep(metric="validation/map"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=30, batch_size=16, num_classes=3, dtype="float32", learning_rate=3e-3)
-    config.optimizers["train"][1].learning_rate.warmup_steps = 3
-    config.task.model.backbone.stage_sizes = (1,)
-    config.task.model.backbone.width = 8
-    config.task.model.backbone.stem = "strided"
-    config.task.model.levels = (0, 0)
-    config.task.model.extra_levels = 0
-    config.task.model.channels = 8
-    config.task.model.head_depth = 1
-    config.ema = 0.9
-    config.data.train = MockScenes(examples=48)
-    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
-    config.data.augment = (config.data.augment[1],)
-    config.data.eval_transforms = ()
-    config.data.workers = 0
-    return config
 
 
 def sweep():

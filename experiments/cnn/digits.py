@@ -4,7 +4,6 @@ Result: 0.997 +- 0.002 test accuracy, 5 seeds, 0.61 min on Intel(R) Xeon(R) Proc
 Run:    python launch.py --config=experiments/cnn/digits.py
 """
 
-import fiddle as fdl
 import optax
 from fiddle.experimental.auto_config import auto_config
 
@@ -12,9 +11,8 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.config.grids import product
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -24,7 +22,7 @@ METRIC = "test/accuracy"
 @auto_config
 def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int = 0) -> Experiment:
     return Experiment(
-        task=image_classification(ConvNet(num_classes=10, channels=channels, dropout=0.2), label_smoothing=0.1),
+        task=ImageClassification(ConvNet(num_classes=10, channels=channels, dropout=0.2), label_smoothing=0.1),
         data=Data(
             train=Dataset("digits", "train[:90%]"),
             evals={"validation": Dataset("digits", "train[90%:]")},
@@ -45,16 +43,6 @@ def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int
         save_every=200,
         keep=Keep(latest=2, best=1, metric="validation/accuracy", mode="max"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=32, channels=(8, 16))
-    config.data.train = MockImages(shape=(8, 8, 1), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(8, 8, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.batch_size = 16
-    config.data.augment = (fdl.Config(RandomAffine, translate=1.0),)
-    return config
 
 
 def sweep():

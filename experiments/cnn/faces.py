@@ -13,9 +13,9 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data import splits
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine, RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -36,11 +36,10 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             ConvNet(num_classes=2, channels=channels, halve_first=True, dropout=0.3),
             label_smoothing=0.1,
-            mean=0.45,
-            std=0.22,
+            normalize=Normalize(mean=0.45, std=0.22),
         ),
         data=Data(
             train=Dataset("lfw_faces", split(seed, 0)),
@@ -62,15 +61,6 @@ def experiment(
         save_every=200,
         keep=Keep(),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=60, channels=(8, 16))
-    config.data.train = MockImages(shape=(9, 9, 1), classes=2, examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(9, 9, 1), classes=2, examples=21, split="validation")}
-    config.data.test = None
-    config.data.batch_size = 16
-    return config
 
 
 def sweep():

@@ -11,9 +11,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnext import ConvNeXt
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -31,7 +31,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             ConvNeXt(
                 num_classes=10,
                 stage_sizes=stage_sizes,
@@ -44,8 +44,7 @@ def experiment(
                 activation=nn.gelu,  # the tanh form, which takes a quarter of the time on CPU
             ),
             label_smoothing=0.1,
-            mean=0.286,
-            std=0.353,
+            normalize=Normalize(mean=0.286, std=0.353),
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
@@ -70,15 +69,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=32, channels=(8, 16), stage_sizes=(1, 1), kernel=3, batch_size=16)
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

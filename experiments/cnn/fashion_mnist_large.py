@@ -10,9 +10,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomErasing, RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.resnet import ResNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -31,11 +31,10 @@ def experiment(
 ) -> Experiment:
     peak = learning_rate * batch_size / 256
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=width, dropout=0.2, dtype=dtype),
             label_smoothing=0.1,
-            mean=0.286,
-            std=0.353,
+            normalize=Normalize(mean=0.286, std=0.353),
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
@@ -61,17 +60,6 @@ def experiment(
         save_every=2000,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=60, width=8, blocks=1, batch_size=16, dtype="float32", learning_rate=9.6)
-    config.task.model.stage_sizes = (1, 1)
-    config.task.model.dropout = 0.1
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

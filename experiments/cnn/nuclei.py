@@ -11,7 +11,6 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomWindow
 from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
-from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import instance_segmentation
 from jaxdl.training.checkpoint import Keep
@@ -59,17 +58,6 @@ def experiment(
         save_every=300,
         keep=Keep(metric="validation/ap50"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=24, channels=(8, 16), batch_size=16)
-    config.task.offset_scale = 8.0
-    config.data.train = MockScenes(shape=(32, 32, 1), examples=48)
-    config.data.evals = {"validation": MockScenes(shape=(32, 32, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.augment = config.data.augment[1:2]
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -12,7 +12,6 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Mask
 from jaxdl.data.image.resize import RandomResizedCrop, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
-from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import semantic_segmentation
 from jaxdl.training.checkpoint import Keep
@@ -58,17 +57,6 @@ def experiment(
         save_every=1000,
         keep=Keep(metric="validation/mean_iou"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(size=16, steps=24, channels=(8,), batch_size=16, dtype="float32")
-    config.data.train = MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=48)
-    config.data.evals = {"validation": MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=21, split="val")}
-    config.data.test = None
-    config.data.augment = config.data.augment[1:3]
-    config.data.eval_transforms = config.data.eval_transforms[1:]
-    config.data.workers = 0
-    return config
 
 
 def sweep():

@@ -14,10 +14,10 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import freeze, kernels, scale_by_path
 
@@ -35,11 +35,10 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             resnet50(num_classes=37, dtype=dtype, frozen_stages=1),
             label_smoothing=0.1,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
             top=(1, 5),
         ),
         start=HuggingFaceWeights(weights, head=False),
@@ -72,18 +71,6 @@ def experiment(
         save_every=250,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=0.5)
-    config.start = None
-    config.task.model.stage_sizes = (1, 1)
-    config.task.model.width = 8
-    config.task.model.num_classes = 10
-    config.data.train = MockImages(shape=(40, 36, 3), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
-    config.data.test = None
-    return config
 
 
 def sweep():

@@ -13,7 +13,6 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Relabel
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
-from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import object_detection
@@ -82,21 +81,6 @@ def experiment(
         save_every=1000,
         keep=Keep(metric="validation/map50"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=30, width=8, stage_sizes=(1, 1), channels=8, batch_size=16)
-    config.task.model.num_classes = config.task.num_classes = 3
-    config.task.names = ()
-    config.task.model.levels = (0, 1)
-    config.task.model.head_depth = 1
-    config.data.train = MockScenes(examples=48)
-    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
-    config.data.test = None
-    config.data.augment = config.data.augment[1:2]
-    config.data.eval_transforms = ()
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -13,7 +13,6 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
-from jaxdl.data.synthetic.scenes import MockScenes
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import semantic_segmentation
 from jaxdl.training.checkpoint import Keep
@@ -66,19 +65,6 @@ def experiment(
         save_every=1000,
         keep=Keep(metric="validation/mean_iou"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=24, channels=(8, 16))
-    config.task.model.outputs = config.task.num_classes = 4
-    config.task.names = ()
-    config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
-    config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
-    config.data.test = None
-    config.data.augment = config.data.augment[1:2]
-    config.data.eval_transforms = ()
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

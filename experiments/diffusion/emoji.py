@@ -12,8 +12,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.image.unpaired import MockPairs, Styles
-from jaxdl.data.synthetic.images import MockImages
+from jaxdl.data.image.unpaired import Styles
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
@@ -75,27 +74,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/loss", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=60,
-        channels=(8,),
-        blocks=0,
-        attention=(False,),
-        patch=2,
-        learning_rate=1e-2,
-        batch_size=16,
-        sampling_steps=2,
-    )
-    config.task.network.groups = 4
-    config.task.self_condition = True
-    train, held = MockImages((12, 12, 3), examples=24), MockImages((12, 12, 3), examples=11, split="validation")
-    config.data.train = Styles(MockPairs(train), ("image", "negative"))
-    config.data.evals = {"validation": Styles(MockPairs(held), ("image", "negative"))}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

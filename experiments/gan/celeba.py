@@ -14,7 +14,6 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
 
@@ -61,19 +60,6 @@ def experiment(
         eval_every=5000,
         save_every=2500,
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40, channels=(8, 8), critic_channels=(8, 8), learning_rate=2e-3, batch_size=16, dtype="float32"
-    )
-    config.task.latents = 8
-    config.data.train = MockImages(shape=(20, 22, 3), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(20, 22, 3), examples=21, split="validation")}
-    config.data.augment[0].resize, config.data.augment[0].size = 18, 16
-    config.data.eval_transforms[0].resize, config.data.eval_transforms[0].size = 18, 16
-    config.data.workers = 0
-    return config
 
 
 def sweep():

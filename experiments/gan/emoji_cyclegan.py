@@ -10,8 +10,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.image.unpaired import EachStyle, MockPairs, TwoStyles
-from jaxdl.data.synthetic.images import MockImages
+from jaxdl.data.image.unpaired import EachStyle, TwoStyles
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import image_translation
 from jaxdl.training.checkpoint import Keep
@@ -87,28 +86,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/relative_lpips", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        width=8,
-        blocks=0,
-        kernel=3,
-        residual=False,
-        channels=(8,),
-        cycle=10.0,
-        identity=5.0,
-        learning_rate=4e-3,
-        batch_size=16,
-    )
-    train, held = MockImages((12, 12, 3), examples=64), MockImages((12, 12, 3), examples=21, split="validation")
-    config.task.pool = 2
-    config.data.train = TwoStyles(MockPairs(train), "image", "negative")
-    config.data.evals = {"validation": TwoStyles(MockPairs(held), "image", "negative", paired=True)}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -12,7 +12,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
@@ -78,19 +77,6 @@ def experiment(
         save_every=1300,
         keep=Keep(metric="validation/fid", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8,), critic_channels=(8,), learning_rate=2e-3, batch_size=16)
-    config.task.generator.size = 6
-    config.task.latents = 8
-    config.task.judge.network.channels = (8,)
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    config.start = None
-    return config
 
 
 def sweep():

@@ -57,15 +57,5 @@ def experiment(
     )
 
 
-def tiny():
-    config = experiment.as_buildable(steps=60, length=8, features=8, learning_rate=1e-2)
-    config.data.train.examples = 256
-    config.data.evals["validation"].examples = 21
-    config.data.test = None
-    config.data.batch_size = 16
-    config.data.eval_batch_size = None
-    return config
-
-
 def sweep():
     return [{"cell": cell, "length": length} for length in (50, 100, 200) for cell in ("RNN", "GRU", "LSTM", "MinGRU")]

@@ -11,7 +11,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.rnn import LSTM, Cell
@@ -60,19 +59,6 @@ def experiment(
         save_every=1000,
         keep=Keep(metric="validation/nats_per_character", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, features=16, length=12, batch_size=16, learning_rate=2e-2)
-    config.task.model.embedding = 8
-    config.task.new_tokens = 4
-    config.data.train.corpus = MockText(examples=2, characters=1500)
-    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
-    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
-    config.data.evals["validation"].length = 12
-    config.data.evals["validation"].context = 4
-    config.data.test = None
-    return config
 
 
 def sweep():

@@ -10,7 +10,6 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
-from jaxdl.data.synthetic.text import MockCaptions
 from jaxdl.data.text.captions import Captioned
 from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.convnet import ConvNet
@@ -74,22 +73,6 @@ def experiment(
         save_every=800,
         keep=Keep(metric="validation/bleu"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8, 8), features=8, dropout=0.1, beam=1, learning_rate=1e-2)
-    config.task.model.decoder.vocabulary = 24
-    config.task.model.decoder.embedding = 8
-    config.data.train.corpus = MockCaptions(shape=(8, 8, 3), examples=48)
-    config.data.evals["validation"].corpus = MockCaptions(shape=(8, 8, 3), examples=13, split="validation")
-    for captioned in (config.data.train, config.data.evals["validation"]):
-        captioned.length = 8
-        captioned.shape = (8, 8, 3)
-        captioned.vocabulary.kind.size = 24
-        captioned.vocabulary.corpus = MockCaptions(shape=(8, 8, 3), examples=48)
-    config.data.test = None
-    config.data.batch_size = 16
-    return config
 
 
 def sweep():

@@ -12,7 +12,6 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
-from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import forecasting
@@ -102,22 +101,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/relative_mae", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, context=12, features=8, dropout=0.1, learning_rate=1e-2)
-    for part, start, stop in ((config.data.train, 0.0, 0.8), (config.data.evals["validation"], 0.9, 1.0)):
-        part.table = MockSeries()
-        part.start, part.stop, part.stride = start, stop, 1
-        part.horizon = 4
-        part.season = 12
-        part.known = ("promotion",)
-        part.lags = (12, 24)
-        part.periods = (12,)
-        part.scales = {}
-    config.data.test = None
-    config.data.batch_size = 16
-    return config
 
 
 def sweep():

@@ -9,7 +9,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.rnn import GRU, Cell
@@ -74,23 +73,6 @@ def experiment(
         save_every=100,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40, features=8, embedding=8, dropout=0.1, word_dropout=0.0, learning_rate=2e-2
-    )
-    config.task.model.vocabulary = 32
-    config.data.train.corpus = MockSentences(examples=48)
-    config.data.evals["validation"].corpus = MockSentences(examples=21, split="validation")
-    for sentences in (config.data.train, config.data.evals["validation"]):
-        sentences.length = 8
-        sentences.vocabulary.kind.size = 32
-        sentences.vocabulary.corpus = MockSentences(examples=48)
-    config.data.test = None
-    config.data.batch_size = 16
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -15,7 +15,6 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.audio.augment import SpecAugment, SpeedPerturb
 from jaxdl.data.audio.speech import Speech
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.speech import MockSpeech
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.decoding.ngrams import NGrams
 from jaxdl.models.rnn import LSTM, Cell
@@ -78,25 +77,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/cer", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=60, features=16, dropout=0.1, joins=8, learning_rate=1e-2)
-    config.task.model.vocabulary = 12
-    config.task.model.channels = (16, 16)
-    config.task.beam = 4
-    config.task.language_model = NGrams(MockSpeech(examples=40), order=3)
-    config.data.train.corpus = MockSpeech(examples=40)
-    config.data.evals["validation"].corpus = MockSpeech(examples=13, split="validation")
-    for speech in (config.data.train, config.data.evals["validation"]):
-        speech.seconds = 1.5
-        speech.mels = 16
-        speech.vocabulary.kind.size = 12
-        speech.vocabulary.corpus = MockSpeech(examples=40)
-    config.data.test = None
-    config.data.batch_size = 16
-    config.data.augment = ()
-    return config
 
 
 def sweep():

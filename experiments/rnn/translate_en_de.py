@@ -12,7 +12,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
@@ -74,20 +73,6 @@ def experiment(
         save_every=600,
         keep=Keep(metric="validation/bleu"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, features=8, tokens=48, dropout=0.1, beam=2, learning_rate=2e-2)
-    config.task.model.encoder.embedding = config.task.model.decoder.embedding = 8
-    config.data.train.corpus = MockPairs(examples=64)
-    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
-    for pairs in (config.data.train, config.data.evals["validation"]):
-        pairs.source_length = pairs.target_length = 10
-        pairs.longer = "cut"
-        pairs.vocabulary.corpus = MockPairs(examples=64)
-    config.data.test = None
-    config.data.batch_size = 16
-    return config
 
 
 def sweep():

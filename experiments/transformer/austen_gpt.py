@@ -14,7 +14,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
@@ -79,19 +78,6 @@ def experiment(
         save_every=600,
         keep=Keep(metric="validation/nats_per_character", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40, features=16, layers=1, heads=2, slots=50, length=12, batch_size=16, adam_learning_rate=1e-2
-    )
-    config.task.new_tokens = 4
-    config.data.train.corpus = MockText(examples=2, characters=1500)
-    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
-    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

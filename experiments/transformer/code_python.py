@@ -10,7 +10,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.packing import Packed
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
@@ -80,31 +79,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/loss", mode="min"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        features=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        heads=2,
-        tokens=48,
-        source_length=20,
-        target_length=20,
-        batch_size=16,
-        adam_learning_rate=1e-2,
-    )
-    config.task.max_length = 10
-    config.data.train.examples.corpus = MockPairs(examples=128)
-    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
-    config.data.evals["validation"].source_length = 10
-    config.data.evals["validation"].target_length = 10
-    config.data.eval_batch_size = None
-    config.data.train.examples.vocabulary.corpus = MockPairs(examples=64)
-    config.data.evals["validation"].vocabulary.corpus = MockPairs(examples=64)
-    config.data.test = None
-    return config
 
 
 def sweep():

@@ -9,9 +9,8 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockEntities
 from jaxdl.data.text.tagging import Tagged
-from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
+from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
 from jaxdl.tasks.token_classification import token_classification
@@ -61,25 +60,6 @@ def experiment(
         save_every=100,
         keep=Keep(metric="validation/f1"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=60, length=12, batch_size=16, learning_rate=1e-2)
-    config.task.model.encoder.vocabulary = 60
-    config.task.model.encoder.length = 16
-    config.task.model.encoder.features = 16
-    config.task.model.encoder.layers = 1
-    config.task.model.encoder.heads = 2
-    config.task.model.encoder.hidden = 16
-    config.task.model.outputs = 5
-    vocabulary = Vocabulary(BPE(60), MockEntities(examples=48))
-    config.data.train = Tagged(MockEntities(examples=48), vocabulary, MockEntities(examples=48), length=12)
-    config.data.evals["validation"] = Tagged(
-        MockEntities(examples=21, split="validation"), vocabulary, MockEntities(examples=48), length=12
-    )
-    config.data.test = None
-    config.start = None
-    return config
 
 
 def sweep():

@@ -11,10 +11,10 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
@@ -34,7 +34,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             VisionTransformer(
                 num_classes=10,
                 patch=4,
@@ -42,8 +42,7 @@ def experiment(
                 dropout=dropout,
             ),
             label_smoothing=0.1,
-            mean=0.286,
-            std=0.353,
+            normalize=Normalize(mean=0.286, std=0.353),
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
@@ -69,17 +68,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=60, features=16, layers=1, heads=2, batch_size=16, adam_learning_rate=2e-2, dropout=0.0
-    )
-    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -14,9 +14,6 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
-from jaxdl.data.synthetic.text import MockText
-from jaxdl.data.text.tokenizers import Characters, Vocabulary
-from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import gpt2
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.optimizers import clip_by_norm, kernels
@@ -66,23 +63,6 @@ def experiment(
         eval_every=250,
         save_every=1000,
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40, length=16, batch_size=16, accumulate=1, dtype="float32", learning_rate=1e-2
-    )
-    config.task.model.vocabulary = 88
-    config.task.model.features = 16
-    config.task.model.layers = 2
-    config.task.model.heads = 2
-    config.task.chunk = 4
-    config.task.new_tokens = 4
-    vocabulary = Vocabulary(Characters(88), MockText(examples=2, characters=1500))
-    config.data.train = Windows(MockText(examples=2, characters=1500), vocabulary, length=16)
-    config.data.evals["validation"] = Windows(MockText(characters=300, split="validation"), vocabulary, length=16)
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

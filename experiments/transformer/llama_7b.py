@@ -13,9 +13,6 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
-from jaxdl.data.synthetic.text import MockText
-from jaxdl.data.text.tokenizers import Characters, Vocabulary
-from jaxdl.data.text.windows import Windows
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.models.gpt import llama
 from jaxdl.tasks.language_modelling import language_modelling
@@ -65,22 +62,6 @@ def experiment(
         eval_every=1000,
         save_every=1000,
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, length=16, batch_size=16, dtype="float32", learning_rate=1e-2)
-    config.task.model.vocabulary = 88
-    config.task.model.features = 16
-    config.task.model.hidden = 24
-    config.task.model.layers = 2
-    config.task.model.heads = 2
-    config.task.chunk = 4
-    config.task.new_tokens = 4
-    vocabulary = Vocabulary(Characters(88), MockText(examples=2, characters=1500))
-    config.data.train = Windows(MockText(examples=2, characters=1500), vocabulary, length=16)
-    config.data.evals["validation"] = Windows(MockText(characters=300, split="validation"), vocabulary, length=16)
-    config.parallel.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
-    return config
 
 
 def sweep():

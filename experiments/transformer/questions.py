@@ -10,7 +10,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockQuestions
 from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, TokenClassifier
@@ -73,19 +72,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/exact_match"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=60, features=16, layers=1, heads=2, tokens=60, length=24, batch_size=16, adam_learning_rate=2e-2
-    )
-    config.data.train.corpus = MockQuestions(examples=48)
-    config.data.evals["validation"].corpus = MockQuestions(examples=21, split="validation")
-    config.data.train.vocabulary.corpus = MockQuestions(examples=48)
-    config.data.evals["validation"].vocabulary.corpus = MockQuestions(examples=48)
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

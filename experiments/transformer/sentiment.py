@@ -12,9 +12,8 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
-from jaxdl.data.text.tokenizers import BPE, Pretrained, Vocabulary
+from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
 from jaxdl.tasks.sequence_classification import sequence_classification
@@ -69,25 +68,6 @@ def experiment(
         save_every=steps // 2,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=40, length=10, batch_size=16, learning_rate=2e-2)
-    config.task.model.encoder.vocabulary = 48
-    config.task.model.encoder.length = 16
-    config.task.model.encoder.features = 16
-    config.task.model.encoder.layers = 1
-    config.task.model.encoder.heads = 2
-    config.task.model.encoder.hidden = 16
-    vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
-    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10, marked=True)
-    config.data.evals["validation"] = Sentences(
-        MockSentences(examples=21, split="validation"), vocabulary, length=10, marked=True
-    )
-    config.data.test = None
-    config.data.eval_batch_size = None
-    config.start = None
-    return config
 
 
 def sweep():

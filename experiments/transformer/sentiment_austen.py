@@ -12,7 +12,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, SequenceClassifier
@@ -84,27 +83,6 @@ def experiment(
         save_every=steps // 2,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        length=10,
-        features=16,
-        layers=1,
-        heads=2,
-        word_dropout=0.0,
-        batch_size=16,
-        learning_rate=3e-2,
-    )
-    config.task.model.encoder.vocabulary = 48
-    vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
-    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10)
-    config.data.evals["validation"] = Sentences(MockSentences(examples=21, split="validation"), vocabulary, length=10)
-    config.data.test = None
-    config.data.eval_batch_size = None
-    config.start = None
-    return config
 
 
 def sweep():

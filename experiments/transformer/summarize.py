@@ -13,7 +13,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
@@ -87,28 +86,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/rouge_l"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        features=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        heads=2,
-        tokens=48,
-        length=10,
-        beam=1,
-        batch_size=16,
-        adam_learning_rate=1e-2,
-    )
-    config.data.train.corpus = MockPairs(examples=64)
-    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
-    for pairs in (config.data.train, config.data.evals["validation"]):
-        pairs.target_length = 10
-        pairs.vocabulary.corpus = MockPairs(examples=64)
-    config.data.test = None
-    return config
 
 
 def sweep():

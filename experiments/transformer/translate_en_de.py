@@ -13,7 +13,6 @@ from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.synthetic.text import MockPairs
 from jaxdl.data.text.packing import Packed
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
@@ -84,31 +83,6 @@ def experiment(
         save_every=500,
         keep=Keep(metric="validation/bleu"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        features=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        heads=2,
-        tokens=48,
-        beam=2,
-        batch_size=16,
-        adam_learning_rate=1e-2,
-    )
-    config.task.model.length = 32
-    config.data.train.examples.corpus = MockPairs(examples=128)
-    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
-    for pairs in (config.data.train.examples, config.data.evals["validation"]):
-        pairs.source_length = pairs.target_length = 10
-        pairs.longer = "cut"
-        pairs.vocabulary.corpus = MockPairs(examples=64)
-    config.data.train.examples.source_length = config.data.train.examples.target_length = 20
-    config.data.test = None
-    config.data.eval_batch_size = None
-    return config
 
 
 def sweep():

@@ -12,10 +12,10 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -32,14 +32,13 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=image_classification(
+        task=ImageClassification(
             VisionTransformer(
                 num_classes=1000,
                 patch=16,
                 stack=Stack(features=384, layers=12, heads=6, positions="none", deviation=None, dtype=dtype),
             ),
-            mean=0.5,
-            std=0.5,
+            normalize=Normalize(mean=0.5, std=0.5),
             top=(1, 5),
         ),
         data=Data(
@@ -68,19 +67,6 @@ def experiment(
         save_every=1251,
         keep=Keep(metric="validation/accuracy"),
     )
-
-
-def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=1e-2)
-    config.task.model.stack.features = 16
-    config.task.model.stack.layers = 1
-    config.task.model.stack.heads = 2
-    config.task.model.num_classes = 10
-    config.data.train = MockImages(shape=(40, 36, 3), examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(40, 36, 3), examples=21, split="validation")}
-    config.data.mix = None
-    config.data.workers = 0
-    return config
 
 
 def sweep():

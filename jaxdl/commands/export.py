@@ -19,7 +19,7 @@ from jaxdl.interop.stablehlo import write_program
 from jaxdl.models.resnet import ResNet
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.restore import load_trained
-from jaxdl.tasks.image_classification import GROUP, image_classification
+from jaxdl.tasks.image_classification import GROUP, ImageClassification
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -60,7 +60,7 @@ def run(path: str, step: int | None = None, output: str | None = None, to: str =
         raise UserError(f"{path} trains more than one model; ResNets and Transformers alone can be exported")
     model: Any = fdl.build(task.model)
     folder = Path(output).expanduser()
-    if isinstance(model, ResNet) and fdl.get_callable(task) is image_classification:
+    if isinstance(model, ResNet) and fdl.get_callable(task) is ImageClassification:
         trained = load_trained(path, step)
         params, variables = trained.state.evaluated
         statistics = variables.get(GROUP, {}).get("batch_stats", {})
@@ -83,9 +83,10 @@ def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]
     """What `launch.py predict` computes of ((params, variables), batch), for every example of a batch of any size."""
 
     def predict(weights: Any, batch: Mapping[str, jax.Array]) -> Any:
+        params, variables = weights
         rows = next(iter(batch.values())).shape[0]
         more = {"weight": jnp.ones(rows), "index": jnp.arange(rows, dtype=jnp.int32)}
-        return experiment.task.predict(*weights, {**batch, **more}, jax.random.key(experiment.seed))
+        return experiment.task.predict(params, variables, {**batch, **more}, jax.random.key(experiment.seed))
 
     return predict
 
@@ -100,7 +101,7 @@ def _write_program(path: str, step: int | None, folder: Path) -> Path:
 def _preprocessor(task: fdl.Config, shape: Sequence[int]) -> Mapping[str, Any]:
     """How transformers brings an image to the size and the normalization that the model was trained with."""
     height, width, channels = shape
-    mean, std = task.mean, task.std
+    mean, std = task.normalize.mean, task.normalize.std
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,

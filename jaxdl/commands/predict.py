@@ -59,10 +59,10 @@ def run(
       UserError: a run, file or text that cannot be read, or that the model does not take.
     """
     trained = load_trained(path, step, settings)
-    task, names = trained.experiment.task, trained.names
+    shown, names = trained.experiment.task.presentation, trained.names
     given = _given(trained, path, files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
-    if task.illustrate is not None:
+    if shown.picture is not None:
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
     shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
@@ -71,9 +71,9 @@ def run(
         one = given[number]
         if one.framed is not None:
             outputs = _in_file(outputs, one.framed)
-        readable = _readable(outputs, names) if task.readable is None else task.readable(one.example, outputs, names)
+        readable = _readable(outputs, names) if shown.readable is None else shown.readable(one.example, outputs, names)
         row = {"file" if files else "text": one.name, **readable}
-        if task.illustrate is not None:
+        if shown.picture is not None:
             row |= _draw(trained, one, outputs, names, folder / shown_as[number])
         rows.append(row)
     _print(rows, format, output)
@@ -105,20 +105,20 @@ def sample(
       UserError: a run that makes nothing, or not by class, or has no such class.
     """
     trained = load_trained(path, step, settings)
-    task, names = trained.experiment.task, trained.names
-    if task.sample is None:
+    shown, names = trained.experiment.task.presentation, trained.names
+    if trained.experiment.task.sample is None:
         raise UserError(f"{path} makes nothing from nothing: leave --samples out and give it files or --text")
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     rows, drawn, labels, ways = [], [], [], []
     for number, outputs in enumerate(_outputs(trained, trained.program.sample, _asked(trained, path, count, label))):
         if label is not None and "label" not in outputs:
             raise UserError(f"{path} does not know classes: leave --label out")
-        readable = _readable(outputs, names) if task.readable is None else task.readable({}, outputs, names)
+        readable = _readable(outputs, names) if shown.readable is None else shown.readable({}, outputs, names)
         rows.append({"sample": number, **readable})
         labels += [int(outputs["label"])] if "label" in outputs else []
         ways += [outputs["strip"]] if "strip" in outputs else []
-        if task.illustrate is not None:
-            drawn.append(task.illustrate({}, outputs, names))
+        if shown.picture is not None:
+            drawn.append(shown.picture({}, outputs, names))
             rows[-1]["picture"] = str(folder / f"sample_{number:04}.png")
     if drawn:
         from jaxdl.viz.generation import sample_grid
@@ -160,7 +160,7 @@ def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[st
         raise UserError(f"{path} does not take texts: its batches have {', '.join(sorted(spec))}")
     if "image" not in spec:
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
-    framing = trained.experiment.task.framing
+    framing = trained.experiment.task.presentation.framing
     if framing is None:
         raise UserError(f"{path} makes images from nothing and looks at none: leave the files out, use --samples=16")
     found = find_images(files)
@@ -269,10 +269,11 @@ def _draw(
 
     Returns {name: path}.
     """
-    assert trained.experiment.task.illustrate is not None
+    picture = trained.experiment.task.presentation.picture
+    assert picture is not None
     written = {"picture": f"{path}.png"}
     example = one.example if one.framed is None else {"image": one.framed.file}
-    write_png(Path(written["picture"]), trained.experiment.task.illustrate(example, outputs, names))
+    write_png(Path(written["picture"]), picture(example, outputs, names))
     for name, value in outputs.items():
         is_map = one.framed is not None and value.shape == one.framed.file.shape[:2] and value.dtype.kind in "iu"
         if is_map or _is_image(value):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jaxdl.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    import fiddle as fdl
+    pass
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,8 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(module, dotted or _shown(path), path, path.parent.name)
 
 
-def tiny(recipe: Recipe) -> "fdl.Config":
-    """The recipe at test size. Raises UserError if it has no `tiny()`, or for an error in it."""
-    from jaxdl.config.describe import as_config
-
-    return as_config(_call(recipe, "tiny"))
-
-
 def sweep(recipe: Recipe) -> list[dict[str, Any]]:
-    """The recipe's own sweep, {NAME: VALUE} a run. Raises UserError as `tiny` does."""
+    """The recipe's own sweep, {NAME: VALUE} a run. Raises UserError if it has none, or for an error in it."""
     return _call(recipe, "sweep")
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Outcome, Phase, PyTree, Term, example_keys
 
 GROUP = "autoencoder"
 ERRORS = "normal_errors"  # of the variables
@@ -52,7 +52,7 @@ def anomaly_detection(
     normal: Sequence[int] = (0,),
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.25,
-) -> Task:
+) -> Any:
     """Trains the group "autoencoder" in one phase, "train", to reconstruct normal examples: term `mse`.
 
     An example's score is its mean squared error, over features or over pixels and channels, in normalized units.
@@ -87,7 +87,7 @@ def anomaly_detection(
     if np.any(np.asarray(std) <= 0.0):
         raise UserError(f"std={std}: must be positive")
     settings = _Settings(quantile, calibration, memory, tuple(normal), mean, std)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model, settings),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, settings)),),
         evaluate=functools.partial(_evaluate, model, settings),

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,7 +27,7 @@ from jaxdl.tasks.diffusion import GROUP, Diffusion, diffusion
 from jaxdl.tasks.image_generation import normal_images
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.bits_per_dim import wide
-from jaxdl.training.task import Array, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import Array, Outcome, Phase, PyTree, Term, example_keys
 
 TEACHER = "teacher"
 
@@ -42,7 +43,7 @@ def consistency_distillation(
     steps: int = 2,
     again: float = 0.8,
     judge: fid.Judge | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" stays as it is.
 
     Both groups should start from a trained model's "denoiser": `Start(run, {"denoiser": "denoiser", "teacher":
@@ -87,7 +88,7 @@ def consistency_distillation(
     )
 
 
-def _init(student: Task, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], Mapping[str, PyTree]]:
+def _init(student: Any, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], Mapping[str, PyTree]]:
     params, variables = student.init(key, batch)
     return {**params, TEACHER: jax.tree.map(jnp.copy, params[GROUP])}, variables
 

@@ -25,7 +25,18 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.image_generation import between, illustrate, normal_images, pixels, readable
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.bits_per_dim import MOST_LEAST, bits_per_dim, wide
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 GROUP = "denoiser"
 BANDS = 5  # of noise levels, by how many training images have them
@@ -82,7 +93,7 @@ def diffusion(
     repaint: Box | None = None,
     bound: bool = True,
     judge: fid.Judge | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "denoiser" in one phase, "train": one term, the weighted squared error, a mean over pixels.
 
     Args:
@@ -164,7 +175,7 @@ def diffusion(
         judge,
     )
     made = Sampling(told, sampler, steps, guidance)
-    return Task(
+    return FunctionTask(
         init=told.init,
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, told)),),
         evaluate=functools.partial(_evaluate, told, made, bound),

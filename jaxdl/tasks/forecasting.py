@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.parts.apply import batch_coupling
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Outcome, Phase, PyTree, Term, module_key
 
 GROUP = "forecaster"
 LOSSES = ("mae", "mse")
@@ -67,7 +67,7 @@ def forecasting(
     residual: str = "",
     lags: int = 0,
     floor: float = 1e-3,
-) -> Task:
+) -> Any:
     """Trains the group "forecaster" in one phase, "train".
 
     Each window is normalized by its own history, `(value - center) / scale`, so that the model sees numbers around 0
@@ -103,7 +103,7 @@ def forecasting(
     _check(quantiles, loss, normalization, residual, lags, floor)
     settings = _Settings(quantiles, loss, normalization, residual, lags, floor)
     forecast = functools.partial(_forecast, model, settings)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model, settings),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, settings, forecast)),),
         evaluate=functools.partial(_evaluate, settings, forecast),

@@ -15,7 +15,7 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import batch_coupling, normalize_images
 from jaxdl.tasks.parts.seq2seq import Generator, references, shown, texts
-from jaxdl.training.task import Array, Names, Phase, PyTree, Task
+from jaxdl.training.task import Array, FunctionTask, Names, Phase, PyTree
 
 GROUP = "captioner"
 LONGEST = 40  # tokens of a caption, where nothing else says how many
@@ -33,7 +33,7 @@ def image_captioning(
     metrics: tuple[str, ...] = ("bleu", "chrf"),
     decode_in_evaluation: bool = True,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "captioner" in one phase, "train", by cross-entropy with teacher forcing.
 
     Args:
@@ -56,7 +56,7 @@ def image_captioning(
     generator = Generator(
         GROUP, model, inputs, label_smoothing, beam, length_penalty, max_length, tuple(metrics), decode_in_evaluation
     )
-    return Task(
+    return FunctionTask(
         init=generator.init,
         phases=(Phase(name="train", trains=GROUP, loss=generator.loss),),
         evaluate=generator.evaluate,

@@ -19,7 +19,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
 from jaxdl.tasks.parts import adversarial, fid
 from jaxdl.tasks.parts.apply import batch_coupling
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, example_keys
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 # In `variables`: the step whose power iteration is made, so that micro-batches and phases do not make another.
@@ -40,7 +40,7 @@ def image_generation(
     latents: int = 64,
     classes: int = 0,
     judge: fid.Judge | None = None,
-) -> Task:
+) -> Any:
     """Trains the groups "discriminator" and "generator", each in the phase of its name, in that order.
 
     Args:
@@ -90,7 +90,7 @@ def image_generation(
     if penalty is not None and penalty_every > 1:
         loss_fn = functools.partial(_penalty_loss, game, penalty_every)
         phases.insert(1, Phase("penalty", DISCRIMINATOR, loss_fn, penalty_every))
-    return Task(
+    return FunctionTask(
         init=game.init,
         phases=tuple(phases),
         evaluate=functools.partial(_evaluate, game),

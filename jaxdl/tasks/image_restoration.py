@@ -21,7 +21,7 @@ import numpy as np
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
 from jaxdl.tasks.parts.corruption import Corruption, Given, stored
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, example_keys
 
 GROUP = "restorer"
 PICTURED = 8
@@ -41,7 +41,7 @@ def image_restoration(
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.25,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "restorer" in one phase, "train": one term, over the values that are to be restored.
 
     The network sees `(image / 255 - mean) / std` of the spoilt image. Where pixels are missing it sees 0, and one more
@@ -74,7 +74,7 @@ def image_restoration(
     if np.any(np.asarray(std) <= 0.0):
         raise UserError(f"std={std}: must be positive")
     restorer = Restorer(model, residual, mean, std)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, restorer, corruption),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, restorer, corruption, loss)),),
         evaluate=functools.partial(_evaluate, restorer, corruption, loss),

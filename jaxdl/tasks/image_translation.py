@@ -26,7 +26,18 @@ from jaxdl.tasks.parts.adversarial import (
     threshold_of,
 )
 from jaxdl.tasks.parts.apply import normalize_images
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 GENERATORS, DISCRIMINATORS = "generators", "discriminators"
 DIRECTIONS = ("ab", "ba")
@@ -44,7 +55,7 @@ def image_translation(
     pool: int = 8,
     direction: Literal["ab", "ba"] = "ab",
     perceptual: str | None = "alexnet",
-) -> Task:
+) -> Any:
     """Trains the groups "generators" {ab, ba} and "discriminators" {a, b}, in phases of these names, in this order.
 
     The discriminators see images that the generators made before their update, through a pool (Shrivastava et al. 2016,
@@ -85,7 +96,7 @@ def image_translation(
 
         check_network(perceptual)
     made = _Translation(generator, discriminator, float(cycle), float(identity), loss, float(penalty), pool)
-    return Task(
+    return FunctionTask(
         init=made.init,
         phases=(
             Phase(name=GENERATORS, trains=GENERATORS, loss=made.generators),

@@ -21,7 +21,7 @@ from jaxdl.decoding.instances import group_image
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.parts.apply import batch_coupling, init_model, normalize_images
 from jaxdl.tasks.semantic_segmentation import check_labels, pixel_outputs, soft_dice
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term
 
 GROUP = "segmenter"
 # The coefficient of the heatmap's term: the mean squared error is tiny, since few pixels are near a centre.
@@ -97,7 +97,7 @@ def instance_segmentation(
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.25,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "segmenter" in one phase, "train".
 
     Terms: `cross_entropy` of the foreground, over pixels; `dice` of the foreground, over examples that have any (one
@@ -146,7 +146,7 @@ def instance_segmentation(
     network = functools.partial(_maps, outputs, offset_scale)
     terms = functools.partial(_terms, settings, heatmap, weights)
     coefficients = {"cross_entropy": 1.0, **dict(zip(("dice", "heatmap", "offset"), weights))}
-    return Task(
+    return FunctionTask(
         init=functools.partial(init_model, GROUP, model, normalize),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, network, terms)),),
         evaluate=functools.partial(_evaluate, network, terms, settings),

@@ -21,7 +21,18 @@ import numpy as np
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import batch_coupling, check_segments, foretold
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 GROUP = "language_model"
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
@@ -48,7 +59,7 @@ def language_modelling(
     repetition_penalty: float = 1.0,
     new_tokens: int = 200,
     stop: tuple[str, ...] = (),
-) -> Task:
+) -> Any:
     """Trains the group "language_model" in one phase, "train", by cross-entropy a token.
 
     With `carried` the model's state goes on from one batch to the next, but no gradient goes back beyond a batch:
@@ -94,7 +105,7 @@ def language_modelling(
             " 0 and at most 1"
         )
     sampling = Sampling(temperature, top_k, top_p, new_tokens, repetition_penalty)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, carried, chunk)),),
         evaluate=functools.partial(_evaluate, model, chunk),

@@ -18,13 +18,24 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, check_segments, init_module
 from jaxdl.tasks.parts.seq2seq import PAD, UNKNOWN
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 GROUP = "masked_language_model"
 SPECIALS = 4  # ids below it are no tokens of a text
 
 
-def masked_language_modelling(model: nn.Module, *, share: float = 0.15, whole_words: bool = False) -> Task:
+def masked_language_modelling(model: nn.Module, *, share: float = 0.15, whole_words: bool = False) -> Any:
     """Trains the group "masked_language_model" in one phase, "train", by cross-entropy at the chosen places.
 
     Of the tokens a share is chosen, for each example from its own key; of these 8 of 10 become <unknown>, one becomes
@@ -46,7 +57,7 @@ def masked_language_modelling(model: nn.Module, *, share: float = 0.15, whole_wo
     if not 0.0 < share < 1.0:
         raise UserError(f"share={share}: must be above 0 and below 1")
     choose = functools.partial(_hidden, share, whole_words)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, choose)),),
         evaluate=functools.partial(_evaluate, model, choose),

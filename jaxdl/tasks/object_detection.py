@@ -21,7 +21,7 @@ import optax
 from jaxdl.decoding.nms import area, detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term
 
 GROUP = "detector"
 Quality = Literal["centerness", "iou"]
@@ -75,7 +75,7 @@ def object_detection(
     limit: int = 50,
     names: Sequence[str] = (),
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "detector" in one phase, "train".
 
     Loss: `focal` over all locations and classes (Lin et al. 2017, arXiv:1708.02002) and `centerness` by cross-entropy,
@@ -125,7 +125,7 @@ def object_detection(
     )
     normalize = functools.partial(normalize_images, mean=mean, std=std)
     loss = functools.partial(_loss, model, normalize, settings, box_loss)
-    return Task(
+    return FunctionTask(
         init=functools.partial(init_model, GROUP, model, normalize),
         phases=(Phase(name="train", trains=GROUP, loss=loss),),
         evaluate=functools.partial(_evaluate, model, normalize, settings),

@@ -16,13 +16,13 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, module_key
 
 GROUP = "reader"
 _NEVER = -1e9
 
 
-def question_answering(model: nn.Module, *, longest: int = 30) -> Task:
+def question_answering(model: nn.Module, *, longest: int = 30) -> Any:
     """Trains the group "reader" in one phase, "train": cross-entropy of where the answer begins, and of where it ends.
 
     Args:
@@ -39,7 +39,7 @@ def question_answering(model: nn.Module, *, longest: int = 30) -> Task:
     """
     if longest < 1:
         raise UserError(f"longest={longest}: an answer has 1 token or more")
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model)),),
         evaluate=functools.partial(_evaluate, model, longest),

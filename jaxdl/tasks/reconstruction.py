@@ -13,14 +13,14 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Outcome, Phase, PyTree, Term
 
 GROUP = "autoencoder"
 
 
 def reconstruction(
     model: nn.Module, *, mean: float | Sequence[float] = 0.5, std: float | Sequence[float] = 0.25
-) -> Task:
+) -> Any:
     """Trains the group "autoencoder" in one phase, "train": term `mse`, of `image / 255`.
 
     Args:
@@ -45,7 +45,7 @@ def reconstruction(
     def denormalize(image: Array) -> Array:
         return image * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
 
-    return Task(
+    return FunctionTask(
         init=functools.partial(init_model, GROUP, model, normalize),
         phases=(Phase("train", GROUP, functools.partial(_loss, model, normalize, denormalize)),),
         evaluate=functools.partial(_evaluate, model, normalize, denormalize),

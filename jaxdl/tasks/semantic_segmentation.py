@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, normalize_images
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term
 
 GROUP = "segmenter"
 UNLABELLED = 255
@@ -32,7 +32,7 @@ def semantic_segmentation(
     std: float | Sequence[float] = 0.25,
     names: Sequence[str] = (),
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "segmenter" in one phase, "train".
 
     Terms: `cross_entropy`, over labelled pixels; `dice`, over the examples that have any: one minus the soft Dice
@@ -71,7 +71,7 @@ def semantic_segmentation(
         raise UserError(f"std={std}: must be positive")
     normalize = functools.partial(normalize_images, mean=mean, std=std)
     network = functools.partial(pixel_outputs, GROUP, model, normalize, num_classes)
-    return Task(
+    return FunctionTask(
         init=functools.partial(init_model, GROUP, model, normalize),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, network, dice, label_smoothing)),),
         evaluate=functools.partial(_evaluate, network),

@@ -16,12 +16,12 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, module_key
 
 GROUP = "classifier"
 
 
-def sequence_classification(model: nn.Module, *, label_smoothing: float = 0.0) -> Task:
+def sequence_classification(model: nn.Module, *, label_smoothing: float = 0.0) -> Any:
     """Trains the group "classifier" in one phase, "train", by cross-entropy.
 
     Args:
@@ -38,7 +38,7 @@ def sequence_classification(model: nn.Module, *, label_smoothing: float = 0.0) -
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
-    return Task(
+    return FunctionTask(
         init=functools.partial(init_reader, GROUP, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model, label_smoothing)),),
         evaluate=functools.partial(_evaluate, model),

@@ -17,12 +17,12 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.tasks.sequence_classification import init_reader, read
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term
 
 GROUP = "regressor"
 
 
-def sequence_regression(model: nn.Module) -> Task:
+def sequence_regression(model: nn.Module) -> Any:
     """Trains the group "regressor" in one phase, "train", by the squared error, its mean over the outputs.
 
     Args:
@@ -38,7 +38,7 @@ def sequence_regression(model: nn.Module) -> Task:
     Raises:
       UserError: when traced, batches without `inputs`, or a target of another shape than the model's outputs.
     """
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model)),),
         evaluate=functools.partial(_evaluate, model),

@@ -18,7 +18,7 @@ import optax
 from jaxdl.decoding.ctc import BLANK, Transcript, beam_search, greedy
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import batch_coupling
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, module_key
 
 GROUP = "recognizer"
 _UNKNOWN = 3  # the last of the special tokens: none of them is ever heard
@@ -42,7 +42,7 @@ def speech_recognition(
     language_weight: float = 0.5,
     token_bonus: float = 1.0,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "recognizer" in one phase, "train", by CTC: the loss of a target token, on average.
 
     A target that has no path, because it needs more steps than there are, is left out of the loss, and counted by the
@@ -72,7 +72,7 @@ def speech_recognition(
     if language_model is not None and not beam:
         raise UserError("language_model helps a beam search: set beam=32, or language_model=None to decode greedily")
     search = Search(beam, language_model, language_weight, token_bonus) if beam else None
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model)),),
         evaluate=functools.partial(_evaluate, model, beam > 0),

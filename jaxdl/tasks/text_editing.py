@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.tasks.token_classification import token_classification
-from jaxdl.training.task import Array, Evaluation, Names, PyTree, Task
+from jaxdl.training.task import Array, Evaluation, Names, PyTree
 
 SPACE = "\N{NO-BREAK SPACE}"  # stands for a space inside a word
 
 
-def text_editing(model: nn.Module, *, accepted: Callable[[Sequence[str]], float | None] | None = None) -> Task:
+def text_editing(model: nn.Module, *, accepted: Callable[[Sequence[str]], float | None] | None = None) -> Any:
     """Trains the group "tagger" in one phase, "train", by cross-entropy over words.
 
     Args:

@@ -16,12 +16,12 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.metrics.entities import entity_scores
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, module_key
 
 GROUP = "tagger"
 
 
-def token_classification(model: nn.Module, *, entities: bool = True) -> Task:
+def token_classification(model: nn.Module, *, entities: bool = True) -> Any:
     """Trains the group "tagger" in one phase, "train", by cross-entropy over words.
 
     Args:
@@ -36,7 +36,7 @@ def token_classification(model: nn.Module, *, entities: bool = True) -> Task:
     Raises:
       UserError: when traced, batches without tokens, or logits of another shape.
     """
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, model),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, model)),),
         evaluate=functools.partial(_evaluate, model, entities),

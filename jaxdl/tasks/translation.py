@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.tasks.parts.seq2seq import Generator, references, shown, texts
-from jaxdl.training.task import Array, Names, Phase, PyTree, Task
+from jaxdl.training.task import Array, FunctionTask, Names, Phase, PyTree
 
 GROUP = "translator"
 
@@ -28,7 +28,7 @@ def translation(
     metrics: tuple[str, ...] = ("bleu", "chrf", "exact_match"),
     decode_in_evaluation: bool = True,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "translator" in one phase, "train", by cross-entropy with teacher forcing.
 
     Args:
@@ -53,7 +53,7 @@ def translation(
     generator = Generator(
         GROUP, model, _inputs, label_smoothing, beam, length_penalty, max_length, tuple(metrics), decode_in_evaluation
     )
-    return Task(
+    return FunctionTask(
         init=generator.init,
         phases=(Phase(name="train", trains=GROUP, loss=generator.loss),),
         evaluate=generator.evaluate,

@@ -29,7 +29,18 @@ from jaxdl.tasks.parts.latent_walks import (
     walks,
 )
 from jaxdl.tasks.parts.likelihood import Likelihood
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 GROUP = "autoencoder"
 ACTIVE = 0.01  # a latent is active when its posterior's mean varies by more than this over the data (arXiv:1509.00519)
@@ -48,7 +59,7 @@ def variational_autoencoder(
     bound_samples: int = 16,
     judge: Judge | None = None,
     batch_coupled: str | None = None,
-) -> Task:
+) -> Any:
     """Trains the group "autoencoder" in one phase, "train".
 
     Terms: `reconstruction`, minus the log-likelihood of the image; `kl`, from the posterior to the prior, in closed
@@ -88,7 +99,7 @@ def variational_autoencoder(
         loss = functools.partial(_weighted_loss, network, samples, functools.partial(_coefficient, beta, warmup))
     else:
         loss = functools.partial(_loss, network, free_bits, functools.partial(_coefficient, beta, warmup))
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, network, judge),
         phases=(Phase(name="train", trains=GROUP, loss=loss),),
         evaluate=functools.partial(_evaluate, network, bound_samples, judge),

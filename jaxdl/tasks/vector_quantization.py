@@ -18,12 +18,23 @@ from jaxdl.tasks.parts.apply import batch_coupling
 from jaxdl.tasks.parts.latent_walks import SHOWN, to_bytes
 from jaxdl.tasks.parts.likelihood import Likelihood
 from jaxdl.tasks.variational_autoencoder import GROUP, Network, scaled
-from jaxdl.training.task import Array, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Evaluation,
+    FunctionTask,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 
 
 def vector_quantization(
     model: nn.Module, *, likelihood: Likelihood, commitment: float = 0.25, batch_coupled: str | None = None
-) -> Task:
+) -> Any:
     """Trains the group "autoencoder" in one phase, "train".
 
     Terms: `reconstruction`, minus the log-likelihood of the image; `commitment`, the squared distance of the encoder's
@@ -49,7 +60,7 @@ def vector_quantization(
     if not 0.0 <= commitment < np.inf:
         raise UserError(f"commitment={commitment}: must be a number of at least 0")
     network = Network(model, likelihood)
-    return Task(
+    return FunctionTask(
         init=functools.partial(_init, network),
         phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, network, commitment)),),
         evaluate=functools.partial(_evaluate, network),

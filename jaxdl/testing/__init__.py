@@ -1,1 +1,3 @@
 """The laws that every recipe obeys, and test-sized configurations."""
+
+from jaxdl.testing.sizes import tiny as tiny

@@ -26,6 +26,7 @@ from jaxdl.training.progress import Progress
 from jaxdl.training.session import digest
 from jaxdl.training.sources import Sources, load_sources
 from jaxdl.training.state import TrainState
+from jaxdl.viz.presentation import Presentation
 
 
 class Bench:
@@ -87,10 +88,22 @@ class KillerProgress(Progress):
             raise Killed
 
 
+class _WithoutPictures:
+    """A task whose evaluations draw nothing, to save time."""
+
+    presentation = Presentation()
+
+    def __init__(self, task: Any):
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
 def run_in(bench: Bench, path: Path, steps: int, program: Program, kill_at: int | None = None) -> dict[str, Any] | None:
     """Trains for `steps` in a run folder; returns result.json, or None if it was killed."""
     experiment = dataclasses.replace(bench.experiment, steps=steps, log_every=1, eval_every=steps, save_every=2)
-    experiment = dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, draw=None))
+    experiment = dataclasses.replace(experiment, task=_WithoutPictures(experiment.task))
     no_curves = mock.patch("jaxdl.viz.curves.learning_curves", return_value=np.zeros((1, 1, 3), np.uint8))
     quiet = Progress(steps, file=io.StringIO())
     progress = quiet if kill_at is None else KillerProgress(steps, kill_at)

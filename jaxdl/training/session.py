@@ -135,7 +135,7 @@ class Session:
                 self.folder.write(step, name, self.metrics[name])
                 self.progress.evaluation(step, name, self.metrics[name])
             self.evaluated_at = step
-            if names and self.experiment.task.draw is not None:
+            if names and self.experiment.task.presentation.pictures is not None:
                 self._draw(step, state, names[-1], values[names[-1]])
 
     def _eval_batches(self, name: str) -> Iterator[Mapping[str, np.ndarray]]:
@@ -146,12 +146,13 @@ class Session:
         return self.program.evaluate(state, self._eval_batches(name), self.sources.evals[name].names)
 
     def _draw(self, step: int, state: TrainState, name: str, metrics: Mapping[str, Any]) -> None:
-        assert self.experiment.task.draw is not None
+        pictures = self.experiment.task.presentation.pictures
+        assert pictures is not None
         batch = next(iter(self._eval_batches(name)))
         outputs = self.program.predict(state, batch)
         batch, outputs = ({key: value[:PICTURED] for key, value in tree.items()} for tree in (batch, outputs))
         names = {**self.sources.evals[name].names, **self.experiment.task.names}
-        for key, image in self.experiment.task.draw(batch, outputs, metrics, names).items():
+        for key, image in pictures(batch, outputs, metrics, names).items():
             self.folder.picture(step, f"{name}_{key}", image)
 
     def save(self, step: int, state: TrainState) -> None:

@@ -91,7 +91,6 @@ def run_phase(
     axis_name: str | None,
 ) -> tuple[TrainState, tuple[dict[str, Array], Array, Array]]:
     """One update of one group of parameters. Returns the new state and (figures, finite, squares)."""
-    batch = {**batch, "carry": state.carry}
     loss, gradients, outcome = phase_gradients(phase, state, batch, key, accumulate, axis_name)
     trained = state.params[phase.trains]
     updates, opt_state = optimizer.update(gradients, state.opt_state[phase.name], trained)
@@ -121,22 +120,24 @@ def phase_gradients(
     with micro-batches a first pass adds up the weights alone; XLA drops all of that pass that the weights do not need.
     """
 
-    def loss_fn(trained, variables, micro, totals):
-        outcome = phase.loss({**state.params, phase.trains: trained}, variables, micro, key, state.step)
+    def loss_fn(trained, variables, inputs, totals):
+        params, (batch, carry) = {**state.params, phase.trains: trained}, inputs
+        outcome = phase.loss(params, variables, batch, key, state.step, carry)
         if totals is None:
             totals = over_devices({name: term.weight for name, term in outcome.terms.items()}, axis_name)
         parts = [t.coefficient * ratio(t.sum, jax.lax.stop_gradient(totals[n])) for n, t in outcome.terms.items()]
         return sum(parts, start=jnp.float32(0)), outcome
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    trained = state.params[phase.trains]
+    trained, inputs = state.params[phase.trains], (batch, state.carry)
     if accumulate == 1:
-        (loss, outcome), gradients = gradient(trained, state.variables, batch, None)
+        (loss, outcome), gradients = gradient(trained, state.variables, inputs, None)
     else:
-        micros = jax.tree.map(lambda array: split(array, accumulate), batch)
+        micros = jax.tree.map(lambda array: split(array, accumulate), inputs)
 
         def micro_weights(micro):
-            terms = phase.loss(state.params, state.variables, micro, key, state.step).terms
+            batch, carry = micro
+            terms = phase.loss(state.params, state.variables, batch, key, state.step, carry).terms
             return {name: term.weight for name, term in terms.items()}
 
         totals = over_devices(jax.tree.map(lambda w: w.sum(0), jax.lax.map(micro_weights, micros)), axis_name)

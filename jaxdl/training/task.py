@@ -4,14 +4,18 @@ A task says what a model learns; it holds no data, does no I/O and knows nothing
 `jaxdl.training.step` turns any task into one compiled update.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
+from jaxdl.viz.presentation import Presentation
+
 Array = jax.Array
 PyTree = Any
+Batch = Mapping[str, Any]  # feature -> array [batch, ...]
 Names = Mapping[str, Sequence[str]]  # feature -> class names, or a tokenizer
 
 
@@ -52,10 +56,11 @@ class Phase:
     """One update of one group of parameters.
 
     Attributes:
-      name: names the phase's optimizer in `Experiment.optimizers` and its figures in the metrics.
-      trains: the group of parameters that the phase changes; all other groups are constants to it.
-      loss: `(params, variables, batch, key, step) -> Outcome`.
-      every: run at steps that are a multiple of it.
+      name: Key of the phase's optimizer in `Experiment.optimizers`, and prefix of its metrics.
+      trains: Group of parameters that the phase updates. All other groups are constants.
+      loss: `(params, variables, batch, key, step, carry) -> Outcome`. `step` is an int32 scalar. `carry` is the
+        per-example state of the previous step, {} for tasks without one.
+      every: The phase runs at steps that are a multiple of it.
     """
 
     name: str
@@ -76,8 +81,75 @@ class Evaluation(NamedTuple):
     records: Mapping[str, Array] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
+    """Base class of tasks: what a model learns, how it is evaluated, and what it predicts.
+
+    A task is a frozen dataclass whose fields are its model and settings. Its methods are pure functions of their
+    arguments: they hold no state, do no I/O and do not depend on devices. Subclasses are declared
+    `@dataclass(frozen=True, eq=False)`: bound methods are passed to `jax.jit`, which hashes them by identity then, so
+    that fields need not be hashable.
+
+    Every batch contains `weight` float32 [batch] (0 on padding) and `index` int32 [batch]. Draws that belong to an
+    example use `example_keys(key, batch)`, so that they do not depend on how the batch is split.
+
+    A subclass defines `init`, `phases`, `evaluate` and `predict`, and those of the optional methods that apply; the
+    others are None:
+
+    - `sample(params, variables, batch, key) -> {name: [batch, ...]}`: draws from a generative model. It reads `index`
+      and shapes from the batch, and `label` if the model is conditional.
+    - `score(records, metrics, names) -> {metric: float}`: corpus metrics, on the host, from the records of all examples
+      ({name: [examples, ...]}) and the means that `evaluate` accumulated.
+    - `logits(params, variables, image) -> [batch, classes]`: the classifier that `launch.py explain` attributes;
+      `image` is float [batch, height, width, channels] in [0, 255].
+    - `causal(params, variables, batch) -> [batch, time, ...]`: outputs at each position of `batch["tokens"]`, which may
+      depend on that position and earlier ones only.
+    """
+
+    sample: ClassVar[Callable[..., Mapping[str, Array]] | None] = None
+    score: ClassVar[Callable[..., Mapping[str, float]] | None] = None
+    logits: ClassVar[Callable[..., Array] | None] = None
+    causal: ClassVar[Callable[..., Array] | None] = None
+
+    def init(self, key: Array, batch: Batch) -> tuple[Mapping[str, PyTree], PyTree]:
+        """Returns initial (params {group: tree}, variables); of `batch` only shapes and types matter."""
+        raise NotImplementedError
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The updates of one step, in order."""
+        raise NotImplementedError
+
+    def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
+        """Returns metric sums and per-example records of one batch."""
+        raise NotImplementedError
+
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Mapping[str, Array]:
+        """Returns {name: [batch, ...]}, outputs that can be shown."""
+        raise NotImplementedError
+
+    def carry(self, batch: Batch) -> PyTree:
+        """Returns the per-example state before the first step, leading axis = batch; {} for none."""
+        return {}
+
+    @property
+    def names(self) -> Names:
+        """Class names by feature that replace the data set's, where the task merges or renames classes."""
+        return {}
+
+    @property
+    def presentation(self) -> Presentation:
+        """How batches, examples and outputs are shown."""
+        return Presentation()
+
+    @property
+    def batch_coupled(self) -> str:
+        """Why the loss is not a sum over examples (batch normalization, ...), so accumulation changes it; or ""."""
+        return ""
+
+
+@dataclass(frozen=True)
+class FunctionTask:
     """What a model learns.
 
     Every batch carries `weight` [batch] (0 on padding) and `index` [batch]; a draw that belongs to an example uses
@@ -125,6 +197,28 @@ class Task:
     names: Names = field(default_factory=dict)
     carry: Callable[..., PyTree] = field(default=lambda batch: {})
     batch_coupled: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "phases", tuple(_with_carry(phase) for phase in self.phases))
+
+    @property
+    def presentation(self) -> Presentation:
+        shown = Presentation()
+        for name, value in (("pictures", self.draw), ("picture", self.illustrate), ("readable", self.readable)):
+            object.__setattr__(shown, name, value)
+        object.__setattr__(shown, "framing", self.framing)
+        return shown
+
+
+def _with_carry(phase: Phase) -> Phase:
+    if getattr(phase.loss, "takes_carry", False):
+        return phase
+
+    def loss(params, variables, batch, key, step, carry=None):
+        return phase.loss(params, variables, batch if carry is None else {**batch, "carry": carry}, key, step)
+
+    loss.takes_carry = True  # pyright: ignore[reportFunctionMemberAccess]
+    return dataclasses.replace(phase, loss=loss)
 
 
 def example_keys(key: Array, batch: Mapping[str, Array]) -> Array:

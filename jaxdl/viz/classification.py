@@ -1,12 +1,13 @@
 """Pictures of a classifier: images with what was said of them, and the confusion matrix."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.presentation import Presentation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,3 +194,27 @@ def _list_mistakes(axes: "Axes", rates: np.ndarray, names: Sequence[str], lines:
         style = {"va": "baseline", "fontsize": 9.5, "linespacing": 1.25, "parse_math": False}
         axes.text(0, height, f"{100 * wrong[row, column]:.1f}%\n ", color=WRONG, **style)
         axes.text(0.22, height, f"{shorten(names[row], 22)}\n→ {shorten(names[column], 20)}", color=INK, **style)
+
+
+class ClassificationPresentation(Presentation):
+    """Presentation of image classification."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `predictions`, up to 24 images with true and predicted class, and the `confusion` matrix."""
+        classes = np.shape(outputs["probabilities"])[-1]
+        class_names = names.get("label") or [str(index) for index in range(classes)]
+        shown = np.flatnonzero(np.asarray(batch.get("weight", np.ones(len(batch["image"])))) > 0)[:24]
+        labels = np.asarray(batch["label"])[shown] if "label" in batch else None
+        images, predicted, probability = (
+            np.asarray(value)[shown] for value in (batch["image"], outputs["label"], outputs["probability"])
+        )
+        pictures = {"predictions": prediction_grid(images, labels, predicted, probability, class_names)}
+        if "confusion" in metrics:
+            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), class_names)
+        return pictures

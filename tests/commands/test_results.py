@@ -29,14 +29,14 @@ RECIPE = '''
     from jaxdl.data.dataset import Data
     from jaxdl.data.synthetic.images import MockImages
     from jaxdl.config.experiment import Experiment
-    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.image_classification import ImageClassification
 
     METRIC = "{metric}"
 
     @auto_config
     def experiment(steps: int = 10, width: int = 4):
         return Experiment(
-            task=image_classification(nn.Dense(width)),
+            task=ImageClassification(nn.Dense(width)),
             data=Data(train=MockImages(), evals={{"validation": MockImages()}}, test=MockImages(), batch_size=8),
             optimizers={{"train": optax.sgd(0.1)}},
             steps=steps,
@@ -289,7 +289,7 @@ def test_list_names_task_data_and_result_of_every_recipe(root, tmp_path):
     (root / "experiments" / "net" / "made_up_d.py").write_text("import no_such_module\ndef experiment(): ...")
     a, b, c, d = list_command.rows(root)
     assert (a["name"], a["family"]) == ("experiments/net/made_up_a.py", "net")
-    assert (a["task"], a["data"], a["error"]) == ("image_classification", "MockImages", None)
+    assert (a["task"], a["data"], a["error"]) == ("ImageClassification", "MockImages", None)
     assert (a["metric"], a["value"], a["std"], a["seeds"], a["minutes"]) == ("test/accuracy", 0.9, None, 1, 6.1)
     assert (b["value"], b["device"]) == (None, None)
     assert "SyntaxError" in c["error"]

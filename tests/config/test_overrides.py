@@ -65,7 +65,7 @@ def test_any_path_can_be_set(setting, read, value):
         ("a..b=3", "is not a path"),
         ("widht=3", "did you mean 'width'"),
         ("sedd=3", "did you mean 'seed'"),
-        ("task.modle.width=8", "no 'modle' in task (image_classification); did you mean 'model'"),
+        ("task.modle.width=8", "no 'modle' in task (ImageClassification); did you mean 'model'"),
         ("task.model.widht=8", "no 'widht' in task.model (Net); did you mean 'width'? names that exist: activation"),
         ("optimizers.train[1].learning_rate.peek_value=1", "did you mean 'peak_value'"),
         ("optimizers.trian=1", "no 'trian' in optimizers; did you mean 'train'"),

@@ -11,10 +11,10 @@ from jaxdl.config.recipes import (
     recipes,
     repository_root,
     sweep,
-    tiny,
 )
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
+from jaxdl.testing import tiny
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ RECIPE = '''
     from jaxdl.data.dataset import Data
     from jaxdl.data.synthetic.images import MockImages
     from jaxdl.config.experiment import Experiment
-    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.image_classification import ImageClassification
 
     METRIC = "validation/accuracy"
 
     @auto_config
     def experiment(steps: int = 10, width: int = 4):
         return Experiment(
-            task=image_classification(PetalNet(width)),
+            task=ImageClassification(PetalNet(width)),
             data=Data(train=MockImages(), evals={{"validation": MockImages(split="validation")}}, batch_size=8),
             optimizers={{"train": optax.adam(1e-3)}},
             steps=steps,
@@ -184,7 +184,7 @@ def test_a_mistake_inside_experiment_is_one_line_with_its_place(folder):
         overrides.resolve(recipe, ["n=0"])
     with pytest.raises(UserError, match=r"raising\.py does not return an Experiment"):
         overrides.resolve(recipe, [])
-    with pytest.raises(UserError, match=r"raising\.py has no function tiny\(\)"):
+    with pytest.raises(UserError, match=r"has no test size: define tiny\(\)"):
         tiny(recipe)
 
 
@@ -224,12 +224,10 @@ def test_recipes_are_listed_without_importing_them(folder):
 def test_a_module_shared_by_two_arguments_stays_shared(folder):
     write(folder / "petal_net_3.py", MODEL)
     twins = """
-    import dataclasses
-
     def twins(first, second):
-        return dataclasses.replace(image_classification(first), batch_coupled=f"{first is second} {first.width}")
+        return ImageClassification(first, top=(1, first.width) if first is second else (1,))
     """
-    text = RECIPE.format(model="petal_net_3").replace("image_classification(PetalNet(width))", "twins(model, model)")
+    text = RECIPE.format(model="petal_net_3").replace("ImageClassification(PetalNet(width))", "twins(model, model)")
     text = text.replace("@auto_config", f"{twins.strip()}\n\n    @auto_config")
     write(
         folder / "shared_tulips.py",
@@ -237,6 +235,6 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
     )
     recipe = load_recipe("shared_tulips.py")
     config = overrides.resolve(recipe, ["task.second.width=9"])
-    assert serialize.build(config).task.batch_coupled == "True 9"
+    assert vars(serialize.build(config).task)["top"] == (1, 9)
     loaded = serialize.from_json(serialize.to_json(config, recipe.name)).config
-    assert serialize.build(loaded).task.batch_coupled == "True 9"
+    assert vars(serialize.build(loaded).task)["top"] == (1, 9)

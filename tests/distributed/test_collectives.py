@@ -16,9 +16,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl.config import serialize
-from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed.cost_model import collectives
 from jaxdl.distributed.mesh import Parallel
+from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 

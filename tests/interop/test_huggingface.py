@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxdl.commands import export, train
 from jaxdl.config import serialize
-from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.resnet import (
@@ -29,6 +29,7 @@ from jaxdl.interop.huggingface.resnet import (
 from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.runs.restore import load_trained
+from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 
@@ -43,16 +44,18 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
 from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
-from jaxdl.models.cnn import ResNet
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.models.resnet import ResNet
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.optimizers import freeze, scale_by_path
 
 
 @auto_config
 def experiment(weights: str = "", frozen_stages: int = 1) -> Experiment:
     return Experiment(
-        task=image_classification(
-            ResNet((1, 1), num_classes=10, width=8, stem="imagenet", frozen_stages=frozen_stages), mean=(0.5, 0.4, 0.3)
+        task=ImageClassification(
+            ResNet((1, 1), num_classes=10, width=8, stem="imagenet", frozen_stages=frozen_stages),
+            normalize=Normalize(mean=(0.5, 0.4, 0.3)),
         ),
         start=HuggingFaceWeights(weights),
         data=Data(train=MockImages((16, 16, 3)), evals={}, batch_size=8),

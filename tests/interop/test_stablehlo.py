@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jaxdl.commands.export import program_of
-from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.recipes import load_recipe
 from jaxdl.config.serialize import build
 from jaxdl.errors import UserError
 from jaxdl.interop.stablehlo import write_program
+from jaxdl.testing import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 

@@ -92,9 +92,10 @@ def test_the_image_processor_of_an_export_normalizes_as_the_task_does(tmp_path):
     from PIL import Image
 
     from jaxdl.commands.export import PREPROCESSOR, _preprocessor
-    from jaxdl.tasks.image_classification import image_classification
+    from jaxdl.tasks.image_classification import ImageClassification
+    from jaxdl.tasks.parts.pixels import Normalize
 
-    task = fdl.Config(image_classification, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    task = fdl.Config(ImageClassification, normalize=Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     (tmp_path / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, (24, 32, 3))))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
     try:

@@ -40,14 +40,14 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.config.experiment import Experiment
 from jaxdl.training.checkpoint import Keep
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
 
 METRIC = "test/accuracy"
 
 @auto_config
 def experiment(steps: int = 100, width: int = 4, rate: float = 0.1, seed: int = 0, split: str = "train"):
     return Experiment(
-        task=image_classification(nn.Dense(width)),
+        task=ImageClassification(nn.Dense(width)),
         data=Data(train=Dataset("digits", split), evals={"validation": Dataset("digits", "test")}, batch_size=8),
         optimizers={"train": optax.sgd(optax.warmup_cosine_decay_schedule(0.0, rate, steps // 10, steps))},
         steps=steps,

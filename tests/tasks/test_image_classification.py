@@ -11,9 +11,11 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import batch_norm, group_norm
-from jaxdl.tasks.image_classification import image_classification
+from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.parts.pixels import Normalize
 
 CLASSES = 7
+KEY = jax.random.key(0)
 
 
 def start(task, batch):
@@ -57,12 +59,12 @@ def log_softmax(logits):
 @pytest.mark.parametrize("mix", [False, True])
 def test_the_loss_is_that_of_a_numpy_reference(smoothing, mix):
     mean, std = (0.3, 0.6), (0.2, 0.5)
-    task = image_classification(Linear(), label_smoothing=smoothing, mean=mean, std=std)
+    task = ImageClassification(Linear(), label_smoothing=smoothing, normalize=Normalize(mean=mean, std=std))
     batch = make_batch(mix=mix)
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
     assert variables == {}
-    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+    outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
 
     logits = numpy_logits(params, batch["image"], mean, std)
     target = np.eye(CLASSES)[batch["label"]]
@@ -79,7 +81,7 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing, mix):
 
 
 def test_evaluation_is_that_of_a_numpy_reference():
-    task = image_classification(Linear(), top=(1, 3, 5, 50), label_smoothing=0.3)
+    task = ImageClassification(Linear(), top=(1, 3, 5, 50), label_smoothing=0.3)
     batch = make_batch(size=40)
     params, variables = start(task, batch)
     metrics = task.evaluate(params, variables, batch, jax.random.key(0)).metrics
@@ -96,65 +98,64 @@ def test_evaluation_is_that_of_a_numpy_reference():
 
 
 def test_padding_changes_no_metric_and_no_loss():
-    task = image_classification(Linear(), top=(1, 5))
+    task = ImageClassification(Linear(), top=(1, 5))
     batch = make_batch(size=5)
     params, variables = start(task, batch)
     padded = {name: np.concatenate([value, value[:3] * 0 + 1]) for name, value in batch.items()}
     padded["weight"][5:] = 0
-    exact = task.evaluate(params, variables, batch, None).metrics
-    other = task.evaluate(params, variables, padded, None).metrics
+    exact = task.evaluate(params, variables, batch, KEY).metrics
+    other = task.evaluate(params, variables, padded, KEY).metrics
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, other)
-    exact, other = (task.phases[0].loss(params, variables, b, jax.random.key(0), 0) for b in (batch, padded))
+    exact, other = (task.phases[0].loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact.terms, other.terms)
 
 
 def test_an_evaluation_adds_up_over_batches():
-    task = image_classification(Linear())
+    task = ImageClassification(Linear())
     batch = make_batch(size=12)
     params, variables = start(task, batch)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
-    whole = task.evaluate(params, variables, batch, None).metrics
-    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, None).metrics for half in halves))
+    whole = task.evaluate(params, variables, batch, KEY).metrics
+    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, KEY).metrics for half in halves))
     for name in ("loss", "accuracy"):
         np.testing.assert_allclose(sums[name], whole[name], rtol=1e-6)
     np.testing.assert_allclose(sums["confusion"][0], whole["confusion"][0])
 
 
 def test_batch_statistics_are_updated_in_training_and_used_in_evaluation():
-    task = image_classification(ConvNet(CLASSES, channels=(8,), depth=1))
+    task = ImageClassification(ConvNet(CLASSES, channels=(8,), depth=1))
     batch = make_batch(size=8)
     params, variables = start(task, batch)
-    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0)
+    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0, {})
     assert jax.tree.structure(outcome.variables) == jax.tree.structure(variables)
     mean = outcome.variables["classifier"]["batch_stats"]["stage1"]["norm1"]["mean"]
     assert np.all(np.asarray(mean) != 0)
     evaluate = jax.jit(task.evaluate)
-    before = evaluate(params, variables, batch, None).metrics["loss"][0]
-    after = evaluate(params, outcome.variables, batch, None).metrics["loss"][0]
+    before = evaluate(params, variables, batch, KEY).metrics["loss"][0]
+    after = evaluate(params, outcome.variables, batch, KEY).metrics["loss"][0]
     assert before != after
 
 
 def test_dropout_follows_the_key():
-    task = image_classification(ConvNet(CLASSES, channels=(8,), depth=1, dropout=0.5))
+    task = ImageClassification(ConvNet(CLASSES, channels=(8,), depth=1, dropout=0.5))
     batch = make_batch(size=8)
     params, variables = start(task, batch)
-    loss = jax.jit(lambda key: task.phases[0].loss(params, variables, batch, key, 0).terms["cross_entropy"].sum)
+    loss = jax.jit(lambda key: task.phases[0].loss(params, variables, batch, key, 0, {}).terms["cross_entropy"].sum)
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
     assert loss(jax.random.key(1)) != loss(jax.random.key(2))
 
 
 def test_it_says_whether_examples_depend_on_their_batch():
-    def coupling(norm, **arguments):
-        return image_classification(ConvNet(CLASSES, norm=norm), **arguments).batch_coupled
+    def coupling(norm):
+        return ImageClassification(ConvNet(CLASSES, norm=norm)).batch_coupled
 
     assert "batch normalization" in coupling(batch_norm)
     assert "batch normalization" in coupling(functools.partial(batch_norm, momentum=0.5))
     assert coupling(group_norm) == ""
-    assert coupling(group_norm, batch_coupled="for another reason") == "for another reason"
 
 
 def test_predictions():
-    task = image_classification(Linear())
+    task = ImageClassification(Linear())
     batch = make_batch()
     params, variables = start(task, batch)
     outputs = task.predict(params, variables, {"image": batch["image"]}, jax.random.key(0))
@@ -166,15 +167,15 @@ def test_predictions():
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_pictures_of_predictions_and_of_the_confusion(labelled):
-    task = image_classification(Linear())
+    task = ImageClassification(Linear())
     batch = make_batch(channels=3, size=5)
     params, variables = start(task, batch)
-    outputs = jax.device_get(task.predict(params, variables, batch, None))
-    confusion = np.asarray(task.evaluate(params, variables, batch, None).metrics["confusion"][0])
+    outputs = jax.device_get(task.predict(params, variables, batch, KEY))
+    confusion = np.asarray(task.evaluate(params, variables, batch, KEY).metrics["confusion"][0])
     if not labelled:
         del batch["label"], batch["weight"]
-    assert task.draw is not None
-    pictures = task.draw(batch, outputs, {"confusion": confusion} if labelled else {}, {"label": ["a", "b"]})
+    metrics = {"confusion": confusion} if labelled else {}
+    pictures = task.presentation.pictures(batch, outputs, metrics, {"label": ["a", "b"]})
     assert set(pictures) == ({"predictions", "confusion"} if labelled else {"predictions"})
     for picture in pictures.values():
         assert picture.dtype == np.uint8
@@ -182,20 +183,20 @@ def test_pictures_of_predictions_and_of_the_confusion(labelled):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("make", "message"),
     [
-        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
-        ({"std": 0.0}, "std=0.0"),
-        ({"top": (0,)}, "top="),
-        ({"mean": (0.5, 0.5, 0.5)}, "mean has 3 values, images have 2 channels"),
+        (lambda: ImageClassification(Linear(), label_smoothing=1.0), "label_smoothing=1.0"),
+        (lambda: ImageClassification(Linear(), normalize=Normalize(std=0.0)), "std=0.0"),
+        (lambda: ImageClassification(Linear(), top=(0,)), "top="),
+        (lambda: ImageClassification(Linear(), normalize=Normalize(mean=(0.5, 0.5, 0.5))), "mean has 3 values, but"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_mistakes_are_the_users(make, message):
     with pytest.raises(UserError, match=message):
-        image_classification(Linear(), **arguments).init(jax.random.key(0), make_batch())
+        make().init(KEY, make_batch())
 
 
 def test_images_without_channels_are_refused():
     batch = make_batch()
     with pytest.raises(UserError, match="height, width, channels"):
-        image_classification(Linear()).init(jax.random.key(0), {**batch, "image": batch["image"][..., 0]})
+        ImageClassification(Linear()).init(jax.random.key(0), {**batch, "image": batch["image"][..., 0]})

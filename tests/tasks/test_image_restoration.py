@@ -236,7 +236,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
-from jaxdl.models.restoration import DnCNN
+from jaxdl.models.dncnn import DnCNN
 from jaxdl.tasks.parts.corruption import GaussianNoise
 from jaxdl.tasks.image_restoration import image_restoration
 

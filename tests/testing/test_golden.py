@@ -10,7 +10,8 @@ import pytest
 from goldens import golden
 
 from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe, recipes, repository_root, tiny
+from jaxdl.config.recipes import load_recipe, recipes, repository_root
+from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.meters import leaf_names
 from jaxdl.training.sources import load_sources

@@ -5,8 +5,9 @@ import functools
 import pytest
 
 from jaxdl.config import serialize
-from jaxdl.config.recipes import load_recipe, recipes, repository_root, tiny
+from jaxdl.config.recipes import load_recipe, recipes, repository_root
 from jaxdl.models.layers.norms import group_norm
+from jaxdl.testing import tiny
 from jaxdl.testing.laws import (
     Bench,
     law_accumulation,

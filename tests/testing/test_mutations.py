@@ -10,10 +10,11 @@ import pytest
 from fakes import duel, duel_experiment, regression, regression_experiment
 
 from jaxdl.config import serialize
-from jaxdl.config.recipes import load_recipe, tiny
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data import pipeline
 from jaxdl.distributed import mesh as meshes
 from jaxdl.models import rnn
+from jaxdl.testing import tiny
 from jaxdl.testing.laws import (
     Bench,
     law_accumulation,

@@ -32,7 +32,7 @@ def normalize_images(image: Array, *, mean: float | Sequence[float], std: float 
 
 
 def init_model(
-    group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Array]
+    group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Any]
 ) -> tuple[dict, dict]:
     """(params {group: tree}, variables {group: collections}) of a model that takes normalized images."""
     return init_module(group, model, key, normalize(jnp.asarray(batch["image"])))
@@ -44,7 +44,7 @@ def apply_model(
     normalize: Callable[[Array], Array],
     params: PyTree,
     variables: PyTree,
-    batch: Mapping[str, Array],
+    batch: Mapping[str, Any],
     key: Array | None = None,
 ) -> tuple[Any, PyTree]:
     """What a model says of a batch's `image`, and the new variables.
@@ -118,3 +118,13 @@ def batch_coupling(model: nn.Module) -> str:
         return "mixture of experts: loads are balanced over the batch"
     parts = [value for value in vars(model).values() if isinstance(value, nn.Module) and value is not model.parent]
     return next((reason for part in parts if (reason := batch_coupling(part))), "")
+
+
+def per_example(batch: Mapping[str, Any], values: Array) -> tuple[Array, Array]:
+    """Returns the weighted (sum, weight) of one value per example, as `Term` and metrics take them.
+
+    Args:
+      batch: A batch with `weight` [batch].
+      values: [batch].
+    """
+    return jnp.sum(batch["weight"] * values), jnp.sum(batch["weight"])

@@ -1,0 +1,29 @@
+"""Presentation of examples and predictions: pictures, JSON values, and the framing of image files."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+
+class Presentation:
+    """How a task's batches, examples and outputs are shown; all methods run on the host.
+
+    A subclass defines the methods that apply; the others are None:
+
+    - `pictures(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`: pictures of an evaluation batch,
+      the outputs of `Task.predict` for it, and the evaluation's metrics.
+    - `picture(example, outputs, names) -> uint8 [height, width, 3]`: one example and its outputs, for `launch.py
+      predict`. The example may contain `image` only.
+    - `readable(example, outputs, names) -> {name: JSON value}`: the row that `launch.py predict` prints. By default the
+      outputs with class names for class indices.
+
+    `names` maps features to class names, or to a tokenizer with a method `decode`.
+
+    Attributes:
+      framing: How image files of any size are brought to the model: "crop" or "pad" to the training size, "keep" at
+        their own size (see `jaxdl.data.image.files.frame`). None: the model takes no images.
+    """
+
+    framing: str | None = "crop"
+    pictures: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
+    picture: ClassVar[Callable[..., Any] | None] = None
+    readable: ClassVar[Callable[..., Mapping[str, Any]] | None] = None

@@ -1,0 +1,13 @@
+"""Test size of experiments/autoencoder/fashion_inpaint.py."""
+
+from experiments.autoencoder.fashion_inpaint import experiment
+from jaxdl.data.synthetic.images import MockImages
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, channels=(8,), depth=1, batch_size=16)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.0)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation", noise=0.0)}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config

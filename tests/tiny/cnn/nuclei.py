@@ -1,0 +1,15 @@
+"""Test size of experiments/cnn/nuclei.py."""
+
+from experiments.cnn.nuclei import experiment
+from jaxdl.data.synthetic.scenes import MockScenes
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, channels=(8, 16), batch_size=16)
+    config.task.offset_scale = 8.0
+    config.data.train = MockScenes(shape=(32, 32, 1), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(32, 32, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_batch_size = None
+    return config

@@ -1,0 +1,19 @@
+"""Test size of experiments/cnn/scenes_detection.py."""
+
+from experiments.cnn.scenes_detection import experiment
+from jaxdl.data.synthetic.scenes import MockScenes
+
+
+def tiny():
+    config = experiment.as_buildable(steps=30, width=8, stage_sizes=(1, 1), channels=8, batch_size=16)
+    config.task.model.num_classes = config.task.num_classes = 3
+    config.task.names = ()
+    config.task.model.levels = (0, 1)
+    config.task.model.head_depth = 1
+    config.data.train = MockScenes(examples=48)
+    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_transforms = ()
+    config.data.eval_batch_size = None
+    return config

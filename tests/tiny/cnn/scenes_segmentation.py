@@ -1,0 +1,17 @@
+"""Test size of experiments/cnn/scenes_segmentation.py."""
+
+from experiments.cnn.scenes_segmentation import experiment
+from jaxdl.data.synthetic.scenes import MockScenes
+
+
+def tiny():
+    config = experiment.as_buildable(steps=24, channels=(8, 16))
+    config.task.model.outputs = config.task.num_classes = 4
+    config.task.names = ()
+    config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
+    config.data.test = None
+    config.data.augment = config.data.augment[1:2]
+    config.data.eval_transforms = ()
+    config.data.eval_batch_size = None
+    return config

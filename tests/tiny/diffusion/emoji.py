@@ -1,0 +1,26 @@
+"""Test size of experiments/diffusion/emoji.py."""
+
+from experiments.diffusion.emoji import experiment
+from jaxdl.data.image.unpaired import MockPairs, Styles
+from jaxdl.data.synthetic.images import MockImages
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60,
+        channels=(8,),
+        blocks=0,
+        attention=(False,),
+        patch=2,
+        learning_rate=1e-2,
+        batch_size=16,
+        sampling_steps=2,
+    )
+    config.task.network.groups = 4
+    config.task.self_condition = True
+    train, held = MockImages((12, 12, 3), examples=24), MockImages((12, 12, 3), examples=11, split="validation")
+    config.data.train = Styles(MockPairs(train), ("image", "negative"))
+    config.data.evals = {"validation": Styles(MockPairs(held), ("image", "negative"))}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config

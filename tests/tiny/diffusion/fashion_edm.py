@@ -1,0 +1,22 @@
+"""Test size of experiments/diffusion/fashion_edm.py."""
+
+from experiments.diffusion.fashion_edm import experiment
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.models.convnet import ConvNet
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, channels=(8,), patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
+    )
+    config.task.network.attention = (False,)
+    config.task.network.groups = 4
+    config.task.network.classes = 3
+    config.task.classes = 3
+    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1)
+    config.start = None
+    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config

@@ -1,0 +1,19 @@
+"""Test size of experiments/diffusion/imagenet_dit_xl2.py."""
+
+from experiments.diffusion.imagenet_dit_xl2 import experiment
+from jaxdl.data.synthetic.images import MockImages
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, width=16, depth=1, heads=2, dtype="float32", learning_rate=1e-2, batch_size=16, sampling_steps=2
+    )
+    config.task.network.frequencies = 16
+    config.task.network.classes = 3
+    config.task.classes = 3
+    config.task.bound = False
+    config.data.workers = 0
+    config.data.train = MockImages(shape=(8, 8, 3), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(8, 8, 3), classes=3, examples=21, split="validation")}
+    config.data.eval_batch_size = None
+    return config

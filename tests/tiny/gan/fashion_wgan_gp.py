@@ -1,0 +1,17 @@
+"""Test size of experiments/gan/fashion_wgan_gp.py."""
+
+from experiments.gan.fashion_wgan_gp import experiment
+from jaxdl.data.synthetic.images import MockImages
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, channels=(8,), critic_channels=(8,), learning_rate=2e-3, batch_size=16)
+    config.task.generator.size = 6
+    config.task.latents = 8
+    config.task.judge.network.channels = (8,)
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    config.start = None
+    return config

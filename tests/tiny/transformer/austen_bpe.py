@@ -1,0 +1,15 @@
+"""Test size of experiments/transformer/austen_bpe.py."""
+
+from experiments.transformer.austen_bpe import experiment
+from jaxdl.data.synthetic.text import MockText
+
+
+def tiny():
+    config = experiment.as_buildable(steps=40, tokens=40, features=16, layers=1, heads=2, length=12, batch_size=16)
+    config.task.new_tokens = 4
+    config.data.train.corpus = MockText(examples=2, characters=1500)
+    config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
+    config.data.evals["validation"].corpus = MockText(examples=1, characters=300, split="validation")
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config

@@ -1,0 +1,29 @@
+"""Test size of experiments/transformer/code_python.py."""
+
+from experiments.transformer.code_python import experiment
+from jaxdl.data.synthetic.text import MockPairs
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=40,
+        features=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        heads=2,
+        tokens=48,
+        source_length=20,
+        target_length=20,
+        batch_size=16,
+        adam_learning_rate=1e-2,
+    )
+    config.task.max_length = 10
+    config.data.train.examples.corpus = MockPairs(examples=128)
+    config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
+    config.data.evals["validation"].source_length = 10
+    config.data.evals["validation"].target_length = 10
+    config.data.eval_batch_size = None
+    config.data.train.examples.vocabulary.corpus = MockPairs(examples=64)
+    config.data.evals["validation"].vocabulary.corpus = MockPairs(examples=64)
+    config.data.test = None
+    return config

@@ -1,0 +1,15 @@
+"""Test size of experiments/transformer/fashion_vit.py."""
+
+from experiments.transformer.fashion_vit import experiment
+from jaxdl.data.synthetic.images import MockImages
+
+
+def tiny():
+    config = experiment.as_buildable(
+        steps=60, features=16, layers=1, heads=2, batch_size=16, adam_learning_rate=2e-2, dropout=0.0
+    )
+    config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
+    config.data.test = None
+    config.data.eval_batch_size = None
+    return config
