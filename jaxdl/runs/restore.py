@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     def names(self) -> dict[str, Sequence[str]]:
         """What the numbers of a feature mean: the data's class names and tokenizers, and the task's own names."""
         data = next((each["names"] for each in self.record["datasets"].values() if each["names"]), {})
-        return {**data, **self.tokenizers, **self.experiment.task.names}
+        return {**data, **self.tokenizers, **self.experiment.task.class_names}
 
 
 def load_trained(run: str | Path, step: int | None = None, settings: Sequence[str] = ()) -> Trained:

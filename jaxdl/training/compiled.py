@@ -180,9 +180,10 @@ class Program:
                 results.append(self._evaluate(*state.evaluated, placed, state.seed))
         results = jax.device_get(results)
         metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
-        if self.experiment.task.score is not None:
+        task = self.experiment.task
+        if task.score is not None:
             records = gather([(evaluation.records, index) for evaluation, index in results])
-            metrics |= self.experiment.task.score(records, metrics, {**(names or {}), **self.experiment.task.names})
+            metrics |= task.score(records, metrics, {**(names or {}), **task.class_names})
         return metrics
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:

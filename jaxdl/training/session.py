@@ -151,7 +151,7 @@ class Session:
         batch = next(iter(self._eval_batches(name)))
         outputs = self.program.predict(state, batch)
         batch, outputs = ({key: value[:PICTURED] for key, value in tree.items()} for tree in (batch, outputs))
-        names = {**self.sources.evals[name].names, **self.experiment.task.names}
+        names = {**self.sources.evals[name].names, **self.experiment.task.class_names}
         for key, image in pictures(batch, outputs, metrics, names).items():
             self.folder.picture(step, f"{name}_{key}", image)
 

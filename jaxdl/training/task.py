@@ -133,7 +133,7 @@ class Task:
         return {}
 
     @property
-    def names(self) -> Names:
+    def class_names(self) -> Names:
         """Class names by feature that replace the data set's, where the task merges or renames classes."""
         return {}
 
@@ -200,6 +200,10 @@ class FunctionTask:
 
     def __post_init__(self):
         object.__setattr__(self, "phases", tuple(_with_carry(phase) for phase in self.phases))
+
+    @property
+    def class_names(self) -> Names:
+        return self.names
 
     @property
     def presentation(self) -> Presentation:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten, show_image
-from jaxdl.viz.presentation import Presentation
+from jaxdl.viz.presentation import Presentation, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,7 +209,7 @@ class ClassificationPresentation(Presentation):
         """Returns `predictions`, up to 24 images with true and predicted class, and the `confusion` matrix."""
         classes = np.shape(outputs["probabilities"])[-1]
         class_names = names.get("label") or [str(index) for index in range(classes)]
-        shown = np.flatnonzero(np.asarray(batch.get("weight", np.ones(len(batch["image"])))) > 0)[:24]
+        shown = valid_rows(batch, 24)
         labels = np.asarray(batch["label"])[shown] if "label" in batch else None
         images, predicted, probability = (
             np.asarray(value)[shown] for value in (batch["image"], outputs["label"], outputs["probability"])

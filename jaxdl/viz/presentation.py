@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 
 class Presentation:
     """How a task's batches, examples and outputs are shown; all methods run on the host.
@@ -27,3 +29,9 @@ class Presentation:
     pictures: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
     picture: ClassVar[Callable[..., Any] | None] = None
     readable: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
+
+
+def valid_rows(batch: Mapping[str, Any], count: int | None = None) -> np.ndarray:
+    """Returns the indices of the first `count` examples that are not padding; None for all of them."""
+    weight = batch.get("weight", np.ones(len(next(iter(batch.values())))))
+    return np.flatnonzero(np.asarray(weight) > 0)[:count]

@@ -46,3 +46,7 @@ class Normalize:
                 )
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         return (image.astype(jnp.float32) / 255.0 - mean) / std
+
+    def inverse(self, image: Array) -> Array:
+        """Returns `image * std + mean`: images in [0, 1] from standardized images."""
+        return image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
