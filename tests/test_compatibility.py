@@ -1,7 +1,6 @@
 """The installed version of JAX behaves as `jaxdl.compatibility` assumes, and the module handles the other versions."""
 
 import json
-import logging
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -79,14 +78,14 @@ def test_inner_jaxprs_have_equations():
     assert [equation.primitive.name for equation in inner.eqns] == ["sin"]
 
 
-def test_operations_that_cannot_be_counted_do_not_end_a_run(monkeypatch, caplog):
+def test_operations_that_cannot_be_counted_do_not_end_a_run(monkeypatch):
     def unknown(jaxpr):
         raise KeyError("num_consts")
 
+    lines = []
     monkeypatch.setattr("jaxdl.training.compiled.traced_flops", unknown)
+    monkeypatch.setattr("jaxdl.training.compiled.logging.warning", lambda text, *values: lines.append(text % values))
     program = make_program(regression_experiment(), load_sources(regression_experiment().data))
-    with caplog.at_level(logging.WARNING):
-        assert program.compiled is not None
+    assert program.compiled is not None
     assert program.flops is None
-    assert "FLOPs and MFU are not reported" in caplog.text
-    assert len(caplog.records) == 1
+    assert lines == ["FLOPs and MFU are not reported: cannot count the step's operations (KeyError('num_consts'))"]

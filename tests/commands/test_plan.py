@@ -83,6 +83,7 @@ def test_parameters_are_cut_as_the_mesh_says(capsys):
     assert whole.costs.peak > whole.costs.parameters + whole.costs.optimizer
 
 
+@pytest.mark.slow
 def test_a_search_orders_what_fits(capsys, monkeypatch):
     small = HARDWARE["cpu"].__class__("cpu", "cpu", 1e12, 300e3, 1e11, 1e10)
     monkeypatch.setitem(HARDWARE, "cpu", small)

@@ -166,6 +166,7 @@ def measured(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/metrics.jsonl") if path.stat().st_size]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_and_repeats_nothing(tmp_path):
     """Its runs save and stop; the next one skips what is finished and resumes the rest."""
     first = sweeping(tmp_path)

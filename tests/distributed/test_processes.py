@@ -21,6 +21,8 @@ from two_processes import SAME_ROWS, measured
 from jaxdl.distributed.processes import Place, initialize
 from jaxdl.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = (
     "experiments/cnn/digits.py",
     "experiments/rnn/austen_chars.py",

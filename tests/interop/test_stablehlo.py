@@ -46,7 +46,9 @@ def beside(rows):
     return {"weight": np.ones(rows, np.float32), "index": np.arange(rows, dtype=np.int32)}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.startswith("cnn") else pytest.mark.slow) for name in RECIPES]
+)
 def test_the_program_is_what_predict_computes(name, tmp_path):
     experiment = build(tiny(load_recipe(f"experiments/{name}.py")))
     source = load_sources(experiment.data).evals["validation"]

@@ -25,9 +25,27 @@ from jaxdl.testing.laws import (
 )
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
-each_recipe = pytest.mark.parametrize(
-    "recipe", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RECIPES]
+ONE_PER_FAMILY = (  # the fast tier
+    "experiments/cnn/digits.py",
+    "experiments/rnn/adding_problem.py",
+    "experiments/autoencoder/fashion_vae.py",
+    "experiments/gan/fashion_dcgan.py",
+    "experiments/diffusion/fashion_edm.py",
+    "experiments/transformer/austen_gpt.py",
 )
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    group = pytest.mark.xdist_group(name)  # a recipe's tests share its compiled programs
+    return [group] if name in ONE_PER_FAMILY else [group, pytest.mark.slow]
+
+
+each_recipe = pytest.mark.parametrize("recipe", [pytest.param(name, marks=marks(name)) for name in RECIPES])
+
+
+def test_the_fast_tier_has_a_recipe_of_each_family():
+    assert set(ONE_PER_FAMILY) <= set(RECIPES)
+    assert {name.split("/")[1] for name in ONE_PER_FAMILY} == {name.split("/")[1] for name in RECIPES}
 
 
 @functools.lru_cache(maxsize=2)  # a recipe's tests follow each other

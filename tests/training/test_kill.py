@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from survivors import launch, lines, result, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "3"))
 
 

@@ -90,6 +90,7 @@ def same(one, two):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "relative"])
 def test_a_translator_learns_the_same_from_packed_pairs(positions):
     shape = {"features": 16, "layers": 1, "heads": 2, "positions": positions}
