@@ -16,7 +16,7 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.arithmetic import AddingProblem
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import ManyToOne
-from jaxdl.tasks.sequence_regression import sequence_regression
+from jaxdl.tasks.sequence_regression import SequenceRegression
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
@@ -34,7 +34,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=sequence_regression(ManyToOne(outputs=1, features=features, cell=cell)),
+        task=SequenceRegression(ManyToOne(outputs=1, features=features, cell=cell)),
         data=Data(
             train=AddingProblem(length, examples=50_000, split="train"),
             evals={"validation": AddingProblem(length, examples=1000, split="validation")},

@@ -13,7 +13,7 @@ from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.rnn import GRU, Cell
 from jaxdl.models.sequence import ManyToOne
-from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -34,7 +34,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(Words(8000), Dataset("movie_reviews", "train"))
     return Experiment(
-        task=sequence_classification(
+        task=SequenceClassification(
             ManyToOne(
                 outputs=2,
                 features=features,

@@ -16,7 +16,7 @@ from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
-from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -37,7 +37,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(Pretrained(weights), Dataset("movie_reviews", "train"))
     return Experiment(
-        task=sequence_classification(
+        task=SequenceClassification(
             SequenceClassifier(
                 bert(features=384, layers=6, heads=12, dropout=dropout), outputs=2, pool=pool, dropout=dropout
             ),

@@ -16,7 +16,7 @@ from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep, Start
 from jaxdl.training.optimizers import clip_by_norm, kernels, layer_decay
 
@@ -41,7 +41,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(4000), Dataset("austen", "train"))
     return Experiment(
-        task=sequence_classification(
+        task=SequenceClassification(
             SequenceClassifier(
                 Encoder(
                     vocabulary=4000,

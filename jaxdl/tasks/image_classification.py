@@ -9,6 +9,12 @@ import jax.numpy as jnp
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, per_example
+from jaxdl.tasks.parts.classification import (
+    check_label_smoothing,
+    class_predictions,
+    classification_metrics,
+    cross_entropy,
+)
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term
 from jaxdl.viz.classification import ClassificationPresentation
@@ -48,8 +54,7 @@ class ImageClassification(Task):
     top: Sequence[int] = (1,)
 
     def __post_init__(self):
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(f"label_smoothing={self.label_smoothing} must be in [0, 1)")
+        check_label_smoothing(self.label_smoothing)
         if any(k < 1 for k in self.top):
             raise UserError(f"top={tuple(self.top)}: every k must be at least 1")
 
@@ -70,14 +75,11 @@ class ImageClassification(Task):
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = apply_model(GROUP, self.model, self.normalize, params, variables, batch, key)
-        log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
         classes = logits.shape[-1]
         target = _target(batch, classes)
-        smooth = (1.0 - self.label_smoothing) * target + self.label_smoothing / classes
-        cross_entropy = -jnp.sum(smooth * log_probabilities, axis=-1)
         hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), classes), axis=-1)
         return Outcome(
-            terms={"cross_entropy": Term(*per_example(batch, cross_entropy))},
+            terms={"cross_entropy": Term(*per_example(batch, cross_entropy(logits, target, self.label_smoothing)))},
             variables=variables,
             metrics={"accuracy": per_example(batch, hit)},
         )
@@ -88,28 +90,15 @@ class ImageClassification(Task):
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         logits = self.logits(params, variables, batch["image"])
-        label, weight, classes = batch["label"], batch["weight"], logits.shape[-1]
-        truth = jax.nn.one_hot(label, classes)
-        guess = jax.nn.one_hot(logits.argmax(-1), classes)
-        cross_entropy = -jnp.sum(truth * jax.nn.log_softmax(logits), axis=-1)
-        metrics = {
-            "loss": per_example(batch, cross_entropy),
-            "accuracy": per_example(batch, jnp.sum(truth * guess, axis=-1)),
-            "confusion": (jnp.einsum("bi,bj->ij", truth * weight[:, None], guess), jnp.sum(weight)),
-        }
+        metrics = classification_metrics(batch, logits)
         for k in self.top:
-            if 1 < k < classes:
-                hit = jnp.any(jax.lax.top_k(logits, k)[1] == label[:, None], axis=-1)
+            if 1 < k < logits.shape[-1]:
+                hit = jnp.any(jax.lax.top_k(logits, k)[1] == batch["label"][:, None], axis=-1)
                 metrics[f"accuracy_top{k}"] = per_example(batch, hit)
         return Evaluation(metrics)
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
-        probabilities = jax.nn.softmax(self.logits(params, variables, batch["image"]))
-        return {
-            "label": probabilities.argmax(-1).astype(jnp.int32),
-            "probability": probabilities.max(-1),
-            "probabilities": probabilities,
-        }
+        return class_predictions(self.logits(params, variables, batch["image"]))
 
 
 def _target(batch: Batch, classes: int) -> Array:

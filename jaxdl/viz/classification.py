@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.language import labelled_texts, text_of
 from jaxdl.viz.presentation import Presentation, valid_rows
 
 if TYPE_CHECKING:
@@ -217,4 +218,33 @@ class ClassificationPresentation(Presentation):
         pictures = {"predictions": prediction_grid(images, labels, predicted, probability, class_names)}
         if "confusion" in metrics:
             pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), class_names)
+        return pictures
+
+
+class SequenceClassificationPresentation(Presentation):
+    """Presentation of sequence classification."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `predictions`, up to 16 texts with true and predicted class, and the `confusion` matrix."""
+        classes = np.shape(outputs["probabilities"])[-1]
+        label_names = names.get("label") or [str(index) for index in range(classes)]
+        pictures: dict[str, np.ndarray] = {}
+        if "tokens" in batch:
+            rows = valid_rows(batch)
+            lengths = batch.get("tokens_length", np.full(len(batch["tokens"]), np.shape(batch["tokens"])[1]))
+            pictures["predictions"] = labelled_texts(
+                [text_of(np.asarray(batch["tokens"][row])[: int(lengths[row])], names.get("tokens")) for row in rows],
+                np.asarray(batch["label"])[rows] if "label" in batch else None,
+                np.asarray(outputs["label"])[rows],
+                np.asarray(outputs["probability"])[rows],
+                label_names,
+            )
+        if "confusion" in metrics:
+            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), label_names)
         return pictures

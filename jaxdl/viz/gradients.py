@@ -1,36 +1,37 @@
-"""How large the gradient of a loss is at each step of a sequence: whether it vanishes or explodes on its way back."""
+"""Plots of the gradient norm at each time step (vanishing and exploding gradients)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxdl.viz.figure import COLORS, INK, message, new_figure, plain, render
+from jaxdl.viz.presentation import Presentation
 
 _STYLES = ("-", "--", ":", "-.")
 
 
 def gradient_norms(curves: Mapping[str, Any]) -> np.ndarray:
-    """The gradient's norm against the time step, on a logarithmic axis; one line a curve.
+    """Plots gradient norms against the time step on a logarithmic axis.
 
-    Where a norm is zero, as below what a float32 holds, or not finite, its line has a gap.
+    A line has a gap where its norm is zero or not finite.
 
     Args:
-      curves: {name: [time]} norms, of any lengths.
+      curves: {name: [time]} norms. Their lengths may differ.
 
     Returns:
-      uint8 [420, 720, 3]; a small picture that says so if no norm is positive and finite.
+      uint8 [420, 720, 3]; a smaller picture with a message if no norm is positive and finite.
 
     Raises:
-      ValueError: a curve is not one-dimensional.
+      ValueError: A curve that is not one-dimensional.
     """
     lines = {name: np.asarray(norms, np.float64) for name, norms in curves.items()}
     for name, norms in lines.items():
         if norms.ndim != 1:
-            raise ValueError(f"gradient_norms: '{name}' has shape {list(norms.shape)}, not [time]")
+            raise ValueError(f"gradient_norms: '{name}' has shape {list(norms.shape)}; expected [time]")
     lines = {name: np.where(np.isfinite(norms) & (norms > 0), norms, np.nan) for name, norms in lines.items()}
     if not any(np.isfinite(norms).any() for norms in lines.values()):
-        return message("No gradient reaches the inputs.")
+        return message("All gradients are zero or not finite.")
     figure = new_figure(720, 420)
     axes = figure.subplots()
     plain(axes)
@@ -46,3 +47,19 @@ def gradient_norms(curves: Mapping[str, Any]) -> np.ndarray:
     if len(lines) > 1:
         figure.legend(loc="outside upper right", ncols=min(len(lines), 4), frameon=False, fontsize=9)
     return render(figure)
+
+
+class SequenceRegressionPresentation(Presentation):
+    """Presentation of sequence regression."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `gradient_norm`, the norm at each step, if it was evaluated."""
+        if "gradient_norm" not in metrics:
+            return {}
+        return {"gradient_norm": gradient_norms({"gradient": metrics["gradient_norm"]})}

@@ -1,4 +1,4 @@
-"""Sequence classification: the loss and the metrics against plain numpy, lengths, padding, errors, pictures."""
+"""Sequence classification: loss and metrics against NumPy, lengths, padding, errors, pictures."""
 
 import functools
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.sequence_classification import sequence_classification
+from jaxdl.tasks.sequence_classification import SequenceClassification
 
 CLASSES, VOCABULARY = 3, 12
 KEY = jax.random.key(3)
@@ -56,7 +56,7 @@ def start(task, batch):
 
 
 def loss_of(task, params, variables, batch, key):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0)
+    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0, {})
 
 
 def evaluated(task, params, variables, batch):
@@ -66,7 +66,7 @@ def evaluated(task, params, variables, batch):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("tokens", [True, False])
 def test_the_loss_is_that_of_a_numpy_reference(smoothing, tokens):
-    task = sequence_classification(Mean(), label_smoothing=smoothing)
+    task = SequenceClassification(Mean(), label_smoothing=smoothing)
     batch = make_batch(tokens=tokens)
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
@@ -81,7 +81,7 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing, tokens):
 
 
 def test_evaluation_and_prediction_are_those_of_a_numpy_reference():
-    task = sequence_classification(Mean(), label_smoothing=0.3)
+    task = SequenceClassification(Mean(), label_smoothing=0.3)
     batch = make_batch(size=30)
     params, variables = start(task, batch)
     metrics = evaluated(task, params, variables, batch)
@@ -99,7 +99,7 @@ def test_evaluation_and_prediction_are_those_of_a_numpy_reference():
 
 
 def test_neither_padded_steps_nor_padded_rows_change_anything():
-    task = sequence_classification(Mean())
+    task = SequenceClassification(Mean())
     batch = make_batch(size=3)
     params, variables = start(task, batch)
     rows = {name: np.concatenate([value, value[:2]]) for name, value in batch.items()}
@@ -115,7 +115,7 @@ def test_neither_padded_steps_nor_padded_rows_change_anything():
 
 
 def test_without_lengths_every_step_is_valid():
-    task = sequence_classification(Mean())
+    task = SequenceClassification(Mean())
     batch = make_batch()
     params, variables = start(task, batch)
     batch["tokens_length"][:] = 5
@@ -127,7 +127,7 @@ def test_without_lengths_every_step_is_valid():
 
 
 def test_dropout_follows_the_key():
-    task = sequence_classification(Mean(dropout=0.5))
+    task = SequenceClassification(Mean(dropout=0.5))
     batch = make_batch()
     params, variables = start(task, batch)
     losses = [
@@ -145,39 +145,39 @@ class Words(tuple):
 
 
 def test_pictures_show_texts_and_the_confusion():
-    task = sequence_classification(Mean())
+    task = SequenceClassification(Mean())
     batch = make_batch()
     batch["weight"][4:] = 0
     params, variables = start(task, batch)
     outputs = {name: np.asarray(value) for name, value in jax.jit(task.predict)(params, variables, batch, KEY).items()}
     names = {"tokens": Words(f"word{one}" for one in range(VOCABULARY)), "label": ("bad", "fair", "good")}
-    assert task.draw is not None
-    pictures = task.draw(batch, outputs, {"confusion": np.eye(CLASSES) / CLASSES}, names)
+    pictures = task.presentation.pictures(batch, outputs, {"confusion": np.eye(CLASSES) / CLASSES}, names)
     assert set(pictures) == {"predictions", "confusion"}
     assert all(picture.dtype == np.uint8 and picture.shape[-1] == 3 for picture in pictures.values())
-    right = task.draw(batch | {"label": outputs["label"]}, outputs, {}, names)["predictions"]
-    wrong = task.draw(batch | {"label": (outputs["label"] + 1) % CLASSES}, outputs, {}, names)["predictions"]
+    right = task.presentation.pictures(batch | {"label": outputs["label"]}, outputs, {}, names)["predictions"]
+    wrong = task.presentation.pictures(batch | {"label": (outputs["label"] + 1) % CLASSES}, outputs, {}, names)[
+        "predictions"
+    ]
     vermilion = np.array([0xD5, 0x5E, 0x00])
     assert not (right == vermilion).all(-1).any()
     assert (wrong == vermilion).all(-1).any()
     unlabelled = {name: value for name, value in batch.items() if name != "label"}
-    assert task.draw(unlabelled, outputs, {}, {})["predictions"].shape[1:] == (900, 3)
+    assert task.presentation.pictures(unlabelled, outputs, {}, {})["predictions"].shape[1:] == (900, 3)
 
 
 def test_sequences_of_numbers_have_no_table_of_texts():
-    task = sequence_classification(Mean())
+    task = SequenceClassification(Mean())
     batch = make_batch(tokens=False)
     outputs = {
         name: np.asarray(value) for name, value in jax.jit(task.predict)(*start(task, batch), batch, KEY).items()
     }
-    assert task.draw is not None
-    assert task.draw(batch, outputs, {}, {}) == {}
+    assert task.presentation.pictures(batch, outputs, {}, {}) == {}
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match="label_smoothing"):
-        sequence_classification(Mean(), label_smoothing=1.0)
-    task = sequence_classification(Mean())
+        SequenceClassification(Mean(), label_smoothing=1.0)
+    task = SequenceClassification(Mean())
     batch = make_batch()
     params, variables = start(task, batch)
     with pytest.raises(UserError, match="needs 'tokens' or 'inputs'"):
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused():
         def __call__(self, x, *, length, train):
             return nn.Dense(1)(x.astype(jnp.float32))[:, 0]
 
-    task = sequence_classification(OneNumber())
+    task = SequenceClassification(OneNumber())
     params, variables = start(task, batch)
     with pytest.raises(UserError, match=r"\[batch, outputs\]"):
         jax.jit(task.predict)(params, variables, batch, KEY)

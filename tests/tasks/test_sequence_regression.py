@@ -1,4 +1,4 @@
-"""Sequence regression: the loss and the metrics against plain numpy, the gradient at each step, errors, pictures."""
+"""Sequence regression: loss and metrics against NumPy, gradient norms, errors, pictures."""
 
 import functools
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.sequence_regression import _norms, sequence_regression
+from jaxdl.tasks.sequence_regression import SequenceRegression, vector_norms
 from jaxdl.viz.gradients import gradient_norms
 
 KEY = jax.random.key(3)
@@ -45,7 +45,7 @@ def start(task, batch):
 
 
 def loss_of(task, params, variables, batch, key):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0)
+    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0, {})
 
 
 def evaluated(task, params, variables, batch):
@@ -66,7 +66,7 @@ def reference(params, batch, rate=0.5):
 
 @pytest.mark.parametrize(("outputs", "lengths"), [(None, False), (3, True)])
 def test_loss_metrics_and_gradients_are_those_of_a_numpy_reference(outputs, lengths):
-    task = sequence_regression(Fading(outputs or 1))
+    task = SequenceRegression(Fading(outputs or 1))
     batch = make_batch(outputs=outputs, lengths=lengths)
     batch["weight"] = np.array([1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
@@ -92,7 +92,7 @@ def test_loss_metrics_and_gradients_are_those_of_a_numpy_reference(outputs, leng
 
 @pytest.mark.parametrize("rate", [0.5, 2.0])
 def test_the_gradient_falls_or_rises_by_the_same_factor_at_every_step_back(rate):
-    task = sequence_regression(Fading(rate=rate))
+    task = SequenceRegression(Fading(rate=rate))
     batch = make_batch(time=10)
     params, variables = start(task, batch)
     total, weight = evaluated(task, params, variables, batch)["gradient_norm"]
@@ -102,11 +102,11 @@ def test_the_gradient_falls_or_rises_by_the_same_factor_at_every_step_back(rate)
 
 def test_norms_do_not_vanish_before_the_numbers_do():
     vectors = jnp.array([[3e-30, 4e-30], [0.0, 0.0], [3e25, -4e25]])
-    np.testing.assert_allclose(_norms(vectors), [5e-30, 0, 5e25], rtol=1e-6)
+    np.testing.assert_allclose(vector_norms(vectors), [5e-30, 0, 5e25], rtol=1e-6)
 
 
 def test_neither_padded_steps_nor_padded_rows_change_anything():
-    task = sequence_regression(Fading())
+    task = SequenceRegression(Fading())
     batch = make_batch(size=3, lengths=True)
     params, variables = start(task, batch)
     rows = {name: np.concatenate([value, value[:2]]) for name, value in batch.items()}
@@ -122,7 +122,7 @@ def test_neither_padded_steps_nor_padded_rows_change_anything():
 
 
 def test_an_evaluation_adds_up_over_batches():
-    task = sequence_regression(Fading())
+    task = SequenceRegression(Fading())
     batch = make_batch(size=9, lengths=True)
     params, variables = start(task, batch)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 4), slice(4, 9))]
@@ -133,7 +133,7 @@ def test_an_evaluation_adds_up_over_batches():
 
 @pytest.mark.parametrize("outputs", [None, 2])
 def test_predictions_are_a_number_or_a_few(outputs):
-    task = sequence_regression(Fading(outputs or 1))
+    task = SequenceRegression(Fading(outputs or 1))
     batch = make_batch(outputs=outputs)
     params, variables = start(task, batch)
     unknown = {name: value for name, value in batch.items() if name != "target"}
@@ -144,11 +144,10 @@ def test_predictions_are_a_number_or_a_few(outputs):
 
 
 def test_the_gradient_is_drawn_where_it_was_evaluated():
-    task = sequence_regression(Fading())
-    assert task.draw is not None
-    pictures = task.draw({}, {}, {"mse": 0.1, "gradient_norm": np.geomspace(1e-12, 1, 50)}, {})
+    task = SequenceRegression(Fading())
+    pictures = task.presentation.pictures({}, {}, {"mse": 0.1, "gradient_norm": np.geomspace(1e-12, 1, 50)}, {})
     assert pictures["gradient_norm"].shape == (420, 720, 3)
-    assert task.draw({}, {}, {"mse": 0.1}, {}) == {}
+    assert task.presentation.pictures({}, {}, {"mse": 0.1}, {}) == {}
 
 
 def test_curves_are_overlaid_and_gaps_are_no_error():
@@ -159,17 +158,17 @@ def test_curves_are_overlaid_and_gaps_are_no_error():
     assert np.any(one != two)
     nothing = gradient_norms({"RNN": np.zeros(5)})
     assert nothing.shape == (120, 480, 3)
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(ValueError, match="expected"):
         gradient_norms({"RNN": np.ones((2, 3))})
 
 
 def test_what_does_not_fit_is_refused():
-    task = sequence_regression(Fading())
+    task = SequenceRegression(Fading())
     batch = make_batch()
     params, variables = start(task, batch)
     with pytest.raises(UserError, match="needs 'inputs'"):
         task.init(KEY, {"tokens": np.ones((2, 3), np.int32)})
     with pytest.raises(UserError, match="float"):
         task.evaluate(params, variables, batch | {"inputs": np.ones((5, 6, 2), np.int32)}, KEY)
-    with pytest.raises(UserError, match="set its outputs"):
+    with pytest.raises(UserError, match="set the model's outputs"):
         task.evaluate(params, variables, batch | {"target": np.ones((5, 2), np.float32)}, KEY)

@@ -1,0 +1,58 @@
+"""Application of models to batches of padded sequences."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import apply_module, init_module
+from jaxdl.training.task import Array, Batch, PyTree, module_key
+
+
+def sequences(batch: Batch) -> tuple[Array, Array | None]:
+    """Returns the sequences of a batch and their lengths [batch], or None if no step is padding.
+
+    Sequences are `tokens` int32 [batch, time], or else `inputs` float [batch, time, channels].
+
+    Raises:
+      UserError: A batch without sequences, or sequences with another number of axes.
+    """
+    for name, axes in (("tokens", "[batch, time]"), ("inputs", "[batch, time, channels]")):
+        if name in batch:
+            values = jnp.asarray(batch[name])
+            if values.ndim != axes.count(",") + 1:
+                raise UserError(f"{name} has shape {values.shape}; the task needs {axes}")
+            return values, batch.get(f"{name}_length")
+    raise UserError(f"batches have {', '.join(sorted(batch))}; the task needs 'tokens' or 'inputs'")
+
+
+def init_sequence_model(group: str, model: nn.Module, key: Array, batch: Batch) -> tuple[dict, dict]:
+    """Returns (params {group: tree}, variables {group: collections}) of a model of sequences."""
+    values, length = sequences(batch)
+    return init_module(group, model, key, values, length=length)
+
+
+def apply_sequence_model(
+    group: str, model: nn.Module, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
+) -> tuple[Array, PyTree]:
+    """Returns the model's outputs, float32 [batch, outputs], and the new variables.
+
+    Args:
+      group: Group of the parameters and variables.
+      model: `model(x, *, length, train) -> [batch, outputs]`.
+      params: Parameters by group.
+      variables: Variables by group.
+      batch: See `sequences`.
+      key: Key of dropout in training. None evaluates.
+
+    Raises:
+      UserError: Outputs of another shape.
+    """
+    values, length = sequences(batch)
+    dropout_key = None if key is None else module_key(key, batch)
+    outputs, variables = apply_module(group, model, params, variables, values, key=dropout_key, length=length)
+    outputs = jnp.asarray(outputs, jnp.float32)
+    if outputs.ndim != 2 or outputs.shape[0] != values.shape[0]:
+        raise UserError(
+            f"the model returns {outputs.shape} for {values.shape[0]} sequences; the task needs [batch, outputs]"
+        )
+    return outputs, variables
