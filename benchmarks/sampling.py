@@ -28,7 +28,7 @@ def fid(run: str, split: str, sampler: str, steps: int, settings: Sequence[str] 
     with contextlib.redirect_stdout(io.StringIO()):
         metrics = evaluate.run(run, split=split, format="json", settings=chosen)["metrics"][split]
     if "fid" not in metrics:
-        raise UserError(f"{run} has no judge: its evaluation makes no images")
+        raise UserError(f"{run} has no FID classifier, so its evaluation samples no images; set task.fid_classifier")
     return metrics["fid"], metrics["fid_floor"]
 
 
@@ -55,7 +55,7 @@ def picture(asked: Sequence[int], found: Mapping[str, Sequence[float]], floor: f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("run", help="a folder of a run of jaxdl.tasks.diffusion with a judge")
+    parser.add_argument("run", help="a folder of a run of jaxdl.tasks.diffusion with an FID classifier")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--steps", default="5,10,20,50", help="how often the network is asked, with commas")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides of the run")

@@ -3,7 +3,8 @@
 Result: 240.4 test loss, 1 seed, 10.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_hierarchical.py
 
-The judge is a run of experiments/cnn/fashion_mnist.py; without one: --set=start=None --set=task.judge=None.
+The FID classifier is a run of experiments/cnn/fashion_mnist.py.
+Without it: --set=start=None --set=task.fid_classifier=None
 A bound of 5,000 samples: python launch.py eval RUN --split='test[:1000]' --set=task.bound_samples=5000
 """
 
@@ -14,8 +15,9 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.hierarchical_vae import LadderVAE
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.tasks.variational_autoencoder import variational_autoencoder
 from jaxdl.training.checkpoint import Keep, Start
 
@@ -37,7 +39,7 @@ def experiment(
     free_bits: float = 0.0,
     samples: int = 1,
     bound_samples: int = 16,
-    judge: str = "runs/fashion_mnist",
+    fid_classifier: str = "runs/fashion_mnist",
     learning_rate: float = 2e-3,
     batch_size: int = 128,
     seed: int = 0,
@@ -51,7 +53,7 @@ def experiment(
             free_bits=free_bits,
             samples=samples,
             bound_samples=bound_samples,
-            judge=Judge(
+            fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
                     channels=(32, 64, 128),
@@ -61,8 +63,7 @@ def experiment(
                     residual=True,
                     dropout=0.1,
                 ),
-                mean=0.286,
-                std=0.353,
+                normalize=Normalize(mean=0.286, std=0.353),
             ),
         ),
         data=Data(
@@ -73,7 +74,7 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
-        start=Start(run=judge, groups={"judge": "classifier"}),
+        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.998,
         steps=steps,
         seed=seed,

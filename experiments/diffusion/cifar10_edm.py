@@ -4,7 +4,7 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/diffusion/cifar10_edm.py
 
 The settings are those of Karras et al. 2022 (arXiv:2206.00364) where the network is the same; without their
-augmentation but for flips. No classifier of CIFAR-10 is here to judge: what is reported is bits/dim.
+augmentation but for flips. Without a classifier of CIFAR-10 for FID, the metric is bits/dim.
 """
 
 import optax

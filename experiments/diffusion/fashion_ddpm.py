@@ -3,8 +3,9 @@
 Result: 2.802 test fid, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
-The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
-first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.
+The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
+python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
+Without it: --set=start=None --set=task.fid_classifier=None
 The paper's own sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
 """
 
@@ -17,7 +18,8 @@ from jaxdl.decoding.noise_schedules import Linear, Uniform
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
@@ -34,7 +36,7 @@ def experiment(
     sampler: str = "ancestral",
     sampling_steps: int = 8,
     guidance: float = 2.0,
-    judge: str = "runs/fashion_mnist",
+    fid_classifier: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
@@ -55,7 +57,7 @@ def experiment(
             sampler=sampler,
             steps=sampling_steps,
             guidance=guidance,
-            judge=Judge(
+            fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
                     channels=(32, 64, 128),
@@ -65,8 +67,7 @@ def experiment(
                     residual=True,
                     dropout=0.1,
                 ),
-                mean=0.286,
-                std=0.353,
+                normalize=Normalize(mean=0.286, std=0.353),
             ),
         ),
         data=Data(
@@ -77,7 +78,7 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
-        start=Start(run=judge, groups={"judge": "classifier"}),
+        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
         seed=seed,

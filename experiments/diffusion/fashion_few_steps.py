@@ -5,7 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_few_steps.py
 
 The teacher: python launch.py --config=experiments/diffusion/fashion_edm.py --workdir=runs/fashion_edm
 
-Student and judge start as the teacher and its judge. In one step: python launch.py eval RUN --set=task.steps=1
+The student and the FID classifier start from the weights of the teacher's run.
+In one step: python launch.py eval RUN --set=task.steps=1
 """
 
 import optax
@@ -17,7 +18,8 @@ from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import consistency_distillation
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
@@ -53,7 +55,7 @@ def experiment(
             guidance=guidance,
             classes=10,
             steps=sampling_steps,
-            judge=Judge(
+            fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
                     channels=(32, 64, 128),
@@ -63,8 +65,7 @@ def experiment(
                     residual=True,
                     dropout=0.1,
                 ),
-                mean=0.286,
-                std=0.353,
+                normalize=Normalize(mean=0.286, std=0.353),
             ),
         ),
         data=Data(
@@ -75,7 +76,9 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
-        start=Start(run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "judge": "judge"}),
+        start=Start(
+            run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "fid_classifier": "fid_classifier"}
+        ),
         ema=0.995,
         steps=steps,
         seed=seed,

@@ -3,8 +3,9 @@
 Result: 1.476 test fid, 1 seed, 9.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_flow_dit.py
 
-The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
-first with --workdir=runs/fashion_mnist. Without one: --set=start=None --set=task.judge=None.
+The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
+python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
+Without it: --set=start=None --set=task.fid_classifier=None
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18
 """
 
@@ -17,7 +18,8 @@ from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
@@ -35,7 +37,7 @@ def experiment(
     sampler: str = "euler",
     sampling_steps: int = 10,
     guidance: float = 2.0,
-    judge: str = "runs/fashion_mnist",
+    fid_classifier: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
@@ -48,7 +50,7 @@ def experiment(
             sampler=sampler,
             steps=sampling_steps,
             guidance=guidance,
-            judge=Judge(
+            fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
                     channels=(32, 64, 128),
@@ -58,8 +60,7 @@ def experiment(
                     residual=True,
                     dropout=0.1,
                 ),
-                mean=0.286,
-                std=0.353,
+                normalize=Normalize(mean=0.286, std=0.353),
             ),
         ),
         data=Data(
@@ -70,7 +71,7 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
-        start=Start(run=judge, groups={"judge": "classifier"}),
+        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
         seed=seed,

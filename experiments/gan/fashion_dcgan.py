@@ -3,8 +3,9 @@
 Result: 4.217 test fid, 1 seed, 8.5 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/gan/fashion_dcgan.py
 
-The judge, whose features FID and the like rest on, is the classifier of experiments/cnn/fashion_mnist.py: train it
-first with --workdir=runs/fashion_mnist. Without the penalty: --set=penalty=None.
+The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
+python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
+Without the penalty: --set=penalty=None
 """
 
 import optax
@@ -15,7 +16,8 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/fid"
@@ -30,7 +32,7 @@ def experiment(
     penalty_weight: float = 1.0,
     learning_rate: float = 5e-4,
     batch_size: int = 64,
-    judge: str = "runs/fashion_mnist",
+    fid_classifier: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
@@ -41,7 +43,7 @@ def experiment(
             penalty=penalty,
             penalty_weight=penalty_weight,
             latents=64,
-            judge=Judge(
+            fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
                     channels=(32, 64, 128),
@@ -51,8 +53,7 @@ def experiment(
                     residual=True,
                     dropout=0.1,
                 ),
-                mean=0.286,
-                std=0.353,
+                normalize=Normalize(mean=0.286, std=0.353),
             ),
         ),
         data=Data(
@@ -66,7 +67,7 @@ def experiment(
             "discriminator": optax.adam(learning_rate, b1=0.5),
             "generator": optax.adam(learning_rate, b1=0.5),
         },
-        start=Start(run=judge, groups={"judge": "classifier"}),
+        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,
         steps=steps,
         seed=seed,

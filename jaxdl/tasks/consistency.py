@@ -24,9 +24,9 @@ from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
 from jaxdl.tasks.diffusion import GROUP, Diffusion, diffusion
-from jaxdl.tasks.image_generation import normal_images
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.bits_per_dim import wide
+from jaxdl.tasks.parts.pixels import to_symmetric
 from jaxdl.training.task import Array, Outcome, Phase, PyTree, Term, example_keys
 
 TEACHER = "teacher"
@@ -42,7 +42,7 @@ def consistency_distillation(
     classes: int = 0,
     steps: int = 2,
     again: float = 0.8,
-    judge: fid.Judge | None = None,
+    fid_classifier: fid.FIDClassifier | None = None,
 ) -> Any:
     """Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" stays as it is.
 
@@ -55,7 +55,7 @@ def consistency_distillation(
       schedule: of the levels: the teacher's `sampling`.
       levels: how many there are on the way, the least and the most among them.
       guidance: of the teacher, see `jaxdl.tasks.diffusion.diffusion`: the student learns what a guided model does.
-      deviation, classes, judge: as the teacher's.
+      deviation, classes, fid_classifier: as the teacher's.
       steps: of sampling, 1 or a few.
       again: the noise that is added before the last of several steps.
 
@@ -78,9 +78,11 @@ def consistency_distillation(
         sampling=Karras(least=again, most=schedule.most, rho=schedule.rho),
         steps=steps,
         bound=False,
-        judge=judge,
+        fid_classifier=fid_classifier,
     )
-    told = Diffusion(network, schedule, LogNormal(), "edm", "simple", deviation, classes, 0.0, False, schedule, judge)
+    told = Diffusion(
+        network, schedule, LogNormal(), "edm", "simple", deviation, classes, 0.0, False, schedule, fid_classifier
+    )
     return dataclasses.replace(
         student,
         init=functools.partial(_init, student),
@@ -104,7 +106,7 @@ def _loss(
     step: Array,
 ) -> Outcome:
     del step
-    data, weight = normal_images(batch["image"]), batch["weight"]
+    data, weight = to_symmetric(batch["image"]), batch["weight"]
     keys = jax.vmap(jax.random.split)(example_keys(key, batch))
     number = jax.vmap(lambda key: jax.random.randint(key, (), 1, levels))(keys[:, 0])
     sigmas = told.schedule.sigma(jnp.linspace(0.0, 1.0, levels))

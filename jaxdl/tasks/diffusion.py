@@ -22,9 +22,10 @@ import numpy as np
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Schedule, Times
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.image_generation import between, illustrate, normal_images, pixels, readable
+from jaxdl.tasks.image_generation import between, illustrate, readable
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.bits_per_dim import MOST_LEAST, bits_per_dim, wide
+from jaxdl.tasks.parts.pixels import symmetric_to_uint8, to_symmetric
 from jaxdl.training.task import (
     Array,
     Evaluation,
@@ -92,7 +93,7 @@ def diffusion(
     edit: float = 0.0,
     repaint: Box | None = None,
     bound: bool = True,
-    judge: fid.Judge | None = None,
+    fid_classifier: fid.FIDClassifier | None = None,
 ) -> Any:
     """Trains the group "denoiser" in one phase, "train": one term, the weighted squared error, a mean over pixels.
 
@@ -122,13 +123,14 @@ def diffusion(
       repaint: (top, left, bottom, right) in shares of height and width: `predict` fills this part of a picture in anew,
         so that it fits the rest (`jaxdl.decoding.diffusion_samplers.repaint`). None: no.
       bound: evaluate `bits_per_dim`.
-      judge: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
+      fid_classifier: a trained classifier for FID and the like, frozen; None: evaluation makes no images.
 
     Evaluation metrics: `loss`; `loss_1` to `loss_5`, its part on each fifth of the training images by noise level, the
     least noisy first; `bits_per_dim`, an upper bound on the negative log-likelihood of the 8-bit images in bits per
-    pixel and channel, one noise level an example (arXiv:2107.00630); with a judge what `jaxdl.tasks.parts.fid.score`
+    pixel and channel, one noise level an example (arXiv:2107.00630); with an FID classifier what
+    `jaxdl.tasks.parts.fid.score`
     tells of one sampled image for each real one, of the same label, and with classes `label_accuracy`, how often the
-    judge sees the label that was asked for.
+    FID classifier predicts the label that was asked for.
     Predictions and samples: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], what the network
     expected on the way, the first step first; `label` of conditional models. Predictions also: `noised`, of the strip's
     shape, a real image on the way to noise.
@@ -172,7 +174,7 @@ def diffusion(
         drop_label,
         self_condition,
         sampling or schedule,
-        judge,
+        fid_classifier,
     )
     made = Sampling(told, sampler, steps, guidance)
     return FunctionTask(
@@ -181,7 +183,7 @@ def diffusion(
         evaluate=functools.partial(_evaluate, told, made, bound),
         predict=functools.partial(_predict, told, made, edit, repaint),
         sample=functools.partial(_sample, told, made, walk),
-        score=_score if judge is not None else None,
+        score=_score if fid_classifier is not None else None,
         draw=_draw,
         illustrate=illustrate,
         readable=readable,
@@ -203,11 +205,11 @@ class Diffusion:
     drop_label: float
     self_condition: bool
     sampling: Schedule
-    judge: fid.Judge | None
+    fid_classifier: fid.FIDClassifier | None
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Parameters and variables by group."""
-        image = normal_images(batch["image"][:1])
+        image = to_symmetric(batch["image"][:1])
         label = jnp.zeros(1, jnp.int32) if self.classes else None
         network, judged = jax.random.split(key)
         seen = jnp.concatenate([image, image], axis=-1) if self.self_condition else image
@@ -217,8 +219,8 @@ class Diffusion:
             raise UserError(
                 f"{type(self.network).__name__} keeps {', '.join(collections)}: diffusion takes none that does"
             )
-        if self.judge is not None:
-            more, kept = self.judge.init(judged, batch["image"][:1])
+        if self.fid_classifier is not None:
+            more, kept = self.fid_classifier.init(judged, batch["image"][:1])
             params, variables = {**params, **more}, {**variables, **kept}
         return params, variables
 
@@ -248,7 +250,7 @@ class Diffusion:
 
     def errors(self, params: PyTree, batch: Mapping[str, Array], key: Array, train: bool) -> tuple[Array, Array]:
         """(weighted squared errors [batch], means over pixels; the quantiles [batch] of their levels)."""
-        data = normal_images(batch["image"])
+        data = to_symmetric(batch["image"])
         keys = jax.vmap(lambda key: jax.random.split(key, 4))(example_keys(jax.random.fold_in(key, 0), batch))
         quantile = jax.vmap(lambda key: jax.random.uniform(key, minval=1e-6, maxval=1.0 - 1e-6))(keys[:, 0])
         sigma = self.times.sigma(self.schedule, quantile)
@@ -353,7 +355,7 @@ def _evaluate(
         member = weight * (jnp.floor(quantile * BANDS) == band)
         metrics[f"loss_{band + 1}"] = (jnp.sum(member * errors), jnp.sum(member))
     if bound:
-        data = normal_images(batch["image"])
+        data = to_symmetric(batch["image"])
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(jax.random.fold_in(key, 1), batch))
         noise = jnp.stack([_normal(keys[:, number], data.shape[1:]) for number in (0, 1)])
         label = batch["label"] if told.classes else None
@@ -365,10 +367,12 @@ def _evaluate(
             jax.vmap(jax.random.uniform)(keys[:, 2]),
         )
         metrics["bits_per_dim"] = (jnp.sum(weight * bits), jnp.sum(weight))
-    if told.judge is None:
+    if told.fid_classifier is None:
         return Evaluation(metrics)
     image = made(params, batch, jax.random.fold_in(key, 2), batch["image"].shape[1:]).image
-    records = told.judge.records(params, variables, batch["image"], pixels(image).astype(jnp.float32))
+    records = told.fid_classifier.records(
+        params, variables, batch["image"], symmetric_to_uint8(image).astype(jnp.float32)
+    )
     if told.classes:
         metrics["label_accuracy"] = (jnp.sum(weight * (records["generated_label"] == batch["label"])), jnp.sum(weight))
     return Evaluation(metrics, records)
@@ -404,7 +408,7 @@ def _predict(
     key: Array,
 ) -> dict[str, Array]:
     del variables
-    data = normal_images(batch["image"])
+    data = to_symmetric(batch["image"])
     given: dict[str, Any] = {"start": data, "time": edit} if edit else {}
     if repaint:
         given = {"start": data, "known": ~_inside(repaint, data.shape[1:3])}
@@ -413,7 +417,7 @@ def _predict(
     noise = _normal(example_keys(jax.random.fold_in(key, 3), batch), data.shape[1:])
     # As the variance-preserving process shows them, which stay in sight.
     noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / told.deviation)) for sigma in sigmas]
-    outputs = {**_shown(way), "noised": pixels(jnp.stack(noised, axis=1))}
+    outputs = {**_shown(way), "noised": symmetric_to_uint8(jnp.stack(noised, axis=1))}
     return {**outputs, **({"label": batch["label"]} if told.classes and not given else {})}
 
 
@@ -421,7 +425,7 @@ def _shown(way: samplers.Trajectory) -> dict[str, Array]:
     """`image` and `strip` of what a sampler made."""
     seen = np.linspace(0, len(way.denoised) - 1, STRIP).round().astype(int)
     strip = jnp.moveaxis(way.denoised[seen], 0, 1).at[:, -1].set(way.image)
-    return {"image": pixels(way.image), "strip": pixels(strip)}
+    return {"image": symmetric_to_uint8(way.image), "strip": symmetric_to_uint8(strip)}
 
 
 def _inside(box: Box, size: tuple[int, ...]) -> Array:

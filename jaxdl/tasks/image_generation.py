@@ -19,6 +19,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
 from jaxdl.tasks.parts import adversarial, fid
 from jaxdl.tasks.parts.apply import batch_coupling
+from jaxdl.tasks.parts.pixels import from_symmetric, symmetric_to_uint8, to_symmetric
 from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, example_keys
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
@@ -39,7 +40,7 @@ def image_generation(
     critic_steps: int = 1,
     latents: int = 64,
     classes: int = 0,
-    judge: fid.Judge | None = None,
+    fid_classifier: fid.FIDClassifier | None = None,
 ) -> Any:
     """Trains the groups "discriminator" and "generator", each in the phase of its name, in that order.
 
@@ -58,14 +59,14 @@ def image_generation(
       critic_steps: updates of the discriminator for one of the generator, which runs every so many steps.
       latents: numbers in a latent, each drawn from the normal distribution.
       classes: how many labels there are, for conditional networks: a generated image has its example's label. 0: none.
-      judge: a trained classifier for FID and the like, frozen; None for none.
+      fid_classifier: a trained classifier for FID and the like, frozen; None for none.
 
     Metrics in training: `real_accuracy`, `fake_accuracy`, the share of images whose logit is on the right side of 0,
     and mean logits `real_logit`, `fake_logit`.
     Evaluation makes one image for each real one, of the same label: the same four; `diversity`, the root mean squared
     distance between two generated images (of one class) relative to that of real ones, 1 at best; `collapsed`, 1 if
-    that is below 0.5, when a warning is printed, too; with a judge what `jaxdl.tasks.parts.fid.score` tells, and for
-    conditional models `label_accuracy`, how often the judge sees the label that was asked for.
+    that is below 0.5, when a warning is printed, too; with an FID classifier what `jaxdl.tasks.parts.fid.score` tells,
+    and for conditional models `label_accuracy`, how often it predicts the label that was asked for.
     Predictions: `image` uint8 [batch, h, w, c]; `path` uint8 [batch, 6, h, w, c], from that image to another one
     along the sphere of latents; `label` int32 [batch] of conditional models.
 
@@ -82,7 +83,7 @@ def image_generation(
             raise UserError(f"{name}={value}: must be at least 1")
     if penalty is not None and batch_coupling(discriminator):
         raise UserError("a gradient penalty needs a discriminator without batch normalization: each image by itself")
-    game = Game(generator, discriminator, loss, penalty, penalty_weight, latents, classes, judge)
+    game = Game(generator, discriminator, loss, penalty, penalty_weight, latents, classes, fid_classifier)
     phases = [
         Phase(DISCRIMINATOR, DISCRIMINATOR, functools.partial(_discriminator_loss, game, penalty_every == 1)),
         Phase(GENERATOR, GENERATOR, functools.partial(_generator_loss, game), critic_steps),
@@ -116,7 +117,7 @@ class Game:
     penalty_weight: float
     latents: int
     classes: int
-    judge: fid.Judge | None
+    fid_classifier: fid.FIDClassifier | None
 
     def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Parameters and variables by group.
@@ -124,7 +125,7 @@ class Game:
         Raises:
           UserError: generated images have another shape than the real ones.
         """
-        image = normal_images(batch["image"][:1])
+        image = to_symmetric(batch["image"][:1])
         label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
         latent = jnp.zeros((1, self.latents))
         keys = jax.random.split(key, 3)
@@ -143,8 +144,8 @@ class Game:
             variables |= {group: collections} if collections else {}
         if COLLECTION in variables.get(DISCRIMINATOR, {}):
             variables[ITERATED] = jnp.int32(-1)
-        if self.judge is not None:
-            judged, more = self.judge.init(keys[2], batch["image"][:1])
+        if self.fid_classifier is not None:
+            judged, more = self.fid_classifier.init(keys[2], batch["image"][:1])
             params, variables = {**params, **judged}, {**variables, **more}
         return params, variables
 
@@ -196,11 +197,6 @@ class Game:
         return adversarial.gradient_penalty(discriminate, real, generated, share)
 
 
-def normal_images(image: Array) -> Array:
-    """0..255 -> float32 in [-1, 1], the same shape."""
-    return jnp.asarray(image, jnp.float32) / 127.5 - 1.0
-
-
 def _discriminator_loss(
     game: Game,
     penalized: bool,
@@ -213,7 +209,7 @@ def _discriminator_loss(
     variables = _iterate(params, variables, step)
     weight, threshold = batch["weight"], adversarial.threshold_of(game.loss)
     total = jnp.sum(weight)
-    real = normal_images(batch["image"])
+    real = to_symmetric(batch["image"])
     latent = game.latent(jax.random.fold_in(key, 0), batch)
     generated, _ = game.generate(params, variables, latent, batch, train=True)
     real_logits, variables = game.discriminate(params, variables, real, batch, train=True)
@@ -237,7 +233,7 @@ def _penalty_loss(
     game: Game, every: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array, step: Array
 ) -> Outcome:
     del step
-    real = normal_images(batch["image"])
+    real = to_symmetric(batch["image"])
     latent = game.latent(jax.random.fold_in(key, 0), batch)
     generated = real
     if game.penalty == "gradient":
@@ -276,15 +272,10 @@ def _iterate(params: PyTree, variables: PyTree, step: Array) -> PyTree:
     return {**variables, DISCRIMINATOR: {**collections, COLLECTION: spectral}, ITERATED: step}
 
 
-def pixels(image: Array) -> Array:
-    """[-1, 1] -> uint8."""
-    return jnp.round((image + 1.0) * 127.5).clip(0, 255).astype(jnp.uint8)
-
-
 def _evaluate(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> Evaluation:
     weight, threshold = batch["weight"], adversarial.threshold_of(game.loss)
     total = jnp.sum(weight)
-    real = normal_images(batch["image"])
+    real = to_symmetric(batch["image"])
     latent = game.latent(jax.random.fold_in(key, 0), batch)
     generated = game.generate(params, variables, latent, batch, train=False)[0]
     kind = batch["label"] if game.classes else jnp.zeros_like(batch["index"])
@@ -296,9 +287,9 @@ def _evaluate(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str,
         flat = image.reshape(len(image), -1)
         metrics[f"{name}_square"] = (jnp.sum(weight * jnp.square(flat).sum(1))[None], total)  # [1]: no figure to show
         metrics[f"{name}_mean"] = (member.T @ flat, total)
-    if game.judge is None:
+    if game.fid_classifier is None:
         return Evaluation(metrics)
-    records = game.judge.records(params, variables, 127.5 * (real + 1.0), 127.5 * (generated + 1.0))
+    records = game.fid_classifier.records(params, variables, from_symmetric(real), from_symmetric(generated))
     if game.classes:
         metrics["label_accuracy"] = (jnp.sum(weight * (records["generated_label"] == batch["label"])), total)
     return Evaluation(metrics, records)
@@ -313,7 +304,7 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
         share = np.asarray(metrics["share"])
         spread[name] = float(metrics[f"{name}_square"][0] - np.sum(means[share > 0] / share[share > 0]))
     diversity = float(np.sqrt(max(spread["fake"], 0.0) / spread["real"])) if spread["real"] > 0 else 0.0
-    figures = fid.score(records) if game.judge is not None else {}
+    figures = fid.score(records) if game.fid_classifier is not None else {}
     figures |= {"diversity": diversity, "collapsed": float(diversity < COLLAPSED)}
     if diversity < COLLAPSED:
         found = f", {figures['classes']:.0f} classes found" if "classes" in figures else ""
@@ -325,7 +316,7 @@ def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, 
 
 def _sample(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
     latent = game.latent(jax.random.fold_in(key, 0), batch)
-    image = pixels(game.generate(params, variables, latent, batch, train=False)[0])
+    image = symmetric_to_uint8(game.generate(params, variables, latent, batch, train=False)[0])
     return {"image": image, **({"label": batch["label"]} if game.classes else {})}
 
 
@@ -334,7 +325,7 @@ def _predict(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, 
 
     def image(share: Array) -> Array:
         latent = between(start, stop, share)
-        return pixels(game.generate(params, variables, latent, batch, train=False)[0])
+        return symmetric_to_uint8(game.generate(params, variables, latent, batch, train=False)[0])
 
     path = jnp.moveaxis(jax.lax.map(image, jnp.linspace(0.0, 1.0, PATH)), 0, 1)
     return {"image": path[:, 0], "path": path, **({"label": batch["label"]} if game.classes else {})}

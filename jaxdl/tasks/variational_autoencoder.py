@@ -1,7 +1,7 @@
 """Variational autoencoders: images from latents that are standard normal (Kingma & Welling 2013, arXiv:1312.6114).
 
 Batches: `image` uint8 [batch, height, width, channels], `weight` float32 [batch] (0 on padding), `index` [batch]; and
-`label` int32 [batch] for a model that is conditional on it or a judge.
+`label` int32 [batch] for a model that is conditional on it or a fid_classifier.
 """
 
 import functools
@@ -18,17 +18,17 @@ from jaxdl.errors import UserError
 from jaxdl.models.vae import Decoded
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.apply import batch_coupling
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import (
     MAP,
     REACH,
     SHOWN,
     by_group,
     flat,
-    to_bytes,
     walks,
 )
 from jaxdl.tasks.parts.likelihood import Likelihood
+from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
 from jaxdl.training.task import (
     Array,
     Evaluation,
@@ -57,7 +57,7 @@ def variational_autoencoder(
     free_bits: float = 0.0,
     samples: int = 1,
     bound_samples: int = 16,
-    judge: Judge | None = None,
+    fid_classifier: FIDClassifier | None = None,
     batch_coupled: str | None = None,
 ) -> Any:
     """Trains the group "autoencoder" in one phase, "train".
@@ -77,13 +77,15 @@ def variational_autoencoder(
       samples: of the latents, of each image in training.
       bound_samples: of each image in evaluation, for `bound`; 0 leaves it out. `launch.py eval RUN
         --set=task.bound_samples=5000` computes a tighter one; memory does not grow with it.
-      judge: a classifier of the data's images; its weights are the group "judge", see `jaxdl.tasks.parts.fid`.
+      fid_classifier: a classifier of the data's images; its weights are the group "fid_classifier",
+        see `jaxdl.tasks.parts.fid`.
       batch_coupled: as in `image_classification`.
 
     Evaluation metrics, in nats an image: `loss`, minus the evidence lower bound from one draw; its parts
     `reconstruction` and `kl`, and by group of latents `kl_<number>`, if there are several; `bound`, minus the
     importance weighted bound. `active_units`: how many latents' posterior means vary over the data by more than 0.01
-    of the prior's variance. With a judge the figures of `jaxdl.tasks.parts.fid.score`, from one draw from the prior an
+    of the prior's variance. With a fid_classifier the figures of `jaxdl.tasks.parts.fid.score`, from
+    one draw from the prior an
     example: its expected pixels, not drawn ones.
     Predictions: `reconstruction` uint8 [batch, h, w, c] from the posterior's mean; `latents` [batch, n], that mean as
     noise under the prior; `observed` uint8, what the model saw; `loss` [batch]; `sample` uint8, from the prior; and for
@@ -100,9 +102,9 @@ def variational_autoencoder(
     else:
         loss = functools.partial(_loss, network, free_bits, functools.partial(_coefficient, beta, warmup))
     return FunctionTask(
-        init=functools.partial(_init, network, judge),
+        init=functools.partial(_init, network, fid_classifier),
         phases=(Phase(name="train", trains=GROUP, loss=loss),),
-        evaluate=functools.partial(_evaluate, network, bound_samples, judge),
+        evaluate=functools.partial(_evaluate, network, bound_samples, fid_classifier),
         predict=functools.partial(_predict, network),
         score=_score,
         draw=_draw,
@@ -189,24 +191,23 @@ def _fold(keys: Array, number: int | Array) -> Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def scaled(observed: Array) -> Array:
-    """What the model sees of pixels in [0, 1]."""
-    return 2.0 * observed - 1.0
-
-
 def _coefficient(beta: float, warmup: int, step: Array) -> Array:
     return jnp.float32(beta) * jnp.minimum(1.0, (step + 1.0) / max(warmup, 1))
 
 
-def _init(network: Network, judge: Judge | None, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
+def _init(
+    network: Network, fid_classifier: FIDClassifier | None, key: Array, batch: Mapping[str, Array]
+) -> tuple[dict, dict]:
     keys = jax.random.split(key, 3)
     observed = network.observe(batch, example_keys(keys[0], batch))
     noise = network.noise(example_keys(keys[0], batch))
-    collections = dict(network.model.init(keys[1], scaled(observed), noise, network.label(batch), train=False))
+    collections = dict(
+        network.model.init(keys[1], unit_to_symmetric(observed), noise, network.label(batch), train=False)
+    )
     params, variables = {GROUP: collections.pop("params")}, {GROUP: collections} if collections else {}
-    if judge is None:
+    if fid_classifier is None:
         return params, variables
-    more, statistics = judge.init(keys[2], batch["image"])
+    more, statistics = fid_classifier.init(keys[2], batch["image"])
     return {**params, **more}, {**variables, **statistics}
 
 
@@ -223,7 +224,7 @@ def _loss(
     keys, rng, label = example_keys(key, batch), module_key(key, batch), network.label(batch)
     observed, noise = network.observe(batch, keys), network.noise(_fold(keys, _NOISE))
     apply = functools.partial(network.apply, params, rng=rng)
-    encoded, variables = apply(variables, "encode", scaled(observed), label)
+    encoded, variables = apply(variables, "encode", unit_to_symmetric(observed), label)
     decoded, variables = apply(variables, "decode", encoded, noise, label)
     log_likelihood, kls = network.score(decoded, observed)
     freed = sum(jnp.sum(jnp.maximum(kl, free_bits) if free_bits else kl, axis=-1) for kl in kls)
@@ -252,7 +253,7 @@ def _weighted_loss(
 ) -> Outcome:
     keys, rng, label = example_keys(key, batch), module_key(key, batch), network.label(batch)
     observed, factor = network.observe(batch, keys), coefficient(step)
-    encoded, variables = network.apply(params, variables, "encode", scaled(observed), label, rng=rng)
+    encoded, variables = network.apply(params, variables, "encode", unit_to_symmetric(observed), label, rng=rng)
 
     def one(number: Array) -> tuple[Array, Array, PyTree]:
         noise = network.noise(_fold(_fold(keys, _NOISE), number))
@@ -291,7 +292,7 @@ def importance_bound(log_weight: Callable[[Array], Array], samples: int, example
 def _evaluate(
     network: Network,
     bound_samples: int,
-    judge: Judge | None,
+    fid_classifier: FIDClassifier | None,
     params: PyTree,
     variables: PyTree,
     batch: Mapping[str, Array],
@@ -299,7 +300,7 @@ def _evaluate(
 ) -> Evaluation:
     keys, label, weight = example_keys(key, batch), network.label(batch), batch["weight"]
     observed, apply = network.observe(batch, keys), functools.partial(network.apply, params, variables)
-    encoded, _ = apply("encode", scaled(observed), label)
+    encoded, _ = apply("encode", unit_to_symmetric(observed), label)
 
     def decode(keys: Array) -> Decoded:
         return apply("decode", encoded, network.noise(keys), label)[0]
@@ -318,11 +319,11 @@ def _evaluate(
     shift = jnp.concatenate([group.shift.reshape(len(keys), -1) for group in decoded.groups], axis=-1)
     values |= {"shift": shift.T, "squared_shift": jnp.square(shift).T}
     metrics = {name: (jnp.sum(weight * value, axis=-1), jnp.sum(weight)) for name, value in values.items()}
-    if judge is None:
+    if fid_classifier is None:
         return Evaluation(metrics)
     output, _ = apply("generate", network.noise(_fold(keys, _PRIOR)), label)
     generated = 255.0 * network.likelihood.mean(output)
-    return Evaluation(metrics, judge.records(params, variables, batch["image"], generated))
+    return Evaluation(metrics, fid_classifier.records(params, variables, batch["image"], generated))
 
 
 def _score(records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
@@ -338,7 +339,7 @@ def _predict(
     observed, apply = network.observe(batch, keys), functools.partial(network.apply, params, variables)
     noise = network.noise(_fold(keys, _NOISE))
     label = _likeliest(network, apply, observed, noise)
-    encoded, _ = apply("encode", scaled(observed), label)
+    encoded, _ = apply("encode", unit_to_symmetric(observed), label)
     drawn, _ = apply("decode", encoded, noise, label)
     still, _ = apply("decode", encoded, jax.tree.map(jnp.zeros_like, noise), label)
     log_likelihood, kls = network.score(drawn, observed)
@@ -346,13 +347,13 @@ def _predict(
 
     def generate(latents: Array, label: Array | None) -> Array:
         output, _ = apply("generate", by_group(latents, network.model.latent_shapes), label)
-        return to_bytes(network.likelihood.mean(output))
+        return unit_to_uint8(network.likelihood.mean(output))
 
     activity = jnp.sum(flat([group.kl for group in still.groups]), axis=0)
     return {
-        "reconstruction": to_bytes(network.likelihood.mean(still.output)),
+        "reconstruction": unit_to_uint8(network.likelihood.mean(still.output)),
         "latents": latents,
-        "observed": to_bytes(observed),
+        "observed": unit_to_uint8(observed),
         "loss": sum(jnp.sum(kl, axis=-1) for kl in kls) - log_likelihood,
         "sample": generate(flat(network.noise(_fold(keys, _PRIOR))), label),
         **walks(latents, jnp.argsort(-activity), label, generate),
@@ -365,7 +366,7 @@ def _likeliest(network: Network, apply: Callable[..., Any], observed: Array, noi
 
     def bound(label: Array) -> Array:
         label = jnp.full(observed.shape[0], label, jnp.int32)
-        decoded, _ = apply("decode", apply("encode", scaled(observed), label)[0], noise, label)
+        decoded, _ = apply("decode", apply("encode", unit_to_symmetric(observed), label)[0], noise, label)
         log_likelihood, kls = network.score(decoded, observed)
         return log_likelihood - sum(jnp.sum(kl, axis=-1) for kl in kls)
 

@@ -15,9 +15,10 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.models.vqvae import Quantized
 from jaxdl.tasks.parts.apply import batch_coupling
-from jaxdl.tasks.parts.latent_walks import SHOWN, to_bytes
+from jaxdl.tasks.parts.latent_walks import SHOWN
 from jaxdl.tasks.parts.likelihood import Likelihood
-from jaxdl.tasks.variational_autoencoder import GROUP, Network, scaled
+from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
+from jaxdl.tasks.variational_autoencoder import GROUP, Network
 from jaxdl.training.task import (
     Array,
     Evaluation,
@@ -75,7 +76,7 @@ def vector_quantization(
 
 def _init(network: Network, key: Array, batch: Mapping[str, Array]) -> tuple[dict, dict]:
     observed = network.observe(batch, example_keys(key, batch))
-    collections = dict(network.model.init(key, scaled(observed), batch["weight"], jnp.int32(0), train=False))
+    collections = dict(network.model.init(key, unit_to_symmetric(observed), batch["weight"], jnp.int32(0), train=False))
     params = {GROUP: collections.pop("params")}
     return params, {GROUP: collections} if collections else {}
 
@@ -92,7 +93,7 @@ def _quantize(
     """What was observed, the model's outputs, the codes, and the new variables."""
     observed = network.observe(batch, example_keys(key, batch))
     rng = module_key(key, batch) if train else None
-    arguments = (scaled(observed), batch["weight"], step)
+    arguments = (unit_to_symmetric(observed), batch["weight"], step)
     (output, quantized), variables = network.apply(params, variables, "__call__", *arguments, rng=rng)
     network.check(output, observed)
     return observed, output, quantized, variables
@@ -157,9 +158,9 @@ def _predict(
 ) -> dict[str, Array]:
     observed, output, quantized, _ = _quantize(network, params, variables, batch, key, jnp.int32(0), False)
     return {
-        "reconstruction": to_bytes(network.likelihood.mean(output)),
+        "reconstruction": unit_to_uint8(network.likelihood.mean(output)),
         "codes": quantized.index,
-        "observed": to_bytes(observed),
+        "observed": unit_to_uint8(observed),
     }
 
 

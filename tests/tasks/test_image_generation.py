@@ -25,7 +25,7 @@ from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.tasks.image_generation import between, image_generation
-from jaxdl.tasks.parts.fid import Judge
+from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.testing.laws import Bench, law_accumulation, law_pmap
 from jaxdl.training.state import init_state
 from jaxdl.training.step import make_train_step
@@ -50,7 +50,7 @@ class Linear(nn.Module):
         return nn.Dense(1)(image.reshape(len(image), -1))[:, 0]
 
 
-JUDGE = Judge(ConvNet(num_classes=3, channels=(4,)))
+FID_CLASSIFIER = FIDClassifier(ConvNet(num_classes=3, channels=(4,)))
 
 
 def make_batch(size=6, seed=0):
@@ -136,7 +136,9 @@ def trained_steps(critic_steps=3, steps=5):
     """The states of a few steps of a task with everything in it."""
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
-    task = image_generation(generator, discriminator, loss="hinge", critic_steps=critic_steps, latents=4, judge=JUDGE)
+    task = image_generation(
+        generator, discriminator, loss="hinge", critic_steps=critic_steps, latents=4, fid_classifier=FID_CLASSIFIER
+    )
     optimizers = {phase.name: optax.adam(1e-2) for phase in task.phases}
     batch = make_batch(8)
     step = jax.jit(make_train_step(task, optimizers, ema=0.9))
@@ -157,13 +159,15 @@ def moved(states, of):
     return [differs(of(first), of(second)) for first, second in itertools.pairwise(states)]
 
 
-def test_the_generator_moves_when_its_phase_runs_and_the_judge_never():
+def test_the_generator_moves_when_its_phase_runs_and_the_fid_classifier_never():
     states, reports = trained_steps()
     assert moved(states, lambda state: state.params["discriminator"]) == [True] * 5
     assert moved(states, lambda state: state.params["generator"]) == [True, False, False, True, False]
     assert moved(states, lambda state: state.opt_state["generator"]) == [True, False, False, True, False]
     assert moved(states, lambda state: state.variables["generator"]["batch_stats"]) == [True, False, False, True, False]
-    assert moved(states, lambda state: (state.params["judge"], state.variables["judge"])) == [False] * 5
+    assert (
+        moved(states, lambda state: (state.params["fid_classifier"], state.variables["fid_classifier"])) == [False] * 5
+    )
     assert [bool(report.ran["generator"]) for report in reports] == [True, False, False, True, False]
 
 
@@ -233,7 +237,7 @@ def test_diversity_is_that_of_all_pairs_and_padding_does_not_count(classes):
 
 
 def test_an_alarm_sounds_when_samples_collapse(caplog):
-    task = image_generation(Maker(), Linear(), latents=8, judge=JUDGE)
+    task = image_generation(Maker(), Linear(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
     params, variables = start(task, batch)
     assert task.score is not None

@@ -61,8 +61,3 @@ def by_group(latents: Array, shapes: Sequence[tuple[int, ...]]) -> tuple[Array, 
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     parts = jnp.split(latents, ends, axis=-1)
     return tuple(part.reshape(latents.shape[0], *shape) for part, shape in zip(parts, shapes))
-
-
-def to_bytes(image: Array) -> Array:
-    """[0, 1] -> uint8."""
-    return jnp.round(255.0 * image).astype(jnp.uint8)

@@ -1,4 +1,4 @@
-"""Normalization of pixel values."""
+"""Pixel values: normalization, and conversion between their ranges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,3 +50,28 @@ class Normalize:
     def inverse(self, image: Array) -> Array:
         """Returns `image * std + mean`: images in [0, 1] from standardized images."""
         return image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
+
+
+def to_symmetric(image: Array) -> Array:
+    """Scales pixel values from [0, 255] to float32 in [-1, 1]."""
+    return jnp.asarray(image, jnp.float32) / 127.5 - 1.0
+
+
+def from_symmetric(image: Array) -> Array:
+    """Scales pixel values from [-1, 1] to [0, 255], without rounding."""
+    return (image + 1.0) * 127.5
+
+
+def symmetric_to_uint8(image: Array) -> Array:
+    """Rounds pixel values in [-1, 1] to uint8, clipped to [0, 255]."""
+    return jnp.round(from_symmetric(image)).clip(0, 255).astype(jnp.uint8)
+
+
+def unit_to_symmetric(image: Array) -> Array:
+    """Scales pixel values from [0, 1] to [-1, 1]."""
+    return 2.0 * image - 1.0
+
+
+def unit_to_uint8(image: Array) -> Array:
+    """Rounds pixel values in [0, 1] to uint8."""
+    return jnp.round(255.0 * image).astype(jnp.uint8)

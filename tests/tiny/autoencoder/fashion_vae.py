@@ -17,7 +17,7 @@ def tiny():
         bound_samples=3,
         batch_size=16,
     )
-    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
+    config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}

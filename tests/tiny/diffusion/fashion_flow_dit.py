@@ -12,7 +12,7 @@ def tiny():
     config.task.network.frequencies = 16
     config.task.network.classes = 3
     config.task.classes = 3
-    config.task.judge.network = ConvNet(num_classes=3, channels=(8,), depth=1)
+    config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1)
     config.task.bound = False
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)

@@ -11,7 +11,7 @@ def tiny():
     config.task.generator.norm = group_norm
     config.task.discriminator.halvings = 1
     config.task.latents = 8
-    config.task.judge.network.channels = (8,)
+    config.task.fid_classifier.network.channels = (8,)
     config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
     config.data.test = None

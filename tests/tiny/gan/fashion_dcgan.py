@@ -8,7 +8,7 @@ def tiny():
     config = experiment.as_buildable(steps=40, channels=(8,), critic_channels=(8,), learning_rate=2e-3, batch_size=16)
     config.task.generator.size = 6
     config.task.latents = 8
-    config.task.judge.network.channels = (8,)
+    config.task.fid_classifier.network.channels = (8,)
     config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
     config.data.test = None
