@@ -1,4 +1,4 @@
-"""Dataset: one split of a data set, by name. Data: all that a recipe says about its data."""
+"""Data sets by name, and the data settings of a recipe."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,19 +15,24 @@ class Dataset:
     """One split of a data set.
 
     Attributes:
-      name: one of
-        - a file of `jaxdl/data/builders`, such as `fashion_mnist`;
-        - a dotted module of your own that defines `Builder`, a TFDS builder, such as `mylab.flowers`;
-        - `tfds:NAME` or `tfds:NAME/config`, any data set that TFDS reads;
-        - `folder:PATH`, images in one folder a class, read as RGB; below `PATH/train`, `PATH/test` and so on if
-          `PATH/train` exists, else all one split, `train`, in a fixed random order;
-        - `coco:PATH`, boxes and masks in the layout of COCO: `PATH/annotations/instances_SPLIT.json` and the images in
-          `PATH/SPLIT`; see `jaxdl.data.formats.coco.Coco`;
-        - `text:PATH`, a text file or a folder of them; `pairs:PATH`, a file of source and target with a tab between;
-          `labelled:PATH`, columns `text` and `label`; `speech:PATH`, a folder of NAME.wav and NAME.txt; `csv:PATH`, a
-          table with a column `time`: all of them one split, `train`.
-      split: in the syntax of TFDS: `train[:55000]`, `train[80%:]`, `train+test`.
-      features: the features to load; empty: all.
+      name: Name of the data set:
+        - `fashion_mnist`: a module in `jaxdl/data/builders`.
+        - `mylab.flowers`: a user's module that defines `Builder`, a TFDS builder.
+        - `tfds:NAME` or `tfds:NAME/config`: any data set that TFDS reads.
+        - `folder:PATH`: images as `PATH/CLASS/*` or `PATH/SPLIT/CLASS/*`, decoded as RGB. Without `PATH/train`, all
+          images form the split `train` in a fixed random order.
+        - `coco:PATH`: boxes and masks in the COCO layout; see `jaxdl.data.formats.coco.Coco`.
+        - `text:PATH`: a text file or a folder of text files.
+        - `pairs:PATH`: a file of tab-separated source and target texts.
+        - `labelled:PATH`: a table with the columns `text` and `label`.
+        - `speech:PATH`: a folder of NAME.wav with transcripts NAME.txt.
+        - `csv:PATH`: a table with a column `time`.
+        The last five have one split, `train`.
+      split: Split in TFDS syntax: `train[:55000]`, `train[80%:]`, `train+test`.
+      features: Features to load. Empty loads all.
+
+    Example: `Dataset("digits", "train[:90%]").load().read(np.array([0, 1]))` returns
+    `{"image": uint8 [2, 8, 8, 1], "label": int32 [2]}`.
     """
 
     name: str
@@ -35,21 +40,21 @@ class Dataset:
     features: tuple[str, ...] = ()
 
     def load(self) -> Source:
-        """Opens the examples; a set that is not yet on this machine is prepared first.
+        """Opens the examples; prepares the data set first if necessary.
 
         Raises:
-          UserError: no such data set, split or feature; a damaged file; data that cannot be had from here.
+          UserError: The data set, split or feature does not exist, a file is damaged, or the source is unreachable.
         """
         kind, colon, path = self.name.partition(":")
-        if colon and (opened := _open(kind, path, self.split, tuple(self.features))) is not None:
-            return opened
+        if colon and (source := _open(kind, path, self.split, tuple(self.features))) is not None:
+            return source
         from jaxdl.data.store.builders import ready
 
         return ready(self.name).open(self.split, tuple(self.features))
 
 
 def _open(kind: str, path: str, split: str, features: tuple[str, ...]) -> Source | None:
-    """The user's own files below `path`; None for a kind that is no kind of files."""
+    """Returns the user's files at `path`, or None if `kind` is not a file format."""
     if kind == "folder":
         from jaxdl.data.formats.image_folder import open_folder
 
@@ -77,14 +82,14 @@ def _open(kind: str, path: str, split: str, features: tuple[str, ...]) -> Source
 
 
 def origin(loadable: Any) -> Any:
-    """The data set at the bottom of loadables that are made of another one, their `corpus` or `table`."""
+    """Returns the innermost loadable, reached through `corpus` or `table`."""
     while (inner := _inner(loadable)) is not None:
         loadable = inner[1]
     return loadable
 
 
 def with_split(loadable: Any, split: str) -> Any:
-    """The same on another split of the data set at the bottom."""
+    """Returns the loadable with another split of its innermost data set."""
     if (inner := _inner(loadable)) is not None:
         return dataclasses.replace(loadable, **{inner[0]: with_split(inner[1], split)})
     return dataclasses.replace(loadable, split=split)
@@ -97,22 +102,21 @@ def _inner(loadable: Any) -> tuple[str, Any] | None:
 
 @dataclass(frozen=True)
 class Data:
-    """What a recipe says about its data.
+    """Data settings of a recipe.
 
     Attributes:
-      train: what to learn from.
-      evals: what to evaluate on during training, by the name that the figures are reported under.
-      batch_size: examples a training step, over all devices and processes together.
-      test: scored once, at the end.
-      augment: transforms of training examples, in order.
-      eval_transforms: transforms of the examples of `evals` and `test`, in order.
-      mix: blends each training example with another one.
-      order: of the training examples. "shuffled": a permutation an epoch. "streams": in the order of the data, cut
-        into as many streams as a batch has rows; a row goes on where it ended the step before, and the feature `first`,
-        float32 [batch], is 1 where it does not.
-      eval_batch_size: examples an evaluation step; None: `batch_size`.
-      threads: threads that read and transform; 0 reads in the one thread that prefetches.
-      workers: processes that read and transform; 0: none.
+      train: Training data.
+      evals: Data evaluated during training, by name.
+      batch_size: Examples per training step over all devices and processes.
+      test: Data evaluated once, at the end.
+      augment: Transforms of training examples, in order.
+      eval_transforms: Transforms of the examples in `evals` and `test`, in order.
+      mix: Mixup or CutMix of training examples. None disables it.
+      order: Order of the training examples. "shuffled" permutes them in every epoch. "streams" keeps their order in
+        one stream per batch row, for truncated BPTT; the feature `first`, float32 [batch], is 1 where a stream begins.
+      eval_batch_size: Examples per evaluation step. None uses `batch_size`.
+      threads: Reader threads. 0 reads in the prefetch thread.
+      workers: Reader processes. 0 uses threads only.
     """
 
     train: Loadable
@@ -129,8 +133,11 @@ class Data:
 
     def __post_init__(self):
         if self.batch_size < 1 or (self.eval_batch_size is not None and self.eval_batch_size < 1):
-            raise UserError(f"a batch size must be 1 or more, not {min(self.batch_size, self.eval_batch_size or 1)}")
+            size = min(self.batch_size, self.eval_batch_size or 1)
+            raise UserError(f"data.batch_size and data.eval_batch_size must be at least 1; got {size}")
         if self.threads < 0 or self.workers < 0:
-            raise UserError("data.threads and data.workers must be 0 or more")
+            raise UserError(
+                f"data.threads={self.threads} and data.workers={self.workers} must be at least 0; use 0 to disable them"
+            )
         if self.order not in ("shuffled", "streams"):
-            raise UserError(f"data.order is '{self.order}'; {nearest(self.order, ('shuffled', 'streams'))}")
+            raise UserError(f"data.order='{self.order}' is unknown; {nearest(self.order, ('shuffled', 'streams'))}")

@@ -1,8 +1,8 @@
-"""From a step number to a batch: the batch is a function of (seed, step), so there is no iterator state to save.
+"""Batches as a pure function of (seed, step), without iterator state.
 
-Row r of the batch of step s stands at position `s * batch_size + r` of the run. The position says which example it is
-(every epoch is a permutation of its own) and what its transforms draw. So a run resumes at any step, on any number of
-processes, and neither repeats nor leaves out an example.
+Row r of step s has position `s * batch_size + r`. The position determines the example (every epoch is an independent
+permutation) and the random numbers of its transforms. A run therefore resumes at any step, on any number of processes,
+without repeating or skipping an example.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Numbered = Generator[tuple[int, Any], None, None]  # (step, batch); close it whe
 
 @dataclass(frozen=True)
 class Batches:
-    """The training batches of a run.
+    """Training batches of a run.
 
-    A batch has the source's features after the transforms, numbers only, and
+    A batch has the transformed numeric features of the source and
       weight: float32 [batch], 1.
-      index: int32 [batch], which example of the source.
-      first: if `data.order` is "streams": float32 [batch], 1 where the row does not go on from the step before.
-      mix_label, mix_weight: if `data.mix` is set: int32 [batch] and float32 [batch].
+      index: int32 [batch], position of the example in the source.
+      first: float32 [batch], 1 where a stream begins. Only with `data.order="streams"`.
+      mix_label, mix_weight: int32 [batch] and float32 [batch]. Only with `data.mix`.
 
     Attributes:
-      source: what `data.train.load()` gave.
-      data: batch size, transforms, threads and processes.
-      seed: of the order and of the transforms.
-      rows: which rows of the batch this process makes; None: all.
+      source: Training examples, `data.train.load()`.
+      data: Batch size, transforms, threads and processes.
+      seed: Seed of the order and the transforms.
+      rows: Batch rows that this process produces. None produces all.
     """
 
     source: Source
@@ -50,14 +50,14 @@ class Batches:
     rows: slice | None = None
 
     def at(self, step: int) -> Batch:
-        """The rows of the batch of one step."""
+        """Returns the batch of one step, restricted to `rows`."""
         return _assemble(self, step)
 
     def iterate(self, start: int, place: Callable[[Batch], Any] | None = None) -> Numbered:
-        """(step, batch) from step `start` on, without end, made ahead in a thread. Close it when done.
+        """Yields (step, batch) from step `start` without end, prefetched in a thread. Close it after use.
 
         Args:
-          place: puts a batch where it is used (on the devices); called in that thread, so nobody waits for the copy.
+          place: Function that moves a batch to the devices. It runs in the thread, so the copy overlaps with the step.
         """
         return _prefetched(self, start, None, self.data.threads, self.data.workers, place)
 
@@ -77,8 +77,8 @@ class Batches:
             index, first = shuffled(positions, len(self.source), self.seed), None
         batch = apply(self.data.augment, _read(self.source, index), draws.fold(_AUGMENT))
         if self.data.mix is not None:
-            other = draws.fold(_PARTNER).integers(0, len(self.source))
-            partner = apply(self.data.augment, _read(self.source, other), draws.fold(_PARTNER_AUGMENT))
+            partners = draws.fold(_PARTNER).integers(0, len(self.source))
+            partner = apply(self.data.augment, _read(self.source, partners), draws.fold(_PARTNER_AUGMENT))
             batch = self.data.mix(batch, partner, draws.fold(_MIX))
         if first is not None:
             batch["first"] = first.astype(np.float32)
@@ -87,7 +87,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class _EvalBatches:
-    """The batches of one pass over a source, in order. The last one is padded with example 0, weight 0 and index -1."""
+    """Batches of one ordered pass. The last one is padded with example 0, weight 0 and index -1."""
 
     source: Source
     size: int
@@ -109,7 +109,7 @@ class _EvalBatches:
 
 
 def eval_count(source: Source, batch_size: int) -> int:
-    """How many batches one pass makes."""
+    """Returns the number of batches in one pass."""
     return -(-len(source) // batch_size)
 
 
@@ -121,19 +121,19 @@ def eval_batches(
     threads: int = 0,
     workers: int = 0,
 ) -> Generator[Batch, None, None]:
-    """One pass over the source, in order, as batches like those of `Batches`; close it if you stop early.
+    """Yields one ordered pass over the source as batches like those of `Batches`. Close it if you stop early.
 
-    The last batch is filled up with example 0 of `weight` 0 and `index` -1. Random transforms draw by example: every
-    pass is the same.
+    The last batch is padded with example 0, `weight` 0 and `index` -1. Random transforms depend on the example only,
+    so every pass is equal.
     """
     batches = _EvalBatches(source, batch_size, tuple(transforms), rows)
-    with contextlib.closing(_prefetched(batches, 0, eval_count(source, batch_size), threads, workers)) as made:
-        for _, batch in made:
+    with contextlib.closing(_prefetched(batches, 0, eval_count(source, batch_size), threads, workers)) as prefetched:
+        for _, batch in prefetched:
             yield batch
 
 
 def _read(source: Source, index: np.ndarray) -> Batch:
-    """The examples, and `index`, so that a transform that refuses an example can name it."""
+    """Returns the examples with `index`, which errors in transforms refer to."""
     return source.read(index) | {"index": index.astype(np.int32)}
 
 
@@ -151,7 +151,7 @@ def _assemble(batches: Any, step: int) -> Batch:
 
 @dataclass(frozen=True)
 class _Steps:
-    """A source of grain whose element i is the batch of step `start + i`."""
+    """Grain source whose element i is the batch of step `start + i`."""
 
     batches: Any
     start: int
@@ -166,7 +166,7 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Rows:
-    """A source of grain whose element i is one row, those of step `start` first."""
+    """Grain source whose element i is one batch row, starting with those of step `start`."""
 
     batches: Any
     start: int
@@ -188,15 +188,15 @@ def _prefetched(
     workers: int,
     place: Callable[[Batch], Any] | None = None,
 ) -> Numbered:
-    """(step, batch) in order, made ahead by grain in a thread, in `threads` threads or in `workers` processes."""
+    """Yields (step, batch) in order, prefetched by grain in `threads` threads or `workers` processes."""
     import grain
 
-    made = _pipeline(batches, start, count, threads, workers)
+    batches_ahead = _pipeline(batches, start, count, threads, workers)
     if place is not None:
-        made = made.map(place)
+        batches_ahead = batches_ahead.map(place)
     if place is not None or not workers:
-        made = grain.experimental.ThreadPrefetchIterDataset(made, prefetch_buffer_size=_PREFETCH)
-    iterator = iter(made)
+        batches_ahead = grain.experimental.ThreadPrefetchIterDataset(batches_ahead, prefetch_buffer_size=_PREFETCH)
+    iterator = iter(batches_ahead)
     step = start
     try:
         for batch in iterator:
@@ -213,7 +213,7 @@ def _pipeline(batches: Any, start: int, count: int | None, threads: int, workers
     read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     if workers:
         _mark_flags_parsed()
-        # Elements are whole batches here: grain deals out the elements of a source to its processes in turn.
+        # Elements are whole batches, because grain distributes the elements of a source over its processes in turn.
         steps = grain.MapDataset.source(_Steps(batches, start, count)).to_iter_dataset(read)
         return steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_PREFETCH))
     if batches.whole or threads == 0:
@@ -225,7 +225,7 @@ def _pipeline(batches: Any, start: int, count: int | None, threads: int, workers
 
 
 def _mark_flags_parsed() -> None:
-    """Grain's processes start through absl, which refuses outside of `absl.app.run`: in notebooks and tests."""
+    """Marks absl flags as parsed; otherwise grain's processes start only inside `absl.app.run`."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

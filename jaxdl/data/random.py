@@ -1,8 +1,8 @@
-"""Random numbers that are a function of (seed, position) alone, in numpy.
+"""Stateless random numbers as a function of (seed, position), in numpy.
 
-A counter-based generator: number k of position p is a hash of (seed, p, k), so it depends neither on the other
-positions that were drawn for at the same time nor on which process or thread does it, and there is no state to save.
-The hash is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+Number k of position p is a hash of (seed, p, k), so it does not depend on the batch, the process or the thread, and
+there is no generator state to save. The hash is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+Pseudorandom Number Generators", 2014).
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _ROUNDS = 8
 _STREAMS = 0x3B67AE8584CAA73B
-_ORDER = 0x6A09E667F3BCC908  # keeps the order apart from what `Draws` of the same seed draws
+_ORDER = 0x6A09E667F3BCC908  # separates the order from `Draws` of the same seed
 
 
 def _hash(x: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that flips half of the bits when one of them flips."""
+    """Hashes uint64 bijectively; one flipped bit flips half of the bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def _keys(key: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
-    """Fresh keys from keys and integers of any sign, broadcast together."""
+    """Derives keys from keys and integers of any sign, broadcast together."""
     if isinstance(numbers, int):
         numbers = np.array([numbers & _MASK], np.uint64)
     return _hash(_hash(key) + numbers.astype(np.uint64) * np.uint64(_GOLDEN))
 
 
 class Draws:
-    """Random numbers for a batch; each call draws new ones.
+    """Random numbers of a batch; each call draws new ones.
 
     Args:
-      seed: the run's seed.
-      positions: [batch] integers: where each example stands in the run.
+      seed: Seed of the run.
+      positions: Position of each example in the run, int [batch].
     """
 
     def __init__(self, seed: int, positions: np.ndarray):
@@ -45,14 +45,14 @@ class Draws:
         self._counter = 0
 
     def fold(self, stream: int) -> Draws:
-        """Other, independent random numbers for the same examples."""
+        """Returns an independent generator for the same examples."""
         folded = object.__new__(Draws)
         folded._key = _keys(self._key, stream)
         folded._counter = 0
         return folded
 
     def uniform(self, count: int | None = None) -> np.ndarray:
-        """Uniform in [0, 1), float64, [batch] or, with `count`, [batch, count]."""
+        """Draws from [0, 1), float64 [batch], or [batch, count] with `count`."""
         counters = np.arange(self._counter + 1, self._counter + 1 + (1 if count is None else count), dtype=np.uint64)
         self._counter += len(counters)
         bits = _hash(self._key[:, None] + counters * np.uint64(_GOLDEN))
@@ -60,29 +60,28 @@ class Draws:
         return uniform[:, 0] if count is None else uniform
 
     def integers(self, low: int | np.ndarray, high: int | np.ndarray) -> np.ndarray:
-        """Integers from `low` up to, not including, `high`, int64 [batch]; the bounds are scalars or [batch]."""
+        """Draws integers from [low, high), int64 [batch]; the bounds are scalars or [batch]."""
         low = np.asarray(low, np.int64)
         return low + np.floor(self.uniform() * (high - low)).astype(np.int64)
 
     def between(self, low: float, high: float) -> np.ndarray:
-        """Uniform in [low, high), float64 [batch]."""
+        """Draws from [low, high), float64 [batch]."""
         return low + (high - low) * self.uniform()
 
 
 def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Which example stands at each position, when every epoch of `count` positions is a permutation of its own.
+    """Returns the example at each position; every epoch of `count` positions is an independent permutation.
 
-    Position p belongs to epoch p // count. Nothing is stored and no position needs its neighbours: the permutation is a
-    Feistel network over pairs of digits (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002), walked
-    until the number falls below `count`.
+    Position p belongs to epoch p // count. The permutation is a Feistel network over pairs of digits with cycle walking
+    (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002), so no permutation is stored.
 
     Args:
-      positions: [batch] integers from 0 on.
-      count: examples an epoch.
-      seed: of the order.
+      positions: Non-negative integers, [batch].
+      count: Examples per epoch.
+      seed: Seed of the order.
 
     Returns:
-      [batch] int64, from 0 up to, not including, `count`.
+      Example indices in [0, count), int64 [batch].
     """
     positions = np.asarray(positions, np.int64)
     epochs, numbers = np.divmod(positions, count)
@@ -98,25 +97,25 @@ def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def streams(positions: np.ndarray, count: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which example stands at each position, when row r of a batch goes on where row r of the batch before ended.
+    """Returns the example at each position when every batch row follows a contiguous stream.
 
-    The examples, in their order, are cut into `rows` streams of count // rows. An epoch begins them at another place,
-    drawn from the seed, so batches mix differently; the last example is followed by the first.
+    The ordered examples are divided into `rows` streams of count // rows. Each epoch starts them at a different random
+    offset, and the last example is followed by the first.
 
     Args:
-      positions: [batch] integers from 0 on; position p is row p % rows of step p // rows.
-      count: examples.
-      rows: of a batch.
-      seed: of the places.
+      positions: Non-negative integers, [batch]. Position p is row p % rows of step p // rows.
+      count: Number of examples.
+      rows: Batch size.
+      seed: Seed of the offsets.
 
     Returns:
-      [batch] int64, from 0 up to, not including, `count`; and bool [batch], where a row does not go on.
+      Example indices in [0, count), int64 [batch], and whether the row begins a stream, bool [batch].
 
     Raises:
-      UserError: fewer examples than rows.
+      UserError: There are fewer examples than rows.
     """
     if count < rows:
-        raise UserError(f"{count} examples do not make {rows} streams: set data.batch_size to {count} or less")
+        raise UserError(f"{count} examples cannot fill {rows} streams; set data.batch_size to {count} or less")
     length = count // rows
     step, row = np.divmod(np.asarray(positions, np.int64), rows)
     epoch, place = np.divmod(step, length)
@@ -126,7 +125,7 @@ def streams(positions: np.ndarray, count: int, rows: int, seed: int) -> tuple[np
 
 
 def _feistel(numbers: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
-    """A permutation of [0, high * low), the smallest such rectangle that is nearly square and holds `count`."""
+    """Permutes [0, high * low), the smallest nearly square rectangle of at least `count` cells."""
     high = int(np.ceil(np.sqrt(count)))
     low = -(-count // high)
     sizes = (np.uint64(high), np.uint64(low))

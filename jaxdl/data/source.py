@@ -1,4 +1,4 @@
-"""Sources of examples: columns in memory, examples decoded one at a time, and their concatenation."""
+"""Random-access sources of examples: columns in memory, decoded on access, or concatenated."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,12 @@ Batch = dict[str, np.ndarray]
 
 
 class Source(Protocol):
-    """Random access over the examples of one split.
+    """Random-access examples of one split.
 
     Attributes:
-      fingerprint: SHA-256 in hexadecimal over what the examples are made of; two sources with the same fingerprint hold
-        the same examples in the same order.
-      names: what the numbers of a feature mean: class names, or a tokenizer; for example `{"label": ("cat", "dog")}`.
-      in_memory: reading many examples at once is as cheap as a copy of them.
+      fingerprint: SHA-256 of the content, in hexadecimal. Equal fingerprints imply equal examples in equal order.
+      names: Class names or tokenizer of a feature, for example `{"label": ("cat", "dog")}`.
+      in_memory: Whether a batch is read as cheaply as it is copied.
     """
 
     @property
@@ -34,22 +33,22 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> Batch:
-        """The examples at `indices` [examples], each feature with the leading axis [examples]."""
+        """Returns the examples at `indices` [examples], each feature with leading axis [examples]."""
         ...
 
 
 class Loadable(Protocol):
-    """Anything that can be loaded: `Dataset`, `MockImages`, or a class of the user's own."""
+    """An object with `load`, such as `Dataset`, `MockImages` or a user's class."""
 
     def load(self) -> Source: ...
 
 
 @dataclass(frozen=True)
 class ColumnSource:
-    """Examples as columns in memory, or mapped into it.
+    """Examples as columns in memory or in a memory map.
 
     Attributes:
-      columns: feature -> [examples, ...], all of the same length.
+      columns: Arrays [examples, ...] by feature, all of the same length.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -69,9 +68,9 @@ class ExampleSource:
     """Examples that are read and decoded one at a time.
 
     Attributes:
-      examples: `examples[i]` is a dict of arrays, nested dicts allowed; their features are then named `outer/inner`.
-      rows: [length] which of `examples` this source holds, in order: a range or an array of positions.
-      features: the features to keep; empty: all.
+      examples: Sequence of dicts of arrays. Nested features become `outer/inner`.
+      rows: Positions in `examples` that this source holds, [length].
+      features: Features to keep. Empty keeps all.
     """
 
     examples: Any
@@ -85,10 +84,10 @@ class ExampleSource:
         return len(self.rows)
 
     def read(self, indices: np.ndarray) -> Batch:
-        """As `Source.read`; the examples asked for together must have equal shapes.
+        """Returns the stacked examples at `indices`.
 
         Raises:
-          UserError: their shapes differ.
+          UserError: The examples differ in shape.
         """
         return stack([self._example(int(index)) for index in indices])
 
@@ -101,7 +100,7 @@ class ExampleSource:
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """One source after the other."""
+    """Concatenation of several sources."""
 
     parts: tuple[Source, ...]
     fingerprint: str
@@ -121,19 +120,19 @@ class JoinedSource:
         indices = np.asarray(indices)
         starts = np.cumsum([0] + [len(part) for part in self.parts])
         owner = np.searchsorted(starts, indices, side="right") - 1
-        pieces, order = [], []
+        batches, order = [], []
         for number, part in enumerate(self.parts):
-            where = np.flatnonzero(owner == number)
-            if len(where):
-                pieces.append(part.read(indices[where] - starts[number]))
-                order.append(where)
-        back = np.argsort(np.concatenate(order))
-        joined = concatenate(pieces)
-        return {name: value[back] for name, value in joined.items()}
+            positions = np.flatnonzero(owner == number)
+            if len(positions):
+                batches.append(part.read(indices[positions] - starts[number]))
+                order.append(positions)
+        inverse = np.argsort(np.concatenate(order))
+        joined = concatenate(batches)
+        return {name: value[inverse] for name, value in joined.items()}
 
 
 def flatten(example: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with names `outer/inner`."""
+    """Flattens nested dicts; `{"a": {"b": x}}` becomes `{"a/b": x}`."""
     flat: dict[str, Any] = {}
     for name, value in example.items():
         if isinstance(value, Mapping):
@@ -144,10 +143,10 @@ def flatten(example: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def narrow(name: str, array: np.ndarray) -> np.ndarray:
-    """64-bit numbers as 32-bit ones, which is what devices compute with.
+    """Casts 64-bit numbers to 32 bits, the precision of the devices.
 
     Raises:
-      UserError: an integer does not fit.
+      UserError: An integer exceeds 32 bits.
     """
     if array.dtype == np.float64:
         return array.astype(np.float32)
@@ -156,25 +155,26 @@ def narrow(name: str, array: np.ndarray) -> np.ndarray:
     limits = np.iinfo(np.int32)
     if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
         raise UserError(
-            f"feature '{name}' holds integers beyond 32 bits; leave it out: Dataset(..., features=(...)) names the rest"
+            f"feature '{name}' has integers beyond 32 bits ({array.min()} to {array.max()}); omit it and list the "
+            "others in Dataset(..., features=(...))"
         )
     return array.astype(np.int32)
 
 
 def stack(examples: Sequence[Batch]) -> Batch:
-    """Examples as one batch with a leading axis.
+    """Stacks examples along a new leading axis.
 
     Raises:
-      UserError: their shapes differ.
+      UserError: The examples differ in shape.
     """
     return {name: _joined(np.stack, name, [example[name] for example in examples], 0) for name in examples[0]}
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Batches as one, along the leading axis.
+    """Concatenates batches along the leading axis.
 
     Raises:
-      UserError: the shapes of their examples differ.
+      UserError: The examples of the batches differ in shape.
     """
     if len(batches) == 1:
         return batches[0]
@@ -186,19 +186,19 @@ def _joined(join: Any, name: str, values: list[np.ndarray], first_axis: int) -> 
     if len(shapes) > 1:
         first, second = sorted(shapes)[:2]
         raise UserError(
-            f"feature '{name}' differs in shape between examples ({first} and {second}), so they make no batch; bring "
-            "them to one shape, for images with RandomResizedCrop or ResizeCrop in Data.augment and .eval_transforms"
+            f"feature '{name}' differs in shape between examples ({first} and {second}) and cannot be batched; resize "
+            "images with RandomResizedCrop or ResizeCrop in Data.augment and Data.eval_transforms"
         )
     return join(values)
 
 
 def read_columns(source: Source, features: Sequence[str]) -> dict[str, Sequence[Any] | np.ndarray]:
-    """The values of `features` of all examples, in order, without the leading axis; shapes may differ.
+    """Returns the values of `features` over all examples, in order, without a leading axis.
 
-    Examples that are decoded one at a time are read one at a time, and nothing else of them is kept.
+    Shapes may differ between examples. Decoded examples are read one at a time, and only `features` are kept.
 
     Raises:
-      UserError: the examples have no such feature.
+      UserError: The examples lack a feature.
     """
     features = tuple(dict.fromkeys(features))
     if isinstance(source, JoinedSource):
@@ -222,28 +222,28 @@ def read_columns(source: Source, features: Sequence[str]) -> dict[str, Sequence[
 def _check(example: Mapping[str, Any], features: Sequence[str]) -> None:
     for name in features:
         if name not in example:
-            raise UserError(f"the examples of the corpus have no feature '{name}'; {nearest(name, example)}")
+            raise UserError(f"the corpus has no feature '{name}'; {nearest(name, example)}")
 
 
 def read_texts(source: Source, features: Sequence[str]) -> dict[str, list[str]]:
-    """As `read_columns`, for features that are text: bytes in UTF-8, or str.
+    """Returns text features of all examples as str.
 
     Raises:
-      UserError: no such feature, or a value that is no text; the example is named.
+      UserError: A feature is missing, or a value is neither str nor UTF-8 bytes.
     """
     columns = read_columns(source, features)
     return {name: as_texts(name, values) for name, values in columns.items()}
 
 
 def as_texts(feature: str, values: Sequence[Any] | np.ndarray) -> list[str]:
-    """Texts as str.
+    """Decodes a text feature to str.
 
     Args:
-      feature: its name, for the message.
-      values: bytes in UTF-8, or str, one an example.
+      feature: Name of the feature, for error messages.
+      values: Texts as str or UTF-8 bytes, one per example.
 
     Raises:
-      UserError: a value is no text; the example, and the byte that is no UTF-8, are named.
+      UserError: A value is neither str nor UTF-8 bytes.
     """
     return [_text(value, f"example {number} of the corpus, feature '{feature}'") for number, value in enumerate(values)]
 
@@ -253,22 +253,22 @@ def _text(value: Any, owner: str) -> str:
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     if not isinstance(value, bytes):
-        raise UserError(f"{owner}: {type(value).__name__} is no text; name a feature that holds bytes or str")
+        raise UserError(f"{owner} is a {type(value).__name__}, not text; choose a feature of type bytes or str")
     return as_text(value, owner)
 
 
 def as_text(value: bytes, owner: str) -> str:
-    """UTF-8 as str; `owner` is for the message.
+    """Decodes UTF-8; `owner` names the text in error messages.
 
     Raises:
-      UserError: it is no UTF-8; the offset is named.
+      UserError: The bytes are not UTF-8.
     """
     try:
         return str(value, "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{owner} is no UTF-8 at byte {error.start}; bring the text to UTF-8, as with iconv") from None
+        raise UserError(f"{owner} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from None
 
 
 def text_column(texts: Sequence[str]) -> np.ndarray:
-    """Texts as bytes in UTF-8, object [texts]: an array of type S would be as wide as the longest one everywhere."""
+    """Encodes texts as UTF-8 bytes, object [texts]; dtype S would pad all to the longest text."""
     return np.array([text.encode() for text in texts], object)

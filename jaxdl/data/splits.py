@@ -1,4 +1,4 @@
-"""The split syntax of TFDS: `train`, `train[:55000]`, `train[80%:]`, `train[:10%]+test`."""
+"""TFDS split syntax: `train`, `train[:55000]`, `train[80%:]`, `train[:10%]+test`."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ _PART = re.compile(rf"(?P<name>[\w.-]+)(?P<slice>\[(?P<start>{_BOUND})?:(?P<stop
 
 
 class Range(NamedTuple):
-    """The examples `start` up to, not including, `stop` of the split `name`."""
+    """Examples `start` (inclusive) to `stop` (exclusive) of the split `name`."""
 
     name: str
     start: int
@@ -21,64 +21,65 @@ class Range(NamedTuple):
 
 
 def parse_split(split: str, counts: Mapping[str, int], owner: str) -> tuple[Range, ...]:
-    """The parts of `split`, in order.
+    """Parses a split into ranges, in order.
 
     Args:
-      split: parts joined by `+`; bounds are example numbers or percentages, negative ones count from the end. `all`
-        stands for all splits one after the other.
-      counts: how many examples each split has.
-      owner: the data set's name, for the message.
+      split: Parts joined by `+`. Bounds are example numbers or percentages; negative ones count from the end. `all`
+        concatenates all splits.
+      counts: Number of examples per split.
+      owner: Name of the data set, for error messages.
+
+    Returns:
+      For example `parse_split("train[90%:]", {"train": 50}, "digits") == (Range("train", 45, 50),)`.
 
     Raises:
-      UserError: not this syntax, no such split, or a part that is empty or reaches beyond the split.
+      UserError: The syntax or the split is unknown, or a part is empty or exceeds the split.
     """
     parts: list[Range] = []
     for text in split.split("+"):
         match = _PART.fullmatch(text.strip())
         if match is None:
             raise UserError(
-                f"'{split}' is no split of {owner}; write like train, train[:55000], train[80%:], train+test"
+                f"'{split}' is not a valid split of {owner}; use e.g. train, train[:55000], train[80%:], train+test"
             )
         name = match["name"]
         if name == "all" and "all" not in counts and match["slice"] is None:
-            parts += [Range(each, 0, count) for each, count in counts.items()]
+            parts += [Range(split_name, 0, count) for split_name, count in counts.items()]
             continue
         if name not in counts:
             raise UserError(f"{owner} has no split '{name}'; {nearest(name, counts)}")
         start = _bound(match["start"], 0, counts[name])
         stop = _bound(match["stop"], counts[name], counts[name])
         if not 0 <= start < stop <= counts[name]:
-            raise UserError(
-                f"'{text.strip()}' of {owner} selects nothing or too much: {name} has {counts[name]} examples"
-            )
+            raise UserError(f"'{text.strip()}' of {owner} is empty or out of range; {name} has {counts[name]} examples")
         parts.append(Range(name, start, stop))
     return tuple(parts)
 
 
 def fold(split: str, number: int, of: int) -> tuple[str, str]:
-    """The training and the test part of one fold of cross-validation, as split strings.
+    """Returns the training and test part of one cross-validation fold, as split strings.
 
-    The test parts of all folds partition the split, and of each fold the two parts do, whatever the number of
-    examples: both sides of a cut are written by the same percentage. Sizes differ by at most one example.
+    The test parts of all folds partition the split, as do the two parts of each fold, because both sides of a boundary
+    use the same percentage. Fold sizes differ by at most one example.
 
     Args:
-      split: a split's name, such as `train`.
-      number: which fold, from 0.
-      of: how many folds, 2 or more; at most as many as there are examples, or `parse_split` finds an empty one.
+      split: Name of a split, such as `train`.
+      number: Number of the fold, from 0.
+      of: Number of folds, at least 2 and at most the number of examples.
 
     Returns:
       For example `fold("train", 2, 5) == ("train[:40%]+train[60%:]", "train[40%:60%]")`.
 
     Raises:
-      UserError: no such fold, or `split` is more than a name.
+      UserError: The fold does not exist, or `split` is not a plain name.
     """
     match = _PART.fullmatch(split)
     if match is None or match["slice"] is not None or split == "all":
-        raise UserError(f"cannot cut '{split}' into folds; give the name of one split, such as train")
+        raise UserError(f"'{split}' cannot be divided into folds; use the name of one split, such as train")
     if of < 2:
-        raise UserError(f"cross-validation needs 2 folds or more, not {of}")
+        raise UserError(f"cross-validation needs at least 2 folds; got {of}")
     if not 0 <= number < of:
-        raise UserError(f"there is no fold {number} of {of}; they are numbered from 0 to {of - 1}")
+        raise UserError(f"fold {number} of {of} does not exist; use 0 to {of - 1}")
     start = _percentage(number, of) if number else ""
     stop = _percentage(number + 1, of) if number + 1 < of else ""
     around = [f"{split}[:{start}]"] if start else []
@@ -87,7 +88,7 @@ def fold(split: str, number: int, of: int) -> tuple[str, str]:
 
 
 def _percentage(number: int, of: int) -> str:
-    """`number` / `of` in percent, to ten decimals: exact to an example up to a billion of them."""
+    """Returns `number` / `of` in percent with ten decimals, exact for up to a billion examples."""
     return f"{100 * number / of:.10f}".rstrip("0").rstrip(".") + "%"
 
 
@@ -102,11 +103,11 @@ PARTS = ("train", "validation", "test")
 
 
 def part_of(key: str, validation: int, test: int) -> str:
-    """ "train", "validation" or "test": the same for the same key always, whatever else is in the data set.
+    """Assigns a key to "train", "validation" or "test" by its hash, independently of other keys.
 
     Args:
-      key: what must not be in two parts: a file's path, a caption, a text.
-      validation, test: about how many keys of 100 go there; the rest is for training.
+      key: Unit that must not be in two parts, such as a file path or a text.
+      validation, test: Expected percentage of keys in each part. The rest is for training.
     """
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
     if number < test:

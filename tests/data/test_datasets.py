@@ -109,7 +109,7 @@ def test_a_prepared_set_loads_without_tfds_or_jax(home):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_splits_select_what_they_say_and_have_fingerprints_of_their_own(home):
+def test_splits_have_distinct_examples_and_fingerprints(home):
     whole = Dataset("digits", "train").load()
     head, tail = Dataset("digits", "train[:1000]").load(), Dataset("digits", "train[1000:]").load()
     both = Dataset("digits", "train[:1000]+train[1000:]").load()
@@ -144,7 +144,7 @@ def test_split_syntax(split, expected):
 @pytest.mark.parametrize(
     "split", ["", "train[", "train[a:]", "train[::2]", "train[5:5]", "train[:1001]", "trian", "all[:5]"]
 )
-def test_wrong_splits_are_user_errors(split):
+def test_invalid_splits_are_user_errors(split):
     with pytest.raises(UserError, match=r"split|examples"):
         parse_split(split, {"train": 1000, "test": 33}, "set")
 
@@ -171,7 +171,7 @@ def test_an_unknown_feature_is_a_user_error(home):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 @pytest.mark.parametrize("pattern", ["train.image.npy", "*test.array_record*"])
-def test_a_damaged_file_is_named(home, pattern, damage):
+def test_a_damaged_file_is_reported(home, pattern, damage):
     path = next((home / "digits/1.0.0").glob(pattern))
     content = bytearray(path.read_bytes())
     if damage == "flip":
@@ -188,7 +188,7 @@ def test_a_damaged_file_is_named(home, pattern, damage):
     assert "found" in str(error.value)
 
 
-def test_prepare_mends_damage_and_is_idempotent(home, capsys):
+def test_prepare_repairs_damage_and_is_idempotent(home, capsys):
     before = Dataset("digits", "train").load().fingerprint
     path = home / "digits/1.0.0/train.image.npy"
     stamp = path.stat().st_mtime_ns
@@ -220,7 +220,7 @@ def test_the_catalogue_lists_builders_and_what_is_prepared(home):
     assert "not prepared" in lines["fashion_mnist"]
 
 
-def test_a_builder_of_ones_own_with_boxes_is_read_one_example_at_a_time(module):
+def test_boxes_of_a_user_builder_are_read_one_example_at_a_time(module):
     name = module("boxes", BUILDER.replace("IMAGE", RAW))
     source = Dataset(name, "train").load()
     assert not source.in_memory
@@ -255,7 +255,7 @@ def test_a_new_version_of_a_builder_is_prepared_beside_the_old_one(module):
     assert old.in_memory
 
 
-def test_a_builder_that_needs_tensorflow_says_how_to_get_it(module):
+def test_a_missing_tensorflow_is_reported_with_the_install_command(module):
     if subprocess.run([sys.executable, "-c", "import tensorflow"], capture_output=True, check=False).returncode == 0:
         pytest.skip("TensorFlow is installed")
     name = module("arrays", BUILDER.replace("IMAGE", "tfds.features.Image(shape=(2, 2, 1))"))
@@ -263,14 +263,14 @@ def test_a_builder_that_needs_tensorflow_says_how_to_get_it(module):
         Dataset(name, "train").load()
 
 
-def test_tfds_sets_that_cannot_be_had_are_user_errors():
+def test_unavailable_tfds_sets_are_user_errors():
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         Dataset("tfds:mnits", "train").load()
     with pytest.raises(UserError, match="by hand"):
         Dataset("tfds:imagenet2012", "train").load()
 
 
-def test_sets_in_the_data_folder_of_tfds_are_taken_over(home, tmp_path, monkeypatch):
+def test_prepared_tfds_folders_are_reused(home, tmp_path, monkeypatch):
     before = Dataset("digits", "train").load()
     monkeypatch.setenv("TFDS_DATA_DIR", str(home))
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "other"))
@@ -293,7 +293,7 @@ def test_damaged_fashion_mnist_files_are_refused(tmp_path, monkeypatch):
         Dataset("fashion_mnist", "train").load()
 
 
-def test_idx_files_are_read(tmp_path):
+def test_idx_files_are_decoded(tmp_path):
     from jaxdl.data.builders.fashion_mnist import read_idx
 
     image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -342,7 +342,7 @@ def test_train_and_test_folders_are_splits_with_common_classes(tmp_path):
         Dataset(f"folder:{tmp_path}/empty", "train").load()
 
 
-def test_mock_images_share_patterns_between_splits_and_can_be_learnt():
+def test_mock_images_share_class_patterns_between_splits():
     train, test = MockImages(examples=200).load(), MockImages(examples=200, split="test").load()
     assert train.columns["image"].shape == (200, 28, 28, 1)
     assert train.columns["label"].dtype == np.int32

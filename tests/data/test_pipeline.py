@@ -83,7 +83,7 @@ def test_worker_processes_give_the_same_batches():
         assert_same(batch, batches.at(step))
 
 
-def test_a_resumed_run_sees_the_same_batches():
+def test_a_resumed_run_gets_the_same_batches():
     batches = Batches(MOCK.load(), data(), seed=0)
     first = dict(take(batches, 0, 9))
     for start in (1, 4, 8):
@@ -94,7 +94,7 @@ def test_a_resumed_run_sees_the_same_batches():
 
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("stream", [False, True])
-def test_processes_make_slices_of_the_global_batch(processes, stream):
+def test_processes_produce_slices_of_the_global_batch(processes, stream):
     source = streaming(MOCK.load()) if stream else MOCK.load()
     settings = data(mix=Mixup(0.2), threads=2)
     whole = Batches(source, settings, seed=0).at(5)
@@ -118,7 +118,7 @@ def test_the_seed_changes_order_and_transforms():
     assert (one["index"] != other["index"]).any()
 
 
-def test_the_second_visit_of_an_example_is_transformed_in_another_way():
+def test_transforms_differ_between_epochs():
     source = ColumnSource({"image": MOCK.load().columns["image"][:1]}, "one example")
     batch = Batches(source, data(batch_size=30), seed=0).at(0)
     assert len(np.unique(batch["image"].reshape(30, -1), axis=0)) > 10
@@ -126,7 +126,7 @@ def test_the_second_visit_of_an_example_is_transformed_in_another_way():
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("threads", [0, 2])
-def test_evaluation_sees_every_example_once_and_pads_the_last_batch(stream, threads):
+def test_evaluation_covers_every_example_once_and_pads_the_last_batch(stream, threads):
     source = streaming(MOCK.load()) if stream else MOCK.load()
     batches = list(eval_batches(source, 16, threads=threads))
     assert len(batches) == eval_count(source, 16) == 4
@@ -150,7 +150,7 @@ def test_evaluation_splits_over_processes_and_repeats_itself():
         np.testing.assert_array_equal(images, np.concatenate([batch["image"] for batch in whole])[:50])
 
 
-def test_images_of_different_sizes_need_a_transform_that_makes_them_equal():
+def test_images_of_different_sizes_need_resizing():
     class Growing:
         def __len__(self):
             return 6
@@ -190,8 +190,8 @@ def test_numbers_beyond_32_bits_are_refused():
         source.read(np.array([0]))
 
 
-def test_data_refuses_sizes_that_make_no_sense():
-    with pytest.raises(UserError, match="batch size"):
+def test_invalid_batch_sizes_are_refused():
+    with pytest.raises(UserError, match="batch_size"):
         data(batch_size=0)
     with pytest.raises(UserError, match="workers"):
         data(workers=-1)

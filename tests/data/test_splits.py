@@ -18,7 +18,7 @@ from jaxdl.errors import UserError
         (1, 2, ("train[:50%]", "train[50%:]")),
     ],
 )
-def test_a_fold_is_written_in_the_split_syntax(number, of, expected):
+def test_folds_use_the_split_syntax(number, of, expected):
     assert fold("train", number, of) == expected
 
 
@@ -41,7 +41,7 @@ def test_folds_partition_any_count(data):
 
 
 @given(of=st.integers(2, 1000), count=st.integers(10**8, 10**9), data=st.data())
-def test_folds_of_large_sets_meet_where_they_should(of, count, data):
+def test_folds_of_large_sets_share_exact_boundaries(of, count, data):
     number = data.draw(st.integers(0, of - 1))
     (test,) = parse_split(fold("train", number, of)[1], {"train": count}, "set")
     assert abs(test.start - number * count / of) <= 1
@@ -51,9 +51,9 @@ def test_folds_of_large_sets_meet_where_they_should(of, count, data):
 @pytest.mark.parametrize(
     ("split", "number", "of", "message"),
     [
-        ("train", 5, 5, "from 0 to 4"),
-        ("train", -1, 5, "no fold -1"),
-        ("train", 0, 1, "2 folds or more"),
+        ("train", 5, 5, "use 0 to 4"),
+        ("train", -1, 5, "fold -1 of 5 does not exist"),
+        ("train", 0, 1, "at least 2 folds"),
         ("train[:50%]", 0, 5, "the name of one split"),
         ("train+test", 0, 5, "the name of one split"),
         ("all", 0, 5, "the name of one split"),
@@ -65,5 +65,5 @@ def test_folds_that_do_not_exist_are_user_errors(split, number, of, message):
 
 
 def test_more_folds_than_examples_are_a_user_error():
-    with pytest.raises(UserError, match="selects nothing"):
+    with pytest.raises(UserError, match="is empty or out of range"):
         [chosen(fold("train", number, 5)[1], 3) for number in range(5)]

@@ -15,7 +15,7 @@ IDS = np.random.default_rng(0).integers(0, 60_000, 1000)
 
 
 @pytest.mark.parametrize(("kind", "header"), [("uint16", 0), ("uint16", 1024), ("uint32", 16)])
-def test_windows_are_the_ids_in_their_order(tmp_path, kind, header):
+def test_windows_are_consecutive_ids(tmp_path, kind, header):
     path = tmp_path / "ids.bin"
     path.write_bytes(bytes(header) + IDS.astype(kind).tobytes())
     source = TokenFile(str(path), 9, kind, header, shift=4, first=0.5).load()
@@ -26,7 +26,7 @@ def test_windows_are_the_ids_in_their_order(tmp_path, kind, header):
         np.testing.assert_array_equal(row, IDS[500 + 9 * number : 500 + 9 * number + 10] + 4)
 
 
-def test_a_separator_ends_its_text(tmp_path):
+def test_a_separator_starts_a_segment(tmp_path):
     (tmp_path / "ids.bin").write_bytes(np.array([5, 6, 9, 7, 9, 9, 8, 5, 5], np.uint16).tobytes())
     source = TokenFile(str(tmp_path / "ids.bin"), 3, shift=4, separator=9).load()
     batch = source.read(np.array([0, 1]))
@@ -36,7 +36,7 @@ def test_a_separator_ends_its_text(tmp_path):
     assert "tokens_segments" not in TokenFile(str(tmp_path / "ids.bin"), 3).load().read(np.array([0]))
 
 
-def test_what_is_written_says_what_it_means(tmp_path):
+def test_written_files_keep_their_tokenizer(tmp_path):
     corpus = MockText(examples=2, characters=500)
     vocabulary = Vocabulary(BPE(40), corpus)
     count = write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
@@ -47,11 +47,11 @@ def test_what_is_written_says_what_it_means(tmp_path):
     read = tokenizer.decode(source.read(np.array([0]))["tokens"][0])
     assert len(read) > 20
     assert texts[0].startswith(read)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
 
 
-def test_another_file_has_another_fingerprint(tmp_path):
+def test_the_fingerprint_depends_on_the_content(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(IDS.astype(np.uint16).tobytes())
     first = TokenFile(str(path), 9).load().fingerprint
@@ -65,14 +65,14 @@ def test_another_file_has_another_fingerprint(tmp_path):
     assert TokenFile(str(path.rename(tmp_path / "moved.bin")), 9).load().fingerprint == first
 
 
-def test_mistakes_are_told(tmp_path):
+def test_invalid_token_files_are_refused(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(IDS.astype(np.uint16).tobytes() + b"\0")
     for wrong, told in (
         (TokenFile("", 9), "path is empty"),
-        (TokenFile(str(tmp_path / "none.bin"), 9), "there is no file"),
-        (TokenFile(str(path), 9), "no whole number of uint16"),
-        (TokenFile(str(path), 9, "int16"), "type is 'uint16' or 'uint32'"),
+        (TokenFile(str(tmp_path / "none.bin"), 9), "does not exist"),
+        (TokenFile(str(path), 9), "does not hold whole uint16 values"),
+        (TokenFile(str(path), 9, "int16"), "type must be 'uint16' or 'uint32'"),
         (TokenFile(str(path), 5000, header=1), "a window 5001"),
     ):
         with pytest.raises(UserError, match=told):
@@ -82,12 +82,12 @@ def test_mistakes_are_told(tmp_path):
         TokenFile(str(path), 9).load()
 
 
-def test_from_the_command_line(tmp_path, capsys):
+def test_the_command_writes_a_token_file(tmp_path, capsys):
     text = tmp_path / "a.txt"
     text.write_text("the cat sat on the mat. " * 50)
     assert token_file.main([str(text), str(tmp_path / "a.bin"), "40"]) == 0
     assert "tokens" in capsys.readouterr().out
     assert len(TokenFile(str(tmp_path / "a.bin"), 8).load()) > 5
     assert token_file.main([str(text), str(tmp_path / "a.bin"), "40"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert token_file.main([str(text)]) == 2

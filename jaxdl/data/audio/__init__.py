@@ -1,1 +1,7 @@
-"""Audio features, speech examples and augmentation."""
+"""Audio features, speech examples and augmentation.
+
+Modules:
+  features: WAV reading, resampling and log-mel spectrograms.
+  speech: Utterances with transcripts for speech recognition.
+  augment: SpecAugment.
+"""

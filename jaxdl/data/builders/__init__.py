@@ -1,1 +1,1 @@
-"""The data sets that jaxdl prepares itself: one file, one TFDS builder."""
+"""TFDS builders of the data sets that jaxdl prepares itself, one per module."""

@@ -1,1 +1,10 @@
-"""Data sets on disk: image folders, COCO, text files, CSV tables, audio folders and token files."""
+"""Readers of data sets in the user's own files.
+
+Modules:
+  image_folder: One folder of images per class.
+  coco: Boxes and masks in the COCO layout.
+  text_files: Plain text, tab-separated pairs and labelled texts.
+  time_series_csv: Time series and covariates in a CSV file.
+  audio_folder: WAV files with transcripts.
+  token_file: Memory-mapped token ids (nanoGPT, llm.c).
+"""

@@ -1,4 +1,4 @@
-"""A folder of recordings and what is said in them: NAME.wav and NAME.txt."""
+"""Speech data set in a folder: NAME.wav with its transcript NAME.txt."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class _Recordings:
-    """`audio` int16 [samples], or [samples, channels] of more than one, `rate` int32 [], `text` and `name`, bytes."""
+    """Examples of `audio` int16 [samples] or [samples, channels], `rate` int32 [], `text` and `name` (bytes)."""
 
     files: tuple[Path, ...]
     texts: tuple[str, ...]
@@ -35,20 +35,22 @@ class _Recordings:
 
 
 def open_recordings(path: str, split: str) -> Source:
-    """Every NAME.wav below `path`, with the text in NAME.txt beside it (UTF-8), all of it one split, `train`.
+    """Opens every NAME.wav below `path` with the UTF-8 transcript NAME.txt; the only split is `train`.
 
-    Loads as `audio` int16 [samples], `rate`, `text`, and `name`, the path. Files are taken in a random order that
-    depends on how many there are alone, so that part of a split is a fair sample of it.
+    The order is random and depends on the number of files only, so a part of the split is a fair sample.
+
+    Example: `open_recordings("clips", "train[:90%]").read(np.array([0]))` returns `audio` int16 [1, samples] (or
+    [1, samples, channels]), `rate` int32 [1], `text` and `name` (the path), both bytes [1].
 
     Raises:
-      UserError: no such folder, no wav file in it, a wav file without text, no such split.
+      UserError: The folder or split does not exist, there are no WAV files, or a transcript is missing.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise UserError(f"folder {root} does not exist; 'speech:PATH' needs one with files NAME.wav and NAME.txt")
+        raise UserError(f"folder {root} does not exist; 'speech:PATH' needs a folder of NAME.wav and NAME.txt files")
     files = find_wavs(root)
     if not files:
-        raise UserError(f"no wav files in {root}: expected {root}/NAME.wav, with what is said in it in {root}/NAME.txt")
+        raise UserError(f"{root} has no WAV files; expected {root}/NAME.wav with its transcript {root}/NAME.txt")
     texts = [_text(file) for file in files]
     parts = []
     for part in parse_split(split, {"train": len(files)}, f"speech:{path}"):
@@ -59,28 +61,30 @@ def open_recordings(path: str, split: str) -> Source:
 
 
 def find_wavs(root: Path) -> list[Path]:
-    """The wav files below a folder, sorted."""
+    """Returns the WAV files below a folder, sorted."""
     return sorted(file for file in root.rglob("*") if file.suffix.lower() == ".wav" and file.is_file())
 
 
 def _text(file: Path) -> str:
-    """What is said in a recording."""
-    place = file.with_suffix(".txt")
-    if not place.is_file():
-        raise UserError(f"{file} has no text: write what is said in it into {place}, or take it out of the folder")
+    """Reads the transcript of a recording."""
+    transcript = file.with_suffix(".txt")
+    if not transcript.is_file():
+        raise UserError(f"{file} has no transcript; write {transcript}, or remove the recording")
     try:
-        text = place.read_text("utf-8-sig").strip()
+        text = transcript.read_text("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 (byte {error.start}); save it as UTF-8 text") from error
+        raise UserError(
+            f"{transcript} is not UTF-8 (byte {error.start}); convert it, for example with iconv"
+        ) from error
     except OSError as error:
-        raise UserError(f"{place} cannot be read: {error.strerror}") from error
+        raise UserError(f"{transcript} cannot be read: {error.strerror}; check its permissions") from error
     if not text:
-        raise UserError(f"{place} is empty: write what is said in {file.name} into it, or take both out of the folder")
+        raise UserError(f"{transcript} is empty; write the transcript of {file.name}, or remove both files")
     return text
 
 
 def _identity(root: Path, files: list[Path]) -> list:
-    """Name and size of every file, and the SHA-256 of each when all of them are few bytes."""
+    """Returns name and size of every file, with SHA-256 if the total size is small."""
     sizes = [file.stat().st_size for file in files]
     small = sum(sizes) <= DIGEST_LIMIT
     return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]

@@ -1,4 +1,4 @@
-"""Folders of images, one a class, as a data set."""
+"""Image classification data set in a folder, one subfolder per class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class _Files:
-    """`image` uint8 [height, width, 3], of whatever size the file has, and `label` int32 [], by number."""
+    """Examples of `image` uint8 [height, width, 3], in the size of the file, and `label` int32 []."""
 
     files: tuple[Path, ...]
     labels: np.ndarray
@@ -28,42 +28,44 @@ class _Files:
 
 
 def open_folder(path: str, split: str) -> Source:
-    """The images below `path`; see `Dataset`.
+    """Opens the images below `path`, as `PATH/CLASS/*` or `PATH/SPLIT/CLASS/*`; see `Dataset`.
 
-    Files are taken in a random order that depends on how many there are alone, so that part of a split is a fair
-    sample of it.
+    The order is random and depends on the number of files only, so a part of a split is a fair sample.
+
+    Example: with `pets/cat/1.png` and `pets/dog/1.png`, `open_folder("pets", "train")` has `image` uint8
+    [height, width, 3], `label` int32 [] and the names `{"label": ("cat", "dog")}`.
 
     Raises:
-      UserError: no such folder, no image in it, no such split.
+      UserError: The folder or split does not exist, or there are no images.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise UserError(f"folder {root} does not exist; 'folder:PATH' needs one with a folder of images for each class")
+        raise UserError(f"folder {root} does not exist; 'folder:PATH' needs one subfolder of images per class")
     if (root / "train").is_dir():
-        homes = {each.name: each for each in sorted(root.iterdir()) if each.is_dir()}
+        folders = {folder.name: folder for folder in sorted(root.iterdir()) if folder.is_dir()}
     else:
-        homes = {"train": root}
-    classes = sorted({each.name for home in homes.values() for each in home.iterdir() if each.is_dir()})
-    files = {name: _list(home, classes) for name, home in homes.items()}
-    files = {name: listed for name, listed in files.items() if listed}
+        folders = {"train": root}
+    classes = sorted({folder.name for parent in folders.values() for folder in parent.iterdir() if folder.is_dir()})
+    files = {name: _list(folder, classes) for name, folder in folders.items()}
+    files = {name: paths for name, paths in files.items() if paths}
     if not files:
-        raise UserError(f"no images in {root}: expected a folder of images for each class, such as {root}/cat/1.png")
+        raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
     parts = []
-    for part in parse_split(split, {name: len(listed) for name, listed in files.items()}, f"folder:{path}"):
-        listed = files[part.name]
-        rows = shuffled(np.arange(len(listed)), len(listed), seed=0)[part.start : part.stop]
-        labels = np.array([classes.index(file.relative_to(homes[part.name]).parts[0]) for file in listed], np.int32)
-        fingerprint = digest_of([_identity(root, listed), classes, list(part)])
-        parts.append(ExampleSource(_Files(tuple(listed), labels), rows, fingerprint, {"label": tuple(classes)}))
+    for part in parse_split(split, {name: len(paths) for name, paths in files.items()}, f"folder:{path}"):
+        paths = files[part.name]
+        rows = shuffled(np.arange(len(paths)), len(paths), seed=0)[part.start : part.stop]
+        labels = np.array([classes.index(file.relative_to(folders[part.name]).parts[0]) for file in paths], np.int32)
+        fingerprint = digest_of([_identity(root, paths), classes, list(part)])
+        parts.append(ExampleSource(_Files(tuple(paths), labels), rows, fingerprint, {"label": tuple(classes)}))
     return parts[0] if len(parts) == 1 else JoinedSource(tuple(parts), digest_of([p.fingerprint for p in parts]))
 
 
-def _list(home: Path, classes: list[str]) -> list[Path]:
-    return sorted(file for name in classes for file in (home / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+def _list(folder: Path, classes: list[str]) -> list[Path]:
+    return sorted(file for name in classes for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def _identity(root: Path, files: list[Path]) -> list:
-    """Name and size of every file, and the SHA-256 of each when all of them are few bytes."""
+    """Returns name and size of every file, with SHA-256 if the total size is small."""
     sizes = [file.stat().st_size for file in files]
     small = sum(sizes) <= DIGEST_LIMIT
     return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]

@@ -1,6 +1,6 @@
-"""The user's own texts as data sets: running text, pairs of texts, texts with a label. Each is one split, `train`.
+"""Text data sets in the user's files: running text, text pairs and labelled texts.
 
-All files are UTF-8. See `Dataset` for the names under which they open.
+All files are UTF-8 and form one split, `train`. See `Dataset` for their names.
 """
 
 import csv
@@ -17,45 +17,45 @@ from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.examples import read_file
 from jaxdl.errors import UserError
 
-_LONGEST = 2**31 - 1  # characters of a text in a table; the library's own limit is less than a long article
+_LONGEST = 2**31 - 1  # characters per CSV field; the default limit of 131,072 rejects long articles
 
 
 def open_text(path: str, split: str) -> ColumnSource:
-    """Running text: `text`, bytes, from a text file or from the files *.txt in a folder, at any depth, in order.
+    """Opens running text: a text file, or all *.txt files below a folder, as `text` (bytes).
 
-    A file is one example, and its split is measured in characters: `train[:90%]` and `train[90%:]` are cut at the same
-    end of a line, the first one from there on. The split of a folder is measured in files, an example each.
+    A file is one example, and its split counts characters: `train[:90%]` and `train[90%:]` meet at a line end. The
+    split of a folder counts files, one example each.
 
     Raises:
-      UserError: no such file or folder, a file that is empty or no UTF-8, no such split.
+      UserError: The path or split does not exist, or a file is empty or not UTF-8.
     """
     root, owner = Path(path).expanduser(), f"text:{path}"
     if root.is_dir():
         files = sorted(file for file in root.rglob("*.txt") if file.is_file())
         if not files:
-            raise UserError(f"no text in {root}: expected files with names that end in .txt")
+            raise UserError(f"{root} has no text files; expected names that end in .txt")
         texts = [_not_empty(file, read_file(file)) for file in files]
         ranges = parse_split(split, {"train": len(texts)}, owner)
-        chosen = [text for part in ranges for text in texts[part.start : part.stop]]
+        selected = [text for part in ranges for text in texts[part.start : part.stop]]
     else:
         text = _not_empty(root, read_file(root))
         ranges = parse_split(split, {"train": len(text)}, owner)
-        chosen = [text[_line_end(text, part.start) : _line_end(text, part.stop)] for part in ranges]
-        if not all(chosen):
-            raise UserError(
-                f"a part of '{split}' of {owner} holds no end of a line, where it could be cut; make it larger"
-            )
-    return _source({"text": text_column(chosen)}, {})
+        selected = [text[_line_end(text, part.start) : _line_end(text, part.stop)] for part in ranges]
+        if not all(selected):
+            raise UserError(f"a part of '{split}' of {owner} contains no line end at which to split; make it larger")
+    return _source({"text": text_column(selected)}, {})
 
 
 def open_pairs(path: str, split: str) -> ColumnSource:
-    """Pairs of texts: `source` and `target`, bytes, from a file with a pair a line and a tab between the two.
+    """Opens text pairs, one per line and tab-separated, as `source` and `target` (bytes).
 
-    Pairs are in a random order that depends on their number alone, so that part of a split is a fair sample. Empty
-    lines are left out.
+    Empty lines are skipped. The order is random and depends on the number of pairs only, so a part of the split is a
+    fair sample.
+
+    Example: the line `good morning<TAB>guten Morgen` is `{"source": b"good morning", "target": b"guten Morgen"}`.
 
     Raises:
-      UserError: no such file, no UTF-8, a line that is no pair, no such split.
+      UserError: The file or split does not exist, the file is not UTF-8, or a line is not a pair.
     """
     file = Path(path).expanduser()
     pairs = []
@@ -64,7 +64,7 @@ def open_pairs(path: str, split: str) -> ColumnSource:
             continue
         sides = [side.strip() for side in line.split("\t")]
         if len(sides) != 2 or not all(sides):
-            raise UserError(f"{file}, line {number}: expected a text, one tab and another text, not {line[:60]!r}")
+            raise UserError(f"{file}, line {number}: expected two texts separated by one tab; got {line[:60]!r}")
         pairs.append(sides)
     rows = _rows(file, len(pairs), split, f"pairs:{path}")
     columns = {name: text_column([pairs[row][side] for row in rows]) for side, name in enumerate(("source", "target"))}
@@ -72,14 +72,15 @@ def open_pairs(path: str, split: str) -> ColumnSource:
 
 
 def open_labelled(path: str, split: str) -> ColumnSource:
-    """Texts with a class: `text`, bytes, and `label`, int32, from a table with the columns `text` and `label`.
+    """Opens labelled texts as `text` (bytes) and `label` (int32), from the columns `text` and `label`.
 
-    The file is CSV if its name ends in .csv, else a tab stands between the columns; its first line names them. Classes
-    are numbered in the order of their sorted names, those of the whole file whatever the split. The order is as that
-    of `open_pairs`.
+    The first line names the columns. Files that end in .csv are CSV; all others are tab-separated. Classes are numbered
+    in sorted order over the whole file, independently of the split. The order is that of `open_pairs`.
+
+    Example: the rows `nice,good` and `poor,bad` load as `text` [b"nice", b"poor"] and `label` [1, 0].
 
     Raises:
-      UserError: no such file, no UTF-8, no such columns, a row without text or label, no such split.
+      UserError: The file, split or a column does not exist, the file is not UTF-8, or a cell is empty.
     """
     file = Path(path).expanduser()
     examples = list(_table(file))
@@ -92,7 +93,7 @@ def open_labelled(path: str, split: str) -> ColumnSource:
 
 
 def _table(file: Path) -> Iterator[tuple[str, str]]:
-    """(text, label) of each row."""
+    """Yields (text, label) of each row."""
     content = io.StringIO(read_file(file), newline="")
     csv.field_size_limit(_LONGEST)
     if file.suffix.lower() == ".csv":
@@ -106,25 +107,23 @@ def _table(file: Path) -> Iterator[tuple[str, str]]:
         for row in reader:
             text, label = ((row[name] or "").strip() for name in ("text", "label"))
             if not text or not label or None in row:
-                raise UserError(
-                    f"{file}, line {reader.line_num}: expected a text and a label under the names of line 1"
-                )
+                raise UserError(f"{file}, line {reader.line_num}: expected a text and a label in the columns of line 1")
             yield text, label
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.reader.line_num}: {error}; correct the file") from None
 
 
 def _rows(file: Path, count: int, split: str, owner: str) -> np.ndarray:
-    """Which of `count` examples a split holds, in a fixed random order."""
+    """Returns the examples of a split, in a fixed random order of `count`."""
     if not count:
-        raise UserError(f"{file} has no examples; see jaxdl.data.dataset.Dataset for what must be in it")
+        raise UserError(f"{file} has no examples; see jaxdl.data.dataset.Dataset for the format")
     order = shuffled(np.arange(count), count, seed=0)
     ranges: tuple[Range, ...] = parse_split(split, {"train": count}, owner)
     return np.concatenate([order[part.start : part.stop] for part in ranges])
 
 
 def _line_end(text: str, position: int) -> int:
-    """The first start of a line at or after `position`, else of the last line; in a text of one line `position`."""
+    """Returns the first line start at or after `position`, else that of the last line, else `position`."""
     if position in (0, len(text)):
         return position
     last = len(text) - 1
@@ -133,13 +132,13 @@ def _line_end(text: str, position: int) -> int:
 
 def _not_empty(file: Path, text: str) -> str:
     if not text.strip():
-        raise UserError(f"{file} is empty; take it away, or put text into it")
+        raise UserError(f"{file} is empty; remove it, or add text")
     return text
 
 
 def _source(columns: Batch, names: Mapping[str, tuple[str, ...]]) -> ColumnSource:
     content = [
-        [name, [each.decode() if isinstance(each, bytes) else int(each) for each in column]]
+        [name, [value.decode() if isinstance(value, bytes) else int(value) for value in column]]
         for name, column in columns.items()
     ]
-    return ColumnSource(columns, digest_of([content, {name: list(each) for name, each in names.items()}]), names)
+    return ColumnSource(columns, digest_of([content, {name: list(values) for name, values in names.items()}]), names)

@@ -1,8 +1,11 @@
-"""Tables of time series: a CSV file of the user's own.
+"""Time series in a CSV file with a header and one row per time step, in any order.
 
-A header, then a row a time step, in any order: a column `time` (ISO 8601 dates, or whole numbers), a column `value`,
-and if there is more than one series a column `series` that says which. All other columns are covariates: numbers, or
-true and false. A cell may be empty where nothing is known.
+Columns: `time` (ISO 8601 dates or integers), `value`, `series` (the name of the series; optional for a single one), and
+covariates (numbers, `true` or `false`). An empty cell is a missing value. For example:
+
+  time,series,value,holiday
+  2024-01-01,shop 1,17.5,true
+  2024-01-02,shop 1,,false
 """
 
 import csv
@@ -25,12 +28,12 @@ _WORDS = {"true": 1.0, "false": 0.0}
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file holds, ordered by series, in the order in which they begin in the file, then by time.
+    """Parsed CSV file, sorted by series (in order of appearance) and time.
 
     Attributes:
-      columns: `series` int32, `time` int32 (see `read_csv`), `line` int32 in the file, `value` and the covariates
-        float32, NaN where a cell is empty; each [rows].
-      series: the series' names.
+      columns: Arrays [rows]: `series`, `time` (see `read_csv`) and `line` (in the file), int32; `value` and the
+        covariates, float32, NaN where a cell is empty.
+      series: Names of the series.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -39,12 +42,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Rows:
-    """A file's rows as texts still to be read.
+    """Unparsed rows of a CSV file.
 
     Attributes:
-      header: the columns' names.
-      lines: [rows] in the file, for messages.
-      cells: [rows] text by column.
+      header: Names of the columns.
+      lines: Line numbers in the file, [rows], for error messages.
+      cells: Text by column, [rows].
     """
 
     header: Sequence[str]
@@ -53,12 +56,12 @@ class Rows:
 
 
 def open_csv(path: str, split: str) -> Source:
-    """The rows of a CSV file, as this file's docstring describes it: a `Table`'s columns, the series' names as `names`.
+    """Opens the rows of a time-series CSV file as the columns of `Table`, with the series names in `names`.
 
-    The one split is `train`; `jaxdl.data.series.windows.Series` cuts series in time.
+    The only split is `train`; `jaxdl.data.series.windows.Series` splits series in time.
 
     Raises:
-      UserError: no such file or split; a file that is no such table.
+      UserError: The file or split does not exist, or the format is invalid.
     """
     file = Path(path).expanduser()
     table = read_csv(str(file))
@@ -72,43 +75,42 @@ def open_csv(path: str, split: str) -> Source:
 
 
 def read_csv(path: str) -> Table:
-    """Reads a CSV file.
+    """Parses a time-series CSV file.
 
-    Whole numbers in the column `time` are kept. Dates become months since January 1970 if all are of one day of the
-    month, midnight, and no two of a series in one month; else minutes since 1 January 1970, 00:00 (in UTC, where a
-    date says how far it is from it).
+    Integer times are kept. Dates become months since January 1970 if all share one day of the month at midnight and no
+    series repeats a month; otherwise minutes since 1970-01-01 00:00 (UTC for dates with an offset).
 
     Raises:
-      UserError: it cannot be read, or is no such table; with the line.
+      UserError: The file cannot be read, or a line is invalid.
     """
     header, rows = _read(path)
     names = [row.get("series", Path(path).stem).strip() for row in rows.cells]
     if "" in names:
-        raise UserError(f"{path}, line {rows.lines[names.index('')]}: the cell of 'series' is empty; say which it is")
+        raise UserError(f"{path}, line {rows.lines[names.index('')]}: the cell of 'series' is empty; name the series")
     series = tuple(dict.fromkeys(names))
-    number = {name: position for position, name in enumerate(series)}
-    identity = np.array([number[name] for name in names], np.int32)
+    number_of = {name: position for position, name in enumerate(series)}
+    identity = np.array([number_of[name] for name in names], np.int32)
     time = _times(path, rows, identity)
     columns = {"series": identity, "time": time, "line": np.array(rows.lines, np.int32)}
     for name in ["value", *(name for name in header if name not in ("series", "time", "value"))]:
         columns[name] = np.array([_number(path, rows, at, name) for at in range(len(names))], np.float32)
     order = np.lexsort((time, identity))
-    again = np.flatnonzero((np.diff(identity[order]) == 0) & (np.diff(time[order]) == 0))
-    if len(again):
-        row, following = (int(order[again[0] + step]) for step in (0, 1))
+    repeated = np.flatnonzero((np.diff(identity[order]) == 0) & (np.diff(time[order]) == 0))
+    if len(repeated):
+        row, following = (int(order[repeated[0] + step]) for step in (0, 1))
         first, second = sorted((rows.lines[row], rows.lines[following]))
         raise UserError(
-            f"{path}, lines {first} and {second}: series '{names[row]}' has the time "
-            f"{rows.cells[row]['time']} twice; keep one of the two rows"
+            f"{path}, lines {first} and {second}: series '{names[row]}' repeats the time "
+            f"{rows.cells[row]['time']}; remove one of the two rows"
         )
     return Table({name: column[order] for name, column in columns.items()}, series)
 
 
 def read_rows(path: str) -> Rows:
-    """Reads a CSV file as texts.
+    """Reads a CSV file without parsing its cells.
 
     Raises:
-      UserError: it cannot be read, is no CSV file, or has two columns of one name.
+      UserError: The file cannot be read, is not CSV, or repeats a column name.
     """
     lines, cells = [], []
     try:
@@ -118,16 +120,16 @@ def read_rows(path: str) -> Rows:
             reader.fieldnames = header
             for row in reader:
                 if "" in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: not {len(header)} cells, as the header has")
+                    raise UserError(f"{path}, line {reader.line_num}: expected {len(header)} cells, as in the header")
                 lines.append(reader.line_num)
                 cells.append(row)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; give a CSV file") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV file in UTF-8 ({error})") from None
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has two columns '{twice}'; rename one")
+        raise UserError(f"{path} is not a UTF-8 CSV file ({error}); convert it") from None
+    repeated = next((name for name in header if header.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f"{path} has two columns '{repeated}'; rename one")
     return Rows(header, lines, cells)
 
 
@@ -135,26 +137,26 @@ def _read(path: str) -> tuple[Sequence[str], Rows]:
     rows = read_rows(path)
     for name in ("time", "value"):
         if name not in rows.header:
-            found = ", ".join(rows.header) or "none"
-            raise UserError(f"{path} has no column '{name}' (its columns: {found}); it needs time and value")
+            columns = ", ".join(rows.header) or "none"
+            raise UserError(f"{path} has no column '{name}' (columns: {columns}); time and value are required")
     if "line" in rows.header:
-        raise UserError(f"{path} has a column 'line', which is the name for the lines of the file; rename it")
+        raise UserError(f"{path} has a column 'line', which is reserved for line numbers; rename it")
     if not rows.cells:
-        raise UserError(f"{path} has a header and no rows; add a row for each time step")
+        raise UserError(f"{path} has a header but no rows; add one row per time step")
     return rows.header, rows
 
 
 def _times(path: str, rows: Rows, series: np.ndarray) -> np.ndarray:
-    """int32 [rows]."""
+    """Returns the times, int32 [rows]."""
     texts = [row["time"].strip() for row in rows.cells]
     try:
-        whole = np.array([int(text) for text in texts], np.int64)
+        times = np.array([int(text) for text in texts], np.int64)
     except ValueError:
         return _dates(path, rows, texts, series)
-    if np.abs(whole).max() > np.iinfo(np.int32).max:
-        line = rows.lines[int(np.abs(whole).argmax())]
-        raise UserError(f"{path}, line {line}: a time must fit into 32 bits; count from a later time, or write dates")
-    return whole.astype(np.int32)
+    if np.abs(times).max() > np.iinfo(np.int32).max:
+        line = rows.lines[int(np.abs(times).argmax())]
+        raise UserError(f"{path}, line {line}: the time exceeds 32 bits; count from a later origin, or use dates")
+    return times.astype(np.int32)
 
 
 def _dates(path: str, rows: Rows, texts: Sequence[str], series: np.ndarray) -> np.ndarray:
@@ -164,12 +166,12 @@ def _dates(path: str, rows: Rows, texts: Sequence[str], series: np.ndarray) -> n
             date = datetime.fromisoformat(text)
         except ValueError:
             raise UserError(
-                f"{path}, line {line}: the time '{text}' is neither an ISO date, as 2024-01-31 or 2024-01-31 18:30, "
-                "nor (like every time in the file) a whole number"
+                f"{path}, line {line}: the time '{text}' is neither an ISO date (2024-01-31 or 2024-01-31 18:30) "
+                "nor an integer; write all times in one of these forms"
             ) from None
         date = date if date.tzinfo is None else date.astimezone(UTC).replace(tzinfo=None)
         if date.second or date.microsecond:
-            raise UserError(f"{path}, line {line}: '{text}' is finer than minutes; write times as whole numbers")
+            raise UserError(f"{path}, line {line}: the time '{text}' is finer than minutes; use integer times")
         dates.append(date)
     months = np.array([12 * (date.year - 1970) + date.month - 1 for date in dates], np.int32)
     days = {(date.day, date.hour, date.minute) for date in dates}
@@ -189,7 +191,7 @@ def _number(path: str, rows: Rows, at: int, name: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{path}, line {rows.lines[at]}: '{text}' in column '{name}' is no number; mend it, leave it empty, or "
-            "remove the column"
+            f"{path}, line {rows.lines[at]}: '{text}' in column '{name}' is not a number; correct it, leave it empty, "
+            "or remove the column"
         )
     return number

@@ -1,7 +1,7 @@
-"""Running text as a file of token ids, mapped into memory: what is too large to be read into it.
+"""Memory-mapped files of token ids, for corpora larger than memory.
 
-The format is the plain one of nanoGPT and llm.c: unsigned 16- or 32-bit integers in the machine's order, one after the
-other, with or without a header. `write_tokens` makes such a file of any corpus.
+The format is that of nanoGPT and llm.c: consecutive uint16 or uint32 in native byte order, with or without a header.
+`write_tokens` converts a corpus.
 """
 
 import functools
@@ -22,27 +22,28 @@ from jaxdl.data.text.tokenizers import BPE, Tokenizer, Vocabulary
 from jaxdl.errors import UserError
 
 _TYPES = {"uint16": np.uint16, "uint32": np.uint32}
-_SAMPLES, _SAMPLE = 64, 65_536  # of the fingerprint: pieces, and bytes of each
+_SAMPLES, _SAMPLE = 64, 65_536  # pieces that the fingerprint hashes, and bytes per piece
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """Windows of a file of token ids.
+    """Windows of a token file, as `tokens` int32 [windows, length + 1].
 
-    Loads as `tokens` int32 [windows, length + 1]; the last target of a window is the first input of the next one. What
-    is left at the end, fewer than `length` targets, is dropped.
+    The last target of a window is the first input of the next. Remaining tokens that do not fill a window are dropped.
+
+    Example: with `length=3`, the ids 5 6 7 8 9 10 11 load as [[5, 6, 7, 8], [8, 9, 10, 11]].
 
     Attributes:
-      path: of the file; "" is a recipe's way to ask for one. Where `PATH.json` lies beside it, as `write_tokens` leaves
-        it, it says what type the ids have, and what they mean.
-      length: targets of a window.
+      path: Token file. `PATH.json`, written by `write_tokens`, holds its type and tokenizer. "" marks a recipe's
+        required argument.
+      length: Targets per window.
       type: "uint16" or "uint32".
-      header: bytes before the first id; llm.c has 1,024.
-      shift: added to each id. Ids 0 to 3 are <pad>, <start>, <end> and <unknown> here, and <pad> counts nowhere: 4 for
-        files whose ids begin with tokens.
-      separator: an id of the file after which another text begins, such as 50256 in GPT-2's: with `tokens_segments`
-        int32 [windows, length + 1] no token sees another text, and none is foretold from another. -1: all is one text.
-      first, last: the share of the file to take, from 0 to 1, for splits.
+      header: Bytes before the first id (1,024 in llm.c).
+      shift: Offset added to each id. Ids 0 to 3 are reserved for <pad>, <start>, <end> and <unknown>, so files whose
+        ids begin with tokens need 4.
+      separator: Id in the file that ends a text (50256 in GPT-2). Adds `tokens_segments` int32 [windows, length + 1],
+        which masks attention and targets across texts. -1 treats the file as one text.
+      first, last: Bounds of the part to load, as fractions of the file, for splits.
     """
 
     path: str
@@ -55,45 +56,49 @@ class TokenFile:
     last: float = 1.0
 
     def load(self) -> "TokenSource":
-        """
+        """Maps the file.
+
         Raises:
-          UserError: no such file, one that cannot be of this type, or too short for a window; an argument out of range.
+          UserError: The file does not exist, does not match `type`, or is shorter than a window, or an argument is
+            out of range.
         """
         if not self.path:
             raise UserError(
-                "TokenFile.path is empty: give a file of token ids, which"
-                " python -m jaxdl.data.formats.token_file makes of a"
-                " text: --set=train=FILE"
+                "TokenFile.path is empty; write a token file with python -m jaxdl.data.formats.token_file and pass"
+                " --set=train=FILE"
             )
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise UserError(f"there is no file {path}; python -m jaxdl.data.formats.token_file makes one of a text")
-        said = _beside(path)
-        kind = said.get("type", self.type)
+            raise UserError(f"{path} does not exist; write it with python -m jaxdl.data.formats.token_file")
+        metadata = _beside(path)
+        kind = metadata.get("type", self.type)
         if kind not in _TYPES or self.length < 1 or not 0 <= self.first < self.last <= 1:
             raise UserError(
-                f"TokenFile(type='{kind}', length={self.length}, first={self.first}, last={self.last}): type is"
-                " 'uint16' or 'uint32', length 1 or more, and 0 <= first < last <= 1"
+                f"TokenFile(type='{kind}', length={self.length}, first={self.first}, last={self.last}) is out of range;"
+                " type must be 'uint16' or 'uint32', length >= 1, and 0 <= first < last <= 1"
             )
         size = np.dtype(_TYPES[kind]).itemsize
         if (path.stat().st_size - self.header) % size:
-            raise UserError(f"{path} has no whole number of {kind} after {self.header} bytes; set type and header")
+            raise UserError(
+                f"{path} does not hold whole {kind} values after a header of {self.header} bytes; set type and header"
+            )
         ids = np.memmap(path, _TYPES[kind], "r", offset=self.header) if path.stat().st_size > self.header else []
         begin, end = int(self.first * len(ids)), int(self.last * len(ids))
         if end - begin < self.length + 1:
             raise UserError(
-                f"{path} has {end - begin:,} tokens there, a window {self.length + 1}; take more, or less length"
+                f"{path} has {end - begin:,} tokens between first and last, fewer than a window of {self.length + 1}; "
+                "load a larger part, or decrease length"
             )
-        # Where the file lies is not part of it.
-        taken = [self.length, kind, self.header, self.shift, self.separator, self.first, self.last]
-        fingerprint = digest_of([_sampled(path, path.stat().st_mtime_ns), *taken])
-        names = {"tokens": Tokenizer.from_json(said["tokenizer"])} if "tokenizer" in said else {}
+        # The path is not part of the fingerprint.
+        settings = [self.length, kind, self.header, self.shift, self.separator, self.first, self.last]
+        fingerprint = digest_of([_sampled(path, path.stat().st_mtime_ns), *settings])
+        names = {"tokens": Tokenizer.from_json(metadata["tokenizer"])} if "tokenizer" in metadata else {}
         return TokenSource(np.asarray(ids[begin:end]), self.length, self.shift, self.separator, fingerprint, names)
 
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Windows of ids; a `jaxdl.data.source.Source`."""
+    """Windows of token ids."""
 
     ids: np.ndarray
     length: int
@@ -117,17 +122,17 @@ class TokenSource:
 
 
 def write_tokens(path: str | Path, corpus: Loadable, vocabulary: Vocabulary, feature: str = "text") -> int:
-    """Writes the ids of all texts of a corpus, one after the other, and what they mean, to PATH and PATH.json.
+    """Writes the token ids of a corpus to PATH, and their type and tokenizer to PATH.json.
 
     Returns:
-      how many tokens there are.
+      Number of tokens.
 
     Raises:
-      UserError: the file is there already, or cannot be written.
+      UserError: The file already exists or cannot be written.
     """
     path, tokenizer = Path(path).expanduser(), vocabulary.load()
     if path.exists():
-        raise UserError(f"{path} is there already; remove it, or name another one")
+        raise UserError(f"{path} already exists; remove it, or choose another path")
     kind = "uint16" if len(tokenizer) <= 2**16 else "uint32"
     partial, count = path.with_name(f"{path.name}.partial"), 0
     try:
@@ -145,34 +150,34 @@ def write_tokens(path: str | Path, corpus: Loadable, vocabulary: Vocabulary, fea
 
 
 def _beside(path: Path) -> dict[str, str]:
-    """What PATH.json says."""
-    note = path.with_name(f"{path.name}.json")
+    """Reads PATH.json; empty if it does not exist."""
+    metadata_file = path.with_name(f"{path.name}.json")
     try:
-        return json.loads(note.read_text()) if note.is_file() else {}
+        return json.loads(metadata_file.read_text()) if metadata_file.is_file() else {}
     except ValueError as error:
-        raise UserError(f"{note} is damaged ({error}); write the tokens again") from None
+        raise UserError(f"{metadata_file} is damaged ({error}); write the token file again") from None
 
 
 @functools.cache
 def _sampled(path: Path, modified: int) -> str:
-    """SHA-256 of a file's size and of pieces from all over it: all of it would take minutes."""
-    size, found = path.stat().st_size, hashlib.sha256()
-    found.update(str(size).encode())
+    """Returns the SHA-256 of a file's size and of evenly spaced pieces; hashing all of it would take minutes."""
+    size, sha256 = path.stat().st_size, hashlib.sha256()
+    sha256.update(str(size).encode())
     with path.open("rb") as file:
         for start in np.linspace(0, max(0, size - _SAMPLE), _SAMPLES).astype(int).tolist():
             file.seek(start)
-            found.update(file.read(_SAMPLE))
-    return found.hexdigest()
+            sha256.update(file.read(_SAMPLE))
+    return sha256.hexdigest()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m jaxdl.data.formats.token_file TEXT OUTPUT IDS`: trains a tokenizer and writes the token file."""
+    """Trains a BPE tokenizer and writes a token file: `python -m jaxdl.data.formats.token_file TEXT OUTPUT IDS`."""
     try:
         if len(arguments) != 3 or not arguments[2].isdigit():
-            raise UserError("give a text file or a folder of them, the file to write, and how many ids, such as 32000")
-        text, output, ids = arguments
+            raise UserError("usage: token_file TEXT OUTPUT IDS (text file or folder, file to write, ids such as 32000)")
+        text, output, size = arguments
         corpus = Dataset(f"text:{text}", "train")
-        count = write_tokens(output, corpus, Vocabulary(BPE(int(ids)), corpus))
+        count = write_tokens(output, corpus, Vocabulary(BPE(int(size)), corpus))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,1 +1,6 @@
-"""Windows of time series and rows of tables."""
+"""Time-series windows and tabular rows.
+
+Modules:
+  windows: Forecasting windows of one or many series.
+  rows: Standardized rows of a table.
+"""

@@ -57,7 +57,7 @@ def examples(source):
     return {int(each["image"][0, 0, 0, 0]): {name: value[0] for name, value in each.items()} for each in read}
 
 
-def test_boxes_in_the_form_of_tfds(tmp_path):
+def test_boxes_have_the_tfds_format(tmp_path):
     write(tmp_path)
     source = Dataset(f"coco:{tmp_path}", "val").load()
     assert len(source) == 3
@@ -77,7 +77,7 @@ def test_boxes_in_the_form_of_tfds(tmp_path):
     assert {value.dtype.name for value in found[5].values()} == {"uint8", "float32", "int32", "bool"}
 
 
-def test_masks_and_instances(tmp_path):
+def test_masks_and_instances_are_rasterized(tmp_path):
     write(tmp_path)
     found = examples(Dataset(f"coco:{tmp_path}", "val", features=("image", "mask", "instances", "image/id")).load())
     assert set(found[5]) == {"image", "mask", "instances", "image/id"}
@@ -92,7 +92,7 @@ def test_masks_and_instances(tmp_path):
     assert (found[6]["mask"] == 0).all()
 
 
-def test_run_lengths_of_both_kinds(tmp_path):
+def test_compressed_and_plain_run_lengths_agree(tmp_path):
     from pycocotools import mask as runs
 
     inside = np.zeros((8, 10), np.uint8, order="F")
@@ -111,7 +111,7 @@ def test_run_lengths_of_both_kinds(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=400), st.integers(1, 20))
-def test_compressed_run_lengths_are_read_as_they_were_written(bits, height):
+def test_compressed_run_lengths_match_pycocotools(bits, height):
     from pycocotools import mask as runs
 
     width = -(-len(bits) // height)
@@ -134,12 +134,12 @@ def test_compressed_run_lengths_are_read_as_they_were_written(bits, height):
         ("images/val", "{split}.json"),
     ],
 )
-def test_places_of_files(tmp_path, images, json_file):
+def test_image_and_annotation_folders_are_found(tmp_path, images, json_file):
     write(tmp_path, images=images, json_file=json_file)
     assert len(Dataset(f"coco:{tmp_path}", "val").load()) == 3
 
 
-def test_splits_and_fingerprints(tmp_path):
+def test_parts_of_splits_have_distinct_fingerprints(tmp_path):
     write(tmp_path)
     write(tmp_path, "train", "train")
     name = f"coco:{tmp_path}"
@@ -155,11 +155,11 @@ def test_splits_and_fingerprints(tmp_path):
     assert len({*prints, Dataset(name, "val").load().fingerprint}) == 6
     assert examples(skipped)[5]["objects/label"].tolist() == [1, 0]
     write(tmp_path, "train", "train", change=lambda made: made["categories"].append({"id": 1, "name": "cow"}))
-    with pytest.raises(UserError, match="different categories"):
+    with pytest.raises(UserError, match="differ in their categories"):
         Dataset(name, "train+val").load()
 
 
-def test_what_does_not_exist_is_named_with_the_places_looked_at(tmp_path):
+def test_missing_files_are_reported_with_the_searched_paths(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         Dataset(f"coco:{tmp_path}/no", "val").load()
     path = write(tmp_path)
@@ -173,7 +173,7 @@ def test_what_does_not_exist_is_named_with_the_places_looked_at(tmp_path):
         with pytest.raises(UserError, match=r"split|examples"):
             Dataset(f"coco:{tmp_path}", wrong).load()
     (tmp_path / "val/b.png").unlink()
-    with pytest.raises(UserError, match=r"image 9, file 'b\.png', is missing") as error:
+    with pytest.raises(UserError, match=r"file 'b\.png' of image 9 does not exist") as error:
         Dataset(f"coco:{tmp_path}", "val").load()
     for place in (path, tmp_path / "val", tmp_path / "images"):
         assert str(place) in str(error.value)
@@ -186,38 +186,38 @@ def of(number, **fields):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (of(0, bbox=[3, 2, 0, 1]), r"annotation 11 has a bbox of no area: .*\[3, 2, 0, 1\]; .*skip=\(11,"),
-        (of(0, bbox=[3, 2, 2, -1]), "annotation 11 has a bbox of no area"),
-        (of(0, bbox=[3, 2, 8.5, 1]), r"annotation 11 has a bbox outside of its image of 10 x 8"),
+        (of(0, bbox=[3, 2, 0, 1]), r"annotation 11 has a bbox of zero area: .*\[3, 2, 0, 1\]; .*skip=\(11,"),
+        (of(0, bbox=[3, 2, 2, -1]), "annotation 11 has a bbox of zero area"),
+        (of(0, bbox=[3, 2, 8.5, 1]), r"annotation 11 has a bbox outside its image of 10 x 8"),
         (of(3, bbox=[-1.5, 0, 4, 4]), "annotation 20 has a bbox outside"),
-        (of(3, bbox=[-0.5, 0, 0.25, 4]), "annotation 20 has a bbox of no area within"),
+        (of(3, bbox=[-0.5, 0, 0.25, 4]), "annotation 20 has a bbox of zero area within"),
         (of(0, bbox=[3, 2, float("nan"), 1]), "annotation 11 has no bbox of four numbers"),
-        (of(0, bbox=None), "annotation 11 has no bbox of four numbers, but None"),
+        (of(0, bbox=None), "annotation 11 has no bbox of four numbers; got None"),
         (of(0, bbox=[1, 2, 3]), "annotation 11 has no bbox of four numbers"),
         (of(1, category_id=4), "annotation 10 has the unknown category id 4; ids that exist: 3, 7"),
         (of(1, category_id=[4]), "annotation 10 has the unknown category id"),
-        (of(2, image_id=77), "annotation 12 belongs to image 77"),
-        (of(2, image_id=[5]), "annotation 12 belongs to image"),
-        (of(2, id="x"), "annotation number 2 has no 'id' that is int"),
+        (of(2, image_id=77), "annotation 12 refers to image 77"),
+        (of(2, image_id=[5]), "annotation 12 refers to image"),
+        (of(2, id="x"), "annotation number 2 has no 'id' of type int"),
         (of(0, segmentation=[]), r"annotation 11 has no segmentation"),
         (of(0, segmentation=[[1, 2, 3, 4]]), "annotation 11 has a polygon that is not"),
         (of(0, segmentation=[[1, 2, 3, 4, 5, 1e8]]), "annotation 11 has a polygon far outside"),
-        (of(2, segmentation={"size": [10, 8], "counts": [80]}), r"annotation 12 has run lengths for size \[10, 8\]"),
-        (of(2, segmentation={"size": [8, 10], "counts": [79]}), "annotation 12 has run lengths that do not add up"),
-        (of(2, segmentation={"size": [8, 10], "counts": "PP"}), "annotation 12 has run lengths that do not add up"),
-        (of(2, segmentation={"size": [8, 10], "counts": ""}), "annotation 12 has run lengths that do not add up"),
-        (lambda made: made["images"][1].update(width="10"), "image 5 has no 'width' that is int; found '10'"),
-        (lambda made: made["images"][1].update(width=0), "image 5 has 8 x 0 pixels"),
+        (of(2, segmentation={"size": [10, 8], "counts": [80]}), r"annotation 12 has run lengths of size \[10, 8\]"),
+        (of(2, segmentation={"size": [8, 10], "counts": [79]}), "annotation 12 has run lengths that do not sum"),
+        (of(2, segmentation={"size": [8, 10], "counts": "PP"}), "annotation 12 has run lengths that do not sum"),
+        (of(2, segmentation={"size": [8, 10], "counts": ""}), "annotation 12 has run lengths that do not sum"),
+        (lambda made: made["images"][1].update(width="10"), "image 5 has no 'width' of type int; got '10'"),
+        (lambda made: made["images"][1].update(width=0), "image 5 has the size 8 x 0"),
         (lambda made: made["images"][1].pop("file_name"), "image 5 has no 'file_name'"),
-        (lambda made: made["images"][1].update(id=9), "two entries of image 9"),
-        (lambda made: made["categories"].append({"id": 3, "name": "cat"}), "two entries of category 3"),
+        (lambda made: made["images"][1].update(id=9), "repeats image id 9"),
+        (lambda made: made["categories"].append({"id": 3, "name": "cat"}), "repeats category id 3"),
         (lambda made: made["categories"][0].pop("name"), "category 7 has no 'name'"),
-        (lambda made: made["categories"].clear(), "lists no categories"),
-        (lambda made: made["images"].clear(), "lists no images"),
+        (lambda made: made["categories"].clear(), "has an empty list of categories"),
+        (lambda made: made["images"].clear(), "has an empty list of images"),
         (lambda made: made.pop("annotations"), "no list 'annotations'"),
     ],
 )
-def test_wrong_annotations_are_named(tmp_path, change, message):
+def test_invalid_annotations_are_reported(tmp_path, change, message):
     path = write(tmp_path, change=change)
     with pytest.raises(UserError, match=message) as error:
         Dataset(f"coco:{tmp_path}", "val", features=("image", "mask")).load()
@@ -225,7 +225,7 @@ def test_wrong_annotations_are_named(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_all_wrong_annotations_are_listed_and_can_be_skipped(tmp_path):
+def test_invalid_annotations_are_listed_and_can_be_skipped(tmp_path):
     def change(made):
         for number in (0, 2, 3):
             made["annotations"][number]["bbox"] = [0, 0, 0, 0]
@@ -237,18 +237,18 @@ def test_all_wrong_annotations_are_listed_and_can_be_skipped(tmp_path):
     assert sorted(len(each["objects/label"]) for each in examples(source).values()) == [0, 0, 1]
 
 
-def test_broken_json(tmp_path):
+def test_invalid_json_is_refused(tmp_path):
     path = write(tmp_path)
     whole = path.read_bytes()
     for wrong in (whole[:-9], b"", b"\xff\xfe\x00", b"[1]", b"{}"):
         path.write_bytes(wrong)
-        with pytest.raises(UserError, match=r"is no JSON|no list 'images'") as error:
+        with pytest.raises(UserError, match=r"is not valid JSON|no list 'images'") as error:
             Dataset(f"coco:{tmp_path}", "val").load()
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
 
 
-def test_files_that_are_cut_short_or_of_another_size_are_named(tmp_path):
+def test_truncated_or_resized_images_are_reported(tmp_path):
     write(tmp_path)
     path = tmp_path / "val/a.png"
     rng = np.random.default_rng(0)
@@ -258,12 +258,12 @@ def test_files_that_are_cut_short_or_of_another_size_are_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.png cannot be read"):
         examples(source)
     Image.new("RGB", (8, 10)).save(path)
-    with pytest.raises(UserError, match=r"a\.png has 10 x 8 pixels .* says 8 x 10 .* of image 5"):
+    with pytest.raises(UserError, match=r"a\.png has 10 x 8 pixels .* has 8 x 10 .* for image 5"):
         examples(Dataset(f"coco:{tmp_path}", "val").load())
 
 
 @pytest.mark.parametrize("kind", ["grey", "16 bit", "CMYK", "palette", "alpha"])
-def test_files_of_any_kind_come_as_rgb(tmp_path, kind):
+def test_all_image_formats_decode_to_rgb(tmp_path, kind):
     made = copy.deepcopy(content())
     made["images"] = [{"id": 5, "file_name": "a.tif", "width": 10, "height": 8}]
     made["annotations"] = made["annotations"][:1]
@@ -284,7 +284,7 @@ def test_files_of_any_kind_come_as_rgb(tmp_path, kind):
     assert abs(read[0].astype(int) - rgb).max() <= 1
 
 
-def test_through_the_pipeline(tmp_path):
+def test_batches_have_boxes_and_masks(tmp_path):
     write(tmp_path)
     train = Dataset(f"coco:{tmp_path}", "val")
     data = Data(train=train, evals={}, batch_size=3, augment=(Objects(2), ResizePad(16, 16)))

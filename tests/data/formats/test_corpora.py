@@ -24,7 +24,7 @@ def text_of(source):
 
 
 @pytest.mark.parametrize("cut", ["90%", "50%", "1%", "99%", "100", "-30", "23"])
-def test_a_file_is_cut_at_the_end_of_a_line_and_its_parts_make_the_whole(story, cut):
+def test_splits_of_a_file_meet_at_line_ends_and_partition_it(story, cut):
     before, after = open_text(story, f"train[:{cut}]"), open_text(story, f"train[{cut}:]")
     assert len(before) == len(after) == 1
     assert text_of(before).endswith(".\n")
@@ -36,16 +36,16 @@ def test_a_file_is_cut_at_the_end_of_a_line_and_its_parts_make_the_whole(story, 
     ]
 
 
-def test_a_text_of_one_line_is_cut_within_it(tmp_path):
+def test_a_single_line_is_split_within_the_line(tmp_path):
     (tmp_path / "line.txt").write_text("x" * 70 + "y" * 30 + "\n")
     assert text_of(open_text(str(tmp_path / "line.txt"), "train[:70]")) == "x" * 70
     assert text_of(open_text(str(tmp_path / "line.txt"), "train[70:]")) == "y" * 30 + "\n"
     (tmp_path / "line.txt").write_text("a long line\nthe rest")
-    with pytest.raises(UserError, match="holds no end of a line"):
+    with pytest.raises(UserError, match="contains no line end"):
         open_text(str(tmp_path / "line.txt"), "train[1:4]")
 
 
-def test_a_folder_of_texts_has_an_example_a_file(tmp_path):
+def test_a_folder_has_one_example_per_file(tmp_path):
     for name in ("b.txt", "a.txt", "deep/c.TXT", "deep/c.txt", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"text of {name}\r\n")
@@ -56,30 +56,30 @@ def test_a_folder_of_texts_has_an_example_a_file(tmp_path):
     assert open_text(str(tmp_path), "train").fingerprint != source.fingerprint
 
 
-def test_own_texts_open_by_name(story):
+def test_text_files_open_by_dataset_name(story):
     corpus = Dataset(f"text:{story}", "train[:90%]")
     vocabulary = Vocabulary(Characters(60), corpus)
     source = Windows(corpus, vocabulary, 8).load()
     assert vocabulary.load().decode(source.columns["tokens"][0]) == STORY[:9]
 
 
-def test_texts_that_are_not_there_or_broken_are_refused(tmp_path, story):
+def test_missing_or_invalid_texts_are_refused(tmp_path, story):
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank.txt").write_text(" \n")
     (tmp_path / "broken.txt").write_bytes(b"ab\xe9\n")
     for path, split, reason in [
         (tmp_path / "missing.txt", "train", "cannot read .*missing.txt"),
-        (tmp_path / "empty", "train", r"expected files with names that end in \.txt"),
+        (tmp_path / "empty", "train", r"expected names that end in \.txt"),
         (tmp_path / "blank.txt", "train", "blank.txt is empty"),
-        (tmp_path / "broken.txt", "train", "broken.txt is no UTF-8 at byte 2"),
+        (tmp_path / "broken.txt", "train", "broken.txt is not UTF-8 \(byte 2\)"),
         (story, "test", "has no split 'test'"),
-        (story, "train[5:5]", "selects nothing"),
+        (story, "train[5:5]", "is empty or out of range"),
     ]:
         with pytest.raises(UserError, match=reason):
             open_text(str(path), split)
 
 
-def test_pairs_have_a_fixed_random_order(tmp_path):
+def test_pairs_are_in_a_fixed_random_order(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"source {number}\t Ziel {number} \n\n" for number in range(40)))
     whole = open_pairs(str(path), "train").columns
@@ -92,10 +92,10 @@ def test_pairs_have_a_fixed_random_order(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["no tab", "left\t", "\tright", "a\tb\tc"])
-def test_a_line_that_is_no_pair_is_named(tmp_path, line):
+def test_a_malformed_pair_is_reported_with_its_line(tmp_path, line):
     path = tmp_path / "pairs.tsv"
     path.write_text(f"one\teins\n{line}\n")
-    with pytest.raises(UserError, match=r"pairs\.tsv, line 2: expected a text, one tab and another text"):
+    with pytest.raises(UserError, match=r"pairs\.tsv, line 2: expected two texts separated by one tab"):
         open_pairs(str(path), "train")
     path.write_text("\n")
     with pytest.raises(UserError, match=r"pairs\.tsv has no examples"):
@@ -103,7 +103,7 @@ def test_a_line_that_is_no_pair_is_named(tmp_path, line):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv"])
-def test_labelled_texts_have_numbered_classes(tmp_path, suffix):
+def test_labels_are_class_indices(tmp_path, suffix):
     comma = "," if suffix == "csv" else "\t"
     quoted = '"one, ""two"""' if suffix == "csv" else 'one, "two"'
     path = tmp_path / f"rows.{suffix}"
@@ -134,14 +134,14 @@ def test_labelled_texts_have_numbered_classes(tmp_path, suffix):
         ("text,label\n", "has no examples"),
     ],
 )
-def test_tables_that_are_wrong_are_refused(tmp_path, content, reason):
+def test_invalid_tables_are_refused(tmp_path, content, reason):
     path = tmp_path / "rows.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=reason):
         open_labelled(str(path), "train")
 
 
-def test_long_texts_fit_into_a_table(tmp_path):
+def test_long_texts_are_read_from_csv(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text(f"text,label\n{'long ' * 40_000},x\n")
     assert len(open_labelled(str(path), "train").columns["text"][0]) == 199_999

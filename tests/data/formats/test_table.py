@@ -15,7 +15,7 @@ def write(path, *lines):
     return str(path)
 
 
-def test_a_csv_is_sorted_and_typed(tmp_path):
+def test_rows_are_sorted_and_typed(tmp_path):
     path = write(
         tmp_path / "sales.csv",
         "series,time,value,open",
@@ -48,7 +48,7 @@ def test_a_csv_is_sorted_and_typed(tmp_path):
         (("2024-01-01", "2024-01-02"), [28401120, 28402560]),
     ],
 )
-def test_times_are_numbers_or_dates(tmp_path, times, wanted):
+def test_times_are_integers_or_dates(tmp_path, times, wanted):
     path = write(tmp_path / "a.csv", "time,value", *(f"{time},1" for time in times))
     assert read_csv(path).columns["time"].tolist() == wanted
     assert read_csv(path).series == ("a",)
@@ -57,37 +57,37 @@ def test_times_are_numbers_or_dates(tmp_path, times, wanted):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["time,sales", "1,2"], r"no column 'value' \(its columns: time, sales\)"),
-        (["time,value"], "a header and no rows"),
+        (["time,sales", "1,2"], r"no column 'value' \(columns: time, sales\)"),
+        (["time,value"], "a header but no rows"),
         ([""], "no column 'time'"),
         (["time,value,value", "1,2,3"], "two columns 'value'"),
         (["time,value,line", "1,2,3"], "column 'line'"),
-        (["time,value", "1,2", "2,3,4"], "line 3: not 2 cells"),
-        (["time,value", "1"], "line 2: not 2 cells"),
+        (["time,value", "1,2", "2,3,4"], "line 3: expected 2 cells"),
+        (["time,value", "1"], "line 2: expected 2 cells"),
         (["time,value", "1,2", "yesterday,3"], "line 3: the time 'yesterday'|line 2: the time '1'"),
         (["time,value", "2024-01-01 00:00:30,2", "2024-01-01 00:01:00,2"], "line 2: .* finer than minutes"),
-        (["time,value", "1,2", "99999999999,3"], "line 3: a time must fit"),
-        (["time,value", "1,2", "2,three"], "line 3: 'three' in column 'value' is no number"),
+        (["time,value", "1,2", "99999999999,3"], "line 3: the time exceeds 32 bits"),
+        (["time,value", "1,2", "2,three"], "line 3: 'three' in column 'value' is not a number"),
         (["time,value", "1,inf"], "line 2: 'inf' in column 'value'"),
-        (["time,value,town", "1,2,Rome"], "'Rome' in column 'town' is no number.*remove the column"),
-        (["time,value", "2,2", "1,2", "2,4"], "lines 2 and 4: series 'a' has the time 2 twice"),
+        (["time,value,town", "1,2,Rome"], "'Rome' in column 'town' is not a number.*remove the column"),
+        (["time,value", "2,2", "1,2", "2,4"], "lines 2 and 4: series 'a' repeats the time 2"),
         (["series,time,value", ",2,2"], "line 2: the cell of 'series' is empty"),
     ],
 )
-def test_a_csv_that_is_no_table_is_refused(tmp_path, lines, message):
+def test_invalid_tables_are_refused(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
         read_csv(write(tmp_path / "a.csv", *lines))
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_csv(str(tmp_path / "none.csv"))
     (tmp_path / "b.csv").write_bytes(b"time,value\n1,\xff\xfe\n")
-    with pytest.raises(UserError, match="no CSV file in UTF-8"):
+    with pytest.raises(UserError, match="is not a UTF-8 CSV file"):
         read_csv(str(tmp_path / "b.csv"))
 
 
-def test_gaps_in_a_csv_are_told_by_line(tmp_path):
+def test_a_gap_in_time_is_reported_with_its_line(tmp_path):
     path = write(tmp_path / "a.csv", "time,value", *(f"2024-01-{day:02},{day}" for day in range(1, 20) if day != 9))
 
     @dataclasses.dataclass(frozen=True)
