@@ -1,12 +1,14 @@
-"""The laws: what must hold for every recipe, checked on its `tiny()`. Each raises AssertionError where it is broken.
+"""The laws that every recipe obeys, checked at test size. Each raises AssertionError if the recipe breaks it.
 
-`tests/test_laws.py` holds every recipe to every law; `tests/test_mutations.py` breaks the code on purpose and asks each
-law to notice.
+`LAWS` lists them with the conditions under which they apply. `tests/testing/test_laws.py` checks every recipe,
+`tests/testing/test_mutations.py` breaks the code on purpose and expects each law to fail.
 """
 
 import dataclasses
 import io
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,10 +18,13 @@ import jax
 import numpy as np
 from fiddle import daglish
 
+from jaxdl.config import serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
+from jaxdl.testing.sizes import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
@@ -30,7 +35,7 @@ from jaxdl.viz.presentation import Presentation
 
 
 class Bench:
-    """An experiment with its data and compiled programs, one for each layout, shared by the laws."""
+    """An experiment with its data and its compiled programs, one per layout, shared by the laws."""
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
@@ -39,14 +44,14 @@ class Bench:
         self._start: TrainState | None = None
 
     def program(self, name: str = "one", devices: int = 1, **changes: Any) -> Program:
-        """The program called `name`, made with `changes` to the experiment the first time."""
+        """Returns the program `name`; compiles it with `changes` to the experiment on first use."""
         if name not in self._programs:
             experiment = dataclasses.replace(self.experiment, **changes)
             self._programs[name] = make_program(experiment, self.sources, jax.devices()[:devices])
         return self._programs[name]
 
     def start(self, program: Program) -> TrainState:
-        """The state before the first step, laid out for `program`; drawn once, for compiling `init` takes long."""
+        """Returns the initial state in the layout of `program`. It is drawn once, because compiling `init` is slow."""
         if self._start is None:
             self._start = jax.device_get(self.program().init())
         return jax.tree.map(
@@ -54,7 +59,7 @@ class Bench:
         )
 
     def steps(self, program: Program, count: int, state: TrainState | None = None) -> tuple[TrainState, np.ndarray]:
-        """Makes `count` steps from `state` (or the start). Returns the state and the losses [count, phases]."""
+        """Takes `count` steps from `state` (default: the initial one); returns the state and losses [count, phases]."""
         state = self.start(program) if state is None else state
         start = int(state.step)
         batches = Batches(self.sources.train, program.experiment.data, program.experiment.seed, rows=program.rows)
@@ -66,18 +71,18 @@ class Bench:
 
 
 def law_repeatable(bench: Bench, steps: int = 4) -> None:
-    """1. The same run twice is bitwise equal."""
+    """Law 1: repeating a run gives a bitwise equal state."""
     program = bench.program()
     first, second = (digest(bench.steps(program, steps)[0]) for _ in range(2))
     assert first == second, "two runs of the same experiment differ"
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nobody catches it."""
+    """Simulates `kill -9`: a BaseException that no handler catches."""
 
 
 class KillerProgress(Progress):
-    """Kills the run when it reports a step."""
+    """Raises `Killed` when a given step is reported."""
 
     def __init__(self, total: int, at: int):
         super().__init__(total, file=io.StringIO())
@@ -89,7 +94,7 @@ class KillerProgress(Progress):
 
 
 class _WithoutPictures:
-    """A task whose evaluations draw nothing, to save time."""
+    """A task without pictures, to save time."""
 
     presentation = Presentation()
 
@@ -101,7 +106,7 @@ class _WithoutPictures:
 
 
 def run_in(bench: Bench, path: Path, steps: int, program: Program, kill_at: int | None = None) -> dict[str, Any] | None:
-    """Trains for `steps` in a run folder; returns result.json, or None if it was killed."""
+    """Trains for `steps` in a run folder. Returns the content of result.json, or None if the run was killed."""
     experiment = dataclasses.replace(bench.experiment, steps=steps, log_every=1, eval_every=steps, save_every=2)
     experiment = dataclasses.replace(experiment, task=_WithoutPictures(experiment.task))
     no_curves = mock.patch("jaxdl.viz.curves.learning_curves", return_value=np.zeros((1, 1, 3), np.uint8))
@@ -114,8 +119,12 @@ def run_in(bench: Bench, path: Path, steps: int, program: Program, kill_at: int 
             return None
 
 
-def law_resumable(bench: Bench, folder: Path, kills: Sequence[int] = (3,), steps: int = 4) -> None:
-    """2. A run that is killed and resumed is bitwise equal to one left alone, its metrics lines included."""
+def law_resumable(bench: Bench, folder: Path | None = None, kills: Sequence[int] = (3,), steps: int = 4) -> None:
+    """Law 2: a run that is killed and resumed is bitwise equal to an uninterrupted one, including metrics.jsonl."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            law_resumable(bench, Path(temporary), kills, steps)
+        return
     program = bench.program()
     alone = run_in(bench, folder / "alone", steps, program)
     for kill_at in kills:
@@ -123,44 +132,44 @@ def law_resumable(bench: Bench, folder: Path, kills: Sequence[int] = (3,), steps
     resumed = run_in(bench, folder / "killed", steps, program)
     assert alone is not None
     assert resumed is not None
-    assert alone["state_digest"] == resumed["state_digest"], "a resumed run ends in another state"
-    assert alone["metrics"] == resumed["metrics"], "a resumed run ends with other metrics"
+    assert alone["state_digest"] == resumed["state_digest"], "the final state differs after a resume"
+    assert alone["metrics"] == resumed["metrics"], "the final metrics differ after a resume"
     lines = [_comparable(RunFolder(folder / name, mode="read").rows()) for name in ("alone", "killed")]
-    assert lines[0] == lines[1], "a resumed run wrote other lines"
+    assert lines[0] == lines[1], "metrics.jsonl differs after a resume"
 
 
 def _comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without what depends on the clock."""
+    """Drops the values that depend on the clock."""
     clocked = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
     return [{name: value for name, value in row.items() if name not in clocked} for row in rows]
 
 
-MESH = {"data": 2, "fsdp": 2, "tensor": 2}  # all at once, which finds more than each alone; pmap has data eight times
+MESH = {"data": 2, "fsdp": 2, "tensor": 2}  # all axes at once finds more than each alone; law 4 covers data = 8
 
 
 def law_devices(bench: Bench, steps: int = 3) -> None:
-    """3. One device equals eight: data-parallel, FSDP, tensor. Losses to 1e-5."""
+    """Law 3: losses on one device equal those on eight (data, FSDP and tensor parallel) to 1e-5."""
     _, one = bench.steps(bench.program(), steps)
     _, many = bench.steps(bench.program("mesh", 8, parallel=Parallel(mesh=MESH)), steps)
     np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-5, err_msg=f"1 device and 8 ({MESH}) differ")
 
 
 def law_pmap(bench: Bench, steps: int = 3) -> None:
-    """4. jit equals pmap: losses to 1e-5."""
+    """Law 4: losses under jit equal those under pmap to 1e-5."""
     _, jitted = bench.steps(bench.program(), steps)
     _, mapped = bench.steps(bench.program("pmap", 8, parallel=Parallel(mode="pmap")), steps)
     np.testing.assert_allclose(mapped, jitted, rtol=1e-5, atol=1e-5, err_msg="jit and pmap differ")
 
 
 def law_accumulation(bench: Bench, steps: int = 3) -> None:
-    """5. Four micro-batches equal one batch: losses to 1e-5."""
+    """Law 5: losses with four micro-batches equal those with one batch to 1e-5."""
     _, whole = bench.steps(bench.program(), steps)
     _, cut = bench.steps(bench.program("accumulate", accumulate=4), steps)
     np.testing.assert_allclose(cut, whole, rtol=1e-5, atol=1e-5, err_msg="accumulate=4 and 1 differ")
 
 
 def law_evaluation(bench: Bench, size: int = 5) -> None:
-    """6. Evaluation does not depend on the batch size."""
+    """Law 6: evaluation metrics do not depend on the evaluation batch size."""
     program = bench.program()
     sizes = (program.eval_batch_size, size)  # the first one is what a run has compiled
     state = bench.start(program)
@@ -174,7 +183,7 @@ def law_evaluation(bench: Bench, size: int = 5) -> None:
 
 
 def law_learns(bench: Bench) -> None:
-    """7. The loss falls on data made to be learnable."""
+    """Law 7: the loss falls by at least 10% within the run."""
     _, losses = bench.steps(bench.program(), bench.experiment.steps)
     first, last = losses[:3].mean(), losses[-3:].mean()
     assert np.all(np.isfinite(losses))
@@ -182,7 +191,7 @@ def law_learns(bench: Bench) -> None:
 
 
 def law_predicts(bench: Bench) -> None:
-    """9. Predictions are finite, one for each example."""
+    """Law 9: predictions are finite, one per example."""
     program = bench.program()
     outputs = program.predict(bench.start(program), _eval_batch(bench))
     assert outputs
@@ -192,7 +201,7 @@ def law_predicts(bench: Bench) -> None:
 
 
 def law_causal(bench: Bench) -> None:
-    """10. Changing token t leaves what a causal model makes of the tokens before t as it was, and changes t's."""
+    """Law 10: changing token t leaves a causal model's outputs before t unchanged, and changes the output at t."""
     task, program = bench.experiment.task, bench.program()
     assert task.causal is not None
     params, variables = bench.start(program).evaluated
@@ -204,18 +213,20 @@ def law_causal(bench: Bench) -> None:
         tokens[:, place] = np.where(tokens[:, place] == tokens[:, 0], tokens[:, 1], tokens[:, 0])
         tokens[:, place] = np.where(tokens[:, place] == batch["tokens"][:, place], 4, tokens[:, place])
         after = np.asarray(causal(params, variables, {**batch, "tokens": tokens}))
-        np.testing.assert_array_equal(after[:, :place], before[:, :place], err_msg=f"token {place} acts on its past")
-        assert np.any(after[:, place] != before[:, place]), f"token {place} does not act on what is made of it"
+        np.testing.assert_array_equal(
+            after[:, :place], before[:, :place], err_msg=f"outputs before token {place} depend on it"
+        )
+        assert np.any(after[:, place] != before[:, place]), f"the output at token {place} does not depend on it"
 
 
 def padded_features(bench: Bench) -> list[str]:
-    """The features of a batch that have a length of their own, `<name>_length`, and so may be padded."""
+    """Returns the features that may be padded: those with a feature `<name>_length`."""
     batch = _eval_batch(bench)
     return [name for name, value in batch.items() if f"{name}_length" in batch and value.ndim > 1]
 
 
 def law_padding(bench: Bench, more: int = 3) -> None:
-    """11. Padding changes no result: what lies behind a feature's length may be longer, and may be anything."""
+    """Padding changes no metric: positions beyond a feature's length may hold any value, in any number."""
     program, source = bench.program(), next(iter(bench.sources.evals.values()))
     state, batch = bench.start(program), _eval_batch(bench)
     exact = program.evaluate(state, [batch], source.names)
@@ -225,7 +236,7 @@ def law_padding(bench: Bench, more: int = 3) -> None:
         behind = np.arange(longer.shape[1]) >= length[:, None]
         longer = np.where(behind.reshape(*behind.shape, *[1] * (value.ndim - 2)), value[:, :1] + 1, longer)
         found = program.evaluate(state, [{**batch, name: longer.astype(value.dtype)}], source.names)
-        # A longer target leaves room for longer outputs, which a network that never learnt to end them uses.
+        # A longer target permits longer outputs, which an untrained network fills.
         compared = ["loss"] if name == "target" else list(exact)
         for metric in compared:
             message = f"{metric} depends on the padding of {name}"
@@ -238,10 +249,86 @@ def _eval_batch(bench: Bench) -> dict[str, np.ndarray]:
 
 
 def without_dropout(config: fdl.Config) -> fdl.Config:
-    """A configuration whose modules draw nothing: module keys differ between devices and micro-batches, by nature."""
+    """Sets dropout rates to 0: a module's draws differ between devices and micro-batches, so laws 3 to 5 need it."""
     for value, _ in daglish.iterate(config):
         if isinstance(value, fdl.Buildable):
             for name in ("dropout", "stochastic_depth"):
                 if value.__arguments__.get(name):
                     setattr(value, name, 0.0)
     return config
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law and when it applies.
+
+    Attributes:
+      name: Short name.
+      check: Raises AssertionError if the experiment of a bench breaks the law.
+      without_dropout: The law holds at dropout 0 only.
+      exemption: Returns why the law does not apply to a bench, or "".
+    """
+
+    name: str
+    check: Callable[[Bench], None]
+    without_dropout: bool = False
+    exemption: Callable[[Bench], str] = lambda bench: ""
+
+
+def _coupled(bench: Bench) -> str:
+    reason = bench.experiment.task.batch_coupled
+    return f"the loss is not a sum over examples: {reason}" if reason else ""
+
+
+def _not_causal(bench: Bench) -> str:
+    return "" if bench.experiment.task.causal else "the model is not causal"
+
+
+def _not_padded(bench: Bench) -> str:
+    return "" if padded_features(bench) else "no feature is padded"
+
+
+LAWS = (
+    Law("repeatable", law_repeatable),
+    Law("resumable", law_resumable),
+    Law("devices", law_devices, without_dropout=True),
+    Law("pmap", law_pmap, without_dropout=True),
+    Law("accumulation", law_accumulation, without_dropout=True, exemption=_coupled),
+    Law("evaluation", law_evaluation),
+    Law("learns", law_learns),
+    Law("predicts", law_predicts),
+    Law("causal", law_causal, exemption=_not_causal),
+    Law("padding", law_padding, exemption=_not_padded),
+)
+
+
+def check_laws(recipe: str, names: Sequence[str] = ()) -> dict[str, str]:
+    """Checks a recipe against the laws, at its test size (see `jaxdl.testing.tiny`).
+
+    Laws 3 and 4 need eight devices: on a CPU call `jax.config.update("jax_num_cpu_devices", 8)` first.
+
+    Args:
+      recipe: Path or dotted name of the recipe, as for `--config`.
+      names: Names of the laws to check. Default: all.
+
+    Returns:
+      {law: "holds" or why it was not checked}.
+
+    Raises:
+      AssertionError: The recipe breaks a law; the message names it.
+    """
+    config = tiny(load_recipe(recipe))
+    bench, still, outcomes = Bench(serialize.build(config)), Bench(serialize.build(without_dropout(config))), {}
+    for law in LAWS:
+        if names and law.name not in names:
+            continue
+        reason = law.exemption(bench)
+        if law.name in ("devices", "pmap") and jax.device_count() < 8:
+            reason = f"needs 8 devices, found {jax.device_count()}"
+        if not reason:
+            try:
+                law.check(still if law.without_dropout else bench)
+            except AssertionError as error:
+                raise AssertionError(f"{recipe} breaks the law '{law.name}': {error}") from error
+        outcomes[law.name] = reason or "holds"
+    return outcomes

@@ -184,8 +184,6 @@ def test_a_mistake_inside_experiment_is_one_line_with_its_place(folder):
         overrides.resolve(recipe, ["n=0"])
     with pytest.raises(UserError, match=r"raising\.py does not return an Experiment"):
         overrides.resolve(recipe, [])
-    with pytest.raises(UserError, match=r"has no test size: define tiny\(\)"):
-        tiny(recipe)
 
 
 def test_a_module_name_that_another_file_has_taken_is_refused(folder):

@@ -8,21 +8,7 @@ from jaxdl.config import serialize
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.testing import tiny
-from jaxdl.testing.laws import (
-    Bench,
-    law_accumulation,
-    law_causal,
-    law_devices,
-    law_evaluation,
-    law_learns,
-    law_padding,
-    law_pmap,
-    law_predicts,
-    law_repeatable,
-    law_resumable,
-    padded_features,
-    without_dropout,
-)
+from jaxdl.testing.laws import LAWS, Bench, law_accumulation, without_dropout
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
 ONE_PER_FAMILY = (  # the fast tier
@@ -61,32 +47,14 @@ def still_bench_of(recipe: str) -> Bench:
     return bench_of(recipe) if serialize.fingerprint(config) == before else Bench(serialize.build(config))
 
 
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 @each_recipe
-def test_repeatable(recipe):
-    law_repeatable(bench_of(recipe))
-
-
-@each_recipe
-def test_resumable(recipe, tmp_path):
-    law_resumable(bench_of(recipe), tmp_path)
-
-
-@each_recipe
-def test_devices(recipe):
-    law_devices(still_bench_of(recipe))
-
-
-@each_recipe
-def test_pmap(recipe):
-    law_pmap(still_bench_of(recipe))
-
-
-@each_recipe
-def test_accumulation(recipe):
-    bench = still_bench_of(recipe)
-    if bench.experiment.task.batch_coupled:
-        pytest.skip(f"not equal by nature: {bench.experiment.task.batch_coupled}")
-    law_accumulation(bench)
+def test_law(recipe, law):
+    bench = still_bench_of(recipe) if law.without_dropout else bench_of(recipe)
+    reason = law.exemption(bench)
+    if reason:
+        pytest.skip(f"does not apply: {reason}")
+    law.check(bench)
 
 
 @pytest.mark.xdist_group("experiments/cnn/digits.py")
@@ -95,34 +63,3 @@ def test_accumulation_without_batch_statistics():
     config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
     config.task.model.norm = group_norm
     law_accumulation(Bench(serialize.build(config)))
-
-
-@each_recipe
-def test_evaluation(recipe):
-    law_evaluation(bench_of(recipe))
-
-
-@each_recipe
-def test_learns(recipe):
-    law_learns(bench_of(recipe))
-
-
-@each_recipe
-def test_predicts(recipe):
-    law_predicts(bench_of(recipe))
-
-
-@each_recipe
-def test_causal(recipe):
-    bench = bench_of(recipe)
-    if bench.experiment.task.causal is None:
-        pytest.skip("not causal: the model does not read tokens from left to right")
-    law_causal(bench)
-
-
-@each_recipe
-def test_padding(recipe):
-    bench = bench_of(recipe)
-    if not padded_features(bench):
-        pytest.skip("nothing is padded: no feature has a length of its own")
-    law_padding(bench)
