@@ -324,7 +324,7 @@ MISTAKES = {
     "no files": ("explain {run}", r"explain needs a run folder and files"),
     "no run": ("explain {tmp}/nothing {file}", r"nothing does not exist"),
     "a missing file": ("explain {run} {tmp}/no.png", r"no.png does not exist"),
-    "a file that is no image": ("explain {run} launch.py", r"launch.py is no image"),
+    "a file that is no image": ("explain {run} launch.py", r"launch.py is not an image"),
     "an unknown layer": (
         "explain {run} {file} --layer=stge2",
         r"no layer 'stge2'.*mean 'stage2'\?.*stage1/conv1",

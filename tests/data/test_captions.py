@@ -48,7 +48,7 @@ def test_what_is_transparent_is_white(tmp_path):
 
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"bad\.png is no image"):
+    with pytest.raises(UserError, match=r"bad\.png is not an image"):
         captions.picture(tmp_path / "bad.png")
 
 

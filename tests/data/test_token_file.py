@@ -68,15 +68,15 @@ def test_the_fingerprint_depends_on_the_content(tmp_path):
 def test_invalid_token_files_are_refused(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(IDS.astype(np.uint16).tobytes() + b"\0")
-    for wrong, told in (
+    for token_file_, message in (
         (TokenFile("", 9), "path is empty"),
         (TokenFile(str(tmp_path / "none.bin"), 9), "does not exist"),
         (TokenFile(str(path), 9), "does not hold whole uint16 values"),
         (TokenFile(str(path), 9, "int16"), "type must be 'uint16' or 'uint32'"),
-        (TokenFile(str(path), 5000, header=1), "a window 5001"),
+        (TokenFile(str(path), 5000, header=1), "fewer than a window of 5001"),
     ):
-        with pytest.raises(UserError, match=told):
-            wrong.load()
+        with pytest.raises(UserError, match=message):
+            token_file_.load()
     (tmp_path / "ids.bin.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         TokenFile(str(path), 9).load()

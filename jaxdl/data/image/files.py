@@ -1,4 +1,4 @@
-"""Image files of any kind as uint8 arrays."""
+"""Image decoding to uint8 arrays."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The files among `paths`, and the image files in the folders among them, at any depth, sorted within a folder.
+    """Returns the given files and all image files in the given folders, at any depth, sorted within a folder.
 
     Raises:
-      UserError: a path does not exist, or there is no image at all.
+      UserError: A path does not exist, or there are no images.
     """
     paths = [Path(path).expanduser() for path in paths]
-    found: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            images += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         elif path.exists():
-            found.append(path)
+            images.append(path)
         else:
-            raise UserError(f"{path} does not exist; give image files, or folders of them")
-    if not found:
-        where = ", ".join(map(str, paths)) or "an empty list"
-        raise UserError(f"no image found in {where}; looked for files that end in {', '.join(sorted(SUFFIXES))}")
-    return found
+            raise UserError(f"{path} does not exist; pass image files or folders of them")
+    if not images:
+        searched = ", ".join(map(str, paths)) or "an empty list"
+        raise UserError(f"no images in {searched}; supported suffixes: {', '.join(sorted(SUFFIXES))}")
+    return images
 
 
 def read_images(paths: Sequence[str | Path], shape: tuple[int, int, int]) -> np.ndarray:
-    """Images from files, brought to one shape.
+    """Reads image files in one shape.
 
     Args:
-      paths: files, as `find_images` lists them.
-      shape: (height, width, channels): 1 grey, 3 RGB, 4 RGB and alpha. An image of another size is cut at its centre
-        to the aspect of `shape` and resized with antialiasing. Alpha, where not asked for, is laid over white.
+      paths: Files, as returned by `find_images`.
+      shape: (height, width, channels) with 1 (grey), 3 (RGB) or 4 (RGBA) channels. Other sizes are center-cropped to
+        the aspect and resized with antialiasing. Without an alpha channel, images are composited over white.
 
     Returns:
       uint8 [images, height, width, channels].
 
     Raises:
-      UserError: a file is missing, cut short or no image; it is named.
+      UserError: A file is missing, truncated or not an image.
     """
     height, width, channels = shape
     images = np.empty((len(paths), height, width, channels), np.uint8)
@@ -60,13 +60,13 @@ def read_images(paths: Sequence[str | Path], shape: tuple[int, int, int]) -> np.
 
 
 class Framed(NamedTuple):
-    """An image brought to the shape that a model takes.
+    """Image in the shape of a model's input.
 
     Attributes:
       image: uint8 [height, width, channels].
-      file: the file's image at its own size, uint8 [height, width, channels].
-      scale: pixels of `image` for a pixel of the file, down and sideways.
-      offset: where the file's upper left corner lies in `image`, (down, sideways) in pixels; negative: cut off.
+      file: Image in the size of the file, uint8 [height, width, channels].
+      scale: Pixels of `image` per pixel of the file, (down, across).
+      offset: Position of the file's top left corner in `image`, (down, across) in pixels. Negative if cropped.
     """
 
     image: np.ndarray
@@ -75,32 +75,34 @@ class Framed(NamedTuple):
     offset: tuple[float, float]
 
     def boxes_of_file(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes [n, 4], (top, left, bottom, right) in pixels of `image`, in pixels of the file."""
-        moved = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
-        return np.clip(moved, 0, np.tile(self.file.shape[:2], 2)).astype(np.float32)
+        """Maps boxes [n, 4], (top, left, bottom, right), from pixels of `image` to pixels of the file."""
+        mapped = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
+        return np.clip(mapped, 0, np.tile(self.file.shape[:2], 2)).astype(np.float32)
 
     def map_of_file(self, values: np.ndarray) -> np.ndarray:
-        """A value for each pixel of `image`, [height, width], as one for each pixel of the file, the nearest."""
-        near = [
-            np.clip(((np.arange(side) + 0.5) * scale + offset).astype(int), 0, whole - 1)
-            for side, scale, offset, whole in zip(self.file.shape, self.scale, self.offset, values.shape)
+        """Resamples a map [height, width] over `image` to the pixels of the file (nearest neighbour)."""
+        indices = [
+            np.clip(((np.arange(side) + 0.5) * scale + offset).astype(int), 0, limit - 1)
+            for side, scale, offset, limit in zip(self.file.shape, self.scale, self.offset, values.shape)
         ]
-        return values[near[0][:, None], near[1]]
+        return values[indices[0][:, None], indices[1]]
 
 
 FRAMINGS = ("crop", "pad", "keep")
-_MULTIPLE = 32  # of which the sides of an image that keeps its size are made
+_MULTIPLE = 32  # stride to which framing "keep" pads both sides
 
 
 def frame(path: str | Path, shape: tuple[int, int, int], framing: str) -> Framed:
-    """One image file for a model that was trained on images of `shape` (height, width, channels).
+    """Reads one image file for a model trained on images of `shape` (height, width, channels).
 
     Args:
-      framing: "crop": the largest centred part of the right aspect, resized; "pad": all of it, resized, with black at
-        the bottom or the right side; "keep": at its own size, with black up to sides that are multiples of 32.
+      path: Image file.
+      shape: Input shape of the model.
+      framing: "crop" takes the largest centered part of the aspect and resizes it. "pad" resizes the whole image and
+        pads with black at the bottom or right. "keep" keeps the size and pads to multiples of 32.
 
     Raises:
-      UserError: as `decode`.
+      UserError: As `decode`.
     """
     height, width, channels = shape
     image = decode(path, channels)
@@ -121,37 +123,37 @@ def frame(path: str | Path, shape: tuple[int, int, int], framing: str) -> Framed
 
 
 def decode(path: str | Path, channels: int) -> Image.Image:
-    """One image file, upright, 8 bits a channel, mode L, RGB or RGBA.
+    """Decodes one image file upright with 8 bits per channel, in mode L, RGB or RGBA.
 
     Raises:
-      UserError: the file is missing, cut short or no image.
+      UserError: The file is missing, truncated or not an image.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if channels not in _MODES:
-        raise UserError(f"images have 1, 3 or 4 channels, not {channels}")
+        raise UserError(f"channels={channels} is not supported; use 1, 3 or 4")
     try:
         with Image.open(path) as image:
             image.load()
             return convert(ImageOps.exif_transpose(image), channels)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
+        raise UserError(f"{path} does not exist; check the path") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no image, or of a kind that is not known") from None
+        raise UserError(f"{path} is not an image in a supported format") from None
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path} is too large: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL raises on damaged files
-        raise UserError(f"{path} cannot be read as an image ({error}); is it complete?") from error
+        raise UserError(f"{path} is too large: {error}; downscale it") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # raised by PIL on damaged files
+        raise UserError(f"{path} cannot be read as an image ({error}); check that it is complete") from error
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """The image in mode L, RGB or RGBA; 16-bit grey values keep their upper 8 bits, alpha is laid over white."""
+    """Converts to mode L, RGB or RGBA; 16-bit grey keeps its upper 8 bits, alpha is composited over white."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64)
         top = values.max(initial=0)
-        # Mode I holds 16-bit files too, which is all that PNG can put into it.
+        # PIL reads 16-bit PNG files in mode I.
         scale = 255 / 65535 if image.mode.startswith("I;16") or top > 255 else 1.0
         image = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
@@ -164,7 +166,7 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest centred part of the right aspect, resized with antialiasing; an image of that size as it is."""
+    """Center-crops to the aspect and resizes with antialiasing; returns an image of that size unchanged."""
     from PIL import Image, ImageOps
 
     if image.size == (width, height):
@@ -173,6 +175,6 @@ def fit(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width, channels]."""
+    """Returns the pixels, uint8 [height, width, channels]."""
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array

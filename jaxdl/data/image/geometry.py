@@ -1,13 +1,13 @@
-"""What moves along when the pixels of `image` move: `boxes`, `mask` and `instances`, whichever the batch has.
+"""Geometry of `boxes`, `mask` and `instances` under transforms of `image`.
 
-  boxes: float32 [batch, objects, 4], (top, left, bottom, right) in pixels, continuous edges: a box that covers the
-    whole image is (0, 0, height, width). With box_label int32, box_weight float32 and, if any, box_crowd float32, all
-    [batch, objects]. Boxes are cut at the image's border. A box of which less than a tenth (`KEPT_SHARE`) of its area
-    is left becomes padding: all of its row is 0. A crowd region stays for as long as it has an area.
-  mask: uint8 [batch, height, width], class ids; of the nearest pixel, 255 (not labelled) where there is no image.
-  instances: int32 [batch, height, width], of the nearest pixel, 0 (background) where there is no image.
+  boxes: float32 [batch, objects, 4], (top, left, bottom, right) in pixels with continuous edges; the whole image is
+    (0, 0, height, width). With `box_label` int32, `box_weight` float32 and optionally `box_crowd` float32, all
+    [batch, objects]. Boxes are clipped to the image. Boxes that keep less than a tenth (`KEPT_SHARE`) of their area
+    become padding (all zeros); crowd regions remain while their area is positive.
+  mask: uint8 [batch, height, width], class ids, nearest neighbour, 255 (unlabelled) outside the image.
+  instances: int32 [batch, height, width], nearest neighbour, 0 (background) outside the image.
 
-Each function here gives the changed features alone, and nothing for a batch without any.
+Each function returns only the changed features of the batch.
 """
 
 import numpy as np
@@ -17,21 +17,21 @@ from jaxdl.errors import UserError
 
 KEPT_SHARE = 0.1
 UNLABELLED = 255
-_PLANES = {"mask": UNLABELLED, "instances": 0}  # feature -> what lies outside of the image
+_PLANES = {"mask": UNLABELLED, "instances": 0}  # feature -> value outside the image
 _ROWS = ("box_label", "box_weight", "box_crowd")
 _RAW = {"objects/bbox": "Objects", "segmentation_mask": "Mask"}
 
 
 def cut(batch: Batch, windows: np.ndarray, height: int, width: int) -> Batch:
-    """For images of which a window was cut out and resized.
+    """Crops and resizes boxes and masks like the image.
 
     Args:
-      batch: before the cut.
-      windows: [batch, 4] (top, left, bottom, right) in pixels of the image; may reach beyond it.
-      height, width: size of the result in pixels.
+      batch: Batch before the crop.
+      windows: Crop of each image, [batch, 4] (top, left, bottom, right) in pixels. May exceed the image.
+      height, width: Size of the result in pixels.
     """
-    found = _companions(batch)
-    if not found:
+    companions = _companions(batch)
+    if not companions:
         return {}
     windows = np.asarray(windows, np.float64)
     start = windows[:, :2]
@@ -41,22 +41,22 @@ def cut(batch: Batch, windows: np.ndarray, height: int, width: int) -> Batch:
         np.floor(start[:, axis, None] + (np.arange(size) + 0.5) * scale[:, axis, None]).astype(np.int64)
         for axis, size in enumerate((height, width))
     )
-    for name in found & set(_PLANES):
+    for name in companions & set(_PLANES):
         moved[name] = _sample(batch[name], rows[:, :, None], columns[:, None, :], _PLANES[name])
-    if "boxes" in found:
+    if "boxes" in companions:
         boxes = (batch["boxes"] - np.tile(start, 2)[:, None]) / np.tile(scale, 2)[:, None]
         moved |= _settled(batch, boxes, height, width)
     return moved
 
 
 def mirror(batch: Batch, flip: np.ndarray) -> Batch:
-    """For images that were mirrored left to right where `flip`, bool [batch]."""
-    found = _companions(batch)
+    """Mirrors boxes and masks left to right where `flip`, bool [batch]."""
+    companions = _companions(batch)
     moved: Batch = {}
-    for name in found & set(_PLANES):
+    for name in companions & set(_PLANES):
         moved[name] = batch[name].copy()
         moved[name][flip] = batch[name][flip, :, ::-1]
-    if "boxes" in found:
+    if "boxes" in companions:
         height, width = batch["image"].shape[1:3]
         top, left, bottom, right = np.moveaxis(batch["boxes"].astype(np.float64), -1, 0)
         mirrored = np.stack([top, width - right, bottom, width - left], axis=-1)
@@ -65,25 +65,25 @@ def mirror(batch: Batch, flip: np.ndarray) -> Batch:
 
 
 def warp(batch: Batch, matrix: np.ndarray, shift: np.ndarray) -> Batch:
-    """For images that were turned, scaled and slanted: `out[p] = image[centre + matrix (p - centre - shift)]`.
+    """Warps boxes and masks affinely: `out[p] = image[centre + matrix (p - centre - shift)]`.
 
-    A box becomes the smallest upright box around its four corners, so after a turn it is larger than its object.
+    A box becomes the smallest axis-aligned box around its four corners, so a rotation enlarges it.
 
     Args:
-      batch: before the change.
-      matrix: [batch, 2, 2] over (row, column).
-      shift: [batch, 2] pixels, (down, right).
+      batch: Batch before the warp.
+      matrix: Matrices over (row, column), [batch, 2, 2].
+      shift: Translation (down, right) in pixels, [batch, 2].
     """
-    found = _companions(batch)
-    if not found:
+    companions = _companions(batch)
+    if not companions:
         return {}
     height, width = batch["image"].shape[1:3]
     moved: Batch = {}
-    if found & set(_PLANES):
+    if companions & set(_PLANES):
         nearest = np.floor(affine_sources(matrix, shift, height, width) + 0.5).astype(np.int64)
-        for name in found & set(_PLANES):
+        for name in companions & set(_PLANES):
             moved[name] = _sample(batch[name], nearest[:, 0], nearest[:, 1], _PLANES[name])
-    if "boxes" in found:
+    if "boxes" in companions:
         centre = np.array([height / 2, width / 2])
         corners = batch["boxes"].astype(np.float64)[..., [[0, 1], [0, 3], [2, 1], [2, 3]]]  # [batch, objects, 4, 2]
         corners = np.einsum("bij,bnkj->bnki", np.linalg.inv(matrix.astype(np.float64)), corners - centre)
@@ -93,7 +93,7 @@ def warp(batch: Batch, matrix: np.ndarray, shift: np.ndarray) -> Batch:
 
 
 def affine_sources(matrix: np.ndarray, shift: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Where `warp` takes each pixel from: float32 [batch, 2, height, width], (row, column), whole at pixel centres."""
+    """Returns the sampling position of each pixel in `warp`, (row, column) float32 [batch, 2, height, width]."""
     centre = np.array([(height - 1) / 2, (width - 1) / 2])
     matrix = matrix.astype(np.float32)
     offset = (centre - np.einsum("bij,bj->bi", matrix, centre + shift)).astype(np.float32)
@@ -103,36 +103,35 @@ def affine_sources(matrix: np.ndarray, shift: np.ndarray, height: int, width: in
 
 
 def _companions(batch: Batch) -> set[str]:
-    """Which features move along with the image.
+    """Returns the names of the features to transform with the image.
 
     Raises:
-      UserError: one of them does not fit the image, or is still as the data set has it.
+      UserError: A feature does not match the image, or is still in its stored form.
     """
     for name, needed in _RAW.items():
         if name in batch:
             raise UserError(
-                f"feature '{name}' does not move along with the image; put {needed} of"
-                " jaxdl.data.image.boxes_and_masks before transforms that move pixels, or leave it out:"
-                " Dataset(..., features=(...)) names the rest"
+                f"feature '{name}' does not follow the image; apply {needed} of jaxdl.data.image.boxes_and_masks before"
+                " transforms that move pixels, or omit the feature with Dataset(..., features=(...))"
             )
-    found = {"boxes", *_PLANES} & set(batch)
-    for name in found & set(_PLANES):
+    companions = {"boxes", *_PLANES} & set(batch)
+    for name in companions & set(_PLANES):
         if batch[name].shape != batch["image"].shape[:3]:
             raise UserError(
-                f"feature '{name}' has shape {batch[name].shape} and image {batch['image'].shape}; it must be [batch, "
-                "height, width] of the image"
+                f"feature '{name}' has shape {batch[name].shape}, but image has {batch['image'].shape}; it must be "
+                "[batch, height, width]"
             )
-    if "boxes" in found:
+    if "boxes" in companions:
         rows = batch["boxes"].shape[:2]
         for name in _ROWS:
             shape = batch[name].shape if name in batch else None
             if shape != rows and (name != "box_crowd" or shape is not None):
-                raise UserError(f"feature '{name}' must go with boxes in the shape {rows}, not {shape or 'missing'}")
-    return found
+                raise UserError(f"feature '{name}' must have the shape {rows} of boxes; got {shape or 'no feature'}")
+    return companions
 
 
 def _sample(plane: np.ndarray, rows: np.ndarray, columns: np.ndarray, outside: int) -> np.ndarray:
-    """`plane` [batch, h, w] at whole positions that broadcast to [batch, height, width]."""
+    """Samples `plane` [batch, h, w] at integer positions that broadcast to [batch, height, width]."""
     _, height, width = plane.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     number = np.arange(len(plane))[:, None, None]
@@ -141,11 +140,11 @@ def _sample(plane: np.ndarray, rows: np.ndarray, columns: np.ndarray, outside: i
 
 
 def _settled(batch: Batch, boxes: np.ndarray, height: int, width: int) -> Batch:
-    """Moved boxes, float64 [batch, objects, 4], cut at the border of the image; what is lost becomes padding."""
+    """Clips moved boxes, float64 [batch, objects, 4], to the image; removed boxes become padding."""
     clipped = np.clip(boxes, 0, (height, width, height, width)).astype(np.float32)
-    left = area(clipped)
-    crowd = batch["box_crowd"] > 0 if "box_crowd" in batch else np.zeros(left.shape, bool)
-    stays = (left > 0) & (crowd | ((batch["box_weight"] > 0) & (left >= KEPT_SHARE * area(boxes))))
+    remaining = area(clipped)
+    crowd = batch["box_crowd"] > 0 if "box_crowd" in batch else np.zeros(remaining.shape, bool)
+    stays = (remaining > 0) & (crowd | ((batch["box_weight"] > 0) & (remaining >= KEPT_SHARE * area(boxes))))
     settled: Batch = {"boxes": np.where(stays[..., None], clipped, np.float32(0))}
     for name in _ROWS:
         if name in batch:
@@ -154,5 +153,5 @@ def _settled(batch: Batch, boxes: np.ndarray, height: int, width: int) -> Batch:
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Square pixels of boxes [..., 4], [...]; 0 for one that is inside out."""
+    """Returns the area of boxes [..., 4] in square pixels, [...]; 0 for inverted boxes."""
     return np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: blends of two examples and of their labels."""
+"""Mixup and CutMix."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class Mixup:
-    """`(1 - w) image + w partner`, w ~ Beta(alpha, alpha) (Zhang et al., "mixup", 2018).
+    """Mixup: `(1 - w) image + w partner`, w ~ Beta(alpha, alpha) (Zhang et al., "mixup", 2018).
 
     Attributes:
-      alpha: larger mixes more evenly.
+      alpha: Beta parameter. Larger values mix more evenly.
     """
 
     alpha: float
@@ -33,13 +33,13 @@ class Mixup:
 
 @dataclass(frozen=True)
 class CutMix:
-    """A rectangle of the partner pasted into the image (Yun et al., "CutMix", 2019).
+    """CutMix: pastes a rectangle of the partner into the image (Yun et al., "CutMix", 2019).
 
-    The rectangle has the image's aspect and an area ~ Beta(alpha, alpha), its centre lies anywhere in the image, and
-    what sticks out is lost; `mix_weight` is the share of pixels that were really replaced.
+    The rectangle has the aspect of the image, a relative area ~ Beta(alpha, alpha) and a uniform centre, and is clipped
+    to the image. `mix_weight` is the fraction of replaced pixels.
 
     Attributes:
-      alpha: 1 makes all areas equally likely.
+      alpha: Beta parameter. 1 makes all areas equally likely.
     """
 
     alpha: float = 1.0
@@ -60,19 +60,21 @@ class CutMix:
 
 
 def _check_features(batch: Batch) -> None:
-    """What says where things are in an image cannot be blended as a label can."""
-    placed = [name for name in ("boxes", "mask", "instances") if name in batch]
-    if placed:
-        raise UserError(f"Mixup and CutMix blend labels of whole images, not '{placed[0]}'; leave data.mix out")
+    """Refuses features with positions in the image, which cannot be blended like a label."""
+    spatial = [name for name in ("boxes", "mask", "instances") if name in batch]
+    if spatial:
+        raise UserError(
+            f"Mixup and CutMix blend image labels only, but the batch has '{spatial[0]}'; set data.mix=None"
+        )
 
 
 def _check(alpha: float) -> None:
     if alpha <= 0:
-        raise UserError(f"alpha of Mixup and CutMix must be more than 0, not {alpha}; data.mix=None mixes nothing")
+        raise UserError(f"alpha={alpha} of Mixup or CutMix must be positive; disable mixing with data.mix=None")
 
 
 def _beta(alpha: float, draws: Draws) -> np.ndarray:
-    """Beta(alpha, alpha) numbers, [batch], by inverting the distribution function."""
+    """Draws from Beta(alpha, alpha), [batch], by inverting the distribution function."""
     from scipy.special import betaincinv
 
     return betaincinv(alpha, alpha, draws.uniform())

@@ -1,8 +1,7 @@
-"""Crops, windows and paddings that bring images of any size to one size, with antialiasing.
+"""Crops, padding and resizing of images of any size, with antialiasing.
 
-Images of different sizes cannot be a batch, so the pipeline transforms them one at a time; the transforms here also
-take batches of one size, and work through them image by image. Boxes, masks and instances move along (see
-`jaxdl.data.image.geometry`).
+Images of different sizes cannot form a batch, so the pipeline passes them one at a time. Batches of one size are
+processed image by image. Boxes, masks and instances follow (see `jaxdl.data.image.geometry`).
 """
 
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of each image, resized to a square (Szegedy et al., "Going Deeper with Convolutions", 2015).
+    """Random crop of each image, resized to a square (Szegedy et al., "Going Deeper with Convolutions", 2015).
 
     Attributes:
-      size: height and width of the result in pixels.
-      scale: (smallest, largest) share of the image's area.
-      ratio: (smallest, largest) width divided by height. If none of ten parts drawn fits, the largest centred part
-        whose ratio is within these bounds is taken.
+      size: Height and width of the result in pixels.
+      scale: (minimum, maximum) fraction of the image area.
+      ratio: (minimum, maximum) aspect, width / height. If ten draws do not fit, the largest centered crop within these
+        bounds is used.
     """
 
     size: int
@@ -57,11 +56,11 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class ResizeCrop:
-    """Resizes each image's shorter side and cuts a square from its centre: what evaluation uses.
+    """Resize of the shorter side and center crop, for evaluation.
 
     Attributes:
-      resize: length of the shorter side after resizing, in pixels.
-      size: height and width of the square, at most `resize`.
+      resize: Shorter side after resizing, in pixels.
+      size: Height and width of the crop in pixels, at most `resize`.
     """
 
     resize: int
@@ -77,13 +76,13 @@ class ResizeCrop:
 
 @dataclass(frozen=True)
 class RandomWindow:
-    """A random part of each image, at the size it has.
+    """Random crop of each image without resizing.
 
-    From one large image, a source of one example, every position of the run cuts another window; a source that is not
-    `in_memory` is then read a row at a time, so that no batch of whole images is made.
+    With a source of one large image, every position of the run has its own window. A source that is not `in_memory` is
+    read row by row, so that no batch of whole images is built.
 
     Attributes:
-      height, width: of the window in pixels; the image must be as large at least.
+      height, width: Size of the window in pixels, at most that of the image.
     """
 
     height: int
@@ -96,23 +95,23 @@ class RandomWindow:
         _, height, width, _ = batch["image"].shape
         if height < self.height or width < self.width:
             raise UserError(
-                f"RandomWindow({self.height}, {self.width}) does not fit into an image of {height} x {width}; choose a "
-                "smaller window, or bring images to one size before, with RandomScale or ResizePad"
+                f"RandomWindow({self.height}, {self.width}) exceeds the image of {height} x {width}; use a smaller "
+                "window, or resize first with RandomScale or ResizePad"
             )
         top = draws.integers(0, height - self.height + 1)
         left = draws.integers(0, width - self.width + 1)
-        parts = zip(batch["image"], top, left)
-        image = np.stack([each[y : y + self.height, x : x + self.width] for each, y, x in parts])
+        crops = zip(batch["image"], top, left)
+        image = np.stack([array[y : y + self.height, x : x + self.width] for array, y, x in crops])
         windows = np.stack([top, left, top + self.height, left + self.width], axis=1)
         return batch | {"image": image} | geometry.cut(batch, windows, self.height, self.width)
 
 
 @dataclass(frozen=True)
 class ResizePad:
-    """Resizes each image to the largest size of its own aspect that fits, centred, with 0 around it ("letterbox").
+    """Resize to the largest size that fits at the original aspect, centered on 0 ("letterbox").
 
     Attributes:
-      height, width: of the result in pixels.
+      height, width: Size of the result in pixels.
     """
 
     height: int
@@ -128,14 +127,14 @@ class ResizePad:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """`ResizePad` at a random scale and place: small on 0, or a part of the enlarged image.
+    """`ResizePad` with a random scale and position: padded with 0, or a crop of the enlarged image.
 
-    Large scale jittering (Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
+    Large-scale jittering (Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
     Segmentation", 2021, arXiv:2012.07177).
 
     Attributes:
-      height, width: of the result in pixels.
-      scale: (smallest, largest) size compared to the one that just fits.
+      height, width: Size of the result in pixels.
+      scale: (minimum, maximum) size relative to `ResizePad`.
     """
 
     height: int
@@ -145,7 +144,7 @@ class RandomScale:
     def __post_init__(self):
         _check_size("RandomScale", self.height, self.width)
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise UserError(f"RandomScale.scale must be (smallest, largest), both more than 0, not {self.scale}")
+            raise UserError(f"RandomScale.scale={self.scale} must be (minimum, maximum) with 0 < minimum <= maximum")
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         scale = np.exp(draws.between(np.log(self.scale[0]), np.log(self.scale[1])))
@@ -154,32 +153,34 @@ class RandomScale:
 
 def _check_size(name: str, height: int, width: int) -> None:
     if height < 1 or width < 1:
-        raise UserError(f"{name} needs a height and a width of 1 or more, not {height} x {width}")
+        raise UserError(f"{name} needs height and width of at least 1; got {height} x {width}")
 
 
 def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.ndarray, across: np.ndarray) -> Batch:
-    """Images resized by `scale` times what just fits, on a ground of 0; the image and what moves along.
+    """Resizes images by `scale` relative to the largest fit, on a ground of 0; returns image, boxes and masks.
 
     Args:
-      scale: [batch].
-      down, across: [batch], from 0 to 1: where the image lies in the room that is left, or which part of it is seen.
+      batch: Batch to resize.
+      height, width: Size of the result in pixels.
+      scale: Relative sizes, [batch].
+      down, across: Relative positions in the free space, or of the crop, from 0 to 1, [batch].
     """
     from PIL import Image
 
-    count, high, broad, channels = batch["image"].shape
-    factor = min(height / high, width / broad) * scale
-    tall, wide = (np.maximum(np.rint(size * factor), 1).astype(np.int64) for size in (high, broad))
+    count, image_height, image_width, channels = batch["image"].shape
+    factor = min(height / image_height, width / image_width) * scale
+    tall, wide = (np.maximum(np.rint(size * factor), 1).astype(np.int64) for size in (image_height, image_width))
     top = np.floor(down * (height - tall)).astype(np.int64)
     left = np.floor(across * (width - wide)).astype(np.int64)
-    step_y, step_x = high / tall, broad / wide  # pixels of the image in one of the result
+    step_y, step_x = image_height / tall, image_width / wide  # pixels of the image per pixel of the result
     placed = np.zeros((count, height, width, channels), np.uint8)
-    for number, each in enumerate(batch["image"]):
+    for number, pixels in enumerate(batch["image"]):
         y0, y1 = max(top[number], 0), min(top[number] + tall[number], height)
         x0, x1 = max(left[number], 0), min(left[number] + wide[number], width)
-        rows = np.clip((np.array([y0, y1]) - top[number]) * step_y[number], 0, high)
-        columns = np.clip((np.array([x0, x1]) - left[number]) * step_x[number], 0, broad)
+        rows = np.clip((np.array([y0, y1]) - top[number]) * step_y[number], 0, image_height)
+        columns = np.clip((np.array([x0, x1]) - left[number]) * step_x[number], 0, image_width)
         box = (columns[0], rows[0], columns[1], rows[1])
-        whole = Image.fromarray(each[..., 0] if channels == 1 else each)
+        whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
         part = whole.resize((int(x1 - x0), int(y1 - y0)), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
         placed[number, y0:y1, x0:x1] = np.asarray(part).reshape(y1 - y0, x1 - x0, channels)
     windows = np.stack([-top * step_y, -left * step_x, (height - top) * step_y, (width - left) * step_x], axis=1)
@@ -187,19 +188,19 @@ def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.n
 
 
 def _cropped(batch: Batch, boxes: list[tuple[float, float, float, float]], size: int) -> Batch:
-    """The parts `boxes`, (left, top, right, bottom), of the images and of what moves along, resized to squares."""
+    """Crops `boxes`, (left, top, right, bottom), from images, boxes and masks, and resizes them to squares."""
     windows = np.array(boxes)[:, [1, 0, 3, 2]]
     return {"image": _resized(batch["image"], boxes, size)} | geometry.cut(batch, windows, size, size)
 
 
 def _resized(image: np.ndarray, boxes: list[tuple[float, float, float, float]], size: int) -> np.ndarray:
-    """The parts `boxes`, (left, top, right, bottom), of the images, bilinear, uint8 [batch, size, size, channels]."""
+    """Crops `boxes`, (left, top, right, bottom), and resizes bilinearly to uint8 [batch, size, size, channels]."""
     from PIL import Image
 
     grey = image.shape[3] == 1
-    parts = []
-    for each, box in zip(image, boxes):
-        whole = Image.fromarray(each[..., 0] if grey else each)
-        # A reducing gap lets PIL first shrink a large image by whole factors: several times faster, hardly different.
-        parts.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
-    return np.stack(parts)[..., None] if grey else np.stack(parts)
+    crops = []
+    for pixels, box in zip(image, boxes):
+        whole = Image.fromarray(pixels[..., 0] if grey else pixels)
+        # The reducing gap first downsizes by integer factors: several times faster at almost equal quality.
+        crops.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
+    return np.stack(crops)[..., None] if grey else np.stack(crops)

@@ -1,9 +1,8 @@
-"""Transforms of images, uint8 in and uint8 out, whole batches at a time.
+"""Batch transforms of uint8 images.
 
-A transform takes a batch and the batch's `Draws`, and returns a batch. It changes the feature `image`
-[batch, height, width, channels], and those that move along with its pixels (see `jaxdl.data.image.geometry`), and
-leaves the others alone. What it draws depends on the example's position in the run only, so a batch cut in another way
-comes out the same.
+A transform maps (batch, `Draws`) to a batch. It changes `image` uint8 [batch, height, width, channels] and the features
+that follow its pixels (see `jaxdl.data.image.geometry`). Its random numbers depend on the position of the example in
+the run only, so the result is independent of the batch.
 """
 
 from collections.abc import Sequence
@@ -19,23 +18,23 @@ from jaxdl.errors import UserError
 
 
 class Transform(Protocol):
-    """Changes a batch; frozen dataclasses and plain functions both do."""
+    """Function of a batch and its random numbers; a frozen dataclass or a plain function."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch: ...
 
 
 class Mix(Protocol):
-    """Blends each example with another one, already transformed.
+    """Function that blends each example with a partner, both already transformed.
 
-    Returns the batch with the blended `image`, and with `mix_label` int32 [batch], the partner's label, and
-    `mix_weight` float32 [batch], the partner's share.
+    Returns the batch with the blended `image`, `mix_label` int32 [batch] (the partner's label) and `mix_weight`
+    float32 [batch] (the partner's weight).
     """
 
     def __call__(self, batch: Batch, partner: Batch, draws: Draws) -> Batch: ...
 
 
 def apply(transforms: Sequence[Transform], batch: Batch, draws: Draws) -> Batch:
-    """All transforms in order, each with random numbers of its own."""
+    """Applies transforms in order, each with independent random numbers."""
     for number, transform in enumerate(transforms):
         batch = transform(batch, draws.fold(number))
     return batch
@@ -43,26 +42,26 @@ def apply(transforms: Sequence[Transform], batch: Batch, draws: Draws) -> Batch:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors half of the images left to right."""
+    """Random horizontal flip with probability 0.5."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         image = np.ascontiguousarray(batch["image"])
         flip = draws.uniform() < 0.5
         flipped = image.copy()
-        # As pixels of some bytes each, which numpy moves faster than an innermost axis of 3.
-        pixels, target = (each.view(f"V{image.shape[3]}")[..., 0] for each in (image, flipped))
+        # numpy copies pixels viewed as one void item faster than an innermost axis of 3.
+        pixels, target = (array.view(f"V{image.shape[3]}")[..., 0] for array in (image, flipped))
         target[flip] = pixels[flip, :, ::-1]
         return batch | {"image": flipped} | geometry.mirror(batch, flip)
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Moves each image by up to `padding` pixels up, down and sideways, by padding and cutting back to its size.
+    """Random translation by padding and cropping.
 
     Attributes:
-      padding: pixels on each side.
-      mode: what to pad with: "constant" (0) or "reflect" (the image mirrored at its border; refused where there are
-        boxes or instances, because it would show objects that these do not know of).
+      padding: Largest translation in pixels, in each direction.
+      mode: "constant" pads with 0. "reflect" mirrors the image at its border; it is refused with boxes or instances,
+        because mirrored objects would be unlabelled.
     """
 
     padding: int
@@ -70,7 +69,7 @@ class RandomCrop:
 
     def __post_init__(self):
         if self.mode not in ("constant", "reflect"):
-            raise UserError(f"RandomCrop.mode must be 'constant' or 'reflect', not '{self.mode}'")
+            raise UserError(f"RandomCrop.mode='{self.mode}' is unknown; use 'constant' or 'reflect'")
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         image = batch["image"]
@@ -87,7 +86,7 @@ class RandomCrop:
         side = self.padding
         if self.mode == "reflect":
             return np.pad(image, ((0, 0), (side, side), (side, side), (0, 0)), mode="reflect")
-        # np.pad does the same in three times the time.
+        # np.pad takes three times as long.
         padded = np.zeros((count, height + 2 * side, width + 2 * side, channels), image.dtype)
         padded[:, side : side + height, side : side + width] = image
         return padded
@@ -96,8 +95,10 @@ class RandomCrop:
         _, height, width, _ = batch["image"].shape
         if self.mode == "reflect":
             if "boxes" in batch or "instances" in batch:
-                raise UserError("RandomCrop(mode='reflect') would show objects twice, boxed once; use mode='constant'")
-            if "mask" in batch:  # mirrored pixels have the class of those they mirror
+                raise UserError(
+                    "RandomCrop(mode='reflect') would duplicate objects without their boxes; use mode='constant'"
+                )
+            if "mask" in batch:  # mirrored pixels keep the class of their origin
                 side = self.padding
                 mask = np.pad(batch["mask"], ((0, 0), (side, side), (side, side)), mode="reflect")
                 batch, top, left = batch | {"image": mask[..., None], "mask": mask}, top + side, left + side
@@ -106,16 +107,16 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Turns, moves, scales and shears each image about its centre, with bilinear interpolation and 0 outside.
+    """Random affine transform about the image centre, bilinear, with 0 outside the image.
 
-    Made for small images: it computes with [batch, height, width] coordinates. Boxes become upright boxes around their
-    turned corners.
+    For small images, because it materializes [batch, height, width] coordinates. Boxes become axis-aligned boxes
+    around their transformed corners.
 
     Attributes:
-      degrees: turn by up to this, either way.
-      translate: move by up to this many pixels, either way, down and sideways.
-      scale: (smallest, largest) magnification.
-      shear: slant by up to this many degrees, either way, sideways.
+      degrees: Largest rotation in either direction, in degrees.
+      translate: Largest translation in either direction, down and across, in pixels.
+      scale: (minimum, maximum) magnification.
+      shear: Largest horizontal shear in either direction, in degrees.
     """
 
     degrees: float = 0.0
@@ -130,7 +131,7 @@ class RandomAffine:
         down = draws.between(-self.translate, self.translate)
         across = draws.between(-self.translate, self.translate)
         cos, sin = np.cos(angle), np.sin(angle)
-        # Output to input: undo the move, the magnification and turn, then the slant.
+        # Output to input: inverse translation, then inverse scale and rotation, then inverse shear.
         rows = np.stack([cos / scale, -sin / scale], axis=1)
         columns = np.stack([sin / scale, cos / scale], axis=1) - slant[:, None] * rows
         matrix, shift = np.stack([rows, columns], axis=1), np.stack([down, across], 1)
@@ -138,16 +139,16 @@ class RandomAffine:
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """`out[p] = image[centre + matrix (p - centre - shift)]`, bilinear.
+    """Warps bilinearly: `out[p] = image[centre + matrix (p - centre - shift)]`.
 
     Args:
       image: uint8 [batch, height, width, channels].
-      matrix: [batch, 2, 2] over (row, column).
-      shift: [batch, 2] pixels, (down, right).
+      matrix: Matrices over (row, column), [batch, 2, 2].
+      shift: Translation (down, right) in pixels, [batch, 2].
     """
     count, height, width, channels = image.shape
     source = geometry.affine_sources(matrix, shift, height, width)
-    # One pixel of 0 on every side; whatever lies further out is moved onto it.
+    # A border of one zero pixel, to which all positions outside the image are clipped.
     padded = np.zeros((count, height + 2, width + 2, channels), np.float32)
     padded[:, 1:-1, 1:-1] = image
     y = np.clip(source[:, 0] + 1, 0, height + 0.999)
@@ -162,19 +163,19 @@ def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarra
 
 
 def _take(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """The pixels [batch, height, width] of `image`, counted through all of it, [batch, height, width, channels]."""
+    """Gathers flat pixel indices [batch, height, width] from all images, [batch, height, width, channels]."""
     channels = image.shape[-1]
-    if channels == 1:  # one axis less is several times faster
+    if channels == 1:  # several times faster without the channel axis
         return image.reshape(-1).take(pixels, mode="clip")[..., None]
     return image.reshape(-1, channels).take(pixels, axis=0, mode="clip")
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """Sets a square of each image to 0, its centre anywhere in the image (DeVries and Taylor, 2017).
+    """Cutout: sets a square with a uniform centre to 0 (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     Attributes:
-      size: side of the square in pixels; what sticks out of the image is lost.
+      size: Side of the square in pixels. It is clipped to the image.
     """
 
     size: int
@@ -189,12 +190,12 @@ class Cutout:
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Sets a rectangle of some images to 0 (Zhong et al., "Random Erasing Data Augmentation", 2020).
+    """Random erasing: sets a rectangle of some images to 0 (Zhong et al., 2020, arXiv:1708.04896).
 
     Attributes:
-      probability: share of the images that lose one.
-      area: (smallest, largest) share of the image that the rectangle covers.
-      ratio: (smallest, largest) height divided by width.
+      probability: Fraction of images with a rectangle.
+      area: (minimum, maximum) fraction of the image area.
+      ratio: (minimum, maximum) aspect, height / width.
     """
 
     probability: float = 0.5
@@ -217,26 +218,25 @@ class RandomErasing:
 def rectangles(
     height: int, width: int, top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """A mask, bool [batch, height, width, 1], of one rectangle an image; `bottom` and `right` lie outside of it."""
+    """Returns one rectangle per image, bool [batch, height, width, 1]; `bottom` and `right` are exclusive."""
     y, x = np.arange(height), np.arange(width)
     rows = (y >= top[:, None]) & (y < bottom[:, None])
     columns = (x >= left[:, None]) & (x < right[:, None])
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
-_LUMA = np.array([299, 587, 114])  # thousandths, of red, green and blue (ITU-R BT.601)
+_LUMA = np.array([299, 587, 114])  # weights of R, G, B in thousandths (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Changes brightness, contrast and saturation of each image by random factors, in this order.
+    """Random brightness, contrast and saturation, in this order (Howard, 2013, arXiv:1312.5402).
 
-    A factor is drawn from [1 - strength, 1 + strength]. Brightness scales all values; contrast scales them about the
-    mean grey of the image; saturation scales them about the grey of the pixel, and does nothing to grey images. Values
-    are rounded and cut to 0..255 once, at the end (Krizhevsky et al., 2012; Howard, 2013, arXiv:1312.5402).
+    Each factor is uniform in [1 - strength, 1 + strength]. Brightness scales all values, contrast scales them about the
+    mean grey of the image, saturation about the grey of the pixel. Values are rounded and clipped once, at the end.
 
     Attributes:
-      brightness, contrast, saturation: strengths, 0 (off) to 1.
+      brightness, contrast, saturation: Strengths from 0 (off) to 1. Saturation does not change grey images.
     """
 
     brightness: float = 0.0
@@ -246,19 +246,19 @@ class ColorJitter:
     def __post_init__(self):
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"ColorJitter.{name} must be from 0 to 1, not {getattr(self, name)}")
+                raise UserError(f"ColorJitter.{name}={getattr(self, name)} must be from 0 to 1")
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         image = batch["image"]
         if image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
             raise UserError(
-                f"ColorJitter takes uint8 images of 1 or 3 channels, not {image.dtype} of {image.shape[-1]}; put it "
-                "before what changes their type"
+                f"ColorJitter needs uint8 images of 1 or 3 channels; got {image.dtype} of {image.shape[-1]}; apply it "
+                "before transforms that change the dtype"
             )
         strengths = (self.brightness, self.contrast, self.saturation)
         factors = (1 + strength * (2 * draws.uniform() - 1) for strength in strengths)
         bright, contrast, saturation = (factor.astype(np.float32)[:, None, None, None] for factor in factors)
-        # Whole numbers, so that the mean does not depend on the order of the sum.
+        # Integers, so that the mean is independent of the summation order.
         grey = 1000 * image.astype(np.int32) if image.shape[-1] == 1 else (image @ _LUMA)[..., None]
         mean = (grey.sum((1, 2, 3), dtype=np.int64) / (1000 * image.shape[1] * image.shape[2])).astype(np.float32)
         changed = saturation * contrast * bright * image
@@ -272,10 +272,10 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class RandomHue:
-    """Turns the colours of each image about the grey axis of the RGB cube; greys stay as they are.
+    """Random hue: rotates colours about the grey axis of the RGB cube.
 
     Attributes:
-      degrees: by up to this angle, either way; 180 makes all hues equally likely.
+      degrees: Largest rotation in either direction. 180 makes all hues equally likely.
     """
 
     degrees: float = 180.0
@@ -283,11 +283,11 @@ class RandomHue:
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         image = batch["image"]
         if image.dtype != np.uint8 or image.shape[-1] != 3:
-            raise UserError(f"RandomHue takes uint8 images of 3 channels, not {image.dtype} of {image.shape[-1]}")
+            raise UserError(f"RandomHue needs uint8 images of 3 channels; got {image.dtype} of {image.shape[-1]}")
         angle = np.deg2rad(draws.between(-self.degrees, self.degrees)).astype(np.float32)
-        # Rodrigues' formula for the axis (1, 1, 1) / sqrt(3): every row of the matrix is the first one, turned on.
+        # Rodrigues' formula for the axis (1, 1, 1) / sqrt(3); the matrix is circulant.
         even, odd = (1 - np.cos(angle)) / 3, np.sin(angle) / np.sqrt(np.float32(3))
-        row = [each[:, None, None] for each in (np.cos(angle) + even, even - odd, even + odd)]
+        row = [entry[:, None, None] for entry in (np.cos(angle) + even, even - odd, even + odd)]
         values = [image[..., channel].astype(np.float32) for channel in range(3)]
         turned = [sum(row[(source - channel) % 3] * values[source] for source in range(3)) for channel in range(3)]
         return batch | {"image": np.clip(np.rint(np.stack(turned, axis=-1)), 0, 255).astype(np.uint8)}

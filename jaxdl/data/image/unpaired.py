@@ -1,4 +1,4 @@
-"""Pictures in several styles: as A and B, pairs for the metric and no pairs at all for training, or each by itself."""
+"""Image domains: paired, unpaired (CycleGAN), or as classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,15 @@ _VERSION = 1
 class TwoStyles:
     """Two image features of a corpus as `image_a` and `image_b`, uint8 [examples, size, size, channels].
 
-    Unpaired, the examples of the corpus are cut into two halves at random: A comes from the one, B from the other. So
-    no picture has its counterpart anywhere in what is learnt from, be it in another batch; of n examples there are
-    n // 2.
+    Unpaired, the examples are divided at random into two halves, one for each domain, so no image has its counterpart
+    in the training set. n examples yield n // 2.
 
     Attributes:
-      corpus: the pairs.
-      a, b: names of its features, uint8 [height, width, channels], square, all of one size.
-      paired: row i is a true pair, in the order of the corpus.
-      size: side in pixels, that divides the pictures' own: each pixel is the mean of a square. None: as it is.
-      seed: of the cut into halves.
+      corpus: Examples with both features.
+      a, b: Names of the features, uint8 [height, width, channels], square and of one size.
+      paired: Whether row i is a true pair, in the order of the corpus.
+      size: Side in pixels, a divisor of the original side; each pixel is the mean of a square. None keeps the size.
+      seed: Seed of the division into halves.
     """
 
     corpus: Loadable
@@ -42,8 +41,8 @@ class TwoStyles:
         """Opens the corpus.
 
         Raises:
-          UserError: no such feature, pictures of several sizes, a size that does not divide theirs, or one example only
-            to be cut into halves.
+          UserError: A feature does not exist, images differ in size, `size` does not divide theirs, or a single example
+            cannot be halved.
         """
         source = self.corpus.load()
         columns = read_columns(source, (self.a, self.b))
@@ -51,7 +50,7 @@ class TwoStyles:
         if not self.paired:
             count = len(first) // 2
             if not count:
-                raise UserError(f"{len(first)} pairs cannot be cut into two halves; give 2 or more")
+                raise UserError(f"{len(first)} pairs cannot be divided into halves; provide at least 2")
             order = shuffled(np.arange(len(first)), len(first), self.seed)
             first, second = first[order[:count]], second[order[count : 2 * count]]
         settings = [source.fingerprint, self.a, self.b, self.paired, self.size, self.seed, _VERSION]
@@ -59,17 +58,17 @@ class TwoStyles:
         return ColumnSource({"image_a": first, "image_b": second}, digest_of(settings), names)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Sequence[str]]):
-        """The user's own pictures, cut and resized to the size of training, alpha over white, as both A and B.
+        """Reads image files, cropped and resized to the training size over white, as both A and B.
 
         Returns:
-          [(path, {`image_a`, `image_b`})], each uint8 [size, size, 3].
+          Pairs (path, {`image_a`, `image_b`}), each image uint8 [size, size, 3].
 
         Raises:
-          UserError: texts, or a file that is no image.
+          UserError: Texts were given, or a file is not an image.
         """
         del names
         if texts:
-            raise UserError("a translation of style reads image files, not --text: give it the path of one")
+            raise UserError("image translation reads image files, not --text; pass the path of an image")
         side = self.size or self.load().columns["image_a"].shape[1]
         paths = find_images(files)
         images = read_images(paths, (side, side, 3))
@@ -78,14 +77,14 @@ class TwoStyles:
 
 @dataclass(frozen=True)
 class Styles:
-    """Image features of a corpus, one after the other, as `image` uint8 [examples, size, size, channels].
+    """Image features of a corpus, concatenated as `image` uint8 [examples, size, size, channels].
 
-    `label` int32 is the number of the feature; the features' names are its classes.
+    `label` int32 is the index of the feature, and the feature names are the class names.
 
     Attributes:
-      corpus: whose examples have each feature.
-      features: their names, uint8 [height, width, channels], square, all of one size.
-      size: as in `TwoStyles`.
+      corpus: Examples with all features.
+      features: Names of the features, uint8 [height, width, channels], square and of one size.
+      size: As in `TwoStyles`.
     """
 
     corpus: Loadable
@@ -96,12 +95,12 @@ class Styles:
         """Opens the corpus.
 
         Raises:
-          UserError: no such feature, pictures of several sizes, or a size that does not divide theirs.
+          UserError: A feature does not exist, images differ in size, or `size` does not divide theirs.
         """
         source = self.corpus.load()
         columns = read_columns(source, self.features)
         images = [_squares(name, columns[name], self.size) for name in self.features]
-        label = np.repeat(np.arange(len(images), dtype=np.int32), [len(each) for each in images])
+        label = np.repeat(np.arange(len(images), dtype=np.int32), [len(feature_images) for feature_images in images])
         settings = [source.fingerprint, self.features, self.size, _VERSION]
         return ColumnSource(
             {"image": np.concatenate(images), "label": label}, digest_of(settings), {"label": self.features}
@@ -109,23 +108,23 @@ class Styles:
 
 
 def _squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | None) -> np.ndarray:
-    """The images of a feature, uint8 [examples, size, size, channels]."""
+    """Returns the images of a feature, uint8 [examples, size, size, channels]."""
     shapes = {np.shape(value) for value in values}
     shape = min(shapes, default=())
     if len(shapes) != 1 or len(shape) != 3 or shape[0] != shape[1]:
-        raise UserError(f"feature '{name}' has shapes {sorted(shapes)[:3]}: needs square images of one size")
+        raise UserError(f"feature '{name}' has shapes {sorted(shapes)[:3]}; expected square images of one size")
     return area_mean(np.stack(list(values)), size or shape[0])
 
 
 def area_mean(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [..., side, side, channels] -> [..., size, size, channels]: the mean of each square of pixels, rounded.
+    """Downsamples uint8 [..., side, side, channels] to `size` by the rounded mean of pixel squares.
 
     Raises:
       UserError: `size` does not divide the side.
     """
     *leading, side, _, channels = image.shape
     if size < 1 or side % size:
-        raise UserError(f"size={size} does not divide the images' side of {side} pixels")
+        raise UserError(f"size={size} does not divide the image side of {side} pixels; use a divisor")
     if size == side:
         return image
     squares = image.reshape(*leading, size, side // size, size, side // size, channels)
@@ -134,10 +133,10 @@ def area_mean(image: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EachStyle:
-    """A transform of `image` for `image_a` and for `image_b`, with random numbers of its own for each.
+    """Transform of `image_a` and `image_b` with independent random numbers.
 
     Attributes:
-      transform: such as `RandomFlip()`.
+      transform: Transform of `image`, such as `RandomFlip()`.
     """
 
     transform: Transform
@@ -151,10 +150,10 @@ class EachStyle:
 
 @dataclass(frozen=True)
 class MockPairs:
-    """`image` of made-up images and `negative`, the same with light for dark: pairs for tests and tiny runs.
+    """Generated images as `image` and their negatives as `negative`, for tests.
 
     Attributes:
-      images: such as `MockImages`.
+      images: Source of the images, such as `MockImages`.
     """
 
     images: Loadable

@@ -1,4 +1,4 @@
-"""From a data set's name to its prepared folder, which is made on first use."""
+"""Lookup of data sets by name, and their preparation on first use."""
 
 import ast
 import importlib
@@ -19,47 +19,47 @@ BUILDERS = "jaxdl.data.builders"
 
 
 def builder_names() -> list[str]:
-    """The data sets that jaxdl has a builder for: the files of `jaxdl/data/builders`."""
+    """Returns the names of the data sets in `jaxdl/data/builders`."""
     return sorted(path.stem for path in (Path(__file__).parents[1] / "builders").glob("[!_]*.py"))
 
 
 def prepare(name: str, force: bool = False) -> Prepared:
-    """Makes a data set ready to load; does nothing if it is there and every byte of it is right.
+    """Prepares a data set; does nothing if it is prepared and passes full verification.
 
     Args:
-      name: a builder's file name, a dotted module that defines `Builder`, or `tfds:NAME[/config]`.
-      force: make it again in any case.
+      name: Module in `jaxdl/data/builders`, dotted module that defines `Builder`, or `tfds:NAME[/config]`.
+      force: Whether to prepare it again in any case.
 
     Raises:
-      UserError: no such data set, or it cannot be had from here.
+      UserError: The data set does not exist or cannot be downloaded.
     """
     with lock(folder_of(name)):
         try:
-            found = None if force else _current(name)
-            if found is not None:
-                found.verify(full=True)
-                return found
+            current = None if force else _current(name)
+            if current is not None:
+                current.verify(full=True)
+                return current
         except Damaged as error:
-            print(f"{error} (which now happens)", file=sys.stderr)
+            print(f"{error} (repairing it now)", file=sys.stderr)
         return _make(name)
 
 
 def ready(name: str) -> Prepared:
-    """The prepared data set, made now if it is not there; damage is an error, not mended.
+    """Returns the prepared data set and prepares it first if necessary; does not repair damage.
 
     Raises:
-      UserError: no such data set, it cannot be had from here, or a file of it is damaged.
+      UserError: The data set does not exist, cannot be downloaded, or has a damaged file.
     """
-    found = _current(name)
-    if found is None:
+    current = _current(name)
+    if current is None:
         with lock(folder_of(name)):
-            found = _current(name) or _make(name)
-    found.verify()
-    return found
+            current = _current(name) or _make(name)
+    current.verify()
+    return current
 
 
 def _current(name: str) -> Prepared | None:
-    """The prepared version that belongs to the builder as it is now, found without importing it where possible."""
+    """Returns the prepared version that matches the builder, without importing the builder if possible."""
     versions = prepared.find(folder_of(name))
     if name.startswith("tfds:"):
         return versions[0] if versions else None
@@ -70,7 +70,7 @@ def _current(name: str) -> Prepared | None:
 
 
 def _version(path: Path) -> str | None:
-    """What the source of `Builder` says in `VERSION = tfds.core.Version("...")`; None if it says it in another way."""
+    """Parses `VERSION = tfds.core.Version("...")` from the source of `Builder`; None if it has another form."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ClassDef) and node.name == "Builder":
             for line in node.body:
@@ -91,19 +91,19 @@ def _module_path(name: str) -> Path:
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         hint = "a dotted name must be an importable module that defines Builder" if "." in name else ""
-        raise UserError(f"no data set '{name}'; {hint or nearest(name, builder_names())}")
+        raise UserError(f"data set '{name}' does not exist; {hint or nearest(name, builder_names())}")
     return Path(spec.origin)
 
 
 def _builder_class(name: str) -> Any:
     tfds = tensorflow_datasets()
-    # Names of TFDS's own sets are taken; a builder of ours or the user's may well share one.
+    # A user's builder may share the name of one in TFDS, which registration would refuse.
     with tfds.core.registered.skip_registration():
         module: ModuleType = importlib.import_module(_module(name))
     try:
         return module.Builder
     except AttributeError:
-        raise UserError(f"module {module.__name__} defines no class Builder, so it is no data set") from None
+        raise UserError(f"module {module.__name__} does not define a class Builder; add one (a TFDS builder)") from None
 
 
 def _make(name: str) -> Prepared:
@@ -123,11 +123,11 @@ def _make_tfds(name: str) -> Prepared:
     except tfds.core.DatasetNotFoundError:
         known = tfds.list_builders(with_community_datasets=False)
         hint = nearest(wanted, known).split("names that exist")[0]
-        raise UserError(f"TFDS has no data set '{wanted}'; {hint}its catalogue lists {len(known)} of them") from None
+        raise UserError(f"TFDS has no data set '{wanted}' among its {len(known)}; {hint or 'check the name'}") from None
 
 
 def _elsewhere(tfds: Any, wanted: str) -> Path | None:
-    """The folder of TFDS's own data directory that holds the set already, in a format that allows random access."""
+    """Returns the prepared copy in TFDS's own data directory, if its format allows random access."""
     home = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     if not (home / wanted.split("/")[0].split(":")[0]).is_dir():
         return None

@@ -1,4 +1,4 @@
-"""What data sets there are, for `launch.py data`."""
+"""Catalogue of data sets, for `launch.py data`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ __all__ = ["Row", "as_text", "catalog", "prepare"]
 
 @dataclass(frozen=True)
 class Row:
-    """One data set.
+    """Catalogue entry of one data set.
 
     Attributes:
-      name: as `Dataset` takes it.
-      prepared: whether it is on this machine, ready to load; if not, the rest is empty.
-      splits: how many examples each split has.
-      bytes: its size on disk.
-      fingerprint: SHA-256 of its contents.
+      name: Name as in `Dataset`.
+      prepared: Whether the data set is prepared on this machine. The other fields are empty if not.
+      splits: Number of examples per split.
+      bytes: Size on disk.
+      fingerprint: SHA-256 of the content.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Row:
 
 
 def catalog() -> list[Row]:
-    """All data sets of `jaxdl/data/builders`, and the others that have been prepared on this machine, by name."""
+    """Returns the data sets of `jaxdl/data/builders` and all others prepared on this machine, by name."""
     home = data_home()
     depths = ("[!.]*/*", "tfds/*/*", "tfds/*/*/*")
     folders = {str(path.parents[1].relative_to(home)) for depth in depths for path in home.glob(f"{depth}/{MANIFEST}")}
@@ -47,7 +47,7 @@ def _row(name: str) -> Row:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The catalogue as a table; sizes in megabytes, fingerprints by their first 12 digits."""
+    """Formats the catalogue as a table, with sizes in MB and the first 12 digits of fingerprints."""
     cells = [("name", "splits", "MB", "fingerprint")]
     for row in rows:
         splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())

@@ -1,4 +1,4 @@
-"""Makes prepared data sets: runs a TFDS builder, writes the columns, and digests every file."""
+"""Preparation of data sets: runs a TFDS builder, writes columns and digests."""
 
 import contextlib
 import fcntl
@@ -30,12 +30,12 @@ from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, nearest
 from jaxdl.home import data_home
 
-COLUMN_LIMIT = 2 * 2**30  # bytes: a set up to this size is also kept as columns
+COLUMN_LIMIT = 2 * 2**30  # bytes; smaller sets are also stored as columns
 
 
 @contextlib.contextmanager
 def lock(folder: str) -> Iterator[None]:
-    """Holds all others that prepare the same data set; the processes of one machine make it only once."""
+    """Locks a data set, so that concurrent processes of one machine prepare it once."""
     path = data_home() / ".locks" / folder.replace("/", "_")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def lock(folder: str) -> Iterator[None]:
     except OSError as error:
         place = f"{data_home()} ({error.strerror})"
         raise UserError(
-            f"cannot write to {place}; name another folder in the environment variable JAXDL_DATA"
+            f"cannot write to {place}; set the environment variable JAXDL_DATA to a writable folder"
         ) from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -51,35 +51,36 @@ def lock(folder: str) -> Iterator[None]:
 
 
 def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = None) -> Prepared:
-    """Prepares a data set as `data_home()/folder/VERSION`, all or nothing, in place of what was there.
+    """Prepares a data set as `data_home()/folder/VERSION`, atomically, replacing an earlier one.
 
-    To be called with the `lock` of the folder held.
+    The caller holds the `lock` of the folder.
 
     Args:
-      builder: `(data directory) -> tfds.core.DatasetBuilder`; its attribute NAMES, if it has one, gives the class
-        names of features that are no ClassLabel: `{"mask": ("background", "cat")}`.
-      existing: a folder with the records, if they exist already.
+      folder: Folder of the data set below `data_home()`.
+      builder: `(data directory) -> tfds.core.DatasetBuilder`. Its optional attribute NAMES holds the class names of
+        features that are not ClassLabel: `{"mask": ("background", "cat")}`.
+      existing: Folder with existing records to copy. None runs the builder.
 
     Raises:
-      UserError: the data cannot be downloaded, or a library that the builder needs is missing.
+      UserError: The data cannot be downloaded, or a library that the builder needs is not installed.
     """
     tfds = tensorflow_datasets()
     home = data_home()
     home.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     prefix = f".preparing-{folder.replace('/', '_')}-"
-    for leftover in home.glob(f"{prefix}*"):  # of a process that was killed
+    for leftover in home.glob(f"{prefix}*"):  # from a killed process
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=prefix) as temporary:
-        made = builder(Path(temporary)) if existing is None else None
-        print(f"preparing {folder}, once, into {home / folder} ...", file=sys.stderr, flush=True)
-        if made is not None:
-            _build(tfds, made, folder)
-            records = Path(made.data_dir)
+        dataset_builder = builder(Path(temporary)) if existing is None else None
+        print(f"preparing {folder} in {home / folder} ...", file=sys.stderr, flush=True)
+        if dataset_builder is not None:
+            _build(tfds, dataset_builder, folder)
+            records = Path(dataset_builder.data_dir)
         else:
             records = _adopt(existing, Path(temporary) / "records")
-        named = getattr(made, "NAMES", {})
-        version, splits = _describe(folder, tfds.builder_from_directory(records), records, named)
+        class_names_by_feature = getattr(dataset_builder, "NAMES", {})
+        version, splits = _describe(folder, tfds.builder_from_directory(records), records, class_names_by_feature)
         target = home / folder / version
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -90,27 +91,27 @@ def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = N
 
 
 def _adopt(existing: Any, target: Path) -> Path:
-    """Copies the files of TFDS; records are never changed, so the two folders share them where they can."""
+    """Copies the files of TFDS; records are immutable, so they are hard-linked where possible."""
 
-    def copy(source: str, place: str) -> None:
+    def copy(source: str, destination: str) -> None:
         try:
             if ".array_record" in source:
-                os.link(source, place)
+                os.link(source, destination)
                 return
         except OSError:  # not on the same file system
             pass
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, destination)
 
     return Path(shutil.copytree(existing, target, ignore=shutil.ignore_patterns("*.npy", MANIFEST), copy_function=copy))
 
 
 def _build(tfds: Any, builder: Any, folder: str) -> None:
-    """Writes the records; says how far it is on standard error, if that is a terminal."""
+    """Writes the records, with a progress bar if standard error is a terminal."""
     downloads = data_home() / "downloads"
-    by_hand = downloads / "manual"
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not (by_hand.is_dir() and any(by_hand.iterdir())):
+    manual = downloads / "manual"
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not (manual.is_dir() and any(manual.iterdir())):
         steps = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-        raise UserError(f"{folder} must be downloaded by hand into {by_hand}: {steps}")
+        raise UserError(f"{folder} must be downloaded manually into {manual}: {steps}")
     _check_network(builder, folder)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -123,7 +124,9 @@ def _build(tfds: Any, builder: Any, folder: str) -> None:
         if library is None:
             raise
         package = "'jaxdl[readers]'" if library == "tensorflow" else library
-        raise UserError(f"preparing {folder} needs {library}, which is not installed: pip install {package}") from error
+        raise UserError(
+            f"preparing {folder} needs {library}, which is not installed; run: pip install {package}"
+        ) from error
     except OSError as error:
         if not _is_network(error):
             raise
@@ -131,7 +134,7 @@ def _build(tfds: Any, builder: Any, folder: str) -> None:
 
 
 def _check_network(builder: Any, folder: str) -> None:
-    """Looks up the hosts to download from: TFDS itself would try for minutes before it gives up."""
+    """Resolves the download hosts, because TFDS retries for minutes before it fails."""
     hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos or {}} - {None}
     fetched = any(path.suffix == ".INFO" for path in (data_home() / "downloads").glob("*"))
     if not hosts or fetched or urllib.request.getproxies():
@@ -147,7 +150,9 @@ def _check_network(builder: Any, folder: str) -> None:
 
 def _unreachable(folder: str, reason: str) -> UserError:
     place = data_home() / folder
-    return UserError(f"cannot download {folder} ({reason}); prepare it where there is a network and copy {place} here")
+    return UserError(
+        f"cannot download {folder} ({reason}); prepare it on a machine with a network and copy {place} here"
+    )
 
 
 def _is_network(error: OSError) -> bool:
@@ -159,26 +164,29 @@ def _is_network(error: OSError) -> bool:
 
 
 def _missing_library(error: BaseException | None) -> str | None:
-    """The module whose absence started it all; TFDS wraps the error once a layer."""
-    found = None
+    """Returns the module whose absence caused the error; TFDS wraps it once per layer."""
+    library = None
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
-            found = error.name.split(".")[0]
+            library = error.name.split(".")[0]
         error = error.__cause__ or error.__context__
-    return found
+    return library
 
 
 def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, int]]:
-    """Writes the columns and `fingerprints.json` beside the records in `path`; gives version and sizes of splits.
+    """Writes the columns and `fingerprints.json` beside the records, and returns the version and split sizes.
 
     Args:
-      named: class names by feature, for features that are no ClassLabel but hold classes, such as a mask's.
+      folder: Folder of the data set below `data_home()`.
+      builder: TFDS builder of the records.
+      path: Folder of the records.
+      named: Class names of features that hold classes but are not ClassLabel, such as a mask.
     """
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     names = class_names(builder.info.features)
     for feature, classes in named.items():
         if feature not in builder.info.features:
-            raise UserError(f"{folder} names classes of '{feature}'; {nearest(feature, builder.info.features)}")
+            raise UserError(f"{folder}: NAMES has the feature '{feature}'; {nearest(feature, builder.info.features)}")
         names[feature] = tuple(classes)
     columns = _column_shapes(builder, sum(counts.values()))
     for split, count in counts.items():
@@ -197,17 +205,17 @@ def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequenc
 
 
 def class_names(features: Any) -> dict[str, tuple[str, ...]]:
-    """Class names by feature of a TFDS FeaturesDict; those of a TFDS detection set's objects also as `box_label`."""
-    found = dict(features.items())
-    objects = getattr(found.get("objects"), "feature", None)
+    """Returns class names by feature of a FeaturesDict; those of detection objects also as `box_label`."""
+    leaves = dict(features.items())
+    objects = getattr(leaves.get("objects"), "feature", None)
     if objects is not None and "label" in objects:
-        found["objects/label"] = found["box_label"] = objects["label"]
-    labels = {name: value for name, value in found.items() if type(value).__name__ == "ClassLabel"}
+        leaves["objects/label"] = leaves["box_label"] = objects["label"]
+    labels = {name: value for name, value in leaves.items() if type(value).__name__ == "ClassLabel"}
     return {name: tuple(value.names) for name, value in labels.items() if value.names}
 
 
 def _column_shapes(builder: Any, count: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each feature; empty if one has no fixed shape, is no number, or all are too large together."""
+    """Returns shape and dtype of each feature; empty if one lacks a fixed numeric shape or all are too large."""
     specs = builder.info.features.get_tensor_info()
     if not isinstance(specs, Mapping) or any(isinstance(spec, Mapping) for spec in specs.values()):
         return {}

@@ -1,8 +1,8 @@
-"""Data sets on disk: where they lie, how they get there, and the proof that they are whole.
+"""Prepared data sets on disk and their verification.
 
-A prepared data set is one folder, `data_home()/NAME/VERSION`: the TFDS record files; for small sets of fixed shapes
-also every feature of every split as a `.npy` column, which loads without TFDS; and `fingerprints.json` with the size
-and SHA-256 of each of these files.
+A prepared data set is a folder `data_home()/NAME/VERSION` with the TFDS record files and `fingerprints.json`, which
+holds the size and SHA-256 of every file. Small sets of fixed shape also have a `.npy` column per feature and split,
+which loads without TFDS.
 """
 
 import functools
@@ -22,39 +22,39 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.home import data_home
 
 MANIFEST = "fingerprints.json"
-DIGEST_LIMIT = 256 * 2**20  # bytes: a set up to this size is read and checked in full at every load
+DIGEST_LIMIT = 256 * 2**20  # bytes; smaller sets are read and verified in full at every load
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 of anything that JSON can write, in hexadecimal."""
+    """Returns the SHA-256 of a JSON-serializable value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class Damaged(UserError):
-    """A prepared file is not what it was."""
+    """Error for a prepared file that differs from its manifest."""
 
 
 @functools.cache
 def _digest_once(path: Path, modified: int) -> str:
-    """The digest, computed once a process for as long as the file does not change."""
+    """Returns the digest, computed once per process until the file changes."""
     return digest(path)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: its folder and what `fingerprints.json` says.
+    """Prepared data set, as described by `fingerprints.json`.
 
     Attributes:
-      splits: how many examples each split has.
-      columns: the features kept as columns; empty: records only.
-      names: class names by feature.
-      files: name -> size in bytes and SHA-256 of every file.
+      splits: Number of examples per split.
+      columns: Features stored as columns. Empty for records only.
+      names: Class names by feature.
+      files: Size in bytes and SHA-256 by file name.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Prepared:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """Size on disk in bytes."""
         return sum(file["size"] for file in self.files.values())
 
     @property
@@ -75,10 +75,10 @@ class Prepared:
         return self._fingerprint([Range(name, 0, count) for name, count in self.splits.items()], ())
 
     def verify(self, full: bool | None = None) -> None:
-        """Checks every file's size, and its SHA-256 too if `full` (default: when the set is small).
+        """Checks the size of every file, and its SHA-256 if `full` (default: if the set is small).
 
         Raises:
-          Damaged: a file is missing or not what it was.
+          Damaged: A file is missing or differs.
         """
         full = self.size <= DIGEST_LIMIT if full is None else full
         for file, expected in self.files.items():
@@ -88,27 +88,27 @@ class Prepared:
             status = path.stat()
             if status.st_size != expected["size"]:
                 self._damaged(path, f"{expected['size']} bytes", f"{status.st_size}")
-            if full and (found := _digest_once(path, status.st_mtime_ns)) != expected["sha256"]:
-                self._damaged(path, f"SHA-256 {expected['sha256']}", found)
+            if full and (actual := _digest_once(path, status.st_mtime_ns)) != expected["sha256"]:
+                self._damaged(path, f"SHA-256 {expected['sha256']}", actual)
 
-    def _damaged(self, path: Path, expected: str, found: str) -> None:
+    def _damaged(self, path: Path, expected: str, actual: str) -> None:
         raise Damaged(
-            f"{path} is damaged: expected {expected}, found {found}; get it again with: "
+            f"{path} is damaged: expected {expected}, got {actual}; prepare it again: "
             f"python launch.py data --prepare {self.name}"
         )
 
     def open(self, split: str, features: tuple[str, ...] = ()) -> Source:
-        """The examples of `split`, with the features named, or all of them.
+        """Opens a split, with all features or those given.
 
         Raises:
-          UserError: no such split or feature.
+          UserError: The split or a feature does not exist.
         """
         ranges = parse_split(split, self.splits, self.name)
         if features:
-            known = self.columns or tuple(flatten(_records(self.path, ranges[0].name)[0]))
+            available = self.columns or tuple(flatten(_records(self.path, ranges[0].name)[0]))
             for feature in features:
-                if feature not in known:
-                    raise UserError(f"{self.name} has no feature '{feature}'; {nearest(feature, known)}")
+                if feature not in available:
+                    raise UserError(f"{self.name} has no feature '{feature}'; {nearest(feature, available)}")
         parts = tuple(self._part(part, features) for part in ranges)
         return parts[0] if len(parts) == 1 else JoinedSource(parts, self._fingerprint(ranges, features))
 
@@ -124,7 +124,7 @@ class Prepared:
         return ColumnSource(columns, fingerprint, self.names)
 
     def _fingerprint(self, ranges: Any, features: tuple[str, ...]) -> str:
-        # Columns are plain arrays, the same wherever they were written; records are compressed, so only second best.
+        # Columns are bitwise reproducible; compressed records depend on the library that wrote them.
         content = {
             name: file["sha256"]
             for name, file in self.files.items()
@@ -142,16 +142,16 @@ def _records(path: Path, split: str) -> Any:
 
 
 def find(name: str) -> list[Prepared]:
-    """The prepared versions of a data set, newest first."""
+    """Returns the prepared versions of a data set, newest first."""
     manifests = (data_home() / name).glob(f"*/{MANIFEST}")
     return [read_manifest(path) for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def read_manifest(path: Path) -> Prepared:
-    """The data set that a `fingerprints.json` describes.
+    """Reads a `fingerprints.json`.
 
     Raises:
-      Damaged: it does not describe one.
+      Damaged: The file is invalid.
     """
     try:
         fields = json.loads(path.read_text())
@@ -161,14 +161,14 @@ def read_manifest(path: Path) -> Prepared:
         return Prepared(name, path.parent, version, splits, columns, names, files)
     except (ValueError, KeyError, TypeError) as error:
         name = name_of(str(path.parent.parent.relative_to(data_home())))
-        raise Damaged(f"{path} is damaged; get it again with: python launch.py data --prepare {name}") from error
+        raise Damaged(f"{path} is damaged; prepare it again: python launch.py data --prepare {name}") from error
 
 
 def folder_of(name: str) -> str:
-    """Where a data set lies below `data_home()`."""
+    """Returns the folder of a data set below `data_home()`."""
     return name.replace("tfds:", "tfds/", 1) if name.startswith("tfds:") else name
 
 
 def name_of(folder: str) -> str:
-    """The inverse of `folder_of`."""
+    """Inverts `folder_of`."""
     return folder.replace("tfds/", "tfds:", 1) if folder.startswith("tfds/") else folder

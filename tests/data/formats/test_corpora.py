@@ -71,7 +71,7 @@ def test_missing_or_invalid_texts_are_refused(tmp_path, story):
         (tmp_path / "missing.txt", "train", "cannot read .*missing.txt"),
         (tmp_path / "empty", "train", r"expected names that end in \.txt"),
         (tmp_path / "blank.txt", "train", "blank.txt is empty"),
-        (tmp_path / "broken.txt", "train", "broken.txt is not UTF-8 \(byte 2\)"),
+        (tmp_path / "broken.txt", "train", r"broken.txt is not UTF-8 \(byte 2\)"),
         (story, "test", "has no split 'test'"),
         (story, "train[5:5]", "is empty or out of range"),
     ]:

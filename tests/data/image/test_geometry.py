@@ -79,7 +79,7 @@ def corners(draw, height=32, width=27):
 @pytest.mark.parametrize("transform", UPRIGHT, ids=repr)
 @settings(max_examples=25, deadline=None)
 @given(corner=corners(), seed=st.integers(0, 2**20))
-def test_a_rectangle_and_its_marks_move_together(transform, corner, seed):
+def test_image_boxes_and_masks_move_together(transform, corner, seed):
     moved = run(transform, rectangles([corner] * 3), seed)
     for row in range(3):
         image, mask = moved["image"][row, :, :, 0], moved["mask"][row]
@@ -107,7 +107,7 @@ def test_a_rectangle_and_its_marks_move_together(transform, corner, seed):
 
 
 @pytest.mark.parametrize("transform", ALL, ids=repr)
-def test_companions_do_not_depend_on_how_the_batch_was_cut_nor_change_the_image(transform):
+def test_boxes_and_masks_are_independent_of_the_batch_and_leave_the_image_unchanged(transform):
     batch = rectangles([(row % 20, row % 13, row % 20 + 9, row % 13 + 8) for row in range(24)])
     before = {name: value.copy() for name, value in batch.items()}
     whole = run(transform, batch)
@@ -124,7 +124,7 @@ def test_companions_do_not_depend_on_how_the_batch_was_cut_nor_change_the_image(
 
 @settings(max_examples=30, deadline=None)
 @given(corner=corners(), width=st.integers(27, 40))
-def test_two_mirrorings_are_none(corner, width):
+def test_mirroring_twice_is_the_identity(corner, width):
     class Always(Draws):
         def uniform(self, count=None):
             return np.zeros(len(self._key) if count is None else (len(self._key), count))
@@ -137,7 +137,7 @@ def test_two_mirrorings_are_none(corner, width):
         np.testing.assert_array_equal(twice[name], batch[name])
 
 
-def test_a_turn_gives_the_upright_box_around_the_corners():
+def test_a_rotated_box_encloses_its_corners():
     class Largest(Draws):
         def between(self, low, high):
             return np.full(len(self._key), high)
@@ -154,7 +154,7 @@ def test_a_turn_gives_the_upright_box_around_the_corners():
     assert (eighth["mask"][0, 0, 0], eighth["instances"][0, 0, 0]) == (255, 0)  # no image in the corner
 
 
-def test_what_is_left_of_a_box_decides_whether_it_stays():
+def test_boxes_are_removed_by_their_remaining_area():
     batch = rectangles([(0, 0, 20, 20)] * 3, height=40, width=40)
     batch["boxes"][:, 1] = batch["boxes"][:, 0]
     batch["box_crowd"][:, 1] = 1
@@ -167,7 +167,7 @@ def test_what_is_left_of_a_box_decides_whether_it_stays():
     assert (cut["box_label"][2] == 0).all()
 
 
-def test_padding_is_not_labelled():
+def test_padding_is_unlabelled():
     batch = rectangles([(0, 0, 32, 27)])
     padded = run(ResizePad(32, 64), batch)
     assert padded["boxes"][0, 0].tolist() == [0, 18, 32, 45]
@@ -186,9 +186,9 @@ def test_reflected_objects_are_refused_but_masks_are_reflected():
     np.testing.assert_array_equal(only["image"][..., 0] == 255, only["mask"] == 7)
 
 
-def test_features_that_would_go_wrong_are_refused():
+def test_mismatched_features_are_refused():
     batch = rectangles([(0, 0, 10, 10)])
-    with pytest.raises(UserError, match="Objects before"):
+    with pytest.raises(UserError, match="apply Objects"):
         run(RandomFlip(), batch | {"objects/bbox": np.zeros((1, 0, 4), np.float32)})
     with pytest.raises(UserError, match="Mask before"):
         run(ResizePad(8, 8), {"image": batch["image"], "segmentation_mask": batch["mask"][..., None]})
@@ -198,7 +198,7 @@ def test_features_that_would_go_wrong_are_refused():
         run(RandomFlip(), {"image": batch["image"], "boxes": batch["boxes"], "box_label": batch["box_label"]})
 
 
-def test_a_window_is_a_part_of_the_image_anywhere():
+def test_random_windows_are_crops_of_the_image():
     image = np.arange(9 * 7, dtype=np.uint8).reshape(1, 9, 7, 1)
     seen = set()
     for position in range(300):
@@ -209,7 +209,7 @@ def test_a_window_is_a_part_of_the_image_anywhere():
     assert len(seen) == 2 * 3
     with pytest.raises(UserError, match="9 x 7"):
         run(RandomWindow(10, 5), {"image": image})
-    with pytest.raises(UserError, match="1 or more"):
+    with pytest.raises(UserError, match="at least 1"):
         RandomWindow(0, 5)
 
 
@@ -225,7 +225,7 @@ def test_one_large_image_gives_batches_of_windows(in_memory):
     assert (first["image"] != second["image"]).any()
 
 
-def test_a_letterbox_keeps_the_aspect_and_a_jitter_changes_the_size():
+def test_resize_pad_keeps_the_aspect_and_random_scale_changes_the_size():
     tall = np.full((1, 40, 10, 1), 200, np.uint8)
     boxed = run(ResizePad(20, 20), {"image": tall})["image"][0, :, :, 0]
     assert hull(boxed > 0).tolist() == [0, 7, 20, 12]
@@ -239,11 +239,11 @@ def test_a_letterbox_keeps_the_aspect_and_a_jitter_changes_the_size():
     assert (min(heights), max(heights)) <= (12, 20)
     assert max(heights) >= 18
     assert len({tuple(size) for size in sizes}) > 30
-    with pytest.raises(UserError, match="smallest"):
+    with pytest.raises(UserError, match="minimum"):
         RandomScale(4, 4, scale=(0.0, 1.0))
 
 
-def test_what_only_changes_values_leaves_the_marks_alone():
+def test_photometric_transforms_leave_boxes_and_masks_unchanged():
     batch = rectangles([(3, 3, 12, 12)] * 8)
     for transform in (ColorJitter(0.5, 0.5, 0.5), Cutout(5)):
         changed = run(transform, batch)
@@ -259,7 +259,7 @@ def fixed(value):
     return Fixed(0, np.arange(1))
 
 
-def test_colour_jitter_does_what_its_factors_say():
+def test_colour_jitter_applies_its_factors():
     image = np.array([[[[100, 50, 20], [60, 60, 60]]]], np.uint8)
 
     def jitter(value, **strengths):
@@ -282,7 +282,7 @@ def test_colour_jitter_does_what_its_factors_say():
         ColorJitter(0.1)({"image": image.astype(np.float32)}, fixed(0.0))
 
 
-def test_mock_scenes_mark_what_they_show_and_can_be_learnt():
+def test_mock_scenes_have_exact_boxes_and_masks():
     scenes = MockScenes(examples=40, objects=4, classes=5)
     source = scenes.load()
     batch = source.read(np.arange(40))
@@ -317,7 +317,7 @@ def test_mock_scenes_mark_what_they_show_and_can_be_learnt():
         np.testing.assert_array_equal(value, batch[name][:3])
 
 
-def test_mock_scenes_of_other_kinds():
+def test_mock_scenes_support_other_shapes():
     grey = MockScenes(shape=(16, 24, 1), classes=1, objects=1, examples=4).load()
     assert grey.columns["image"].shape == (4, 16, 24, 1)
     assert grey.fingerprint != MockScenes(shape=(16, 24, 1), classes=1, objects=1, examples=5).load().fingerprint
@@ -327,7 +327,7 @@ def test_mock_scenes_of_other_kinds():
         MockScenes(shape=(8, 8, 2))
 
 
-def test_a_hue_turned_by_a_third_moves_red_to_another_primary():
+def test_a_hue_rotation_by_120_degrees_permutes_primaries():
     image = np.array([[[[200, 0, 0], [90, 90, 90]]]], np.uint8)
     for value, expected in ((1.0, [0, 200, 0]), (0.5, [200, 0, 0]), (0.0, [0, 0, 200])):
         found = RandomHue(120.0)({"image": image}, fixed(value))["image"]

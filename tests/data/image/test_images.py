@@ -11,7 +11,7 @@ def paint(path, colour, size=(6, 4), mode="RGB"):
     Image.new(mode, size, colour).save(path)
 
 
-def test_images_of_every_kind_become_the_shape_asked_for(tmp_path):
+def test_images_of_every_mode_are_converted_to_the_requested_shape(tmp_path):
     paint(tmp_path / "rgb.png", (200, 100, 50))
     paint(tmp_path / "grey.png", 77, mode="L")
     paint(tmp_path / "alpha.png", (0, 0, 0, 0), mode="RGBA")
@@ -33,7 +33,7 @@ def test_images_of_every_kind_become_the_shape_asked_for(tmp_path):
     assert read_images(paths, (4, 4, 4))[2, 0, 0, 3] == 0
 
 
-def test_images_are_cut_at_the_centre_and_resized_with_antialiasing(tmp_path):
+def test_images_are_center_cropped_and_resized_with_antialiasing(tmp_path):
     wide = np.zeros((8, 24), np.uint8)
     wide[:, 8:16:2] = 255  # only the centre has stripes
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -44,7 +44,7 @@ def test_images_are_cut_at_the_centre_and_resized_with_antialiasing(tmp_path):
     np.testing.assert_array_equal(read_images([tmp_path / "exact.png"], (5, 7, 3))[0], exact)
 
 
-def test_images_lie_as_their_camera_says(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, :4] = 255
     exif = Image.Exif()
@@ -55,7 +55,7 @@ def test_images_lie_as_their_camera_says(tmp_path):
     assert upright[4:].mean() == 0
 
 
-def test_files_that_are_no_images_are_named(tmp_path):
+def test_invalid_image_files_are_reported(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
     (tmp_path / "text.png").write_text("hello")

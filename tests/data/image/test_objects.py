@@ -54,7 +54,7 @@ def test_objects_become_padded_boxes_in_pixels():
     assert empty["box_weight"].tolist() == [[0, 0]]
 
 
-def test_the_largest_boxes_stay_in_their_order_and_crowds_give_way():
+def test_the_largest_boxes_are_kept_before_crowd_regions():
     boxes = [(0, 0, 2, 2), (0, 0, 9, 9), (0, 0, 20, 40), (0, 0, 5, 5)]
     made = run(Objects(2), example(boxes, crowd=(0, 0, 1, 0)))
     assert made["box_label"].tolist() == [[1, 3]]
@@ -68,7 +68,7 @@ def test_the_largest_boxes_stay_in_their_order_and_crowds_give_way():
 
 @settings(max_examples=50, deadline=None)
 @given(sides=st.lists(st.integers(0, 19), max_size=9), limit=st.integers(1, 6))
-def test_what_is_kept_is_never_smaller_than_what_is_not(sides, limit):
+def test_kept_boxes_are_at_least_as_large_as_dropped_ones(sides, limit):
     made = run(Objects(limit, drop_empty=True), example([(0, 0, side, side) for side in sides]))
     kept = sorted(made["boxes"][0, :, 2].round().astype(int).tolist(), reverse=True)
     expected = sorted((side for side in sides if side), reverse=True)[:limit]
@@ -80,24 +80,24 @@ def test_what_is_kept_is_never_smaller_than_what_is_not(sides, limit):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (example([(0, 0, 5, 5), (3, 3, 3, 9)]), "box 1 has no area.*drop_empty"),
-        (example([(9, 9, 3, 3)]), "box 0 has no area"),
-        (example([(0, 0, 5, 42)]), "outside of the image by more than a pixel"),
-        (example([(-1.5, 0, 5, 4)]), r"box 0 at \[-1\.5, 0\.0, 5\.0, 4\.0\].*20 x 40.*outside"),
-        (example([(0, np.nan, 5, 4)]), "is no box"),
-        (example([(0, 0, np.inf, 4)]), "is no box"),
+        (example([(0, 0, 5, 5), (3, 3, 3, 9)]), "box 1 has zero area.*drop_empty"),
+        (example([(9, 9, 3, 3)]), "box 0 has zero area"),
+        (example([(0, 0, 5, 42)]), "exceeds the image by more than a pixel"),
+        (example([(-1.5, 0, 5, 4)]), r"box 0 at \[-1\.5, 0\.0, 5\.0, 4\.0\].*20 x 40.*exceeds"),
+        (example([(0, np.nan, 5, 4)]), "is not finite"),
+        (example([(0, 0, np.inf, 4)]), "is not finite"),
         (example([(0, 0, 5, 5)], labels=(-1,)), "negative class id -1"),
         (example([(0, 0, 5, 5), (0, 0, 5, 5)], labels=(0, 7)), "box 1 has class id 7, but Objects.classes is 7"),
         (example([], height=5, width=1) | {"image": np.zeros((1, 5, 0, 3), np.uint8)}, "5 x 0 has no pixels"),
     ],
 )
-def test_wrong_objects_are_refused_and_the_example_is_named(batch, message):
+def test_invalid_objects_are_reported_with_their_example(batch, message):
     with pytest.raises(UserError, match=f"^example 12: .*{message}") as error:
         run(Objects(4, classes=7), batch | {"index": np.array([12], np.int32)})
     assert "\n" not in str(error.value)
 
 
-def test_files_name_examples_where_there_are_any_and_features_must_be_there():
+def test_errors_name_the_file_or_the_missing_feature():
     batch = example([(0, 0, 0, 0)])
     with pytest.raises(UserError, match=r"row 0 of the batch \(07\.jpg\)"):
         run(Objects(4), batch | {"image/filename": np.array([b"07.jpg"])})
@@ -105,18 +105,18 @@ def test_files_name_examples_where_there_are_any_and_features_must_be_there():
         run(Objects(4), {"image": batch["image"], "objects/label": batch["objects/label"], "objects/box": None})
     with pytest.raises(UserError, match="limit"):
         Objects(0)
-    with pytest.raises(UserError, match=r"\(1, 1, 3\) where"):
+    with pytest.raises(UserError, match=r"\(1, 1, 3\), but"):
         run(Objects(1), batch | {"objects/bbox": batch["objects/bbox"][..., :3]})
     with pytest.raises(UserError, match="integers"):
         run(Objects(1), batch | {"objects/label": np.array([[0.5]])})
 
 
-def test_a_box_up_to_a_pixel_outside_is_cut():
+def test_a_box_up_to_a_pixel_outside_is_clipped():
     made = run(Objects(1), example([(-0.5, 3, 20.9, 40.5)]))
     np.testing.assert_allclose(made["boxes"][0, 0], (0, 3, 20, 40), rtol=1e-6)
 
 
-def test_relabelling_before_and_after_objects():
+def test_relabel_works_before_and_after_objects():
     batch = example([(0, 0, 9, 9), (0, 0, 8, 8), (0, 0, 7, 7)], labels=(0, 1, 2), crowd=(0, 0, 1))
     table = Relabel((-1, 5, 5))
     before = run(Objects(2), run(table, batch))
@@ -160,15 +160,15 @@ def test_masks_start_from_zero():
     ("mask", "batch", "message"),
     [
         (Mask(), pets([0, 1, 1, 1, 1, 1]), "example 3: .*class id -1"),
-        (Mask(classes=2), pets([1, 2, 3, 1, 1, 1]), "example 3: .*class id 2, which is not from 0 to 1"),
+        (Mask(classes=2), pets([1, 2, 3, 1, 1, 1]), "example 3: .*class id 2, outside 0 to 1"),
         (Mask(offset=0), pets([300, 1, 1, 1, 1, 1], np.int32), "class id 300"),
-        (Mask(), pets([1] * 6) | {"image": np.zeros((1, 3, 2, 3), np.uint8)}, r"\(2, 3\) and its image \(3, 2\)"),
+        (Mask(), pets([1] * 6) | {"image": np.zeros((1, 3, 2, 3), np.uint8)}, r"\(2, 3\), but the image has \(3, 2\)"),
         (Mask(), pets([1] * 6) | {"image": np.zeros((1, 0, 2, 3), np.uint8)}, "no pixels"),
-        (Mask(), pets([1] * 6, np.float32), "takes integers"),
+        (Mask(), pets([1] * 6, np.float32), "needs integer class ids"),
         (Mask("segmentation"), pets([1] * 6), "did you mean 'segmentation_mask'"),
     ],
 )
-def test_wrong_masks_are_refused(mask, batch, message):
+def test_invalid_masks_are_refused(mask, batch, message):
     with pytest.raises(UserError, match=message):
         run(mask, batch | {"index": np.array([3], np.int32)})
 
@@ -200,7 +200,7 @@ def data(**fields):
     return Data(**({"train": MockImages(), "evals": {}, "batch_size": 6, "augment": AUGMENT} | fields))
 
 
-def test_images_of_any_size_make_batches_of_one_size():
+def test_images_of_any_size_are_batched_after_resizing():
     for threads in (0, 2):
         batches = Batches(PHOTOGRAPHS, data(threads=threads), seed=0)
         made = batches.iterate(0)
@@ -286,7 +286,7 @@ def test_sequences_of_tfds_are_read_without_tensorflow(tmp_path, monkeypatch):
     assert sorted(counts) == [0, 0, 1, 2, 3]
 
 
-def test_an_image_file_of_the_mask_of_pets_is_read():
+def test_a_mask_from_an_image_file_is_read():
     file = io.BytesIO()
     Image.fromarray(np.array([[1, 2, 3]], np.uint8)).save(file, "PNG")
     value = np.asarray(Image.open(file))[None, ..., None]
@@ -304,11 +304,11 @@ def test_a_detection_set_of_tfds_names_its_classes():
     assert class_names(features) == {"objects/label": ("cat", "dog"), "box_label": ("cat", "dog")}
 
 
-def test_masks_get_other_class_ids():
+def test_relabel_mask_renumbers_classes():
     batch = {"image": np.zeros((1, 2, 2, 3), np.uint8), "mask": np.array([[[0, 1], [2, 255]]], np.uint8)}
     found = RelabelMask((0, 1, 1))(batch, Draws(0, np.arange(1)))["mask"]
     np.testing.assert_array_equal(found, [[[0, 1], [1, 255]]])
     with pytest.raises(UserError, match=r"class id 2, but RelabelMask.table ends at 1"):
         RelabelMask((0, 1))(batch, Draws(0, np.arange(1)))
-    with pytest.raises(UserError, match="needs an id from 0 to 255"):
+    with pytest.raises(UserError, match="must hold an id from 0 to 255"):
         RelabelMask((0, -1))

@@ -31,7 +31,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_texts_are_read_as_by_the_tokenizer_with_our_specials(folder):
+def test_encoding_matches_the_original_tokenizer_up_to_special_tokens(folder):
     tokenizer = Vocabulary(Pretrained(str(folder)), MockSentences(examples=4)).load()
     assert tokenizer[:4] == ("<pad>", "<start>", "<end>", "<unknown>")
     assert len(tokenizer) == len(WORDS)
@@ -43,7 +43,7 @@ def test_texts_are_read_as_by_the_tokenizer_with_our_specials(folder):
     assert (len(ids), widths.sum()) == (3, 11)
 
 
-def test_rows_go_where_their_tokens_go(folder):
+def test_embedding_rows_follow_their_tokens(folder):
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     moved = trades(vocabulary)
     table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
@@ -66,10 +66,10 @@ def test_trades_are_a_permutation_that_puts_specials_first(order):
     assert len(moved) <= 8
 
 
-def test_mistakes_are_told(folder, tmp_path):
-    with pytest.raises(UserError, match="--prepare=minilm makes it"):
+def test_missing_or_unsupported_weights_are_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="--prepare=minilm"):
         find_folder("minilm")
-    with pytest.raises(UserError, match="give one with config"):
+    with pytest.raises(UserError, match="pass a folder with config"):
         find_folder(str(tmp_path / "none"))
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
     with pytest.raises(UserError, match="is of kind BPE; only BERT's"):
