@@ -42,11 +42,11 @@ def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[.
     from benchmarks import torch_cnn, torch_detector, torch_unet
     from jaxdl.tasks.image_classification import ImageClassification
     from jaxdl.tasks.object_detection import object_detection
-    from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+    from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 
     twins = {
         ImageClassification: torch_cnn.classifier,
-        semantic_segmentation: torch_unet.segmenter,
+        SemanticSegmentation: torch_unet.segmenter,
         object_detection: torch_detector.detector,
     }
     task = fdl.get_callable(config)

@@ -13,7 +13,7 @@ from jaxdl.data.image.boxes_and_masks import Mask
 from jaxdl.data.image.resize import RandomResizedCrop, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.unet import UNet
-from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -32,7 +32,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=semantic_segmentation(UNet(outputs=3, channels=channels, dropout=0.2, dtype=dtype), num_classes=3),
+        task=SemanticSegmentation(UNet(outputs=3, channels=channels, dropout=0.2, dtype=dtype), num_classes=3),
         data=Data(
             train=Dataset("tfds:oxford_iiit_pet", "train[:90%]", features=FEATURES),
             evals={"validation": Dataset("tfds:oxford_iiit_pet", "train[90%:]", features=FEATURES)},

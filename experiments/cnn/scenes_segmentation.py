@@ -14,7 +14,7 @@ from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.unet import UNet
-from jaxdl.tasks.semantic_segmentation import semantic_segmentation
+from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -32,7 +32,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=semantic_segmentation(
+        task=SemanticSegmentation(
             UNet(outputs=len(names), channels=channels, dropout=0.2), num_classes=len(names), names=names
         ),
         data=Data(

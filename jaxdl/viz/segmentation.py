@@ -5,12 +5,15 @@ Small images are enlarged by a whole factor, so that a pixel stays a square.
 
 import colorsys
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.viz.classification import confusion_matrix
 from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, class_names, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.presentation import Presentation, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -304,3 +307,58 @@ def _draw_legend(axes: "Axes", entries: Sequence[tuple[int, str, np.ndarray]], t
         face = tuple(color / 255.0)
         axes.add_patch(Rectangle((left, top + 4), 14, 14, facecolor=face, edgecolor=FRAME, linewidth=0.8))
         _write(axes, name, left + 20, top + _LINE / 2, INK, "left")
+
+
+@dataclass(frozen=True)
+class SemanticSegmentationPresentation(Presentation):
+    """Presentation of semantic segmentation.
+
+    Attributes:
+      num_classes: Number of classes.
+    """
+
+    num_classes: int
+    framing = "pad"
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `predictions`, up to 8 images with true and predicted masks, and the `confusion` matrix."""
+        mask_names = class_names(names.get("mask", ()), self.num_classes)
+        rows = valid_rows(batch, _SHOWN)
+        image, mask = np.asarray(batch["image"])[rows], np.asarray(outputs["mask"])[rows]
+        truth = np.asarray(batch["mask"])[rows] if "mask" in batch else None
+        pictures = {"predictions": mask_grid(image, truth, mask, mask_names)}
+        if "confusion" in metrics:
+            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), mask_names)
+        return pictures
+
+    def picture(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> np.ndarray:
+        """Returns the image under the predicted mask, with a legend."""
+        mask_names = class_names(names.get("mask", ()), self.num_classes)
+        return mask_overlay(np.asarray(example["image"]), np.asarray(outputs["mask"]), mask_names)
+
+
+class InstanceSegmentationPresentation(Presentation):
+    """Presentation of instance segmentation."""
+
+    framing = "keep"
+
+    def pictures(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Any
+    ) -> dict[str, np.ndarray]:
+        """Returns `predictions`, up to 8 images with the outlines of true and predicted instances."""
+        rows = valid_rows(batch, _SHOWN)
+        truth = np.asarray(batch["instances"])[rows] if "instances" in batch else None
+        image, instances = np.asarray(batch["image"])[rows], np.asarray(outputs["instances"])[rows]
+        return {"predictions": instance_grid(image, truth, instances)}
+
+    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Any) -> np.ndarray:
+        """Returns the image with the predicted instances tinted and outlined, and their number."""
+        return instance_overlay(np.asarray(example["image"]), np.asarray(outputs["instances"]))

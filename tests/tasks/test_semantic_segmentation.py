@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.semantic_segmentation import semantic_segmentation, soft_dice
+from jaxdl.tasks.parts.dense_prediction import soft_dice
+from jaxdl.tasks.parts.pixels import Normalize
+from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 
 CLASSES = 3
 KEY = jax.random.key(0)
+PIXELS = Normalize(mean=0.0, std=1.0)
 
 
 class Conv(nn.Module):
@@ -26,15 +29,15 @@ class Conv(nn.Module):
         return nn.Conv(self.outputs, (3, 3))(image)
 
 
-class Sure(nn.Module):
-    """Says the class that the image's first channel holds, for sure; pixels are `image / 255` here."""
+class Oracle(nn.Module):
+    """Predicts the class id in the image's first channel; pixels are `image / 255`."""
 
-    sure: float = 30.0
+    confidence: float = 30.0
 
     @nn.compact
     def __call__(self, image, *, train):
         scale = self.param("scale", nn.initializers.ones, ())
-        return self.sure * scale * jax.nn.one_hot(jnp.rint(image[..., 0] * 255).astype(jnp.int32), CLASSES)
+        return self.confidence * scale * jax.nn.one_hot(jnp.rint(image[..., 0] * 255).astype(jnp.int32), CLASSES)
 
 
 def make_batch(size=4, shape=(5, 6), seed=0, unlabelled=0.2):
@@ -54,7 +57,7 @@ def start(task, batch):
 
 
 def losses(task, params, variables, batch):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0)
+    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0, {})
 
 
 def numpy_probabilities(task, params, variables, batch):
@@ -68,11 +71,11 @@ def numpy_probabilities(task, params, variables, batch):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_that_of_a_numpy_reference(smoothing):
-    task = semantic_segmentation(Conv(), num_classes=CLASSES, label_smoothing=smoothing, dice=0.7)
+def test_loss_matches_numpy(smoothing):
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES, label_smoothing=smoothing, dice=0.7)
     batch = make_batch()
     batch["weight"] = np.array([1, 2, 0.5, 0], np.float32)
-    batch["mask"][1][batch["mask"][1] == 2] = 255  # a class that does not occur in one example
+    batch["mask"][1][batch["mask"][1] == 2] = 255  # class 2 is absent from example 1
     params, variables = start(task, batch)
     terms = losses(task, params, variables, batch).terms
     probabilities = numpy_probabilities(task, params, variables, batch)
@@ -106,15 +109,15 @@ def test_soft_dice_by_hand():
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(np.float32, (2, 3, 3, 2), elements=st.floats(0, 1, width=32)), arrays(np.bool_, (2, 3, 3)))
-def test_soft_dice_lies_between_0_and_1(probabilities, occupied):
+def test_soft_dice_is_between_0_and_1(probabilities, occupied):
     target = np.stack([occupied, ~occupied], -1).astype(np.float32)
     loss, counted = soft_dice(jnp.asarray(probabilities), jnp.asarray(target))
     assert np.all((loss >= -1e-6) & (loss <= 1 + 1e-6))
     assert np.all(np.asarray(counted) == 1)
 
 
-def test_a_perfect_prediction_costs_nothing():
-    task = semantic_segmentation(Sure(), num_classes=CLASSES, mean=0.0, std=1.0)
+def test_perfect_predictions_have_zero_loss():
+    task = SemanticSegmentation(Oracle(), num_classes=CLASSES, normalize=PIXELS)
     batch = make_batch(unlabelled=0.0)
     batch["image"][..., 0] = batch["mask"]
     params, variables = start(task, batch)
@@ -122,7 +125,6 @@ def test_a_perfect_prediction_costs_nothing():
         assert abs(float(term.sum)) < 1e-5
     evaluation = task.evaluate(params, variables, batch, None)
     metrics = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in evaluation.metrics.items()}
-    assert task.score is not None
     assert task.score(jax.device_get(evaluation.records), metrics, {}) == {"mean_iou": 1.0, "mean_dice": 1.0}
     assert metrics["pixel_accuracy"] == 1
     outputs = task.predict(params, variables, {"image": batch["image"]}, KEY)
@@ -131,8 +133,8 @@ def test_a_perfect_prediction_costs_nothing():
     np.testing.assert_allclose(outputs["probability"], 1, rtol=1e-6)
 
 
-def test_evaluation_by_hand():
-    task = semantic_segmentation(Sure(sure=3.0), num_classes=CLASSES, mean=0.0, std=1.0, label_smoothing=0.5)
+def test_evaluation_matches_hand_computed_values():
+    task = SemanticSegmentation(Oracle(confidence=3.0), num_classes=CLASSES, normalize=PIXELS, label_smoothing=0.5)
     batch = make_batch(size=2, shape=(1, 4))
     batch["mask"][:] = [[[0, 0, 1, 1]], [[1, 255, 255, 255]]]
     batch["image"][..., 0] = [[[0, 1, 1, 1]], [[0, 0, 1, 2]]]
@@ -143,51 +145,49 @@ def test_evaluation_by_hand():
     assert evaluation.metrics["pixel_accuracy"][0] == 3
     expected = 3 * np.log(1 + 2 * np.exp(-3)) + 2 * np.log(np.exp(3) + 2)
     np.testing.assert_allclose(evaluation.metrics["loss"][0], expected, rtol=1e-6)
-    assert task.score is not None
     scores = task.score(evaluation.records, {"confusion": evaluation.metrics["confusion"][0] / 5}, {})
     assert scores["mean_iou"] == pytest.approx((1 / 3 + 2 / 4) / 2)
     assert scores["mean_dice"] == pytest.approx((2 / 4 + 4 / 6) / 2)
 
 
-def test_of_two_classes_there_is_a_dice():
-    task = semantic_segmentation(Conv(2), num_classes=2)
-    assert task.score is not None
-    records = {"unknown_class": np.full(1, np.iinfo(np.int32).min)}
+def test_two_classes_are_scored_by_dice():
+    task = SemanticSegmentation(Conv(2), num_classes=2)
+    records = {"invalid_class": np.full(1, np.iinfo(np.int32).min)}
     scores = task.score(records, {"confusion": np.array([[5, 1], [2, 4]])}, {})
     assert scores["dice"] == pytest.approx(8 / 11)
 
 
-def test_unlabelled_pixels_and_padding_have_no_influence():
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+def test_unlabelled_pixels_and_padding_are_ignored():
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch()
     batch["weight"][3] = 0
     params, variables = start(task, batch)
     other = {name: value.copy() for name, value in batch.items()}
-    other["image"][3], other["mask"][3] = 0, 77  # not even a class
+    other["image"][3], other["mask"][3] = 0, 77  # not a class id
 
     def everything(params, batch):
-        outcome = task.phases[0].loss(params, variables, batch, KEY, 0)
+        outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
         evaluation = task.evaluate(params, variables, batch, KEY)
         return outcome.terms, outcome.metrics, evaluation.metrics
 
     same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(same, everything(params, batch), everything(params, other))
 
-    def total(logits_bias):  # a change of the model's output at an unlabelled pixel changes no term
+    def terms(logits_bias):  # the outputs at unlabelled pixels change no term
         class Shifted(nn.Module):
             @nn.compact
             def __call__(self, image, *, train):
                 unlabelled = (batch["mask"] == 255)[..., None]
                 return Conv(name="conv")(image, train=train) + unlabelled * logits_bias * jnp.arange(CLASSES)
 
-        task = semantic_segmentation(Shifted(), num_classes=CLASSES)
-        return task.phases[0].loss({"segmenter": {"conv": params["segmenter"]}}, {}, batch, KEY, 0).terms
+        task = SemanticSegmentation(Shifted(), num_classes=CLASSES)
+        return task.phases[0].loss({"segmenter": {"conv": params["segmenter"]}}, {}, batch, KEY, 0, {}).terms
 
-    jax.tree.map(same, total(0.0), total(5.0))
+    jax.tree.map(same, terms(0.0), terms(5.0))
 
 
-def test_an_example_without_a_label_counts_in_no_term():
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+def test_examples_without_labels_have_no_weight():
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch()
     batch["mask"][:] = 255
     params, variables = start(task, batch)
@@ -195,8 +195,8 @@ def test_an_example_without_a_label_counts_in_no_term():
         assert (term.sum, term.weight) == (0, 0)
 
 
-def test_terms_and_metrics_add_up_over_parts_of_a_batch():
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+def test_terms_and_metrics_add_up_over_batches():
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch(size=6)
     batch["weight"][2] = 0
     params, variables = start(task, batch)
@@ -212,8 +212,8 @@ def test_terms_and_metrics_add_up_over_parts_of_a_batch():
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "dice"])
-def test_gradients_are_finite_even_where_the_model_is_sure_and_wrong(name):
-    task = semantic_segmentation(Sure(sure=300.0), num_classes=CLASSES, mean=0.0, std=1.0)
+def test_gradients_are_finite_for_confident_errors(name):
+    task = SemanticSegmentation(Oracle(confidence=300.0), num_classes=CLASSES, normalize=PIXELS)
     batch = make_batch()
     batch["image"][..., 0] = 0
     batch["mask"][0] = 255
@@ -223,15 +223,14 @@ def test_gradients_are_finite_even_where_the_model_is_sure_and_wrong(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_a_class_that_does_not_exist_is_noticed():
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+def test_class_ids_out_of_range_are_reported():
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch()
     params, variables = start(task, batch)
     batch["mask"][2, 0, 0] = CLASSES
     assert np.isnan(losses(task, params, variables, batch).terms["cross_entropy"].sum)
     evaluation = jax.device_get(task.evaluate(params, variables, batch, KEY))
-    assert task.score is not None
-    with pytest.raises(UserError, match="mask of example 2 holds the class id 3: with num_classes=3"):
+    with pytest.raises(UserError, match="mask of example 2 contains the class id 3; with num_classes=3"):
         task.score(evaluation.records, evaluation.metrics, {})
 
 
@@ -242,30 +241,30 @@ def test_a_class_that_does_not_exist_is_noticed():
         ({"num_classes": 256}, "num_classes=256"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"dice": -1.0}, "dice=-1.0"),
-        ({"std": 0.0}, "std=0.0"),
+        ({"names": ("a", "b")}, "names has 2 class names, but num_classes=3"),
     ],
 )
-def test_arguments_out_of_range_are_the_users_mistakes(arguments, message):
+def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        semantic_segmentation(Conv(), **{"num_classes": CLASSES, **arguments})
+        SemanticSegmentation(Conv(), **{"num_classes": CLASSES, **arguments})
 
 
-def test_other_shapes_are_the_users_mistakes():
+def test_wrong_shapes_are_refused():
     batch = make_batch()
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     params, variables = start(task, batch)
-    for mask, message in [(batch["mask"][:, :3], "mask must have"), (batch["mask"] / 255, "whole numbers")]:
+    for mask, message in [(batch["mask"][:, :3], "mask must have"), (batch["mask"] / 255, "integers")]:
         with pytest.raises(UserError, match=message):
-            jax.eval_shape(task.phases[0].loss, params, variables, {**batch, "mask": mask}, KEY, 0)
-    narrow = semantic_segmentation(Conv(2), num_classes=CLASSES)
+            jax.eval_shape(task.phases[0].loss, params, variables, {**batch, "mask": mask}, KEY, 0, {})
+    narrow = SemanticSegmentation(Conv(2), num_classes=CLASSES)
     params, variables = start(narrow, batch)
-    with pytest.raises(UserError, match=r"the model gives \(4, 5, 6, 2\)"):
+    with pytest.raises(UserError, match=r"the model outputs \(4, 5, 6, 2\)"):
         jax.eval_shape(narrow.evaluate, params, variables, batch, KEY)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_pictures(labelled):
-    task = semantic_segmentation(Conv(), num_classes=CLASSES)
+def test_pictures_have_the_expected_names_and_sizes(labelled):
+    task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch(shape=(12, 16))
     params, variables = start(task, batch)
     outputs = jax.device_get(task.predict(params, variables, batch, KEY))
@@ -273,11 +272,10 @@ def test_pictures(labelled):
     if not labelled:
         del batch["mask"], batch["weight"]
     names = {"mask": ["background", "cell"]}
-    assert task.draw is not None
-    assert task.illustrate is not None
-    pictures = task.draw(batch, outputs, {"confusion": confusion} if labelled else {}, names)
+    pictures = task.presentation.pictures(batch, outputs, {"confusion": confusion} if labelled else {}, names)
     assert set(pictures) == ({"predictions", "confusion"} if labelled else {"predictions"})
-    one = task.illustrate({"image": batch["image"][0]}, {name: value[0] for name, value in outputs.items()}, names)
+    output = {name: value[0] for name, value in outputs.items()}
+    one = task.presentation.picture({"image": batch["image"][0]}, output, names)
     for picture in (*pictures.values(), one):
         assert picture.dtype == np.uint8
         assert picture.shape[-1] == 3
