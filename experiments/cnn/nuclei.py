@@ -12,7 +12,8 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomWindow
 from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
 from jaxdl.models.unet import UNet
-from jaxdl.tasks.instance_segmentation import instance_segmentation
+from jaxdl.tasks.instance_segmentation import InstanceSegmentation
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -28,7 +29,9 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=instance_segmentation(UNet(outputs=4, channels=channels, dropout=0.2), mean=0.15, std=0.2),
+        task=InstanceSegmentation(
+            UNet(outputs=4, channels=channels, dropout=0.2), normalize=Normalize(mean=0.15, std=0.2)
+        ),
         data=Data(
             train=Dataset("nuclei", "train", features=("image", "instances")),
             evals={"validation": Dataset("nuclei", "validation", features=("image", "instances"))},

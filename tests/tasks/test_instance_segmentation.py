@@ -14,22 +14,14 @@ from hypothesis import strategies as st
 from jaxdl.decoding.instances import local_maxima
 from jaxdl.errors import UserError
 from jaxdl.metrics.segmentation import instance_precision
-from jaxdl.tasks.instance_segmentation import (
-    HEATMAP_PRIOR,
-    Maps,
-    Settings,
-    center_targets,
-    group_pixels,
-    instance_segmentation,
-)
+from jaxdl.tasks.instance_segmentation import HEATMAP_PRIOR, InstanceSegmentation
+from jaxdl.tasks.parts.center_offsets import Maps, center_targets
 
 KEY = jax.random.key(0)
 SHAPE = (32, 40)
-SETTINGS = Settings(20, 2.0, 16.0, window=7, threshold=0.3, max_centers=12, min_pixels=4)
 SMALL: dict[str, Any] = {"limit": 20, "max_centers": 12, "min_pixels": 4}
 
 targets_of = jax.jit(functools.partial(center_targets, limit=20, sigma=2.0))
-group = jax.jit(functools.partial(group_pixels, settings=SETTINGS))
 find_maxima = jax.jit(local_maxima, static_argnums=1)
 
 
@@ -41,8 +33,8 @@ class Conv(nn.Module):
         return nn.Conv(self.outputs, (3, 3))(image)
 
 
-class Told(nn.Module):
-    """Gives what it was told, scaled by a parameter; leaves the image alone."""
+class Fixed(nn.Module):
+    """Outputs a fixed array times a parameter, whatever the image."""
 
     outputs: np.ndarray
 
@@ -51,8 +43,11 @@ class Told(nn.Module):
         return self.param("scale", nn.initializers.ones, ()) * jnp.asarray(self.outputs)
 
 
+group = jax.jit(InstanceSegmentation(Conv(), **SMALL).group_pixels)
+
+
 def discs(*places, shape=SHAPE):
-    """Discs (row, column, radius, number), later ones behind."""
+    """Draws discs (row, column, radius, number), earlier ones in front."""
     rows, columns = np.indices(shape)
     labels = np.zeros(shape, np.int32)
     for row, column, radius, number in places:
@@ -76,21 +71,23 @@ def make_batch(*labels, channels=1, seed=0):
     }
 
 
-def told(labels, *, sure=12.0, scale=16.0):
-    """Outputs of a model that knows the truth: [batch, h, w, 4]."""
+def perfect_outputs(labels, *, confidence=12.0, scale=16.0):
+    """Returns the outputs [batch, h, w, 4] of a perfect model."""
     targets = jax.device_get(targets_of(labels))
     heatmap = np.clip(targets.heatmap, 1e-5, 1 - 1e-5)
     logits = np.log(heatmap / (1 - heatmap)) - HEATMAP_PRIOR
-    return np.stack([sure * (2 * targets.foreground - 1), logits, *np.moveaxis(targets.offset / scale, -1, 0)], -1)
+    return np.stack(
+        [confidence * (2 * targets.foreground - 1), logits, *np.moveaxis(targets.offset / scale, -1, 0)], -1
+    )
 
 
 def maps_of(labels):
-    outputs = jnp.asarray(told(labels, scale=1.0))
+    outputs = jnp.asarray(perfect_outputs(labels, scale=1.0))
     return Maps(outputs[..., 0], outputs[..., 1] + HEATMAP_PRIOR, outputs[..., 2:])
 
 
 def same_instances(truth, found):
-    """Whether two label images are equal up to the numbers."""
+    """Returns whether two label images are equal up to their numbers."""
     pairs = np.unique(np.stack([truth.ravel(), found.ravel()]), axis=1)
     return np.array_equal(truth > 0, found > 0) and all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
 
@@ -100,7 +97,7 @@ def start(task, batch):
 
 
 def losses(task, params, variables, batch):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0).terms
+    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0, {}).terms
 
 
 def evaluated(task, params, variables, batch):
@@ -151,7 +148,7 @@ def test_instances_are_recovered_from_exact_maps(labels):
     ),
     st.integers(0, 2),
 )
-def test_any_discs_on_a_grid_are_recovered(places, shift):
+def test_discs_on_a_grid_are_recovered(places, shift):
     labels = discs(
         *((8 * row + 4, 8 * column + 4 + shift % 2, radius, number) for row, column, radius, number in places)
     )
@@ -160,7 +157,7 @@ def test_any_discs_on_a_grid_are_recovered(places, shift):
     assert count[0] == len(places)
 
 
-def test_small_instances_are_dropped_and_numbers_have_no_gap():
+def test_small_instances_are_dropped_and_numbers_are_contiguous():
     labels = discs((8, 8, 4, 1), (8, 24, 0, 2), (24, 8, 4, 3), (24, 30, 1, 5))  # of 49, 1, 49 and 5 pixels
     instances, score, count = jax.device_get(group(maps_of(labels[None])))
     assert count[0] == 3
@@ -169,24 +166,23 @@ def test_small_instances_are_dropped_and_numbers_have_no_gap():
     assert np.count_nonzero(score) == 3
 
 
-def test_only_the_best_centres_are_kept():
+def test_max_centers_keeps_the_most_probable_centers():
     maps = maps_of(TOUCHING[None])
     heatmap = np.full_like(maps.heatmap, -9.0)
     for number, height in ((3, 1.0), (7, 3.0), (20, 2.0), (1, 0.5)):
         row, column = np.floor(np.argwhere(number == TOUCHING).mean(0) + 0.5).astype(int)
         heatmap[0, row, column] = height
-    best = SETTINGS._replace(max_centers=2)
-    two = jax.jit(functools.partial(group_pixels, settings=best))(maps._replace(heatmap=heatmap))
-    instances, score, count = jax.device_get(two)
+    task = InstanceSegmentation(Conv(), **{**SMALL, "max_centers": 2})
+    instances, score, count = jax.device_get(jax.jit(task.group_pixels)(maps._replace(heatmap=heatmap)))
     assert count[0] == 2
     assert instances[0, 10, 19] == 1  # the highest is the first
     assert instances[0, 20, 13] == 2
     np.testing.assert_allclose(score[0], 1 / (1 + np.exp([-3, -2])), rtol=1e-4)
-    # Pixels of objects without a centre fall to the nearest that there is.
+    # Pixels of objects without a center fall to the nearest that there is.
     np.testing.assert_array_equal(instances[0] > 0, TOUCHING > 0)
 
 
-def test_without_a_centre_there_is_no_instance():
+def test_images_without_centers_have_no_instances():
     maps = maps_of(TOUCHING[None])
     instances, score, count = group(maps._replace(heatmap=np.full_like(maps.heatmap, -5.0)))
     assert not any(np.any(output) for output in (instances, score, count))
@@ -194,7 +190,7 @@ def test_without_a_centre_there_is_no_instance():
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([1, 3, 5]))
-def test_local_maxima_are_those_of_a_plain_search(seed, window):
+def test_local_maxima_match_an_exhaustive_search(seed, window):
     heatmap = np.random.default_rng(seed).integers(0, 5, (7, 9)).astype(np.float32)
     found, reach = np.asarray(find_maxima(jnp.asarray(heatmap), window)), window // 2
     best = np.zeros(heatmap.shape, bool)
@@ -211,43 +207,43 @@ def test_local_maxima_are_those_of_a_plain_search(seed, window):
 
 
 @pytest.mark.parametrize("heatmap", ["focal", "mse"])
-def test_a_perfect_prediction_costs_nothing(heatmap):
+def test_perfect_predictions_have_zero_loss(heatmap):
     batch = make_batch(TOUCHING, CROPPED)
-    outputs = told(batch["instances"], sure=20.0)
-    if heatmap == "focal":  # its best heatmap is 1 at centres and 0 elsewhere: around them it only charges less
+    outputs = perfect_outputs(batch["instances"], confidence=20.0)
+    if heatmap == "focal":  # its best heatmap is 1 at centers and 0 elsewhere: around them it only charges less
         outputs[..., 1] = np.where(outputs[..., 1] > 9, 20, -20)
-    task = instance_segmentation(Told(outputs), heatmap=heatmap, **SMALL)
+    task = InstanceSegmentation(Fixed(outputs), heatmap=heatmap, **SMALL)
     params, variables = start(task, batch)
     for name, term in losses(task, params, variables, batch).items():
         assert abs(float(term.sum / term.weight)) < 1e-5, name
 
 
-def test_terms_by_hand():
+def test_terms_match_hand_computed_values():
     labels = np.zeros((1, 2, 3), np.int32)
-    labels[0, 0, :2] = 1  # its centre lies between two pixels: (0, 0.5), at pixel (0, 1)
+    labels[0, 0, :2] = 1  # its center lies between two pixels: (0, 0.5), at pixel (0, 1)
     batch = make_batch(*labels)
     batch["weight"][:] = 2
     outputs = np.zeros((1, 2, 3, 4), np.float32)
     outputs[..., 1] = -HEATMAP_PRIOR
     outputs[..., 2] = 0.25  # 2 pixels down, where 0 is right
-    task = instance_segmentation(
-        Told(outputs), limit=1, sigma=0.1, offset_scale=8.0, max_centers=2, dice=0.5, offset_loss=3.0
+    task = InstanceSegmentation(
+        Fixed(outputs), limit=1, sigma=0.1, offset_scale=8.0, max_centers=2, dice=0.5, offset_loss=3.0
     )
     params, variables = start(task, batch)
     terms = losses(task, params, variables, batch)
-    # Around the centre the Gaussian is so narrow that only its pixel has a target above 0.
+    # Around the center the Gaussian is so narrow that only its pixel has a target above 0.
     np.testing.assert_allclose(terms["cross_entropy"], (2 * 6 * np.log(2), 12, 1), rtol=1e-5)
     np.testing.assert_allclose(terms["dice"], (2 * (1 - 2 * 1 / (6 / 4 + 2)), 2, 0.5), rtol=1e-5)
     np.testing.assert_allclose(terms["heatmap"], (2 * 6 * 0.25 * np.log(2), 2, 1), rtol=1e-5)
     np.testing.assert_allclose(terms["offset"], (2 * 2 * (2 + 0.5) / 8, 4, 3), rtol=1e-5)
-    squared = instance_segmentation(Told(outputs), limit=1, sigma=0.1, max_centers=2, heatmap="mse", dice=0.0)
+    squared = InstanceSegmentation(Fixed(outputs), limit=1, sigma=0.1, max_centers=2, heatmap="mse", dice=0.0)
     terms = losses(squared, params, variables, batch)
     assert "dice" not in terms
     np.testing.assert_allclose(terms["heatmap"], (2 * 6 * 0.25, 12, 200), rtol=1e-5)
 
 
-def test_padding_has_no_influence():
-    task = instance_segmentation(Conv(), **SMALL)
+def test_padding_is_ignored():
+    task = InstanceSegmentation(Conv(), **SMALL)
     batch = make_batch(TOUCHING, CROPPED, TOUCHING)
     batch["weight"][2] = 0
     params, variables = start(task, batch)
@@ -256,14 +252,14 @@ def test_padding_has_no_influence():
 
     @jax.jit
     def everything(batch):
-        outcome = task.phases[0].loss(params, variables, batch, KEY, 0)
+        outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
         return outcome.terms, task.evaluate(params, variables, batch, KEY).metrics
 
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), everything(batch), everything(other))
 
 
-def test_terms_and_records_add_up_over_parts_of_a_batch():
-    task = instance_segmentation(Conv(), **SMALL)
+def test_terms_and_records_add_up_over_batches():
+    task = InstanceSegmentation(Conv(), **SMALL)
     batch = make_batch(TOUCHING, 0 * TOUCHING, CROPPED, discs((9, 9, 3, 1)))
     params, variables = start(task, batch)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 4))]
@@ -281,16 +277,15 @@ def test_terms_and_records_add_up_over_parts_of_a_batch():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), sums, together.metrics)
 
 
-def test_scores_by_hand():
+def test_scores_match_hand_computed_values():
     truth = np.stack([TOUCHING, CROPPED, 0 * TOUCHING])
     guess = truth.copy()
     guess[0][guess[0] == 7] = 3  # two merged into one; the larger does not fill more than half of it
     batch = make_batch(*truth)
-    task = instance_segmentation(Told(told(guess)), dice=2.0, **SMALL)
+    task = InstanceSegmentation(Fixed(perfect_outputs(guess)), dice=2.0, **SMALL)
     params, variables = start(task, batch)
     evaluation = evaluated(task, params, variables, batch)
     metrics = {name: total / weight for name, (total, weight) in evaluation.metrics.items()}
-    assert task.score is not None
     scores = task.score(evaluation.records, metrics, {})
     assert scores["dice"] == 1.0
     assert scores["count_error"] == pytest.approx(1 / 3)
@@ -300,14 +295,13 @@ def test_scores_by_hand():
     assert scores["loss"] == pytest.approx(parts[0] + 2 * parts[1] + parts[2] + parts[3])
 
 
-def test_without_an_object_the_loss_is_finite():
-    task = instance_segmentation(Conv(), **SMALL)
+def test_loss_is_finite_without_objects():
+    task = InstanceSegmentation(Conv(), **SMALL)
     batch = make_batch(0 * TOUCHING)
     params, variables = start(task, batch)
     terms = losses(task, params, variables, batch)
     assert all(np.isfinite(term.sum) for term in terms.values())
     assert (terms["offset"].weight, terms["dice"].weight, terms["heatmap"].weight) == (0, 0, 0)
-    assert task.score is not None
     metrics = {"cross_entropy_loss": 0.5, "dice_loss": np.nan, "heatmap_loss": np.nan, "offset_loss": np.nan}
     scores = task.score({"true": batch["instances"], "predicted": batch["instances"]}, metrics, {})
     assert scores["loss"] == 0.5
@@ -315,31 +309,32 @@ def test_without_an_object_the_loss_is_finite():
 
 
 @pytest.mark.parametrize("heatmap", ["focal", "mse"])
-@pytest.mark.parametrize("sure", [0.0, 100.0])
-def test_gradients_are_finite(heatmap, sure):
+@pytest.mark.parametrize("confidence", [0.0, 100.0])
+def test_gradients_are_finite(heatmap, confidence):
     batch = make_batch(TOUCHING, 0 * TOUCHING)
-    outputs = told(batch["instances"], sure=sure)
-    outputs[..., 1:] *= sure
-    task = instance_segmentation(Told(outputs), heatmap=heatmap, **SMALL)
+    outputs = perfect_outputs(batch["instances"], confidence=confidence)
+    outputs[..., 1:] *= confidence
+    task = InstanceSegmentation(Fixed(outputs), heatmap=heatmap, **SMALL)
     params, variables = start(task, batch)
 
     def values(params):
-        return {name: term.sum for name, term in task.phases[0].loss(params, variables, batch, KEY, 0).terms.items()}
+        return {
+            name: term.sum for name, term in task.phases[0].loss(params, variables, batch, KEY, 0, {}).terms.items()
+        }
 
     for tree in jax.jit(lambda params: (values(params), jax.jacrev(values)(params)))(params):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
 @pytest.mark.parametrize("number", [-1, 21])
-def test_a_number_out_of_range_is_noticed(number):
-    task = instance_segmentation(Conv(), **SMALL)
+def test_instance_numbers_out_of_range_are_reported(number):
+    task = InstanceSegmentation(Conv(), **SMALL)
     batch = make_batch(TOUCHING, CROPPED)
     params, variables = start(task, batch)
     batch["instances"][1, 0, 0] = number
     assert np.isnan(losses(task, params, variables, batch)["cross_entropy"].sum)
     evaluation = evaluated(task, params, variables, batch)
-    assert task.score is not None
-    with pytest.raises(UserError, match="instances of example 1 hold a number below 0 or above limit=20"):
+    with pytest.raises(UserError, match="instances of example 1 contain a number below 0 or above limit=20"):
         task.score(evaluation.records, {}, {})
 
 
@@ -349,42 +344,41 @@ def test_a_number_out_of_range_is_noticed(number):
         ({"limit": 0}, "limit=0"),
         ({"limit": 40_000}, "limit=40000"),
         ({"max_centers": 0}, "max_centers=0"),
-        ({"window": 4}, "window=4: must be odd"),
+        ({"window": 4}, "window=4 must be odd"),
         ({"threshold": 1.0}, "threshold=1.0"),
-        ({"sigma": 0.0}, "sigma and offset_scale"),
-        ({"min_pixels": 0}, "min_pixels"),
+        ({"sigma": 0.0}, "sigma=0.0 must be positive"),
+        ({"min_pixels": 0}, "min_pixels=0 must be positive"),
         ({"heatmap": "focl"}, "did you mean 'focal'"),
-        ({"offset_loss": -1.0}, "offset_loss"),
-        ({"std": 0.0}, "std=0.0"),
+        ({"offset_loss": -1.0}, "offset term is -1.0"),
     ],
 )
-def test_arguments_out_of_range_are_the_users_mistakes(arguments, message):
+def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        instance_segmentation(Conv(), **arguments)
+        InstanceSegmentation(Conv(), **arguments)
 
 
-def test_other_shapes_are_the_users_mistakes():
+def test_wrong_shapes_are_refused():
     batch = make_batch(TOUCHING)
-    task = instance_segmentation(Conv(), **SMALL)
+    task = InstanceSegmentation(Conv(), **SMALL)
     params, variables = start(task, batch)
     small = {**batch, "instances": batch["instances"][:, :3]}
     floats = {**batch, "instances": batch["instances"] / 2}
-    for wrong, message in [(small, "instances must have"), (floats, "whole numbers")]:
+    for wrong, message in [(small, "instances must have"), (floats, "integers")]:
         with pytest.raises(UserError, match=message):
-            jax.eval_shape(task.phases[0].loss, params, variables, wrong, KEY, 0)
-    many = instance_segmentation(Conv(), max_centers=2000)
-    with pytest.raises(UserError, match="images have 1280 pixels only"):
+            jax.eval_shape(task.phases[0].loss, params, variables, wrong, KEY, 0, {})
+    many = InstanceSegmentation(Conv(), max_centers=2000)
+    with pytest.raises(UserError, match="max_centers=2000 exceeds the 1280 pixels"):
         jax.eval_shape(many.predict, params, variables, batch, KEY)
-    narrow = instance_segmentation(Conv(1))
+    narrow = InstanceSegmentation(Conv(1))
     params, variables = start(narrow, batch)
-    with pytest.raises(UserError, match=r"the model gives \(1, 32, 40, 1\)"):
-        jax.eval_shape(narrow.phases[0].loss, params, variables, batch, KEY, 0)
+    with pytest.raises(UserError, match=r"the model outputs \(1, 32, 40, 1\)"):
+        jax.eval_shape(narrow.phases[0].loss, params, variables, batch, KEY, 0, {})
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_predictions_and_pictures(labelled):
+def test_predictions_and_pictures_have_the_expected_shapes(labelled):
     batch = make_batch(TOUCHING, CROPPED)
-    task = instance_segmentation(Told(told(batch["instances"])), **SMALL)
+    task = InstanceSegmentation(Fixed(perfect_outputs(batch["instances"])), **SMALL)
     params, variables = start(task, batch)
     outputs = jax.device_get(jax.jit(task.predict)(params, variables, {"image": batch["image"]}, KEY))
     shapes = {"instances": (2, *SHAPE), "score": (2, 12), "count": (2,)}
@@ -392,9 +386,8 @@ def test_predictions_and_pictures(labelled):
     np.testing.assert_array_equal(outputs["count"], [4, 3])
     if not labelled:
         del batch["instances"], batch["weight"]
-    assert task.draw is not None
-    assert task.illustrate is not None
-    picture = task.draw(batch, outputs, {}, {})["predictions"]
-    one = task.illustrate({"image": batch["image"][0]}, {name: value[0] for name, value in outputs.items()}, {})
+    picture = task.presentation.pictures(batch, outputs, {}, {})["predictions"]
+    output = {name: value[0] for name, value in outputs.items()}
+    one = task.presentation.picture({"image": batch["image"][0]}, output, {})
     assert all((image.dtype, image.shape[-1]) == (np.uint8, 3) for image in (picture, one))
     assert min(one.shape[:2]) > 300  # enlarged: the image has 32 x 40 pixels

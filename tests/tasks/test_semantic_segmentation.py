@@ -123,7 +123,7 @@ def test_perfect_predictions_have_zero_loss():
     params, variables = start(task, batch)
     for term in losses(task, params, variables, batch).terms.values():
         assert abs(float(term.sum)) < 1e-5
-    evaluation = task.evaluate(params, variables, batch, None)
+    evaluation = task.evaluate(params, variables, batch, KEY)
     metrics = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in evaluation.metrics.items()}
     assert task.score(jax.device_get(evaluation.records), metrics, {}) == {"mean_iou": 1.0, "mean_dice": 1.0}
     assert metrics["pixel_accuracy"] == 1
