@@ -113,12 +113,12 @@ class DetectionLoss(nn.Module):
 
     center: torch.Tensor
     stride: torch.Tensor
-    least: torch.Tensor
-    most: torch.Tensor
+    min_distance: torch.Tensor
+    max_distance: torch.Tensor
     classes: torch.Tensor
 
     def __init__(self, config: Any, shape: Sequence[int], sizes: Sequence[Sequence[int]]):
-        from jaxdl.tasks.object_detection import locate
+        from jaxdl.tasks.parts.fcos import locate
 
         super().__init__()
         for name, array in locate(shape, sizes, config.reach)._asdict().items():
@@ -135,7 +135,7 @@ class DetectionLoss(nn.Module):
         distances = torch.cat([center - upper, lower - center], dim=-1)  # [batch, locations, objects, 4]
         near = ((center - (upper + lower) / 2).abs() <= self.radius * self.stride[:, None, None]).all(-1)
         farthest = distances.amax(-1)
-        fits = (farthest >= self.least[:, None]) & (farthest < self.most[:, None])
+        fits = (farthest >= self.min_distance[:, None]) & (farthest < self.max_distance[:, None])
         candidate = near & fits & (distances.amin(-1) > 0) & (weight[:, None] > 0)
         area = (lower - upper).prod(-1)
         owner = torch.where(candidate, area, torch.inf).argmin(-1, keepdim=True)

@@ -41,13 +41,13 @@ def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[.
 
     from benchmarks import torch_cnn, torch_detector, torch_unet
     from jaxdl.tasks.image_classification import ImageClassification
-    from jaxdl.tasks.object_detection import object_detection
+    from jaxdl.tasks.object_detection import ObjectDetection
     from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 
     twins = {
         ImageClassification: torch_cnn.classifier,
         SemanticSegmentation: torch_unet.segmenter,
-        object_detection: torch_detector.detector,
+        ObjectDetection: torch_detector.detector,
     }
     task = fdl.get_callable(config)
     if task not in twins:

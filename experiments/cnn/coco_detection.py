@@ -15,7 +15,8 @@ from jaxdl.data.image.resize import RandomScale, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
-from jaxdl.tasks.object_detection import object_detection
+from jaxdl.tasks.object_detection import ObjectDetection
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -43,7 +44,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=object_detection(
+        task=ObjectDetection(
             Detector(
                 num_classes=num_classes,
                 backbone=resnet50(dtype=dtype),
@@ -54,8 +55,7 @@ def experiment(
                 dtype=dtype,
             ),
             num_classes=num_classes,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
             candidates=1000,
             limit=100,
         ),

@@ -15,7 +15,7 @@ from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
-from jaxdl.tasks.object_detection import object_detection
+from jaxdl.tasks.object_detection import ObjectDetection
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import kernels
 
@@ -35,7 +35,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=object_detection(
+        task=ObjectDetection(
             Detector(
                 num_classes=len(names),
                 backbone=ResNet(stage_sizes=stage_sizes, num_classes=4, width=width, stem="strided"),

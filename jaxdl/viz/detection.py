@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.viz.figure import COLORS, FAINT, INK, class_names, new_figure, pixel_axes, render, show_image
+from jaxdl.viz.presentation import Presentation, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,3 +105,28 @@ def _box(axes: "Axes", box: np.ndarray, left: float, top: float, color: str, das
         axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=INK, linewidth=1.6))
     style: dict[str, Any] = {"linestyle": (0, (3, 2)), "linewidth": 1.2} if dashed else {"linewidth": 1.8}
     axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=color, **style))
+
+
+class DetectionPresentation(Presentation):
+    """Presentation of object detection."""
+
+    framing = "pad"
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `detections`, up to 12 images with dashed true boxes and solid predicted boxes."""
+        rows = valid_rows(batch, _SHOWN)
+        predictions = {f"predicted_{name}": value for name, value in outputs.items()}
+        records = {name: np.asarray(value)[rows] for name, value in {**batch, **predictions}.items()}
+        return {"detections": detection_grid(records, names.get("box_label", ()))}
+
+    def picture(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> np.ndarray:
+        """Returns the image with the predicted boxes."""
+        return detection_picture(np.asarray(example["image"]), outputs, names.get("box_label", ()))

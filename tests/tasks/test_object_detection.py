@@ -1,5 +1,7 @@
 """Object detection: assignment and losses in closed form, decoding of the targets, scoring, errors, pictures."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,12 @@ import pytest
 
 from jaxdl.errors import UserError
 from jaxdl.metrics.detection import average_precision, class_precision
-from jaxdl.tasks.object_detection import Settings, assign, decode, detection_terms, locate, object_detection
+from jaxdl.tasks.object_detection import ObjectDetection
+from jaxdl.tasks.parts.fcos import assign, locate
 from jaxdl.training.step import make_eval_step
 
 SIZES = ((16, 16), (8, 8))
 SHAPE = (64, 64)
-SETTINGS = Settings(3, "centerness", 1.5, 4.0, 0.25, 2.0, 0.05, 0.6, 60, 10)
 
 
 class Pyramid(nn.Module):
@@ -30,6 +32,9 @@ class Pyramid(nn.Module):
             outputs["distances"].append(nn.softplus(x[..., self.num_classes : -1]) * stride)
             outputs["centerness"].append(x[..., -1])
         return {name: tuple(levels) for name, levels in outputs.items()}
+
+
+TASK = ObjectDetection(Pyramid(), num_classes=3, reach=4.0, limit=10, candidates=60)
 
 
 def make_batch(size=4, seed=0):
@@ -49,29 +54,24 @@ def make_batch(size=4, seed=0):
 
 
 @pytest.fixture(scope="module")
-def task():
-    return object_detection(Pyramid(), num_classes=3, reach=4.0, limit=10, candidates=60)
+def started():
+    return jax.jit(TASK.init)(jax.random.key(0), make_batch())
 
 
-@pytest.fixture(scope="module")
-def started(task):
-    return jax.jit(task.init)(jax.random.key(0), make_batch())
-
-
-def test_locations_are_the_middles_of_their_cells():
+def test_locations_are_the_centers_of_their_cells():
     locations = locate(SHAPE, SIZES, reach=4.0)
     assert len(locations.center) == 16 * 16 + 8 * 8
     np.testing.assert_allclose(locations.center[[0, 1, 16, 256]], [[2, 2], [2, 6], [6, 2], [4, 4]])
-    assert set(zip(locations.least, locations.most)) == {(0, 16), (16, np.inf)}
+    assert set(zip(locations.min_distance, locations.max_distance)) == {(0, 16), (16, np.inf)}
 
 
-def test_odd_images_have_the_strides_of_their_pyramid():
+def test_strides_of_odd_image_sizes_are_powers_of_two():
     assert set(locate((50, 35), [(13, 9), (7, 5)], 4.0).stride) == {4, 8}
-    with pytest.raises(UserError, match="strides must double"):
+    with pytest.raises(UserError, match="double the strides"):
         locate((64, 64), [(8, 8), (16, 16)], 4.0)
 
 
-def test_a_location_answers_for_the_smallest_box_around_it():
+def test_locations_are_assigned_to_the_smallest_box():
     locations = locate(SHAPE, SIZES, reach=4.0)
     boxes = jnp.array([[8.0, 8.0, 24.0, 24.0], [12.0, 12.0, 20.0, 20.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 64.0, 60.0]])
     targets = assign(locations, boxes, jnp.array([0, 1, 2, 2]), jnp.array([1.0, 1.0, 0.0, 1.0]), 1.5)
@@ -81,16 +81,16 @@ def test_a_location_answers_for_the_smallest_box_around_it():
     np.testing.assert_allclose(targets.distances[inner], [2, 2, 6, 6])
     np.testing.assert_allclose(targets.centerness[inner], 1 / 3, rtol=1e-6)
     assert label[0] == -1
-    assert set(label[:256]) == {-1, 0, 1}, "the first level is for boxes with all sides nearer than 16 pixels"
-    assert set(label[256:]) == {-1, 2}, "the large box belongs to the second level, and no location to padding"
+    assert set(label[:256]) == {-1, 0, 1}, "level 1 is for boxes with all sides within 16 pixels"
+    assert set(label[256:]) == {-1, 2}, "the large box is assigned to level 2, padding to none"
     large = locations.center[256:][label[256:] == 2]
     assert np.all(np.abs(large - [32, 30]) <= 1.5 * 8)
 
 
 def perfect(batch, confidence=12.0):
-    """Outputs that say just what the targets are."""
-    locations = locate(SHAPE, SIZES, SETTINGS.reach)
-    targets = jax.vmap(lambda boxes, label, weight: assign(locations, boxes, label, weight, SETTINGS.center_radius))(
+    """Returns locations, outputs equal to the targets, and the targets."""
+    locations = locate(SHAPE, SIZES, TASK.reach)
+    targets = jax.vmap(lambda boxes, label, weight: assign(locations, boxes, label, weight, TASK.center_radius))(
         batch["boxes"], batch["box_label"], batch["box_weight"]
     )
     logits = confidence * (2 * jax.nn.one_hot(targets.label, 3) - 1)
@@ -99,10 +99,10 @@ def perfect(batch, confidence=12.0):
     return locations, {"class_logits": logits, "distances": targets.distances, "centerness": centerness}, targets
 
 
-def test_losses_of_outputs_that_say_the_truth():
+def test_losses_of_perfect_outputs():
     batch = make_batch()
     locations, outputs, targets = perfect(batch)
-    terms = detection_terms(SETTINGS, locations, outputs, batch)
+    terms = TASK.terms(locations, outputs, batch)
     positive = np.asarray(targets.label) >= 0
     assert float(terms["focal"][1]) == positive.sum() > 0
     np.testing.assert_allclose(terms["box"][1], np.asarray(targets.centerness)[positive].sum(), rtol=1e-5)
@@ -113,30 +113,30 @@ def test_losses_of_outputs_that_say_the_truth():
     np.testing.assert_allclose(terms["centerness"][0], entropy, rtol=1e-3)
 
 
-def test_quality_may_be_the_overlap_of_the_predicted_box():
+def test_quality_iou_is_the_overlap_of_the_predicted_box():
     batch = make_batch()
     locations, outputs, _ = perfect(batch)
     outputs["centerness"] = jnp.full_like(outputs["centerness"], 2.0)
-    found = detection_terms(SETTINGS._replace(quality="iou"), locations, outputs, batch)["centerness"]
+    found = dataclasses.replace(TASK, quality="iou").terms(locations, outputs, batch)["centerness"]
     # Boxes are exact, so every location's quality is 1 and the loss -log(sigmoid(2)).
     np.testing.assert_allclose(found[0] / found[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
 
 
-def test_focal_loss_in_closed_form():
+def test_focal_loss_matches_its_closed_form():
     batch = make_batch()
     locations, outputs, targets = perfect(batch)
     outputs = {**outputs, "class_logits": jnp.zeros_like(outputs["class_logits"])}
-    found = detection_terms(SETTINGS, locations, outputs, batch)["focal"][0]
+    found = TASK.terms(locations, outputs, batch)["focal"][0]
     positive, entries = int((np.asarray(targets.label) >= 0).sum()), outputs["class_logits"].size
     # At probability 1/2 each entry costs alpha_t * (1/2)^2 * ln 2.
     expected = (0.25 * positive + 0.75 * (entries - positive)) * 0.25 * np.log(2)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_decoding_the_truth_finds_it():
+def test_decoding_perfect_outputs_returns_the_true_boxes():
     batch = make_batch(8, seed=3)
     locations, outputs, targets = perfect(batch)
-    found = jax.device_get(decode(SETTINGS, locations, SHAPE, outputs))
+    found = jax.device_get(TASK.decode(locations, SHAPE, outputs))
     for row in range(8):
         answered = {int(label) for label in np.asarray(targets.label)[row] if label >= 0}
         assert answered == set(found["labels"][row][found["scores"][row] > 0])
@@ -145,15 +145,15 @@ def test_decoding_the_truth_finds_it():
             assert not box.any() or np.abs(same - box).max(1).min() < 1e-3
 
 
-def test_terms_of_two_halves_add_up_and_padding_counts_nowhere(task, started):
-    loss = jax.jit(task.phases[0].loss)
+def test_terms_add_up_over_batches_and_ignore_padding(started):
+    loss = jax.jit(TASK.phases[0].loss)
     batch = make_batch(4)
-    terms = [loss(*started, part, jax.random.key(0), 0).terms for part in (batch, *halves(batch))]
+    terms = [loss(*started, part, jax.random.key(0), 0, {}).terms for part in (batch, *halves(batch))]
     for name, whole in terms[0].items():
         np.testing.assert_allclose(whole.sum, terms[1][name].sum + terms[2][name].sum, rtol=1e-5)
         np.testing.assert_allclose(whole.weight, terms[1][name].weight + terms[2][name].weight, rtol=1e-5)
     padded = {**batch, "weight": np.array([1, 1, 0, 0], np.float32)}
-    alone = loss(*started, padded, jax.random.key(0), 0).terms
+    alone = loss(*started, padded, jax.random.key(0), 0, {}).terms
     for name, term in alone.items():
         np.testing.assert_allclose(term.sum, terms[1][name].sum, rtol=1e-5)
 
@@ -162,12 +162,12 @@ def halves(batch):
     return [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 4))]
 
 
-def test_gradients_are_finite_also_without_any_box(task, started):
+def test_gradients_are_finite_without_boxes(started):
     batch = make_batch()
     empty = {**batch, "boxes": batch["boxes"] * 0, "box_weight": batch["box_weight"] * 0}
 
     def total(params, batch):
-        terms = task.phases[0].loss(params, started[1], batch, jax.random.key(0), 0).terms
+        terms = TASK.phases[0].loss(params, started[1], batch, jax.random.key(0), 0, {}).terms
         return sum(term.sum for term in terms.values())
 
     gradient = jax.jit(jax.grad(total))
@@ -175,10 +175,10 @@ def test_gradients_are_finite_also_without_any_box(task, started):
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient(started[0], each)))
 
 
-def test_evaluation_gives_records_that_score(task, started):
+def test_evaluation_records_can_be_scored(started):
     batch = make_batch()
-    evaluation = jax.jit(make_eval_step(task))(*started, batch, 0)
-    scores = task.score(jax.device_get(evaluation.records), {}, {})
+    evaluation = jax.jit(make_eval_step(TASK))(*started, batch, 0)
+    scores = TASK.score(jax.device_get(evaluation.records), {}, {})
     assert set(scores) == {"map", "map50", "map75"}
     assert all(0 <= value <= 1 for value in scores.values())
 
@@ -188,7 +188,7 @@ def records_of(batch, boxes, labels, scores):
     return {**truth, "predicted_boxes": boxes, "predicted_labels": labels, "predicted_scores": scores}
 
 
-def test_average_precision_by_hand():
+def test_average_precision_matches_hand_computed_values():
     batch = make_batch()
     perfect = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0.9)
     assert average_precision(perfect, 3) == {"map": 1.0, "map50": 1.0, "map75": 1.0}
@@ -220,17 +220,18 @@ def test_crowd_regions_are_ignored():
     assert average_precision(lenient, 1)["map50"] > 0.999
 
 
-def test_mistakes_are_told_in_a_line(task, started):
+def test_wrong_arguments_and_batches_are_refused(started):
     batch = make_batch()
     with pytest.raises(UserError, match="needs 'boxes' in the batch"):
-        task.phases[0].loss(*started, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0)
-    with pytest.raises(UserError, match="num_classes is 5"):
-        object_detection(Pyramid(), num_classes=5).predict(*started, batch, jax.random.key(0))
+        TASK.phases[0].loss(*started, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0, {})
+    with pytest.raises(UserError, match="num_classes=5"):
+        params, variables = started
+        ObjectDetection(Pyramid(), num_classes=5).predict(params, variables, batch, jax.random.key(0))
     for make in (
-        lambda: object_detection(Pyramid(), num_classes=0),
-        lambda: object_detection(Pyramid(), num_classes=3, quality="beauty"),  # pyright: ignore[reportArgumentType]
-        lambda: object_detection(Pyramid(), num_classes=3, iou_threshold=2.0),
-        lambda: object_detection(Pyramid(), num_classes=3, limit=0),
+        lambda: ObjectDetection(Pyramid(), num_classes=0),
+        lambda: ObjectDetection(Pyramid(), num_classes=3, quality="beauty"),  # pyright: ignore[reportArgumentType]
+        lambda: ObjectDetection(Pyramid(), num_classes=3, iou_threshold=2.0),
+        lambda: ObjectDetection(Pyramid(), num_classes=3, limit=0),
     ):
         with pytest.raises(UserError):
             make()
@@ -241,13 +242,15 @@ def test_mistakes_are_told_in_a_line(task, started):
         average_precision(empty, 1)
 
 
-def test_pictures(task):
+def test_pictures_show_true_and_predicted_boxes():
     batch = make_batch()
     _, outputs, _ = perfect(batch)
-    found = jax.device_get(decode(SETTINGS, locate(SHAPE, SIZES, SETTINGS.reach), SHAPE, outputs))
+    found = jax.device_get(TASK.decode(locate(SHAPE, SIZES, TASK.reach), SHAPE, outputs))
     names = {"box_label": ("cat", "dog", "bird")}
-    picture = task.draw(batch, found, {}, names)["detections"]
+    picture = TASK.presentation.pictures(batch, found, {}, names)["detections"]
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    one = task.illustrate({"image": batch["image"][0]}, {name: value[0] for name, value in found.items()}, names)
+    one = TASK.presentation.picture(
+        {"image": batch["image"][0]}, {name: value[0] for name, value in found.items()}, names
+    )
     assert one.shape == (900, 900, 3)
