@@ -224,8 +224,8 @@ def test_wrong_arguments_and_batches_are_refused(started):
     batch = make_batch()
     with pytest.raises(UserError, match="needs 'boxes' in the batch"):
         TASK.phases[0].loss(*started, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0, {})
+    params, variables = started
     with pytest.raises(UserError, match="num_classes=5"):
-        params, variables = started
         ObjectDetection(Pyramid(), num_classes=5).predict(params, variables, batch, jax.random.key(0))
     for make in (
         lambda: ObjectDetection(Pyramid(), num_classes=0),
