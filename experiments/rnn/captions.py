@@ -16,7 +16,8 @@ from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
-from jaxdl.tasks.image_captioning import image_captioning
+from jaxdl.tasks.image_captioning import ImageCaptioning
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -37,15 +38,14 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(Words(2500), Dataset("captions", "train"), features=("caption",))
     return Experiment(
-        task=image_captioning(
+        task=ImageCaptioning(
             EncoderDecoder(
                 ImageEncoder(ConvNet(num_classes=1, channels=channels, halve_first=True, norm=group_norm), features),
                 AttentionDecoder(
                     vocabulary=2500, features=features, embedding=128, layers=1, cell=cell, dropout=dropout
                 ),
             ),
-            mean=0.75,
-            std=0.35,
+            normalize=Normalize(mean=0.75, std=0.35),
             beam=beam,
         ),
         data=Data(

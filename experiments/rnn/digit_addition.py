@@ -14,7 +14,7 @@ from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
@@ -35,7 +35,7 @@ def experiment(
         Characters(16), DigitAddition(digits, examples=2000, split="train"), features=("source", "target")
     )
     return Experiment(
-        task=translation(
+        task=Translation(
             EncoderDecoder(
                 TokenEncoder(vocabulary=16, features=features, embedding=32, cell=cell),
                 AttentionDecoder(vocabulary=16, features=features, embedding=64, attention=attention, cell=cell),

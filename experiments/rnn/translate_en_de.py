@@ -16,7 +16,7 @@ from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm
 
@@ -41,7 +41,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, train), features=("source", "target"))
     return Experiment(
-        task=translation(
+        task=Translation(
             EncoderDecoder(
                 TokenEncoder(vocabulary=tokens, features=features, embedding=256, cell=cell, dropout=dropout),
                 AttentionDecoder(

@@ -15,7 +15,7 @@ from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
@@ -41,7 +41,7 @@ def experiment(
     train = Dataset("python_functions", "train")
     vocabulary = Vocabulary(BPE(tokens), train, features=("source", "target"))
     return Experiment(
-        task=translation(
+        task=Translation(
             EncoderDecoder(
                 vocabulary=tokens,
                 length=160,

@@ -18,7 +18,7 @@ from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import hidden_kernels
 
@@ -46,7 +46,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, train), features=("source", "target"))
     return Experiment(
-        task=translation(
+        task=Translation(
             EncoderDecoder(
                 vocabulary=tokens,
                 length=128,

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import batch_coupling, check_segments, foretold
+from jaxdl.tasks.parts.apply import batch_coupling, check_segments, next_token_mask
 from jaxdl.training.task import (
     Array,
     Evaluation,
@@ -163,7 +163,7 @@ def _counted(batch: Mapping[str, Array]) -> Array:
     targets = _tokens(batch)[:, 1:]
     counts = (targets != PAD) & (jnp.arange(targets.shape[1]) >= batch.get("context", jnp.zeros(1, int))[:, None])
     if "tokens_segments" in batch:
-        counts &= foretold(batch["tokens_segments"])
+        counts &= next_token_mask(batch["tokens_segments"])
     return batch["weight"][:, None] * counts
 
 

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data.text.special_tokens import PAD, UNKNOWN
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, check_segments, init_module
-from jaxdl.tasks.parts.seq2seq import PAD, UNKNOWN
 from jaxdl.training.task import (
     Array,
     Evaluation,

@@ -1,4 +1,4 @@
-"""Pictures of text: what a model wrote after a prompt, and texts with the label they were given."""
+"""Text from token ids, and pictures of continuations and of classified texts."""
 
 import textwrap
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
+from jaxdl.errors import UserError
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten
 
 # Sizes in pixels: of the picture, of its margin, of a line of text. A line holds this many letters of 9 points.
@@ -17,18 +19,45 @@ _ROWS, _TEXT_LETTERS, _TEXT_LINES = 16, 82, 3
 
 @runtime_checkable
 class Decoder(Protocol):
-    """The part of a tokenizer that makes text of ids."""
+    """Tokenizer interface: the vocabulary's size, and text from ids."""
+
+    def __len__(self) -> int: ...
 
     def decode(self, ids: Any) -> str: ...
 
 
 def text_of(ids: np.ndarray, tokens: Sequence[str] | None) -> str:
-    """What token ids [tokens] say: by a tokenizer's `decode`, by a list of names, or as the numbers they are."""
+    """Returns token ids [tokens] as text: decoded by a tokenizer, as names from a list, or as numbers."""
     if isinstance(tokens, Decoder):
         return tokens.decode(ids)
     if tokens:
-        return " ".join(tokens[int(one)] if int(one) < len(tokens) else str(int(one)) for one in ids)
-    return " ".join(str(int(one)) for one in ids)
+        return " ".join(tokens[int(token)] if int(token) < len(tokens) else str(int(token)) for token in ids)
+    return " ".join(str(int(token)) for token in ids)
+
+
+def decode_texts(tokens: Any, length: Any, tokenizer: Any, unknown: str = "") -> list[str]:
+    """Returns generated ids as texts without special tokens.
+
+    Args:
+      tokens: [examples, time].
+      length: [examples], numbers of valid tokens.
+      tokenizer: Tokenizer. Any other object: ids are joined as numbers.
+      unknown: Replacement of <unknown>. By default it is dropped.
+
+    Raises:
+      UserError: An id outside the tokenizer's vocabulary.
+    """
+    rows = [np.asarray(row)[: int(count)] for row, count in zip(np.asarray(tokens), np.asarray(length))]
+    if not isinstance(tokenizer, Decoder):
+        return [" ".join(str(token) for token in row if token not in (PAD, START, END)) for row in rows]
+    largest = max((int(row.max()) for row in rows if len(row)), default=0)
+    if largest >= len(tokenizer):
+        raise UserError(
+            f"token {largest} is outside the vocabulary of {len(tokenizer)} tokens; set the model's vocabulary to"
+            f" {len(tokenizer)}"
+        )
+    parts = [np.split(row, np.flatnonzero(row == UNKNOWN)) for row in rows]
+    return [unknown.join(tokenizer.decode(part) for part in pieces).strip() for pieces in parts]
 
 
 def continuations(prompts: Sequence[str], written: Sequence[str]) -> np.ndarray:

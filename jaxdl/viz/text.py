@@ -1,39 +1,100 @@
-"""Pictures of texts that a model wrote: translations beside their sources, captions under their images."""
+"""Presentations of generated texts: translations beside their sources, captions below their images."""
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.language import decode_texts
+from jaxdl.viz.presentation import Presentation, valid_rows
 
-# Pixels: of a line, around a block of lines, of the column that says what a line is, and of a letter at 10 points.
+# Pixels: line height, gap around a block, column of row names, and letter width at 10 points.
 _LINE, _GAP, _SIDE, _LETTER = 19, 12, 90, 8.6
 _WIDTH, _LINES = 900, 3
-# Of a grid of captions: the height of an image's box, and its width by the number of columns.
+# Caption grid: height of an image's box, and its width by the number of columns.
 _BOX, _BOXES = 200, {1: 360, 2: 300, 3: 280}
 _EMPTY = "(nothing)"
+Names = Mapping[str, Sequence[str]]
+
+
+class TranslationPresentation(Presentation):
+    """Presentation of text-to-text generation."""
+
+    def pictures(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    ) -> dict[str, np.ndarray]:
+        """Returns `translations`: up to 8 sources with output and reference."""
+        rows = valid_rows(batch, 8)
+        source, length = np.asarray(batch["source"])[rows], np.asarray(batch["source_length"])[rows]
+        sources = decode_texts(source, length, names.get("source"))
+        return {
+            "translations": translation_table(sources, _outputs(outputs, names, rows), _targets(batch, names, rows))
+        }
+
+    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        return {"translation": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
+
+
+class CaptioningPresentation(Presentation):
+    """Presentation of image captioning."""
+
+    def pictures(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    ) -> dict[str, np.ndarray]:
+        """Returns `captions`: up to 12 images with caption and reference."""
+        rows = valid_rows(batch, 12)
+        images = np.asarray(batch["image"])[rows]
+        return {"captions": caption_grid(images, _outputs(outputs, names, rows), _targets(batch, names, rows))}
+
+    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
+        """Returns the image with its caption below."""
+        return caption_grid(np.asarray(example["image"])[None], [_output(outputs, names)])
+
+    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        return {"caption": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
+
+
+def _outputs(outputs: Mapping[str, Any], names: Names, rows: Any) -> list[str]:
+    """Returns the decoded texts of `rows`."""
+    return decode_texts(np.asarray(outputs["tokens"])[rows], np.asarray(outputs["length"])[rows], names.get("target"))
+
+
+def _output(outputs: Mapping[str, Any], names: Names) -> str:
+    """Returns the decoded text of one example."""
+    return decode_texts(np.asarray(outputs["tokens"])[None], [outputs["length"]], names.get("target"))[0]
+
+
+def _targets(batch: Mapping[str, Any], names: Names, rows: np.ndarray) -> list[str] | None:
+    """Returns the references of `rows` as texts, None for user files, where they are absent or 0."""
+    if "target_length" not in batch or not np.any(np.asarray(batch["target_length"])[rows]):
+        return None
+    return decode_texts(
+        np.asarray(batch["target"])[rows], np.asarray(batch["target_length"])[rows], names.get("target")
+    )
 
 
 def translation_table(
     sources: Sequence[str], outputs: Sequence[str], references: Sequence[str] | None = None
 ) -> np.ndarray:
-    """A table: of each example the source, what was made of it, and the reference; an equal one has a tick.
+    """Draws a table of sources, outputs and references; a tick marks outputs equal to their reference.
 
     Args:
-      sources, outputs: the first 8 are drawn, each in at most three lines.
-      references: None where they are not known.
+      sources: [n] texts, of which the first 8 are drawn, each in at most three lines.
+      outputs: [n] texts.
+      references: [n] texts. None: unknown.
 
     Returns:
       uint8 [height, 900, 3].
 
     Raises:
-      ValueError: no texts.
+      ValueError: No texts.
     """
     count = min(len(sources), 8)
     if count == 0:
-        raise ValueError("translation_table: there are no texts to draw")
+        raise ValueError("translation_table needs at least one text")
     letters = int((_WIDTH - _SIDE - 2 * _GAP) / _LETTER)
     blocks = []
     for index in range(count):
@@ -59,22 +120,22 @@ def translation_table(
 
 
 def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequence[str] | None = None) -> np.ndarray:
-    """Images with their captions below, and below these the references, in gray.
+    """Draws images with captions below, and references in gray below the captions.
 
     Args:
-      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]; the first 12 are drawn.
-      captions: [n], each in at most three lines.
-      references: [n], or None where they are not known.
+      images: [n, height, width, 1 or 3], uint8, or float in [0, 1], of which the first 12 are drawn.
+      captions: [n] texts, each drawn in at most three lines.
+      references: [n] texts. None: unknown.
 
     Returns:
       uint8 [height, width, 3], at most 900 pixels wide.
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     count = min(len(images), 12)
     if count == 0:
-        raise ValueError("caption_grid: there are no images to draw")
+        raise ValueError("caption_grid needs at least one image")
     columns = min(count, 3)
     box = _BOXES[columns]
     letters = int(box / _LETTER)
@@ -96,7 +157,7 @@ def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequen
 
 
 def wrap(text: str, letters: int) -> list[str]:
-    """`text` in one to three lines of at most `letters` characters; what is left over is an ellipsis."""
+    """Returns `text` in one to three lines of at most `letters` characters; an ellipsis marks a truncated text."""
     text = " ".join(text.split()) or _EMPTY
     lines = textwrap.wrap(text, letters)
     if len(lines) > _LINES:

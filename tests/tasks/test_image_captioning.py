@@ -1,6 +1,7 @@
 """Image captioning: the loss against numpy, decoding, normalization, pictures, errors."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import batch_norm
-from jaxdl.tasks.image_captioning import LONGEST, image_captioning
+from jaxdl.tasks.image_captioning import MAX_LENGTH, ImageCaptioning
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.viz.text import caption_grid
 
 VOCABULARY, LENGTH = 9, 6
-PAD, START, END, UNKNOWN = 0, 1, 2, 3
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.4, 0.5)
+KEY = jax.random.key(0)
 
 
 class Small(nn.Module):
@@ -58,7 +61,7 @@ class Words:
         return " ".join(words)
 
 
-NAMES = {"target": Words()}
+NAMES: Any = {"target": Words()}
 
 
 def make_batch(size=6, seed=0):
@@ -79,8 +82,8 @@ def make_batch(size=6, seed=0):
 
 @functools.cache
 def prepared(**arguments):
-    task = image_captioning(Small(), mean=MEAN, std=STD, **arguments)
-    return task, *jax.jit(task.init)(jax.random.key(0), make_batch())
+    task = ImageCaptioning(Small(), normalize=Normalize(MEAN, STD), **arguments)
+    return task, *jax.jit(task.init)(KEY, make_batch())
 
 
 def numpy_logits(params, image, token):
@@ -97,7 +100,7 @@ def log_softmax(logits):
 def test_the_loss_is_that_of_a_numpy_reference():
     task, params, variables = prepared(label_smoothing=0.1)
     batch = make_batch()
-    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
+    outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
     total = count = 0.0
     for place in range(LENGTH - 1):
         known = log_softmax(numpy_logits(params, batch["image"], batch["target"][:, place]))
@@ -111,11 +114,11 @@ def test_the_loss_is_that_of_a_numpy_reference():
 def test_greedy_captions_are_those_of_a_numpy_reference():
     task, params, variables = prepared()
     batch = make_batch(12)
-    outputs = jax.device_get(jax.jit(task.predict)(params, variables, {"image": batch["image"]}, None))
-    assert outputs["tokens"].shape == (12, LONGEST)
+    outputs = jax.device_get(jax.jit(task.predict)(params, variables, {"image": batch["image"]}, KEY))
+    assert outputs["tokens"].shape == (12, MAX_LENGTH)
     for example in range(12):
         token, tokens, score = START, [], 0.0
-        while token != END and len(tokens) < LONGEST:
+        while token != END and len(tokens) < MAX_LENGTH:
             known = log_softmax(numpy_logits(params, batch["image"][example : example + 1], [token]))[0]
             token = max((t for t in range(VOCABULARY) if t not in (PAD, START, UNKNOWN)), key=known.item)
             tokens.append(token)
@@ -127,17 +130,16 @@ def test_greedy_captions_are_those_of_a_numpy_reference():
 
 def test_a_beam_gives_captions_too():
     task, params, variables = prepared(beam=3, max_length=8)
-    outputs = jax.device_get(jax.jit(task.predict)(params, variables, make_batch(), None))
+    outputs = jax.device_get(jax.jit(task.predict)(params, variables, make_batch(), KEY))
     assert outputs["tokens"].shape == (6, 8)
     assert np.all(np.isfinite(outputs["score"]))
 
 
 def test_evaluation_and_its_scores():
     task, params, variables = prepared()
-    evaluation = jax.device_get(task.evaluate(params, variables, make_batch(), None))
+    evaluation = jax.device_get(task.evaluate(params, variables, make_batch(), KEY))
     assert set(evaluation.metrics) == {"loss", "token_accuracy"}
     assert evaluation.records["tokens"].shape == (6, LENGTH - 1)
-    assert task.score is not None
     scores = task.score(evaluation.records, {}, NAMES)
     assert set(scores) == {"bleu", "chrf"}
     own = {"tokens": evaluation.records["target"], "length": evaluation.records["target_length"]}
@@ -147,28 +149,26 @@ def test_evaluation_and_its_scores():
 
 
 def test_an_encoder_with_batch_statistics():
-    task = image_captioning(Small(norm=batch_norm))
+    task = ImageCaptioning(Small(norm=batch_norm))
     assert "batch normalization" in task.batch_coupled
-    assert image_captioning(Small()).batch_coupled == ""
+    assert ImageCaptioning(Small()).batch_coupled == ""
     batch = make_batch()
-    params, variables = task.init(jax.random.key(0), batch)
-    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0)
+    params, variables = task.init(KEY, batch)
+    outcome = jax.jit(task.loss)(params, variables, batch, KEY, 0, {})
     assert jax.tree.structure(outcome.variables) == jax.tree.structure(variables)
     before, after = (variables["captioner"]["batch_stats"], outcome.variables["captioner"]["batch_stats"])
     assert np.any(before["normal"]["mean"] != after["normal"]["mean"])
-    first, second = (task.predict(params, v, batch, None)["score"] for v in (variables, outcome.variables))
+    first, second = (task.predict(params, v, batch, KEY)["score"] for v in (variables, outcome.variables))
     assert np.any(first != second)
 
 
 def test_what_is_said_of_one_image():
     task, _, _ = prepared()
     outputs = {"tokens": np.array([5, 4, END, 0]), "length": np.int32(3), "score": np.float32(-0.5)}
-    assert task.readable is not None
-    assert task.illustrate is not None
-    assert task.readable({}, outputs, NAMES) == {"caption": "word5 word4", "score": -0.5}
+    assert task.presentation.readable({}, outputs, NAMES) == {"caption": "word5 word4", "score": -0.5}
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    picture = task.illustrate({"image": image}, outputs, NAMES)
-    other = task.illustrate({"image": image}, {**outputs, "length": np.int32(1)}, NAMES)
+    picture = task.presentation.picture({"image": image}, outputs, NAMES)
+    other = task.presentation.picture({"image": image}, {**outputs, "length": np.int32(1)}, NAMES)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert np.any(picture != other)
@@ -178,11 +178,10 @@ def test_what_is_said_of_one_image():
 def test_pictures(known):
     task, params, variables = prepared()
     batch = make_batch()
-    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    outputs = jax.device_get(task.predict(params, variables, batch, KEY))
     if not known:
         del batch["target"], batch["target_length"], batch["weight"]
-    assert task.draw is not None
-    picture = task.draw(batch, outputs, {}, NAMES)["captions"]
+    picture = task.presentation.pictures(batch, outputs, {}, NAMES)["captions"]
     assert picture.dtype == np.uint8
     assert picture.shape[1] <= 900
 
@@ -193,19 +192,18 @@ def test_a_grid_of_captions():
     np.testing.assert_array_equal(caption_grid(images, captions), caption_grid(images[:12], captions[:12]))
     for count in (1, 2, 3, 4):
         assert caption_grid(images[:count], captions[:count], captions[:count]).shape[1] <= 900
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="at least one image"):
         caption_grid(images[:0], [])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"std": 0.0}, "std=0.0"),
-        ({"mean": (0.5, 0.5)}, "mean has 2 values, images have 3 channels"),
+        ({"normalize": Normalize(mean=(0.5, 0.5))}, "mean has 2 values, but images have 3 channels"),
         ({"beam": -1}, "beam=-1"),
         ({"metrics": ("cider",)}, "metrics has 'cider'"),
     ],
 )
 def test_mistakes_are_the_users(arguments, message):
     with pytest.raises(UserError, match=message):
-        image_captioning(Small(), **arguments).init(jax.random.key(0), make_batch())
+        ImageCaptioning(Small(), **arguments).init(KEY, make_batch())

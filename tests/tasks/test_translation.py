@@ -1,7 +1,8 @@
 """Translation: the loss against plain numpy, decoding against teacher forcing, padding, scores, pictures, errors."""
 
-import dataclasses
 import functools
+import types
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from jaxdl.data.text import special_tokens
+from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
 from jaxdl.metrics.translation import bleu, chrf, exact_match, python_compiles, python_parses, rouge_l
-from jaxdl.tasks.parts import seq2seq
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
+from jaxdl.viz.language import decode_texts
 from jaxdl.viz.text import translation_table, wrap
 
 SOURCES, TARGETS, TIME, LENGTH = 9, 11, 5, 7
-PAD, START, END, UNKNOWN = 0, 1, 2, 3
+KEY = jax.random.key(0)
 
 
 class Small(nn.Module):
@@ -71,7 +72,7 @@ class Letters:
         return text
 
 
-NAMES = {"source": Letters(), "target": Letters()}
+NAMES: Any = {"source": Letters(), "target": Letters()}
 
 
 def make_batch(size=6, seed=0):
@@ -104,17 +105,14 @@ def with_garbage(batch):
 
 @functools.cache
 def prepared(**arguments):
-    return compiled(translation(Small(), **arguments))
+    return compiled(Translation(Small(), **arguments))
 
 
 def compiled(task):
-    """The task with compiled functions, its parameters and variables."""
-    (phase,) = task.phases
-    phases = (dataclasses.replace(phase, loss=jax.jit(phase.loss)),)
-    task = dataclasses.replace(
-        task, phases=phases, evaluate=jax.jit(task.evaluate), predict=jax.jit(task.predict), init=jax.jit(task.init)
-    )
-    return task, *task.init(jax.random.key(0), make_batch())
+    """The task with compiled methods, its parameters and variables."""
+    methods = {name: jax.jit(getattr(task, name)) for name in ("loss", "evaluate", "predict")}
+    params, variables = jax.jit(task.init)(KEY, make_batch())
+    return types.SimpleNamespace(**methods, score=task.score, presentation=task.presentation), params, variables
 
 
 def log_softmax(logits):
@@ -136,7 +134,7 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing):
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     assert variables == {}
-    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+    outcome = task.loss(params, variables, batch, jax.random.key(1), 0, {})
     known, total, count, hits = teacher_forced(params, batch), 0.0, 0.0, 0.0
     for example in range(6):
         for place in range(batch["target_length"][example] - 1):
@@ -150,8 +148,8 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing):
     np.testing.assert_allclose(outcome.terms["cross_entropy"].weight, count)
     np.testing.assert_allclose(outcome.metrics["token_accuracy"], (hits, count), rtol=1e-6)
     plain, _, _ = prepared(label_smoothing=0.0)
-    metrics = task.evaluate(params, variables, batch, None).metrics
-    unsmoothed = plain.phases[0].loss(params, variables, batch, jax.random.key(1), 0)
+    metrics = task.evaluate(params, variables, batch, KEY).metrics
+    unsmoothed = plain.loss(params, variables, batch, jax.random.key(1), 0, {})
     np.testing.assert_allclose(metrics["loss"], tuple(unsmoothed.terms["cross_entropy"][:2]), rtol=1e-6)
     np.testing.assert_allclose(metrics["token_accuracy"], outcome.metrics["token_accuracy"])
 
@@ -161,7 +159,7 @@ def test_decoding_says_what_teacher_forcing_says(beam):
     """The score of what was decoded is its log-probability when the model reads it as a target."""
     task, params, variables = prepared(beam=beam, max_length=LENGTH - 1)
     batch = make_batch(20)
-    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    outputs = jax.device_get(task.predict(params, variables, batch, KEY))
     batch["target"] = np.concatenate([np.full((20, 1), START, np.int32), outputs["tokens"]], axis=1)
     known = teacher_forced(params, batch)
     picked = np.take_along_axis(known, outputs["tokens"][..., None], axis=-1)[..., 0]
@@ -179,7 +177,7 @@ def test_a_beam_finds_what_is_at_least_as_likely():
     found = {}
     for beam in (1, 40):
         task, params, variables = prepared(beam=beam, max_length=3, length_penalty=0.0)
-        found[beam] = jax.device_get(task.predict(params, variables, batch, None))
+        found[beam] = jax.device_get(task.predict(params, variables, batch, KEY))
     ended = [(np.asarray(one["tokens"]) == END).any(1) for one in found.values()]
     both = ended[0] & ended[1]
     assert np.all(found[40]["score"][both] >= found[1]["score"][both] - 1e-5)
@@ -194,10 +192,14 @@ def test_what_stands_in_the_padding_changes_nothing():
     def everything(batch):
         outcome = jax.grad(
             lambda params: (lambda t: t.sum / t.weight)(
-                task.phases[0].loss(params, variables, batch, jax.random.key(0), 0).terms["cross_entropy"]
+                task.loss(params, variables, batch, KEY, 0, {}).terms["cross_entropy"]
             )
         )
-        return outcome(params), task.evaluate(params, variables, batch, None), task.predict(params, variables, batch, 0)
+        return (
+            outcome(params),
+            task.evaluate(params, variables, batch, KEY),
+            task.predict(params, variables, batch, KEY),
+        )
 
     everything = jax.jit(everything)
     jax.tree.map(np.testing.assert_array_equal, everything(batch), everything(other))
@@ -207,11 +209,11 @@ def test_padding_rows_change_no_metric_and_no_loss():
     task, params, variables = prepared()
     batch = make_batch(5)
     padded = {name: np.concatenate([value, value[:3] * 0]) for name, value in batch.items()}
-    exact, other = (task.evaluate(params, variables, one, None) for one in (batch, padded))
+    exact, other = (task.evaluate(params, variables, one, KEY) for one in (batch, padded))
     same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(same, exact.metrics, other.metrics)
     jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[:5]), exact.records, other.records)
-    exact, other = (task.phases[0].loss(params, variables, b, jax.random.key(0), 0) for b in (batch, padded))
+    exact, other = (task.loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
     jax.tree.map(same, exact.terms, other.terms)
 
 
@@ -219,8 +221,8 @@ def test_an_evaluation_adds_up_over_batches():
     task, params, variables = prepared()
     batch = make_batch(12)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
-    whole = task.evaluate(params, variables, batch, None)
-    parts = [task.evaluate(params, variables, half, None) for half in halves]
+    whole = task.evaluate(params, variables, batch, KEY)
+    parts = [task.evaluate(params, variables, half, KEY) for half in halves]
     jax.tree.map(
         lambda all, a, b: np.testing.assert_allclose(a + b, all, rtol=1e-6), whole.metrics, *(p.metrics for p in parts)
     )
@@ -232,11 +234,11 @@ def test_an_evaluation_adds_up_over_batches():
 
 
 def test_dropout_follows_the_key():
-    task, params, variables = compiled(translation(Small(dropout=0.5)))
+    task, params, variables = compiled(Translation(Small(dropout=0.5)))
     batch = make_batch()
 
     def loss(key):
-        return task.phases[0].loss(params, variables, batch, key, 0).terms["cross_entropy"].sum
+        return task.loss(params, variables, batch, key, 0, {}).terms["cross_entropy"].sum
 
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
     assert loss(jax.random.key(1)) != loss(jax.random.key(2))
@@ -250,7 +252,6 @@ def test_scores_are_those_of_the_decoded_texts():
         "target": np.array([[START, 4, 5, 6, END, 0], [START, 7, 8, END, 0, 0], [START, 4, 4, 4, 4, END]]),
         "target_length": np.array([5, 4, 6]),
     }
-    assert task.score is not None
     scores = task.score(records, {}, NAMES)
     hypotheses, references = ["abc", "dd", "aaaaa"], ["abc", "de", "aaaa"]
     np.testing.assert_allclose(scores["bleu"], sacrebleu.corpus_bleu(hypotheses, [references]).score)
@@ -264,16 +265,14 @@ def test_scores_are_those_of_the_decoded_texts():
 def test_evaluation_decodes_as_asked():
     batch = make_batch()
     task, params, variables = prepared(metrics=("exact_match",))
-    records = task.evaluate(params, variables, batch, None).records
+    records = task.evaluate(params, variables, batch, KEY).records
     assert records["tokens"].shape == (6, LENGTH - 1)
-    assert task.score is not None
     assert set(task.score(jax.device_get(records), {}, NAMES)) == {"exact_match"}
-    assert prepared(max_length=3)[0].evaluate(params, variables, batch, None).records["tokens"].shape == (6, 3)
+    assert prepared(max_length=3)[0].evaluate(params, variables, batch, KEY).records["tokens"].shape == (6, 3)
     without, _, _ = prepared(decode_in_evaluation=False)
-    evaluation = without.evaluate(params, variables, batch, None)
+    evaluation = without.evaluate(params, variables, batch, KEY)
     assert set(evaluation.metrics) == {"loss", "token_accuracy"}
     assert evaluation.records == {}
-    assert without.score is not None
     assert without.score({}, {}, NAMES) == {}
 
 
@@ -299,34 +298,32 @@ def test_predictions_need_no_target():
     task, params, variables = prepared()
     batch = make_batch()
     alone = {name: batch[name] for name in ("source", "source_length", "index", "weight")}
-    outputs = jax.device_get(task.predict(params, variables, alone, None))
+    outputs = jax.device_get(task.predict(params, variables, alone, KEY))
     assert outputs["tokens"].shape == (6, 2 * TIME + 10)
     assert outputs["tokens"].dtype == np.int32
-    jax.tree.map(np.testing.assert_array_equal, outputs, jax.device_get(task.predict(params, variables, batch, None)))
+    jax.tree.map(np.testing.assert_array_equal, outputs, jax.device_get(task.predict(params, variables, batch, KEY)))
 
 
 def test_what_is_said_of_one_example():
     task, _, _ = prepared()
     outputs = {"tokens": np.array([5, 4, END, 0]), "length": np.int32(3), "score": np.float32(-1.25)}
-    assert task.readable is not None
-    assert task.readable({}, outputs, NAMES) == {"translation": "ba", "score": -1.25}
-    assert task.readable({}, outputs, {}) == {"translation": "5 4", "score": -1.25}
+    assert task.presentation.readable({}, outputs, NAMES) == {"translation": "ba", "score": -1.25}
+    assert task.presentation.readable({}, outputs, {}) == {"translation": "5 4", "score": -1.25}
 
 
 @pytest.mark.parametrize("known", ["target", "zeros", "nothing"])
 def test_pictures(known):
     task, params, variables = prepared()
     batch = make_batch()
-    outputs = jax.device_get(task.predict(params, variables, batch, None))
+    outputs = jax.device_get(task.predict(params, variables, batch, KEY))
     if known == "zeros":
         batch["target"], batch["target_length"] = batch["target"] * 0, batch["target_length"] * 0
     if known == "nothing":
         del batch["target"], batch["target_length"], batch["weight"]
-    assert task.draw is not None
-    picture = task.draw(batch, outputs, {}, NAMES)["translations"]
+    picture = task.presentation.pictures(batch, outputs, {}, NAMES)["translations"]
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (900, 3)
-    height = task.draw(make_batch(), outputs, {}, NAMES)["translations"].shape[0]
+    height = task.presentation.pictures(make_batch(), outputs, {}, NAMES)["translations"].shape[0]
     assert (picture.shape[0] == height) == (known == "target")
 
 
@@ -336,7 +333,7 @@ def test_a_table_of_texts():
     assert picture.shape[1:] == (900, 3)
     assert np.any(picture != translation_table([long, "a"], ["b", ""], [long, "b"]))
     np.testing.assert_array_equal(translation_table(["a"] * 9, ["b"] * 9), translation_table(["a"] * 8, ["b"] * 8))
-    with pytest.raises(ValueError, match="no texts"):
+    with pytest.raises(ValueError, match="at least one text"):
         translation_table([], [])
 
 
@@ -349,19 +346,14 @@ def test_long_texts_are_wrapped_and_cut():
     assert max(map(len, lines)) <= 20
 
 
-def test_special_tokens_are_those_of_the_data():
-    for name in ("PAD", "START", "END", "UNKNOWN"):
-        assert vars(seq2seq)[name] == vars(special_tokens)[name]
-
-
 def test_a_token_that_the_model_does_not_have_is_noticed():
     task, params, variables = prepared()
     batch = make_batch()
     batch["target"][0, 1], batch["target_length"][0] = TARGETS, 4
-    outcome = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
+    outcome = task.loss(params, variables, batch, KEY, 0, {})
     assert np.isnan(outcome.terms["cross_entropy"].sum)
-    with pytest.raises(UserError, match="a token 11, and the vocabulary has 11"):
-        seq2seq.texts([[TARGETS]], [1], Letters())
+    with pytest.raises(UserError, match="token 11 is outside the vocabulary of 11 tokens"):
+        decode_texts([[TARGETS]], [1], Letters())
 
 
 @pytest.mark.parametrize(
@@ -376,20 +368,19 @@ def test_a_token_that_the_model_does_not_have_is_noticed():
 )
 def test_mistakes_are_the_users(arguments, message):
     with pytest.raises(UserError, match=message):
-        translation(Small(), **arguments)
+        Translation(Small(), **arguments)
 
 
 def test_a_target_without_a_token_to_guess_is_refused():
     batch = make_batch()
     with pytest.raises(UserError, match="a length of at least 2"):
-        translation(Small()).init(jax.random.key(0), {**batch, "target": batch["target"][:, :1]})
+        Translation(Small()).init(KEY, {**batch, "target": batch["target"][:, :1]})
 
 
-def test_the_task_is_whole():
-    task, _, _ = prepared()
+def test_the_task_trains_one_group_and_is_not_batch_coupled():
+    task = Translation(Small())
     assert [phase.trains for phase in task.phases] == ["translator"]
     assert task.batch_coupled == ""
-    assert translation(Small(), batch_coupled="for a reason").batch_coupled == "for a reason"
 
 
 def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
@@ -401,7 +392,6 @@ def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
         "target_length": np.array([2, 3]),
     }
     task, _, _ = prepared(metrics=("exact_match",))
-    assert task.score is not None
     assert task.score(records, {}, NAMES) == {"exact_match": 0.5}
 
 

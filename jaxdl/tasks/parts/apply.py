@@ -89,21 +89,25 @@ def apply_module(
     return outputs, {**variables, group: updated} if collections else variables
 
 
-def foretold(segments: Array) -> Array:
-    """Which tokens follow one of their own sequence, bool [batch, time - 1], where several are packed into a row; int32
-    [batch, time], 0 is none."""
+def next_token_mask(segments: Array) -> Array:
+    """Returns the loss mask of packed sequences, bool [batch, time - 1]: tokens that continue their own sequence.
+
+    Args:
+      segments: int32 [batch, time], the number of a token's sequence in the row, 0 on padding.
+    """
     return (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
 
 
 def check_segments(model: nn.Module) -> None:
-    """
+    """Checks that a model supports packed sequences.
+
     Raises:
-      UserError: the model cannot tell apart sequences that are packed into a row.
+      UserError: The model's `__call__` has no argument `segments`.
     """
     if "segments" not in inspect.signature(type(model).__call__).parameters:
         raise UserError(
-            f"{type(model).__name__} cannot tell packed sequences apart: give it one a row, without Packed(...) and"
-            " separator"
+            f"{type(model).__name__} does not support packed sequences (its __call__ has no argument `segments`);"
+            " use one sequence per row, without Packed(...) and separator"
         )
 
 

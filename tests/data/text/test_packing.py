@@ -24,7 +24,7 @@ from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.tasks.masked_language_modelling import masked_language_modelling
-from jaxdl.tasks.translation import translation
+from jaxdl.tasks.translation import Translation
 
 KEY = jax.random.key(0)
 PAIRS = Pairs(MockPairs(examples=40), Vocabulary(Characters(40), MockPairs(), ("source", "target")), 48, 40)
@@ -80,7 +80,7 @@ def batch_of(columns):
 
 def gradient(task, params, variables, columns):
     def total(params):
-        outcome = task.phases[0].loss(params, variables, batch_of(columns), KEY, 0)
+        outcome = task.phases[0].loss(params, variables, batch_of(columns), KEY, 0, {})
         return outcome.terms["cross_entropy"].sum, (outcome.terms["cross_entropy"].weight, outcome.metrics)
 
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
@@ -95,7 +95,7 @@ def same(one, two):
 def test_a_translator_learns_the_same_from_packed_pairs(positions):
     shape = {"features": 16, "layers": 1, "heads": 2, "positions": positions}
     stacks = Stack(**shape), Stack(causal=True, cross=True, **shape)
-    task = translation(EncoderDecoder(40, 64, *stacks, copies=positions == "rotary"))
+    task = Translation(EncoderDecoder(40, 64, *stacks, copies=positions == "rotary"))
     alone, packed = whole(PAIRS), whole(Packed(PAIRS))
     params, variables = task.init(KEY, batch_of(alone))
     jax.tree.map(np.testing.assert_array_equal, task.init(KEY, batch_of(packed))[0], params)
@@ -150,11 +150,11 @@ def test_what_cannot_be_packed():
 
 
 def test_a_model_that_cannot_tell_them_apart_is_named():
-    task = translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
-    with pytest.raises(UserError, match="cannot tell packed sequences apart"):
+    task = Translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
+    with pytest.raises(UserError, match="does not support packed sequences"):
         task.init(KEY, batch_of(whole(Packed(PAIRS))))
     task = language_modelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
     packed = batch_of(whole(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
     with pytest.raises(UserError, match=r"train with task\.carried=False"):
-        task.phases[0].loss(params, variables, packed, KEY, 0)
+        task.phases[0].loss(params, variables, packed, KEY, 0, {})
