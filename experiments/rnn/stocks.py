@@ -14,7 +14,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
-from jaxdl.tasks.forecasting import forecasting
+from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -33,7 +33,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=forecasting(
+        task=Forecasting(
             Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
             quantiles=(0.1, 0.5, 0.9),
             normalization="last",

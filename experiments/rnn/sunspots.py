@@ -12,7 +12,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
-from jaxdl.tasks.forecasting import forecasting
+from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -31,9 +31,9 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=forecasting(
+        task=Forecasting(
             Forecaster(features=features, outputs=1, layers=1, cell=cell, dropout=dropout),
-            loss="mse",
+            point_loss="mse",
         ),
         data=Data(
             train=Series(

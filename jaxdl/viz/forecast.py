@@ -1,18 +1,21 @@
-"""Forecasts: what a series did, what was said of its future, and what came."""
+"""Plots of forecasts with history, prediction interval and true values."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdl.viz.figure import COLORS, FAINT, INK, new_figure, plain, render, shorten
+from jaxdl.viz.presentation import Presentation, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HISTORY, _FORECAST, _NAIVE = INK, COLORS[1], COLORS[0]
-_SHOWN = 40  # time steps of history, or three horizons if that is more
+_SHOWN = 40  # steps of history, or three horizons if that is more
+_PICTURED = 8
 
 
 def forecast_grid(
@@ -24,20 +27,24 @@ def forecast_grid(
     titles: Sequence[str] = (),
     share: float | None = None,
 ) -> np.ndarray:
-    """A panel a window: history, forecast and its interval, and where they are known the truth and a naive forecast.
+    """Plots each window's history, forecast, interval, true values and naive forecast in a panel.
 
-    Time counts in steps from the last one of the history, which is 0. Of a long history only the end is drawn.
+    Step 0 is the last one of the history. Only the end of a long history is drawn.
 
     Args:
-      history: [windows, context], in the value's units like all that follows.
+      history: [windows, context], in the value's units.
       forecast: [windows, horizon].
-      interval: [windows, horizon, 2], lower and upper end.
-      truth, naive: [windows, horizon].
-      titles: of the panels.
-      share: of the truth that is meant to lie in the interval, 0 to 1, for the legend.
+      interval: [windows, horizon, 2], lower and upper end. None draws none.
+      truth: [windows, horizon]. None if unknown.
+      naive: [windows, horizon]. None if unknown.
+      titles: Titles of the panels.
+      share: Nominal coverage of the interval, 0 to 1, for the legend.
 
     Returns:
-      uint8 [height, width, 3]: one panel is 900 pixels wide, more are two in a row of 1,120.
+      uint8 [height, width, 3]: 900 pixels wide for one window, 1,120 for several, two per row.
+
+    Raises:
+      ValueError: No windows.
     """
     windows, horizon = forecast.shape
     if not windows:
@@ -55,7 +62,7 @@ def forecast_grid(
         past, steps = history[number, -shown:], np.arange(1, horizon + 1)
         axes.plot(np.arange(1 - shown, 1), past, color=FAINT, linewidth=1.1, label="history")
         if truth is not None:
-            _line(axes, steps, truth[number], _HISTORY, "what came", past[-1])
+            _line(axes, steps, truth[number], _HISTORY, "true", past[-1])
         if naive is not None:
             _line(axes, steps, naive[number], _NAIVE, "seasonal naive", linestyle=":")
         if interval is not None:
@@ -82,11 +89,10 @@ def _line(
     linewidth: float = 1.1,
     linestyle: str = "-",
 ) -> None:
-    """A line over the future, from the value `before` it on; a single step is marked, for it makes no line."""
+    """Draws a line over the future, from the value `before` it on; a short one also has a marker."""
     if before is not None:
         steps, values = np.concatenate([[0], steps]), np.concatenate([[before], values])
     marker = "o" if len(steps) <= 2 else ""
-    marked = [len(steps) - 1]
     axes.plot(
         steps,
         values,
@@ -96,7 +102,7 @@ def _line(
         linestyle=linestyle,
         marker=marker,
         markersize=4.5,
-        markevery=marked,
+        markevery=[len(steps) - 1],
     )
 
 
@@ -107,3 +113,72 @@ def _band(axes: "Axes", steps: np.ndarray, interval: np.ndarray, share: float | 
         axes.fill_between(steps, lower, upper, color=_FORECAST, alpha=0.2, linewidth=0, label=label)
     else:
         axes.vlines(steps, lower, upper, color=_FORECAST, alpha=0.35, linewidth=5, label=label)
+
+
+@dataclass(frozen=True)
+class ForecastingPresentation(Presentation):
+    """Presentation of forecasting.
+
+    Attributes:
+      quantiles: Forecast quantiles; empty for a point forecast.
+    """
+
+    quantiles: tuple[float, ...] = ()
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `forecasts`, 8 windows spread evenly over the batch, because consecutive windows look alike."""
+        rows = valid_rows(batch)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _PICTURED).round().astype(int))]
+        features = ("history", "target", "naive", "series")
+        examples = {name: np.asarray(batch[name])[rows] for name in features if name in batch}
+        return {"forecasts": self._panels(examples, {name: np.asarray(x)[rows] for name, x in outputs.items()}, names)}
+
+    def picture(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> np.ndarray:
+        """Returns the plot of one window; `target`, `naive` and `series` may be absent."""
+        batch, outputs = ({name: np.asarray(x)[None] for name, x in tree.items()} for tree in (example, outputs))
+        return self._panels(batch, outputs, names)
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """Returns the series' name, if known, the forecast and the quantiles, rounded to six digits."""
+        row: dict[str, Any] = {}
+        if "series" in example and (name := _series_names(np.asarray(example["series"])[None], names)[0]):
+            row["series"] = name
+        row["forecast"] = _rounded(outputs["forecast"])
+        if self.quantiles:
+            columns = np.asarray(outputs["quantiles"]).T
+            row["quantiles"] = {f"{level:g}": _rounded(x) for level, x in zip(self.quantiles, columns)}
+        return row
+
+    def _panels(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> np.ndarray:
+        has_interval = len(self.quantiles) > 1
+        return forecast_grid(
+            batch["history"][..., 0],
+            outputs["forecast"],
+            outputs["quantiles"][..., [0, -1]] if has_interval else None,
+            batch.get("target"),
+            batch.get("naive"),
+            _series_names(batch["series"], names) if "series" in batch else (),
+            self.quantiles[-1] - self.quantiles[0] if has_interval else None,
+        )
+
+
+def _series_names(numbers: np.ndarray, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Returns the series' names, "" where unknown."""
+    known = names.get("series", ())
+    return [str(known[number]) if 0 <= number < len(known) else "" for number in numbers]
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in np.asarray(values)]

@@ -1,4 +1,4 @@
-"""Forecasting: losses and metrics against numpy, normalization and units, quantiles, padding, errors, pictures."""
+"""Forecasting: losses and metrics against NumPy, normalization and units, quantiles, padding, errors, pictures."""
 
 import json
 
@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from jaxdl.data.series.windows import Series
 from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.errors import UserError
-from jaxdl.tasks.forecasting import forecasting, window_scale
+from jaxdl.tasks.forecasting import Forecasting, window_scale
 from jaxdl.training.meters import finalize
 from jaxdl.viz.forecast import forecast_grid
 
@@ -26,7 +26,7 @@ NAMES = {"series": ("first", "second")}
 
 
 class Linear(nn.Module):
-    """One linear map of all that is known."""
+    """A linear model of all inputs."""
 
     outputs: int = 1
     horizon: int = HORIZON
@@ -34,31 +34,31 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, history, future, *, train):
         flat = [value.reshape(len(value), -1) for value in (history, future)]
-        made = nn.Dense(self.horizon * self.outputs)(jnp.concatenate(flat, axis=1))
-        return made.reshape(-1, self.horizon, self.outputs)
+        outputs = nn.Dense(self.horizon * self.outputs)(jnp.concatenate(flat, axis=1))
+        return outputs.reshape(-1, self.horizon, self.outputs)
 
 
-class Says(nn.Module):
-    """The parameter `said` [outputs], for every step of every window."""
+class Constant(nn.Module):
+    """Predicts the parameter `value` [outputs] at every step of every window."""
 
-    said: tuple = (0.0,)
+    value: tuple = (0.0,)
 
     @nn.compact
     def __call__(self, history, future, *, train):
-        said = self.param("said", lambda key: jnp.asarray(self.said, jnp.float32))
-        return jnp.broadcast_to(said, (*future.shape[:2], len(self.said)))
+        value = self.param("value", lambda key: jnp.asarray(self.value, jnp.float32))
+        return jnp.broadcast_to(value, (*future.shape[:2], len(self.value)))
 
 
 def make_batch(size=4, seed=0, channels=2, known=2, level=50.0):
     draws = np.random.default_rng(seed)
-    made = {
+    values = {
         "history": draws.normal(size=(size, CONTEXT, channels)),
         "future": draws.normal(size=(size, HORIZON, known)),
         "target": level + 5 * draws.normal(size=(size, HORIZON)),
         "naive": level + 5 * draws.normal(size=(size, HORIZON)),
     }
-    made["history"][..., 0] = level + 5 * made["history"][..., 0]
-    batch = {name: value.astype(np.float32) for name, value in made.items()}
+    values["history"][..., 0] = level + 5 * values["history"][..., 0]
+    batch = {name: value.astype(np.float32) for name, value in values.items()}
     return batch | {
         "series": np.arange(size, dtype=np.int32) % 2,
         "weight": np.ones(size, np.float32),
@@ -71,7 +71,7 @@ def start(task, batch):
 
 
 def run_loss(task, params, variables, batch):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0)
+    return jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0, {})
 
 
 def predicted(task, params, variables, batch):
@@ -106,7 +106,7 @@ def scaled(batch, kind):
 def test_the_loss_counts_normalized_errors(kind, loss):
     batch = make_batch()
     batch["weight"] = np.array([1, 2, 0.5, 0], np.float32)
-    task = forecasting(Says((0.3,)), loss=loss, normalization=kind)
+    task = Forecasting(Constant((0.3,)), point_loss=loss, normalization=kind)
     params, variables = start(task, batch)
     center, scale = scaled(batch, kind)
     error = (batch["target"] - center) / scale - 0.3
@@ -119,34 +119,34 @@ def test_the_loss_counts_normalized_errors(kind, loss):
 
 
 def test_quantiles_are_trained_by_the_pinball_loss():
-    batch, said = make_batch(), (-1.0, 0.1, 0.8)
-    task = forecasting(Says(said), quantiles=QUANTILES)
+    batch, levels = make_batch(), (-1.0, 0.1, 0.8)
+    task = Forecasting(Constant(levels), quantiles=QUANTILES)
     params, variables = start(task, batch)
     center, scale = scaled(batch, "mean_std")
-    wanted = numpy_pinball((batch["target"] - center) / scale, np.array(said)).mean(-1)
+    wanted = numpy_pinball((batch["target"] - center) / scale, np.array(levels)).mean(-1)
     terms = run_loss(task, params, variables, batch).terms
     np.testing.assert_allclose(terms["pinball"], (wanted.sum(), 4 * HORIZON, 1), rtol=1e-5)
     outputs = predicted(task, params, variables, batch)
     assert outputs["quantiles"].shape == (4, HORIZON, 3)
-    np.testing.assert_allclose(outputs["quantiles"][:, 0], center + scale * np.array(said), rtol=1e-5)
+    np.testing.assert_allclose(outputs["quantiles"][:, 0], center + scale * np.array(levels), rtol=1e-5)
     np.testing.assert_array_equal(outputs["forecast"], outputs["quantiles"][..., 1])
 
 
 @pytest.mark.parametrize("kind", ["mean_std", "last"])
 def test_the_metrics_are_those_of_a_numpy_reference(kind):
-    batch, said = make_batch(6), (-1.0, 0.1, 0.8)
+    batch, levels = make_batch(6), (-1.0, 0.1, 0.8)
     batch["weight"] = np.array([1, 1, 1, 1, 0, 0], np.float32)
     batch["target"][4:] = 999  # padding may hold anything
-    task = forecasting(Says(said), quantiles=QUANTILES, normalization=kind)
+    task = Forecasting(Constant(levels), quantiles=QUANTILES, normalization=kind)
     params, variables = start(task, batch)
     values = evaluated(task, params, variables, batch)
     center, scale = (value[:4] for value in scaled(batch, kind))
     target, naive = batch["target"][:4], batch["naive"][:4]
-    forecasts = (center + scale * np.array(said))[:, None] + np.zeros((1, HORIZON, 1))
+    forecasts = (center + scale * np.array(levels))[:, None] + np.zeros((1, HORIZON, 1))
     error, naive_mae = target - forecasts[..., 1], np.abs(target - naive).mean()
     inside = (forecasts[..., 0] <= target) & (target <= forecasts[..., 2])
     wanted = {
-        "loss": numpy_pinball((target - center) / scale, np.array(said)).mean(),
+        "loss": numpy_pinball((target - center) / scale, np.array(levels)).mean(),
         "mae": np.abs(error).mean(),
         "mse": (error**2).mean(),
         "rmse": np.sqrt((error**2).mean()),
@@ -161,11 +161,11 @@ def test_the_metrics_are_those_of_a_numpy_reference(kind):
     assert 0 < values["coverage"] < 1
 
 
-def test_crossed_quantiles_are_put_in_order():
+def test_crossed_quantiles_are_sorted():
     batch = make_batch()
-    task = forecasting(Says((0.8, 0.1, -1.0)), quantiles=QUANTILES)
+    task = Forecasting(Constant((0.8, 0.1, -1.0)), quantiles=QUANTILES)
     params, variables = start(task, batch)
-    straight = forecasting(Says((-1.0, 0.1, 0.8)), quantiles=QUANTILES)
+    straight = Forecasting(Constant((-1.0, 0.1, 0.8)), quantiles=QUANTILES)
     crossed = predicted(task, params, variables, batch)
     params, variables = start(straight, batch)
     for name, value in predicted(straight, params, variables, batch).items():
@@ -175,7 +175,7 @@ def test_crossed_quantiles_are_put_in_order():
 
 def test_a_residual_of_zero_is_the_seasonal_naive_forecast():
     batch = make_batch()
-    task = forecasting(Says((0.0,)), residual="naive")
+    task = Forecasting(Constant((0.0,)), residual="naive")
     params, variables = start(task, batch)
     np.testing.assert_array_equal(predicted(task, params, variables, batch)["forecast"], batch["naive"])
     values = evaluated(task, params, variables, batch)
@@ -192,7 +192,7 @@ def test_a_residual_of_zero_is_the_seasonal_naive_forecast():
 @pytest.mark.parametrize(("gain", "shift"), [(1000, 0), (0.01, 100), (3, -100)])
 def test_a_forecast_follows_the_units_of_the_series(kind, residual, gain, shift):
     batch = make_batch(level=0.0)
-    task = forecasting(Linear(), normalization=kind, residual=residual, lags=1, floor=1e-6)
+    task = Forecasting(Linear(), normalization=kind, residual=residual, lags=1, floor=1e-6)
     params, variables = start(task, batch)
     moved = dict(batch)
     for name in ("history", "future"):
@@ -203,7 +203,7 @@ def test_a_forecast_follows_the_units_of_the_series(kind, residual, gain, shift)
     np.testing.assert_allclose(after, gain * (before + shift), rtol=2e-3, atol=2e-3 * gain)
 
 
-def test_the_model_sees_normalized_values_and_lags_and_covariates_as_they_are():
+def test_values_and_lags_are_standardized_and_covariates_are_unchanged():
     batch = make_batch()
     batch["future"][..., 0] = batch["history"][:, :HORIZON, 0]  # a lag of the context
     seen = {}
@@ -212,7 +212,7 @@ def test_the_model_sees_normalized_values_and_lags_and_covariates_as_they_are():
         seen.update(history=history, future=future)
         return jnp.zeros((*future.shape[:2], 1))
 
-    forecasting(type("Spy", (nn.Module,), {"__call__": spy})(), lags=1).predict({"forecaster": {}}, {}, batch, KEY)
+    Forecasting(type("Spy", (nn.Module,), {"__call__": spy})(), lags=1).predict({"forecaster": {}}, {}, batch, KEY)
     np.testing.assert_allclose(np.mean(seen["history"][..., 0], axis=1), 0, atol=1e-5)
     np.testing.assert_allclose(np.std(seen["history"][..., 0], axis=1), 1, rtol=1e-4)
     np.testing.assert_array_equal(seen["history"][..., 1], batch["history"][..., 1])
@@ -236,12 +236,12 @@ def test_every_window_has_a_scale(history, kind):
 @pytest.mark.parametrize("kind", ["mean_std", "mean_abs", "last", "none"])
 def test_constant_windows_give_finite_losses_and_gradients(kind):
     batch = make_batch()
-    task = forecasting(Linear(3), quantiles=QUANTILES, normalization=kind)
+    task = Forecasting(Linear(3), quantiles=QUANTILES, normalization=kind)
     params, variables = start(task, batch)
 
     @jax.jit
     def loss(params, batch):
-        return task.phases[0].loss(params, variables, batch, KEY, 0).terms["pinball"].sum
+        return task.phases[0].loss(params, variables, batch, KEY, 0, {}).terms["pinball"].sum
 
     gradient = jax.jit(jax.grad(loss))
     for value in (0.0, 5.0, 1e6):
@@ -254,7 +254,7 @@ def test_constant_windows_give_finite_losses_and_gradients(kind):
 
 def test_padding_and_the_size_of_a_batch_change_nothing():
     batch = make_batch(6)
-    task = forecasting(Linear(3), quantiles=QUANTILES)
+    task = Forecasting(Linear(3), quantiles=QUANTILES)
     params, variables = start(task, batch)
     whole = evaluated(task, params, variables, batch)
     sums: dict = {}
@@ -266,7 +266,6 @@ def test_padding_and_the_size_of_a_batch_change_nothing():
         for name, pair in evaluate(params, variables, part, KEY).metrics.items():
             sums[name] = tuple(np.add(sums.get(name, (0, 0)), pair))
     values = finalize(sums)
-    assert task.score is not None
     for name, value in {**values, **task.score({}, values, NAMES)}.items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, err_msg=name)
 
@@ -275,7 +274,7 @@ def test_a_model_learns_the_waves_that_the_naive_forecast_misses():
     source = Series(MockSeries(steps=300), 24, 6, season=12, known=("promotion",), lags=(12,)).load()
     batch: dict = source.read(np.arange(len(source)))
     batch |= {"weight": np.ones(len(source), np.float32), "index": np.arange(len(source))}
-    task = forecasting(Linear(3, horizon=6), quantiles=QUANTILES, lags=1)
+    task = Forecasting(Linear(3, horizon=6), quantiles=QUANTILES, lags=1)
     params, variables = start(task, batch)
     before = evaluated(task, params, variables, batch)
     optimizer = optax.adam(1e-2)
@@ -285,7 +284,7 @@ def test_a_model_learns_the_waves_that_the_naive_forecast_misses():
         params, state = carry
 
         def loss(params):
-            term = task.phases[0].loss(params, variables, batch, KEY, 0).terms["pinball"]
+            term = task.phases[0].loss(params, variables, batch, KEY, 0, {}).terms["pinball"]
             return term.sum / term.weight
 
         updates, state = optimizer.update(jax.grad(loss)(params), state)
@@ -301,68 +300,70 @@ def test_a_model_learns_the_waves_that_the_naive_forecast_misses():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "rmse"}, "loss='rmse': did you mean 'mse'"),
+        ({"point_loss": "rmse"}, "point_loss='rmse': did you mean 'mse'"),
         ({"normalization": "std"}, "normalization='std'"),
         ({"residual": "last"}, "residual='last'"),
-        ({"quantiles": (0.5, 0.1)}, "must rise"),
-        ({"quantiles": (0.5, 0.5)}, "must rise"),
+        ({"quantiles": (0.5, 0.1)}, "must increase"),
+        ({"quantiles": (0.5, 0.5)}, "must increase"),
         ({"quantiles": (0.0, 0.5)}, "between 0 and 1"),
-        ({"quantiles": (0.1, 0.9)}, "0.5 must be among them"),
+        ({"quantiles": (0.1, 0.9)}, "must contain 0.5"),
         ({"lags": -1}, "lags=-1"),
-        ({"floor": 0.0}, "floor=0.0: must be positive"),
+        ({"floor": 0.0}, "floor=0.0 must be positive"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        forecasting(Says(), **arguments)
+        Forecasting(Constant(), **arguments)
 
 
 def test_a_model_of_another_shape_is_refused():
     batch = make_batch()
-    task = forecasting(Says((0.0, 1.0)), quantiles=QUANTILES)
+    task = Forecasting(Constant((0.0, 1.0)), quantiles=QUANTILES)
     params, variables = start(task, batch)
-    with pytest.raises(UserError, match=r"the model gives \(4, 3, 2\): .* here \(4, 3, 3\)"):
+    with pytest.raises(UserError, match=r"the model returns \(4, 3, 2\); .* here \(4, 3, 3\)"):
         run_loss(task, params, variables, batch)
     with pytest.raises(UserError, match="lags=3, but future has 2 channels"):
-        start(forecasting(Says(), lags=3), batch)
+        start(Forecasting(Constant(), lags=3), batch)
 
 
 @pytest.mark.parametrize("quantiles", [(), (0.5,), QUANTILES])
-def test_what_is_said_of_one_example(quantiles):
+def test_readable_output_and_picture_of_one_example(quantiles):
     batch = make_batch()
-    task = forecasting(Says(tuple(range(max(1, len(quantiles))))), quantiles=quantiles)
+    task = Forecasting(Constant(tuple(range(max(1, len(quantiles))))), quantiles=quantiles)
     params, variables = start(task, batch)
     outputs = {name: value[1] for name, value in predicted(task, params, variables, batch).items()}
-    assert task.readable is not None
-    assert task.illustrate is not None
     example = {name: batch[name][1] for name in ("history", "future", "naive", "series")}
-    row = task.readable(example, outputs, NAMES)
+    row = task.presentation.readable(example, outputs, NAMES)
     assert json.loads(json.dumps(row)) == row
     assert row["series"] == "second"
     np.testing.assert_allclose(row["forecast"], outputs["forecast"], rtol=1e-5)
     assert list(row.get("quantiles", {})) == [f"{quantile:g}" for quantile in quantiles]
-    assert "series" not in task.readable(example | {"series": np.array(-1)}, outputs, NAMES)
-    picture = task.illustrate(example, outputs, NAMES)
+    assert "series" not in task.presentation.readable(example | {"series": np.array(-1)}, outputs, NAMES)
+    picture = task.presentation.picture(example, outputs, NAMES)
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (900, 3)
-    assert task.illustrate({"history": example["history"]}, outputs, {}).shape == picture.shape
+    assert task.presentation.picture({"history": example["history"]}, outputs, {}).shape == picture.shape
 
 
-def test_training_draws_windows_from_all_over_the_batch():
+def test_pictures_show_windows_spread_over_the_batch():
     batch = make_batch(20)
     batch["weight"][12:] = 0
-    task = forecasting(Says((-1, 0, 1)), quantiles=QUANTILES)
+    task = Forecasting(Constant((-1, 0, 1)), quantiles=QUANTILES)
     params, variables = start(task, batch)
     outputs = predicted(task, params, variables, batch)
-    assert task.draw is not None
-    picture = task.draw(batch, outputs, {}, NAMES)["forecasts"]
+    picture = task.presentation.pictures(batch, outputs, {}, NAMES)["forecasts"]
     assert picture.shape[1:] == (1120, 3)
     changed = batch | {"target": batch["target"] + 100 * (np.arange(20) >= 12)[:, None].astype(np.float32)}
-    np.testing.assert_array_equal(task.draw(changed, outputs, {}, NAMES)["forecasts"], picture)
+    np.testing.assert_array_equal(task.presentation.pictures(changed, outputs, {}, NAMES)["forecasts"], picture)
     changed = batch | {"target": batch["target"] + 100 * (np.arange(20) == 11)[:, None].astype(np.float32)}
-    assert not np.array_equal(task.draw(changed, outputs, {}, NAMES)["forecasts"], picture)
+    assert not np.array_equal(task.presentation.pictures(changed, outputs, {}, NAMES)["forecasts"], picture)
     small = {name: value[:1] for name, value in batch.items()}
-    assert task.draw(small, {name: value[:1] for name, value in outputs.items()}, {}, {})["forecasts"].ndim == 3
+    assert (
+        task.presentation.pictures(small, {name: value[:1] for name, value in outputs.items()}, {}, {})[
+            "forecasts"
+        ].ndim
+        == 3
+    )
 
 
 @pytest.mark.parametrize(("windows", "horizon"), [(1, 1), (3, 12)])
