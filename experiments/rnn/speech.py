@@ -19,7 +19,7 @@ from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.decoding.ngrams import NGrams
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer
-from jaxdl.tasks.speech_recognition import speech_recognition
+from jaxdl.tasks.speech_recognition import SpeechRecognition
 from jaxdl.training.checkpoint import Keep
 from jaxdl.training.optimizers import clip_by_norm, kernels
 
@@ -45,7 +45,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(Characters(32), Dataset(dataset, train))
     return Experiment(
-        task=speech_recognition(
+        task=SpeechRecognition(
             SpeechRecognizer(vocabulary=32, features=features, channels=(192, 192), cell=cell, dropout=dropout),
             beam=beam,
             language_model=NGrams(Dataset(dataset, train), order=order),

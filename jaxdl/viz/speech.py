@@ -1,50 +1,108 @@
-"""Pictures of a speech recognizer: the log-mel spectrum of a recording, with what was recognized, and where."""
+"""Log-mel spectrograms with recognized and true transcripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from jaxdl.decoding.transcripts import TranscriptDecoder, path_labels, reference_text
 from jaxdl.viz.figure import COLORS, FAINT, INK, WRONG, new_figure, render, shorten
+from jaxdl.viz.presentation import Presentation, valid_rows
 
 WIDTH, HEIGHT = 900, 270
-_LINE = 100  # characters of a text that fit above the spectrum
+_LINE = 100  # characters that fit above the spectrogram
+_PICTURED = 6
 
 
 def transcript_picture(
-    frames: np.ndarray, heard: str, path: Sequence[str], truth: str | None = None, title: str = ""
+    frames: np.ndarray, transcript: str, path: Sequence[str], truth: str | None = None, title: str = ""
 ) -> np.ndarray:
-    """The spectrum, the texts above it, and below it what each step of the path says, where that is no blank.
+    """Plots a spectrogram with its transcripts above it and the labels of the path below it.
 
     Args:
       frames: [time, mels], valid frames only.
-      heard: the text that was recognized.
-      path: a label for each step, "" for the blank; the steps divide the time evenly.
-      truth: what was said, if that is known.
-      title: a note on the right, such as the recording's name.
+      transcript: Recognized text.
+      path: [steps] labels, "" for the blank. Steps divide the time evenly.
+      truth: True text. None if unknown.
+      title: Note on the right, such as the recording's name.
 
     Returns:
       uint8 [270, 900, 3].
     """
     figure = new_figure(WIDTH, HEIGHT)
-    spectrum, labels = figure.subplots(2, 1, height_ratios=(5, 1), sharex=True)
+    spectrogram, labels = figure.subplots(2, 1, height_ratios=(5, 1), sharex=True)
     end = max(1, len(path))
     image = np.asarray(frames, np.float32).T if len(frames) else np.zeros((1, 1), np.float32)
-    spectrum.imshow(image, aspect="auto", origin="lower", extent=(0, end, 0, len(image)), cmap="magma")
-    spectrum.set_yticks([])
-    spectrum.tick_params(bottom=False)
-    color = INK if truth is None or truth == heard else WRONG
-    lines = [f"heard: {shorten(heard, _LINE)}"] + ([] if truth is None else [f"said: {shorten(truth, _LINE)}"])
-    spectrum.set_title("\n".join(reversed(lines)), loc="left", fontsize=10, color=color, parse_math=False)
+    spectrogram.imshow(image, aspect="auto", origin="lower", extent=(0, end, 0, len(image)), cmap="magma")
+    spectrogram.set_yticks([])
+    spectrogram.tick_params(bottom=False)
+    color = INK if truth is None or truth == transcript else WRONG
+    lines = [f"recognized: {shorten(transcript, _LINE)}"] + (
+        [] if truth is None else [f"true: {shorten(truth, _LINE)}"]
+    )
+    spectrogram.set_title("\n".join(reversed(lines)), loc="left", fontsize=10, color=color, parse_math=False)
     if title:
-        spectrum.set_title(title, loc="right", fontsize=9, color=FAINT, parse_math=False)
-    labels.set(xlim=(0, end), ylim=(0, 1), yticks=[], xlabel="step: the labels of the most probable path")
+        spectrogram.set_title(title, loc="right", fontsize=9, color=FAINT, parse_math=False)
+    labels.set(xlim=(0, end), ylim=(0, 1), yticks=[], xlabel="step (labels of the most probable path)")
     labels.xaxis.label.set(color=FAINT, fontsize=9)
     labels.tick_params(colors=FAINT, labelsize=8, length=2)
     for place, label in enumerate(path):
         if label and (place == 0 or path[place - 1] != label):
-            shown = "␣" if label == " " else label
-            labels.text(place + 0.5, 0.5, shown, ha="center", va="center", fontsize=9, color=INK, parse_math=False)
+            text = "␣" if label == " " else label
+            labels.text(place + 0.5, 0.5, text, ha="center", va="center", fontsize=9, color=INK, parse_math=False)
             labels.axvline(place, color=COLORS[5], linewidth=0.6)
-    for axes in (spectrum, labels):
+    for axes in (spectrogram, labels):
         axes.spines[:].set_visible(False)
     return render(figure)
+
+
+@dataclass(frozen=True)
+class SpeechPresentation(Presentation):
+    """Presentation of speech recognition.
+
+    Attributes:
+      decoder: Decoder of the transcripts.
+    """
+
+    decoder: TranscriptDecoder
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `transcripts`, up to 6 spectrograms with recognized and, if known, true texts."""
+        pictures = []
+        for row in valid_rows(batch, _PICTURED):
+            example = {name: np.asarray(batch[name])[row] for name in ("frames", "frames_length")}
+            output = {name: np.asarray(value)[row] for name, value in outputs.items()}
+            truth = reference_text(batch, row, names) if "target" in batch else None
+            pictures.append(self._picture(example, output, names, truth))
+        return {"transcripts": np.concatenate(pictures)}
+
+    def picture(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> np.ndarray:
+        """Returns the spectrogram of one example with the recognized text."""
+        return self._picture(example, outputs, names, None)
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> dict[str, str | float | None]:
+        """Returns the recognized text and its log-probability."""
+        text, score = self.decoder.transcribe(outputs, names)
+        return {"text": text, "score": None if score is None else round(score, 4)}
+
+    def _picture(
+        self,
+        example: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+        truth: str | None,
+    ) -> np.ndarray:
+        frames = np.asarray(example["frames"])[: int(example["frames_length"])]
+        text, _ = self.decoder.transcribe(outputs, names)
+        return transcript_picture(frames, text, path_labels(outputs, names), truth)

@@ -18,7 +18,7 @@ from jaxdl.data.synthetic.speech import MockSpeech
 from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
 from jaxdl.metrics.transcription import error_rates
-from jaxdl.tasks.speech_recognition import ctc, speech_recognition
+from jaxdl.tasks.speech_recognition import SpeechRecognition, ctc
 from jaxdl.training.step import make_eval_step
 from jaxdl.viz.speech import HEIGHT, WIDTH
 
@@ -61,7 +61,7 @@ def make_batch(size=4, time=20, tokens=4, seed=0):
 
 @pytest.fixture(scope="module")
 def task():
-    return speech_recognition(Strided())
+    return SpeechRecognition(Strided())
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_sum_over_all_paths(target):
         np.testing.assert_array_equal(gradient[0, steps:], 0)
 
 
-def test_what_is_not_valid_changes_nothing():
+def test_padding_changes_nothing():
     logits = np.random.default_rng(0).normal(size=(3, 8, 5)).astype(np.float32)
     steps, length = np.array([8, 5, 6]), np.array([2, 2, 0])
     target = np.array([[1, 1, 0, 0], [3, 3, 0, 0], [0, 0, 0, 0]], np.int32)
@@ -136,13 +136,13 @@ def test_a_target_without_a_path_is_counted_and_left_out():
 
 
 @pytest.mark.parametrize("token", [0, 3, -1])
-def test_a_token_that_the_model_cannot_say_stops_the_run(token):
+def test_a_token_outside_the_vocabulary_makes_the_loss_nan(token):
     target = np.array([[1, token, 0, 0]], np.int32)
     loss, _ = loss_and_gradient()(np.zeros((1, 7, 3), np.float32), np.array([6]), target, np.array([2]))
     assert np.isnan(loss)
 
 
-def test_padding_and_the_cut_of_the_batch_change_nothing(evaluate, started):
+def test_padding_and_the_batch_size_change_nothing(evaluate, started):
     params, variables = started
     batch = make_batch(8)
     whole = evaluate(params, variables, batch, 0)
@@ -167,7 +167,7 @@ def test_padding_and_the_cut_of_the_batch_change_nothing(evaluate, started):
 def test_training_has_the_loss_of_the_evaluation(task, started, evaluate):
     params, variables = started
     batch = make_batch()
-    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0)
+    outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0, {})
     term = outcome.terms["ctc"]
     np.testing.assert_allclose(
         (term.sum, term.weight), evaluate(params, variables, batch, 0).metrics["loss"], rtol=1e-6
@@ -175,13 +175,13 @@ def test_training_has_the_loss_of_the_evaluation(task, started, evaluate):
     assert set(params) == {task.phases[0].trains} == {"recognizer"}
     del batch["target"]
     with pytest.raises(UserError, match="needs 'target'"):
-        task.phases[0].loss(params, variables, batch, jax.random.key(0), 0)
+        task.phases[0].loss(params, variables, batch, jax.random.key(0), 0, {})
     with pytest.raises(UserError, match="beam=-1"):
-        speech_recognition(Strided(), beam=-1)
+        SpeechRecognition(Strided(), beam=-1)
 
 
-def sure(texts, steps=12):
-    """Records and outputs of a model that is sure of `texts`."""
+def confident(texts, steps=12):
+    """Returns the outputs of a model with high confidence in `texts`."""
     path = np.zeros((len(texts), steps), np.int32)
     for row, text in enumerate(texts):
         for place, token in enumerate(TOKENIZER.encode(text)):
@@ -190,33 +190,33 @@ def sure(texts, steps=12):
     return {"path": path, "steps": np.full(len(texts), steps, np.int32), "log_probabilities": logs}
 
 
-def records_of(said, heard):
-    tokens = np.zeros((len(said), 8), np.int32)
-    target = np.zeros((len(said), 8), np.int32)
-    for row, (one, other) in enumerate(zip(said, heard)):
+def records_of(spoken, recognized):
+    tokens = np.zeros((len(spoken), 8), np.int32)
+    target = np.zeros((len(spoken), 8), np.int32)
+    for row, (one, other) in enumerate(zip(spoken, recognized)):
         target[row, : len(one)], tokens[row, : len(other)] = TOKENIZER.encode(one), TOKENIZER.encode(other)
     lengths = {
-        "length": np.array([len(text) for text in heard]),
-        "target_length": np.array([len(text) for text in said]),
+        "length": np.array([len(text) for text in recognized]),
+        "target_length": np.array([len(text) for text in spoken]),
     }
     return {"tokens": tokens, "target": target, **lengths}
 
 
 def test_scores_are_error_rates_of_the_texts(task):
-    said, heard = ["ab cd", "f"], ["ab ce", ""]
-    records = records_of(said, heard)
-    expected = error_rates(said, heard)
+    spoken, recognized = ["ab cd", "f"], ["ab ce", ""]
+    records = records_of(spoken, recognized)
+    expected = error_rates(spoken, recognized)
     assert task.score(records, {}, NAMES) == expected
-    beam: Any = speech_recognition(Strided(), beam=4)
-    by_beam = {name: records[name] for name in ("target", "target_length")} | sure(heard)
+    beam: Any = SpeechRecognition(Strided(), beam=4)
+    by_beam = {name: records[name] for name in ("target", "target_length")} | confident(recognized)
     assert beam.score(by_beam, {}, NAMES) == expected
 
 
-def test_what_the_vocabulary_does_not_know_counts_as_not_heard(task):
-    said, heard = ["abxd"], ["ab d"]  # there is no x: the target has <unknown>
-    assert task.score(records_of(said, ["abd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
-    assert task.score(records_of(said, heard), {}, NAMES)["cer"] == pytest.approx(0.25)
-    assert task.score(records_of(said, ["abxd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+def test_unknown_characters_of_a_reference_count_as_errors(task):
+    spoken, recognized = ["abxd"], ["ab d"]  # there is no x: the target has <unknown>
+    assert task.score(records_of(spoken, ["abd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(spoken, recognized), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(spoken, ["abxd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
 
 
 def test_predictions_are_the_best_path_and_need_no_target(task, started):
@@ -224,8 +224,8 @@ def test_predictions_are_the_best_path_and_need_no_target(task, started):
     batch = {name: value for name, value in make_batch().items() if not name.startswith("target")}
     outputs = jax.jit(task.predict)(params, variables, batch, jax.random.key(0))
     parameters, length = {"params": params["recognizer"]}, batch["frames_length"]
-    told: Any = Strided().apply(parameters, batch["frames"], length=length, train=False)
-    logits, steps = told
+    applied: Any = Strided().apply(parameters, batch["frames"], length=length, train=False)
+    logits, steps = applied
     logs = jax.nn.log_softmax(logits)
     assert outputs["steps"].tolist() == steps.tolist()
     for row in range(4):
@@ -234,35 +234,35 @@ def test_predictions_are_the_best_path_and_need_no_target(task, started):
         np.testing.assert_allclose(outputs["score"][row], logs[row, : steps[row]].max(-1).sum(), rtol=1e-5)
         expected = [label for label, _ in itertools.groupby(path) if label]
         assert outputs["tokens"][row, : outputs["length"][row]].tolist() == expected
-    by_beam = jax.jit(speech_recognition(Strided(), beam=2).predict)(params, variables, batch, jax.random.key(0))
+    by_beam = jax.jit(SpeechRecognition(Strided(), beam=2).predict)(params, variables, batch, jax.random.key(0))
     np.testing.assert_allclose(by_beam["log_probabilities"], logs, atol=1e-5)
 
 
-def test_one_example_is_told_as_text(task):
-    outputs = {name: value[0] for name, value in sure(["fab"]).items()}
+def test_readable_output_of_one_example(task):
+    outputs = {name: value[0] for name, value in confident(["fab"]).items()}
     greedy = outputs | {"tokens": TOKENIZER.encode("fab"), "length": 3, "score": np.float32(-1.5)}
-    assert task.readable({}, greedy, NAMES) == {"text": "fab", "score": -1.5}
-    assert task.readable({}, greedy, {})["text"] == " ".join(map(str, TOKENIZER.encode("fab")))
-    beam: Any = speech_recognition(Strided(), beam=4)
-    told = beam.readable({}, outputs, NAMES)
-    assert told["text"] == "fab"
-    assert told["score"] < 0
+    assert task.presentation.readable({}, greedy, NAMES) == {"text": "fab", "score": -1.5}
+    assert task.presentation.readable({}, greedy, {})["text"] == " ".join(map(str, TOKENIZER.encode("fab")))
+    beam: Any = SpeechRecognition(Strided(), beam=4)
+    row = beam.presentation.readable({}, outputs, NAMES)
+    assert row["text"] == "fab"
+    assert row["score"] < 0
 
 
 def test_pictures(task):
     batch = make_batch()
     texts = ["ab", "", "f d", "c"]
-    outputs = sure(texts, 10) | {
+    outputs = confident(texts, 10) | {
         name: value for name, value in records_of(texts, texts).items() if "target" not in name
     }
     outputs["score"] = np.zeros(4)
     batch["weight"][3] = 0
-    picture = task.draw(batch, outputs, {}, NAMES)["transcripts"]
+    picture = task.presentation.pictures(batch, outputs, {}, NAMES)["transcripts"]
     assert (picture.shape, picture.dtype) == ((3 * HEIGHT, WIDTH, 3), np.uint8)
     unlabelled = {name: value for name, value in batch.items() if not name.startswith("target")}
-    assert task.draw(unlabelled, outputs, {}, {})["transcripts"].shape == picture.shape
+    assert task.presentation.pictures(unlabelled, outputs, {}, {})["transcripts"].shape == picture.shape
     one = {name: value[0] for name, value in outputs.items()}
-    alone = task.illustrate({name: batch[name][0] for name in ("frames", "frames_length")}, one, NAMES)
+    alone = task.presentation.picture({name: batch[name][0] for name in ("frames", "frames_length")}, one, NAMES)
     assert alone.shape == (HEIGHT, WIDTH, 3)
     assert len(np.unique(alone)) > 50
 
@@ -273,12 +273,12 @@ class Letters:
         return TOKENIZER
 
 
-def test_it_learns_to_read_made_up_speech():
+def test_training_recognizes_synthetic_speech():
     train, test = (
         Speech(MockSpeech(examples=count, split=split), Letters(), seconds=1.2, mels=16, length=9, stride=2).load()
         for split, count in (("train", 64), ("test", 16))
     )
-    task: Any = speech_recognition(Strided(width=48))
+    task: Any = SpeechRecognition(Strided(width=48))
     (batch,) = eval_batches(train, 64)
     params, variables = jax.jit(task.init)(jax.random.key(0), batch)
     optimizer = optax.adam(1e-2)
@@ -286,7 +286,7 @@ def test_it_learns_to_read_made_up_speech():
     @jax.jit
     def step(params, state, batch):
         def mean(params):
-            term = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0).terms["ctc"]
+            term = task.phases[0].loss(params, variables, batch, jax.random.key(0), 0, {}).terms["ctc"]
             return term.sum / term.weight
 
         loss, gradient = jax.value_and_grad(mean)(params)
@@ -305,29 +305,29 @@ def test_it_learns_to_read_made_up_speech():
 
 
 class Spelling:
-    """A language model that knows one text, and says how often it was asked for."""
+    """A language model of one text that counts how often it is fitted."""
 
     def __init__(self, text):
-        self.text, self.asked = TOKENIZER.encode(text).tolist(), 0
+        self.text, self.fits = TOKENIZER.encode(text).tolist(), 0
 
     def following(self, tokenizer):
         assert tokenizer is TOKENIZER
-        self.asked += 1
+        self.fits += 1
         expected = {tuple(self.text[:count]): token for count, token in enumerate(self.text)}
         return lambda prefix: np.log(np.where(np.arange(VOCABULARY) == expected.get(prefix), 0.9, 0.01))
 
 
-def test_a_language_model_turns_the_scale_where_the_ear_is_in_doubt():
-    outputs = {name: value[0] for name, value in sure(["fab"]).items()}
+def test_a_language_model_decides_between_nearly_equal_prefixes():
+    outputs = {name: value[0] for name, value in confident(["fab"]).items()}
     outputs["log_probabilities"][2, TOKENIZER.encode("e")] = np.log(0.85)  # "feb" is nearly as probable
     model = Spelling("feb")
-    helped: Any = speech_recognition(Strided(), beam=8, language_model=model)
-    assert helped.readable({}, outputs, NAMES)["text"] == "feb"
-    assert helped.readable({}, outputs, NAMES)["text"] == "feb"
-    assert model.asked == 1
-    unheeded: Any = speech_recognition(Strided(), beam=8, language_model=model, language_weight=0.0, token_bonus=0.0)
-    assert unheeded.readable({}, outputs, NAMES)["text"] == "fab"
+    guided: Any = SpeechRecognition(Strided(), beam=8, language_model=model)
+    assert guided.presentation.readable({}, outputs, NAMES)["text"] == "feb"
+    assert guided.presentation.readable({}, outputs, NAMES)["text"] == "feb"
+    assert model.fits == 1
+    unweighted: Any = SpeechRecognition(Strided(), beam=8, language_model=model, language_weight=0.0, token_bonus=0.0)
+    assert unweighted.presentation.readable({}, outputs, NAMES)["text"] == "fab"
     with pytest.raises(UserError, match="needs data with a tokenizer"):
-        helped.readable({}, outputs, {})
+        guided.presentation.readable({}, outputs, {})
     with pytest.raises(UserError, match="set beam=32"):
-        speech_recognition(Strided(), language_model=model)
+        SpeechRecognition(Strided(), language_model=model)
