@@ -18,7 +18,7 @@ from jaxdl.models.hierarchical_vae import LadderVAE
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.tasks.variational_autoencoder import variational_autoencoder
+from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/loss"
@@ -45,7 +45,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=variational_autoencoder(
+        task=VariationalAutoencoder(
             LadderVAE(channels=channels, latents=latents, top=top, shape=shape, classes=classes, blocks=blocks),
             likelihood=Bernoulli(binarization),
             beta=beta,

@@ -20,7 +20,7 @@ from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.tasks.variational_autoencoder import variational_autoencoder
+from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/loss"
@@ -45,7 +45,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=variational_autoencoder(
+        task=VariationalAutoencoder(
             VAE(
                 encoder=DenseEncoder(widths=widths),
                 decoder=DenseDecoder(widths=widths, shape=shape),

@@ -18,7 +18,7 @@ from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.tasks.variational_autoencoder import variational_autoencoder
+from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
 from jaxdl.training.checkpoint import Keep, Start
 
 METRIC = "test/loss"
@@ -43,7 +43,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=variational_autoencoder(
+        task=VariationalAutoencoder(
             VAE(
                 encoder=DenseEncoder(widths=(width,)),
                 decoder=DenseDecoder(widths=(width,), shape=shape),

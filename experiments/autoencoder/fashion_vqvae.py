@@ -11,7 +11,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
-from jaxdl.tasks.vector_quantization import vector_quantization
+from jaxdl.tasks.vector_quantization import VectorQuantization
 from jaxdl.training.checkpoint import Keep
 
 METRIC = "test/psnr"
@@ -31,9 +31,9 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=vector_quantization(
+        task=VectorQuantization(
             VQVAE(channels=channels, codes=codes, features=features, decay=decay, blocks=blocks),
-            likelihood=Gaussian(deviation=0.1),
+            likelihood=Gaussian(std=0.1),
             commitment=commitment,
         ),
         data=Data(

@@ -1,16 +1,21 @@
-"""Pictures of latents: reconstructions, samples, ways from one image to another, one latent at a time, a map of two.
+"""Pictures of latent spaces: reconstructions, samples, interpolations, traversals, a map of two latents.
 
 Images are uint8 [..., height, width, 1 or 3].
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxdl.viz.figure import FAINT, INK, new_figure, pixel_axes, render, show_image
+from jaxdl.viz.presentation import Presentation, valid_rows
 
-# Sizes in pixels: small images are enlarged to about `_CELL`; the letters of names; the lines above and below.
+SHOWN = 24  # examples of which pictures are made
+MAP = 16  # rows and columns of the map of two latents
+REACH = 2.5  # range of traversals, in standard deviations on either side of 0
+# In pixels: approximate size of an image (small images are enlarged), width of a letter, height of a line of text.
 _CELL, _LETTER, _LINE = 56, 7, 24
 _COLUMNS = 12
 
@@ -22,16 +27,17 @@ def image_table(
     columns: Sequence[str] = (),
     gap: int = 2,
 ) -> np.ndarray:
-    """A table of images under a title, uint8 [height, width, 3].
+    """Draws a table of images under a title, uint8 [height, width, 3].
 
     Args:
       images: [rows, columns, height, width, 1 or 3].
-      rows: names at the left, one a row; none: no names.
-      columns: names below, one a column; "" leaves one out.
-      gap: between images, in pixels of the images.
+      title: Title.
+      rows: Row labels on the left. Empty: none.
+      columns: Column labels below; "" omits one.
+      gap: Space between images, in pixels of the images.
 
     Raises:
-      ValueError: no images, or another number of axes.
+      ValueError: No images, or another number of axes.
     """
     images = np.asarray(images)
     if images.ndim != 5 or images.size == 0:
@@ -59,14 +65,13 @@ def image_table(
     return render(figure)
 
 
-def rows_of_images(named: Mapping[str, np.ndarray], title: str = "Reconstructions") -> np.ndarray:
-    """A row a name, of images [n, height, width, 1 or 3]; the first 12 of each."""
-    images = np.stack([np.asarray(each)[:_COLUMNS] for each in named.values()])
-    return image_table(images, title, rows=list(named))
+def rows_of_images(rows: Mapping[str, np.ndarray], title: str = "Reconstructions") -> np.ndarray:
+    """Draws one labeled row per entry, of images [n, height, width, 1 or 3]; the first 12 of each."""
+    return image_table(np.stack([np.asarray(images)[:_COLUMNS] for images in rows.values()]), title, rows=list(rows))
 
 
 def samples(images: np.ndarray) -> np.ndarray:
-    """Images [n, height, width, 1 or 3] drawn from the prior, about twice as wide as high; black fills up."""
+    """Draws images [n, height, width, 1 or 3] from the prior in about three columns per two rows, padded with black."""
     columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
     rows = math.ceil(len(images) / columns)
     filled = np.zeros((rows * columns, *images.shape[1:]), images.dtype)
@@ -74,22 +79,102 @@ def samples(images: np.ndarray) -> np.ndarray:
     return image_table(filled.reshape(rows, columns, *images.shape[1:]), "Samples from the prior")
 
 
-def interpolations(images: np.ndarray) -> np.ndarray:
-    """Images [n, steps, height, width, 1 or 3] from one example's latents to the next one's; the first 8."""
-    return image_table(images[:8], "From one image to another, in equal steps of the latents")
-
-
 def traversals(images: np.ndarray, reach: float) -> np.ndarray:
-    """Images [n, steps, height, width, 1 or 3]: in each row one latent goes from -reach to reach; the first 12."""
+    """Draws images [n, steps, height, width, 1 or 3], in each row one latent from -reach to reach; the first 12."""
     steps = [f"{value:+.1f}" for value in np.linspace(-reach, reach, images.shape[1])]
     names = [f"{number}." for number in range(1, min(12, len(images)) + 1)]
-    title = "One latent at a time, in standard deviations; those that say most first"
+    title = "Latent traversals in standard deviations, latents by decreasing KL"
     return image_table(images[:12], title, rows=names, columns=steps)
 
 
 def latent_map(images: np.ndarray, reach: float) -> np.ndarray:
-    """Images [rows, columns, height, width, 1 or 3]: two latents on a grid over -reach to reach, the others 0."""
+    """Draws images [rows, columns, height, width, 1 or 3] of two latents on a grid over -reach to reach."""
     steps = [f"{value:+.1f}" for value in np.linspace(-reach, reach, images.shape[1])]
     sparse = [step if index % 5 == 0 else "" for index, step in enumerate(steps)]
-    title = "The two latents that say most: the first from left to right, the second from top to bottom"
+    title = "The two latents of largest KL: the first from left to right, the second from top to bottom"
     return image_table(images, title, rows=sparse[: len(images)], columns=sparse, gap=0)
+
+
+class _ReconstructionPresentation(Presentation):
+    """Presentation of one example: the observed image and its reconstruction."""
+
+    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:
+        """Returns the observed image above its reconstruction."""
+        rows = {"observed": outputs["observed"], "reconstruction": outputs["reconstruction"]}
+        return rows_of_images({name: np.asarray(image)[None] for name, image in rows.items()})
+
+
+class VariationalAutoencoderPresentation(_ReconstructionPresentation):
+    """Presentation of variational autoencoders."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Returns `reconstructions`, `samples`, `interpolation`, `traversal` and `latent_map`."""
+        shown = valid_rows(batch, SHOWN)
+        outputs = {name: np.asarray(value)[shown] for name, value in outputs.items()}
+        rows = {
+            "image": np.asarray(batch["image"])[shown],
+            "observed": outputs["observed"],
+            "reconstruction": outputs["reconstruction"],
+        }
+        return {
+            "reconstructions": rows_of_images(rows),
+            "samples": samples(outputs["sample"]),
+            "interpolation": image_table(
+                outputs["interpolation"][:8], "Linear interpolation of the latents between two examples"
+            ),
+            "traversal": traversals(outputs["traversal"], REACH),
+            "latent_map": latent_map(outputs["latent_map"][:MAP], REACH),
+        }
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the `label` of conditional models, the `loss` in nats and the `latents`."""
+        row = {"loss": float(outputs["loss"]), "latents": np.asarray(outputs["latents"]).tolist()}
+        if "label" not in outputs:
+            return row
+        label = int(outputs["label"])
+        return {"label": names["label"][label] if "label" in names else label, **row}
+
+
+class VectorQuantizationPresentation(_ReconstructionPresentation):
+    """Presentation of VQ-VAEs.
+
+    Args:
+      codes: Size of the codebook.
+    """
+
+    def __init__(self, codes: int):
+        self.codes = codes
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Returns `reconstructions`: up to 12 images, their codes as gray values, and the reconstructions."""
+        shown = valid_rows(batch, SHOWN)
+        image = np.asarray(batch["image"])[shown]
+        observed, codes, reconstruction = (
+            np.asarray(outputs[name])[shown] for name in ("observed", "codes", "reconstruction")
+        )
+        height, width = image.shape[1] // codes.shape[1], image.shape[2] // codes.shape[2]
+        gray = (codes * (255 // max(self.codes - 1, 1))).clip(0, 255).astype(np.uint8)
+        maps = np.broadcast_to(gray.repeat(height, 1).repeat(width, 2)[..., None], image.shape)
+        return {
+            "reconstructions": rows_of_images({"observed": observed, "codes": maps, "reconstruction": reconstruction})
+        }
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the map of `codes`."""
+        return {"codes": np.asarray(outputs["codes"]).tolist()}

@@ -12,7 +12,7 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.parts.likelihood import Bernoulli, Gaussian
-from jaxdl.tasks.variational_autoencoder import GROUP, importance_bound, variational_autoencoder
+from jaxdl.tasks.variational_autoencoder import GROUP, VariationalAutoencoder, importance_bound
 from jaxdl.training.task import example_keys
 
 DEVIATION = 0.3
@@ -31,7 +31,7 @@ class Flat(nn.Module):
 
 def linear(**arguments):
     model = VAE(Flat(), DenseDecoder((), shape=(2, 2)), latents=3)
-    return variational_autoencoder(model, likelihood=Gaussian(DEVIATION), **arguments)
+    return VariationalAutoencoder(model, likelihood=Gaussian(DEVIATION), **arguments)
 
 
 def linear_params(shift=0.0, stretch=1.0):
@@ -113,11 +113,11 @@ def test_the_importance_bound_is_the_log_mean_of_the_weights():
 def test_training_on_the_importance_weighted_bound():
     batch = linear_batch(50)
     loss = jax.jit(linear(samples=5).phases[0].loss)
-    outcome = loss(linear_params(), {}, batch, jax.random.key(0), 0)
+    outcome = loss(linear_params(), {}, batch, jax.random.key(0), 0, {})
     (term,) = outcome.terms.values()
     np.testing.assert_allclose(term.sum / term.weight, -exact(batch["image"]).mean(), rtol=1e-4)
     params = linear_params(shift=0.7, stretch=1.5)
-    outcome = loss(params, {}, batch, jax.random.key(0), 0)
+    outcome = loss(params, {}, batch, jax.random.key(0), 0, {})
     (term,) = outcome.terms.values()
     total, weight = outcome.metrics["negative_elbo"]
     assert -exact(batch["image"]).mean() < term.sum / term.weight < total / weight
@@ -127,7 +127,6 @@ def test_latents_that_say_nothing_are_not_active():
     batch = linear_batch()
     found = evaluated(linear_params(), batch, 1)
     task = linear()
-    assert task.score is not None
     assert task.score({}, found, {}) == {"active_units": 2.0}
     gain = WEIGHTS / DEVIATION**2 / (1.0 + (WEIGHTS**2).sum(0) / DEVIATION**2)
     means = (batch["image"].reshape(-1, 4) / 255.0 - BIAS) @ gain
@@ -138,7 +137,7 @@ def test_latents_that_say_nothing_are_not_active():
 def test_warm_up_raises_the_factor_of_the_kl_linearly(beta):
     batch, params = linear_batch(8), linear_params()
     loss = jax.jit(linear(beta=beta, warmup=10).phases[0].loss)
-    outcomes = {step: loss(params, {}, batch, jax.random.key(0), step) for step in (0, 4, 9, 50)}
+    outcomes = {step: loss(params, {}, batch, jax.random.key(0), step, {}) for step in (0, 4, 9, 50)}
     for step, share in ((0, 0.1), (4, 0.5), (9, 1.0), (50, 1.0)):
         np.testing.assert_allclose(outcomes[step].terms["kl"].coefficient, beta * share, rtol=1e-6)
         np.testing.assert_allclose(outcomes[step].terms["reconstruction"].coefficient, 1.0)
@@ -152,7 +151,7 @@ def test_free_bits_cost_the_same_for_every_latent_below_them():
         loss = linear(free_bits=free_bits).phases[0].loss
 
         def kl(params):
-            outcome = loss(params, {}, batch, jax.random.key(0), 0)
+            outcome = loss(params, {}, batch, jax.random.key(0), 0, {})
             return outcome.terms["kl"].sum, outcome
 
         (total, outcome), gradient = jax.jit(jax.value_and_grad(kl, has_aux=True))(params)
@@ -195,7 +194,7 @@ def test_binarization_is_drawn_with_the_grey_value_and_belongs_to_the_example():
 def test_gaussian_is_that_of_a_numpy_reference(deviation):
     draws = np.random.default_rng(0)
     observed = draws.uniform(size=(3, 4, 5, 2)).astype(np.float32)
-    likelihood = Gaussian(deviation, least=0.05)
+    likelihood = Gaussian(deviation, min_std=0.05)
     assert likelihood.outputs(2) == (2 if deviation else 4)
     output = draws.normal(size=(3, 4, 5, likelihood.outputs(2))).astype(np.float32)
     spread = deviation if deviation else 0.05 + np.log1p(np.exp(output[..., 2:]))
@@ -209,7 +208,7 @@ def test_gaussian_is_that_of_a_numpy_reference(deviation):
 def small(classes=0):
     """A task on images of 4x4, its parameters and its compiled functions."""
     model = VAE(DenseEncoder((8,)), DenseDecoder((8,), shape=(4, 4)), latents=2, classes=classes)
-    task = variational_autoencoder(model, likelihood=Bernoulli(), bound_samples=3)
+    task = VariationalAutoencoder(model, likelihood=Bernoulli(), bound_samples=3)
     params, variables = jax.jit(task.init)(jax.random.key(0), small_batch())
     return task, nn.unbox(params), variables, jax.jit(task.evaluate), jax.jit(task.predict)
 
@@ -257,17 +256,14 @@ def test_predictions_and_their_pictures(classes):
     assert np.abs(ways[:24, 0] - ends[:24]).max() <= 1  # rounding
     if not classes:
         assert np.abs(ways[:23, -1] - ends[1:24]).max() <= 1
-    assert task.draw is not None
-    assert task.illustrate is not None
-    assert task.readable is not None
-    shown = [{name: value[:24] for name, value in tree.items()} for tree in (batch, outputs)]
-    pictures = task.draw(*shown, {}, {})
+    shown = ({name: value[:24] for name, value in tree.items()} for tree in (batch, outputs))
+    pictures = task.presentation.pictures(*shown, metrics={}, names={})
     assert set(pictures) == {"reconstructions", "samples", "interpolation", "traversal", "latent_map"}
-    one = [{name: value[0] for name, value in tree.items()} for tree in (batch, outputs)]
-    for picture in (*pictures.values(), task.illustrate(*one, {})):
+    example, output = ({name: value[0] for name, value in tree.items()} for tree in (batch, outputs))
+    for picture in (*pictures.values(), task.presentation.picture(example, output, {})):
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
-    row = task.readable(*one, {"label": ["a", "b", "c"]})
+    row = task.presentation.readable(example, output, {"label": ["a", "b", "c"]})
     np.testing.assert_allclose(row["latents"], outputs["latents"][0])
     assert not classes or row["label"] == "abc"[outputs["label"][0]]
 
@@ -275,7 +271,7 @@ def test_predictions_and_their_pictures(classes):
 def test_a_conditional_model_tells_the_label_of_an_image():
     """With one latent of no use the planes and the code of the label alone say what the image is."""
     model = VAE(DenseEncoder(()), DenseDecoder((), shape=(4, 4)), latents=1, classes=3)
-    task = variational_autoencoder(model, likelihood=Bernoulli("threshold"))
+    task = VariationalAutoencoder(model, likelihood=Bernoulli("threshold"))
     image = np.zeros((3, 4, 4, 1), np.uint8)
     for label in range(3):
         image[label, label] = 255
@@ -296,7 +292,7 @@ def test_a_conditional_model_tells_the_label_of_an_image():
         ({"free_bits": -0.1}, "free_bits=-0.1"),
         ({"samples": 0}, "samples=0"),
         ({"bound_samples": -1}, "bound_samples=-1"),
-        ({"samples": 2, "free_bits": 0.1}, "has no KL to free"),
+        ({"samples": 2, "free_bits": 0.1}, "has no KL term"),
     ],
 )
 def test_mistakes_are_the_users(arguments, message):
@@ -311,10 +307,10 @@ def test_data_and_likelihoods_that_do_not_fit_the_model_are_refused():
     with pytest.raises(UserError, match="conditional on a label"):
         task.evaluate(params, variables, batch, jax.random.key(0))
     model = VAE(DenseEncoder((8,)), DenseDecoder((8,), shape=(4, 4)), latents=2)
-    task = variational_autoencoder(model, likelihood=Gaussian(None))
+    task = VariationalAutoencoder(model, likelihood=Gaussian(None))
     with pytest.raises(UserError, match=r"the likelihood needs \(6, 4, 4, 2\)"):
         jax.eval_shape(task.evaluate, small(0)[1], {}, batch, jax.random.key(0))
-    with pytest.raises(UserError, match="deviations must be positive"):
+    with pytest.raises(UserError, match="both must be positive"):
         Gaussian(0.0)
     with pytest.raises(UserError, match="binarization='static'"):
         Bernoulli("static")  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,7 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.models.vqvae import VQVAE, Codebook, Quantizer, nearest, split_largest, updated
 from jaxdl.tasks.parts.likelihood import Gaussian
-from jaxdl.tasks.vector_quantization import vector_quantization
+from jaxdl.tasks.vector_quantization import VectorQuantization
 
 CODES, FEATURES, DECAY = 5, 3, 0.9
 
@@ -138,7 +138,7 @@ class Pixels(nn.Module):
 
 @functools.cache
 def pixels():
-    task = vector_quantization(Pixels(), likelihood=Gaussian(0.5), commitment=2.0)
+    task = VectorQuantization(Pixels(), likelihood=Gaussian(0.5), commitment=2.0)
     params, variables = jax.jit(task.init)(jax.random.key(0), batch())
     return task, params, variables
 
@@ -152,7 +152,7 @@ def test_terms_and_metrics_are_those_of_a_numpy_reference():
     task, params, variables = pixels()
     data = batch()
     data["weight"][-1] = 0
-    outcome = jax.jit(task.phases[0].loss)(params, variables, data, jax.random.key(0), 0)
+    outcome = jax.jit(task.phases[0].loss)(params, variables, data, jax.random.key(0), 0, {})
     grey, codes = data["image"] / 255.0, codes_of(variables["autoencoder"]["codebook"]["quantizer"])
     seen = 2 * grey - 1
     index = numpy_nearest(seen, codes)
@@ -168,7 +168,6 @@ def test_terms_and_metrics_are_those_of_a_numpy_reference():
     squares = np.square(grey - output.clip(0, 1))[:5].mean((1, 2, 3))
     np.testing.assert_allclose(found["loss"], -density[:5].sum() / 5, rtol=1e-4)
     np.testing.assert_allclose(found["psnr"], (-10 * np.log10(squares)).mean(), rtol=1e-4)
-    assert task.score is not None
     scores = task.score({}, found, {})
     shares = np.bincount(index[:5].ravel(), minlength=CODES) / index[:5].size
     entropy = -sum(share * np.log(share) for share in shares if share)
@@ -179,26 +178,26 @@ def test_terms_and_metrics_are_those_of_a_numpy_reference():
 
 def test_predictions_and_their_pictures():
     model = VQVAE((8,), codes=CODES, features=2, blocks=0)
-    task = vector_quantization(model, likelihood=Gaussian(0.1))
+    task = VectorQuantization(model, likelihood=Gaussian(0.1))
     params, variables = jax.jit(task.init)(jax.random.key(0), batch())
     outputs = jax.device_get(jax.jit(task.predict)(params, variables, batch(), jax.random.key(0)))
     assert outputs["reconstruction"].shape == outputs["observed"].shape == (6, 4, 4, 1)
     assert outputs["codes"].shape == (6, 2, 2)
     np.testing.assert_array_equal(outputs["observed"], batch()["image"])
-    assert task.draw is not None
-    assert task.illustrate is not None
-    assert task.readable is not None
-    one = [{name: value[0] for name, value in tree.items()} for tree in (batch(), outputs)]
-    for picture in (*task.draw(batch(), outputs, {}, {}).values(), task.illustrate(*one, {})):
+    example, output = ({name: value[0] for name, value in tree.items()} for tree in (batch(), outputs))
+    for picture in (
+        *task.presentation.pictures(batch(), outputs, {}, {}).values(),
+        task.presentation.picture(example, output, {}),
+    ):
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
-    assert task.readable(*one, {}) == {"codes": outputs["codes"][0].tolist()}
+    assert task.presentation.readable(example, output, {}) == {"codes": outputs["codes"][0].tolist()}
 
 
 def test_mistakes_are_the_users():
     with pytest.raises(UserError, match="commitment=-1"):
-        vector_quantization(Pixels(), likelihood=Gaussian(), commitment=-1)
+        VectorQuantization(Pixels(), likelihood=Gaussian(), commitment=-1)
     _, params, variables = pixels()
-    learnt = vector_quantization(Pixels(), likelihood=Gaussian(None))
+    learnt = VectorQuantization(Pixels(), likelihood=Gaussian(None))
     with pytest.raises(UserError, match=r"the likelihood needs \(6, 4, 4, 2\)"):
         jax.eval_shape(learnt.evaluate, params, variables, batch(), jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Ways through a model's latents, for pictures: from image to image, one latent at a time, a map of two."""
+"""Walks through a latent space for pictures: interpolation, traversal of single latents, a map of two latents."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,24 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.training.task import Array
+from jaxdl.viz.latent import MAP, REACH, SHOWN
 
-SHOWN = 24  # examples that pictures are made of
-MAP = 16  # rows and columns of the map
-REACH = 2.5  # standard deviations to either side of 0 that pictures go
 _STEPS = 9
 
 
-def walks(
+def latent_walks(
     latents: Array, order: Array, label: Array | None, generate: Callable[[Array, Array | None], Array]
 ) -> dict[str, Array]:
-    """Ways through the latents [batch, n] of the first examples, for pictures; zeros for the others.
+    """Returns images along walks through the latents of the first 24 examples; zeros for the other examples.
 
-    `interpolation`: from each example to the next; `traversal`: the first example, of whose latents one goes from -2.5
-    to 2.5, in each row another one; `latent_map`: two latents on a grid, the others 0, a row an example. Where it is
-    not known how many examples there are, in a program that is exported, there are none.
+    If the batch size is unknown, as in an exported program, there are no walks.
 
     Args:
-      order: [n] latents, those that say most first.
+      latents: [batch, n], in standard deviations of the prior.
+      order: [n], latents by decreasing KL.
+      label: int32 [batch] of conditional models, or None.
+      generate: `(latents [m, n], label [m] or None) -> images [m, h, w, c]`.
+
+    Returns:
+      `interpolation` [batch, 9, h, w, c], from each example to the next one; `traversal` [batch, 9, h, w, c], the first
+      example with one latent per row moved from -2.5 to 2.5; `latent_map` [batch, 16, h, w, c], the first two latents
+      on a grid, one row of the grid per example, and the other latents 0.
     """
     if not isinstance(latents.shape[0], int):
         return {}
@@ -38,12 +42,14 @@ def walks(
     places = jnp.linspace(-REACH, REACH, MAP)
     plane = across * places[:, None] + (down * places[row % MAP, None])[:, None]
     own, first = (None, None) if label is None else (label[:count], jnp.broadcast_to(label[0], count))
-    ways = {"interpolation": (between, own), "traversal": (along, first), "latent_map": (plane, first)}
-    return {name: _walk(*way, len(latents), generate) for name, way in ways.items()}
+    paths = {"interpolation": (between, own), "traversal": (along, first), "latent_map": (plane, first)}
+    return {name: _decode_path(*path, len(latents), generate) for name, path in paths.items()}
 
 
-def _walk(path: Array, label: Array | None, batch: int, generate: Callable[[Array, Array | None], Array]) -> Array:
-    """latents [count, steps, n], label [count] -> images [batch, steps, h, w, c]."""
+def _decode_path(
+    path: Array, label: Array | None, batch: int, generate: Callable[[Array, Array | None], Array]
+) -> Array:
+    """Returns images [batch, steps, h, w, c] of latents [count, steps, n] with label [count]."""
     count, steps, units = path.shape
     repeated = None if label is None else jnp.repeat(label, steps)
     images = generate(path.reshape(-1, units), repeated)
@@ -51,13 +57,24 @@ def _walk(path: Array, label: Array | None, batch: int, generate: Callable[[Arra
     return jnp.pad(images, [(0, batch - count)] + [(0, 0)] * 4)
 
 
-def flat(groups: Sequence[Array]) -> Array:
-    """Groups of latents [batch, ...] -> [batch, n]."""
+def slerp(start: Array, stop: Array, share: Array) -> Array:
+    """Interpolates on the sphere between latents [batch, n], which preserves their norm (arXiv:1609.04468)."""
+
+    def norm(x: Array) -> Array:
+        return jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True))
+
+    cosine = jnp.sum(start * stop, -1, keepdims=True) / (norm(start) * norm(stop))
+    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
+    return (jnp.sin((1.0 - share) * angle) * start + jnp.sin(share * angle) * stop) / jnp.sin(angle)
+
+
+def flatten_groups(groups: Sequence[Array]) -> Array:
+    """Concatenates groups of latents [batch, ...] to [batch, n]."""
     return jnp.concatenate([group.reshape(group.shape[0], -1) for group in groups], axis=-1)
 
 
-def by_group(latents: Array, shapes: Sequence[tuple[int, ...]]) -> tuple[Array, ...]:
-    """The inverse of `flat`."""
+def split_groups(latents: Array, shapes: Sequence[tuple[int, ...]]) -> tuple[Array, ...]:
+    """Splits latents [batch, n] into groups of the given shapes; the inverse of `flatten_groups`."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     parts = jnp.split(latents, ends, axis=-1)
     return tuple(part.reshape(latents.shape[0], *shape) for part, shape in zip(parts, shapes))

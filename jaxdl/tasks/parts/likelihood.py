@@ -1,7 +1,7 @@
-"""Likelihoods of images: what a model's outputs say of the pixels, in nats an image.
+"""Likelihoods p(image | output) of a decoder's outputs, in nats per image.
 
-A likelihood has `outputs(channels)`, how many outputs a pixel it wants; `observe(image, keys)`, the pixels that it is
-about; `log_likelihood(output, observed)`; and `mean(output)`, the expected pixels.
+A likelihood has `outputs(channels)`, the number of outputs per pixel; `observe(image, keys)`, the observed pixels;
+`log_likelihood(output, observed)`; and `mean(output)`, the expected pixels.
 """
 
 import math
@@ -12,19 +12,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.training.task import Array
+from jaxdl.training.task import Array, Batch, fold_keys
 
 Binarization = Literal["dynamic", "threshold"]
+_OBSERVE = 0  # number of the key that `observe` uses
 
 
 @dataclass(frozen=True)
 class Bernoulli:
-    """Pixels are 0 or 1, and the output is a logit for each; log-likelihoods are log probabilities.
+    """Bernoulli likelihood of binarized pixels; the outputs are logits.
 
     Attributes:
-      binarization: "dynamic": a pixel is 1 with probability grey value / 255, drawn anew at each step, and in
-        evaluation from the evaluation's key, so once and for all for each example (as Burda et al. 2015,
-        arXiv:1509.00519, train); "threshold": a pixel is 1 from 128 on.
+      binarization: "dynamic": a pixel is 1 with probability gray value / 255, drawn at each step (arXiv:1509.00519) and
+        once per example in evaluation. "threshold": a pixel is 1 if its gray value is at least 128.
     """
 
     binarization: Binarization = "dynamic"
@@ -34,66 +34,94 @@ class Bernoulli:
             raise UserError(f"binarization='{self.binarization}': use 'dynamic' or 'threshold'")
 
     def outputs(self, channels: int) -> int:
-        """Outputs a pixel: one a channel."""
+        """Returns the number of outputs per pixel, one per channel."""
         return channels
 
     def observe(self, image: Array, keys: Array) -> Array:
-        """image [batch, h, w, c] in 0..255, keys [batch] -> float32 [batch, h, w, c], 0 or 1."""
+        """Binarizes images [batch, h, w, c] in [0, 255] with keys [batch]; float32, 0 or 1."""
         if self.binarization == "threshold":
             return (image >= 128).astype(jnp.float32)
         uniform = jax.vmap(lambda key: jax.random.uniform(key, image.shape[1:]))(keys)
         return (uniform < image.astype(jnp.float32) / 255.0).astype(jnp.float32)
 
     def log_likelihood(self, output: Array, observed: Array) -> Array:
-        """Logits and pixels [batch, h, w, c] -> [batch]."""
+        """Returns log probabilities [batch] from logits and pixels [batch, h, w, c]."""
         return jnp.sum(observed * output - jax.nn.softplus(output), axis=(1, 2, 3))
 
     def mean(self, output: Array) -> Array:
-        """[batch, h, w, c] -> probabilities of the same shape; under dynamic binarization the expected grey values."""
+        """Returns probabilities [batch, h, w, c], the expected gray values under dynamic binarization."""
         return jax.nn.sigmoid(output)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Grey values in [0, 1] are normally distributed around the output; log-likelihoods are log densities of them.
+    """Gaussian likelihood of gray values in [0, 1] with the output as mean; log-likelihoods are log densities.
 
     Attributes:
-      deviation: the standard deviation of every pixel; None: learnt, each pixel of each image has its own, from a
-        second output a channel.
-      least: of a learnt deviation, which the density of pixels that never change would drive to 0.
+      std: Standard deviation of every pixel. None: learned per pixel, from a second output per channel.
+      min_std: Lower limit of a learned std; without it, constant pixels drive the std to 0.
     """
 
-    deviation: float | None = 0.1
-    least: float = 0.02
+    std: float | None = 0.1
+    min_std: float = 0.02
 
     def __post_init__(self):
-        if self.least <= 0 or (self.deviation is not None and self.deviation <= 0):
-            raise UserError(f"Gaussian(deviation={self.deviation}, least={self.least}): deviations must be positive")
+        if self.min_std <= 0 or (self.std is not None and self.std <= 0):
+            raise UserError(f"Gaussian(std={self.std}, min_std={self.min_std}): both must be positive")
 
     def outputs(self, channels: int) -> int:
-        """Outputs a pixel: one a channel, two where the deviation is learnt."""
-        return channels if self.deviation is not None else 2 * channels
+        """Returns the number of outputs per pixel, one per channel, or two with a learned std."""
+        return channels if self.std is not None else 2 * channels
 
     def observe(self, image: Array, keys: Array) -> Array:
-        """image [batch, h, w, c] in 0..255 -> float32 [batch, h, w, c] in [0, 1]; nothing is drawn."""
-        del keys
+        """Scales images [batch, h, w, c] in [0, 255] to float32 in [0, 1]; draws nothing."""
         return image.astype(jnp.float32) / 255.0
 
     def log_likelihood(self, output: Array, observed: Array) -> Array:
-        """output [batch, h, w, c or 2 * c], observed [batch, h, w, c] -> [batch]."""
+        """Returns log densities [batch] from output [batch, h, w, c or 2 * c] and observed [batch, h, w, c]."""
         channels = observed.shape[-1]
-        if self.deviation is not None:
-            deviation = jnp.full((), self.deviation)
+        if self.std is not None:
+            std = jnp.full((), self.std)
         else:
-            deviation = self.least + jax.nn.softplus(output[..., channels:])
-        scaled = (observed - output[..., :channels]) / deviation
-        density = -0.5 * jnp.square(scaled) - jnp.log(deviation) - 0.5 * math.log(2.0 * math.pi)
+            std = self.min_std + jax.nn.softplus(output[..., channels:])
+        z = (observed - output[..., :channels]) / std
+        density = -0.5 * jnp.square(z) - jnp.log(std) - 0.5 * math.log(2.0 * math.pi)
         return jnp.sum(density, axis=(1, 2, 3))
 
     def mean(self, output: Array) -> Array:
-        """output -> [batch, h, w, c], cut to [0, 1]."""
-        channels = output.shape[-1] if self.deviation is not None else output.shape[-1] // 2
+        """Returns the means [batch, h, w, c], clipped to [0, 1]."""
+        channels = output.shape[-1] if self.std is not None else output.shape[-1] // 2
         return jnp.clip(output[..., :channels], 0.0, 1.0)
 
 
 Likelihood = Bernoulli | Gaussian
+
+
+def observe(likelihood: Likelihood, batch: Batch, keys: Array) -> Array:
+    """Returns the pixels that the likelihood observes, float32 [batch, h, w, c] in [0, 1].
+
+    Args:
+      likelihood: Likelihood of the image.
+      batch: A batch with `image` [batch, h, w, c] in [0, 255].
+      keys: [batch], of `example_keys`.
+
+    Raises:
+      UserError: Another number of axes.
+    """
+    image = batch["image"]
+    if image.ndim != 4:
+        raise UserError(f"image has shape {image.shape}; the task needs [batch, height, width, channels]")
+    return likelihood.observe(image, fold_keys(keys, _OBSERVE))
+
+
+def check_outputs(likelihood: Likelihood, output: Array, observed: Array) -> None:
+    """Checks that a decoder's output has the shape that the likelihood needs.
+
+    Raises:
+      UserError: Another shape.
+    """
+    expected = (*observed.shape[:3], likelihood.outputs(observed.shape[-1]))
+    if output.shape != expected:
+        raise UserError(
+            f"the model outputs {output.shape}, but the likelihood needs {expected}; set its shape and outputs"
+        )
