@@ -1,1 +1,58 @@
 """jaxdl: every family of deep learning, trained from one-page recipes by one compiled train_step."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxdl.config.experiment import Experiment
+    from jaxdl.data.dataset import Data, Dataset
+    from jaxdl.distributed.mesh import Parallel
+    from jaxdl.errors import UserError
+    from jaxdl.library import Run, load, train
+    from jaxdl.training.checkpoint import Keep
+    from jaxdl.training.interrupt import NonFinite, Preempted
+    from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term
+
+__all__ = [
+    "Data",
+    "Dataset",
+    "Evaluation",
+    "Experiment",
+    "Keep",
+    "NonFinite",
+    "Outcome",
+    "Parallel",
+    "Phase",
+    "Preempted",
+    "Run",
+    "Task",
+    "Term",
+    "UserError",
+    "load",
+    "train",
+]
+
+_MODULES = {
+    "jaxdl.config.experiment": ("Experiment",),
+    "jaxdl.data.dataset": ("Data", "Dataset"),
+    "jaxdl.distributed.mesh": ("Parallel",),
+    "jaxdl.errors": ("UserError",),
+    "jaxdl.library": ("Run", "load", "train"),
+    "jaxdl.training.checkpoint": ("Keep",),
+    "jaxdl.training.interrupt": ("NonFinite", "Preempted"),
+    "jaxdl.training.task": ("Evaluation", "Outcome", "Phase", "Task", "Term"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name at its first use, so that `import jaxdl` does not import JAX."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'jaxdl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ Every access to something that was renamed or removed between these versions goe
 `tests/test_compatibility.py` tests each of them:
 
 - XLA aborts the process at an unknown flag, and flags come and go with jaxlib: `accepted_xla_flags`.
+- No public function tells whether JAX has initialized its backends: `backends_initialized`.
 - JAX 0.11 merged `ClosedJaxpr` into `Jaxpr`: `inner_jaxprs`.
 - JAX 0.11 replaced the parameters `num_consts` and `num_carry` of `lax.scan` by the tree `ft_in`: `scan_arguments`.
 """
@@ -48,6 +49,13 @@ def accepted_xla_flags(
         answers |= {flag: answer for flag, answer in probed.items() if answer is not None}
         _write(path, answers)
     return [flag for flag in flags if answers.get(flag)]
+
+
+def backends_initialized() -> bool:
+    """Returns whether JAX has initialized a backend, after which XLA flags have no effect."""
+    from jax._src import xla_bridge
+
+    return bool(xla_bridge.backends_are_initialized())
 
 
 def _accepts(flags: Sequence[str]) -> bool | None:

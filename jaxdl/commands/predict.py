@@ -21,8 +21,14 @@ NAMED = {"label": "label", "labels": "box_label"}
 WRITTEN = 256
 
 
-class _Given(NamedTuple):
-    """One thing to predict for: what it is called, its features, and where an image was framed, how."""
+class Example(NamedTuple):
+    """Example to predict for.
+
+    Attributes:
+      name: Its file, its text, or its number.
+      example: Its features.
+      framed: How an image was brought to the model's size; None for other data.
+    """
 
     name: str
     example: Mapping[str, np.ndarray]
@@ -60,17 +66,14 @@ def run(
     """
     trained = load_trained(path, step, settings)
     shown, names = trained.experiment.task.presentation, trained.names
-    given = _given(trained, path, files, texts)
+    given = read_examples(trained, path, files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     if shown.picture is not None:
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
     shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
     rows: list[dict[str, Any]] = []
-    for number, outputs in enumerate(_outputs(trained, trained.program.predict, [one.example for one in given])):
-        one = given[number]
-        if one.framed is not None:
-            outputs = _in_file(outputs, one.framed)
+    for number, (one, outputs) in enumerate(zip(given, predict(trained, given))):
         readable = _readable(outputs, names) if shown.readable is None else shown.readable(one.example, outputs, names)
         row = {"file" if files else "text": one.name, **readable}
         if shown.picture is not None:
@@ -149,13 +152,31 @@ def _asked(trained: Trained, path: str, count: int, label: str | None) -> list[d
     return asked
 
 
-def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[str]) -> list[_Given]:
+def predict(trained: Trained, examples: Sequence[Example]) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the outputs of each example, boxes and maps of images in pixels of the file."""
+    outputs = _outputs(trained, trained.program.predict, [one.example for one in examples])
+    for one, values in zip(examples, outputs):
+        yield values if one.framed is None else _in_file(values, one.framed)
+
+
+def read_examples(
+    trained: Trained, path: str, files: Sequence[str | np.ndarray], texts: Sequence[str]
+) -> list[Example]:
+    """Reads files, arrays of images or texts as the run's model takes them.
+
+    Raises:
+      UserError: a file that cannot be read, or data that the model does not take.
+    """
     spec = trained.record["batch"]
     data: Any = trained.experiment.data.train  # may have a `read`, for what is no image
-    if files and texts:
-        raise UserError("predict takes files or --text, not both at once")
+    arrays = [file for file in files if isinstance(file, np.ndarray)]
+    paths = [file for file in files if not isinstance(file, np.ndarray)]
+    if sum(map(bool, (arrays, paths, texts))) > 1:
+        raise UserError("predict takes either files, arrays or texts")
     if hasattr(data, "read"):
-        return [_Given(name, example, None) for name, example in data.read(files, texts, trained.names)]
+        if arrays:
+            raise UserError(f"{path} does not take arrays; pass files or texts")
+        return [Example(name, example, None) for name, example in data.read(files, texts, trained.names)]
     if texts:
         raise UserError(f"{path} does not take texts: its batches have {', '.join(sorted(spec))}")
     if "image" not in spec:
@@ -163,9 +184,9 @@ def _given(trained: Trained, path: str, files: Sequence[str], texts: Sequence[st
     framing = trained.experiment.task.presentation.framing
     if framing is None:
         raise UserError(f"{path} makes images from nothing and looks at none: leave the files out, use --samples=16")
-    found = find_images(files)
-    framed = [frame(file, tuple(spec["image"][0]), framing) for file in found]
-    return [_Given(str(file), {"image": one.image}, one) for file, one in zip(found, framed)]
+    sources = list(enumerate(arrays)) if arrays else [(file, file) for file in find_images(paths)]
+    framed = [(str(name), frame(source, tuple(spec["image"][0]), framing)) for name, source in sources]
+    return [Example(name, {"image": one.image}, one) for name, one in framed]
 
 
 def _outputs(
@@ -263,7 +284,7 @@ def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
 
 
 def _draw(
-    trained: Trained, one: _Given, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
+    trained: Trained, one: Example, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
 ) -> dict[str, str]:
     """Writes the picture, images and maps of whole numbers as PNG files, images in a row as animations.
 

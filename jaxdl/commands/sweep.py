@@ -44,11 +44,16 @@ class Run:
         """ "finished", "started" (something is there to go on from) or "new".
 
         Raises:
-          UserError: its result.json is damaged.
+          UserError: its result.json is damaged, or the folder contains an opaque run.
         """
         if not is_run(self.folder):
             return NEW
-        result = RunFolder.open(self.folder).result()
+        folder = RunFolder.open(self.folder)
+        if folder.opaque:
+            raise UserError(
+                f"{self.folder} is opaque: it was trained from an Experiment object; give another --workdir"
+            )
+        result = folder.result()
         return FINISHED if result is not None and result["step"] == self.steps else STARTED
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import fiddle as fdl
 
 from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment, observes
+from jaxdl.config.experiment import Experiment, validate
 from jaxdl.config.recipes import load_recipe
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
@@ -17,6 +17,7 @@ from jaxdl.distributed.processes import is_first
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder, default_name
+from jaxdl.runs.restore import changed_settings
 from jaxdl.training.interrupt import Preempted
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
@@ -56,18 +57,43 @@ def run(
 
 
 def make(
-    config: fdl.Config,
+    config: fdl.Config | Experiment,
     recipe: str,
     settings: Sequence[str],
     path: Path,
     allow: Sequence[str] = (),
     command: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    shown: bool = True,
 ) -> dict[str, Any]:
-    """As `run`, of a configuration that is known; `recipe` and `settings` are what it came from."""
-    experiment = serialize.build(config)
+    """Trains a configuration or an Experiment in a run folder, from its newest checkpoint if it has one.
+
+    Args:
+      config: Configuration, or an Experiment object, whose run is marked opaque.
+      recipe: Name of the recipe that the configuration came from; "" for none.
+      settings: NAME=VALUE overrides that were applied to it.
+      path: Run folder.
+      allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
+      command: Command line, for the manifest.
+      absent: Process-wide settings that were not applied, for the manifest.
+      shown: Whether progress is printed.
+
+    Returns:
+      The content of result.json.
+
+    Raises:
+      UserError: The configuration, the folder or the data do not fit.
+      Preempted: A signal was received; the state is saved.
+    """
+    if isinstance(config, Experiment):
+        experiment, fingerprint = config, None
+        validate(experiment)
+    else:
+        experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
+    shown = shown and is_first()
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
-        if (done := _finished(folder, experiment)) is not None:
+        if (done := _finished(folder, experiment, shown)) is not None:
             return done
         sources = load_sources(experiment.data)
         datasets = describe(experiment, sources)
@@ -82,10 +108,11 @@ def make(
             overrides=settings,
             seed=experiment.seed,
             datasets=datasets,
-            config_fingerprint=serialize.fingerprint(config),
+            config_fingerprint=fingerprint,
+            absent=absent,
         )
-        with Progress(experiment.steps, shown=is_first()) as progress, _attempt(folder):
-            progress.line(f"{recipe} in {path}")
+        with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
+            progress.line(f"{recipe or 'experiment'} in {path}")
             _, result = train(
                 experiment,
                 folder,
@@ -99,12 +126,12 @@ def make(
         return result
 
 
-def _finished(folder: RunFolder, experiment: Experiment) -> dict[str, Any] | None:
+def _finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[str, Any] | None:
     """The result of a run that is done, shown again; None if there is something left to do."""
     done = folder.result()
     if done is None or done["step"] != experiment.steps:
         return None
-    with Progress(experiment.steps, shown=is_first()) as progress:
+    with Progress(experiment.steps, shown=shown) as progress:
         progress.line(f"{folder.path} is finished: nothing to do")
         progress.results(done, folder.pictures)
     return done
@@ -158,16 +185,15 @@ def save_tokenizers(folder: RunFolder, source: Source) -> None:
             folder.write_tokenizer(feature, tokenizer.json)
 
 
-def check_config(folder: RunFolder, config: fdl.Config, allow: Sequence[str]) -> None:
+def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequence[str]) -> None:
     """Refuses to go on with a run under another configuration, unless it differs only in what observes the run.
 
     Raises:
       UserError: naming the differences and the flag that allows them.
     """
-    path = folder.path / "config.json"
-    if not path.exists() or not folder.has_checkpoint:
+    if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
-    rows = [row for row in serialize.diff(serialize.load(path).config, config) if not observes(row[0])]
+    rows = changed_settings(folder, config)
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]
     for kind, found in (("batch_size", batch_size), ("config", others)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.config.experiment import OBSERVES
+from jaxdl.config.experiment import OBSERVES, Experiment
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ class Setting(NamedTuple):
     default: bool
 
 
-def settings(config: "fdl.Buildable") -> list[Setting]:
+def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
     """Every argument of a configuration, in the order of the signatures, defaults included."""
     return list(_settings(as_config(config), "", False))
 
 
-def as_text(config: "fdl.Buildable") -> str:
+def as_text(config: "fdl.Buildable | Experiment") -> str:
     """`path = value`, an argument a line, defaults marked: config.txt and `show`."""
     return "".join(
         f"{path or _WHOLE} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)

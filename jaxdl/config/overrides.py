@@ -54,12 +54,12 @@ def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
         raise
     except Exception as error:
         raise UserError(one_line(error, recipe.path)) from error
-    return _apply(config, paths, recipe.name, tuple(parameters))
+    return _apply(config, paths, recipe.name or recipe.path.stem, tuple(parameters))
 
 
 def override(config: "fdl.Config", overrides: Sequence[str]) -> "fdl.Config":
     """`resolve` for a configuration without a recipe's arguments, such as that of `tiny()`; changes `config`."""
-    return _apply(config, _split(overrides), "tiny()", ())
+    return _apply(config, _split(overrides), "the configuration", ())
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:

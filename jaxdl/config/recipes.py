@@ -14,12 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxdl.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,8 @@ class Recipe:
     Attributes:
       module: the module, with its `experiment`, `tiny` and `sweep`.
       name: what `load_recipe` finds it by again: its path from the repository's root, for example
-        "experiments/cnn/digits.py"; outside the repository its whole path, or its dotted name in an installed package.
+        "experiments/cnn/digits.py"; outside the repository its whole path, or its dotted name in an installed package;
+        "" for a function without an importable file (a notebook cell, `__main__`).
       path: the file.
       family: the folder that it lies in, for example "cnn".
     """
@@ -103,6 +101,19 @@ def load_recipe(name: str) -> Recipe:
             " and decorate it with fiddle.experimental.auto_config.auto_config"
         )
     return Recipe(module, dotted or _shown(path), path, path.parent.name)
+
+
+def recipe_of(function: Any) -> Recipe:
+    """Returns the recipe that an `@auto_config` function belongs to; its name is "" if no file can be imported."""
+    module = sys.modules.get(function.func.__module__)
+    file = getattr(module, "__file__", None)
+    if module is not None and file and module.__name__ != "__main__" and vars(module).get("experiment") is function:
+        path = Path(file).resolve()
+        return Recipe(module, _shown(path), path, path.parent.name)
+    name = function.func.__name__
+    cell = ModuleType(name)
+    vars(cell)["experiment"] = function
+    return Recipe(cell, "", Path(f"{name}.py"), "")
 
 
 def sweep(recipe: Recipe) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ class Saved:
     """What config.json holds.
 
     Attributes:
-      recipe: the recipe's name, as `load_recipe` takes it.
+      recipe: the recipe's name, as `load_recipe` takes it; "" for a configuration without a recipe file.
       overrides: the `NAME=VALUE` that were applied to it.
       fingerprint: of the configuration, when it was saved.
       config: equal to the configuration that was saved.
@@ -118,13 +118,17 @@ def load(path: str | os.PathLike) -> Saved:
     return from_json(text, str(path))
 
 
-def to_json(config: "fdl.Buildable", recipe: str, overrides: Sequence[str] = ()) -> str:
-    """The text of config.json. Raises UserError for what cannot be saved, with its path."""
+def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[str] = ()) -> str:
+    """The text of config.json. Raises UserError for what cannot be saved, with its path.
+
+    An `Experiment` object is marked opaque: its closures cannot be saved.
+    """
+    opaque = isinstance(config, Experiment)
     saved = {
         "recipe": recipe,
         "overrides": list(overrides),
-        "fingerprint": fingerprint(config),
-        "config": as_tree(config),
+        "fingerprint": None if opaque else fingerprint(config),
+        "config": None if opaque else as_tree(config),
     }
     return json.dumps(saved, indent=1) + "\n"
 
@@ -139,14 +143,21 @@ def from_json(text: str, where: str = "config.json") -> Saved:
         digest, tree = str(saved["fingerprint"]), json.dumps(saved["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where} is not the config.json of a run, or it is damaged ({error!r})") from error
-    load_recipe(recipe)
+    if saved["config"] is None:
+        raise UserError(
+            f"{where} is opaque: the run was trained from an Experiment object, which cannot be saved;"
+            " use jaxdl.load(RUN, experiment=...), or train from a recipe or config"
+        )
+    if recipe:
+        load_recipe(recipe)
     try:
         config = serialization.load_json(tree)
     except Exception as error:
         message = str(getattr(error, "proxy_base_exception", error)).partition("\n")[0]
-        raise UserError(
-            f"{where} does not fit the code that is here: {message}; check out the commit in its manifest.json"
-        ) from error
+        advice = "check out the commit in its manifest.json"
+        if not recipe:
+            advice += ", or pass its function or config: jaxdl.load(RUN, experiment=...)"
+        raise UserError(f"{where} does not match the installed code: {message}; {advice}") from error
     return Saved(recipe, overrides, digest, config)
 
 

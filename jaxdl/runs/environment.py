@@ -1,12 +1,14 @@
-"""What must be said to JAX before it touches a device."""
+"""Process-wide settings of JAX, XLA and malloc, which take effect before the first use of a device."""
 
 import ctypes
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
-from jaxdl.compatibility import accepted_xla_flags
+from jaxdl.compatibility import accepted_xla_flags, backends_initialized
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
 
@@ -21,6 +23,9 @@ def end_with_parent() -> None:
         sys.exit(75)
 
 
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+
+
 def huge_pages() -> None:
     """Starts this process anew with huge pages for large allocations, which glibc only decides at the start.
 
@@ -28,7 +33,7 @@ def huge_pages() -> None:
     add to every step. Does nothing where GLIBC_TUNABLES is set already.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.environ["GLIBC_TUNABLES"] = _HUGE_PAGES
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -46,13 +51,7 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     """
     if cpu_devices is not None and cpu_devices < 1:
         raise UserError(f"--cpu_devices={cpu_devices} must be at least 1")
-    flags = os.environ.get("XLA_FLAGS", "")
-    # XNNPACK runs a convolution on one core, XLA's own kernel (Eigen) on all: the Fashion-MNIST step takes half the
-    # time (jaxlib 0.10.2, 2 cores).
-    wanted = ["--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"]
-    wanted += ["--xla_gpu_deterministic_ops=true"] if deterministic else []
-    wanted = [flag for flag in wanted if flag.partition("=")[0] not in flags]
-    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *accepted_xla_flags(wanted)])
+    os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_missing_flags(deterministic)])
     if cpu_devices is not None:
         # XLA's thread pool: with as many threads as devices a collective can wait for one that has no thread to run on.
         os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
@@ -65,3 +64,40 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     if cpu_devices is not None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+
+
+def configure_library() -> list[str]:
+    """Applies `configure` in a process that was started by other code, as far as that is still possible.
+
+    XLA reads its flags when it is initialized, glibc its tunables when the process starts. A compile cache that is
+    configured already is kept.
+
+    Returns:
+      The settings that were not applied, for the manifest.
+    """
+    import jax
+
+    absent = []
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        absent.append(f"GLIBC_TUNABLES={_HUGE_PAGES}")
+    if not backends_initialized():
+        config: Any = jax.config  # its options are attributes that type checkers do not list
+        cache = config.jax_compilation_cache_dir
+        configure()
+        if cache is not None:
+            jax.config.update("jax_compilation_cache_dir", cache)
+    elif flags := _missing_flags(deterministic=True):
+        # A location warns once in a process.
+        warnings.warn(f"JAX was in use before jaxdl, so XLA runs without {' '.join(flags)}", stacklevel=1)
+        absent += flags
+    return absent
+
+
+def _missing_flags(deterministic: bool) -> list[str]:
+    """Returns the XLA flags that jaxdl sets, without those in the environment and those that XLA does not accept."""
+    # XNNPACK runs a convolution on one core, XLA's own kernel (Eigen) on all: the Fashion-MNIST step takes half the
+    # time (jaxlib 0.10.2, 2 cores).
+    wanted = ["--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"]
+    wanted += ["--xla_gpu_deterministic_ops=true"] if deterministic else []
+    present = os.environ.get("XLA_FLAGS", "")
+    return accepted_xla_flags([flag for flag in wanted if flag.partition("=")[0] not in present])

@@ -137,6 +137,11 @@ class RunFolder:
         """The text of config.json. Raises UserError where there is none."""
         return self._read("config.json")
 
+    @property
+    def opaque(self) -> bool:
+        """Whether the run was trained from an Experiment object, whose configuration is not saved."""
+        return (self.path / "config.json").is_file() and json.loads(self.config()).get("config", "") is None
+
     def manifest(self) -> dict:
         """manifest.json. Raises UserError where there is none."""
         return json.loads(self._read("manifest.json"))

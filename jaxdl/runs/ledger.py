@@ -295,6 +295,8 @@ def _whole(split: str) -> str:
 
 
 def _recipe(manifest: Mapping[str, Any], run: str | os.PathLike, root: Path) -> str:
+    if not manifest["recipe"]:
+        raise UserError(f"{run} has no recipe file; only results of recipes under {root / 'experiments'} are recorded")
     recipe = Path(manifest["recipe"])
     if recipe.is_absolute() and recipe.is_relative_to(root):
         recipe = recipe.relative_to(root)

@@ -43,7 +43,8 @@ def start_manifest(
     overrides: Sequence[str],
     seed: int,
     datasets: Mapping[str, Any],
-    config_fingerprint: str,
+    config_fingerprint: str | None,
+    absent: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Begins an attempt: makes manifest.json, or appends to the one that an earlier attempt left.
 
@@ -57,7 +58,8 @@ def start_manifest(
       overrides: the --set flags.
       seed: the run's seed.
       datasets: the fingerprint of each data set by its role.
-      config_fingerprint: of the resolved recipe.
+      config_fingerprint: of the resolved recipe; None for an Experiment object.
+      absent: Process-wide settings that were not applied, because the process was already running.
 
     Returns:
       The manifest.
@@ -72,6 +74,7 @@ def start_manifest(
         "code": code_version(),
         "packages": package_versions(),
         "devices": describe_devices(),
+        "absent_settings": list(absent),
     }
     made_with = json.loads(to_json(made_with))  # as a manifest read back has it, so that the two compare
     attempt: dict[str, Any] = {"start": _now(), "end": None, "first_step": None, "last_step": None, "exit": None}

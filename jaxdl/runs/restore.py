@@ -1,14 +1,14 @@
-"""A trained run, read back from its folder: for eval, predict and all that uses a model."""
+"""Restoring a trained run from its folder."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment
+from jaxdl.config import describe, overrides, serialize
+from jaxdl.config.experiment import Experiment, observes
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
@@ -17,9 +17,13 @@ from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.state import TrainState
 
+if TYPE_CHECKING:
+    import fiddle as fdl
+
 
 class Trained(NamedTuple):
-    """
+    """Trained experiment with its compiled functions and restored state.
+
     Attributes:
       experiment: as the run was configured, laid out over the devices that are here now.
       program: its compiled functions.
@@ -43,7 +47,12 @@ class Trained(NamedTuple):
         return {**data, **self.tokenizers, **self.experiment.task.class_names}
 
 
-def load_trained(run: str | Path, step: int | None = None, settings: Sequence[str] = ()) -> Trained:
+def load_trained(
+    run: str | Path,
+    step: int | None = None,
+    settings: Sequence[str] = (),
+    config: "fdl.Config | Experiment | None" = None,
+) -> Trained:
     """Restores a run's checkpoint, without its data.
 
     Args:
@@ -51,16 +60,26 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
       step: the checkpoint; None for the newest that verifies.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`; `ema=None` takes the parameters
         as they were trained instead of their average.
+      config: Configuration or Experiment of the run, if its code has no file. None: the one in config.json.
 
     Raises:
-      UserError: not a run folder, no such step, or no checkpoint that verifies.
+      UserError: not a run folder, no such step, no checkpoint that verifies, or a `config` of another run.
     """
     folder = RunFolder.open(run)
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
-    saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
-    kept = serialize.build(saved.config).ema
-    experiment = serialize.build(overrides.override(saved.config, settings))
+    if config is None:
+        config = serialize.from_json(folder.config(), str(folder.path / "config.json")).config
+    elif changes := changed_settings(folder, config):
+        name, then, now = changes[0]
+        raise UserError(f"{run} was trained with {name}={then}, but the experiment passed has {now}; pass its own")
+    if isinstance(config, Experiment):
+        if settings:
+            raise UserError("settings need a recipe or config; change an Experiment with dataclasses.replace")
+        experiment, kept = config, config.ema
+    else:
+        kept = serialize.build(config).ema
+        experiment = serialize.build(overrides.override(config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)
@@ -72,3 +91,15 @@ def load_trained(run: str | Path, step: int | None = None, settings: Sequence[st
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
     state = restored.state if experiment.ema is not None else restored.state.replace(ema={})
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
+
+
+def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> list[tuple[str, str, str]]:
+    """Lists the settings that change a run's numbers and differ from its config.txt: (path, then, now).
+
+    Of an Experiment's closures only the names are compared.
+    """
+    try:
+        then = describe.from_text((folder.path / "config.txt").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder.path / 'config.txt'} cannot be read ({error}); give another run folder") from error
+    return [row for row in describe.differences(then, describe.settings(config)) if not observes(row[0])]

@@ -180,7 +180,7 @@ def test_a_damaged_config_is_told(tmp_path, text):
 def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
     monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     text = serialize.to_json(resolved(), "here").replace('"ImageClassification"', '"GoneClassification"')
-    with pytest.raises(UserError, match=r"does not fit the code that is here: .*GoneClassification") as raised:
+    with pytest.raises(UserError, match=r"does not match the installed code: .*GoneClassification") as raised:
         serialize.from_json(text)
     assert "\n" not in str(raised.value)
 

@@ -92,20 +92,20 @@ FRAMINGS = ("crop", "pad", "keep")
 _MULTIPLE = 32  # stride to which framing "keep" pads both sides
 
 
-def frame(path: str | Path, shape: tuple[int, int, int], framing: str) -> Framed:
-    """Reads one image file for a model trained on images of `shape` (height, width, channels).
+def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing: str) -> Framed:
+    """Frames one image for a model trained on images of `shape` (height, width, channels).
 
     Args:
-      path: Image file.
+      source: Image file, or uint8 [height, width] or [height, width, channels].
       shape: Input shape of the model.
       framing: "crop" takes the largest centered part of the aspect and resizes it. "pad" resizes the whole image and
         pads with black at the bottom or right. "keep" keeps the size and pads to multiples of 32.
 
     Raises:
-      UserError: As `decode`.
+      UserError: As `decode`, or an array of another type or shape.
     """
     height, width, channels = shape
-    image = decode(path, channels)
+    image = _from_array(source, channels) if isinstance(source, np.ndarray) else decode(source, channels)
     columns, rows = image.size
     if framing == "crop":
         scale = max(height / rows, width / columns)
@@ -144,6 +144,16 @@ def decode(path: str | Path, channels: int) -> Image.Image:
         raise UserError(f"{path} is too large: {error}; downscale it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # raised by PIL on damaged files
         raise UserError(f"{path} cannot be read as an image ({error}); check that it is complete") from error
+
+
+def _from_array(array: np.ndarray, channels: int) -> Image.Image:
+    from PIL import Image
+
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in _MODES):
+        raise UserError(
+            f"an image is {array.dtype}{list(array.shape)}; pass uint8 [height, width] or [height, width, 1, 3 or 4]"
+        )
+    return convert(Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array), channels)
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:

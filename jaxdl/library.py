@@ -1,0 +1,207 @@
+"""Library interface: `jaxdl.train`, `jaxdl.load` and the `Run` that both return."""
+
+import copy
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fiddle as fdl
+import numpy as np
+
+from jaxdl.config import overrides, serialize
+from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import load_recipe, recipe_of
+from jaxdl.errors import UserError
+from jaxdl.runs.folder import RunFolder, default_name
+from jaxdl.runs.restore import Trained, load_trained
+
+Settings = Mapping[str, Any] | Sequence[str]
+
+
+class Run:
+    """Trained run, restored from its folder at the first use of its parameters.
+
+    Attributes:
+      path: Run folder.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        step: int | None = None,
+        settings: Sequence[str] = (),
+        config: fdl.Config | Experiment | None = None,
+    ):
+        """Args as in `jaxdl.runs.restore.load_trained`."""
+        self.path = Path(path)
+        self._step, self._settings, self._config = step, tuple(settings), config
+
+    def __repr__(self) -> str:
+        return f"Run(path={str(self.path)!r})"
+
+    @functools.cached_property
+    def trained(self) -> Trained:
+        """The experiment, its compiled functions and the restored state."""
+        config = copy.deepcopy(self._config) if isinstance(self._config, fdl.Config) else self._config
+        return load_trained(self.path, self._step, self._settings, config)
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.trained.experiment
+
+    @property
+    def step(self) -> int:
+        """Training steps done at this checkpoint."""
+        return int(self.trained.state.step)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics at this checkpoint: {evaluation: {metric: value}}."""
+        return self.trained.record["metrics"]
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Parameters by group, as evaluation and prediction use them: averaged if the experiment has `ema`."""
+        return self.trained.state.evaluated[0]
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """Batch statistics and the like, as evaluation and prediction use them."""
+        return self.trained.state.evaluated[1]
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """Class names and tokenizers by feature."""
+        return self.trained.names
+
+    def predict(self, inputs: Any = (), *, texts: str | Sequence[str] = ()) -> list[dict[str, np.ndarray]]:
+        """Predicts for images, files or texts.
+
+        Args:
+          inputs: Path of a file or folder; image uint8 [height, width, channels]; images [n, height, width, channels];
+            or a list of paths or images. Images of any size are brought to the model's, as the task's presentation
+            defines.
+          texts: Text or texts, for a task on text.
+
+        Returns:
+          The task's outputs for each input, boxes and maps in pixels of the input. `names` holds the class names.
+
+        Raises:
+          UserError: An input that cannot be read or that the model does not take.
+        """
+        from jaxdl.commands.predict import predict, read_examples
+
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        return list(predict(self.trained, read_examples(self.trained, str(self.path), _inputs(inputs), texts)))
+
+
+def train(
+    experiment: Any,
+    workdir: str | os.PathLike | None = None,
+    *,
+    settings: Settings = (),
+    allow: Sequence[str] = (),
+    progress: bool = True,
+) -> Run:
+    """Trains an experiment in a run folder, or resumes the run in the folder from its newest checkpoint.
+
+    Args:
+      experiment: `@auto_config` function, Fiddle config, path or module name of a recipe, or `Experiment` object. The
+        run of an object is opaque: its code is not saved, so that `load` needs the object again and `reproduce` and
+        `sweep` refuse the run.
+      workdir: Run folder. By default `runs/NAME-FINGERPRINT`, so that a configuration finds its run again; required
+        for an `Experiment` object.
+      settings: {NAME: VALUE} or ["NAME=VALUE"], as `--set` of the command line. Not for `Experiment` objects.
+      allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
+      progress: Whether progress is printed.
+
+    Returns:
+      The trained run.
+
+    Raises:
+      UserError: The experiment, a setting or the data do not fit, or the folder contains another run.
+      Preempted: SIGTERM or SIGINT was received in the main thread. The state is saved; call `train` again to resume.
+      NonFinite: A loss or gradient was not finite.
+    """
+    from jaxdl.commands.train import check_allowances, make
+    from jaxdl.runs.environment import configure_library
+
+    check_allowances(allow)
+    absent = configure_library()
+    subject = _subject(experiment, settings)
+    if workdir is None:
+        if isinstance(subject.config, Experiment):
+            raise UserError("an Experiment object has no fingerprint that names its run; pass workdir")
+        workdir = Path("runs") / default_name(subject.file, serialize.fingerprint(subject.config))
+    command = f"jaxdl.train({subject.recipe or subject.file.stem!r}, settings={list(subject.settings)})"
+    make(subject.config, subject.recipe, subject.settings, Path(workdir), allow, [command], absent, progress)
+    return Run(workdir, config=None if subject.recipe else subject.config)
+
+
+def load(path: str | os.PathLike, step: int | None = None, *, experiment: Any = None, settings: Settings = ()) -> Run:
+    """Restores a run from its folder.
+
+    Args:
+      path: Run folder.
+      step: Step of the checkpoint. None: the newest that is intact.
+      experiment: What the run was trained from, as for `train`. Needed only if its code has no file: functions and
+        configs from a notebook or `__main__`, and `Experiment` objects.
+      settings: As for `train`, such as {"task.beam": 8}; {"ema": None} restores parameters without averaging.
+
+    Raises:
+      UserError: Not a run folder, no such step, no intact checkpoint, or an experiment other than the run's.
+    """
+    from jaxdl.runs.environment import configure_library
+
+    RunFolder.open(path)
+    configure_library()
+    config = None if experiment is None else _subject(experiment, ()).config
+    run = Run(path, step, _as_overrides(settings), config)
+    _ = run.trained
+    return run
+
+
+class _Subject(NamedTuple):
+    """Subject of `train`: its configuration, the recipe's name ("" for none), overrides, and a file that names runs."""
+
+    config: fdl.Config | Experiment
+    recipe: str
+    settings: Sequence[str]
+    file: Path
+
+
+def _subject(experiment: Any, settings: Settings) -> _Subject:
+    given = _as_overrides(settings)
+    file = Path("experiment.py")
+    if isinstance(experiment, Experiment):
+        if given:
+            raise UserError("settings need a recipe or config; change an Experiment with dataclasses.replace")
+        return _Subject(experiment, "", (), file)
+    if isinstance(experiment, fdl.Config):
+        return _Subject(overrides.override(copy.deepcopy(experiment), given), "", given, file)
+    if isinstance(experiment, (str, os.PathLike)):
+        recipe = load_recipe(os.fspath(experiment))
+    elif hasattr(experiment, "as_buildable"):
+        recipe = recipe_of(experiment)
+    else:
+        raise UserError(
+            f"cannot train a {type(experiment).__name__}; pass an Experiment, a config, an @auto_config function or"
+            " the path of a recipe"
+        )
+    return _Subject(overrides.resolve(recipe, given), recipe.name, given, recipe.path)
+
+
+def _as_overrides(settings: Settings) -> tuple[str, ...]:
+    return tuple(overrides.as_overrides(settings) if isinstance(settings, Mapping) else settings)
+
+
+def _inputs(inputs: Any) -> list[Any]:
+    """Paths as strings, images as arrays."""
+    if isinstance(inputs, (str, os.PathLike)):
+        return [os.fspath(inputs)]
+    if hasattr(inputs, "shape"):
+        images = np.asarray(inputs)
+        return list(images) if images.ndim == 4 else [images]
+    return [os.fspath(one) if isinstance(one, (str, os.PathLike)) else np.asarray(one) for one in inputs]
