@@ -94,7 +94,7 @@ def build(config: "fdl.Buildable") -> Experiment:
     return experiment
 
 
-def save(path: str | os.PathLike, config: "fdl.Buildable", recipe: str, overrides: Sequence[str] = ()) -> None:
+def save(path: str | os.PathLike, config: "fdl.Config", recipe: str, overrides: Sequence[str] = ()) -> None:
     """Writes config.json atomically.
 
     Raises:
