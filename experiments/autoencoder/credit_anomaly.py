@@ -6,7 +6,6 @@ Run:    python launch.py --config=experiments/autoencoder/credit_anomaly.py
 A code of two keeps nearly all of four numbers: dropout of the input makes the network learn how they go together.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/auroc"
 COLUMNS = ("balance", "income", "student")
@@ -47,13 +46,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=1024,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=weight_decay,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay)},
         steps=steps,
         seed=seed,
         log_every=100,

@@ -4,7 +4,6 @@ Result: 0.00859 test mse, 1 seed, 6.2 min on Intel(R) Xeon(R) Processor (2 cores
 Run:    python launch.py --config=experiments/autoencoder/fashion_autoencoder.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -12,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import reconstruction
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mse"
 
@@ -37,13 +36,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=1e-4,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=1e-4)},
         ema=0.99,
         steps=steps,
         seed=seed,

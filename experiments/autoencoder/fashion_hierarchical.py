@@ -8,7 +8,6 @@ Without it: --set=start=None --set=task.fid_classifier=None
 A bound of 5,000 samples: python launch.py eval RUN --split='test[:1000]' --set=task.bound_samples=5000
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -20,6 +19,7 @@ from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
 from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/loss"
 
@@ -73,7 +73,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
         start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.998,
         steps=steps,

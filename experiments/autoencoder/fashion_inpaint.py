@@ -4,7 +4,6 @@ Result: 24.39 test psnr, 1 seed, 9.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_inpaint.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.unet import UNet
 from jaxdl.tasks.image_restoration import image_restoration
 from jaxdl.tasks.parts.corruption import MissingRectangles
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/psnr"
 
@@ -46,13 +45,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=250,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=0.01,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.01)},
         ema=0.998,
         steps=steps,
         seed=seed,

@@ -4,7 +4,6 @@ Result: 23.40 test psnr, 1 seed, 9.2 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_vqvae.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -13,6 +12,7 @@ from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import VectorQuantization
 from jaxdl.training.checkpoint import Keep
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/psnr"
 
@@ -43,7 +43,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
         steps=steps,
         seed=seed,
         log_every=50,

@@ -4,7 +4,6 @@ Result: 0.9997 test auroc, 1 seed, 0.22 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/shuttle_anomaly.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -13,7 +12,7 @@ from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/auroc"
 COLUMNS = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
@@ -39,13 +38,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=2048,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=weight_decay,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay)},
         steps=steps,
         seed=seed,
         log_every=100,

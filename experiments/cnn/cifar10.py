@@ -4,7 +4,6 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/cifar10.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import sgd
 
 METRIC = "test/accuracy"
 
@@ -45,14 +44,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=1000,
         ),
-        optimizers={
-            "train": optax.chain(
-                optax.add_decayed_weights(5e-4, mask=kernels),
-                optax.sgd(
-                    optax.warmup_cosine_decay_schedule(0.0, peak, steps // 20, steps), momentum=0.9, nesterov=True
-                ),
-            )
-        },
+        optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=0.05, weight_decay=5e-4)},
         ema=0.999,
         steps=steps,
         seed=seed,

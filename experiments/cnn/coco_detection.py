@@ -5,7 +5,6 @@ Run:    python launch.py --config=experiments/cnn/coco_detection.py
         ... --set=dataset=tfds:voc/2007 --set=num_classes=20        or --set=dataset=coco:~/mine --set=num_classes=3
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +17,7 @@ from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import ObjectDetection
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/map"
 
@@ -73,14 +72,7 @@ def experiment(
             workers=8,
         ),
         optimizers={
-            "train": optax.chain(
-                optax.clip_by_global_norm(10.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 1000, steps),
-                    weight_decay=0.05,
-                    mask=kernels,
-                ),
-            )
+            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=1000, weight_decay=0.05, clip_norm=10.0)
         },
         ema=0.9998,
         steps=steps,

@@ -4,7 +4,6 @@ Result: 0.997 +- 0.002 test accuracy, 5 seeds, 0.61 min on Intel(R) Xeon(R) Proc
 Run:    python launch.py --config=experiments/cnn/digits.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -14,7 +13,7 @@ from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
 
@@ -30,11 +29,7 @@ def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int
             augment=(RandomAffine(degrees=12, translate=1.0, scale=(0.88, 1.12), shear=8),),
             batch_size=128,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, 4e-3, steps // 10, steps), weight_decay=0.02, mask=kernels
-            )
-        },
+        optimizers={"train": adamw(learning_rate=4e-3, steps=steps, warmup=0.1, weight_decay=0.02)},
         ema=0.995,
         steps=steps,
         seed=seed,

@@ -6,7 +6,6 @@ Run:    for seed in 0 1 2 3 4; do python launch.py --config=experiments/cnn/face
 The seed says which fifth is held out, so that the mean over five seeds is that over the five folds.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +16,7 @@ from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
 FOLDS = 5
@@ -48,11 +47,7 @@ def experiment(
             augment=(RandomFlip(), RandomAffine(degrees=10, translate=2.0, scale=(0.85, 1.15), shear=5)),
             batch_size=64,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps // 10, steps), weight_decay=0.1, mask=kernels
-            )
-        },
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.1, weight_decay=0.1)},
         ema=0.99,
         steps=steps,
         seed=seed,

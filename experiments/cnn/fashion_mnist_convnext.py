@@ -5,7 +5,6 @@ Run:    python launch.py --config=experiments/cnn/fashion_mnist_convnext.py
 """
 
 import flax.linen as nn
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.convnext import ConvNeXt
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
 
@@ -54,13 +53,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
-                weight_decay=0.05,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.05)},
         ema=0.99,
         steps=steps,
         seed=seed,

@@ -4,7 +4,6 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/imagenet_resnet50.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"
 
@@ -45,14 +44,7 @@ def experiment(
             batch_size=batch_size,
             workers=8,
         ),
-        optimizers={
-            "train": optax.chain(
-                optax.add_decayed_weights(5e-5, mask=kernels),
-                optax.sgd(
-                    optax.warmup_cosine_decay_schedule(0.0, peak, steps // 18, steps), momentum=0.9, nesterov=True
-                ),
-            )
-        },
+        optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=1 / 18, weight_decay=5e-5)},
         steps=steps,
         seed=seed,
         log_every=100,

@@ -4,7 +4,6 @@ Result: 0.906 test ap50, 1 seed, 4.5 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/nuclei.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import InstanceSegmentation
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/ap50"
 
@@ -46,13 +45,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=1,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=0.05,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.995,
         steps=steps,
         seed=seed,

@@ -4,7 +4,6 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/pets_segmentation.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mean_iou"
 FEATURES = ("image", "segmentation_mask")
@@ -42,13 +41,7 @@ def experiment(
             batch_size=batch_size,
             workers=8,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=0.05,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.999,
         steps=steps,
         seed=seed,

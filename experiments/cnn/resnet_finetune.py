@@ -7,7 +7,6 @@ DIR is a local folder with config.json and model.safetensors, as `ResNetForImage
 it. The stem and the first stage stay as they are; the other stages learn at a tenth of the head's rate.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -19,7 +18,7 @@ from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import freeze, kernels, scale_by_path
+from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"
 
@@ -51,17 +50,13 @@ def experiment(
             batch_size=batch_size,
         ),
         optimizers={
-            "train": freeze(
-                optax.chain(
-                    optax.add_decayed_weights(1e-4, mask=kernels),
-                    optax.sgd(
-                        optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 15, steps),
-                        momentum=0.9,
-                        nesterov=True,
-                    ),
-                    scale_by_path({"stage*": 0.1}),
-                ),
-                paths=("stem", "stage1"),
+            "train": sgd(
+                learning_rate=learning_rate,
+                steps=steps,
+                warmup=1 / 15,
+                weight_decay=1e-4,
+                scales={"stage*": 0.1},
+                frozen=("stem", "stage1"),
             )
         },
         steps=steps,

@@ -5,7 +5,6 @@ Run:    python launch.py --config=experiments/cnn/scenes_detection.py
         ... --set='categories=(0,1,2,3)' --set='names=("animal","flower","food","artifact")'   to tell them apart, too
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +16,7 @@ from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import ObjectDetection
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/map50"
 
@@ -64,14 +63,7 @@ def experiment(
             eval_batch_size=50,
         ),
         optimizers={
-            "train": optax.chain(
-                optax.clip_by_global_norm(5.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=0.05,
-                    mask=kernels,
-                ),
-            )
+            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05, clip_norm=5.0)
         },
         ema=0.998,
         steps=steps,

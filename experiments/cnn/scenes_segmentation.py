@@ -5,7 +5,6 @@ Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
         ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +15,7 @@ from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mean_iou"
 
@@ -50,13 +49,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=50,
         ),
-        optimizers={
-            "train": optax.adamw(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                weight_decay=0.05,
-                mask=kernels,
-            )
-        },
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.998,
         steps=steps,
         seed=seed,

@@ -7,7 +7,6 @@ The settings are those of Karras et al. 2022 (arXiv:2206.00364) where the networ
 augmentation but for flips. Without a classifier of CIFAR-10 for FID, the metric is bits/dim.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,6 +16,7 @@ from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.training.checkpoint import Keep
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/bits_per_dim"
 
@@ -65,9 +65,7 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={
-            "train": optax.chain(
-                optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(0.0, learning_rate, warmup))
-            )
+            "train": adam(learning_rate=learning_rate, steps=steps, warmup=warmup, schedule="constant", clip_norm=1.0)
         },
         ema=0.9995,
         steps=steps,

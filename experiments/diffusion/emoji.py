@@ -6,7 +6,6 @@ Run:    python launch.py --config=experiments/diffusion/emoji.py
 A style is a class: python launch.py predict RUN --samples=16 --label=twitter
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +16,7 @@ from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import power_average
+from jaxdl.training.optimizers import adam, power_average
 
 METRIC = "test/loss"
 
@@ -65,7 +64,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=50,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
         ema=power_average(average),
         steps=steps,
         seed=seed,

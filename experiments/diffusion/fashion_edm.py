@@ -9,7 +9,6 @@ Without it: --set=start=None --set=task.fid_classifier=None
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -21,6 +20,7 @@ from jaxdl.tasks.diffusion import diffusion
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 
@@ -77,7 +77,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
         start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,

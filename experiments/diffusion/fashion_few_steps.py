@@ -9,7 +9,6 @@ The student and the FID classifier start from the weights of the teacher's run.
 In one step: python launch.py eval RUN --set=task.steps=1
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -21,6 +20,7 @@ from jaxdl.tasks.consistency import consistency_distillation
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 
@@ -75,7 +75,7 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=500,
         ),
-        optimizers={"train": optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps))},
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
         start=Start(
             run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "fid_classifier": "fid_classifier"}
         ),

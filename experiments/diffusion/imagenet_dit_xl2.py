@@ -7,7 +7,6 @@ It works on pixels of images of 32x32, so that it needs no autoencoder's weights
 the paper's latents of 256x256 (Peebles & Xie 2022, arXiv:2212.09748), from which width, depth, rate and batch size are.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,6 +16,7 @@ from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.training.checkpoint import Keep
+from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/bits_per_dim"
 
@@ -57,7 +57,7 @@ def experiment(
             eval_batch_size=250,
             workers=8,
         ),
-        optimizers={"train": optax.adamw(learning_rate, weight_decay=0.0)},
+        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, schedule="constant", weight_decay=0.0)},
         ema=0.9999,
         steps=steps,
         seed=seed,

@@ -7,7 +7,6 @@ No classifier of faces is here to judge: `diversity` says whether samples differ
 pictures.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,6 +15,7 @@ from jaxdl.data.image.resize import ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
+from jaxdl.training.optimizers import adam
 
 METRIC = "validation/diversity"
 
@@ -50,8 +50,8 @@ def experiment(
             workers=8,
         ),
         optimizers={
-            "discriminator": optax.adam(learning_rate, b1=0.5),
-            "generator": optax.adam(learning_rate, b1=0.5),
+            "discriminator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5),
+            "generator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5),
         },
         ema=0.9995,
         steps=steps,

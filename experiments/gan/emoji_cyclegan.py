@@ -4,7 +4,6 @@ Result: 0.954 test relative lpips, 1 seed, 2.5 min on Intel(R) Xeon(R) Processor
 Run:    python launch.py --config=experiments/gan/emoji_cyclegan.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -14,6 +13,7 @@ from jaxdl.data.image.unpaired import EachStyle, TwoStyles
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import image_translation
 from jaxdl.training.checkpoint import Keep
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/relative_lpips"
 
@@ -61,22 +61,10 @@ def experiment(
             batch_size=batch_size,
             eval_batch_size=64,
         ),
+        # Constant for half of the run, then linear to 0 (Zhu et al. 2017).
         optimizers={
-            # A constant rate for half of the time, then down to 0, as in the paper.
-            "generators": optax.adam(
-                optax.join_schedules(
-                    [optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, steps // 2)],
-                    [steps // 2],
-                ),
-                b1=0.5,
-            ),
-            "discriminators": optax.adam(
-                optax.join_schedules(
-                    [optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, steps // 2)],
-                    [steps // 2],
-                ),
-                b1=0.5,
-            ),
+            "generators": adam(learning_rate=learning_rate, steps=steps, schedule="linear", hold=0.5, b1=0.5),
+            "discriminators": adam(learning_rate=learning_rate, steps=steps, schedule="linear", hold=0.5, b1=0.5),
         },
         ema=0.99,
         steps=steps,

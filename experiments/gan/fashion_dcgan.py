@@ -8,7 +8,6 @@ python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashio
 Without the penalty: --set=penalty=None
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -19,6 +18,7 @@ from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 
@@ -64,8 +64,8 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={
-            "discriminator": optax.adam(learning_rate, b1=0.5),
-            "generator": optax.adam(learning_rate, b1=0.5),
+            "discriminator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5),
+            "generator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5),
         },
         start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,

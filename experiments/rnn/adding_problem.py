@@ -8,7 +8,6 @@ falls by orders of magnitude on the way back, for LSTM and GRU at T = 100 it doe
 too, and it learns nothing in 3,000 steps; the GRU does. `--set=clip=0` trains without clipping.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +17,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_regression import SequenceRegression
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/mse"
 
@@ -42,12 +41,7 @@ def experiment(
             batch_size=64,
             eval_batch_size=500,
         ),
-        optimizers={
-            "train": optax.chain(
-                clip_by_norm(clip),
-                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
-            )
-        },
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=clip)},
         steps=steps,
         seed=seed,
         log_every=100,

@@ -6,7 +6,6 @@ Run:    python launch.py --config=experiments/rnn/austen_chars.py
 `--set=cell=GRU`, or `MinGRU`, whose training computes all times at once, goes in place of the LSTM.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +16,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import LanguageModel
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/nats_per_character"
 
@@ -46,12 +45,7 @@ def experiment(
             batch_size=batch_size,
             order="streams",
         ),
-        optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
-            )
-        },
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=1.0)},
         steps=steps,
         seed=seed,
         log_every=100,

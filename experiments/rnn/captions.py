@@ -4,7 +4,6 @@ Result: 8.782 test bleu, 1 seed, 9.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/captions.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -19,7 +18,7 @@ from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import ImageCaptioning
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/bleu"
 
@@ -56,13 +55,8 @@ def experiment(
             batch_size=64,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=weight_decay,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
             )
         },
         ema=0.99,

@@ -4,7 +4,6 @@ Result: 0.9996 test exact match, 1 seed, 4.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/digit_addition.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +15,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/exact_match"
 
@@ -70,12 +69,7 @@ def experiment(
             batch_size=128,
             eval_batch_size=1000,
         ),
-        optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
-            )
-        },
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,

@@ -4,7 +4,6 @@ Result: 1.121 test relative mae, 1 seed, 0.15 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sales.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -14,7 +13,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/relative_mae"
 
@@ -78,13 +77,8 @@ def experiment(
             eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=weight_decay,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
             )
         },
         ema=0.99,

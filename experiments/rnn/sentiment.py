@@ -4,7 +4,6 @@ Result: 0.794 test accuracy, 1 seed, 0.47 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sentiment.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.models.rnn import GRU, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
 
@@ -56,13 +55,8 @@ def experiment(
             eval_batch_size=256,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=weight_decay,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
             )
         },
         ema=0.99,

@@ -8,7 +8,6 @@ A beam search reads them with the help of the training texts' n-grams; greedily:
 Your own recordings, a folder of NAME.wav and NAME.txt: `--set=dataset=speech:FOLDER`, with `--set=validation=...`.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -21,7 +20,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer
 from jaxdl.tasks.speech_recognition import SpeechRecognition
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/cer"
 
@@ -60,13 +59,8 @@ def experiment(
             batch_size=32,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=weight_decay,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
             )
         },
         ema=0.99,

@@ -6,7 +6,6 @@ Run:    python launch.py --config=experiments/rnn/stocks.py
 The naive forecast is hard to beat; `relative_mae` below 1 would mean that it is.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +15,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/relative_mae"
 
@@ -75,13 +74,8 @@ def experiment(
             eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                    weight_decay=weight_decay,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
             )
         },
         ema=0.99,

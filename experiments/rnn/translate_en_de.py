@@ -7,7 +7,6 @@ French: `--set=dataset=libreoffice_fr`. Your own pairs, a line each with a tab b
 `--set=validation='train[90%:95%]'` and so on.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +17,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm
+from jaxdl.training.optimizers import adam
 
 METRIC = "test/bleu"
 
@@ -60,12 +59,7 @@ def experiment(
             test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
             batch_size=64,
         ),
-        optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)),
-            )
-        },
+        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=1.0)},
         steps=steps,
         seed=seed,
         log_every=100,

@@ -4,8 +4,6 @@ Result: 0.328 test accuracy, 1 seed, 13.3 min on Intel(R) Xeon(R) Processor (2 c
 Run:    python launch.py --config=experiments/transformer/austen_bert.py
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +14,7 @@ from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.masked_language_modelling import masked_language_modelling
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
 
@@ -50,11 +48,8 @@ def experiment(
             eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
-                muon_weight_dimension_numbers=hidden_kernels,
+            "train": muon(
+                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
             )
         },
         steps=steps,

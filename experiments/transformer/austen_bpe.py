@@ -4,8 +4,6 @@ Result: 0.990 test nats per character, 1 seed, 11.3 min on Intel(R) Xeon(R) Proc
 Run:    python launch.py --config=experiments/transformer/austen_bpe.py
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +14,7 @@ from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
 
@@ -54,12 +52,13 @@ def experiment(
             eval_batch_size=128,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
+            "train": muon(
+                learning_rate=learning_rate,
+                adam_learning_rate=adam_learning_rate,
+                steps=steps,
+                warmup=0.05,
+                b2=0.98,
                 weight_decay=0.05,
-                muon_weight_dimension_numbers=hidden_kernels,
             )
         },
         steps=steps,

@@ -6,8 +6,6 @@ Run:    python launch.py --config=experiments/transformer/chat.py --workdir=runs
 Then talk to it: python launch.py predict runs/chat --interactive
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +16,7 @@ from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
 
@@ -61,12 +59,13 @@ def experiment(
             eval_batch_size=128,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
+            "train": muon(
+                learning_rate=learning_rate,
+                adam_learning_rate=adam_learning_rate,
+                steps=steps,
+                warmup=0.05,
+                b2=0.98,
                 weight_decay=0.05,
-                muon_weight_dimension_numbers=hidden_kernels,
             )
         },
         steps=steps,

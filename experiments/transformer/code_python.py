@@ -4,8 +4,6 @@ Result: 0.745 test python parses, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor 
 Run:    python launch.py --config=experiments/transformer/code_python.py
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +15,7 @@ from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/python_parses"
 
@@ -65,11 +63,8 @@ def experiment(
             eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
-                muon_weight_dimension_numbers=hidden_kernels,
+            "train": muon(
+                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
             )
         },
         steps=steps,

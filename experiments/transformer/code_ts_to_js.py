@@ -6,8 +6,6 @@ Run:    python launch.py --config=experiments/transformer/code_ts_to_js.py
 Where the compiler adds code, as for parameters that become properties, dropping tokens cannot be right.
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -19,7 +17,7 @@ from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.text_editing import text_editing
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/exact_match"
 
@@ -61,12 +59,13 @@ def experiment(
             eval_batch_size=16,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
+            "train": muon(
+                learning_rate=learning_rate,
+                adam_learning_rate=adam_learning_rate,
+                steps=steps,
+                warmup=0.05,
+                b2=0.98,
                 weight_decay=0.05,
-                muon_weight_dimension_numbers=hidden_kernels,
             )
         },
         ema=0.98,

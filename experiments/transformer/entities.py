@@ -4,7 +4,6 @@ Result: 0.526 test f1, 1 seed, 7.9 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/entities.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -15,7 +14,7 @@ from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
 from jaxdl.tasks.token_classification import token_classification
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/f1"
 
@@ -43,14 +42,7 @@ def experiment(
             batch_size=batch_size,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
-                    weight_decay=0.01,
-                    mask=kernels,
-                ),
-            )
+            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)
         },
         start=TransformerWeights(weights, "tagger", "encoder"),
         steps=steps,

@@ -4,8 +4,6 @@ Result: 0.899 test accuracy, 1 seed, 21.0 min on Intel(R) Xeon(R) Processor (2 c
 Run:    python launch.py --config=experiments/transformer/fashion_vit.py
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +14,7 @@ from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
 
@@ -53,11 +51,12 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
+            "train": muon(
+                learning_rate=learning_rate,
+                adam_learning_rate=adam_learning_rate,
+                steps=steps,
+                warmup=0.05,
                 weight_decay=0.05,
-                muon_weight_dimension_numbers=hidden_kernels,
             )
         },
         ema=0.995,

@@ -8,7 +8,6 @@ Files of token ids in the plain format of nanoGPT and llm.c, GPT-2's own; `--set
 python -m jaxdl.data.formats.token_file TEXT FILE.bin 50304 (and --set=shift=0).
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +15,7 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.models.gpt import gpt2
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/loss"
 
@@ -46,14 +45,8 @@ def experiment(
             eval_batch_size=64,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 700 * steps // 19073, steps),
-                    b2=0.95,
-                    weight_decay=0.1,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=700 / 19_073, b2=0.95, weight_decay=0.1, clip_norm=1.0
             )
         },
         accumulate=accumulate,

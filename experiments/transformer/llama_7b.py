@@ -7,7 +7,6 @@ Run:    python launch.py --config=experiments/transformer/llama_7b.py --set=trai
 Files of token ids: see transformer/gpt2_124m.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -16,7 +15,7 @@ from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.models.gpt import llama
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/loss"
 
@@ -44,14 +43,14 @@ def experiment(
             batch_size=batch_size,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 250, steps, learning_rate / 10),
-                    b2=0.95,
-                    weight_decay=0.1,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate,
+                steps=steps,
+                warmup=0.004,
+                final=0.1,
+                b2=0.95,
+                weight_decay=0.1,
+                clip_norm=1.0,
             )
         },
         parallel=Parallel(mesh={"data": 1, "fsdp": -1, "tensor": 1}),

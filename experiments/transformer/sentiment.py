@@ -7,7 +7,6 @@ With a tenth of the labels, as many of both: `--set=train='train[:5%]+train[60%:
 `--set=start=None --set=learning_rate=1e-3`.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +17,7 @@ from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
 from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
 
@@ -51,14 +50,7 @@ def experiment(
             eval_batch_size=128,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
-                    weight_decay=0.01,
-                    mask=kernels,
-                ),
-            )
+            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)
         },
         start=TransformerWeights(weights, "classifier", "encoder"),
         steps=steps,

@@ -7,7 +7,6 @@ First train experiments/transformer/austen_bert.py with --workdir=runs/austen_be
 MiniLM in its place: experiments/transformer/sentiment.py.
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -18,7 +17,7 @@ from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import Keep, Start
-from jaxdl.training.optimizers import clip_by_norm, kernels, layer_decay
+from jaxdl.training.optimizers import adamw, layer_decay
 
 METRIC = "test/accuracy"
 
@@ -65,14 +64,13 @@ def experiment(
             eval_batch_size=128,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps),
-                    weight_decay=0.1,
-                    mask=kernels,
-                ),
-                layer_decay(decay, layers),
+            "train": adamw(
+                learning_rate=learning_rate,
+                steps=steps,
+                warmup=0.1,
+                weight_decay=0.1,
+                clip_norm=1.0,
+                scales=layer_decay(decay, layers),
             )
         },
         start=Start(run=run, groups={"classifier/encoder": "masked_language_model/encoder"}),

@@ -7,8 +7,6 @@ It may copy words of the description (`--set=copies=False`: not). Your own pairs
 `--set=dataset=pairs:FILE`, with `--set=validation='train[90%:95%]'` and so on.
 """
 
-import optax
-import optax.contrib
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -19,7 +17,7 @@ from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import hidden_kernels
+from jaxdl.training.optimizers import muon
 
 METRIC = "test/rouge_l"
 
@@ -72,11 +70,8 @@ def experiment(
             batch_size=batch_size,
         ),
         optimizers={
-            "train": optax.contrib.muon(
-                optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps),
-                adam_learning_rate=optax.warmup_cosine_decay_schedule(0.0, adam_learning_rate, steps // 20, steps),
-                adam_b2=0.98,
-                muon_weight_dimension_numbers=hidden_kernels,
+            "train": muon(
+                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
             )
         },
         steps=steps,

@@ -4,7 +4,6 @@ Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/vit_s16_imagenet.py
 """
 
-import optax
 from fiddle.experimental.auto_config import auto_config
 
 from jaxdl.config.experiment import Experiment
@@ -17,7 +16,7 @@ from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import Keep
-from jaxdl.training.optimizers import clip_by_norm, kernels
+from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/accuracy"
 
@@ -51,13 +50,8 @@ def experiment(
             workers=8,
         ),
         optimizers={
-            "train": optax.chain(
-                clip_by_norm(1.0),
-                optax.adamw(
-                    optax.warmup_cosine_decay_schedule(0.0, learning_rate, 10_000 * steps // 112590, steps),
-                    weight_decay=0.1,
-                    mask=kernels,
-                ),
+            "train": adamw(
+                learning_rate=learning_rate, steps=steps, warmup=10_000 / 112_590, weight_decay=0.1, clip_norm=1.0
             )
         },
         steps=steps,

@@ -6,7 +6,7 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 def tiny():
     config = experiment.as_buildable(steps=30, batch_size=16, num_classes=3, dtype="float32", learning_rate=3e-3)
-    config.optimizers["train"][1].learning_rate.warmup_steps = 3
+    config.optimizers["train"].warmup = 3
     config.task.model.backbone.stage_sizes = (1,)
     config.task.model.backbone.width = 8
     config.task.model.backbone.stem = "strided"
