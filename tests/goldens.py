@@ -11,5 +11,5 @@ def golden(name: str, kind: str, text: str) -> None:
     if os.environ.get("JAXDL_UPDATE_GOLDEN"):
         GOLDEN.mkdir(exist_ok=True)
         path.write_text(text)
-    assert path.exists(), f"{path.name} is missing; see the top of this file"
-    assert text == path.read_text(), f"{path.name} differs; see the top of this file"
+    assert path.exists(), f"{path.name} is missing; see tests/testing/test_golden.py"
+    assert text == path.read_text(), f"{path.name} differs; see tests/testing/test_golden.py"

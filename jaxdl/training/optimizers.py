@@ -204,10 +204,7 @@ def learning_rate_schedule(
             return peak
         decay = optax.constant_schedule(peak)
     elif callable(schedule):
-        factor = schedule
-
-        def decay(step: Any) -> Any:
-            return peak * factor(step)
+        decay = _times(peak, schedule)
     else:
         raise UserError(f"schedule is '{schedule}'; {nearest(str(schedule), ('cosine', 'linear', 'constant'))}")
     pieces, boundaries = [], []
@@ -216,6 +213,10 @@ def learning_rate_schedule(
     if decay_start > start:
         pieces, boundaries = [*pieces, optax.constant_schedule(peak)], [*boundaries, decay_start]
     return optax.join_schedules([*pieces, decay], boundaries) if pieces else decay
+
+
+def _times(peak: float, factor: Callable[[Any], Any]) -> optax.Schedule:
+    return lambda step: peak * factor(step)
 
 
 def _steps(name: str, value: int | float, steps: int) -> int:

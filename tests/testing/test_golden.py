@@ -1,7 +1,8 @@
-"""Law 8: a recipe's configuration and the parameters of its `tiny()` are what was written down.
+"""Law 8: the settings that a recipe states and the parameters of its `tiny()` equal the golden files.
 
-A difference means that a recipe trains something else than before. If that is what you want:
-`JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/test_golden.py`, and read the change in the diff.
+A difference means that a recipe trains something else than before. If that is intended:
+`JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/testing/test_golden.py`, and read the change in the diff. Defaults are not
+in the files, so that a release of a dependency changes none of them.
 """
 
 import jax
@@ -27,9 +28,16 @@ def parameter_table(params) -> str:
     return "\n".join([*rows, f"total {total}"]) + "\n"
 
 
+def stated(config) -> str:
+    """The settings that are not left to their defaults, `path = value` a line."""
+    return "".join(
+        f"{path or 'experiment'} = {value}\n" for path, value, default in serialize.settings(config) if not default
+    )
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_configuration(recipe):
-    golden(recipe, "config", serialize.as_text(overrides.resolve(load_recipe(recipe), [])))
+    golden(recipe, "config", stated(overrides.resolve(load_recipe(recipe), [])))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -42,7 +50,7 @@ def test_parameters_of_tiny(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_mutated_configuration_is_noticed(recipe, monkeypatch):
     monkeypatch.delenv("JAXDL_UPDATE_GOLDEN", raising=False)
-    changed = serialize.as_text(overrides.resolve(load_recipe(recipe), ["steps=7"]))
+    changed = stated(overrides.resolve(load_recipe(recipe), ["steps=7"]))
     with pytest.raises(AssertionError):
         golden(recipe, "config", changed)
 
