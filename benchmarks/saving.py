@@ -26,7 +26,7 @@ def measure(recipe: str, rounds: int) -> None:
 
     from jaxdl.config import overrides, serialize
     from jaxdl.config.recipes import load_recipe
-    from jaxdl.training.checkpoint import Checkpoints, Keep, items_of
+    from jaxdl.training.checkpoint import CheckpointPolicy, Checkpoints, items_of
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 
@@ -37,7 +37,7 @@ def measure(recipe: str, rounds: int) -> None:
     times: dict[str, list[tuple[float, float]]] = {"orbax": [], "jaxdl": []}
     with tempfile.TemporaryDirectory() as folder:
         registry, theirs = ocp.type_handlers, ocp.type_handlers.get_type_handler(jax.Array)
-        with Checkpoints(Path(folder) / "jaxdl", Keep(latest=1)) as checkpoints:
+        with Checkpoints(Path(folder) / "jaxdl", CheckpointPolicy(latest=1)) as checkpoints:
             ours = registry.get_type_handler(jax.Array)
             options = ocp.CheckpointManagerOptions(max_to_keep=1)
             with ocp.CheckpointManager(Path(folder) / "orbax", options=options) as manager:

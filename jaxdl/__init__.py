@@ -9,16 +9,17 @@ if TYPE_CHECKING:
     from jaxdl.distributed.mesh import Parallel
     from jaxdl.errors import UserError
     from jaxdl.library import Run, load, train
-    from jaxdl.training.checkpoint import Keep
+    from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
     from jaxdl.training.interrupt import NonFinite, Preempted
     from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term
 
 __all__ = [
+    "CheckpointPolicy",
     "Data",
     "Dataset",
     "Evaluation",
     "Experiment",
-    "Keep",
+    "InitFromRun",
     "NonFinite",
     "Outcome",
     "Parallel",
@@ -38,7 +39,7 @@ _MODULES = {
     "jaxdl.distributed.mesh": ("Parallel",),
     "jaxdl.errors": ("UserError",),
     "jaxdl.library": ("Run", "load", "train"),
-    "jaxdl.training.checkpoint": ("Keep",),
+    "jaxdl.training.checkpoint": ("CheckpointPolicy", "InitFromRun"),
     "jaxdl.training.interrupt": ("NonFinite", "Preempted"),
     "jaxdl.training.task": ("Evaluation", "Outcome", "Phase", "Task", "Term"),
 }

@@ -17,9 +17,9 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 
-WIDE_KEEP = Keep(latest=5)
+WIDE_KEEP = CheckpointPolicy(latest=5)
 NORM = functools.partial(nn.LayerNorm, epsilon=1e-3)
 
 

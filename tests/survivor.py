@@ -13,7 +13,7 @@ from jaxdl.data.image.transforms import RandomAffine, RandomCrop
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 
 
 @auto_config
@@ -34,5 +34,5 @@ def experiment(steps: int = 60, seed: int = 0) -> Experiment:
         log_every=1,
         eval_every=(steps + 2) // 3,
         save_every=5,
-        keep=Keep(latest=2, best=1, metric="validation/accuracy"),
+        keep=CheckpointPolicy(latest=2, best=1, metric="validation/accuracy"),
     )

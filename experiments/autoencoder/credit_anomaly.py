@@ -13,7 +13,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/auroc"
@@ -52,7 +52,7 @@ def experiment(
         log_every=100,
         eval_every=200,
         save_every=200,
-        keep=Keep(metric="validation/auroc"),
+        keep=CheckpointPolicy(metric="validation/auroc"),
     )
 
 

@@ -10,7 +10,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import reconstruction
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mse"
@@ -43,7 +43,7 @@ def experiment(
         log_every=100,
         eval_every=1000,
         save_every=1000,
-        keep=Keep(metric="validation/mse", mode="min"),
+        keep=CheckpointPolicy(metric="validation/mse", mode="min"),
     )
 
 

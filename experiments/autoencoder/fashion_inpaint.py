@@ -13,7 +13,7 @@ from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.image_restoration import image_restoration
 from jaxdl.tasks.parts.corruption import MissingRectangles
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/psnr"
@@ -52,7 +52,7 @@ def experiment(
         log_every=50,
         eval_every=1100,
         save_every=1100,
-        keep=Keep(metric="validation/psnr"),
+        keep=CheckpointPolicy(metric="validation/psnr"),
     )
 
 

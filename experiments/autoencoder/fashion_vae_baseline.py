@@ -18,7 +18,7 @@ from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli, Binarization
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
-from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/loss"
@@ -77,14 +77,14 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
-        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
+        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,
         steps=steps,
         seed=seed,
         log_every=50,
         eval_every=10000,
         save_every=5000,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

@@ -11,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import VectorQuantization
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/psnr"
@@ -49,7 +49,7 @@ def experiment(
         log_every=50,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/psnr"),
+        keep=CheckpointPolicy(metric="validation/psnr"),
     )
 
 

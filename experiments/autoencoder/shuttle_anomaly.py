@@ -11,7 +11,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import anomaly_detection
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/auroc"
@@ -44,7 +44,7 @@ def experiment(
         log_every=100,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/auroc"),
+        keep=CheckpointPolicy(metric="validation/auroc"),
     )
 
 

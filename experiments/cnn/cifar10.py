@@ -13,7 +13,7 @@ from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "test/accuracy"
@@ -51,7 +51,7 @@ def experiment(
         log_every=100,
         eval_every=3000,
         save_every=3000,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -16,7 +16,7 @@ from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import ObjectDetection
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/map"
@@ -80,7 +80,7 @@ def experiment(
         log_every=100,
         eval_every=5000,
         save_every=2500,
-        keep=Keep(metric="validation/map"),
+        keep=CheckpointPolicy(metric="validation/map"),
     )
 
 

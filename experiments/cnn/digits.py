@@ -12,7 +12,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -36,7 +36,7 @@ def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int
         log_every=50,
         eval_every=200,
         save_every=200,
-        keep=Keep(latest=2, best=1, metric="validation/accuracy", mode="max"),
+        keep=CheckpointPolicy(latest=2, best=1, metric="validation/accuracy", mode="max"),
     )
 
 

@@ -15,7 +15,7 @@ from jaxdl.data.image.transforms import RandomAffine, RandomFlip
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -54,7 +54,7 @@ def experiment(
         log_every=50,
         eval_every=steps,
         save_every=200,
-        keep=Keep(),
+        keep=CheckpointPolicy(),
     )
 
 

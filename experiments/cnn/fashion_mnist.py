@@ -12,7 +12,7 @@ from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -56,7 +56,7 @@ def experiment(
         log_every=50,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -13,7 +13,7 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"
@@ -50,7 +50,7 @@ def experiment(
         log_every=100,
         eval_every=6255,
         save_every=1251,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -13,7 +13,7 @@ from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import InstanceSegmentation
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/ap50"
@@ -52,7 +52,7 @@ def experiment(
         log_every=50,
         eval_every=300,
         save_every=300,
-        keep=Keep(metric="validation/ap50"),
+        keep=CheckpointPolicy(metric="validation/ap50"),
     )
 
 

@@ -13,7 +13,7 @@ from jaxdl.data.image.resize import RandomResizedCrop, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mean_iou"
@@ -48,7 +48,7 @@ def experiment(
         log_every=100,
         eval_every=1000,
         save_every=1000,
-        keep=Keep(metric="validation/mean_iou"),
+        keep=CheckpointPolicy(metric="validation/mean_iou"),
     )
 
 

@@ -17,7 +17,7 @@ from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"
@@ -64,7 +64,7 @@ def experiment(
         log_every=50,
         eval_every=250,
         save_every=250,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -15,7 +15,7 @@ from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import ObjectDetection
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/map50"
@@ -71,7 +71,7 @@ def experiment(
         log_every=50,
         eval_every=1000,
         save_every=1000,
-        keep=Keep(metric="validation/map50"),
+        keep=CheckpointPolicy(metric="validation/map50"),
     )
 
 

@@ -14,7 +14,7 @@ from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mean_iou"
@@ -56,7 +56,7 @@ def experiment(
         log_every=50,
         eval_every=1000,
         save_every=1000,
-        keep=Keep(metric="validation/mean_iou"),
+        keep=CheckpointPolicy(metric="validation/mean_iou"),
     )
 
 

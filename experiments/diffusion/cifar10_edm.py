@@ -15,7 +15,7 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/bits_per_dim"
@@ -73,7 +73,7 @@ def experiment(
         log_every=100,
         eval_every=20_000,
         save_every=5000,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

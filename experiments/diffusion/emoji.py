@@ -15,7 +15,7 @@ from jaxdl.data.image.unpaired import Styles
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam, power_average
 
 METRIC = "test/loss"
@@ -71,7 +71,7 @@ def experiment(
         log_every=50,
         eval_every=1000,
         save_every=500,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

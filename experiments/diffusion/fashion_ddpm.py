@@ -19,7 +19,7 @@ from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import diffusion
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
@@ -78,14 +78,14 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
-        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
+        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
         seed=seed,
         log_every=50,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

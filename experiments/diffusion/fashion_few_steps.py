@@ -19,7 +19,7 @@ from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import consistency_distillation
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
@@ -76,7 +76,7 @@ def experiment(
             eval_batch_size=500,
         ),
         optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
-        start=Start(
+        start=InitFromRun(
             run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "fid_classifier": "fid_classifier"}
         ),
         ema=0.995,
@@ -85,7 +85,7 @@ def experiment(
         log_every=50,
         eval_every=steps,
         save_every=600,
-        keep=Keep(metric="validation/fid", mode="min"),
+        keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )
 
 

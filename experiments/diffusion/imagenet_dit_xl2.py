@@ -15,7 +15,7 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import LogitNormal, Straight
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/bits_per_dim"
@@ -64,7 +64,7 @@ def experiment(
         log_every=100,
         eval_every=20_000,
         save_every=5000,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

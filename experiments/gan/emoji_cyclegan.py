@@ -12,7 +12,7 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import EachStyle, TwoStyles
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import image_translation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/relative_lpips"
@@ -72,7 +72,7 @@ def experiment(
         log_every=100,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/relative_lpips", mode="min"),
+        keep=CheckpointPolicy(metric="validation/relative_lpips", mode="min"),
     )
 
 

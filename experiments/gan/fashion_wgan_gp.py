@@ -17,7 +17,7 @@ from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
@@ -69,14 +69,14 @@ def experiment(
             "discriminator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5, b2=0.9),
             "generator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5, b2=0.9),
         },
-        start=Start(run=fid_classifier, groups={"fid_classifier": "classifier"}),
+        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=1300,
         save_every=1300,
-        keep=Keep(metric="validation/fid", mode="min"),
+        keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )
 
 

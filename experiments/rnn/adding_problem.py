@@ -16,7 +16,7 @@ from jaxdl.data.synthetic.arithmetic import AddingProblem
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_regression import SequenceRegression
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/mse"
@@ -47,7 +47,7 @@ def experiment(
         log_every=100,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/mse", mode="min"),
+        keep=CheckpointPolicy(metric="validation/mse", mode="min"),
     )
 
 

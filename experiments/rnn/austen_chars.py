@@ -15,7 +15,7 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import LanguageModel
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/nats_per_character"
@@ -51,7 +51,7 @@ def experiment(
         log_every=100,
         eval_every=1000,
         save_every=1000,
-        keep=Keep(metric="validation/nats_per_character", mode="min"),
+        keep=CheckpointPolicy(metric="validation/nats_per_character", mode="min"),
     )
 
 

@@ -17,7 +17,7 @@ from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import ImageCaptioning
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/bleu"
@@ -65,7 +65,7 @@ def experiment(
         log_every=100,
         eval_every=800,
         save_every=800,
-        keep=Keep(metric="validation/bleu"),
+        keep=CheckpointPolicy(metric="validation/bleu"),
     )
 
 

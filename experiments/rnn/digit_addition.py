@@ -14,7 +14,7 @@ from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/exact_match"
@@ -76,7 +76,7 @@ def experiment(
         log_every=100,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/exact_match"),
+        keep=CheckpointPolicy(metric="validation/exact_match"),
     )
 
 

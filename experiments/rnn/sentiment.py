@@ -13,7 +13,7 @@ from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.rnn import GRU, Cell
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_classification import SequenceClassification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -65,7 +65,7 @@ def experiment(
         log_every=100,
         eval_every=100,
         save_every=100,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -19,7 +19,7 @@ from jaxdl.decoding.ngrams import NGrams
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.speech import SpeechRecognizer
 from jaxdl.tasks.speech_recognition import SpeechRecognition
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/cer"
@@ -69,7 +69,7 @@ def experiment(
         log_every=100,
         eval_every=500,
         save_every=500,
-        keep=Keep(metric="validation/cer", mode="min"),
+        keep=CheckpointPolicy(metric="validation/cer", mode="min"),
     )
 
 

@@ -14,7 +14,7 @@ from jaxdl.data.series.windows import Series
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/relative_mae"
@@ -84,7 +84,7 @@ def experiment(
         log_every=100,
         eval_every=200,
         save_every=200,
-        keep=Keep(metric="validation/relative_mae", mode="min"),
+        keep=CheckpointPolicy(metric="validation/relative_mae", mode="min"),
     )
 
 

@@ -12,7 +12,7 @@ from jaxdl.data.series.windows import Series
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/rmse"
@@ -75,7 +75,7 @@ def experiment(
         log_every=100,
         eval_every=50,
         save_every=50,
-        keep=Keep(metric="validation/rmse", mode="min"),
+        keep=CheckpointPolicy(metric="validation/rmse", mode="min"),
     )
 
 

@@ -16,7 +16,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/bleu"
@@ -65,7 +65,7 @@ def experiment(
         log_every=100,
         eval_every=600,
         save_every=600,
-        keep=Keep(metric="validation/bleu"),
+        keep=CheckpointPolicy(metric="validation/bleu"),
     )
 
 

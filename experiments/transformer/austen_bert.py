@@ -13,7 +13,7 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.masked_language_modelling import masked_language_modelling
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
@@ -57,7 +57,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

@@ -13,7 +13,7 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
@@ -66,7 +66,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/nats_per_character", mode="min"),
+        keep=CheckpointPolicy(metric="validation/nats_per_character", mode="min"),
     )
 
 

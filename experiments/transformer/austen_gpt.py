@@ -17,7 +17,7 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
@@ -71,7 +71,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=600,
-        keep=Keep(metric="validation/nats_per_character", mode="min"),
+        keep=CheckpointPolicy(metric="validation/nats_per_character", mode="min"),
     )
 
 

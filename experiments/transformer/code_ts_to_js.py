@@ -16,7 +16,7 @@ from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.text_editing import text_editing
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/exact_match"
@@ -74,7 +74,7 @@ def experiment(
         log_every=50,
         eval_every=steps,
         save_every=300,
-        keep=Keep(metric="validation/loss", mode="min"),
+        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 
 

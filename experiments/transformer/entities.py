@@ -13,7 +13,7 @@ from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
 from jaxdl.tasks.token_classification import token_classification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/f1"
@@ -50,7 +50,7 @@ def experiment(
         log_every=20,
         eval_every=100,
         save_every=100,
-        keep=Keep(metric="validation/f1"),
+        keep=CheckpointPolicy(metric="validation/f1"),
     )
 
 

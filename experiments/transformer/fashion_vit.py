@@ -13,7 +13,7 @@ from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
@@ -65,7 +65,7 @@ def experiment(
         log_every=50,
         eval_every=1000,
         save_every=500,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -13,7 +13,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.question_answering import question_answering
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/exact_match"
@@ -65,7 +65,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/exact_match"),
+        keep=CheckpointPolicy(metric="validation/exact_match"),
     )
 
 

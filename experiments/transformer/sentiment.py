@@ -16,7 +16,7 @@ from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import SequenceClassifier, bert
 from jaxdl.tasks.sequence_classification import SequenceClassification
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -58,7 +58,7 @@ def experiment(
         log_every=20,
         eval_every=steps // 2,
         save_every=steps // 2,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -16,7 +16,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.sequence_classification import SequenceClassification
-from jaxdl.training.checkpoint import Keep, Start
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adamw, layer_decay
 
 METRIC = "test/accuracy"
@@ -73,13 +73,13 @@ def experiment(
                 scales=layer_decay(decay, layers),
             )
         },
-        start=Start(run=run, groups={"classifier/encoder": "masked_language_model/encoder"}),
+        start=InitFromRun(run=run, groups={"classifier/encoder": "masked_language_model/encoder"}),
         steps=steps,
         seed=seed,
         log_every=20,
         eval_every=steps // 2,
         save_every=steps // 2,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -16,7 +16,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/rouge_l"
@@ -79,7 +79,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/rouge_l"),
+        keep=CheckpointPolicy(metric="validation/rouge_l"),
     )
 
 

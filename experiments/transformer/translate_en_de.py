@@ -17,7 +17,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/bleu"
@@ -76,7 +76,7 @@ def experiment(
         log_every=100,
         eval_every=steps,
         save_every=500,
-        keep=Keep(metric="validation/bleu"),
+        keep=CheckpointPolicy(metric="validation/bleu"),
     )
 
 

@@ -15,7 +15,7 @@ from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/accuracy"
@@ -59,7 +59,7 @@ def experiment(
         log_every=100,
         eval_every=6255,
         save_every=1251,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

@@ -12,7 +12,7 @@ from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
-from jaxdl.training.checkpoint import Keep, Start, Starting
+from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun, Initializer
 
 # Paths that say how a run is watched and laid out; they do not change its numbers, so the fingerprint leaves them out.
 OBSERVES = (
@@ -68,12 +68,12 @@ class Experiment:
     accumulate: int = 1
     ema: float | Callable[[Any], Any] | None = None
     nonfinite: str = "stop"
-    start: Start | Starting | None = None
+    start: InitFromRun | Initializer | None = None
     parallel: Parallel = field(default_factory=Parallel)
     log_every: int = 50
     eval_every: int = 500
     save_every: int = 500
-    keep: Keep = field(default_factory=Keep)
+    keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
 
 
 def validate(experiment: Experiment) -> None:
@@ -95,7 +95,7 @@ def validate(experiment: Experiment) -> None:
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
     if isinstance(experiment.ema, (int, float)) and not 0 < experiment.ema < 1:
         raise UserError(f"ema is {experiment.ema}; a decay lies between 0 and 1, for example 0.999, or is None")
-    if isinstance(experiment.start, Start) and not experiment.start.groups:
+    if isinstance(experiment.start, InitFromRun) and not experiment.start.groups:
         raise UserError("start.groups is empty; name the parameter groups to take, or leave start out")
     _validate_optimizers(experiment)
     _validate_keep(experiment)

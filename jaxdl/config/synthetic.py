@@ -8,7 +8,7 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 
 
 def with_made_up_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.Config:
@@ -21,5 +21,5 @@ def with_made_up_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.
     else:
         source = MockImages(shape=shape, classes=10, examples=examples)
     config.data.train, config.data.evals, config.data.test = source, {}, None
-    config.data.workers, config.data.mix, config.keep = 0, None, Keep()
+    config.data.workers, config.data.mix, config.keep = 0, None, CheckpointPolicy()
     return config

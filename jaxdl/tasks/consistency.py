@@ -46,7 +46,7 @@ def consistency_distillation(
 ) -> Any:
     """Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" stays as it is.
 
-    Both groups should start from a trained model's "denoiser": `Start(run, {"denoiser": "denoiser", "teacher":
+    Both groups should start from a trained model's "denoiser": `InitFromRun(run, {"denoiser": "denoiser", "teacher":
     "denoiser"})`. The term is the pseudo-Huber distance of the two answers, over the levels' distance
     (arXiv:2310.14189).
 

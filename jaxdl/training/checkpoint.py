@@ -1,38 +1,32 @@
 """Checkpoints of the train state (Orbax), which of them stay on disk, and initialization from another run."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-from jaxdl.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from jaxdl.training.state import TrainState
 import functools
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from jaxdl.distributed.processes import lost
+from jaxdl.errors import UserError, nearest
 from jaxdl.training.digest import state_digest
 from jaxdl.training.state import TrainState
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Which checkpoints of a run stay on disk.
+class CheckpointPolicy:
+    """Preservation policy of a run's checkpoints.
 
     Attributes:
-      latest: this many of the newest.
-      best: besides them, this many of the best by `metric`; nothing is kept for being best when `metric` is None.
-      metric: "EVAL/NAME" as in result.json, for example "validation/accuracy".
-      mode: "max" when more of the metric is better, "min" when less is.
+      latest: Number of newest checkpoints to keep.
+      best: Number of best checkpoints by `metric` to keep in addition; without effect if `metric` is None.
+      metric: Metric "EVAL/NAME" as in result.json, for example "validation/accuracy". None: no best checkpoints.
+      mode: "max" if a higher metric is better, "min" if a lower one is.
     """
 
     latest: int = 2
@@ -41,32 +35,30 @@ class Keep:
     mode: str = "max"
 
 
-class Starting(Protocol):
-    """What a run may start from instead of drawn parameters: `Start`, or a class of the user's own."""
+class Initializer(Protocol):
+    """Source of initial parameters: `InitFromRun`, pretrained weights, or a class of the user."""
 
-    def load(self, state: "TrainState") -> "TrainState":
-        """The state before the first step, made of the drawn one; shapes, types and shardings stay."""
+    def load(self, state: TrainState) -> TrainState:
+        """Returns the randomly initialized `state` with loaded parameters; shapes, types and shardings stay."""
         ...
 
 
 @dataclass(frozen=True)
-class Start:
-    """Parameter groups that are taken from another run instead of drawn.
+class InitFromRun:
+    """Initialization of parameter groups from another run.
 
     Attributes:
-      run: the other run's directory.
-      groups: names of the groups to take, or {group here: group there}; "group/module" is a module of one.
-      step: the checkpoint to take them from; None for its newest.
+      run: Folder of the other run.
+      groups: Names of the groups, or {group here: group there}; "group/module" is one module of a group.
+      step: Step of the checkpoint. None: the newest.
     """
 
     run: str
     groups: Mapping[str, str] | tuple[str, ...]
     step: int | None = None
 
-    def load(self, state: "TrainState") -> "TrainState":
-        """`state` with the groups in it; see `jaxdl.training.checkpoint.load_groups`, also for errors."""
-        from jaxdl.training.checkpoint import load_groups
-
+    def load(self, state: TrainState) -> TrainState:
+        """Returns `state` with the loaded groups; see `load_groups`, also for errors."""
         groups = self.groups if isinstance(self.groups, Mapping) else {name: name for name in self.groups}
         return load_groups(self.run, groups, state, self.step)
 
@@ -128,7 +120,7 @@ class Checkpoints:
     `keep.latest` and the best `keep.best` are preserved.
     """
 
-    def __init__(self, path: str | Path, keep: Keep | None = None):
+    def __init__(self, path: str | Path, keep: CheckpointPolicy | None = None):
         """
         Args:
           path: the folder; made if `keep` is given, only read if it is None.

@@ -17,7 +17,7 @@ from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 
 # Building and checks
 
@@ -111,7 +111,7 @@ def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, mo
         nn.initializers.zeros,
         NORM,
         Block(features=3),
-        (Keep(latest=1), [Keep(metric="a/b")]),
+        (CheckpointPolicy(latest=1), [CheckpointPolicy(metric="a/b")]),
         {"a": RandomCrop(2), "b": (1, None, True, 0.1, "x")},
         frozenset({1, 2}),
     ],

@@ -39,7 +39,7 @@ import optax
 from fiddle.experimental.auto_config import auto_config
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.config.experiment import Experiment
-from jaxdl.training.checkpoint import Keep
+from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.tasks.image_classification import ImageClassification
 
 METRIC = "test/accuracy"
@@ -52,7 +52,7 @@ def experiment(steps: int = 100, width: int = 4, rate: float = 0.1, seed: int = 
         optimizers={"train": optax.sgd(optax.warmup_cosine_decay_schedule(0.0, rate, steps // 10, steps))},
         steps=steps,
         seed=seed,
-        keep=Keep(metric="validation/accuracy"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 '''
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,8 +1,9 @@
 """FID classifier: features and labels of generated images for FID, KID, precision, recall and class coverage.
 
 The classifier is the parameter group "fid_classifier". No phase trains it, so it is frozen; checkpoints and digests
-include it. Its weights come from another run: `start=Start(run, groups={"fid_classifier": "classifier"})`. With random
-weights, as in test-sized recipes, the metrics have no meaning.
+include it. Its weights come from another run:
+`start=InitFromRun(run, groups={"fid_classifier": "classifier"})`. With random weights, as in test-sized recipes, the
+metrics have no meaning.
 """
 
 from collections.abc import Mapping
