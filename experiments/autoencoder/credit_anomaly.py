@@ -12,7 +12,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
-from jaxdl.tasks.anomaly_detection import anomaly_detection
+from jaxdl.tasks.anomaly_detection import AnomalyDetection
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -32,7 +32,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=anomaly_detection(
+        task=AnomalyDetection(
             DenseAutoencoder(features=4, code=code, widths=widths, dropout=dropout), quantile=0.95, calibration=0.2
         ),
         data=Data(

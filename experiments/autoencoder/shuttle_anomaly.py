@@ -10,7 +10,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
-from jaxdl.tasks.anomaly_detection import anomaly_detection
+from jaxdl.tasks.anomaly_detection import AnomalyDetection
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -30,7 +30,7 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
-        task=anomaly_detection(DenseAutoencoder(features=9, code=code, widths=widths, dropout=dropout), quantile=0.99),
+        task=AnomalyDetection(DenseAutoencoder(features=9, code=code, widths=widths, dropout=dropout), quantile=0.99),
         data=Data(
             train=Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), COLUMNS),
             evals={"validation": Tabular(Dataset("shuttle", "validation"), Dataset("shuttle", "train"), COLUMNS)},

@@ -1,6 +1,8 @@
-"""Pictures of reconstructions, and of what their errors say: scores by kind, the ROC curve, where an image errs."""
+"""Pictures of reconstructions, error maps, score histograms and ROC curves."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,18 +19,20 @@ from jaxdl.viz.figure import (
     render,
     show_image,
 )
+from jaxdl.viz.presentation import Presentation, valid_rows
 
-# Sizes in pixels: of an image's box, of the gap around it and between pairs, of the line below.
+# Pixels of an image's box, the gap around it and between pairs, and the caption.
 _BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 96, 8, 24, 4, 24
 _BINS, _POINTS = 60, 1000
 
 
 def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
-    """The share of each kind's examples by score, on a logarithmic scale, and the threshold.
+    """Plots the distribution of scores of normal and anomalous examples, and the threshold.
 
     Args:
-      normal, anomalous: [examples] scores, 0 or more.
-      threshold: above it an example is called anomalous.
+      normal: [examples] scores, 0 or more.
+      anomalous: [examples] scores, 0 or more.
+      threshold: Score above which an example is predicted anomalous.
 
     Returns:
       uint8 [height, width, 3].
@@ -50,18 +54,19 @@ def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float)
     if edges[0] <= threshold <= edges[-1]:
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.3g}")
     axes.set_xscale("log")
-    axes.set_xlabel("score: mean squared error", fontsize=10, color=INK)
-    axes.set_ylabel("share of the kind", fontsize=10, color=INK)
+    axes.set_xlabel("score (mean squared error)", fontsize=10, color=INK)
+    axes.set_ylabel("share of the class", fontsize=10, color=INK)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return render(figure)
 
 
 def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
-    """Anomalies found against false alarms (on a logarithmic scale) over all thresholds, and the chosen one.
+    """Plots the ROC curve, with the false positive rate on a logarithmic axis, and marks the threshold.
 
     Args:
-      normal, anomalous: [examples] scores, one or more of each.
-      threshold: the chosen one, which is marked.
+      normal: [examples] scores, at least one.
+      anomalous: [examples] scores, at least one.
+      threshold: Threshold to mark.
 
     Returns:
       uint8 [height, width, 3].
@@ -70,37 +75,40 @@ def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np
     levels = np.unique(np.concatenate([normal, anomalous]))
     levels = levels[np.unique(np.linspace(0, len(levels) - 1, _POINTS).round().astype(int))]
     levels = np.concatenate([[-np.inf], levels])
-    alarms, found = (1 - np.searchsorted(part, levels, side="right") / len(part) for part in (normal, anomalous))
-    # Wins of an anomalous score over a normal one, ties by half: the area below the curve.
+    false_positives, true_positives = (
+        1 - np.searchsorted(part, levels, side="right") / len(part) for part in (normal, anomalous)
+    )
+    # The area is the probability that an anomalous score exceeds a normal one; ties count half.
     wins = (np.searchsorted(normal, anomalous, "left") + np.searchsorted(normal, anomalous, "right")) / 2
     figure = new_figure(520, 440)
     axes = figure.subplots()
     plain(axes)
     lowest = 0.5 / len(normal)
-    axes.plot(np.maximum(alarms, lowest), found, color=COLORS[0], linewidth=1.8)
+    axes.plot(np.maximum(false_positives, lowest), true_positives, color=COLORS[0], linewidth=1.8)
     rates = np.geomspace(lowest, 1, 100)
     axes.plot(rates, rates, color=FRAME, linewidth=1.0, linestyle="--")
     chosen = [max(float(np.mean(normal > threshold)), lowest)], [float(np.mean(anomalous > threshold))]
     axes.plot(*chosen, "o", color=COLORS[1], markersize=6, label="at the threshold")
     axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02))
-    axes.set_xlabel("false alarms, share of the normal", fontsize=10, color=INK)
-    axes.set_ylabel("found, share of the anomalous", fontsize=10, color=INK)
-    axes.set_title(f"ROC curve, area {wins.mean() / len(normal):.4f}", fontsize=11, color=INK, loc="left")
+    axes.set_xlabel("false positive rate (share of normal examples)", fontsize=10, color=INK)
+    axes.set_ylabel("true positive rate (share of anomalous examples)", fontsize=10, color=INK)
+    axes.set_title(f"ROC curve, AUROC {wins.mean() / len(normal):.4f}", fontsize=11, color=INK, loc="left")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return render(figure)
 
 
 def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """Images, each with its reconstruction at its right and the mean squared error of the pair below.
+    """Draws images with their reconstructions and the mean squared error of each pair.
 
     Args:
-      images, reconstructions: uint8 [n, height, width, 1 or 3], also of two sizes; the first 24 are drawn.
+      images: uint8 [n, height, width, 1 or 3]. The first 24 are drawn.
+      reconstructions: uint8 [n, height, width, 1 or 3]. Their size may differ from the images'.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     captions = [""] * len(images)
     if images.shape == reconstructions.shape:
@@ -110,11 +118,11 @@ def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> np.
 
 
 def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
-    """Images, each with a map of where its errors lie and its score below; a frame around what is called anomalous.
+    """Draws images with error maps and scores; predicted anomalies have a frame.
 
     Args:
-      images: uint8 [n, height, width, 1 or 3]; the first 24 are drawn.
-      errors: [n, height, width], 0 or more; white is the largest of all that are drawn.
+      images: uint8 [n, height, width, 1 or 3]. The first 24 are drawn.
+      errors: [n, height, width], 0 or more. White is the largest error drawn.
       scores: [n].
       anomalous: bool [n].
 
@@ -122,10 +130,10 @@ def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anoma
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
-    shown = errors[:_SHOWN]
-    maps = np.sqrt(shown / max(float(shown.max(initial=0.0)), 1e-30)).astype(np.float32)[..., None]
+    errors = errors[:_SHOWN]
+    maps = np.sqrt(errors / max(float(errors.max(initial=0.0)), 1e-30)).astype(np.float32)[..., None]
     return _pairs(images, maps, [f"score {score:.3g}" for score in scores], anomalous)
 
 
@@ -134,7 +142,7 @@ def _pairs(left: np.ndarray, right: np.ndarray, captions: list[str], framed: np.
 
     count = min(len(left), _SHOWN)
     if count == 0:
-        raise ValueError("there are no images to draw")
+        raise ValueError("no images to draw")
     columns = min(count, _COLUMNS)
     across, down = 2 * _BOX + 2 * _GAP, _BOX + _GAP + _CAPTION
     figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
@@ -148,3 +156,45 @@ def _pairs(left: np.ndarray, right: np.ndarray, captions: list[str], framed: np.
         text, color = captions[index], WRONG if framed[index] else FAINT
         axes.text(x + _BOX, y + _BOX + 4, text, ha="center", va="top", fontsize=9, color=color, parse_math=False)
     return render(figure)
+
+
+class AnomalyPresentation(Presentation):
+    """Presentation of anomaly detection."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `scores`, a histogram; `roc`, if both classes occur; and for images `errors`, error maps."""
+        pictures = {}
+        if "normal_scores" in metrics:
+            normal, anomalous = metrics["normal_scores"], metrics["anomalous_scores"]
+            pictures["scores"] = score_histogram(normal, anomalous, metrics["threshold"])
+            if len(normal) and len(anomalous):
+                pictures["roc"] = roc_curve(normal, anomalous, metrics["threshold"])
+        if "image" in batch:
+            rows = valid_rows(batch)
+            pictures["errors"] = error_maps(
+                np.asarray(batch["image"])[rows],
+                np.asarray(outputs["errors"])[rows].mean(-1),
+                np.asarray(outputs["score"])[rows],
+                np.asarray(outputs["anomalous"])[rows],
+            )
+        return pictures
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """Returns score, prediction and threshold; for tables also `largest_error`, the column with the largest one."""
+        row: dict[str, Any] = {
+            "score": float(f"{float(outputs['score']):.6g}"),
+            "anomalous": bool(outputs["anomalous"]),
+            "threshold": float(f"{float(outputs['threshold']):.6g}"),
+        }
+        columns, errors = names.get("features", ()), np.asarray(outputs["errors"])
+        if "features" in example and len(columns) == errors.size:
+            row["largest_error"] = str(columns[int(errors.argmax())])
+        return row
