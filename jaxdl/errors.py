@@ -1,7 +1,8 @@
 """The exceptions that `launch.py` tells of in one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -21,3 +22,23 @@ def nearest(name: str, names: Iterable[str]) -> str:
     names = sorted(names)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return (f"did you mean '{match[0]}'? " if match else "") + f"names that exist: {', '.join(names) or '(none)'}"
+
+
+@contextmanager
+def from_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Turns the ImportError of an optional package into a UserError that names the extra.
+
+    Args:
+      extra: Extra of pyproject.toml that contains the package.
+      purpose: Subject of the message, such as "BLEU".
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or str(error)).partition(".")[0]
+        raise UserError(f"{purpose} needs {package}: {install(extra)}") from None
+
+
+def install(extra: str) -> str:
+    """Returns the command that installs an extra."""
+    return f"pip install -e '.[{extra}]'"

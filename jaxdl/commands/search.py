@@ -19,7 +19,7 @@ from jaxdl.commands.sweep import (
 )
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe, load_recipe
-from jaxdl.errors import Failed, UserError
+from jaxdl.errors import Failed, UserError, from_extra
 from jaxdl.launchers import LAUNCHERS, Job, Options
 from jaxdl.launchers.local import slots
 from jaxdl.runs.folder import RunFolder
@@ -55,10 +55,8 @@ def run(
       Failed: no trial has a result.
       Preempted: a signal came; the runs have saved their states.
     """
-    try:
+    with from_extra("search", "A search"):
         import optuna
-    except ImportError:
-        raise UserError("searching needs Optuna: pip install -e '.[search]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, recipe = Path(workdir or "runs"), load_recipe(recipe_name)
     axes = distributions(space)

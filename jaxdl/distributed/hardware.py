@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, install, nearest
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _cannot(text: str, error: Exception, installed: str, extra: str) -> UserErro
     try:
         version(installed)
     except PackageNotFoundError:
-        return UserError(f"--topology={text} needs {installed}, the compiler for it: pip install -e '.[{extra}]'")
+        return UserError(f"--topology={text} needs {installed}, the compiler for it: {install(extra)}")
     reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return UserError(f"--topology={text} cannot be compiled for: {reason}; give another one")
 

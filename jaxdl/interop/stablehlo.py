@@ -13,7 +13,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, SIGNATURE = "predict.stablehlo", "weights.safetensors", "signature.json"
@@ -71,7 +71,8 @@ def write_program(
             raise
         first = str(error).split("\n", 1)[0]
         raise UserError(f"the model's program depends on its batch size ({first}); it cannot be exported") from None
-    from safetensors.numpy import save_file
+    with from_extra("stablehlo", "The StableHLO format"):
+        from safetensors.numpy import save_file
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

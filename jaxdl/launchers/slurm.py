@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 from jaxdl.launchers import Job, Options, settings_of
 
 SETTINGS = {
@@ -38,11 +38,9 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
       UserError: no SLURM here, submitit is missing, or a setting that does not exist or that SLURM refuses.
     """
     settings = settings_of("slurm", options.more, SETTINGS)
-    try:
+    with from_extra("cluster", "The SLURM launcher"):
         import submitit
         from submitit.core.utils import FailedJobError
-    except ImportError:
-        raise UserError("launching on SLURM needs submitit: pip install -e '.[cluster]'") from None
     queued = _queue()
     waiting = [job for job in jobs if _mark(job.folder) in queued]
     new = [job for job in jobs if _mark(job.folder) not in queued]

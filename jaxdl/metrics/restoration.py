@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 
 # dB: what an image counts that is restored exactly, or so nearly that it would count more. Without an end such images
 # would make a mean infinite.
@@ -23,7 +23,8 @@ def psnr(clean: np.ndarray, restored: np.ndarray, counted: np.ndarray | None = N
     Raises:
       UserError: images of two shapes.
     """
-    from skimage.metrics import peak_signal_noise_ratio
+    with from_extra("restoration", "PSNR"):
+        from skimage.metrics import peak_signal_noise_ratio
 
     _check(clean, restored)
     values = np.full(len(clean), np.nan)
@@ -49,7 +50,8 @@ def ssim(clean: np.ndarray, restored: np.ndarray) -> np.ndarray:
     Raises:
       UserError: images of two shapes.
     """
-    from skimage.metrics import structural_similarity
+    with from_extra("restoration", "SSIM"):
+        from skimage.metrics import structural_similarity
 
     _check(clean, restored)
     if min(clean.shape[1:3]) < WINDOW:

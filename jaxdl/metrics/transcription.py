@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from jaxdl.errors import from_extra
+
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, float]:
     """`cer` and `wer`: edits (substitutions, deletions and insertions) of all texts, by the length of all references.
@@ -16,7 +18,8 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[st
     Raises:
       ValueError: another number of one than of the other, or references without a single word.
     """
-    import jiwer
+    with from_extra("speech", "The word error rate"):
+        import jiwer
 
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")

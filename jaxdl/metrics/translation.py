@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -20,7 +20,8 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     Raises:
       UserError: no texts, or not one reference for each.
     """
-    import sacrebleu
+    with from_extra("text", "BLEU"):
+        import sacrebleu
 
     _check(hypotheses, references)
     # force: be silent about texts that look tokenized. Those of a small vocabulary do, and it changes nothing.
@@ -33,7 +34,8 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     Raises:
       UserError: no texts, or not one reference for each.
     """
-    import sacrebleu
+    with from_extra("text", "chrF"):
+        import sacrebleu
 
     _check(hypotheses, references)
     return float(sacrebleu.corpus_chrf(hypotheses, [references]).score)
@@ -47,7 +49,8 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     Raises:
       UserError: no texts, or not one reference for each.
     """
-    from rouge_score.rouge_scorer import RougeScorer
+    with from_extra("text", "ROUGE-L"):
+        from rouge_score.rouge_scorer import RougeScorer
 
     _check(hypotheses, references)
     scorer = RougeScorer(["rougeL"])

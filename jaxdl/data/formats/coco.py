@@ -17,7 +17,7 @@ from jaxdl.data.random import shuffled
 from jaxdl.data.source import Batch, ExampleSource, JoinedSource, Source
 from jaxdl.data.splits import parse_split
 from jaxdl.data.store.prepared import DIGEST_LIMIT, digest, digest_of
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, from_extra, nearest
 
 _DEFAULT = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
 _FEATURES = (*_DEFAULT, "mask", "instances", "image/id")
@@ -348,10 +348,8 @@ def _run_lengths(text: str) -> list[int]:
 
 def _raster(outline: Any, size: tuple[int, int], owner: str) -> np.ndarray:
     """Rasterizes an outline to bool [height, width]."""
-    try:
+    with from_extra("detection", "A COCO mask"):
         from pycocotools import mask as runs
-    except ModuleNotFoundError:
-        raise UserError("COCO masks need pycocotools, which is not installed; run: pip install pycocotools") from None
 
     height, width = size
     if isinstance(outline, list):

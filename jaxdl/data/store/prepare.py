@@ -27,7 +27,7 @@ from jaxdl.data.store.prepared import (
     read_manifest,
 )
 from jaxdl.data.store.tfds import tensorflow_datasets
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, install, nearest
 from jaxdl.home import data_home
 
 COLUMN_LIMIT = 2 * 2**30  # bytes; smaller sets are also stored as columns
@@ -123,10 +123,8 @@ def _build(tfds: Any, builder: Any, folder: str) -> None:
         library = _missing_library(error)
         if library is None:
             raise
-        package = "'jaxdl[readers]'" if library == "tensorflow" else library
-        raise UserError(
-            f"preparing {folder} needs {library}, which is not installed; run: pip install {package}"
-        ) from error
+        command = install("readers") if library == "tensorflow" else f"pip install {library}"
+        raise UserError(f"preparing {folder} needs {library}: {command}") from error
     except OSError as error:
         if not _is_network(error):
             raise

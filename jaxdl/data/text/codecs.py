@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
+from jaxdl.errors import from_extra
 
 # The specials' names inside the library. No token that a text can become has a space in it, so none is one of these.
 INSIDE = tuple(f"special {number}" for number in range(len(SPECIALS)))
@@ -45,7 +46,8 @@ class Table:
 
     def huggingface(self) -> dict[str, Any]:
         """The same as a tokenizer of the library `tokenizers`."""
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+        with from_extra("text", "A tokenizer"):
+            from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
         numbered = {token: number for number, token in enumerate((*SPECIALS, *self.tokens))}
         library = Tokenizer(models.WordLevel(numbered, unk_token=SPECIALS[UNKNOWN]))
@@ -58,7 +60,8 @@ class Library:
     """Words or parts of words, by the library `tokenizers`."""
 
     def __init__(self, kind: str, state: Mapping[str, Any]):
-        import tokenizers
+        with from_extra("text", "A tokenizer of words or word parts"):
+            import tokenizers
 
         if kind not in ("words", "bpe", "wordpiece"):
             raise ValueError(f"there are no tokenizers of kind '{kind}'")

@@ -35,7 +35,7 @@ from jaxdl.data.text.codecs import (
     pieces_of,
 )
 from jaxdl.data.text.special_tokens import END, SPECIALS, UNKNOWN
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 from jaxdl.home import data_home
 
 UNUSED = "<unused>"  # stands for the ids of a vocabulary that its corpus could not fill
@@ -187,8 +187,9 @@ class Words:
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
         """Raises UserError if there is no word in `texts`."""
-        from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
-        from tokenizers import Tokenizer as Model
+        with from_extra("text", "A tokenizer of words"):
+            from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
+            from tokenizers import Tokenizer as Model
 
         library = Model(models.WordLevel({}, unk_token=INSIDE[UNKNOWN]))
         if self.lowercase:
@@ -220,8 +221,9 @@ class BPE:
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
         """Raises UserError if there is no character in `texts`."""
-        from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
-        from tokenizers import Tokenizer as Model
+        with from_extra("text", "A subword tokenizer"):
+            from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
+            from tokenizers import Tokenizer as Model
 
         texts = [" " + text for text in texts if text]
         # The library breaks ties among rare characters by chance, so they are chosen here.

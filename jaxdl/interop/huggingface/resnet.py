@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, from_extra, nearest
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.training.state import TrainState
@@ -164,10 +164,8 @@ def write_folder(path: Path, config: Mapping[str, Any], tensors: Mapping[str, np
 
 
 def _safetensors() -> ModuleType:
-    try:
+    with from_extra("huggingface", "The Hugging Face format"):
         import safetensors.numpy
-    except ImportError as error:
-        raise UserError("Hugging Face weights need safetensors: pip install -e '.[huggingface]'") from error
     return safetensors.numpy
 
 
