@@ -105,9 +105,9 @@ def test_a_search_orders_what_fits(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("topology", "message"),
     [
-        ("v5e", "--topology=v5e is none; write KIND:SHAPE"),
-        ("v9:2", "'v9' is not known; .*names that exist"),
-        ("cpu:5", "there are 8 CPU devices here; add --cpu_devices=5"),
+        ("v5e", "--topology=v5e is not of the form KIND:SHAPE"),
+        ("v9:2", "'v9' is unknown; .*names that exist"),
+        ("cpu:5", "differs from the 8 CPU devices; add --cpu_devices=5"),
         ("cpu:2x2", "CPUs have no shape; write cpu:8"),
     ],
 )
