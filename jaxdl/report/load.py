@@ -19,7 +19,7 @@ from jaxdl.config.describe import Setting, from_text
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.serialize import from_json, settings
 from jaxdl.errors import UserError
-from jaxdl.runs.folder import RunFolder, is_run, runs_near
+from jaxdl.runs.folder import RunFolder, find_runs, runs_near
 from jaxdl.runs.ledger import device_name
 from jaxdl.runs.manifest import latest, wall_seconds
 from jaxdl.viz.curves import learned
@@ -80,7 +80,7 @@ def find(folders: Sequence[str]) -> list[Path]:
     """
     found = dict[Path, Path]()
     for folder in folders:
-        runs = _below(Path(folder), set())
+        runs = find_runs(folder, depth=math.inf)
         if not runs:
             what = "holds no run, at no depth" if Path(folder).is_dir() else "is no folder"
             near = runs_near(folder)
@@ -107,16 +107,6 @@ def last_words(path: Path, most: int = 12) -> tuple[str, list[str]]:
     if lines := _last_lines(path / "metrics.jsonl", 3):
         return "there is no log; the last rows of metrics.jsonl", lines
     return "there is no log, and nothing was measured", []
-
-
-def _below(folder: Path, seen: set[Path]) -> list[Path]:
-    if is_run(folder):
-        return [folder]
-    if folder.resolve() in seen or not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
-        return []
-    seen.add(folder.resolve())  # links may lead back
-    below = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    return [run for child in below for run in _below(child, seen)]
 
 
 def _read(folder: RunFolder) -> Run:

@@ -51,15 +51,26 @@ def is_run(path: str | os.PathLike) -> bool:
     return (Path(path) / "config.json").is_file() or (Path(path) / "manifest.json").is_file()
 
 
-def find_runs(root: str | os.PathLike, depth: int = 3) -> list[Path]:
-    """The run folders at or below `root`, down to `depth` levels, sorted by name; [] where there is no such folder."""
-    root = Path(root)
+def find_runs(root: str | os.PathLike, depth: float = 3) -> list[Path]:
+    """Lists the run folders at or below a folder, sorted by name.
+
+    Hidden folders, folders that cannot be read, and the content of run folders are skipped.
+
+    Args:
+      root: Folder to search. A folder that does not exist has no runs.
+      depth: Levels below `root`; `math.inf` for all.
+    """
+    return _find_runs(Path(root), depth, set())
+
+
+def _find_runs(root: Path, depth: float, seen: set[Path]) -> list[Path]:
     if is_run(root):
         return [root]
-    if depth == 0 or not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+    if depth == 0 or root.resolve() in seen or not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         return []
-    below = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    return [run for child in below for run in find_runs(child, depth - 1)]
+    seen.add(root.resolve())  # symbolic links may form cycles
+    children = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [run for child in children for run in _find_runs(child, depth - 1, seen)]
 
 
 class RunFolder:

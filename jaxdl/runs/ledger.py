@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import statistics
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +19,9 @@ from typing import Any
 from jaxdl.config.experiment import observes
 from jaxdl.config.recipes import RecipeFile, recipes
 from jaxdl.errors import UserError
-from jaxdl.runs.folder import RunFolder, write_atomically
+from jaxdl.runs.files import write_atomically
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.git import GitError, git
 
 NONE_RECORDED = "none recorded yet"
 
@@ -329,15 +330,10 @@ def _require_clean(root: Path) -> None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # A checkout that another user owns (a container's mount) is still a checkout.
-    command = ["git", "-c", "safe.directory=*", "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except OSError as error:
-        raise UserError(f"cannot run git ({error.strerror}); results are recorded in a git checkout") from error
-    except subprocess.CalledProcessError as error:
-        message = " ".join(error.stderr.split())
-        raise UserError(f"results are recorded in a git checkout, and git fails in {root}: {message}") from error
+        return git(root, *arguments)
+    except GitError as error:
+        raise UserError(f"results are recorded in a git checkout, but {error}") from error
 
 
 def _split(dataset: Mapping[str, Any]) -> str:

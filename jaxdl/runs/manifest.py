@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ import jax
 
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.git import GitError, git
 
 _PACKAGES = (
     "jaxdl",
@@ -186,15 +186,10 @@ def _processor() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails: no git, no repository, no commit."""
-    # A repository that another user owns (a container's mount) is still the one that this code runs from.
-    command = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(folder), *arguments]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        return git(folder, *arguments).strip()
+    except GitError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _last_sign_of_life(folder: RunFolder, attempt: Mapping[str, Any]) -> dict[str, Any]:
