@@ -48,7 +48,7 @@ def experiment(
                 vocabulary,
                 source_length=2 * digits + 2,
                 target_length=digits + 3,
-                longer="refuse",
+                overflow="refuse",
             ),
             evals={
                 "validation": Pairs(
@@ -56,7 +56,7 @@ def experiment(
                     vocabulary,
                     source_length=2 * digits + 2,
                     target_length=digits + 3,
-                    longer="refuse",
+                    overflow="refuse",
                 )
             },
             test=Pairs(
@@ -64,7 +64,7 @@ def experiment(
                 vocabulary,
                 source_length=2 * digits + 2,
                 target_length=digits + 3,
-                longer="refuse",
+                overflow="refuse",
             ),
             batch_size=128,
             eval_batch_size=1000,

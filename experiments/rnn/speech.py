@@ -50,11 +50,11 @@ def experiment(
             language_model=NGrams(Dataset(dataset, train), order=order),
         ),
         data=Data(
-            train=Speech(Dataset(dataset, train), vocabulary, seconds=6.0, stride=4, longer="drop", joins=joins),
+            train=Speech(Dataset(dataset, train), vocabulary, seconds=6.0, stride=4, overflow="drop", joins=joins),
             evals={
-                "validation": Speech(Dataset(dataset, validation), vocabulary, seconds=32.0, stride=4, longer="drop")
+                "validation": Speech(Dataset(dataset, validation), vocabulary, seconds=32.0, stride=4, overflow="drop")
             },
-            test=Speech(Dataset(dataset, test), vocabulary, seconds=32.0, stride=4, longer="drop"),
+            test=Speech(Dataset(dataset, test), vocabulary, seconds=32.0, stride=4, overflow="drop"),
             augment=(SpeedPerturb(), SpecAugment()),
             batch_size=32,
         ),

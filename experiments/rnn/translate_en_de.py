@@ -53,10 +53,10 @@ def experiment(
             train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
             evals={
                 "validation": Pairs(
-                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, longer="cut"
+                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, overflow="truncate"
                 )
             },
-            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, overflow="truncate"),
             batch_size=64,
         ),
         optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=1.0)},

@@ -55,10 +55,10 @@ def experiment(
             train=Packed(Pairs(train, vocabulary, source_length, target_length)),
             evals={
                 "validation": Pairs(
-                    Dataset("python_functions", "validation"), vocabulary, source_length, 160, longer="cut"
+                    Dataset("python_functions", "validation"), vocabulary, source_length, 160, overflow="truncate"
                 )
             },
-            test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, longer="cut"),
+            test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, overflow="truncate"),
             batch_size=batch_size,
             eval_batch_size=64,
         ),

@@ -43,9 +43,13 @@ def experiment(
             label_smoothing=0.1,
         ),
         data=Data(
-            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, marked=True),
-            evals={"validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=64, marked=True)},
-            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64, marked=True),
+            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, add_special_tokens=True),
+            evals={
+                "validation": Sentences(
+                    Dataset("movie_reviews", "validation"), vocabulary, length=64, add_special_tokens=True
+                )
+            },
+            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64, add_special_tokens=True),
             batch_size=batch_size,
             eval_batch_size=128,
         ),

@@ -60,13 +60,19 @@ def experiment(
             metrics=("rouge_l", "bleu"),
         ),
         data=Data(
-            train=Pairs(Dataset(dataset, train), vocabulary, source_length=length, target_length=20, longer="cut"),
+            train=Pairs(
+                Dataset(dataset, train), vocabulary, source_length=length, target_length=20, overflow="truncate"
+            ),
             evals={
                 "validation": Pairs(
-                    Dataset(dataset, validation), vocabulary, source_length=length, target_length=32, longer="cut"
+                    Dataset(dataset, validation),
+                    vocabulary,
+                    source_length=length,
+                    target_length=32,
+                    overflow="truncate",
                 )
             },
-            test=Pairs(Dataset(dataset, test), vocabulary, source_length=length, target_length=32, longer="cut"),
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=length, target_length=32, overflow="truncate"),
             batch_size=batch_size,
         ),
         optimizers={

@@ -56,13 +56,15 @@ def experiment(
             beam=beam,
         ),
         data=Data(
-            train=Packed(Pairs(Dataset(dataset, train), vocabulary, source_length=96, target_length=96, longer="cut")),
+            train=Packed(
+                Pairs(Dataset(dataset, train), vocabulary, source_length=96, target_length=96, overflow="truncate")
+            ),
             evals={
                 "validation": Pairs(
-                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, longer="cut"
+                    Dataset(dataset, validation), vocabulary, source_length=96, target_length=96, overflow="truncate"
                 )
             },
-            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, longer="cut"),
+            test=Pairs(Dataset(dataset, test), vocabulary, source_length=96, target_length=96, overflow="truncate"),
             batch_size=batch_size,
             eval_batch_size=64,
         ),

@@ -211,7 +211,7 @@ def test_a_corpus_tells_what_follows_what():
         assert said.shape == (32,)
         assert said.sum() == pytest.approx(1.0)
         assert said[ids[count]] > 3 / 32
-    with pytest.raises(UserError, match="NGrams is made of the training split alone, not of 'test'"):
+    with pytest.raises(UserError, match="NGrams must be trained on the training split, not on 'test'"):
         NGrams(MockText(split="test"), 4).following(tokenizer)
     # What lies further back than an order reaches does not matter.
     np.testing.assert_array_equal(following((9, *ids[:3])), following((8, *ids[:3])))

@@ -1,4 +1,4 @@
-"""Speech: recordings and what is said in them, as log-mel frames and tokens; and augmentations of such batches."""
+"""Speech recognition examples: log-mel frames and transcript tokens."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from jaxdl.errors import UserError, nearest
 if TYPE_CHECKING:
     from jaxdl.data.source import Loadable
 
-LONGER = ("refuse", "drop")
+OVERFLOWS = ("refuse", "drop")
 
-_VERSION = 1  # of how frames are made: part of the fingerprint
+_VERSION = 1  # version of the frames in fingerprints
 
-_FASTEST = 25  # tokens a second that a text may have by default; speech has some 15 characters
+_FASTEST = 25  # default limit of tokens per second; speech has about 15 characters
 
-_LEAST_DEVIATION = 1e-2  # of a band that does not change: silence is not blown up
+_MINIMUM_STD = 1e-2  # of a constant band, so that silence is not amplified
 
-_ROUND = 64  # frames
+_ROUND = 64  # frames to which `read` pads, to limit recompilation
 
 _ATTEMPTS = 100
 
-_JOINS = 0x452821E638D01377  # keeps the joins apart from what else is drawn of the same seed
+_JOINS = 0x452821E638D01377  # separates the joins from other draws of the same seed
 
 
 class Clip(NamedTuple):
-    """One recording.
+    """Recording with its transcript.
 
     Attributes:
-      name: for messages.
-      frames: float32 [time, mels], not normalized.
-      text: what is said.
-      tokens: int32 [tokens], of the text.
+      name: Name for error messages.
+      frames: Log-mel frames before normalization, float32 [time, mels].
+      text: Transcript.
+      tokens: Tokens of the transcript, int32 [tokens].
     """
 
     name: str
@@ -58,29 +58,32 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Speech:
-    """Recordings as frames, and their texts as tokens without start or end: what CTC learns from.
+    """Log-mel frames and transcript tokens without <start> and <end>, for CTC.
 
-    Texts are taken as they are: capitals and punctuation are to be recognized, too, if the corpus has them.
+    Transcripts are not normalized: capitals and punctuation are recognized if the corpus has them.
 
-    Loads as `frames` float32 [time, mels], log-mel spectra of which each band has mean 0 and variance 1 over the valid
-    frames, then 0; `frames_length`; `target` int32 [length], padded with 0; `target_length`. Everything is in memory.
+    Features: `frames` float32 [examples, time, mels], normalized per band to mean 0 and variance 1 over the valid
+    frames and padded with 0; `frames_length` int32 [examples]; `target` int32 [examples, length], padded with 0;
+    `target_length` int32 [examples]. All examples are in memory.
+
+    Example: a clip of 1 s with the text "hello", `seconds=2.0` and a character vocabulary has `frames` [198, 64] of
+    `frames_length` 98, and `target` [50] of `target_length` 5.
 
     Attributes:
-      corpus: has `audio`, int16 or float, [samples] or [samples, channels]; `rate`, samples a second; `text`; and
-        perhaps `name`, for messages.
-      vocabulary: its `load()` gives the tokenizer; a `jaxdl.data.text.tokenizers.Vocabulary`.
-      seconds: what the longest clip may last; says how many frames there are.
-      rate: samples a second that the corpus must have.
-      mels, window, hop: see `log_mel`.
-      stride: frames that make one step of the recognizer, the last one perhaps fewer: a clip must have a step for
-        every token, and one more between two that are equal, or CTC has no path for it.
-      length: most tokens of a text; None: 25 for each second.
-      longer: what becomes of clips that are too long, have too many tokens, or too many for their frames: "refuse"
-        them with an error, or "drop" them.
-      joins: how many clips are added that are two or three of the others, chosen at random, one after the other: of a
-        small corpus a recognizer else learns whole sentences by heart. For training.
-      seed: of the joins.
-      convert: average channels and resample what is not one channel at `rate`; else it is refused.
+      corpus: Recordings with `audio` (int16 or float, [samples] or [samples, channels]), `rate` (Hz), `text` and
+        optionally `name`, for error messages.
+      vocabulary: Vocabulary of the transcripts, `jaxdl.data.text.tokenizers.Vocabulary`.
+      seconds: Duration of the longest clip; determines `time`.
+      rate: Required sampling rate in Hz.
+      mels, window, hop: As in `log_mel`.
+      stride: Frames per output step of the recognizer. CTC needs a step per token, and one more between equal tokens.
+      length: Tokens of the longest transcript. None allows 25 per second.
+      overflow: Treatment of clips that are too long, or have too many tokens for `length` or their steps: "refuse"
+        raises, "drop" removes them.
+      joins: Number of concatenations of two or three random clips to add in training, which prevents a recognizer from
+        memorizing the sentences of a small corpus.
+      seed: Seed of the joins.
+      convert: Whether to average channels and resample recordings. Otherwise other formats are refused.
     """
 
     corpus: Loadable
@@ -92,35 +95,39 @@ class Speech:
     hop: float = 0.01
     stride: int = 1
     length: int | None = None
-    longer: str = "refuse"
+    overflow: str = "refuse"
     joins: int = 0
     seed: int = 0
     convert: bool = False
 
     def __post_init__(self):
-        if self.longer not in LONGER:
-            raise UserError(f"Speech.longer is '{self.longer}'; {nearest(self.longer, LONGER)}")
+        if self.overflow not in OVERFLOWS:
+            raise UserError(f"Speech.overflow='{self.overflow}' is unknown; {nearest(self.overflow, OVERFLOWS)}")
         if self.seconds <= 0 or min(self.rate, self.mels, self.stride) < 1 or self.joins < 0:
-            raise UserError("Speech: seconds, rate, mels and stride must be positive, joins 0 or more")
+            raise UserError(
+                f"Speech(seconds={self.seconds}, rate={self.rate}, mels={self.mels}, stride={self.stride}, "
+                f"joins={self.joins}) is out of range; all must be positive, joins at least 0"
+            )
         if self.length is not None and self.length < 1:
-            raise UserError(f"Speech.length={self.length}: a text has 1 token or more")
+            raise UserError(f"Speech.length={self.length} must be at least 1")
 
     def load(self) -> ColumnSource:
-        """
+        """Computes frames and tokens.
+
         Raises:
-          UserError: a corpus without sound or text, a clip that cannot be used, or no clip that can.
+          UserError: The corpus lacks audio or text, a clip is refused, or no clip fits.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         clips = self._clips(source, tokenizer)
-        bad = [(clip.name, reason) for clip in clips if (reason := self._unfit(clip))]
-        if bad and (self.longer == "refuse" or len(bad) == len(clips)):
+        unfit = [(clip.name, reason) for clip in clips if (reason := self._unfit(clip))]
+        if unfit and (self.overflow == "refuse" or len(unfit) == len(clips)):
             raise UserError(
-                f"{len(bad)} of {len(clips)} clips cannot be used, the first is {bad[0][0]}: {bad[0][1]}, or leave "
-                "such clips out with longer='drop'"
+                f"{len(unfit)} of {len(clips)} clips do not fit, first {unfit[0][0]}: {unfit[0][1]}, or drop such "
+                "clips with overflow='drop'"
             )
         clips = [clip for clip in clips if not self._unfit(clip)]
         clips += [self._join(clips, tokenizer, number) for number in range(self.joins)]
-        settings = [self.seconds, self.rate, self.mels, self.window, self.hop, self.stride, self._length, self.longer]
+        settings = [self.seconds, self.rate, self.mels, self.window, self.hop, self.stride, self._length, self.overflow]
         parts = [source.fingerprint, tokenizer.digest, settings, self.joins, self.seed, self.convert, _VERSION]
         names: Any = {"target": tokenizer}
         return ColumnSource(self._columns(clips), digest_of(parts), names)
@@ -128,27 +135,27 @@ class Speech:
     def read(
         self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Any]
     ) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """The user's own wav files, or folders of them: (path, `frames` float32 [time, mels] and `frames_length`).
+        """Reads WAV files and folders of any duration as `frames` float32 [time, mels] and `frames_length`.
 
-        They may last as long as they like; `time` is rounded up to a multiple of 64, so that few programs do.
+        `time` is rounded up to a multiple of 64 to limit recompilation.
 
         Raises:
-          UserError: texts, or a file that is no wav file, or none of one channel at `rate` where `convert` is not set.
+          UserError: Texts were given, or a file is not WAV or in another format and `convert` is false.
         """
         del names
         if texts:
-            raise UserError("a speech recognizer reads wav files, not --text: give it the path of one")
+            raise UserError("speech recognition reads WAV files, not --text; pass the path of one")
         paths = [path for file in files for path in (find_wavs(Path(file)) if Path(file).is_dir() else [Path(file)])]
         if not paths:
-            given = ", ".join(files) or "what was given"
-            raise UserError(f"no wav files in {given}: give paths of wav files, or folders of them")
-        read = []
+            searched = ", ".join(files) or "an empty list"
+            raise UserError(f"no WAV files in {searched}; pass WAV files or folders of them")
+        examples = []
         for path in paths:
             frames = normalize(self._frames(*read_wav(path), str(path)))
             padded = np.zeros((-(-len(frames) // _ROUND) * _ROUND, self.mels), np.float32)
             padded[: len(frames)] = frames
-            read.append((str(path), {"frames": padded, "frames_length": np.array(len(frames), np.int32)}))
-        return read
+            examples.append((str(path), {"frames": padded, "frames_length": np.array(len(frames), np.int32)}))
+        return examples
 
     @property
     def _time(self) -> int:
@@ -161,7 +168,7 @@ class Speech:
     def _frames(self, audio: np.ndarray, rate: int, name: str) -> np.ndarray:
         mono = to_mono(audio, rate, self.rate, name, self.convert)
         if not len(mono):
-            raise UserError(f"{name} is empty: it has no samples; leave it out")
+            raise UserError(f"{name} has no samples; remove it")
         return log_mel(mono, self.rate, self.window, self.hop, self.mels)
 
     def _clips(self, source: Source, tokenizer: Any) -> list[Clip]:
@@ -175,27 +182,27 @@ class Speech:
         for name, audio, rate, text in zip(names, columns["audio"], columns["rate"], texts, strict=True):
             tokens = np.asarray(tokenizer.encode(text), np.int32)
             if not len(tokens):
-                raise UserError(f"{name} has no text, so a recognizer cannot learn from it; leave it out of the corpus")
+                raise UserError(f"{name} has an empty transcript; remove it from the corpus")
             clips.append(Clip(name, self._frames(as_float(np.asarray(audio)), int(rate), name), text, tokens))
         return clips
 
     def _unfit(self, clip: Clip) -> str:
-        """Why the clip cannot be used, and how to mend it; "" if it can."""
+        """Returns why the clip cannot be used and the fix; "" if it can."""
         time, length, needed = len(clip.frames), len(clip.tokens), steps_needed(clip.tokens)
         steps = -(-time // self.stride)
         if time > self._time:
-            return f"it lasts {time * self.hop:.1f} s, more than seconds={self.seconds:g}; raise seconds"
+            return f"duration {time * self.hop:.1f} s exceeds seconds={self.seconds:g}; increase seconds"
         if length > self._length:
-            return f"its text has {length} tokens, more than length={self._length}; raise length"
+            return f"its transcript of {length} tokens exceeds length={self._length}; increase length"
         if needed > steps:
             return (
-                f"its text needs {needed} steps of the recognizer, but {time} frames with stride={self.stride} are "
-                f"{steps}; mend the text, or make stride or hop smaller"
+                f"its transcript needs {needed} CTC steps, but {time} frames with stride={self.stride} are {steps}; "
+                "correct the transcript, or decrease stride or hop"
             )
         return ""
 
     def _join(self, clips: Sequence[Clip], tokenizer: Any, number: int) -> Clip:
-        """Two or three clips, one after the other, that fit together."""
+        """Concatenates two or three random clips that fit together."""
         draws = Draws(self.seed ^ _JOINS, np.array([number]))
         for _ in range(_ATTEMPTS):
             picks = draws.uniform(3)[0]
@@ -206,8 +213,8 @@ class Speech:
             if not self._unfit(joined):
                 return joined
         raise UserError(
-            f"joins={self.joins}: hardly any two clips fit into seconds={self.seconds:g} together; raise seconds, or "
-            "set joins to 0"
+            f"joins={self.joins}: hardly any two clips fit into seconds={self.seconds:g}; increase seconds, or set "
+            "joins to 0"
         )
 
     def _columns(self, clips: Sequence[Clip]) -> dict[str, np.ndarray]:
@@ -225,11 +232,11 @@ class Speech:
 
 
 def normalize(frames: np.ndarray) -> np.ndarray:
-    """Each band with mean 0 and variance 1 over the frames: [time, mels] -> float32 [time, mels]."""
-    deviation = np.maximum(frames.std(axis=0), _LEAST_DEVIATION)
-    return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+    """Normalizes each band to mean 0 and variance 1 over the frames, float32 [time, mels]."""
+    std = np.maximum(frames.std(axis=0), _MINIMUM_STD)
+    return ((frames - frames.mean(axis=0)) / std).astype(np.float32)
 
 
 def steps_needed(tokens: np.ndarray) -> int:
-    """The fewest steps of a CTC path for the tokens [tokens]: one each, and a blank between two that are equal."""
+    """Returns the length of the shortest CTC path: one step per token, plus a blank between equal neighbours."""
     return len(tokens) + int(np.sum(tokens[1:] == tokens[:-1]))

@@ -1,4 +1,4 @@
-"""What the builders of this folder have in common."""
+"""Base class of the builders."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 
 
 class ExamplesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder whose `_split_generators` gives the examples themselves: {split: iterator over (key, example)}."""
+    """TFDS builder whose `_split_generators` returns the examples: {split: iterator over (key, example)}."""
 
-    def _generate_examples(self, *arguments: Any, **named: Any) -> Any:
-        raise NotImplementedError("_split_generators gives the examples themselves")  # TFDS asks for the method
+    def _generate_examples(self, *arguments: Any, **keywords: Any) -> Any:
+        raise NotImplementedError("_split_generators returns the examples; TFDS only requires this method to exist")

@@ -1,7 +1,6 @@
-"""Scenes composed of cut-outs on photographs, with exact boxes and masks.
+"""Synthetic scenes of cut-outs pasted on photographs, with exact boxes and masks.
 
-The idea of Dwibedi, Misra and Hebert, "Cut, Paste and Learn" (2017, arXiv:1708.01642): what is pasted is known to the
-pixel, so nobody has to label anything.
+After Dwibedi, Misra and Hebert, "Cut, Paste and Learn" (2017, arXiv:1708.01642).
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from PIL import Image
 
 from jaxdl.errors import UserError
 
-SOLID = 128  # alpha from which on a pixel belongs to the object
-FAINT = 16  # alpha below which nothing is seen
-_ATTEMPTS = 30  # places and sizes tried before a scene is left with an object fewer
+SOLID = 128  # smallest alpha of a pixel that belongs to the object
+FAINT = 16  # smallest visible alpha
+_ATTEMPTS = 30  # positions and sizes tried before an object is skipped
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """How scenes look.
+    """Appearance of scenes.
 
     Attributes:
-      size: height and width in pixels.
-      most: the most objects in a scene; the number wanted is uniform in 1 .. most.
-      lengths: (smallest, largest) longer side of an object in pixels; a cut-out is never enlarged.
-      degrees: an object is turned by up to this angle to either side.
-      brightness: (smallest, largest) factor on an object's values.
-      visible: smallest share of an object's pixels that later objects leave to be seen.
-      pixels: fewest pixels of an object, so that thin things do not fade away.
+      size: Height and width in pixels.
+      most: Largest number of objects; the number is uniform in 1 .. most.
+      lengths: (minimum, maximum) longer side of an object in pixels. Cut-outs are never enlarged.
+      degrees: Largest rotation of an object in either direction.
+      brightness: (minimum, maximum) factor on the values of an object.
+      visible: Smallest fraction of an object's pixels that later objects may leave visible.
+      pixels: Smallest number of pixels of an object.
     """
 
     size: int = 96
@@ -48,28 +47,29 @@ def compose(
     generator: np.random.Generator,
     scenes: Scenes | None = None,
 ) -> dict[str, np.ndarray]:
-    """One scene; each object's category is uniform, then its cut-out among those of the category.
+    """Composes one scene; categories are uniform, as are the cut-outs within a category.
 
     Args:
-      cutouts: of each category its cut-outs, uint8 [height, width, 4], red, green, blue, alpha; see `trim`.
-      backgrounds: uint8 [height, width, 3], at least `scenes.size` high and wide.
+      cutouts: RGBA cut-outs of each category, uint8 [height, width, 4]; see `trim`.
+      backgrounds: Photographs, uint8 [height, width, 3], of at least `scenes.size` on each side.
+      generator: Random generator.
+      scenes: Appearance of the scene.
 
     Returns:
-      `image` uint8 [size, size, 3]; `mask` uint8 [size, size], 0 background, else category + 1; `instances` uint8
-      [size, size], 0 background, else 1 + the object's row in: `boxes` float32 [most, 4], (top, left, bottom, right)
-      in pixels, around what is seen of the object; `box_label` int32 [most], category; `box_weight` float32 [most],
-      1 for an object. Rows beyond the last object are 0.
+      `image` uint8 [size, size, 3]; `mask` uint8 [size, size], 0 background, 1 + category; `instances` uint8
+      [size, size], 0 background, 1 + row in `boxes`; `boxes` float32 [most, 4], (top, left, bottom, right) in pixels of
+      the visible part; `box_label` int32 [most]; `box_weight` float32 [most], 1 for objects. Unused rows are 0.
 
     Raises:
-      UserError: a category without cut-outs, no background, or one that is too small; cut-outs with no solid pixels.
+      UserError: A category has no cut-outs, there is no background, a background is too small, or all cut-outs are.
     """
     scenes = scenes or Scenes()
     if not cutouts or not all(cutouts) or not backgrounds:
-        raise UserError("a scene needs at least one cut-out of each category and one background")
+        raise UserError("a scene needs at least one cut-out per category and one background; add files")
     canvas = _background(backgrounds[_below(generator, len(backgrounds))], scenes.size, generator)
     instances = np.zeros((scenes.size, scenes.size), np.uint8)
     categories: list[int] = []
-    areas = np.zeros(0)  # pixels of each object before others hid some
+    areas = np.zeros(0)  # pixels of each object before occlusion
     for _ in range(1 + _below(generator, scenes.most)):
         category = _below(generator, len(cutouts))
         pasted = _paste(canvas, instances, areas, cutouts[category], scenes, generator)
@@ -77,7 +77,7 @@ def compose(
             canvas, instances, areas = pasted
             categories.append(category)
     if not categories:
-        raise UserError(f"no cut-out has {scenes.pixels} pixels that are not transparent; make them larger")
+        raise UserError(f"no cut-out has {scenes.pixels} opaque pixels; use larger cut-outs")
     return _annotated(canvas, instances, categories, scenes.most)
 
 
@@ -89,31 +89,31 @@ def _paste(
     scenes: Scenes,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """(canvas, instances, areas) with one of the cut-outs on top; None if no attempt leaves enough to be seen."""
+    """Pastes one cut-out on top and returns (canvas, instances, areas); None if every attempt occludes too much."""
     for _ in range(_ATTEMPTS):
         layer = _render(cutouts[_below(generator, len(cutouts))], scenes, generator)
-        place = _place(layer.shape[:2], scenes.size, generator)
+        position = _place(layer.shape[:2], scenes.size, generator)
         solid = layer[..., 3] >= SOLID
         covered = instances.copy()
-        covered[place][solid] = len(areas) + 1
-        seen = np.bincount(covered.ravel(), minlength=len(areas) + 2)[1:]
+        covered[position][solid] = len(areas) + 1
+        visible = np.bincount(covered.ravel(), minlength=len(areas) + 2)[1:]
         grown = np.append(areas, solid.sum())
-        if grown[-1] >= scenes.pixels and (seen >= scenes.visible * grown).all():
+        if grown[-1] >= scenes.pixels and (visible >= scenes.visible * grown).all():
             alpha = layer[..., 3:] / np.float32(255)
-            canvas[place] += alpha * (layer[..., :3] - canvas[place])
+            canvas[position] += alpha * (layer[..., :3] - canvas[position])
             return canvas, covered, grown
     return None
 
 
 def trim(cutout: Image.Image, longest: int) -> np.ndarray:
-    """uint8 [height, width, 4]: the cut-out without its empty margin, reduced to at most `longest` pixels a side.
+    """Crops the transparent margin and reduces to at most `longest` pixels per side, uint8 [height, width, 4].
 
     Raises:
-      UserError: nothing of it can be seen.
+      UserError: The cut-out is fully transparent.
     """
     box = _extent(np.asarray(cutout.convert("RGBA"))[..., 3] >= FAINT)
     if box is None:
-        raise UserError("a cut-out must have pixels that are not transparent")
+        raise UserError("a cut-out is fully transparent; use an image with an alpha channel above 0")
     top, left, bottom, right = box
     image = cutout.convert("RGBA").crop((left, top, right, bottom))
     image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
@@ -121,7 +121,7 @@ def trim(cutout: Image.Image, longest: int) -> np.ndarray:
 
 
 def _below(generator: np.random.Generator, count: int) -> int:
-    """Uniform in 0 .. count - 1, from one `random()`, whose stream is the most stable over versions of NumPy."""
+    """Draws from 0 .. count - 1 by one `random()`, whose stream is stable over versions of NumPy."""
     return int(generator.random() * count)
 
 
@@ -130,11 +130,13 @@ def _between(generator: np.random.Generator, low: float, high: float) -> float:
 
 
 def _background(photograph: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """float32 [size, size, 3]: a random square of the photograph, mirrored or not."""
+    """Crops and flips a random square of the photograph, float32 [size, size, 3]."""
     height, width, _ = photograph.shape
     shorter = min(height, width)
     if shorter < size:
-        raise UserError(f"a background of {height}x{width} pixels is too small for scenes of {size}x{size}")
+        raise UserError(
+            f"a background of {height} x {width} pixels is too small for scenes of {size} x {size}; use a larger one"
+        )
     side = size + _below(generator, shorter - size + 1)
     top, left = _below(generator, height - side + 1), _below(generator, width - side + 1)
     part = Image.fromarray(photograph[top : top + side, left : left + side])
@@ -143,19 +145,19 @@ def _background(photograph: np.ndarray, size: int, generator: np.random.Generato
 
 
 def _render(cutout: np.ndarray, scenes: Scenes, generator: np.random.Generator) -> np.ndarray:
-    """float32 [height, width, 4], values to 255: the cut-out mirrored or not, turned, resized, brighter or darker."""
+    """Flips, rotates, resizes and brightens a cut-out at random, float32 [height, width, 4], values to 255."""
     mirrored = cutout[:, ::-1] if generator.random() < 0.5 else cutout
     angle = _between(generator, -scenes.degrees, scenes.degrees)
-    # PIL weights colours by alpha where it resamples, so what lies hidden around a cut-out does not bleed in.
-    turned = Image.fromarray(np.ascontiguousarray(mirrored)).rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    box = _extent(np.asarray(turned)[..., 3] >= FAINT)
-    assert box is not None, "a turned cut-out has vanished"
+    # PIL weights colours by alpha when resampling, so hidden colours around a cut-out do not bleed in.
+    rotated = Image.fromarray(np.ascontiguousarray(mirrored)).rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    box = _extent(np.asarray(rotated)[..., 3] >= FAINT)
+    assert box is not None, "a rotated cut-out has vanished"
     top, left, bottom, right = box
     longest = max(bottom - top, right - left)
     low, high = scenes.lengths
     scale = min(_between(generator, low, min(high, longest)), longest) / longest
     shape = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    small = turned.resize(shape, Image.Resampling.LANCZOS, box=(left, top, right, bottom))
+    small = rotated.resize(shape, Image.Resampling.LANCZOS, box=(left, top, right, bottom))
     layer = np.array(small, np.float32)
     layer[..., :3] = np.minimum(layer[..., :3] * _between(generator, *scenes.brightness), 255)
     return layer
@@ -168,7 +170,7 @@ def _place(shape: tuple[int, ...], size: int, generator: np.random.Generator) ->
 
 
 def _extent(inside: np.ndarray) -> tuple[int, int, int, int] | None:
-    """(top, left, bottom, right) around the true pixels of [height, width]; None if there are none."""
+    """Returns (top, left, bottom, right) around the true pixels of [height, width]; None if there are none."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows) == 0:
         return None

@@ -1,7 +1,7 @@
-"""What Debian says of its packages: records of fields, and a short and a long description of each.
+"""Records and descriptions of Debian packages.
 
-From the lists of the release that the machine has, component main: `Packages`, and `Translation-en`, whose descriptions
-their authors put under the licences of the packages.
+From the lists of the machine's release, component main: `Packages` and `Translation-en`. The descriptions have the
+licences of the packages.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ LISTS = DebianLists(
         "Translation-en": "62f59c3cdca9786e4f7adf9002f9f5729a684adcb4667e58e448dec9b5a46c7f",
     }
 )
-WORDS = (12, 200)  # the fewest and the most of a long description that is kept
-HELD_OUT = 2  # of 100 source packages, for validation and for the test each
+WORDS = (12, 200)  # (minimum, maximum) words of a long description
+HELD_OUT = 2  # percent of source packages in each of validation and test
 
 
 class Description(NamedTuple):
-    """What a package is: in a paragraph or more, and in a line."""
+    """Description of a package: paragraphs and one line."""
 
     long: str
     short: str
 
 
 def stanzas(path: Path) -> Iterator[dict[str, str]]:
-    """The records of a list: fields by name. Lines that go on keep their line breaks, without the leading space."""
+    """Yields the records of a list: fields by name, with line breaks but without the indentation of continuations."""
     fields: dict[str, str] = {}
     name = ""
     with path.open(encoding="utf-8") as file:
@@ -50,46 +50,56 @@ def stanzas(path: Path) -> Iterator[dict[str, str]]:
 
 
 def source_of(record: Mapping[str, str]) -> str:
-    """The source package of a record: packages of one source are alike, and belong into one part."""
+    """Returns the source package; packages of one source are similar and must be in one part."""
     return record.get("Source", record["Package"]).split()[0]
 
 
 def plain(description: str) -> Description:
-    """A description as it is in a list: the short one in its first line, then the long one, whose lines "." are empty
-    and whose lists begin with "*" or "-". The long one becomes running text."""
+    """Parses a description of a list: the short one in the first line, then the long one as running text.
+
+    In lists, empty lines are "." and items begin with "*" or "-".
+    """
     short, _, rest = description.partition("\n")
     lines = [line.strip() for line in rest.split("\n") if line.strip() not in ("", ".")]
     return Description(" ".join(line[2:] if line[:2] in ("* ", "- ") else line for line in lines), short)
 
 
 def descriptions(folder: Path) -> dict[str, list[Description]]:
-    """Different descriptions for each part; no long one is there twice, no short one in two parts.
+    """Returns the distinct descriptions of each part; no short one is in two parts.
 
     Args:
-      folder: with the lists.
+      folder: Folder with the lists.
     """
     sources = {record["Package"]: source_of(record) for record in stanzas(folder / "Packages")}
-    found: dict[str, list[Description]] = {part: [] for part in PARTS}
-    seen: set[str] = set()
-    taken: dict[str, str] = {}
+    by_part: dict[str, list[Description]] = {part: [] for part in PARTS}
+    long_texts: set[str] = set()
+    part_by_short: dict[str, str] = {}
     for record in stanzas(folder / "Translation-en"):
         name = record["Package"]
-        made = plain(record.get("Description-en", ""))
-        words = len(made.long.split())
-        if name not in sources or made.long in seen or not made.short or not WORDS[0] <= words <= WORDS[1]:
+        description = plain(record.get("Description-en", ""))
+        words = len(description.long.split())
+        if (
+            name not in sources
+            or description.long in long_texts
+            or not description.short
+            or not WORDS[0] <= words <= WORDS[1]
+        ):
             continue
         part = part_of(sources[name], validation=HELD_OUT, test=HELD_OUT)
-        if taken.setdefault(made.short, part) == part:
-            seen.add(made.long)
-            found[part].append(made)
-    return found
+        if part_by_short.setdefault(description.short, part) == part:
+            long_texts.add(description.long)
+            by_part[part].append(description)
+    return by_part
 
 
 class Question(NamedTuple):
-    """A question whose answer is a part of a text.
+    """Question whose answer is a span of a text.
 
     Attributes:
-      start: of the answer in the text, in characters.
+      question: Question.
+      text: Context.
+      answer: Answer.
+      start: First character of the answer in the text.
     """
 
     question: str
@@ -112,32 +122,31 @@ ASKED = {
     "Multi-Arch": ("May several architectures of {} be installed?", "What does {} say about several architectures?"),
     "Size": ("How large is the download of {}?", "How many bytes does the file of {} have?"),
 }
-LONGEST = 90  # characters of a field's value that is kept
+LONGEST = 90  # largest number of characters in a field
 
 
 def questions(folder: Path) -> dict[str, list[Question]]:
-    """A question about each package for each part: its words name a field, and the answer is that field's value.
+    """Returns one question per package for each part: its words identify a field, whose value is the answer.
 
-    The text is the record, a field a line, in the order of the list; fields that nobody asks for and those of more than
-    `LONGEST` characters are left out.
+    The text is the record, one field per line, without other fields and those of more than `LONGEST` characters.
 
     Args:
-      folder: with the list `Packages`.
+      folder: Folder with the list `Packages`.
     """
-    found: dict[str, list[Question]] = {part: [] for part in PARTS}
+    by_part: dict[str, list[Question]] = {part: [] for part in PARTS}
     for record in stanzas(folder / "Packages"):
         fields = {name: value for name, value in record.items() if name in ASKED or name == "Package"}
         fields = {name: value for name, value in fields.items() if value and len(value) <= LONGEST}
-        asked = [name for name in fields if name != "Package"]
-        if not asked:
+        candidates = [name for name in fields if name != "Package"]
+        if not candidates:
             continue
         chance = int.from_bytes(hashlib.sha256(record["Package"].encode()).digest()[8:16])
-        field = asked[chance % len(asked)]
+        field = candidates[chance % len(candidates)]
         forms = ASKED[field]
         lines = [f"{name}: {value}" for name, value in fields.items()]
         before = "\n".join(lines[: list(fields).index(field)])
         start = len(before) + 1 + len(field) + 2
         part = part_of(source_of(record), validation=HELD_OUT, test=HELD_OUT)
         question = forms[chance // 64 % len(forms)].format(record["Package"])
-        found[part].append(Question(question, "\n".join(lines), fields[field], start))
-    return found
+        by_part[part].append(Question(question, "\n".join(lines), fields[field], start))
+    return by_part

@@ -1,7 +1,7 @@
-"""Pairs of sentences from the help of LibreOffice: its English pages beside those of another language.
+"""Parallel sentences from the LibreOffice help: English and translated pages.
 
-A page in two languages has the same path, and a paragraph or heading in it the same HTML id, so sentences are aligned
-by what the translators themselves worked on.
+A page has the same path in both languages, and a paragraph the same HTML id, so the alignment is that of the
+translators.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,23 +12,23 @@ from typing import NamedTuple
 from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import Debian
 
-WORDS = (4, 40)  # the fewest and the most of a text that is kept
+WORDS = (4, 40)  # (minimum, maximum) words of a text
 _BLOCKS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 class Pair(NamedTuple):
-    """A text and its translation."""
+    """Text with its translation."""
 
     source: str
     target: str
 
 
 class Language(NamedTuple):
-    """The help in one language.
+    """LibreOffice help in one language.
 
     Attributes:
-      package: of Debian.
-      folder: where its pages lie, at any depth.
+      package: Debian package.
+      folder: Folder of the pages, at any depth.
       sha256: `jaxdl.data.store.packages.tree_digest` of the pages.
     """
 
@@ -37,7 +37,7 @@ class Language(NamedTuple):
     sha256: str
 
     def fetch(self) -> Path:
-        """The folder; raises UserError if it cannot be had or does not hold the expected pages."""
+        """Returns the folder; raises UserError if it is unavailable or differs."""
         return Debian(self.package, {f"{self.folder}/*.html": self.sha256}).fetch() / self.folder
 
 
@@ -49,10 +49,10 @@ ENGLISH = Language(
 
 
 class _Page(HTMLParser):
-    """Collects the texts of a page's paragraphs and headings, by HTML id.
+    """Parser that collects the text of paragraphs and headings by HTML id.
 
-    Where a key's or a menu's name depends on the system or the application, a page holds all names, hidden; only that
-    which stands for all other cases has no class, and is the one kept.
+    Pages hold all variants of names that depend on the system or application. Hidden variants with a class are skipped,
+    so that the default remains.
     """
 
     def __init__(self) -> None:
@@ -61,32 +61,32 @@ class _Page(HTMLParser):
         self._block: str | None = None
         self._id: str | None = None
         self._pieces: list[str] = []
-        self._left_out: list[bool] = []  # for each open span
+        self._skipped: list[bool] = []  # per open span
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         if tag in _BLOCKS:
-            self._block, self._id, self._pieces, self._left_out = tag, attributes.get("id"), [], []
+            self._block, self._id, self._pieces, self._skipped = tag, attributes.get("id"), [], []
         elif tag == "span":
-            self._left_out.append("hidden" in attributes and "class" in attributes)
+            self._skipped.append("hidden" in attributes and "class" in attributes)
         elif tag == "br":
             self._pieces.append(" ")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "span" and self._left_out:
-            self._left_out.pop()
+        if tag == "span" and self._skipped:
+            self._skipped.pop()
         if tag == self._block:
             if self._id:
                 self.texts.setdefault(self._id, []).append(" ".join("".join(self._pieces).split()))
             self._block = None
 
     def handle_data(self, data: str) -> None:
-        if self._block and not any(self._left_out):
+        if self._block and not any(self._skipped):
             self._pieces.append(data)
 
 
 def paragraphs(page: str) -> dict[str, list[str]]:
-    """The texts of a page's paragraphs and headings, with single spaces, by HTML id; an id may occur twice."""
+    """Returns the texts of paragraphs and headings by HTML id, with single spaces; ids may repeat."""
     parser = _Page()
     parser.feed(page)
     parser.close()
@@ -94,12 +94,12 @@ def paragraphs(page: str) -> dict[str, list[str]]:
 
 
 def align(english: Path, other: Path) -> dict[Pair, str]:
-    """All different pairs of 4 to 40 words, each with the page it is first on: its path in the folder.
+    """Returns the distinct pairs of 4 to 40 words, each with the path of its first page.
 
-    A pair whose two texts are the same, because it is code or was not translated, is left out.
+    Pairs of equal texts (code, or not translated) are omitted.
 
     Args:
-      english, other: folders of pages; pages that only one of them has are passed over.
+      english, other: Folders of pages. Pages of only one language are skipped.
     """
     pairs: dict[Pair, str] = {}
     for file in sorted(english.rglob("*.html")):
@@ -121,15 +121,14 @@ def _pairs(english: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> 
 
 
 def parts(pairs: Mapping[Pair, str]) -> dict[str, list[Pair]]:
-    """The pairs of each part: about 90 of 100 pages for training, 5 for validation, 5 for the test.
+    """Splits the pairs by page into about 90% training, 5% validation and 5% test.
 
-    A pair of validation or test whose English or other text is also in training is left out, as is one of the test
-    whose text is in validation.
+    Pairs that share a text with an earlier part are removed from validation and test.
     """
-    found: dict[str, list[Pair]] = {part: [] for part in PARTS}
+    by_part: dict[str, list[Pair]] = {part: [] for part in PARTS}
     for pair, page in pairs.items():
-        found[part_of(page, validation=5, test=5)].append(pair)
-    train, validation, test = (found[part] for part in PARTS)
+        by_part[part_of(page, validation=5, test=5)].append(pair)
+    train, validation, test = (by_part[part] for part in PARTS)
     validation = _without(validation, train)
     return {"train": train, "validation": validation, "test": _without(test, [*train, *validation])}
 

@@ -1,8 +1,7 @@
-"""TypeScript beside the JavaScript that was made of it, statement by statement, as tokens.
+"""TypeScript statements paired with the JavaScript that the compiler emitted, as tokens.
 
-A token is a name, a number, a string, a template, an operator or a bracket; comments are none. Statements at the top
-level of a file are paired by what they declare. A text is its tokens with a space between; a space inside a token is
-written as a no-break space (U+00A0).
+Tokens are names, numbers, strings, templates, operators and brackets, without comments. Top-level statements are paired
+by the name that they declare. Tokens are joined by spaces; a space inside a token becomes a no-break space (U+00A0).
 """
 
 import re
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SPACE = "\N{NO-BREAK SPACE}"
-LONGEST = 300  # tokens of a statement in TypeScript
+LONGEST = 300  # largest number of tokens in a TypeScript statement
 _TOKEN = re.compile(
     r"""//[^\n]*|/\*.*?\*/|\s+
     |(?P<token>`(?:\\.|[^`\\])*`|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'
@@ -24,13 +23,13 @@ _DECLARING = frozenset(("function", "class", "const", "let", "var"))
 
 
 def tokens_of(code: str) -> list[str]:
-    """The tokens of TypeScript or JavaScript."""
-    found = (match.group("token") for match in _TOKEN.finditer(code))
-    return [token.replace(" ", SPACE) for token in found if token]
+    """Tokenizes TypeScript or JavaScript."""
+    matches = (match.group("token") for match in _TOKEN.finditer(code))
+    return [token.replace(" ", SPACE) for token in matches if token]
 
 
 def statements(tokens: Sequence[str]) -> Iterator[list[str]]:
-    """The statements at the top level; each begins with one of a few words after the end of another."""
+    """Yields the top-level statements; each begins with a keyword after the end of another."""
     depth, current = 0, []
     for token in tokens:
         if depth == 0 and token in _BEGINNING and current and current[-1] in (";", "}"):
@@ -43,53 +42,53 @@ def statements(tokens: Sequence[str]) -> Iterator[list[str]]:
 
 
 def declared(statement: Sequence[str]) -> str | None:
-    """The name that a statement declares a value by; None if it declares none, or only its type."""
+    """Returns the name of the declared value, or None for types, overloads and other statements."""
     words = [word for word in statement[:5] if word not in ("export", "default", "abstract", "async")]
     if not words or words[0] not in _DECLARING or len(words) < 2:
         return None
-    if words[0] == "function" and statement[-1] == ";":  # the signature of an overload
+    if words[0] == "function" and statement[-1] == ";":  # an overload signature
         return None
     return words[1]
 
 
 def pairs(typescript: str, javascript: str) -> list[tuple[str, str]]:
-    """(TypeScript, JavaScript) of each declaration that two files share, as texts."""
-    made = {declared(statement): statement for statement in statements(tokens_of(javascript))}
-    found = []
+    """Returns (TypeScript, JavaScript) of each declaration that two files share."""
+    javascript_by_name = {declared(statement): statement for statement in statements(tokens_of(javascript))}
+    matched = []
     for statement in statements(tokens_of(typescript)):
         name = declared(statement)
-        if name is not None and name in made and len(statement) <= LONGEST:
-            both = [" ".join(each) for each in (statement, made[name])]
-            if not any("\n" in text for text in both):
-                found.append((both[0], both[1]))
-    return found
+        if name is not None and name in javascript_by_name and len(statement) <= LONGEST:
+            sides = [" ".join(side) for side in (statement, javascript_by_name[name])]
+            if not any("\n" in text for text in sides):
+                matched.append((sides[0], sides[1]))
+    return matched
 
 
 def of_package(root: Path) -> dict[tuple[str, str], str]:
-    """All different pairs of a package with `src/*.ts` and `dist/esm/*.js`, each with the file that it is first in."""
-    found: dict[tuple[str, str], str] = {}
+    """Returns the distinct pairs of a package with `src/*.ts` and `dist/esm/*.js`, each with its first file."""
+    file_of_pair: dict[tuple[str, str], str] = {}
     for path in sorted((root / "src").rglob("*.ts")):
         inside = path.relative_to(root / "src")
         other = (root / "dist" / "esm" / inside).with_suffix(".js")
         if other.is_file():
             code = other.read_text(encoding="utf-8").split("//# sourceMappingURL")[0]
             for pair in pairs(path.read_text(encoding="utf-8"), code):
-                found.setdefault(pair, inside.as_posix())
-    return found
+                file_of_pair.setdefault(pair, inside.as_posix())
+    return file_of_pair
 
 
 def kept(source: Sequence[str], target: Sequence[str]) -> tuple[list[bool], bool]:
-    """Which tokens of `source` stay so that `target` is left, and whether it is: not where tokens must be added."""
+    """Returns which tokens of `source` to keep to obtain `target`, and whether deletion alone suffices."""
     from difflib import SequenceMatcher
 
-    stays = [False] * len(source)
+    keeps = [False] * len(source)
     for start, _, size in SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks():
-        stays[start : start + size] = [True] * size
-    if [token for token, stay in zip(source, stays) if stay] == list(target):
-        return stays, True
-    # From the end: types come after what they are of.
-    greedy, place = [False] * len(source), len(target) - 1
+        keeps[start : start + size] = [True] * size
+    if [token for token, stay in zip(source, keeps) if stay] == list(target):
+        return keeps, True
+    # Backwards, because type annotations follow what they annotate.
+    greedy, remaining = [False] * len(source), len(target) - 1
     for number in range(len(source) - 1, -1, -1):
-        if place >= 0 and source[number] == target[place]:
-            greedy[number], place = True, place - 1
-    return (greedy, True) if place < 0 else (stays, False)
+        if remaining >= 0 and source[number] == target[remaining]:
+            greedy[number], remaining = True, remaining - 1
+    return (greedy, True) if remaining < 0 else (keeps, False)

@@ -1,17 +1,15 @@
-"""Asterisk prompts: 501 spoken phrases of a telephone system, one speaker, 8 kHz, with their texts.
+"""Asterisk prompts: 501 telephone prompts with transcripts, one speaker, 8 kHz.
 
-The English prompts of Asterisk, spoken by Allison Smith, from Debian's packages asterisk-core-sounds-en-wav and
-asterisk-core-sounds-en (the texts), version 1.6.1. Licence: CC-BY-SA-3.0.
+English prompts spoken by Allison Smith, from the Debian packages asterisk-core-sounds-en-wav and
+asterisk-core-sounds-en (texts), version 1.6.1. Licence: CC-BY-SA-3.0.
 
-Texts are in lower case, of letters, apostrophes and single spaces alone: notes in brackets go, a digit that stands
-alone is its word, other marks are spaces. Left out are clips without speech (tones, silence) and those where the text
-does not say how it is spoken ("1234", "H.323", "#"), together 25 of 569, and of those that say the same all but the
-first by name.
+Transcripts are lower case with letters, apostrophes and single spaces; notes in brackets are removed, and single digits
+are spelled out. 25 of 569 clips without speech or with ambiguous texts ("1234", "H.323", "#") are omitted, as are later
+clips of equal text.
 
-The hash of its text says which part a clip is in. Train has 388 clips (15.8 minutes, 2,125 words), validation
-54 (2.4 minutes, 325), the test 59 (2.8 minutes, 387, of which a tenth do not occur in train). Half of the clips are
-under 1.4 s, 95% under 7.2 s, the longest has 31 s. No text is in two parts, but many share a phrase such as "followed
-by the pound key".
+The split is by a hash of the text: train 388 clips (15.8 minutes, 2,125 words), validation 54 (2.4 minutes, 325), test
+59 (2.8 minutes, 387, a tenth of them out of vocabulary). The median duration is 1.4 s, the 95th percentile 7.2 s, the
+maximum 31 s. No text is in two splits, but many share a phrase such as "followed by the pound key".
 """
 
 import gzip
@@ -40,11 +38,11 @@ TEXT_SOURCE = Debian(
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NOTE = re.compile(r"\[.*?\]|\(.*?\)|<.*?>")
 _DIGIT = re.compile(r"(?<![\w.])\d(?![\w]|\.\w)")
-_UNSPOKEN = re.compile(r"[^a-z' .,:;!?\"-]|[a-z]{2}\.[a-z]")  # also the dot of an address, which is spoken
+_UNSPOKEN = re.compile(r"[^a-z' .,:;!?\"-]|[a-z]{2}\.[a-z]")  # includes the dot of an address, which is spoken
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`audio` int16 [samples], `rate` samples a second, `text`, and the clip's `name`."""
+    """`audio` int16 [samples], `rate` in Hz, `text` and the clip's `name`."""
 
     name = "asterisk_prompts"
     VERSION = tfds.core.Version("1.0.0")
@@ -67,35 +65,35 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def spoken(listing: str) -> dict[str, str]:
-    """The names of the clips by what is said in them, sorted by name.
+    """Returns the clip names by transcript, sorted by name.
 
     Args:
-      listing: a line `name: text` for each clip; lines that begin with `;` are comments.
+      listing: Lines `name: text`; lines that begin with `;` are comments.
     """
     lines = sorted(line.split(": ", 1) for line in listing.splitlines() if ": " in line and not line.startswith(";"))
-    found: dict[str, str] = {}
+    name_by_text: dict[str, str] = {}
     for name, text in lines:
         words = plain(text)
         if words:
-            found.setdefault(words, name)
-    return found
+            name_by_text.setdefault(words, name)
+    return name_by_text
 
 
 def plain(text: str) -> str:
-    """The words of a text, of a-z, apostrophes and single spaces; empty where it does not say what is spoken."""
+    """Normalizes a text to a-z, apostrophes and single spaces; empty if its pronunciation is ambiguous."""
     text = _DIGIT.sub(lambda digit: DIGITS[int(digit[0])], _NOTE.sub(" ", text.lower()))
     return "" if _UNSPOKEN.search(text) else " ".join(re.sub("[^a-z']", " ", text).split())
 
 
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
-    """A recording of one channel and 16 bits: int16 [samples], and samples a second."""
+    """Reads a mono 16-bit recording as int16 [samples] and its rate in Hz."""
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2), path
         return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
 
 
 def _examples(folder: Path, clips: Mapping[str, str], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    own = [text for text in clips if part_of(text, validation=10, test=10) == part]
-    for number, text in enumerate(own):
+    texts = [text for text in clips if part_of(text, validation=10, test=10) == part]
+    for number, text in enumerate(texts):
         audio, rate = read_wave(folder / f"{clips[text]}.wav")
         yield number, {"audio": audio, "rate": rate, "text": text, "name": clips[text]}

@@ -1,13 +1,12 @@
-"""Austen: the six novels of Jane Austen, 4.0 million characters, for models of language.
+"""Austen: the six novels of Jane Austen, 4.0 million characters, for language modelling.
 
-From the package `janeaustenr` 1.0.0 of R, as Debian has it (r-cran-janeaustenr). The texts are Project Gutenberg's, in
-the public domain; the package is under the MIT licence. To prepare it the library `rdata` reads R's data base.
+From the R package `janeaustenr` 1.0.0 in Debian (r-cran-janeaustenr, MIT licence); the texts are Project Gutenberg's,
+in the public domain. Preparation needs the library `rdata`.
 
-Of every novel, in its own order, the first 90% are for training, the next 5% for validation and the last 5% for the
-test, cut at the next end of a line. Nothing is changed or left out: the three parts, joined, are the novel with its
-title and its chapters' headings, lines of at most 76 characters joined with "\\n". Northanger Abbey ends, in the test
-part, with a footnote and a note on the edition. The training parts use 80 characters, the others no more: ASCII and a
-pound sign. How many characters there are:
+Each novel is split in order into 90% training, 5% validation and 5% test, at line ends. The texts are complete, with
+titles and chapter headings, in lines of at most 76 characters; Northanger Abbey ends with a footnote and an editorial
+note in the test split. The training split has 80 distinct characters (ASCII and a pound sign), the others no more.
+Characters per split:
 
                              train  validation     test
     Sense and Sensibility  606,340      33,690   33,657
@@ -47,11 +46,11 @@ TITLES = {  # by year of publication
     "northangerabbey": "Northanger Abbey",
     "persuasion": "Persuasion",
 }
-ENDS = {"train": 0.9, "validation": 0.95, "test": 1.0}  # of each split, as a part of the novel
+ENDS = {"train": 0.9, "validation": 0.95, "test": 1.0}  # end of each split as a fraction of the novel
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a novel and split: `text`, and the novel's `title`."""
+    """`text` and `title`, one example per novel and split."""
 
     name = "austen"
     VERSION = tfds.core.Version("1.0.0")
@@ -67,26 +66,26 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def read_lazy_load(index: Path, values: Path) -> dict[str, Any]:
-    """The variables of a data base for lazy loading, which R makes of a package's data sets.
+    """Reads the variables of an R lazy-load database.
 
     Args:
-      index: the `.rdx` file: a list that says where each variable's value lies.
-      values: the `.rdb` file: for each value four bytes of its size, then R's serialization, compressed by zlib.
+      index: `.rdx` file with the position of each value.
+      values: `.rdb` file; each value is four bytes of size and its zlib-compressed R serialization.
     """
     with from_extra("rdata", "The data set austen"):
         import rdata
 
     content = values.read_bytes()
-    found = {}
+    variables = {}
     for name, (start, length) in rdata.read_rds(index)["variables"].items():
         chunk = content[int(start) : int(start) + int(length)]
         value = zlib.decompress(chunk[struct.calcsize(">I") :])
-        found[str(name)] = rdata.conversion.convert(rdata.parser.parse_data(value, extension=".rds"))
-    return found
+        variables[str(name)] = rdata.conversion.convert(rdata.parser.parse_data(value, extension=".rds"))
+    return variables
 
 
 def cut(text: str) -> dict[str, str]:
-    """The part of a text for each split, in order, each but the last with the end of its last line."""
+    """Splits a text at line ends into the part of each split, in order."""
     parts, start = {}, 0
     for split, end in ENDS.items():
         stop = len(text) if end == 1 else text.index("\n", int(end * len(text))) + 1

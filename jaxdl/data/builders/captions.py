@@ -1,20 +1,15 @@
-"""Captions: 4,581 small pictures of one thing on white, each with a few English words for it.
+"""Captions: 4,581 small images of single objects on white with short English captions.
 
-Emoji and their Unicode names, from the packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0
-(licences: the packages MIT, Google's pictures Apache-2.0, Twitter's CC-BY-4.0), and the stamps of Tux Paint with their
-descriptions, from Debian's tuxpaint-stamps-default (GPL-2). Variants of an emoji's skin colour, and the colours
-themselves, are left out; so are stamps that are SVG, and a lightning bolt that is white on white.
+Emoji with Unicode names from the npm packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (packages
+MIT; images Apache-2.0 and CC-BY-4.0), and Tux Paint stamps with descriptions from Debian's tuxpaint-stamps-default
+(GPL-2). Skin-tone variants, SVG stamps and one white-on-white image are omitted.
 
-Captions are in lower case, and else as they come: "face with tears of joy", "a penguin.".
+Captions are lower case and otherwise unchanged: "face with tears of joy", "a penguin.".
 
-The hash of its caption says which part a picture is in, so Google's and Twitter's emoji of one name are in the same.
-Some pictures have several names (the flags of Norway and of Bouvet Island): one that is in an earlier part already, in
-the order train, validation, test, is left out; there are 15.
-
-Train has 3,699 pictures (1,533 of Google's, 1,533 of Twitter's, 633 stamps; 2,044 captions), validation 447 (191, 188,
-68; 255), the test 435 (177, 175, 83; 244). Half of the captions have 1 or 2 words, 95% at most 6, the longest 31.
-
-Families of emoji are alike ("woman running", "man running"): what is scored is not only what was never seen.
+The split is by a hash of the caption, so emoji of one name are in the same split. 15 images that occur in an earlier
+split under another name are omitted. Train has 3,699 images (1,533 Google, 1,533 Twitter, 633 stamps; 2,044 captions),
+validation 447 (191, 188, 68; 255), test 435 (177, 175, 83; 244). Captions have a median of 1 to 2 words, a 95th
+percentile of 6 and at most 31. Families of emoji are similar across splits ("woman running", "man running").
 """
 
 import json
@@ -53,7 +48,7 @@ SIZE = 64  # pixels
 
 
 class Captioned(NamedTuple):
-    """A picture's file, the caption and the kind."""
+    """Image file, caption and kind."""
 
     path: Path
     caption: str
@@ -61,7 +56,7 @@ class Captioned(NamedTuple):
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`image` uint8 [64, 64, 3], `caption`, and `kind`: google, twitter or stamp."""
+    """`image` uint8 [64, 64, 3], `caption` and `kind` (google, twitter or stamp)."""
 
     name = "captions"
     VERSION = tfds.core.Version("1.0.0")
@@ -77,20 +72,20 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = [entry for kind, source in EMOJI.items() for entry in emoji(source.fetch(), kind)]
-        examples = parts([*found, *stamps(STAMPS.fetch() / STAMPS_FOLDER)])
+        emoji_entries = [entry for kind, source in EMOJI.items() for entry in emoji(source.fetch(), kind)]
+        examples = parts([*emoji_entries, *stamps(STAMPS.fetch() / STAMPS_FOLDER)])
         return {part: iter(enumerate(rows)) for part, rows in examples.items()}
 
 
 def emoji(folder: Path, kind: str) -> Iterator[Captioned]:
-    """The emoji of one of the packages, in the order of `emoji.json`."""
+    """Yields the emoji of a package, in the order of `emoji.json`."""
     for entry in json.loads((folder / NAMES_FILE).read_text(encoding="utf-8")):
         if entry["category"] != "Component" and entry[f"has_img_{kind}"]:
             yield Captioned(folder / f"img/{kind}/64/{entry['image']}", entry["name"].lower(), kind)
 
 
 def stamps(folder: Path) -> Iterator[Captioned]:
-    """The stamps that have a description: a `.txt` file of the same name, whose first line is the English one."""
+    """Yields the stamps with a `.txt` file of the same name, whose first line is the English caption."""
     for path in sorted(folder.rglob("*.png")):
         if path.with_suffix(".txt").is_file():
             caption = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[0]
@@ -98,23 +93,23 @@ def stamps(folder: Path) -> Iterator[Captioned]:
 
 
 def parts(entries: list[Captioned]) -> dict[str, list[dict[str, Any]]]:
-    """The examples of each part, in the order of the entries; no caption and no picture is in two parts.
+    """Returns the examples of each split, in order; no caption or image is in two splits.
 
-    A picture with nothing but white is left out.
+    Blank images are omitted.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
     for part in PARTS:
-        own = [entry for entry in entries if part_of(entry.caption, validation=10, test=10) == part]
-        images = [(picture(entry.path), entry) for entry in own]
+        members = [entry for entry in entries if part_of(entry.caption, validation=10, test=10) == part]
+        images = [(picture(entry.path), entry) for entry in members]
         fresh = [(image, entry) for image, entry in images if image.tobytes() not in earlier and image.min() < 255]
-        found[part] = [{"image": image, "caption": entry.caption, "kind": entry.kind} for image, entry in fresh]
+        by_part[part] = [{"image": image, "caption": entry.caption, "kind": entry.kind} for image, entry in fresh]
         earlier |= {image.tobytes() for image, _ in fresh}
-    return found
+    return by_part
 
 
 def picture(path: Path) -> np.ndarray:
-    """uint8 [64, 64, 3]: the image of a file in the middle of white, reduced if it is larger."""
+    """Centers an image on white, reduced if it is larger, uint8 [64, 64, 3]."""
     image = decode(path, channels=3)
     image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (SIZE, SIZE), "white")

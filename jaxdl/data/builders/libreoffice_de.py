@@ -1,10 +1,8 @@
-"""LibreOffice's help, English to German: 23,631 pairs of sentences and paragraphs of 4 to 40 words.
+"""LibreOffice help, English to German: 23,631 pairs of sentences and paragraphs of 4 to 40 words.
 
-From Debian's packages libreoffice-help-en-us and libreoffice-help-de, version 7.4.7 of the help, licence MPL-2.0.
-`jaxdl.data.builders._libreoffice` says how pairs are found. 23,704 are in 2,306 pages: 21,387 to train on
-(317,184 English and 308,315 German words), 1,098 for validation and 1,219 for the test, of which 1,053 and 1,191 stay.
-
-Parts are by page: no page is in two of them, and validation and test hold no English and no German text of training.
+From the Debian packages libreoffice-help-en-us and libreoffice-help-de, version 7.4.7. Licence: MPL-2.0. See
+`jaxdl.data.builders._libreoffice` for the alignment. The split is by page: train 21,387 pairs (317,184 English and
+308,315 German words), validation 1,053, test 1,191, after removal of pairs that share a text with an earlier split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +27,7 @@ OTHER = Language(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`source`, English, and `target`, German."""
+    """`source` (English) and `target` (German)."""
 
     name = "libreoffice_de"
     VERSION = tfds.core.Version("1.0.0")
@@ -39,8 +37,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = parts(align(ENGLISH.fetch(), OTHER.fetch()))
-        return {part: _examples(pairs) for part, pairs in found.items()}
+        by_part = parts(align(ENGLISH.fetch(), OTHER.fetch()))
+        return {part: _examples(pairs) for part, pairs in by_part.items()}
 
 
 def _examples(pairs: Sequence[Pair]) -> Iterator[tuple[int, dict[str, str]]]:

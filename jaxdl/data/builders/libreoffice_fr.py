@@ -1,10 +1,8 @@
-"""LibreOffice's help, English to French: 22,678 pairs of sentences and paragraphs of 4 to 40 words.
+"""LibreOffice help, English to French: 22,678 pairs of sentences and paragraphs of 4 to 40 words.
 
-From Debian's packages libreoffice-help-en-us and libreoffice-help-fr, version 7.4.7 of the help, licence MPL-2.0.
-`jaxdl.data.builders._libreoffice` says how pairs are found. 22,742 are in 2,290 pages: 20,651 to train on
-(288,262 English and 318,499 French words), 1,093 for validation and 998 for the test, of which 1,048 and 979 stay.
-
-Parts are by page: no page is in two of them, and validation and test hold no English and no French text of training.
+From the Debian packages libreoffice-help-en-us and libreoffice-help-fr, version 7.4.7. Licence: MPL-2.0. See
+`jaxdl.data.builders._libreoffice` for the alignment. The split is by page: train 20,651 pairs (288,262 English and
+318,499 French words), validation 1,048, test 979, after removal of pairs that share a text with an earlier split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +27,7 @@ OTHER = Language(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`source`, English, and `target`, French."""
+    """`source` (English) and `target` (French)."""
 
     name = "libreoffice_fr"
     VERSION = tfds.core.Version("1.0.0")
@@ -39,8 +37,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = parts(align(ENGLISH.fetch(), OTHER.fetch()))
-        return {part: _examples(pairs) for part, pairs in found.items()}
+        by_part = parts(align(ENGLISH.fetch(), OTHER.fetch()))
+        return {part: _examples(pairs) for part, pairs in by_part.items()}
 
 
 def _examples(pairs: Sequence[Pair]) -> Iterator[tuple[int, dict[str, str]]]:

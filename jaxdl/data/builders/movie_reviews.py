@@ -1,17 +1,13 @@
-"""Movie reviews: 10,070 sentences about films, positive or negative.
+"""Movie reviews: 10,070 sentences with positive or negative sentiment.
 
-The snippets from rotten.tomatoes.com (after Pang and Lee, 2004) that about twenty people each rated from -4 to 4 for
-VADER (Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM
-2014): `movieReviewSnippets_GroundTruth.txt` in the source distribution of the package `vaderSentiment` 3.3.2, MIT
-licence.
+Snippets from rotten.tomatoes.com (Pang and Lee, 2004) with about twenty ratings each from -4 to 4, collected for VADER
+(Hutto and Gilbert, ICWSM 2014): `movieReviewSnippets_GroundTruth.txt` in the source distribution of the PyPI package
+`vaderSentiment` 3.3.2. Licence: MIT.
 
-A mean rating of 0.5 or more is positive, of -0.5 or less negative; of the 10,605 snippets the 533 between are left out,
-and 2 that are there twice. Entities of HTML are resolved, runs of spaces are one. 8,056 are to
-train on (4,041 negative, 4,015 positive), 1,044 for validation (552, 492), 970 for the test (482, 488); they have 19
-words on average.
-
-The hash of its text says which part a snippet is in. The file does not say which review or film a snippet is about, so
-other words about the same film can be in another part.
+A mean rating of at least 0.5 is positive, of at most -0.5 negative. Of 10,605 snippets, 533 neutral ones and 2
+duplicates are omitted. HTML entities are resolved and spaces merged. Train has 8,056 (4,041 negative, 4,015 positive),
+validation 1,044 (552, 492), test 970 (482, 488), of 19 words on average, split by a hash of the text. The source does
+not identify the film, so snippets on one film may be in several splits.
 """
 
 import html
@@ -32,10 +28,10 @@ SOURCE = PyPI(
     "vaderSentiment",
     "3.3.2",
     members={MEMBER: "3c42a3c582708e3f895221d50d261f1aa36d4f7e6c20e63acc082c6bb1f6c28b"},
-    built=False,  # the wheel does not hold it
+    built=False,  # the wheel lacks it
 )
 CLASSES = ["negative", "positive"]
-NEUTRAL = 0.5  # mean ratings nearer to zero than this are left out
+NEUTRAL = 0.5  # smallest absolute mean rating
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
@@ -56,7 +52,7 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def read_snippets(archive: Path) -> list[tuple[float, str]]:
-    """(mean rating, text as it is in the file) of each snippet."""
+    """Returns (mean rating, raw text) of each snippet."""
     with tarfile.open(archive) as file:
         reader = file.extractfile(FILE)
         assert reader is not None
@@ -66,7 +62,7 @@ def read_snippets(archive: Path) -> list[tuple[float, str]]:
 
 
 def labelled(snippets: Sequence[tuple[float, str]]) -> dict[str, int]:
-    """The label of each text, by text, in the order of the file; what is neutral is left out."""
+    """Returns the label by text, in the order of the file, without neutral snippets."""
     rows: dict[str, int] = {}
     for rating, text in snippets:
         if abs(rating) >= NEUTRAL:
@@ -75,6 +71,6 @@ def labelled(snippets: Sequence[tuple[float, str]]) -> dict[str, int]:
 
 
 def _examples(rows: dict[str, int], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    own = [text for text in rows if part_of(text, validation=10, test=10) == part]
-    for number, text in enumerate(own):
+    texts = [text for text in rows if part_of(text, validation=10, test=10) == part]
+    for number, text in enumerate(texts):
         yield number, {"text": text, "label": rows[text]}

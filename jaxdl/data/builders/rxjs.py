@@ -1,10 +1,7 @@
-"""RxJS 7.8.2: 321 declarations in TypeScript, and the JavaScript that the compiler made of each.
+"""RxJS 7.8.2: 321 TypeScript declarations with the JavaScript that the compiler emitted.
 
-From the npm package `rxjs`, Apache-2.0; `jaxdl.data.builders._typescript` says how they are taken apart. 242 are to
-train on, 21 for validation, 58 for the test; 273 of all are left when tokens are dropped, the others need some that are
-added.
-
-Parts are by file.
+From the npm package `rxjs` (Apache-2.0); see `jaxdl.data.builders._typescript` for the alignment. Train has 242 pairs,
+validation 21, test 58, split by file. 273 targets result from deletions alone; the others also need insertions.
 """
 
 from collections.abc import Iterator
@@ -28,7 +25,7 @@ SOURCE = Npm(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`source`, TypeScript, and `target`, JavaScript: tokens with a space between."""
+    """`source` (TypeScript) and `target` (JavaScript), tokens separated by spaces."""
 
     name = "rxjs"
     VERSION = tfds.core.Version("1.0.0")
@@ -38,11 +35,11 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = of_package(SOURCE.fetch())
-        return {part: _examples(found, part) for part in PARTS}
+        file_of_pair = of_package(SOURCE.fetch())
+        return {part: _examples(file_of_pair, part) for part in PARTS}
 
 
-def _examples(found: dict[tuple[str, str], str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    own = [pair for pair, file in found.items() if part_of(file, validation=10, test=15) == part]
-    for number, (source, target) in enumerate(own):
+def _examples(file_of_pair: dict[tuple[str, str], str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
+    members = [pair for pair, file in file_of_pair.items() if part_of(file, validation=10, test=15) == part]
+    for number, (source, target) in enumerate(members):
         yield number, {"source": source, "target": target}

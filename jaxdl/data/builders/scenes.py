@@ -1,16 +1,15 @@
-"""Scenes: 7,000 made pictures, 96x96, of 1 to 5 animals, flowers, foods and artifacts, with exact boxes and masks.
+"""Scenes: 7,000 synthetic images, 96x96, of 1 to 5 animals, flowers, foods and artifacts, with exact boxes and masks.
 
-262 photographic cut-outs on 45 photographs of landscapes, sky, water, bark, leaves, stone, cork and paper. Artifacts
-are what people make: tools, instruments, vehicles, balls, ... `scenes.txt` lists every file used, with its SHA-256,
-category and split. No two splits share a cut-out or a photograph: what is scored is whether a model knows objects that
-it has never seen. Where two cut-outs may show the same thing (both herons, all three ceps) they are in one split.
+262 photographic cut-outs on 45 photographs (landscapes, sky, water, textures). `scenes.txt` lists every file with its
+SHA-256, category and split. No two splits share a cut-out or photograph, and cut-outs of the same subject (both herons,
+all three ceps) are in one split, so evaluation measures generalization to unseen objects.
 
-Random numbers come from the split and the scene's number alone. The decoding and resampling are PIL's, so another
-version of it may give other values by one or two; the fingerprint then differs.
+Random numbers depend on the split and the scene number only. Decoding and resampling are PIL's, so another version may
+change values by one or two, and thereby the fingerprint.
 
-Licences: the cut-outs, stamps of Tux Paint, GPL-2. The photographs: templates of Tux Paint, GPL-2 or later; backgrounds
-of MyPaint, CC0; wallpapers of MATE and of Plasma, GPL-2 or later; wallpapers of Lomiri, CC-BY-4.0, the bridge
-CC-BY-SA-4.0, each author in the file's name.
+Licences: cut-outs, Tux Paint stamps, GPL-2. Photographs: Tux Paint templates, GPL-2 or later; MyPaint backgrounds, CC0;
+MATE and Plasma wallpapers, GPL-2 or later; Lomiri wallpapers, CC-BY-4.0, the bridge CC-BY-SA-4.0, with each author in
+the file name.
 """
 
 from collections.abc import Iterator
@@ -26,24 +25,24 @@ from jaxdl.data.builders._compose import Scenes, compose, trim
 from jaxdl.data.image.files import decode
 from jaxdl.data.store.packages import Debian
 
-PACKAGES = {  # package -> where its files lie
+PACKAGES = {  # package -> folder of its files
     "tuxpaint-stamps-default": "usr/share/tuxpaint/stamps/",
     "tuxpaint-data": "usr/share/tuxpaint/templates/",
     "mypaint-data-extras": "usr/share/mypaint/backgrounds/",
     "mate-backgrounds": "usr/share/backgrounds/mate/",
     "plasma-workspace-wallpapers": "usr/share/wallpapers/",
-    "lomiri-wallpapers-16.04": "usr/share/backgrounds/",  # after the one whose files lie below
+    "lomiri-wallpapers-16.04": "usr/share/backgrounds/",  # after the package whose files lie below
 }
 CATEGORIES = ("animal", "flower", "food", "artifact")
 BACKGROUND = "background"
 COUNTS = {"train": 6000, "validation": 500, "test": 500}
 SCENES = Scenes()
-CUTOUT_LENGTH = 128  # pixels: cut-outs are kept at about twice the largest size they are shown at
-PHOTOGRAPH_LENGTH = 448  # pixels: shorter side of the photographs that backgrounds are cut from
+CUTOUT_LENGTH = 128  # longer side in pixels, about twice the largest rendered size
+PHOTOGRAPH_LENGTH = 448  # shorter side of the photographs in pixels
 
 
 class Entry(NamedTuple):
-    """A line of `scenes.txt`."""
+    """Line of `scenes.txt`."""
 
     sha256: str
     category: str
@@ -52,9 +51,7 @@ class Entry(NamedTuple):
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`image`, `mask`, `instances`, `boxes`, `box_label`, `box_weight`, as `jaxdl.data.builders._compose.compose` gives
-    them.
-    """
+    """Features as returned by `jaxdl.data.builders._compose.compose`."""
 
     name = "scenes"
     VERSION = tfds.core.Version("1.1.0")
@@ -82,13 +79,13 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def read_table() -> list[Entry]:
-    """The lines of `scenes.txt`; their order is part of the data set."""
+    """Reads `scenes.txt`; the order of lines is part of the data set."""
     lines = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     return [Entry(*line.split(" ", 3)) for line in lines]
 
 
 def package_of(entry: Entry) -> str:
-    """The package that the file is in."""
+    """Returns the package of a file."""
     return next(package for package, prefix in PACKAGES.items() if entry.path.startswith(prefix))
 
 
@@ -97,20 +94,20 @@ def _source(package: str, entries: list[Entry]) -> Debian:
 
 
 def _examples(folders: dict[str, Path], entries: list[Entry], split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    own = [entry for entry in entries if entry.split == split]
-    paths = {entry: folders[package_of(entry)] / entry.path for entry in own}
+    members = [entry for entry in entries if entry.split == split]
+    paths = {entry: folders[package_of(entry)] / entry.path for entry in members}
     cutouts = [
-        [trim(Image.open(paths[entry]), CUTOUT_LENGTH) for entry in own if entry.category == category]
+        [trim(Image.open(paths[entry]), CUTOUT_LENGTH) for entry in members if entry.category == category]
         for category in CATEGORIES
     ]
-    photographs = [_photograph(paths[entry]) for entry in own if entry.category == BACKGROUND]
+    photographs = [_photograph(paths[entry]) for entry in members if entry.category == BACKGROUND]
     for number in range(COUNTS[split]):
         generator = np.random.default_rng([list(COUNTS).index(split), number])
         yield number, compose(cutouts, photographs, generator, SCENES)
 
 
 def _photograph(path: Path) -> np.ndarray:
-    """uint8 [height, width, 3], the shorter side reduced."""
+    """Decodes a photograph and reduces its shorter side, uint8 [height, width, 3]."""
     image = decode(path, channels=3)
     scale = PHOTOGRAPH_LENGTH / min(image.size)
     if scale < 1:

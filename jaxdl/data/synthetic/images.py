@@ -1,4 +1,4 @@
-"""MockImages: a made-up set of images that can be learnt, for tests and tiny runs."""
+"""Generated classification images for tests."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,17 @@ WAVES = 4
 
 @dataclass(frozen=True)
 class MockImages:
-    """Images of a smooth pattern, one a class, under noise; no download.
+    """Noisy images with one smooth pattern per class.
 
-    Loads as `image`, uint8 [examples, height, width, channels], and `label`, int32 [examples], each class as often as
-    the others to within one.
+    Features: `image` uint8 [examples, height, width, channels], `label` int32 [examples], balanced to within one.
 
     Attributes:
       shape: (height, width, channels).
-      classes: how many; patterns depend on `seed` and class alone.
-      examples: how many.
-      seed: of the patterns and the noise.
-      split: other splits have other noise on the same patterns.
-      noise: standard deviation of the noise, in the patterns' own.
+      classes: Number of classes. Patterns depend on `seed` and class only.
+      examples: Number of examples.
+      seed: Seed of patterns and noise.
+      split: Name of the split; each has other noise on the same patterns.
+      noise: Std of the noise relative to the patterns.
     """
 
     shape: tuple[int, int, int] = (28, 28, 1)
@@ -39,14 +38,14 @@ class MockImages:
         label = np.arange(self.examples, dtype=np.int32) % self.classes
         draws = Draws(self.seed, np.arange(self.examples)).fold(split)
         uniform = draws.uniform(int(np.prod(self.shape)) * 2).reshape(self.examples, 2, *self.shape)
-        # The sum of two uniform numbers: bell-shaped enough, and no logarithm.
+        # The sum of two uniform numbers approximates a Gaussian without a logarithm.
         noise = (uniform[:, 0] + uniform[:, 1] - 1.0) * np.sqrt(6.0)
         image = np.clip(128 + 48 * (self._patterns()[label] + self.noise * noise), 0, 255).astype(np.uint8)
         names = {"label": tuple(f"class {number}" for number in range(self.classes))}
         return ColumnSource({"image": image, "label": label}, digest_of(repr(self)), names)
 
     def _patterns(self) -> np.ndarray:
-        """[classes, height, width, channels], mean 0 and variance 1: a few waves of random direction and phase."""
+        """Returns sums of random waves with mean 0 and variance 1, [classes, height, width, channels]."""
         height, width, channels = self.shape
         uniform = Draws(self.seed, np.arange(self.classes * channels)).fold(0).uniform(3 * WAVES)
         across, down, phase = uniform.reshape(self.classes, 1, 1, channels, 3, WAVES).transpose(4, 0, 1, 2, 3, 5)

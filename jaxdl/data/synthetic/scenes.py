@@ -1,4 +1,4 @@
-"""MockScenes: made-up pictures of coloured shapes with boxes and masks, for tests and tiny runs."""
+"""Generated images of coloured shapes with boxes and masks for tests."""
 
 import colorsys
 from dataclasses import dataclass
@@ -11,30 +11,31 @@ from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
 
 _SHAPES = ("square", "disc", "diamond")
-_SMALLEST = 4  # pixels of a cell, so that shapes can be told apart
+_SMALLEST = 4  # pixels of a grid cell, for distinguishable shapes
 
 
 @dataclass(frozen=True)
 class MockScenes:
-    """Shapes on grey under noise, at most one in each cell of a grid, so none hides another; no download.
+    """Coloured shapes on noisy grey without overlap, at most one per grid cell.
 
-    The class says colour and shape: hues are spread evenly, and class 0 is a square, 1 a disc, 2 a diamond, 3 a square.
-    Loads as
+    The class determines colour and shape: hues are evenly spaced, and shapes cycle through square, disc and diamond.
+
+    Features:
       image: uint8 [examples, height, width, channels].
-      boxes: float32 [examples, objects, 4], (top, left, bottom, right) in pixels, exactly around each shape.
+      boxes: float32 [examples, objects, 4], (top, left, bottom, right) in pixels, tight around each shape.
       box_label: int32 [examples, objects].
-      box_weight: float32 [examples, objects], 1 for a box, 0 for padding, which comes last.
+      box_weight: float32 [examples, objects], 1 for boxes, 0 for padding, which comes last.
       mask: uint8 [examples, height, width], 0 background, 1 + class.
       instances: int32 [examples, height, width], 0 background, 1 + row in `boxes`.
 
     Attributes:
-      shape: (height, width, channels), 1 or 3 channels.
-      classes: how many, up to 254.
-      objects: an image has from one to this many.
-      examples: how many.
-      seed: of the scenes.
-      split: other splits have other scenes.
-      noise: standard deviation of the noise, as a share of 255.
+      shape: (height, width, channels) with 1 or 3 channels.
+      classes: Number of classes, at most 254.
+      objects: Largest number of objects per image; the smallest is 1.
+      examples: Number of examples.
+      seed: Random seed.
+      split: Name of the split; each has other scenes.
+      noise: Std of the noise as a fraction of 255.
     """
 
     shape: tuple[int, int, int] = (48, 48, 3)
@@ -47,16 +48,21 @@ class MockScenes:
 
     def __post_init__(self):
         if self.shape[2] not in (1, 3) or not 1 <= self.classes <= 254 or self.objects < 1 or self.examples < 1:
-            raise UserError("MockScenes needs 1 or 3 channels, 1 to 254 classes, and one object and example or more")
+            raise UserError(
+                f"MockScenes(shape={self.shape}, classes={self.classes}, objects={self.objects}, examples="
+                f"{self.examples}) is out of range; use 1 or 3 channels, 1 to 254 classes, objects and examples >= 1"
+            )
         if min(self.shape[:2]) // self._cells() < _SMALLEST:
-            raise UserError(f"{self.objects} objects have no room in {self.shape[0]} x {self.shape[1]} pixels")
+            raise UserError(
+                f"{self.objects} objects do not fit into {self.shape[0]} x {self.shape[1]} pixels; enlarge shape"
+            )
 
     def load(self) -> ColumnSource:
         split = int.from_bytes(self.split.encode()[:6].ljust(6, b"\0"), "little")
         draws = Draws(self.seed, np.arange(self.examples)).fold(split)
         uniform = draws.uniform(1 + 4 * self.objects + self._cells() ** 2)
         columns = stack([self._scene(row) for row in uniform])
-        # The sum of two uniform numbers: bell-shaped enough, and no logarithm.
+        # The sum of two uniform numbers approximates a Gaussian without a logarithm.
         noise = draws.uniform(2 * int(np.prod(self.shape))).reshape(self.examples, 2, *self.shape).sum(1) - 1.0
         image = columns["image"] + 255 * self.noise * np.sqrt(6.0) * noise
         columns["image"] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
@@ -67,7 +73,7 @@ class MockScenes:
         return int(np.ceil(np.sqrt(self.objects)))
 
     def _scene(self, uniform: np.ndarray) -> Batch:
-        """One example without noise, from numbers in [0, 1)."""
+        """Draws one example without noise from uniform numbers in [0, 1)."""
         height, width = self.shape[:2]
         image = np.full(self.shape, 128.0)
         mask, instances = np.zeros((height, width), np.uint8), np.zeros((height, width), np.int32)
@@ -92,15 +98,15 @@ class MockScenes:
         return example | {"mask": mask, "instances": instances}
 
     def _colour(self, label: int) -> np.ndarray:
-        """[channels], 0 to 255."""
+        """Returns the colour of a class, 0 to 255, [channels]."""
         share = label / self.classes
-        if self.shape[2] == 1:  # grey, darker and lighter than the ground
+        if self.shape[2] == 1:  # grey levels around that of the background
             return np.array([255 * (share + 0.5 / self.classes) if self.classes > 1 else 255])
         return 255 * np.array(colorsys.hsv_to_rgb(share, 0.9, 0.9))
 
 
 def _shape(name: str, side: int) -> np.ndarray:
-    """bool [side, side]; it touches all four sides."""
+    """Returns the mask of a shape that touches all four sides, bool [side, side]."""
     across = np.abs(np.arange(side) - (side - 1) / 2)
     y, x = across[:, None], across
     if name == "square":

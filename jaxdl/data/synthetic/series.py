@@ -1,4 +1,4 @@
-"""MockSeries: made-up time series that can be learnt, for tests and tiny runs."""
+"""Generated time series for tests."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class MockSeries:
-    """Waves of one period, each series with its own level, height and phase, under noise; no download.
+    """Noisy sine waves of one period; each series has its own level, amplitude and phase.
 
-    A table for `jaxdl.data.series.windows.Series`; loads as
-      series: int32 [series * steps], by series, then time.
-      time: int32, 0, 1, 2, ... in each series.
-      value: float32, positive for a noise up to 0.2: a wave, higher by half its height where there is a promotion.
-      promotion: float32, 1 in a fifth of the time steps, else 0: known beforehand, if you like.
+    A table for `jaxdl.data.series.windows.Series`:
+      series: int32 [series * steps], sorted.
+      time: int32 [series * steps], 0, 1, 2, .. in each series.
+      value: float32 [series * steps], positive for noise up to 0.2; promotions add half an amplitude.
+      promotion: float32 [series * steps], 1 in a fifth of the time steps, else 0; usable as a known covariate.
 
     Attributes:
-      series: how many.
-      steps: time steps of each.
-      period: of the wave, in time steps.
-      noise: standard deviation, in heights of the wave.
-      seed: of everything that is drawn.
+      series: Number of series.
+      steps: Time steps per series.
+      period: Period in time steps.
+      noise: Std of the noise in amplitudes.
+      seed: Random seed.
     """
 
     series: int = 2
@@ -36,14 +36,17 @@ class MockSeries:
 
     def __post_init__(self):
         if self.series < 1 or self.steps < 1 or self.period < 2:
-            raise UserError("MockSeries needs one series and time step or more, and a period of 2 or more")
+            raise UserError(
+                f"MockSeries(series={self.series}, steps={self.steps}, period={self.period}) is out of range; series "
+                "and steps must be at least 1, period at least 2"
+            )
 
     def load(self) -> ColumnSource:
         level, height, phase = Draws(self.seed, np.arange(self.series)).uniform(3).T[..., None]
         draws = Draws(self.seed, np.arange(self.series * self.steps)).fold(1)
         uniform = draws.uniform(3).reshape(self.series, self.steps, 3)
         promotion = (uniform[..., 0] < 0.2).astype(np.float32)
-        # The sum of two uniform numbers: bell-shaped enough, and no logarithm.
+        # The sum of two uniform numbers approximates a Gaussian without a logarithm.
         noise = self.noise * (uniform[..., 1] + uniform[..., 2] - 1.0) * np.sqrt(6.0)
         time = np.arange(self.steps)
         wave = np.sin(2 * np.pi * (time / self.period + phase)) + 0.5 * promotion + noise

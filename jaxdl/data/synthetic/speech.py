@@ -1,4 +1,4 @@
-"""MockSpeech: made-up speech that can be learnt, for tests and tiny runs."""
+"""Generated speech for tests."""
 
 from dataclasses import dataclass
 
@@ -17,19 +17,19 @@ _LOUDNESS = 0.3  # of a full-scale wave
 
 @dataclass(frozen=True)
 class MockSpeech:
-    """Words whose every letter is a tone of its own, under noise; no download.
+    """Noisy utterances in which each letter has its own tone.
 
-    Loads as `audio` int16 [samples], `rate` int32 [], and `text`, bytes: like a corpus of recordings. A letter lasts 60
-    to 100 ms, and 20 ms of silence follow; a space is as long, and silent.
+    Features: `audio` int16 [samples], `rate` int32 [], `text` bytes, as in a speech corpus. A letter lasts 60 to
+    100 ms plus 20 ms of silence; a space is silent for as long.
 
     Attributes:
-      examples: how many.
-      letters: how many letters the language has, from `a` on, at most 26.
-      words: most words of an example; a word has 1 to 4 letters.
-      rate: samples a second.
-      noise: standard deviation of the noise, full scale being 1.
-      seed: of texts and sounds.
-      split: each draws its own.
+      examples: Number of examples.
+      letters: Alphabet size, at most 26.
+      words: Largest number of words per example; a word has 1 to 4 letters.
+      rate: Sampling rate in Hz.
+      noise: Std of the noise, relative to full scale.
+      seed: Random seed.
+      split: Name of the split; each has other examples.
     """
 
     examples: int = 64
@@ -42,13 +42,16 @@ class MockSpeech:
 
     def __post_init__(self):
         if not 1 <= self.letters <= len(_LETTERS):
-            raise UserError(f"MockSpeech.letters={self.letters}: must be 1 to {len(_LETTERS)}")
+            raise UserError(f"MockSpeech.letters={self.letters} must be from 1 to {len(_LETTERS)}")
         if min(self.examples, self.words) < 1 or self.rate < 2000:
-            raise UserError("MockSpeech needs 1 or more examples and words, and a rate of 2000 or more")
+            raise UserError(
+                f"MockSpeech(examples={self.examples}, words={self.words}, rate={self.rate}) is out of range; use at "
+                "least 1 example, 1 word and 2000 Hz"
+            )
 
     def load(self) -> ExampleSource:
         split = int.from_bytes(self.split.encode()[:6].ljust(6, b"\0"), "little")
-        examples = [self._example(Draws(self.seed, np.array([each])).fold(split)) for each in range(self.examples)]
+        examples = [self._example(Draws(self.seed, np.array([number])).fold(split)) for number in range(self.examples)]
         return ExampleSource(examples, range(self.examples), digest_of(repr(self)))
 
     def _example(self, draws: Draws) -> Batch:
@@ -58,13 +61,13 @@ class MockSpeech:
             words.append("".join(_LETTERS[int(draws.integers(0, self.letters)[0])] for _ in range(count)))
         text = " ".join(words)
         audio = np.concatenate([self._sound(letter, float(draws.between(0.06, 0.1)[0])) for letter in text])
-        # The sum of two uniform numbers: bell-shaped enough.
+        # The sum of two uniform numbers approximates a Gaussian.
         noise = (draws.uniform(2 * len(audio)).reshape(2, -1).sum(0) - 1.0) * np.sqrt(6.0)
         samples = np.rint(32767 * np.clip(audio + self.noise * noise, -1, 1)).astype(np.int16)
         return {"audio": samples, "rate": np.array(self.rate, np.int32), "text": np.array(text.encode())}
 
     def _sound(self, letter: str, seconds: float) -> np.ndarray:
-        """[samples]: a tone that swells and fades, and a gap."""
+        """Returns a tone with a sine envelope, and a gap, [samples]."""
         time = np.arange(round(seconds * self.rate)) / self.rate
         tone = np.zeros(len(time) + round(_GAP * self.rate))
         if letter != " ":

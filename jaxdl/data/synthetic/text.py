@@ -1,4 +1,4 @@
-"""Made-up texts that can be learnt, for tests and tiny runs; no download."""
+"""Generated texts for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ _GOOD = ("good", "great", "lovely", "fine")
 _BAD = ("bad", "poor", "dull", "awful")
 _NEITHER = ("this", "film", "is", "was", "the", "story", "and", "so")
 _CAPTIONS = ("a red square", "two blue dots", "a green line", "one white star")
-_SENTENCE = 6  # words of MockText that make a line
+_SENTENCE = 6  # words per line of MockText
 
 
 @dataclass(frozen=True)
 class MockText:
-    """Running text in which each word has two that may follow it, the first three times as often; no download.
+    """Running text from a Markov chain of twelve English words, each with two possible successors (3:1).
 
-    Loads as `text`, bytes, an example a text. The alphabet is that of twelve English words, space and line break.
+    Feature: `text`, bytes, one text per example.
 
     Attributes:
-      examples: how many texts.
-      characters: of each text.
-      seed: of what follows what, and of the texts.
-      split: other splits have other texts, by the same rules.
+      examples: Number of texts.
+      characters: Characters per text.
+      seed: Seed of the chain and the texts.
+      split: Name of the split; each has other texts of the same chain.
     """
 
     examples: int = 2
@@ -57,22 +57,22 @@ class MockText:
             written += len(words[-1])
             if written >= self.characters:
                 break
-            # Word after word in a circle, or now and then a jump: no word is a dead end.
+            # The frequent successor is the next word in a circle, so the chain is irreducible.
             word = (word + 1) % len(_WORDS) if chance < 0.75 else followers[word]
         return "".join(words)[: self.characters]
 
 
 @dataclass(frozen=True)
 class MockPairs:
-    """Rows of words and their translation, word by word with a dictionary; no download.
+    """Word sequences with their word-by-word translation.
 
-    Loads as `source` and `target`, bytes.
+    Example: `{"source": b"one four", "target": b"eins vier"}`.
 
     Attributes:
-      examples: how many.
-      words: a source has from one to this many.
-      seed: of the sources.
-      split: other splits have other sources.
+      examples: Number of pairs.
+      words: Largest number of source words; the smallest is 1.
+      seed: Random seed.
+      split: Name of the split; each has other sources.
     """
 
     examples: int = 64
@@ -86,8 +86,8 @@ class MockPairs:
     def load(self) -> ColumnSource:
         uniform = _draws(self, self.examples).uniform(self.words + 1)
         lengths = 1 + (uniform[:, 0] * self.words).astype(int)
-        chosen = (uniform[:, 1:] * len(_READ)).astype(int)
-        rows = [row[:length].tolist() for row, length in zip(chosen, lengths)]
+        words = (uniform[:, 1:] * len(_READ)).astype(int)
+        rows = [row[:length].tolist() for row, length in zip(words, lengths)]
         columns = {
             "source": text_column([" ".join(_READ[word] for word in row) for row in rows]),
             "target": text_column([" ".join(_WRITTEN[word] for word in row) for row in rows]),
@@ -97,15 +97,15 @@ class MockPairs:
 
 @dataclass(frozen=True)
 class MockSentences:
-    """Sentences that say by one word among others whether they are good or bad; no download.
+    """Sentences with one positive or negative word.
 
-    Loads as `text`, bytes, and `label`, int32: 0 negative, 1 positive, each as often as the other to within one.
+    Example: `{"text": b"this story great", "label": 1}`; label 0 is negative, 1 positive, balanced to within one.
 
     Attributes:
-      examples: how many.
-      words: a sentence has from one to this many.
-      seed: of the sentences.
-      split: other splits have other sentences.
+      examples: Number of sentences.
+      words: Largest number of words; the smallest is 1.
+      seed: Random seed.
+      split: Name of the split; each has other sentences.
     """
 
     examples: int = 64
@@ -125,22 +125,22 @@ class MockSentences:
 
     def _sentence(self, positive: bool, uniform: np.ndarray) -> str:
         length, place, key = uniform[0], uniform[1], uniform[2]
-        words = [_chosen(_NEITHER, each) for each in uniform[3 : 3 + 1 + int(length * self.words)]]
+        words = [_chosen(_NEITHER, value) for value in uniform[3 : 3 + 1 + int(length * self.words)]]
         words[int(place * len(words))] = _chosen(_GOOD if positive else _BAD, key)
         return " ".join(words)
 
 
 @dataclass(frozen=True)
 class MockCaptions:
-    """The images of `MockImages`, with a caption for each of four classes; no download.
+    """`MockImages` with one caption for each of four classes.
 
-    Loads as `image`, uint8 [examples, height, width, 3], and `caption`, bytes.
+    Features: `image` uint8 [examples, height, width, 3] and `caption`, bytes, such as b"a red square".
 
     Attributes:
       shape: (height, width, channels).
-      examples: how many.
-      seed: of the images.
-      split: other splits have other images of the same classes.
+      examples: Number of examples.
+      seed: Random seed.
+      split: Name of the split; each has other images of the same classes.
     """
 
     shape: tuple[int, int, int] = (16, 16, 3)
@@ -152,22 +152,22 @@ class MockCaptions:
         _check(self, examples=self.examples)
 
     def load(self) -> ColumnSource:
-        made = MockImages(self.shape, len(_CAPTIONS), self.examples, self.seed, self.split).load().columns
-        captions = text_column([_CAPTIONS[label] for label in made["label"]])
-        return ColumnSource({"image": made["image"], "caption": captions}, digest_of(repr(self)))
+        columns = MockImages(self.shape, len(_CAPTIONS), self.examples, self.seed, self.split).load().columns
+        captions = text_column([_CAPTIONS[label] for label in columns["label"]])
+        return ColumnSource({"image": columns["image"], "caption": captions}, digest_of(repr(self)))
 
 
 @dataclass(frozen=True)
 class MockQuestions:
-    """Lines of a name and a word, and a question that names one of the names; the answer is its word; no download.
+    """Key-value lines and the question for the value of one key.
 
-    Loads as `question`, `text`, `answer`, bytes, and `start`, int32: where the answer begins in the text.
+    Example: question b"two", text b"one vier\\ntwo elf", answer b"elf", `start` 13 (in characters).
 
     Attributes:
-      examples: how many.
-      lines: of a text.
-      seed: of the texts.
-      split: other splits have other texts.
+      examples: Number of examples.
+      lines: Lines per text.
+      seed: Random seed.
+      split: Name of the split; each has other texts.
     """
 
     examples: int = 64
@@ -188,24 +188,24 @@ class MockQuestions:
     def _question(self, uniform: np.ndarray) -> tuple[str, str, str, int]:
         first = int(uniform[0] * len(_READ))
         names = [_READ[(first + number) % len(_READ)] for number in range(self.lines)]
-        lines = [f"{name} {_chosen(_WRITTEN, each)}" for name, each in zip(names, uniform[1:])]
-        asked = int(uniform[-1] * self.lines)
-        name, answer = lines[asked].split()
-        start = len("\n".join([*lines[:asked], ""])) + len(name) + 1
+        lines = [f"{name} {_chosen(_WRITTEN, value)}" for name, value in zip(names, uniform[1:])]
+        queried = int(uniform[-1] * self.lines)
+        name, answer = lines[queried].split()
+        start = len("\n".join([*lines[:queried], ""])) + len(name) + 1
         return name, "\n".join(lines), answer, start
 
 
 @dataclass(frozen=True)
 class MockEntities:
-    """Sentences of words, and the tag of each: names of one or two words are of one of two types; no download.
+    """Tagged sentences with names of one or two words and two types.
 
-    Loads as `text`, bytes, words with a space between, and `tags`, bytes, "O", "B-good", "I-good", "B-bad" or "I-bad".
+    Example: `{"text": b"this great film", "tags": b"O B-good O"}`; the tags are O, B-good, I-good, B-bad and I-bad.
 
     Attributes:
-      examples: how many.
-      words: a sentence has from two to this many parts.
-      seed: of the sentences.
-      split: other splits have other sentences.
+      examples: Number of sentences.
+      words: Largest number of parts (a word or a name); the smallest is 2.
+      seed: Random seed.
+      split: Name of the split; each has other sentences.
     """
 
     examples: int = 64
@@ -223,32 +223,32 @@ class MockEntities:
 
     def _sentence(self, uniform: np.ndarray) -> tuple[str, str]:
         words, tags = [], []
-        for place in range(2 + int(uniform[0] * (self.words - 1))):
-            kind, word = uniform[1 + 2 * place], uniform[2 + 2 * place]
+        for position in range(2 + int(uniform[0] * (self.words - 1))):
+            kind, word = uniform[1 + 2 * position], uniform[2 + 2 * position]
             if kind < 0.5:
                 words.append(_chosen(_NEITHER, word))
                 tags.append("O")
                 continue
-            name, known = ("good", _GOOD) if kind < 0.75 else ("bad", _BAD)
-            words.append(_chosen(known, word))
+            name, vocabulary = ("good", _GOOD) if kind < 0.75 else ("bad", _BAD)
+            words.append(_chosen(vocabulary, word))
             tags.append(f"B-{name}")
             if word < 0.5:
-                words.append(_chosen(known, 2 * word))
+                words.append(_chosen(vocabulary, 2 * word))
                 tags.append(f"I-{name}")
         return " ".join(words), " ".join(tags)
 
 
 @dataclass(frozen=True)
 class MockEdits:
-    """Sentences, and what is left of each without its words for good and for bad; no download.
+    """Sentences, and the same without positive and negative words.
 
-    Loads as `source` and `target`, bytes, words with a space between.
+    Example: `{"source": b"this great film", "target": b"this film"}`.
 
     Attributes:
-      examples: how many.
-      words: a sentence has from two to this many.
-      seed: of the sentences.
-      split: other splits have other sentences.
+      examples: Number of sentences.
+      words: Largest number of parts; the smallest is 2.
+      seed: Random seed.
+      split: Name of the split; each has other sentences.
     """
 
     examples: int = 64
@@ -257,8 +257,8 @@ class MockEdits:
     split: str = "train"
 
     def load(self) -> ColumnSource:
-        made = MockEntities(self.examples, self.words, self.seed, self.split).load().columns
-        sources = [text.decode() for text in made["text"]]
+        entities = MockEntities(self.examples, self.words, self.seed, self.split).load().columns
+        sources = [text.decode() for text in entities["text"]]
         dropped = {*_GOOD, *_BAD}
         targets = [" ".join(word for word in text.split() if word not in dropped) for text in sources]
         columns = {"source": text_column(sources), "target": text_column(targets)}
@@ -277,4 +277,4 @@ def _chosen(words: Sequence[str], uniform: float) -> str:
 def _check(mock: object, **counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise UserError(f"{type(mock).__name__}.{name}={count}: must be 1 or more")
+            raise UserError(f"{type(mock).__name__}.{name}={count} must be at least 1")

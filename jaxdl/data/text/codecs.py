@@ -1,4 +1,4 @@
-"""How the tokenizers of `jaxdl.data.text.tokenizers` take texts apart: by a table, or by the library `tokenizers`."""
+"""Codecs behind the tokenizers: a character table, and models of the library `tokenizers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
 from jaxdl.errors import from_extra
 
-# The specials' names inside the library. No token that a text can become has a space in it, so none is one of these.
+# Names of the special tokens inside the library. They contain a space, which no token of a text does.
 INSIDE = tuple(f"special {number}" for number in range(len(SPECIALS)))
 
 SPACE = "▁"
@@ -21,11 +21,11 @@ SUBWORD_PIECE = rf"{SPACE}?\w+|{SPACE}?[^\w\s{SPACE}]+|\s|{SPACE}"
 
 WORD_PIECE = r"\w+(?:['’]\w+)*|[^\w\s]"
 
-_CHUNK = 1 << 14  # characters that are given to the library in one piece
+_CHUNK = 1 << 14  # characters per call of the library
 
 
 class Table:
-    """A character a token, looked up in an array by code point."""
+    """Character tokenizer as an array indexed by code point."""
 
     kind = "characters"
 
@@ -33,19 +33,19 @@ class Table:
         self.state = letters
         self.tokens = tuple(letters)
         codes = codes_of(letters)
-        # One entry more than the highest character known: all beyond it are looked up there.
+        # The last entry serves all code points above the highest known one.
         self._ids = np.full(int(codes.max(initial=0)) + 2, UNKNOWN, np.int32)
         self._ids[codes] = np.arange(len(codes), dtype=np.int32) + len(SPECIALS)
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        found = [self._ids[np.minimum(codes_of(text), len(self._ids) - 1)] for text in texts]
-        return [(ids, np.ones(len(ids), np.int32)) for ids in found]
+        encoded = [self._ids[np.minimum(codes_of(text), len(self._ids) - 1)] for text in texts]
+        return [(ids, np.ones(len(ids), np.int32)) for ids in encoded]
 
     def join(self, tokens: Sequence[str]) -> str:
         return "".join(tokens)
 
     def huggingface(self) -> dict[str, Any]:
-        """The same as a tokenizer of the library `tokenizers`."""
+        """Returns the equivalent tokenizer of the library `tokenizers`."""
         with from_extra("text", "A tokenizer"):
             from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -57,34 +57,34 @@ class Table:
 
 
 class Library:
-    """Words or parts of words, by the library `tokenizers`."""
+    """Word, BPE or WordPiece tokenizer of the library `tokenizers`."""
 
     def __init__(self, kind: str, state: Mapping[str, Any]):
         with from_extra("text", "A tokenizer of words or word parts"):
             import tokenizers
 
         if kind not in ("words", "bpe", "wordpiece"):
-            raise ValueError(f"there are no tokenizers of kind '{kind}'")
+            raise ValueError(f"unknown tokenizer kind '{kind}'; use words, bpe or wordpiece")
         self.kind, self.state = kind, state
         self._library = tokenizers.Tokenizer.from_str(json.dumps(state))
         numbered = sorted(self._library.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
         self.tokens = tuple(token for token, _ in numbered[len(SPECIALS) :])
-        # Characters of each id of BPE, where a token is part of the text as it is; <unknown> stands for one.
+        # Characters per BPE id. BPE tokens are substrings of the text; <unknown> stands for one character.
         self._widths = np.array([1] * len(SPECIALS) + [len(token) for token in self.tokens], np.int32)
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `Tokenizer.measure_all`; long texts go to the library line by line, which changes no token."""
+        """As `Tokenizer.measure_all`; long texts are encoded line by line, which yields the same tokens."""
         if self.kind != "bpe":
             return [self._words(text) for text in texts]
-        # Parts of words begin with their space; the first word is given one, too, so that it is like the others.
+        # Subwords begin with their space; a space before the first word makes it equal to the others.
         pieces = [pieces_of(" " + text) if text else [] for text in texts]
-        flat = [piece for each in pieces for piece in each]
+        flat = [piece for parts in pieces for piece in parts]
         encoded = iter(self._library.encode_batch_fast(flat, add_special_tokens=False))
         result = []
-        for each in pieces:
-            ids = np.array([number for _ in each for number in next(encoded).ids], np.int32)
+        for parts in pieces:
+            ids = np.array([number for _ in parts for number in next(encoded).ids], np.int32)
             widths = self._widths[ids]
-            widths[:1] -= 1  # the space that was put there
+            widths[:1] -= 1  # the added space
             result.append((ids, widths))
         return result
 
@@ -93,22 +93,22 @@ class Library:
         ends: list[int] = []
         start = 0
         pieces = pieces_of(text)
-        for piece, found in zip(pieces, self._library.encode_batch(pieces, add_special_tokens=False)):
-            ids += found.ids
-            ends += [start + end for _, end in found.offsets]
+        for piece, encoding in zip(pieces, self._library.encode_batch(pieces, add_special_tokens=False)):
+            ids += encoding.ids
+            ends += [start + end for _, end in encoding.offsets]
             start += len(piece)
         if ends:
             ends[-1] = len(text)
         return np.array(ids, np.int32), np.diff(np.array(ends, np.int32), prepend=np.int32(0))
 
     def huggingface(self) -> dict[str, Any]:
-        """The same as a tokenizer of the library `tokenizers`, whose specials have our names."""
+        """Returns the equivalent tokenizer of the library `tokenizers`, with jaxdl's special tokens."""
         state = json.loads(json.dumps(self.state))
         model = state["model"]
         for inside, name in zip(INSIDE, SPECIALS):
             model["vocab"][name] = model["vocab"].pop(inside)
         model["unk_token"] = SPECIALS[UNKNOWN]
-        if self.kind == "bpe":  # the space that is put before a text
+        if self.kind == "bpe":  # the space added before a text
             steps = [{"type": "Prepend", "prepend": " "}, state["normalizer"]]
             state["normalizer"] = {"type": "Sequence", "normalizers": steps}
             space = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
@@ -126,19 +126,19 @@ class Library:
 
 
 def _with_specials(state: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's state in which our four specials are known as such."""
+    """Returns a tokenizer state in which the four special tokens are registered."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     added = [{"id": number, "content": name, **flags} for number, name in enumerate(SPECIALS)]
     return {**state, "added_tokens": added}
 
 
 def codes_of(text: str) -> np.ndarray:
-    """uint32 [characters]: code points."""
+    """Returns the code points of a text, uint32 [characters]."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def pieces_of(text: str) -> list[str]:
-    """A long text cut after line breaks, which no token crosses; a short one as it is."""
+    """Splits a long text after line breaks, which no token crosses; keeps a short text whole."""
     if len(text) <= _CHUNK:
         return [text]
     pieces, start = [], 0

@@ -1,4 +1,4 @@
-"""Texts of which some words are dropped to make other texts, as token ids."""
+"""Text compression by deletion: token-level keep and drop labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,19 @@ LABELS = ("drop", "keep")
 
 @dataclass(frozen=True)
 class Edits:
-    """Pairs of texts whose second one is the first one without some of its words, or nearly so.
+    """Pairs of texts whose target is (nearly) the source with some words deleted.
 
-    Loads as `tokens` int32 [examples, length], `tokens_length` int32 [examples]; `label` int32 [examples, length]: 1 at
-    the first token of a word that stays, 0 of one that is dropped, -1 elsewhere; `whole` int32 [examples], 0 where
-    words would have to be added, too, or where the text was cut off at `length`.
+    Features: `tokens` int32 [examples, length]; `tokens_length` int32 [examples]; `label` int32 [examples, length], 1
+    (keep) or 0 (drop) at the first token of a word, -1 elsewhere; `whole` int32 [examples], 0 if the target also needs
+    insertions or the source was truncated.
+
+    Example: source "the old cat", target "the cat", one token per word: `label` is [1, 0, 1].
 
     Attributes:
-      source, target: what the corpus calls them: words with a space between.
+      corpus: Pairs of texts.
+      vocabulary: Vocabulary of the source.
+      length: Tokens of the longest text.
+      source, target: Names of the features in the corpus; words separated by spaces.
     """
 
     corpus: Loadable
@@ -34,24 +39,24 @@ class Edits:
     target: str = "target"
 
     def load(self) -> ColumnSource:
-        """Raises UserError if there is no such feature, or no text."""
+        """Tokenizes the corpus; raises UserError if a feature does not exist or is not text."""
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(source, (self.source, self.target))
-        made, whole = [], []
+        rows, whole = [], []
         for text, target in zip(texts[self.source], texts[self.target]):
-            words, wanted = ([word for word in each.split(" ") if word] for each in (text, target))
-            stays, all_of_it = kept(words, wanted)
+            words, wanted = ([word for word in side.split(" ") if word] for side in (text, target))
+            stays, deletion_only = kept(words, wanted)
             tokens, label = tokens_and_tags(tokenizer, words, [int(stay) for stay in stays])
-            made.append((tokens, label))
-            whole.append(int(all_of_it and len(tokens) <= self.length))
+            rows.append((tokens, label))
+            whole.append(int(deletion_only and len(tokens) <= self.length))
         return ColumnSource(
-            {**as_columns(made, self.length), "whole": np.array(whole, np.int32)},
+            {**as_columns(rows, self.length), "whole": np.array(whole, np.int32)},
             digest_of(["Edits", self.length, source.fingerprint, tokenizer.digest]),
             {"tokens": tokenizer, "label": LABELS},
         )
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Each text, and each file as a whole, in TypeScript."""
+        """Reads texts, and each file as one text, in TypeScript."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, text in own_texts(files, texts):

@@ -1,4 +1,4 @@
-"""Helpers that make padded examples of token ids from a corpus, files or strings."""
+"""Padded examples of token ids from corpora, files or strings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,52 +12,52 @@ from jaxdl.data.text.special_tokens import END, PAD, START
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary
 from jaxdl.errors import UserError, nearest
 
-Longer = Literal["drop", "cut", "refuse"]
+Overflow = Literal["drop", "truncate", "refuse"]
 
 Names = Mapping[str, Sequence[str]]
 
 Examples = list[tuple[str, dict[str, np.ndarray]]]
 
-_LONGER = ("drop", "cut", "refuse")
+_OVERFLOWS = {"drop": "drop", "truncate": "cut", "refuse": "refuse"}  # values in fingerprints, which predate the names
 
-_STEP = 64  # tokens: own texts are padded to a multiple of this, or to a power of two below, so that few programs do
+_STEP = 64  # tokens; own texts are padded to multiples, or to powers of two below, to limit recompilation
 
 
 def own_texts(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
-    """The user's own texts, (what to call it, text): those given, then each file as a whole.
+    """Returns the user's texts as (name, text): the given texts, then each file as one text.
 
     Raises:
-      UserError: a file is missing, no file or no UTF-8; or there is nothing at all.
+      UserError: A file cannot be read or is not UTF-8, or there are no texts.
     """
-    found = [(text, as_text(text.encode("utf-8", "surrogatepass"), "the text given")) for text in texts]
-    found += [(file, read_file(file)) for file in files]
-    if not found:
-        raise UserError("there is nothing to read; give text files, or texts with --text=...")
-    return found
+    named = [(text, as_text(text.encode("utf-8", "surrogatepass"), "the text given")) for text in texts]
+    named += [(file, read_file(file)) for file in files]
+    if not named:
+        raise UserError("no texts were given; pass text files, or texts with --text=...")
+    return named
 
 
 def own_lines(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
-    """As `own_texts`, but each line of a file that is not empty is a text of its own, called FILE:LINE."""
-    found = own_texts((), texts) if texts or not files else []
+    """Returns the given texts and each non-empty line of the files, named FILE:LINE; see `own_texts`."""
+    named = own_texts((), texts) if texts or not files else []
     for file in files:
         lines = read_file(file).split("\n")
-        named = [(f"{file}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-        if not named:
-            raise UserError(f"{file} is empty; write a text on each line")
-        found += named
-    return found
+        lines_of_file = [(f"{file}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        if not lines_of_file:
+            raise UserError(f"{file} is empty; write one text per line")
+        named += lines_of_file
+    return named
 
 
 def read_file(path: str | Path) -> str:
-    """A text file in UTF-8, with "\\n" at the ends of lines whatever it has, and without a byte order mark.
+    """Reads a UTF-8 text file, without a byte order mark and with "\\n" line ends.
 
     Raises:
-      UserError: it is missing, cannot be read or is no UTF-8.
+      UserError: The file cannot be read or is not UTF-8.
     """
     try:
         content = Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}); give a text file in UTF-8") from None
+        raise UserError(f"cannot read {path} ({error.strerror}); pass a UTF-8 text file") from None
     return as_text(content, str(path)).removeprefix("\ufeff").replace("\r\n", "\n")
 
 
@@ -69,17 +69,24 @@ def as_examples(
     start: bool = False,
     end: bool = False,
 ) -> Examples:
-    """Texts as examples with `feature` int32 [n], padded, and its length; with `start` and `end`, <start> comes first
-    and <end> last."""
+    """Tokenizes texts as examples of `feature` int32 [n], padded, and its length.
+
+    Args:
+      named: Texts as (name, text).
+      feature: Name of the token feature.
+      tokenizer: Tokenizer.
+      strict: Whether to refuse characters without an id.
+      start, end: Whether to add <start> and <end>.
+    """
     examples = []
     for (name, text), ids in zip(named, tokenizer.encode_all([text for _, text in named])):
         if not len(ids):
-            raise UserError(f"'{_short(name)}' has no token in it; give a text")
-        place = tokenizer.first_foreign(text) if strict else None
-        if place is not None:
+            raise UserError(f"'{_short(name)}' has no tokens; pass a text with words")
+        position = tokenizer.first_foreign(text) if strict else None
+        if position is not None:
             raise UserError(
-                f"'{_short(name)}': the vocabulary has no {text[place]!r} (U+{ord(text[place]):04X}), the character at "
-                f"position {place}; take it out, or set strict=False, which reads it as <unknown>"
+                f"'{_short(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "
+                f"{position}; remove it, or set strict=False to read it as <unknown>"
             )
         ids = np.concatenate([[START] * start, ids, [END] * end]).astype(np.int32)
         padded = pad(feature, [ids], _round_up(len(ids)))
@@ -97,7 +104,7 @@ def _round_up(length: int) -> int:
 
 
 def tokenizer_of(names: Names, feature: str, vocabulary: Vocabulary) -> Tokenizer:
-    """The tokenizer that the model was trained with, which `names` has; else that of the vocabulary."""
+    """Returns the tokenizer in `names`, with which the model was trained, else that of the vocabulary."""
     tokenizer = names.get(feature)
     return tokenizer if isinstance(tokenizer, Tokenizer) else vocabulary.load()
 
@@ -111,41 +118,46 @@ def with_start_and_end(ids: np.ndarray, length: int) -> np.ndarray:
 
 
 def pad(feature: str, sequences: Sequence[np.ndarray], length: int) -> Batch:
-    """Sequences [tokens] of `length` or less as `feature` int32 [sequences, length] and its lengths."""
+    """Pads sequences of at most `length` tokens to `feature` int32 [sequences, length], and adds their lengths."""
     lengths = np.array([len(ids) for ids in sequences], np.int32)
     tokens = np.full((len(sequences), length), PAD, np.int32)
     tokens[np.arange(length) < lengths[:, None]] = np.concatenate([*sequences, np.zeros(0, np.int32)])
     return {feature: tokens, f"{feature}_length": lengths}
 
 
-def kept_rows(feature: str, sequences: Sequence[np.ndarray], limit: int, longer: Longer) -> np.ndarray:
-    """Which examples stay, int64 [examples]: those that fit, if they need to, and have a token."""
+def kept_rows(feature: str, sequences: Sequence[np.ndarray], limit: int, overflow: Overflow) -> np.ndarray:
+    """Returns the rows that are not empty and, unless truncated, fit into `limit` tokens, int64 [kept]."""
     lengths = np.array([len(ids) for ids in sequences], np.int64)
-    wrong = (lengths == 0) if longer == "cut" else (lengths == 0) | (lengths > limit)
-    if longer == "refuse" and wrong.any():
-        number = int(np.flatnonzero(wrong)[0])
+    invalid = (lengths == 0) if overflow == "truncate" else (lengths == 0) | (lengths > limit)
+    if overflow == "refuse" and invalid.any():
+        number = int(np.flatnonzero(invalid)[0])
         raise UserError(
-            f"example {number} of the corpus has {lengths[number]} tokens in '{feature}', which has room for 1 to "
-            f"{limit}; raise the length, or set longer to 'drop' or 'cut'"
+            f"example {number} of the corpus has {lengths[number]} tokens in '{feature}', outside 1 to {limit}; raise "
+            "the length, or set overflow to 'drop' or 'truncate'"
         )
-    return np.flatnonzero(~wrong)
+    return np.flatnonzero(~invalid)
 
 
 def check_not_empty(loadable: Any, kept: np.ndarray) -> None:
     if not len(kept):
-        raise UserError(f"no example of the corpus fits into {type(loadable).__name__}; raise its lengths")
+        raise UserError(f"no example of the corpus fits into {type(loadable).__name__}; increase its lengths")
 
 
-def check_longer(loadable: Any, longer: str) -> None:
-    if longer not in _LONGER:
-        raise UserError(f"{type(loadable).__name__}.longer is '{longer}'; {nearest(longer, _LONGER)}")
+def check_overflow(loadable: Any, overflow: str) -> None:
+    if overflow not in _OVERFLOWS:
+        raise UserError(f"{type(loadable).__name__}.overflow='{overflow}' is unknown; {nearest(overflow, _OVERFLOWS)}")
+
+
+def overflow_key(overflow: Overflow) -> str:
+    """Returns the value of `overflow` in fingerprints."""
+    return _OVERFLOWS[overflow]
 
 
 def check_minimum(loadable: Any, **limits: tuple[int, int]) -> None:
-    """Checks each field of `limits`: (its value, the least it may be)."""
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise UserError(f"{type(loadable).__name__}.{name}={value}: must be {least} or more")
+    """Checks the lower limit of each field, given as (value, minimum)."""
+    for name, (value, minimum) in limits.items():
+        if value < minimum:
+            raise UserError(f"{type(loadable).__name__}.{name}={value} must be at least {minimum}")
 
 
 def text_source(
@@ -157,8 +169,8 @@ def text_source(
     token_features: Sequence[str],
     renamed: Mapping[str, str] | None = None,
 ) -> ColumnSource:
-    """The columns as a source, which tells what its numbers mean."""
+    """Returns columns as a source with a fingerprint and with the tokenizer as name of its token features."""
     fingerprint = digest_of([type(loadable).__name__, settings, source.fingerprint, tokenizer.digest])
-    names: dict[str, Any] = {(renamed or {}).get(name, name): each for name, each in source.names.items()}
-    names = {name: each for name, each in names.items() if name in columns} | dict.fromkeys(token_features, tokenizer)
+    names: dict[str, Any] = {(renamed or {}).get(name, name): value for name, value in source.names.items()}
+    names = {name: value for name, value in names.items() if name in columns} | dict.fromkeys(token_features, tokenizer)
     return ColumnSource(columns, fingerprint, names)

@@ -8,13 +8,14 @@ import numpy as np
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.text.examples import (
     Examples,
-    Longer,
     Names,
+    Overflow,
     as_examples,
-    check_longer,
     check_minimum,
     check_not_empty,
+    check_overflow,
     kept_rows,
+    overflow_key,
     own_lines,
     pad,
     text_source,
@@ -27,53 +28,59 @@ from jaxdl.data.text.tokenizers import Vocabulary
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of texts: what to read and what to write, as in translation. Both have the same vocabulary.
+    """Source and target token ids for sequence-to-sequence models, with a shared vocabulary.
 
-    Loads as `source` int32 [examples, source_length], which ends with <end>, `target` int32 [examples, target_length],
-    which begins with <start> and ends with <end>, and their lengths, `source_length` and `target_length`.
+    Features: `source` int32 [examples, source_length], ending with <end>; `target` int32 [examples, target_length],
+    between <start> and <end>; their lengths `source_length` and `target_length`, int32 [examples].
+
+    Example: with word tokens and lengths 4 and 5, "good day" and "guten Tag" become `source` [good, day, <end>, <pad>]
+    and `target` [<start>, guten, tag, <end>, <pad>], of lengths 3 and 4.
 
     Attributes:
-      source_length, target_length: of the longest sequences, with <start> and <end>.
-      longer: what to do with a pair with a longer one: leave it out ("drop"), cut the text's end off ("cut"), or stop
-        ("refuse"). A pair without a token on one side is left out, too, or refused.
-      source, target: what the corpus calls them.
-      strict: as in `Windows`.
+      corpus: Pairs of texts.
+      vocabulary: Shared vocabulary.
+      source_length, target_length: Tokens of the longest sequences, including <start> and <end>.
+      overflow: Treatment of pairs with a longer side: "drop" removes them, "truncate" cuts the text, "refuse" raises.
+        Pairs with an empty side are removed, or refused.
+      source, target: Names of the features in the corpus.
+      strict: As in `Windows`.
     """
 
     corpus: Loadable
     vocabulary: Vocabulary
     source_length: int
     target_length: int
-    longer: Longer = "drop"
+    overflow: Overflow = "drop"
     source: str = "source"
     target: str = "target"
     strict: bool = True
 
     def __post_init__(self):
         check_minimum(self, source_length=(self.source_length, 2), target_length=(self.target_length, 3))
-        check_longer(self, self.longer)
+        check_overflow(self, self.overflow)
 
     def load(self) -> ColumnSource:
-        """
+        """Tokenizes the corpus.
+
         Raises:
-          UserError: no such feature, no text, an example that is refused, or none is left.
+          UserError: A feature does not exist or is not text, a pair is refused, or no pair fits.
         """
         corpus, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(corpus, (self.source, self.target))
         source, target = (tokenizer.encode_all(texts[name]) for name in (self.source, self.target))
         kept = np.intersect1d(
-            kept_rows(self.source, source, self.source_length - 1, self.longer),
-            kept_rows(self.target, target, self.target_length - 2, self.longer),
+            kept_rows(self.source, source, self.source_length - 1, self.overflow),
+            kept_rows(self.target, target, self.target_length - 2, self.overflow),
         )
         check_not_empty(self, kept)
         columns = pad("source", [with_end(source[row], self.source_length) for row in kept], self.source_length)
         columns |= pad(
             "target", [with_start_and_end(target[row], self.target_length) for row in kept], self.target_length
         )
-        settings = [self.source_length, self.target_length, self.longer, self.source, self.target]
+        settings = [self.source_length, self.target_length, overflow_key(self.overflow), self.source, self.target]
         return text_source(self, settings, corpus, tokenizer, columns, ("source", "target"))
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Each text, and each line of the files that is not empty, as `source` and `source_length`; see `own_lines`."""
+        """Reads texts and non-empty lines of files as `source` and `source_length`; see `own_lines`."""
         tokenizer = tokenizer_of(names, "source", self.vocabulary)
         return as_examples(own_lines(files, texts), "source", tokenizer, self.strict, end=True)

@@ -1,4 +1,4 @@
-"""Questions with texts, and where in the texts the answers stand, as token ids."""
+"""Extractive question answering: tokenized questions and contexts with answer spans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +21,25 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class Spans:
-    """A question, and a text of which a part is the answer.
+    """Question and context tokens with the span of the answer.
 
-    Loads as
-      tokens: int32 [examples, length]: <start>, the question, <end>, the text, <end>, padding.
+    Features:
+      tokens: int32 [examples, length], <start> question <end> context <end> <pad> ..
       tokens_length: int32 [examples].
-      begin: int32 [examples], the place where the text begins.
-      first, last: int32 [examples], the places of the answer's first and last token.
+      begin: int32 [examples], first position of the context.
+      first, last: int32 [examples], first and last position of the answer.
 
-    An example whose answer does not fit into `length` is left out; of a longer text the end is cut off.
+    Contexts are truncated to fit; examples whose answer does not fit are dropped.
+
+    Example: question "who ?", context "the cat sat", answer "cat", one token per word: `tokens` is
+    [<start>, who, ?, <end>, the, cat, sat, <end>], `begin` 4, `first` 5, `last` 5.
 
     Attributes:
-      question, text: what the corpus calls them.
-      start, answer: where the answer begins in the text, in characters, and what it is.
+      corpus: Questions, contexts and answers.
+      vocabulary: Vocabulary of both texts.
+      length: Tokens of the longest example.
+      question, text: Names of the features in the corpus.
+      start, answer: Names of the answer's first character in the text, and of the answer.
     """
 
     corpus: Loadable
@@ -45,31 +51,34 @@ class Spans:
     answer: str = "answer"
 
     def load(self) -> ColumnSource:
-        """
+        """Tokenizes the corpus.
+
         Raises:
-          UserError: no such feature, no text, an answer that is not where it should be, or no example that fits.
+          UserError: A feature does not exist or is not text, an answer is not at its position, or no example fits.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(source, (self.question, self.text, self.answer))
         starts = np.asarray(read_columns(source, (self.start,))[self.start])
-        asked = tokenizer.encode_all(texts[self.question])
+        questions = tokenizer.encode_all(texts[self.question])
         measured = tokenizer.measure_all(texts[self.text])
         rows = []
-        for number, (question, (ids, widths)) in enumerate(zip(asked, measured)):
+        for number, (question, (ids, widths)) in enumerate(zip(questions, measured)):
             answer, start = texts[self.answer][number], int(starts[number])
             if texts[self.text][number][start : start + len(answer)] != answer or not answer:
-                raise UserError(f"example {number}: the answer '{answer}' is not at character {start} of its text")
+                raise UserError(
+                    f"example {number}: the answer '{answer}' is not at character {start} of its text; correct 'start'"
+                )
             ends = np.cumsum(widths)
             first, last = np.searchsorted(ends, [start, start + len(answer) - 1], side="right")
             begin = len(question) + 2
             if begin + last + 1 < self.length:
                 rows.append((_joined(question, ids, self.length), begin, begin + int(first), begin + int(last)))
         if not rows:
-            raise UserError(f"no example of the corpus fits into Spans(length={self.length}); raise it")
+            raise UserError(f"no example of the corpus fits into Spans(length={self.length}); increase it")
         tokens, begins, firsts, lasts = zip(*rows)
-        lengths = np.array([len(each) for each in tokens], np.int32)
+        lengths = np.array([len(ids) for ids in tokens], np.int32)
         columns = {
-            "tokens": np.stack([np.pad(each, (0, self.length - len(each)), constant_values=PAD) for each in tokens]),
+            "tokens": np.stack([np.pad(ids, (0, self.length - len(ids)), constant_values=PAD) for ids in tokens]),
             "tokens_length": lengths,
             "begin": np.array(begins, np.int32),
             "first": np.array(firsts, np.int32),
@@ -80,13 +89,13 @@ class Spans:
         return ColumnSource(columns, fingerprint, {"tokens": tokenizer})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Each of the questions `texts` about each of the files.
+        """Combines every question in `texts` with every file.
 
         Raises:
-          UserError: there are no files, or no questions.
+          UserError: Files or questions are missing.
         """
         if not files or not texts:
-            raise UserError("give a text file, and questions about it with --text='...?'")
+            raise UserError("question answering needs a text file, and questions with --text='...?'; pass both")
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for file in files:
@@ -104,6 +113,6 @@ class Spans:
 
 
 def _joined(question: np.ndarray, text: np.ndarray, length: int) -> np.ndarray:
-    """int32, at most `length`: <start>, question, <end>, text, <end>."""
+    """Concatenates <start> question <end> text <end>, int32, truncated to `length`."""
     room = max(0, length - len(question) - 3)
     return np.concatenate([[START], question, [END], text[:room], [END]]).astype(np.int32)[:length]

@@ -1,4 +1,4 @@
-"""Texts with labels."""
+"""Token ids of single texts with optional labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ import numpy as np
 from jaxdl.data.source import ColumnSource, Loadable, as_texts, read_columns
 from jaxdl.data.text.examples import (
     Examples,
-    Longer,
     Names,
+    Overflow,
     as_examples,
-    check_longer,
     check_minimum,
     check_not_empty,
+    check_overflow,
     kept_rows,
+    overflow_key,
     own_lines,
     pad,
     text_source,
@@ -27,16 +28,21 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class Sentences:
-    """Texts with a class each, or without.
+    """Texts with optional class labels.
 
-    Loads as `tokens` int32 [examples, length], `tokens_length` int32 [examples] and `label`.
+    Features: `tokens` int32 [examples, length], `tokens_length` int32 [examples] and `label` int32 [examples].
+
+    Example: with word tokens, `length=4` and `add_special_tokens=True`, "fine film" becomes `tokens`
+    [<start>, fine, film, <end>] and `tokens_length` 4.
 
     Attributes:
-      length: tokens of the longest text.
-      feature, label: what the corpus calls them; here they are `tokens` and `label`. Without a label there is none.
-      longer: a text of more tokens is left out ("drop"), loses its end ("cut") or is an error ("refuse").
-      strict: as in `Windows`.
-      marked: <start> comes before the text, and <end> after it, as BERT was trained.
+      corpus: Texts.
+      vocabulary: Vocabulary of the texts.
+      length: Tokens of the longest text.
+      feature, label: Names of the features in the corpus. `label=None` loads no label.
+      overflow: Treatment of longer texts: "drop" removes them, "truncate" cuts them, "refuse" raises.
+      strict: As in `Windows`.
+      add_special_tokens: Whether to enclose the text in <start> and <end>, as in BERT.
     """
 
     corpus: Loadable
@@ -44,40 +50,44 @@ class Sentences:
     length: int
     feature: str = "text"
     label: str | None = "label"
-    longer: Longer = "cut"
+    overflow: Overflow = "truncate"
     strict: bool = True
-    marked: bool = False
+    add_special_tokens: bool = False
 
     def __post_init__(self):
         check_minimum(self, length=(self.length, 1))
-        check_longer(self, self.longer)
+        check_overflow(self, self.overflow)
 
     def load(self) -> ColumnSource:
-        """
+        """Tokenizes the corpus.
+
         Raises:
-          UserError: no such feature, no text, a text without a token, or one that is too long to accept.
+          UserError: A feature does not exist, a value is not text, a text is empty, or one is refused.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
-        columns = read_columns(source, (self.feature, *([self.label] if self.label else [])))
-        sequences = tokenizer.encode_all(as_texts(self.feature, columns[self.feature]))
+        loaded = read_columns(source, (self.feature, *([self.label] if self.label else [])))
+        sequences = tokenizer.encode_all(as_texts(self.feature, loaded[self.feature]))
         for number, ids in enumerate(sequences):
             if not len(ids):
-                raise UserError(f"example {number} of the corpus has no token in '{self.feature}'; take it out")
-        room = self.length - (2 if self.marked else 0)
-        kept = kept_rows(self.feature, sequences, room, self.longer)
+                raise UserError(f"example {number} of the corpus has no tokens in '{self.feature}'; remove it")
+        room = self.length - (2 if self.add_special_tokens else 0)
+        kept = kept_rows(self.feature, sequences, room, self.overflow)
         check_not_empty(self, kept)
-        chosen = [sequences[row][:room] for row in kept]
-        made = pad(
-            "tokens", [with_start_and_end(ids, self.length) for ids in chosen] if self.marked else chosen, self.length
-        )
+        kept_ids = [sequences[row][:room] for row in kept]
+        if self.add_special_tokens:
+            kept_ids = [with_start_and_end(ids, self.length) for ids in kept_ids]
+        columns = pad("tokens", kept_ids, self.length)
         if self.label:
-            made["label"] = np.asarray(columns[self.label])[kept]
-        settings = [self.length, self.feature, self.label, self.longer, *(["marked"] if self.marked else [])]
+            columns["label"] = np.asarray(loaded[self.label])[kept]
+        settings = [self.length, self.feature, self.label, overflow_key(self.overflow)]
+        settings += ["marked"] if self.add_special_tokens else []  # the former name, which fingerprints keep
         renamed = {self.label: "label"} if self.label else None
-        return text_source(self, settings, source, tokenizer, made, ("tokens",), renamed)
+        return text_source(self, settings, source, tokenizer, columns, ("tokens",), renamed)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Each text, and each line of the files that is not empty, as `tokens` and `tokens_length`; see `own_lines`."""
+        """Reads texts and non-empty lines of files as `tokens` and `tokens_length`; see `own_lines`."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         lines = own_lines(files, texts)
-        return as_examples(lines, "tokens", tokenizer, self.strict, start=self.marked, end=self.marked)
+        return as_examples(
+            lines, "tokens", tokenizer, self.strict, start=self.add_special_tokens, end=self.add_special_tokens
+        )

@@ -1,4 +1,4 @@
-"""Special tokens, which have the same ids in every vocabulary."""
+"""Special tokens, with the same ids in every vocabulary."""
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<start>", "<end>", "<unknown>")

@@ -1,4 +1,4 @@
-"""Words with a tag each, as token ids."""
+"""Token tagging, such as named-entity recognition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +12,24 @@ from jaxdl.data.text.special_tokens import PAD, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary, check_training
 from jaxdl.errors import UserError
 
-NONE = -1  # the label of a token that is no word's first
+NONE = -1  # label of tokens that do not begin a word
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """Sentences whose words have a tag each, such as "B-person", "I-person" and "O" (Ramshaw and Marcus 1995).
+    """Sentences with one tag per word, such as "B-person", "I-person" and "O" (Ramshaw and Marcus 1995).
 
-    Loads as `tokens` int32 [examples, length], `tokens_length` int32 [examples] and `label` int32 [examples, length]:
-    the tag's number at the first token of a word, -1 at the others. A sentence of more tokens loses its end.
+    Features: `tokens` int32 [examples, length]; `tokens_length` int32 [examples]; `label` int32 [examples, length], the
+    tag's index at the first token of a word, -1 elsewhere. Longer sentences are truncated.
+
+    Example: text "Ada codes" with tags "B-person O", and tokens [Ad, a, codes]: `label` is [0, -1, 1].
 
     Attributes:
-      tagged: a training corpus, whose tags in the order of the alphabet are the numbers; those that it lacks are
-        refused.
-      length: of the longest sentence.
-      text, tags: what the corpus calls them: words and tags, with a space between.
+      corpus: Texts and tags.
+      vocabulary: Vocabulary of the texts.
+      tagged: Training corpus. Its sorted tags are the classes; other tags are refused.
+      length: Tokens of the longest sentence.
+      text, tags: Names of the features in the corpus: words and tags, separated by spaces.
     """
 
     corpus: Loadable
@@ -37,34 +40,37 @@ class Tagged:
     tags: str = "tags"
 
     def load(self) -> ColumnSource:
-        """
+        """Tokenizes the corpus.
+
         Raises:
-          UserError: no such feature, no text, not a tag for each word, or a tag that training lacks.
+          UserError: A feature does not exist or is not text, words and tags differ in number, or a tag is unknown.
         """
         check_training(self.tagged, "Tagged")
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
-        known = sorted(
+        classes = sorted(
             {tag for tags in read_texts(self.tagged.load(), (self.tags,))[self.tags] for tag in tags.split()}
         )
         texts = read_texts(source, (self.text, self.tags))
-        made = []
+        rows = []
         for number, (text, tags) in enumerate(zip(texts[self.text], texts[self.tags])):
-            words, own = text.split(), tags.split()
-            if len(words) != len(own) or not words:
+            words, word_tags = text.split(), tags.split()
+            if len(words) != len(word_tags) or not words:
                 raise UserError(
-                    f"example {number} has {len(words)} words and {len(own)} tags: there must be one for each"
+                    f"example {number} has {len(words)} words and {len(word_tags)} tags; provide one tag per word"
                 )
-            unknown = next((tag for tag in own if tag not in known), None)
+            unknown = next((tag for tag in word_tags if tag not in classes), None)
             if unknown:
-                raise UserError(f"example {number} has the tag '{unknown}', which training lacks: {', '.join(known)}")
-            made.append(tokens_and_tags(tokenizer, words, [known.index(tag) for tag in own]))
-        columns = as_columns(made, self.length)
-        fingerprint = digest_of(["Tagged", [self.length, known], source.fingerprint, tokenizer.digest])
-        return ColumnSource(columns, fingerprint, {"tokens": tokenizer, "label": tuple(known)})
+                raise UserError(f"example {number} has the tag '{unknown}', absent from training: {', '.join(classes)}")
+            rows.append(tokens_and_tags(tokenizer, words, [classes.index(tag) for tag in word_tags]))
+        columns = as_columns(rows, self.length)
+        fingerprint = digest_of(["Tagged", [self.length, classes], source.fingerprint, tokenizer.digest])
+        return ColumnSource(columns, fingerprint, {"tokens": tokenizer, "label": tuple(classes)})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Each text, and each line of the files that is not empty, as `tokens`, `tokens_length` and `label`, which is 0
-        where a word begins."""
+        """Reads texts and non-empty lines of files as `tokens`, `tokens_length` and `label`.
+
+        `label` is 0 at the first token of a word, -1 elsewhere.
+        """
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, line in own_lines(files, texts):
@@ -75,20 +81,22 @@ class Tagged:
 
 
 def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """int32 [tokens] each: ids, and the tag where a word begins. A word without a token has one, <unknown>."""
-    ids = [each if len(each) else np.array([UNKNOWN], np.int32) for each in tokenizer.encode_all(list(words))]
-    labels = [np.array([tag] + [NONE] * (len(each) - 1), np.int32) for each, tag in zip(ids, tags)]
+    """Returns ids and labels, int32 [tokens]; a word without tokens becomes <unknown>."""
+    ids = [
+        word_ids if len(word_ids) else np.array([UNKNOWN], np.int32) for word_ids in tokenizer.encode_all(list(words))
+    ]
+    labels = [np.array([tag] + [NONE] * (len(word_ids) - 1), np.int32) for word_ids, tag in zip(ids, tags)]
     return np.concatenate(ids).astype(np.int32), np.concatenate(labels)
 
 
-def as_columns(made: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
-    """What `tokens_and_tags` gives for each text, cut off or padded to `length`: `tokens`, `tokens_length`, `label`."""
+def as_columns(rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
+    """Truncates or pads the results of `tokens_and_tags` to `tokens`, `tokens_length` and `label`."""
 
-    def cut(values: np.ndarray, fill: int) -> np.ndarray:
+    def fit(values: np.ndarray, fill: int) -> np.ndarray:
         return np.pad(values[:length], (0, max(0, length - len(values))), constant_values=fill)
 
     return {
-        "tokens": np.stack([cut(tokens, PAD) for tokens, _ in made]),
-        "tokens_length": np.array([min(len(tokens), length) for tokens, _ in made], np.int32),
-        "label": np.stack([cut(label, NONE) for _, label in made]),
+        "tokens": np.stack([fit(tokens, PAD) for tokens, _ in rows]),
+        "tokens_length": np.array([min(len(tokens), length) for tokens, _ in rows], np.int32),
+        "label": np.stack([fit(label, NONE) for _, label in rows]),
     }

@@ -1,7 +1,7 @@
-"""Tokenizers: text as numbers and back, and the vocabularies they are trained to.
+"""Tokenizers and trained vocabularies.
 
-Every tokenizer has the same four ids first: 0 <pad>, 1 <start>, 2 <end>, 3 <unknown>. No text is ever read as one of
-them, not even the text "<end>".
+Ids 0 to 3 are <pad>, <start>, <end> and <unknown> in every vocabulary. They never result from a text, not even from
+the text "<end>".
 """
 
 from __future__ import annotations
@@ -38,24 +38,27 @@ from jaxdl.data.text.special_tokens import END, SPECIALS, UNKNOWN
 from jaxdl.errors import UserError, from_extra
 from jaxdl.home import data_home
 
-UNUSED = "<unused>"  # stands for the ids of a vocabulary that its corpus could not fill
+UNUSED = "<unused>"  # text of ids beyond the tokens of a small corpus
 
-_FORMAT = 1  # of the files on disk; a change of how tokenizers are trained is a new one
+_FORMAT = 1  # version of the training and the file format; part of the file name
 
 _NOT_TRAIN = ("val", "dev", "eval", "test", "all")
 
 
 class Tokenizer(Sequence[str]):
-    """What the numbers of a token feature mean.
+    """Tokenizer: a sequence of token texts, indexed by id.
 
-    A sequence of the tokens' texts: `len(t)` ids, all of them below it, and `t[id]` for the text of one, "<unused>"
-    where the corpus had fewer tokens than there are ids. Made by `Characters`, `Words`, `BPE` or `Pretrained`, or from
-    `json`.
+    `len(t)` is the number of ids, and `t[id]` the text of a token, or "<unused>". It is created by `Characters`,
+    `Words`, `BPE`, `Pretrained` or `from_json`.
+
+    Example: with `Words`, `t.encode("the cat")` is [4, 7], and `t.decode([4, 7, 2])` is "the cat".
     """
 
     def __init__(self, codec: Table | Library, size: int):
         if size < len(SPECIALS) + len(codec.tokens):
-            raise ValueError(f"{len(codec.tokens)} tokens and {len(SPECIALS)} specials do not fit into {size} ids")
+            raise ValueError(
+                f"{len(codec.tokens)} tokens and {len(SPECIALS)} special tokens exceed {size} ids; increase size"
+            )
         self._codec = codec
         unused = size - len(SPECIALS) - len(codec.tokens)
         self._texts = (*SPECIALS, *codec.tokens, *[UNUSED] * unused)
@@ -81,7 +84,7 @@ class Tokenizer(Sequence[str]):
 
     @functools.cached_property
     def json(self) -> str:
-        """All of it as text, for `from_json`."""
+        """Serialization for `from_json`."""
         return json.dumps({"kind": self._codec.kind, "size": len(self), "codec": self._codec.state})
 
     @functools.cached_property
@@ -91,15 +94,15 @@ class Tokenizer(Sequence[str]):
 
     @functools.cached_property
     def huggingface(self) -> str:
-        """It as tokenizer.json of the library `tokenizers`: texts get the same ids there."""
+        """Content of tokenizer.json for the library `tokenizers`, which yields the same ids."""
         return json.dumps(self._codec.huggingface(), ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> Tokenizer:
-        """The inverse of `json`.
+        """Inverts `json`.
 
         Raises:
-          UserError: it is not what `json` gives.
+          UserError: The text is not a serialized tokenizer.
         """
         try:
             fields = json.loads(text)
@@ -107,42 +110,42 @@ class Tokenizer(Sequence[str]):
             return Tokenizer(Table(state) if kind == Table.kind else Library(kind, state), size)
         except Exception as error:  # the library raises bare Exception
             reason = " ".join(str(error).split())
-            raise UserError(f"this is no tokenizer of jaxdl ({reason}); make it again from its corpus") from error
+            raise UserError(f"not a tokenizer of jaxdl ({reason}); train it again from its corpus") from error
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int32 [tokens], without <start> or <end>."""
+        """Encodes a text to ids, int32 [tokens], without <start> and <end>."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, int32 [tokens]."""
+        """Encodes texts to ids, int32 [tokens] each."""
         return [ids for ids, _ in self.measure_all(texts)]
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each text its ids, int32 [tokens], and how many characters each stands for, int32 [tokens].
+        """Encodes texts to ids and characters per token, int32 [tokens] each.
 
-        Characters between two tokens, such as the spaces between words, go to the second one, those after the last
-        token to the last one: the numbers add up to the length of the text, if it has a token at all.
+        Characters between two tokens, such as spaces, belong to the second one, and trailing characters to the last
+        one, so the widths sum to the length of a text with at least one token.
         """
         return self._codec.measure_all(texts)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids: up to <end> if there is one, without specials and unused ids.
+        """Decodes ids up to <end>, without special and unused ids.
 
         Raises:
-          IndexError: an id that is not below `len(self)`.
+          IndexError: An id is outside the vocabulary.
         """
         tokens = []
         for number in np.asarray(ids, np.int64).ravel().tolist():
             if number == END:
                 break
             if not 0 <= number < len(self):
-                raise IndexError(f"there is no id {number}: the tokenizer has {len(self)}")
+                raise IndexError(f"id {number} is outside the vocabulary of {len(self)} ids")
             if len(SPECIALS) <= number < self._used:
                 tokens.append(self._texts[number])
         return self._codec.join(tokens)
 
     def first_foreign(self, text: str) -> int | None:
-        """Where the first character stands that has no id; None if all have one, or tokens are more than characters."""
+        """Returns the position of the first character without an id, if tokens are characters, else None."""
         if self._codec.kind != Table.kind:
             return None
         foreign = np.flatnonzero(self.encode(text) == UNKNOWN)
@@ -151,10 +154,10 @@ class Tokenizer(Sequence[str]):
 
 @dataclass(frozen=True)
 class Characters:
-    """A character a token, the most frequent ones of the corpus.
+    """Character vocabulary of the most frequent characters in the corpus.
 
     Attributes:
-      size: how many ids, the four specials among them.
+      size: Number of ids, including the four special tokens.
     """
 
     size: int
@@ -163,20 +166,20 @@ class Characters:
         _check_size(self)
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """Raises UserError if there is no character in `texts`."""
+        """Trains the tokenizer; raises UserError if the texts are empty."""
         letters = _frequent(_count(texts), self.size - len(SPECIALS))
         return Tokenizer(Table("".join(letters)), self.size)
 
 
 @dataclass(frozen=True)
 class Words:
-    """A word or punctuation mark a token, the most frequent ones of the corpus; "don't" is one word.
+    """Word vocabulary of the most frequent words and punctuation marks; "don't" is one word.
 
-    `decode` puts spaces between words and none before a comma: not always what the text had.
+    `decode` restores spaces by rules, which may differ from the original text.
 
     Attributes:
-      size: how many ids, the four specials among them.
-      lowercase: do not tell capitals from small letters.
+      size: Number of ids, including the four special tokens.
+      lowercase: Whether to lowercase texts.
     """
 
     size: int
@@ -186,7 +189,7 @@ class Words:
         _check_size(self)
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """Raises UserError if there is no word in `texts`."""
+        """Trains the tokenizer; raises UserError if the texts contain no word."""
         with from_extra("text", "A tokenizer of words"):
             from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
             from tokenizers import Tokenizer as Model
@@ -204,14 +207,13 @@ class Words:
 
 @dataclass(frozen=True)
 class BPE:
-    """Parts of words, by byte pair encoding over characters (Sennrich, Haddow and Birch, 2016, arXiv:1508.07909).
+    """Byte-pair encoding over characters (Sennrich, Haddow and Birch, 2016, arXiv:1508.07909).
 
-    A space belongs to the word after it and is written ▁ (Kudo and Richardson, "SentencePiece", arXiv:1808.06226).
-    `decode` gives back the text as it was, but for characters without an id and ▁ itself.
+    A space belongs to the following word and is written ▁ (Kudo and Richardson, "SentencePiece", arXiv:1808.06226).
+    `decode` is exact except for characters without an id and ▁ itself.
 
     Attributes:
-      size: how many ids: the four specials, all characters of the corpus (the most frequent, if there are more than
-        ids), and the most frequent parts of words.
+      size: Number of ids: the four special tokens, the characters of the corpus (most frequent first) and subwords.
     """
 
     size: int
@@ -220,13 +222,13 @@ class BPE:
         _check_size(self)
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """Raises UserError if there is no character in `texts`."""
+        """Trains the tokenizer; raises UserError if the texts are empty."""
         with from_extra("text", "A subword tokenizer"):
             from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
             from tokenizers import Tokenizer as Model
 
         texts = [" " + text for text in texts if text]
-        # The library breaks ties among rare characters by chance, so they are chosen here.
+        # The library breaks ties between rare characters at random, so the alphabet is selected here.
         counts = _count(text.replace(" ", SPACE) for text in texts)
         letters = _frequent(counts, self.size - len(SPECIALS))
         library = Model(models.BPE(unk_token=INSIDE[UNKNOWN]))
@@ -245,23 +247,23 @@ class BPE:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The tokenizer of a pretrained BERT: WordPiece (Wu et al. 2016, arXiv:1609.08144). Nothing is trained.
+    """WordPiece tokenizer of a pretrained BERT (Wu et al. 2016, arXiv:1609.08144).
 
-    Its special tokens are moved to our ids; see `jaxdl.data.store.pretrained`.
+    Its special tokens are moved to jaxdl's ids; see `jaxdl.data.store.pretrained`.
 
     Attributes:
-      folder: with tokenizer.json, or a name such as "minilm" that `launch.py data --prepare=NAME` made.
+      folder: Folder with tokenizer.json, or a name such as "minilm" prepared by `launch.py data --prepare=NAME`.
     """
 
     folder: str
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return len(read_tokenizer(pretrained(self.folder))["model"]["vocab"])
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer; raises UserError if the folder has none, or one of another kind."""
+        """Returns the tokenizer; raises UserError if the folder has none, or one of another kind."""
         del texts
         state = read_tokenizer(pretrained(self.folder))
         moved = trades(state["model"]["vocab"])
@@ -276,7 +278,7 @@ class Pretrained:
 def _check_size(kind: Characters | Words | BPE) -> None:
     if kind.size <= len(SPECIALS):
         raise UserError(
-            f"{type(kind).__name__}.size={kind.size}: must be {len(SPECIALS) + 1} or more, as the first "
+            f"{type(kind).__name__}.size={kind.size} must be at least {len(SPECIALS) + 1}, because the first "
             f"{len(SPECIALS)} ids are {', '.join(SPECIALS)}"
         )
 
@@ -290,32 +292,31 @@ def _count(texts: Iterable[str]) -> Counter[str]:
 
 
 def _frequent(counts: Mapping[str, int], limit: int) -> list[str]:
-    """The `limit` most frequent characters, of equals the first by code point; in the order of code points."""
+    """Returns the `limit` most frequent characters, ties by code point, sorted by code point."""
     if not counts:
-        raise UserError("the corpus has no text to make a vocabulary of; name another data set, split or feature")
+        raise UserError("the corpus has no text to train a vocabulary on; use another data set, split or feature")
     return sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:limit])
 
 
 def _finished(kind: str, library: Any, size: int) -> Tokenizer:
-    """A tokenizer of a trained library; what a text says is never taken for a special."""
+    """Returns a trained tokenizer in which no text encodes to a special token."""
     state = json.loads(library.to_str()) | {"added_tokens": []}
     tokenizer = Tokenizer(Library(kind, state), size)
     if tokenizer[len(SPECIALS)] == UNUSED:
-        raise UserError("the corpus has no word to make a vocabulary of; name another data set, split or feature")
+        raise UserError("the corpus has no words to train a vocabulary on; use another data set, split or feature")
     return tokenizer
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokenizer that a corpus gives.
+    """Vocabulary trained on a corpus and cached below `data_home()/tokenizers`.
 
-    It is trained once and kept below `data_home()/tokenizers`. Name the training split, the same for training and
-    evaluation: what a model is scored on must not shape its vocabulary.
+    Use the training split for training and evaluation, so that evaluation data does not influence the vocabulary.
 
     Attributes:
-      kind: what the tokens are, and how many.
-      corpus: what to train on.
-      features: those of the corpus that are text, such as ("source", "target").
+      kind: Type of tokens and size.
+      corpus: Training corpus.
+      features: Text features of the corpus, such as ("source", "target").
     """
 
     kind: Characters | Words | BPE | Pretrained
@@ -324,14 +325,14 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return self.kind.size
 
     def load(self) -> Tokenizer:
-        """The tokenizer, trained now if it has not been before.
+        """Returns the tokenizer; trains it first if it is not cached.
 
         Raises:
-          UserError: the corpus is no training split, is empty or no text, or the file is damaged or cannot be written.
+          UserError: The corpus is not a training split, is empty or not text, or the cache is damaged or not writable.
         """
         check_training(self.corpus, "Vocabulary")
         source = self.corpus.load()
@@ -342,20 +343,22 @@ class Vocabulary:
             _write(path, self.kind.train(text for texts in columns.values() for text in texts))
         tokenizer = _read(path, path.stat().st_mtime_ns)
         if len(tokenizer) != self.size:
-            raise UserError(f"{path} has {len(tokenizer)} ids, not {self.size}; remove it and repeat the command")
+            raise UserError(f"{path} has {len(tokenizer)} ids, not {self.size}; remove it and run the command again")
         return tokenizer
 
 
-def check_training(corpus: Loadable, what: str) -> None:
-    """Raises UserError if `corpus` names a split for evaluation; `what` is made of it, for the message."""
+def check_training(corpus: Loadable, owner: str) -> None:
+    """Raises UserError if `corpus` is an evaluation split; `owner` names what is trained on it."""
     split = getattr(origin(corpus), "split", None)
     for part in split.split("+") if isinstance(split, str) else ():
         if part.strip().lower().startswith(_NOT_TRAIN):
-            raise UserError(f"{what} is made of the training split alone, not of '{split}': set {what}.corpus to it")
+            raise UserError(
+                f"{owner} must be trained on the training split, not on '{split}'; set {owner}.corpus to it"
+            )
 
 
 def _write(path: Path, tokenizer: Tokenizer) -> None:
-    """Atomically, so that whoever reads at the same time finds all of it or nothing."""
+    """Writes a tokenizer atomically, so that concurrent readers never see a partial file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:
@@ -363,17 +366,17 @@ def _write(path: Path, tokenizer: Tokenizer) -> None:
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error}); name a folder for data in JAXDL_DATA") from error
+        raise UserError(f"cannot write {path} ({error}); set JAXDL_DATA to a writable folder") from error
 
 
 @functools.lru_cache(maxsize=32)
 def _read(path: Path, modified: int) -> Tokenizer:
-    """A tokenizer from its file, once a process for as long as the file does not change."""
+    """Reads a tokenizer, cached per process until the file changes."""
     try:
         fields = json.loads(path.read_text())
         text, expected = fields["tokenizer"], fields["sha256"]
     except (ValueError, KeyError, TypeError):
         text, expected = "", None
     if hashlib.sha256(text.encode()).hexdigest() != expected:
-        raise UserError(f"{path} is damaged; remove it and repeat the command")
+        raise UserError(f"{path} is damaged; remove it and run the command again")
     return Tokenizer.from_json(text)

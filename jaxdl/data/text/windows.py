@@ -14,28 +14,31 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class Windows:
-    """Running text, cut into windows: what a language model learns from and is scored on.
+    """Windows of running text for language modelling.
 
-    All texts of the corpus are laid end to end. The targets of a window are its tokens but the first.
+    All texts of the corpus are concatenated. The targets of a window are its tokens except the first.
 
-    Without context each window has `length` targets, and its last target is the first input of the next window; what
-    is left at the end, fewer than `length` targets, is dropped. With context each token of the corpus but the very
-    first is a target that counts exactly once over all windows: in the first window all of them count, in the others
-    the last `length`, and the last window goes back as far as it must to be of full size.
+    Without context, each window has `length` targets and its last target is the first input of the next window; a
+    remainder of fewer than `length` targets is dropped. With context, every token except the first is scored exactly
+    once: all targets of the first window, the last `length` of the others. The last window is shifted back to full
+    size.
 
-    Loads as
+    Features:
       tokens: int32 [windows, context + length + 1].
-      context: int32 [windows], how many of the leading targets do not count.
-      characters: float32 [windows], how many characters the targets that count stand for.
-      words: int32 [windows, context + length + 1], only if asked for: the number of the word that a token belongs to,
-        from 0 on in each window.
+      context: int32 [windows], number of leading targets that are not scored.
+      characters: float32 [windows], characters of the scored targets, for bits per character.
+      words: int32 [windows, context + length + 1], word index of each token, from 0 in each window. Only with `words`.
+
+    Example: with `length=3`, the ids 5 6 7 8 9 10 11 become `tokens` [[5, 6, 7, 8], [8, 9, 10, 11]].
 
     Attributes:
-      length: how many targets of a window count.
-      context: how many tokens before them a model sees.
-      feature: the corpus's text.
-      strict: `read` refuses characters that a vocabulary of `Characters` does not have; else they are <unknown>.
-      words: number the words, which begin with a space or a line break.
+      corpus: Texts.
+      vocabulary: Vocabulary of the texts.
+      length: Scored targets per window.
+      context: Preceding tokens that the model attends to.
+      feature: Name of the text feature in the corpus.
+      strict: Whether `read` refuses characters outside a vocabulary of `Characters`. Otherwise they are <unknown>.
+      words: Whether to add word indices; words begin with a space or a line break.
     """
 
     corpus: Loadable
@@ -50,15 +53,16 @@ class Windows:
         check_minimum(self, length=(self.length, 1), context=(self.context, 0))
 
     def load(self) -> ColumnSource:
-        """
+        """Tokenizes the corpus and cuts it into windows.
+
         Raises:
-          UserError: the corpus has no such feature, is no text, or is too short for one window.
+          UserError: The feature does not exist or is not text, or the corpus is shorter than a window.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(source, (self.feature,))[self.feature]
         measured = tokenizer.measure_all(texts)
         tokens = np.concatenate([ids for ids, _ in measured] or [np.zeros(0, np.int32)])
-        widths = np.concatenate([each for _, each in measured] or [np.zeros(0, np.int32)])
+        widths = np.concatenate([token_widths for _, token_widths in measured] or [np.zeros(0, np.int32)])
         last, counted = self._windows(len(tokens))
         size = self.context + self.length
         reach = np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
@@ -75,12 +79,12 @@ class Windows:
         return text_source(self, settings, source, tokenizer, columns, ("tokens",))
 
     def _windows(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each window where its last token stands, and how many of its targets count; int64 [windows] each."""
+        """Returns the last token of each window and its number of scored targets, int64 [windows] each."""
         size = self.context + self.length
         if tokens < size + 1:
             raise UserError(
-                f"the corpus has {tokens} tokens, a window of Windows(length={self.length}, context={self.context}) "
-                f"{size + 1}; make it smaller, or take more text"
+                f"the corpus has {tokens} tokens, fewer than a window of Windows(length={self.length}, "
+                f"context={self.context}), {size + 1}; decrease length, or use more text"
             )
         rest = tokens - 1 - size
         windows = 1 + (-(-rest // self.length) if self.context else rest // self.length)
@@ -88,6 +92,6 @@ class Windows:
         return last, np.diff(last, prepend=0)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Prompts: each text, and each file as a whole, as `tokens` and `tokens_length`; see `own_texts`."""
+        """Reads prompts: texts, and each file as one text, as `tokens` and `tokens_length`; see `own_texts`."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         return as_examples(own_texts(files, texts), "tokens", tokenizer, self.strict)

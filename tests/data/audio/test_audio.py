@@ -42,7 +42,7 @@ def wav_24_bits(values, rate=RATE):
     ("dtype", "scale", "offset"),
     [("int16", 2**15, 0), ("int32", 2**31, 0), ("uint8", 2**7, 2**7), ("float32", 1, 0), ("float64", 1, 0)],
 )
-def test_samples_are_read_as_shares_of_full_scale(tmp_path, dtype, scale, offset):
+def test_samples_are_scaled_by_full_scale(tmp_path, dtype, scale, offset):
     exact = wave(channels=2)
     stored = (exact * scale + offset).astype(dtype)
     wavfile.write(tmp_path / "a.wav", RATE, stored)
@@ -82,10 +82,10 @@ def whole(samples=1000):
         whole()[:24] + bytes(4) + whole()[28:],  # no rate
     ],
 )
-def test_what_is_no_whole_wav_file_is_refused(tmp_path, content):
+def test_damaged_wav_files_are_refused(tmp_path, content):
     path = tmp_path / "bad.wav"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"bad\.wav is no whole wav file .*ffmpeg") as raised:
+    with pytest.raises(UserError, match=r"bad\.wav is not a complete PCM WAV file .*ffmpeg") as raised:
         read_wav(path)
     assert "\n" not in str(raised.value)
 
@@ -94,10 +94,10 @@ def test_missing_empty_and_nonfinite_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_wav(tmp_path / "none.wav")
     (tmp_path / "empty.wav").write_bytes(whole(0))
-    with pytest.raises(UserError, match=r"empty\.wav is empty"):
+    with pytest.raises(UserError, match=r"empty\.wav has no samples"):
         read_wav(tmp_path / "empty.wav")
     wavfile.write(tmp_path / "nan.wav", RATE, np.full(100, np.nan, np.float32))
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="non-finite"):
         read_wav(tmp_path / "nan.wav")
 
 
@@ -105,7 +105,9 @@ def test_other_channels_and_rates_are_refused_or_converted():
     time = np.arange(44100) / 44100
     tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
     stereo = np.stack([tone, np.zeros_like(tone)], axis=1)
-    with pytest.raises(UserError, match=r"a\.wav has 2 channels at 44100 Hz, wanted is 1 channel at 8000 Hz.*convert"):
+    with pytest.raises(
+        UserError, match=r"a\.wav has 2 channels at 44100 Hz, but 1 channel at 8000 Hz is required.*convert"
+    ):
         to_mono(stereo, 44100, RATE, "a.wav")
     with pytest.raises(UserError, match="1 channel at 44100 Hz"):
         to_mono(tone, 44100, RATE, "a.wav")
@@ -131,7 +133,7 @@ def reference(audio, rate, size, step, points, mels):
 
 
 @pytest.mark.parametrize(("rate", "mels", "points"), [(8000, 20, 256), (8000, 64, 512), (16000, 40, 512)])
-def test_log_mel_is_that_of_the_definition(rate, mels, points):
+def test_log_mel_matches_its_definition(rate, mels, points):
     audio = wave(3000)
     made = log_mel(audio, rate, mels=mels)
     assert made.dtype == np.float32
@@ -150,26 +152,26 @@ def test_a_tone_is_loudest_in_the_band_around_it():
 
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 900), window=st.sampled_from([0.01, 0.025]), hop=st.sampled_from([0.005, 0.01, 0.03]))
-def test_every_recording_has_the_frames_that_are_counted(count, window, hop):
+def test_the_number_of_frames_matches_frame_count(count, window, hop):
     frames = log_mel(wave(count), RATE, window, hop, mels=8)
     assert frames.shape == (frame_count(count, RATE, window, hop), 8)
     assert np.isfinite(frames).all()
 
 
-def test_blocks_do_not_show(monkeypatch):
+def test_block_size_does_not_change_the_spectrogram(monkeypatch):
     whole = log_mel(wave(), RATE)
     monkeypatch.setattr("jaxdl.data.audio.features._BLOCK", 7)
     np.testing.assert_allclose(log_mel(wave(), RATE), whole, atol=1e-5)
 
 
-def test_sizes_that_make_no_spectrum_are_refused():
-    with pytest.raises(UserError, match="empty"):
+def test_invalid_sizes_are_refused():
+    with pytest.raises(UserError, match="no samples"):
         log_mel(np.zeros(0), RATE)
-    with pytest.raises(UserError, match="too short"):
+    with pytest.raises(UserError, match="use at least 2 and 1"):
         log_mel(wave(), RATE, hop=0.00001)
     with pytest.raises(UserError, match="too many"):
         log_mel(wave(), RATE, mels=4000)
-    with pytest.raises(UserError, match="1 or more"):
+    with pytest.raises(UserError, match="at least 1"):
         log_mel(wave(), RATE, mels=0)
 
 
@@ -181,7 +183,7 @@ def folder(path, count=5):
     return path
 
 
-def test_a_folder_of_recordings_is_a_corpus(tmp_path):
+def test_a_folder_of_recordings_is_read(tmp_path):
     source = open_recordings(str(folder(tmp_path)), "train")
     assert len(source) == 5
     seen = set()
@@ -201,10 +203,10 @@ def test_a_folder_of_recordings_is_a_corpus(tmp_path):
     assert open_recordings(str(tmp_path), "train").fingerprint != source.fingerprint
 
 
-def test_folders_that_are_no_corpus_are_refused(tmp_path):
+def test_incomplete_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         open_recordings(str(tmp_path / "none"), "train")
-    with pytest.raises(UserError, match="no wav files"):
+    with pytest.raises(UserError, match="no WAV files"):
         open_recordings(str(tmp_path), "train")
     folder(tmp_path)
     with pytest.raises(UserError, match="no split 'test'"):
@@ -217,5 +219,5 @@ def test_folders_that_are_no_corpus_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"3\.txt is not UTF-8 \(byte 2\)"):
         open_recordings(str(tmp_path), "train")
     text.unlink()
-    with pytest.raises(UserError, match=r"3\.wav has no text: write what is said in it into .*3\.txt"):
+    with pytest.raises(UserError, match=r"3\.wav has no transcript; write .*3\.txt"):
         open_recordings(str(tmp_path), "train")

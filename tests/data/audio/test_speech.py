@@ -49,7 +49,7 @@ def speech(*clips, seconds=1.0, mels=8, **more):
     return Speech(Given(clips), Letters(), seconds=seconds, mels=mels, **more)
 
 
-def test_mock_speech_says_its_text_in_tones():
+def test_mock_speech_encodes_its_text_in_tones():
     source = MOCK.load()
     for number in range(5):
         example = {name: value[0] for name, value in source.read(np.array([number])).items()}
@@ -67,7 +67,7 @@ def test_mock_speech_says_its_text_in_tones():
     assert texts[0] != texts[1]
 
 
-def test_mock_speech_refuses_what_cannot_be():
+def test_mock_speech_refuses_invalid_settings():
     for settings_ in ({"letters": 27}, {"examples": 0}, {"rate": 100}):
         with pytest.raises(UserError):
             MockSpeech(**settings_)  # pyright: ignore[reportArgumentType]
@@ -98,12 +98,12 @@ def test_clips_become_normalized_frames_and_tokens():
     np.testing.assert_allclose(frames[:48], normalize(log_mel(clips[0]["audio"] / 32768, 8000, mels=8)), atol=1e-5)
 
 
-def test_silence_stays_silent():
+def test_silence_is_not_amplified():
     silent = clip() | {"audio": np.zeros(4000, np.int16)}
     np.testing.assert_allclose(speech(silent).load().columns["frames"], 0, atol=1e-3)
 
 
-def test_what_shapes_the_examples_shapes_the_fingerprint():
+def test_the_fingerprint_depends_on_all_settings():
     whole = Speech(MOCK, Letters(), seconds=1.5)
     others = [
         replace(whole, mels=32),
@@ -119,25 +119,23 @@ def test_what_shapes_the_examples_shapes_the_fingerprint():
 
 def test_clips_that_do_not_fit_are_refused_or_dropped():
     good, long = clip("ab", name=b"good.wav"), clip("ab", 2.0, name=b"long.wav")
-    with pytest.raises(
-        UserError, match=r"1 of 2 clips cannot be used, the first is long\.wav: it lasts 2\.0 s.*longer"
-    ):
+    with pytest.raises(UserError, match=r"1 of 2 clips do not fit, first long\.wav: duration 2\.0 s.*overflow"):
         speech(good, long).load()
-    assert len(speech(good, long, longer="drop").load()) == 1
-    with pytest.raises(UserError, match="clip 0 of the corpus: its text has 4 tokens, more than length=3"):
+    assert len(speech(good, long, overflow="drop").load()) == 1
+    with pytest.raises(UserError, match="clip 0 of the corpus: its transcript of 4 tokens exceeds length=3"):
         speech(clip("abcd"), length=3).load()
-    with pytest.raises(UserError, match="needs 9 steps of the recognizer, but 28 frames with stride=5 are 6"):
+    with pytest.raises(UserError, match="needs 9 CTC steps, but 28 frames with stride=5 are 6"):
         speech(clip("aabbb a".replace(" ", ""), 0.3), stride=5, length=9).load()
     with pytest.raises(UserError, match="1 of 1 clips"):
-        speech(long, longer="drop").load()
+        speech(long, overflow="drop").load()
     with pytest.raises(UserError, match="did you mean 'drop'"):
-        speech(good, longer="dropped")
+        speech(good, overflow="dropped")
 
 
-def test_a_corpus_that_is_no_speech_is_refused():
-    with pytest.raises(UserError, match="has no text"):
+def test_a_corpus_without_speech_is_refused():
+    with pytest.raises(UserError, match="has an empty transcript"):
         speech(clip("")).load()
-    with pytest.raises(UserError, match=r"x\.wav is empty"):
+    with pytest.raises(UserError, match=r"x\.wav has no samples"):
         speech(clip(seconds=0, name=b"x.wav")).load()
     with pytest.raises(UserError, match="no feature 'audio'"):
         speech({"text": b"a", "rate": 8000}).load()
@@ -160,7 +158,7 @@ def test_equal_neighbours_need_a_blank_between_them(tokens, steps):
     assert steps_needed(np.array(tokens, np.int32)) == steps
 
 
-def test_joins_are_clips_one_after_the_other():
+def test_joins_concatenate_clips():
     clips = [clip("ab", 0.2, seed=1), clip("cd", 0.3, seed=2), clip("ef", 0.4, seed=3)]
     source = speech(*clips, joins=30).load()
     assert len(source) == 33
@@ -185,7 +183,7 @@ def test_joins_are_clips_one_after_the_other():
         speech(clip(seconds=0.9), joins=1).load()
 
 
-def test_the_users_own_files_are_read_without_texts(tmp_path):
+def test_wav_files_are_read_without_transcripts(tmp_path):
     audio = clip(seconds=1.7)["audio"]
     wavfile.write(tmp_path / "a.wav", 8000, audio)
     loadable = speech(clip())
@@ -202,16 +200,16 @@ def test_the_users_own_files_are_read_without_texts(tmp_path):
     assert replace(loadable, convert=True).read([str(tmp_path / "b.wav")], [], {})[0][1]["frames_length"] == 83
     (tmp_path / "none").mkdir()
     for files, texts, message in (
-        ([str(tmp_path / "none")], [], "no wav files in .*none"),
-        ([], [], "no wav files"),
-        ([], ["hello"], "reads wav files, not --text"),
+        ([str(tmp_path / "none")], [], "no WAV files in .*none"),
+        ([], [], "no WAV files"),
+        ([], ["hello"], "reads WAV files, not --text"),
         ([str(tmp_path / "c.wav")], [], "No such file"),
     ):
         with pytest.raises(UserError, match=message):
             loadable.read(files, texts, {})
 
 
-def test_a_folder_of_recordings_can_be_learnt_from(tmp_path):
+def test_a_folder_of_recordings_is_learnable(tmp_path):
     for number, text in enumerate(("ab", "cd")):
         wavfile.write(tmp_path / f"{number}.wav", 8000, clip(seed=number)["audio"])
         (tmp_path / f"{number}.txt").write_text(text)
@@ -244,7 +242,7 @@ AUGMENTATIONS = (SpecAugment(time_width=8, frequency_width=4), SpeedPerturb(0.7,
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
 @settings(max_examples=25, deadline=None)
 @given(lengths=lengths_of_batches, seed=st.integers(0, 1000))
-def test_augmentations_draw_by_position_and_leave_padding_alone(augment, lengths, seed):
+def test_augmentations_draw_by_position_and_keep_padding(augment, lengths, seed):
     batch = batch_of(lengths, seed=seed)
     before = {name: value.copy() for name, value in batch.items()}
     positions = np.arange(len(lengths)) + 7
@@ -264,7 +262,7 @@ def test_augmentations_draw_by_position_and_leave_padding_alone(augment, lengths
             np.testing.assert_array_equal(value[0], made[name][row])
 
 
-def test_masks_cover_stretches_of_the_valid_frames():
+def test_masks_cover_spans_of_the_valid_frames():
     batch = batch_of([40] * 2000)
     made = SpecAugment(1, 8, 0, 0, time_share=1.0)(batch, Draws(0, np.arange(2000)))
     hidden = (made["frames"] == 0).all(axis=2)
@@ -283,7 +281,7 @@ def test_masks_cover_stretches_of_the_valid_frames():
     np.testing.assert_array_equal(still["frames"], batch["frames"])
 
 
-def test_speed_resamples_a_line_into_a_line():
+def test_speed_perturbation_keeps_linear_frames_linear():
     time = 40
     batch = batch_of([20, 30, 40])
     for row, length in enumerate((20, 30, 40)):
@@ -299,7 +297,7 @@ def test_speed_resamples_a_line_into_a_line():
     assert (drawn.min(), drawn.max()) == (33, 40)
 
 
-def test_augmentations_refuse_what_cannot_be():
+def test_augmentations_refuse_invalid_settings():
     for mistake in (
         lambda: SpecAugment(time_masks=-1),
         lambda: SpecAugment(time_share=1.5),

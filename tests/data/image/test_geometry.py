@@ -190,7 +190,7 @@ def test_mismatched_features_are_refused():
     batch = rectangles([(0, 0, 10, 10)])
     with pytest.raises(UserError, match="apply Objects"):
         run(RandomFlip(), batch | {"objects/bbox": np.zeros((1, 0, 4), np.float32)})
-    with pytest.raises(UserError, match="Mask before"):
+    with pytest.raises(UserError, match="apply Mask"):
         run(ResizePad(8, 8), {"image": batch["image"], "segmentation_mask": batch["mask"][..., None]})
     with pytest.raises(UserError, match="'mask' has shape"):
         run(RandomCrop(2), {"image": batch["image"], "mask": batch["mask"][:, :-1]})

@@ -45,7 +45,7 @@ def everything(series):
     return source.read(np.arange(len(source)))
 
 
-def test_a_window_holds_what_lies_before_and_after_its_origin():
+def test_a_window_contains_history_and_future_of_its_origin():
     series = Series(
         table(30, 25),
         6,
@@ -95,7 +95,7 @@ def test_the_seasonal_naive_repeats_the_last_season_beyond_it():
     st.integers(25, 35),
     st.integers(40, 50),
 )
-def test_parts_cut_in_time_share_no_target_and_look_back_only(context, horizon, stride, season, first, second):
+def test_temporal_parts_share_no_target_and_only_look_back(context, horizon, stride, season, first, second):
     cuts = [(0, first), (first, second), (second, 60)]
     parts = [everything(Series(table(60), context, horizon, cut[0], cut[1], stride, season)) for cut in cuts]
     for (start, stop), part in zip(cuts, parts):
@@ -109,7 +109,7 @@ def test_parts_cut_in_time_share_no_target_and_look_back_only(context, horizon, 
         assert np.all(part["naive"] < origins[:, None])
 
 
-def test_shares_and_rows_name_the_same_parts():
+def test_fractions_and_rows_select_the_same_parts():
     shares = everything(Series(table(40, 80), 5, 2, 0.25, 0.5))
     starts = [shares["target"][shares["series"] == number].min() for number in (0, 1)]
     assert starts == [10, 1020]
@@ -118,7 +118,7 @@ def test_shares_and_rows_name_the_same_parts():
     )
 
 
-def test_a_changed_future_changes_no_input_but_the_known():
+def test_future_values_change_only_known_inputs():
     made = table(40)
     series = Series(made, 8, 4, lags=(4,), season=6, covariates=("warmth", "holiday"), known=("holiday",))
     before = everything(series)
@@ -134,7 +134,7 @@ def test_a_changed_future_changes_no_input_but_the_known():
 
 
 @pytest.mark.parametrize("unit", [1, 30, 1440])
-def test_the_calendar_counts_steps_whatever_the_unit(unit):
+def test_the_calendar_is_independent_of_the_time_unit(unit):
     batch = everything(Series(table(40, step=unit), 8, 4, periods=(4, 10.5)))
     past, ahead = np.arange(92, 100) + 8, np.arange(100, 104) + 8
     for name, steps, first in (("history", past, 1), ("future", ahead, 0)):
@@ -143,7 +143,7 @@ def test_the_calendar_counts_steps_whatever_the_unit(unit):
         np.testing.assert_allclose(batch[name][0][:, first:], wanted, atol=1e-5)
 
 
-def test_the_calendar_is_right_far_from_its_epoch():
+def test_the_calendar_is_accurate_far_from_its_epoch():
     time = np.arange(23_000_000, 23_000_000 + 30 * 48, 30)
     made = calendar_of(time, (48,))
     np.testing.assert_allclose(made[:, 0] ** 2 + made[:, 1] ** 2, 1, rtol=1e-6)
@@ -151,7 +151,7 @@ def test_the_calendar_is_right_far_from_its_epoch():
     assert len(np.unique(np.round(made, 4), axis=0)) == 48
 
 
-def test_fingerprints_tell_settings_and_tables_apart():
+def test_fingerprints_depend_on_settings_and_table():
     base = Series(table(40), 5, 2)
     others = [
         Series(table(41), 5, 2),
@@ -178,21 +178,21 @@ def spoiled(name, row, value):
         (spoiled("value", 25, np.nan), {}, r"series 'b', row 5 \(time 105\): 'value' is missing or not finite"),
         (spoiled("warmth", 3, np.inf), {"covariates": ("warmth",)}, "series 'a', row 3 .*'warmth' is missing"),
         (spoiled("time", 19, 125), {}, r"series 'a', row 19 .*a step of 7 in 'time', not 1 .*regular=False"),
-        (spoiled("time", 24, 103), {}, r"series 'b', row 4 .*'time' comes a second time; sort"),
-        (spoiled("time", 24, 50), {}, r"series 'b', row 4 .*'time' is before the 103 above it"),
-        (spoiled("series", 22, 0), {}, "do not follow each other"),
-        (table(30, 6), {}, r"series 'b' is too short: no window of 2 targets lies in rows 0 to 6 .*5 rows before"),
-        (table(30), {"stop": 40}, "series 'a' has 30 rows: stop=40 is not among them"),
-        (table(30), {"start": 0.9, "stop": 0.5}, "no window of 2 targets lies in rows 27 to 15"),
+        (spoiled("time", 24, 103), {}, r"series 'b', row 4 .*'time' is repeated; sort"),
+        (spoiled("time", 24, 50), {}, r"series 'b', row 4 .*'time' is before 103 in the row above"),
+        (spoiled("series", 22, 0), {}, "are not contiguous"),
+        (table(30, 6), {}, r"series 'b' is too short: rows 0 to 6 .*no window of 2 targets after 5 rows"),
+        (table(30), {"stop": 40}, "series 'a' has 30 rows, but stop=40"),
+        (table(30), {"start": 0.9, "stop": 0.5}, "rows 27 to 15 of 30 have no window of 2 targets"),
         (table(30), {"covariates": ("warm",)}, "no column 'warm' .*did you mean 'warmth'"),
     ],
 )
-def test_a_table_that_makes_no_windows_is_refused(made, changes, message):
+def test_invalid_tables_are_refused(made, changes, message):
     with pytest.raises(UserError, match=message):
         Series(made, 5, 2, **changes).load()
 
 
-def test_what_is_not_used_may_be_missing():
+def test_unused_values_may_be_missing():
     assert len(Series(spoiled("warmth", 3, np.nan), 5, 2).load())
     assert len(Series(spoiled("time", 19, 125), 5, 2, regular=False).load())
 
@@ -200,19 +200,19 @@ def test_what_is_not_used_may_be_missing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"context": 0}, "context=0 must be 1 or more"),
+        ({"context": 0}, "context=0 must be at least 1"),
         ({"stride": 0}, "stride=0"),
-        ({"start": 1.5}, "start=1.5 must be a share"),
-        ({"lags": (1,)}, "a lag of 1 steps is not known .*at least 2"),
-        ({"periods": (1,)}, "more than 1 time step"),
+        ({"start": 1.5}, "start=1.5 must be a fraction"),
+        ({"lags": (1,)}, "lag 1 is unknown .*at least 2"),
+        ({"periods": (1,)}, "greater than 1 time step"),
         ({"periods": (7,), "regular": False}, "equal time steps"),
-        ({"covariates": ("time",)}, "no covariates"),
-        ({"known": ("value",)}, "'value' is in every history"),
-        ({"scales": {"warmth": (0, 1)}}, "scales of 'warmth', which is no covariate"),
-        ({"covariates": ("warmth",), "scales": {"warmth": (0, 0)}}, "must be positive, not 0"),
+        ({"covariates": ("time",)}, "cannot be covariates"),
+        ({"known": ("value",)}, "'value' is part of every history"),
+        ({"scales": {"warmth": (0, 1)}}, "scales has 'warmth', which is not a covariate"),
+        ({"covariates": ("warmth",), "scales": {"warmth": (0, 0)}}, "must be positive; got 0"),
     ],
 )
-def test_wrong_settings_are_refused(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(Series(table(30), 5, 2), **changes)
 
@@ -232,7 +232,7 @@ def test_mock_series_repeat_and_follow_their_settings():
     assert not np.allclose(batch["naive"], batch["target"], rtol=1e-4)
     assert mock.load().fingerprint != MockSeries(series=3, steps=120, period=12, noise=0.0, seed=1).load().fingerprint
     assert (MockSeries(series=20, noise=0.2).load().columns["value"] > 0).all()
-    with pytest.raises(UserError, match="one series"):
+    with pytest.raises(UserError, match="series and steps must be at least 1"):
         MockSeries(series=0)
 
 
@@ -264,7 +264,7 @@ def csv_lines(rows, ahead, name="", change=lambda row: {}):
         yield f"{name}," * bool(name) + ",".join(str(cell) for cell in (cells | change(row)).values())
 
 
-def test_the_window_read_from_a_csv_is_that_of_training(tmp_path):
+def test_a_csv_yields_the_same_window_as_training(tmp_path):
     path = write(tmp_path / "a.csv", *csv_lines(20, 3))
     ((label, example),) = PLAN.read([path], [], {"series": ("x", "a")})
     assert label == path
@@ -277,7 +277,7 @@ def test_the_window_read_from_a_csv_is_that_of_training(tmp_path):
     assert example["series"] == 1
 
 
-def test_several_series_and_files_each_give_an_example(tmp_path):
+def test_each_series_of_each_file_is_an_example(tmp_path):
     both = write(tmp_path / "b.csv", *csv_lines(20, 3, "shop"), *list(csv_lines(25, 4, "kiosk"))[1:])
     one = write(tmp_path / "a.csv", *csv_lines(9, 3))
     made = PLAN.read([both, one], [], {"series": ("kiosk",)})
@@ -286,7 +286,7 @@ def test_several_series_and_files_each_give_an_example(tmp_path):
     assert [example["history"][-1, 0] for _, example in made] == [19, 24, 8]
 
 
-def test_without_known_columns_the_rows_ahead_may_be_left_out(tmp_path):
+def test_without_known_columns_forecast_rows_are_optional(tmp_path):
     plan = dataclasses.replace(PLAN, known=(), scales={})
     with_rows, without = (
         plan.read([write(tmp_path / f"{ahead}.csv", *csv_lines(20, ahead))], [], {})[0][1] for ahead in (3, 0)
@@ -299,8 +299,8 @@ def test_without_known_columns_the_rows_ahead_may_be_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (csv_lines(6, 3), "series 'a': 6 rows have a value, a forecast needs the last 7"),
-        (csv_lines(20, 2), "2 rows at its end have no value, 3 are to be forecast; add rows with time, holiday"),
+        (csv_lines(6, 3), "series 'a': 6 rows have a value, but a forecast needs 7"),
+        (csv_lines(20, 2), "2 rows at its end have no value, but the horizon is 3; add rows with time, holiday"),
         (csv_lines(20, 0), "0 rows at its end have no value"),
         (csv_lines(0, 9), "0 rows have a value"),
         (csv_lines(20, 3, change=lambda row: {"value": ""} if row == 15 else {}), "line 17: 'value' is missing"),
@@ -309,18 +309,18 @@ def test_without_known_columns_the_rows_ahead_may_be_left_out(tmp_path):
         (["time,value,holiday", "1,2,0"], "no column 'warmth'"),
     ],
 )
-def test_a_csv_too_short_or_with_gaps_gives_no_forecast(tmp_path, lines, message):
+def test_a_csv_that_is_too_short_or_has_gaps_is_refused(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
         PLAN.read([write(tmp_path / "a.csv", *lines)], [], {})
 
 
-def test_gaps_long_ago_do_not_matter_to_a_forecast(tmp_path):
+def test_gaps_before_the_window_are_ignored(tmp_path):
     path = write(tmp_path / "a.csv", *csv_lines(20, 3, change=lambda row: {"value": ""} if row == 2 else {}))
     assert len(PLAN.read([path], [], {})) == 1
 
 
-def test_a_text_is_no_series():
-    with pytest.raises(UserError, match="needs a CSV file"):
+def test_texts_are_refused():
+    with pytest.raises(UserError, match="reads CSV files"):
         PLAN.read([], ["hello"], {})
 
 

@@ -47,7 +47,7 @@ def read(tabular):
     return source, source.read(np.arange(len(source)))
 
 
-def test_rows_are_scaled_by_mean_and_deviation_of_the_training_rows():
+def test_rows_are_standardized_by_the_training_rows():
     source, batch = read(Tabular(TEST, TRAIN, COLUMNS))
     deviation = np.sqrt(np.mean((np.array([1, 2, 3, 6]) - 3.0) ** 2))
     expected = [[0, 0, 0, 1, 0], [97 / deviation, 1, 0, 0, -520 / 10]]
@@ -61,21 +61,21 @@ def test_rows_are_scaled_by_mean_and_deviation_of_the_training_rows():
     assert source.names["label"] == ("normal", "anomalous")
 
 
-def test_training_rows_have_mean_0_and_deviation_1():
+def test_training_rows_have_mean_0_and_std_1():
     train = MockTable(rows=500)
     features = read(Tabular(train, train, ("x1", "x4", "x6")))[1]["features"]
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(features.std(0), 1, rtol=1e-5)
 
 
-def test_anomalous_rows_of_the_reference_do_not_count():
+def test_anomalous_reference_rows_do_not_affect_scaling():
     mixed = table([1, 2, 1000, 3, 6], [0, 1, 2, 1, 2], [10, 10, 9000, 30, 30], label=[0, 0, 1, 0, 0])
     np.testing.assert_array_equal(
         read(Tabular(TEST, mixed, COLUMNS))[1]["features"], read(Tabular(TEST, TRAIN, COLUMNS))[1]["features"]
     )
 
 
-def test_the_fingerprint_knows_rows_columns_and_scaling():
+def test_the_fingerprint_depends_on_rows_columns_and_scaling():
     other = table([1, 2, 3, 7], [0, 1, 1, 2], [10, 10, 30, 30])
     tables = (
         Tabular(TEST, TRAIN, COLUMNS),
@@ -94,7 +94,7 @@ def test_a_constant_column_is_zero_in_training():
     np.testing.assert_array_equal(features, [[0], [2]])
 
 
-def test_a_table_without_labels_is_normal():
+def test_rows_without_labels_are_normal():
     plain = Columns(size=np.arange(4.0))
     source, batch = read(Tabular(plain, plain, ("size",), label=""))
     assert batch["label"].tolist() == [0] * 4
@@ -111,9 +111,9 @@ def test_another_split_keeps_the_scaling():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Tabular(TEST, TRAIN, ()), "name one or more"),
+        (lambda: Tabular(TEST, TRAIN, ()), "at least one column"),
         (lambda: Tabular(TEST, TRAIN, ("size", "size")), "each once"),
-        (lambda: Tabular(TEST, TRAIN, ("size", "label")), "'label' is the label"),
+        (lambda: Tabular(TEST, TRAIN, ("size", "label")), "contains the label 'label'"),
         (lambda: Tabular(TEST, TRAIN, ("sise",)).load(), "the table has no column 'sise'; did you mean 'size'"),
         (lambda: Tabular(TEST, TRAIN, ("size",), label="fraud").load(), "no column 'fraud'"),
         (lambda: Tabular(TEST, table([1], [0], [1], label=[1]), COLUMNS).load(), "no normal row"),
@@ -124,18 +124,18 @@ def test_another_split_keeps_the_scaling():
         (lambda: Tabular(TEST, table([np.inf], [0], [1]), COLUMNS).load(), "row 0 of the reference: 'size'"),
         (
             lambda: Tabular(TEST, Table(("a", "b"), **TRAIN.columns), COLUMNS).load(),
-            "other categories",
+            "differ in categories",
         ),
         (lambda: Tabular(TEST, table([1], [0], [1], image=np.zeros((1, 2))), ("image",)).load(), "no column 'image'"),
         (
             lambda: Tabular(
                 table([1], [0], [1], image=np.zeros((1, 2))), table([1], [0], [1], image=np.zeros((1, 2))), ("image",)
             ).load(),
-            r"shape \[1, 2\], not \[rows\]",
+            r"shape \[1, 2\]; expected \[rows\]",
         ),
     ],
 )
-def test_mistakes_in_a_table(make, message):
+def test_invalid_tables_are_refused(make, message):
     with pytest.raises(UserError, match=message) as raised:
         make()
     assert "\n" not in str(raised.value)
@@ -146,7 +146,7 @@ def kept(tabular):
     return json.loads(json.dumps({name: list(values) for name, values in tabular.load().names.items()}))
 
 
-def test_a_csv_is_scaled_as_the_training_data(tmp_path):
+def test_a_csv_is_scaled_like_the_training_data(tmp_path):
     tabular = Tabular(TRAIN, TRAIN, COLUMNS)
     path = tmp_path / "mine.csv"
     path.write_text('price,owner,kind,size\n20,"Rome, Italy",blue,3\n-500,,red,1e2\n')
@@ -163,19 +163,19 @@ def test_a_csv_is_scaled_as_the_training_data(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "is empty; give a header"),
-        (["size,price", "1,2"], "no column 'kind'.*it needs size, kind, price"),
+        ([], "is empty; expected a header"),
+        (["size,price", "1,2"], "no column 'kind'.*required: size, kind, price"),
         (["size,kind,prise", "1,red,2"], "no column 'price'; did you mean 'prise'"),
-        (["size,kind,price"], "a header and no rows"),
-        (["size,kind,price", "1,red,2", "big,red,2"], "line 3: 'big' in column 'size' is no number"),
-        (["size,kind,price", "1,red,"], "line 2: '' in column 'price' is no number"),
-        (["size,kind,price", "nan,red,1"], "line 2: 'nan' in column 'size' is no number"),
+        (["size,kind,price"], "a header but no rows"),
+        (["size,kind,price", "1,red,2", "big,red,2"], "line 3: 'big' in column 'size' is not a number"),
+        (["size,kind,price", "1,red,"], "line 2: '' in column 'price' is not a number"),
+        (["size,kind,price", "nan,red,1"], "line 2: 'nan' in column 'size' is not a number"),
         (["size,kind,price", "1,rot,2"], "line 2: 'rot' in column 'kind' is unknown; .*blue, green, red"),
-        (["size,kind,price", "1,red"], "line 2: not 3 cells"),
+        (["size,kind,price", "1,red"], "line 2: expected 3 cells"),
         (["size,kind,price,size", "1,red,2,3"], "two columns 'size'"),
     ],
 )
-def test_a_csv_that_does_not_fit_is_refused(tmp_path, lines, message):
+def test_invalid_csv_files_are_refused(tmp_path, lines, message):
     path = tmp_path / "mine.csv"
     path.write_text("".join(f"{line}\n" for line in lines))
     tabular = Tabular(TRAIN, TRAIN, COLUMNS)
@@ -192,11 +192,11 @@ def test_only_csv_files_are_read(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         tabular.read([str(tmp_path / "none.csv")], [], kept(tabular))
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match="no CSV file in UTF-8"):
+    with pytest.raises(UserError, match="is not a UTF-8 CSV file"):
         tabular.read([str(tmp_path / "picture.csv")], [], kept(tabular))
 
 
-def test_made_up_rows():
+def test_mock_rows_lie_near_a_plane():
     columns = tuple(f"x{number}" for number in range(1, 7))
     source = MockTable(rows=60, anomalous=20).load()
     batch = source.read(np.arange(60))

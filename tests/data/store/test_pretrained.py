@@ -72,7 +72,7 @@ def test_missing_or_unsupported_weights_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="pass a folder with config"):
         find_folder(str(tmp_path / "none"))
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
-    with pytest.raises(UserError, match="is of kind BPE; only BERT's"):
+    with pytest.raises(UserError, match="is a BPE tokenizer; only WordPiece"):
         Pretrained(str(folder)).train(())
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*tokenizer\.json"):

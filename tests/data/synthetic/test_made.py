@@ -11,7 +11,7 @@ from jaxdl.errors import UserError
 
 @settings(max_examples=30, deadline=None)
 @given(length=st.integers(2, 40), examples=st.integers(1, 60), seed=st.integers(0, 2**31 - 1))
-def test_an_adding_problem_asks_for_the_sum_of_two_marked_numbers(length, examples, seed):
+def test_the_target_of_the_adding_problem_is_the_sum_of_two_marked_numbers(length, examples, seed):
     columns = AddingProblem(length, examples, seed).load().columns
     inputs, target = columns["inputs"], columns["target"]
     assert inputs.shape == (examples, length, 2)
@@ -24,7 +24,7 @@ def test_an_adding_problem_asks_for_the_sum_of_two_marked_numbers(length, exampl
     np.testing.assert_allclose(target, (numbers * markers).sum(1), rtol=1e-6)
 
 
-def test_a_constant_answer_to_the_adding_problem_has_an_error_of_a_sixth():
+def test_the_constant_predictor_of_the_adding_problem_has_mse_one_sixth():
     target = AddingProblem(10, 40_000).load().columns["target"]
     assert abs(np.mean((target - 1.0) ** 2) - 1 / 6) < 0.003
 
@@ -35,7 +35,7 @@ def test_every_step_may_be_marked():
     assert np.all(markers[3:] > 400)
 
 
-def test_splits_and_seeds_of_the_adding_problem_differ_and_each_can_be_made_again():
+def test_splits_and_seeds_of_the_adding_problem_differ_and_are_reproducible():
     made = [AddingProblem(5, 4, seed, split).load() for seed in (0, 1) for split in SPLITS]
     again = AddingProblem(5, 4, 0, "train").load()
     np.testing.assert_array_equal(made[0].columns["inputs"], again.columns["inputs"])
@@ -44,7 +44,7 @@ def test_splits_and_seeds_of_the_adding_problem_differ_and_each_can_be_made_agai
     assert len({one.columns["target"].tobytes() for one in made}) == 6
 
 
-def test_fewer_examples_are_the_first_of_more():
+def test_a_smaller_set_is_a_prefix_of_a_larger_one():
     few, many = (AddingProblem(6, count).load().columns for count in (3, 9))
     np.testing.assert_array_equal(few["inputs"], many["inputs"][:3])
 
@@ -58,14 +58,14 @@ def read(source):
 
 @settings(max_examples=20, deadline=None)
 @given(digits=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), split=st.sampled_from(SPLITS))
-def test_the_digits_of_every_sum_are_right_and_no_example_comes_twice(digits, seed, split):
+def test_sums_are_correct_and_examples_distinct(digits, seed, split):
     sums = read(DigitAddition(digits, 5, split, seed).load())
     assert len(sums) == 5
     assert all(first + second == total for (first, second), total in sums.items())
     assert all(0 <= number < 10**digits for pair in sums for number in pair)
 
 
-def test_no_two_splits_share_a_pair_in_any_order_at_any_seed():
+def test_splits_are_disjoint_in_any_order_at_any_seed():
     held = {split: set() for split in SPLITS}
     for split in SPLITS:
         for seed in (0, 1):
@@ -77,7 +77,7 @@ def test_no_two_splits_share_a_pair_in_any_order_at_any_seed():
     assert not held["validation"] & held["test"]
 
 
-def test_the_splits_are_all_pairs_and_a_tenth_each_is_held_out():
+def test_splits_partition_all_pairs_with_a_tenth_held_out_each():
     first, second = np.divmod(np.arange(1_000_000), 1000)
     splits = split_of(first, second)
     shares = np.bincount(splits) / 1e6
@@ -92,14 +92,14 @@ def test_numbers_are_uniform():
     assert abs((first >= 100).mean() - 0.9) < 0.02
 
 
-def test_text_is_as_short_as_can_be_and_has_no_zeros_in_front():
+def test_numbers_have_no_leading_zeros():
     source = DigitAddition(2, 300).load()
     for row in source.columns["source"]:
         assert all(str(int(number)).encode() == number for number in bytes(row).split(b"+"))
 
 
-def test_more_pairs_than_there_are_cannot_be_had():
-    with pytest.raises(UserError, match=r"split 'test' has only \d+ pairs") as told:
+def test_too_many_pairs_are_refused():
+    with pytest.raises(UserError, match=r"exceeds the \d+ pairs") as told:
         DigitAddition(1, 60, "test").load()
     assert "\n" not in str(told.value)
     everything = [split_of(np.arange(100) // 10, np.arange(100) % 10) == number for number in range(3)]
@@ -118,6 +118,6 @@ def test_more_pairs_than_there_are_cannot_be_had():
         lambda: DigitAddition(split="valid"),
     ],
 )
-def test_what_cannot_be_made_is_refused(make):
+def test_invalid_settings_are_refused(make):
     with pytest.raises(UserError):
         make()

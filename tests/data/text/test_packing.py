@@ -28,7 +28,9 @@ from jaxdl.tasks.translation import Translation
 
 KEY = jax.random.key(0)
 PAIRS = Pairs(MockPairs(examples=40), Vocabulary(Characters(40), MockPairs(), ("source", "target")), 48, 40)
-TEXTS = Sentences(MockSentences(examples=40), Vocabulary(Characters(40), MockSentences()), 60, label=None, marked=True)
+TEXTS = Sentences(
+    MockSentences(examples=40), Vocabulary(Characters(40), MockSentences()), 60, label=None, add_special_tokens=True
+)
 
 
 def whole(loadable):
@@ -62,7 +64,7 @@ def test_each_example_has_a_row_with_room(lengths):
     assert half.sum() <= 1, "two rows that are half empty would be one"
 
 
-def test_pairs_are_the_same_pairs_in_fewer_rows():
+def test_packing_keeps_all_pairs_in_fewer_rows():
     alone, packed = whole(PAIRS), whole(Packed(PAIRS))
     assert len(packed["source"]) < 0.8 * len(alone["source"])
     assert packed["source"].shape[1] == 48
@@ -118,7 +120,7 @@ def test_a_language_model_learns_the_same_from_packed_texts(choice):
     assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
 
 
-def test_a_masked_language_model_sees_one_sequence_at_a_time():
+def test_a_masked_language_model_attends_within_one_sequence():
     model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, deviation=0.3)))
     task = masked_language_modelling(model)
     packed = batch_of(whole(Packed(TEXTS)))
@@ -134,14 +136,14 @@ def test_a_masked_language_model_sees_one_sequence_at_a_time():
     np.testing.assert_allclose(guesses[0][first], guesses[1][first], atol=1e-5)
 
 
-def test_own_texts_are_read_one_a_row():
+def test_own_texts_are_read_unpacked():
     names = PAIRS.load().names
     ours, theirs = Packed(PAIRS).read((), ["red"], names), PAIRS.read((), ["red"], names)
     assert ours[0][0] == theirs[0][0]
     jax.tree.map(np.testing.assert_array_equal, ours[0][1], theirs[0][1])
 
 
-def test_what_cannot_be_packed():
+def test_examples_without_lengths_cannot_be_packed():
     vocabulary = Vocabulary(Characters(40), MockSentences())
     with pytest.raises(UserError, match=r"Packed: Sentences has label, which is not a sequence"):
         Packed(Sentences(MockSentences(), vocabulary, 60)).load()
@@ -149,7 +151,7 @@ def test_what_cannot_be_packed():
         Packed(Windows(MockSentences(), vocabulary, 10)).load()
 
 
-def test_a_model_that_cannot_tell_them_apart_is_named():
+def test_a_model_without_segment_support_is_reported():
     task = Translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
     with pytest.raises(UserError, match="does not support packed sequences"):
         task.init(KEY, batch_of(whole(Packed(PAIRS))))

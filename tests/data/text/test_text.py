@@ -70,13 +70,13 @@ KINDS = (Characters(20), BPE(20), Words(20))
     st.sampled_from(KINDS),
 )
 @settings(max_examples=150, deadline=None)
-def test_with_context_every_target_counts_exactly_once(home, corpus, length, context, kind):
+def test_with_context_every_target_is_scored_exactly_once(home, corpus, length, context, kind):
     vocabulary = Vocabulary(kind, ALPHABET)
     tokenizer = vocabulary.load()
     stream = np.concatenate([tokenizer.encode(text) for text in corpus])
     windows = Windows(texts(*corpus), vocabulary, length, context)
     if len(stream) < length + context + 1:
-        with pytest.raises(UserError, match="make it smaller"):
+        with pytest.raises(UserError, match="decrease length"):
             windows.load()
         return
     columns = windows.load().columns
@@ -95,7 +95,7 @@ def test_with_context_every_target_counts_exactly_once(home, corpus, length, con
     assert columns["characters"].sum() == measured - first
 
 
-def test_without_context_windows_follow_each_other_and_the_rest_is_dropped():
+def test_without_context_windows_are_contiguous_and_the_remainder_is_dropped():
     corpus = texts("abcdefg", "hijk")
     source = Windows(corpus, letters(corpus), length=3).load()
     tokenizer = source.names["tokens"]
@@ -112,7 +112,7 @@ def test_without_context_windows_follow_each_other_and_the_rest_is_dropped():
     np.testing.assert_array_equal(scored.columns["characters"], [5, 3, 2])
 
 
-def test_the_characters_of_windows_do_not_depend_on_the_vocabulary():
+def test_character_counts_are_independent_of_the_vocabulary():
     corpus = MockText()
     total = sum(len(text) for text in corpus.load().columns["text"])
     for kind in (Characters(40), BPE(60), Words(30)):
@@ -121,7 +121,7 @@ def test_the_characters_of_windows_do_not_depend_on_the_vocabulary():
         assert source.columns["characters"].sum() == total - len(first.strip("▁"))
 
 
-def test_fingerprints_tell_settings_corpora_and_vocabularies_apart():
+def test_fingerprints_depend_on_settings_corpus_and_vocabulary():
     first = Windows(MockText(), letters(MockText()), length=8)
     assert first.load().fingerprint == Windows(MockText(), letters(MockText()), length=8).load().fingerprint
     others = [
@@ -144,21 +144,21 @@ def test_sentences_are_padded_and_keep_their_labels():
     cut = replace(sentences, length=2).load().columns
     np.testing.assert_array_equal(cut["tokens"], [[4, 5], [4, 0], [5, 6]])
     np.testing.assert_array_equal(cut["tokens_length"], [2, 1, 2])
-    dropped = replace(sentences, length=3, longer="drop").load()
+    dropped = replace(sentences, length=3, overflow="drop").load()
     np.testing.assert_array_equal(dropped.columns["label"], [1, 0])
     assert dropped.fingerprint != replace(sentences, length=3).load().fingerprint
-    with pytest.raises(UserError, match="example 2 of the corpus has 4 tokens in 'review', which has room for 1 to 3"):
-        replace(sentences, length=3, longer="refuse").load()
+    with pytest.raises(UserError, match="example 2 of the corpus has 4 tokens in 'review', outside 1 to 3"):
+        replace(sentences, length=3, overflow="refuse").load()
     made = Sentences(MockSentences(), Vocabulary(Words(30), MockSentences()), 8).load()
     assert made.names["label"] == ("negative", "positive")
     assert UNKNOWN not in made.columns["tokens"]
 
 
-def test_a_sentence_without_a_token_is_refused():
+def test_an_empty_sentence_is_refused():
     corpus = Corpus((("text", ("fine", "  ")), ("label", (0, 1))))
-    for longer in ("drop", "cut", "refuse"):
-        with pytest.raises(UserError, match="example 1 of the corpus has no token in 'text'"):
-            Sentences(corpus, Vocabulary(Words(10), corpus), 4, longer=longer).load()
+    for overflow in ("drop", "truncate", "refuse"):
+        with pytest.raises(UserError, match="example 1 of the corpus has no tokens in 'text'"):
+            Sentences(corpus, Vocabulary(Words(10), corpus), 4, overflow=overflow).load()
 
 
 def pairs(source, target, **settings: Any):
@@ -176,18 +176,18 @@ def test_pairs_end_and_targets_start():
     assert source.names["source"] == source.names["target"]
 
 
-def test_pairs_that_are_too_long_or_empty_are_dropped_cut_or_refused():
+def test_long_or_empty_pairs_are_dropped_truncated_or_refused():
     source, target = ("a", "abab", "ab", "", "b"), ("b", "a", "abba", "a", "b")
     dropped = pairs(source, target).load().columns
     np.testing.assert_array_equal(dropped["source"][:, 0], [4, 5])
-    cut = pairs(source, target, longer="cut").load().columns
+    cut = pairs(source, target, overflow="truncate").load().columns
     np.testing.assert_array_equal(cut["source"][1], [4, 5, 4, END])
     np.testing.assert_array_equal(cut["target"][2], [START, 4, 5, 5, END])
     assert len(cut["source"]) == 4
-    with pytest.raises(UserError, match="example 1 of the corpus has 4 tokens in 'source', which has room for 1 to 3"):
-        pairs(source, target, longer="refuse").load()
+    with pytest.raises(UserError, match="example 1 of the corpus has 4 tokens in 'source', outside 1 to 3"):
+        pairs(source, target, overflow="refuse").load()
     with pytest.raises(UserError, match="example 0 of the corpus has 0 tokens in 'target'"):
-        pairs(("a",), ("",), longer="refuse").load()
+        pairs(("a",), ("",), overflow="refuse").load()
     with pytest.raises(UserError, match="no example of the corpus fits into Pairs"):
         pairs(("aaaa",), ("a",)).load()
 
@@ -205,11 +205,11 @@ def test_captions_keep_their_images():
         assert (row[0], row[length - 1], length) == (START, END, 5)
         assert tokenizer.decode(row) == caption.decode()
     with pytest.raises(
-        UserError, match=r"image 0 of the corpus has shape \(16, 16, 3\); Captioned.shape is \(8, 8, 3\)"
+        UserError, match=r"image 0 of the corpus has shape \(16, 16, 3\), but Captioned.shape is \(8, 8, 3\)"
     ):
         replace(captioned, shape=(8, 8, 3)).load()
-    with pytest.raises(UserError, match="has 3 tokens in 'caption', which has room for 1 to 2"):
-        replace(captioned, length=4, longer="refuse").load()
+    with pytest.raises(UserError, match="has 3 tokens in 'caption', outside 1 to 2"):
+        replace(captioned, length=4, overflow="refuse").load()
     np.testing.assert_array_equal(replace(captioned, length=4).load().columns["target"][:, -1], [END] * 5)
 
 
@@ -226,7 +226,7 @@ def test_prompts_are_read_from_texts_and_files(tmp_path):
     assert long["tokens_length"] == 65
 
 
-def test_what_is_read_has_the_tokens_that_the_model_was_trained_with():
+def test_reading_uses_the_tokenizer_of_training():
     trained = Characters(9).train(["xyz"])
     windows = Windows(texts("abc"), letters(texts("abc")), 3)
     np.testing.assert_array_equal(windows.read([], ["zy"], {"tokens": trained})[0][1]["tokens"], [6, 5])
@@ -235,7 +235,7 @@ def test_what_is_read_has_the_tokens_that_the_model_was_trained_with():
     )
 
 
-def test_each_line_of_a_file_is_a_sentence_or_a_source(tmp_path):
+def test_each_line_of_a_file_is_one_example(tmp_path):
     file = tmp_path / "lines.txt"
     file.write_text("ab\n\n  ba \n")
     examples = pairs(("a",), ("a",)).read([str(file)], ["aaa"], NAMES)
@@ -248,28 +248,28 @@ def test_each_line_of_a_file_is_a_sentence_or_a_source(tmp_path):
     assert set(found[0][1]) == {"tokens", "tokens_length"}
 
 
-def test_unknown_characters_are_refused_unless_asked_for():
+def test_unknown_characters_are_refused_unless_strict_is_false():
     windows = Windows(texts("abc"), letters(texts("abc")), 3)
-    with pytest.raises(UserError, match=r"'ab☃': the vocabulary has no '☃' \(U\+2603\), the character at position 2"):
+    with pytest.raises(UserError, match=r"'ab☃': the vocabulary lacks '☃' \(U\+2603\) at position 2"):
         windows.read([], ["ab☃"], NAMES)
     np.testing.assert_array_equal(replace(windows, strict=False).read([], ["a☃"], NAMES)[0][1]["tokens"], [4, UNKNOWN])
     words = Windows(texts("a b c"), Vocabulary(Words(9), texts("a b c")), 2)
     assert UNKNOWN in words.read([], ["a z"], NAMES)[0][1]["tokens"]
 
 
-def test_texts_that_cannot_be_read_are_refused(tmp_path):
+def test_unreadable_texts_are_refused(tmp_path):
     windows = Windows(texts("abc"), letters(texts("abc")), 3)
     sentences = Sentences(MockSentences(), letters(texts("abc")), 2)
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "broken.txt").write_bytes(b"abc\xff")
     for loadable in (windows, sentences):
         for files, given_texts, reason in [
-            ([], [], "nothing to read"),
+            ([], [], "no texts were given"),
             ([], [""], "no token"),
             ([tmp_path / "missing.txt"], [], r"cannot read .*missing.txt \(No such file"),
             ([tmp_path], [], "cannot read"),
-            ([tmp_path / "broken.txt"], [], r"broken.txt is no UTF-8 at byte 3"),
-            ([], ["ab\udcff"], "the text given is no UTF-8 at byte 2"),
+            ([tmp_path / "broken.txt"], [], r"broken.txt is not UTF-8 .byte 3"),
+            ([], ["ab\udcff"], "the text given is not UTF-8 .byte 2"),
         ]:
             with pytest.raises(UserError, match=reason) as error:
                 loadable.read([str(file) for file in files], given_texts, NAMES)
@@ -278,7 +278,7 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path):
         sentences.read([str(tmp_path / "empty.txt")], [], NAMES)
 
 
-def test_own_images_are_brought_to_the_shape_of_the_corpus(tmp_path):
+def test_image_files_are_resized_to_the_shape_of_the_corpus(tmp_path):
     Image.new("L", (40, 20), 200).save(tmp_path / "grey.png")
     captioned = Captioned(MockCaptions(), letters(texts("a")), 5, shape=(16, 16, 3))
     ((name, example),) = captioned.read([str(tmp_path)], [], NAMES)
@@ -286,36 +286,36 @@ def test_own_images_are_brought_to_the_shape_of_the_corpus(tmp_path):
     np.testing.assert_array_equal(example["image"], np.full((16, 16, 3), 200, np.uint8))
     with pytest.raises(UserError, match="not --text"):
         captioned.read([], ["a text"], NAMES)
-    with pytest.raises(UserError, match="no image found"):
+    with pytest.raises(UserError, match="no images in"):
         captioned.read([], [], NAMES)
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda v: Windows(MockText(), v, 0), "Windows.length=0: must be 1 or more"),
-        (lambda v: Windows(MockText(), v, 4, -1), "Windows.context=-1: must be 0 or more"),
+        (lambda v: Windows(MockText(), v, 0), "Windows.length=0 must be at least 1"),
+        (lambda v: Windows(MockText(), v, 4, -1), "Windows.context=-1 must be at least 0"),
         (lambda v: Sentences(MockSentences(), v, 0), "Sentences.length=0"),
-        (lambda v: Pairs(MockPairs(), v, 1, 8), "Pairs.source_length=1: must be 2 or more"),
-        (lambda v: Pairs(MockPairs(), v, 8, 2), "Pairs.target_length=2: must be 3 or more"),
-        (lambda v: Captioned(MockCaptions(), v, 2), "Captioned.length=2: must be 3 or more"),
+        (lambda v: Pairs(MockPairs(), v, 1, 8), "Pairs.source_length=1 must be at least 2"),
+        (lambda v: Pairs(MockPairs(), v, 8, 2), "Pairs.target_length=2 must be at least 3"),
+        (lambda v: Captioned(MockCaptions(), v, 2), "Captioned.length=2 must be at least 3"),
         (
-            lambda v: Pairs(MockPairs(), v, 8, 8, longer="crop"),  # pyright: ignore[reportArgumentType]
-            "longer is 'crop'; did you mean 'drop'",
+            lambda v: Pairs(MockPairs(), v, 8, 8, overflow="crop"),  # pyright: ignore[reportArgumentType]
+            "overflow='crop' is unknown; did you mean 'drop'",
         ),
-        (lambda v: Windows(texts("abc"), v, 3).load(), r"the corpus has 3 tokens, .* 4; make it smaller"),
+        (lambda v: Windows(texts("abc"), v, 3).load(), r"the corpus has 3 tokens, .* 4; decrease length"),
         (lambda v: Windows(texts(), v, 3).load(), r"the corpus has 0 tokens"),
         (lambda v: Windows(MockPairs(), v, 3).load(), "no feature 'text'.* names that exist: source, target"),
         (lambda v: Sentences(MockText(), v, 3).load(), "no feature 'label'"),
     ],
 )
-def test_bad_settings_are_refused(make, reason):
+def test_invalid_settings_are_refused(make, reason):
     with pytest.raises(UserError, match=reason):
         make(letters(texts("abc")))
 
 
 @pytest.mark.parametrize("mock", [MockText, MockPairs, MockSentences, MockCaptions])
-def test_mock_texts_depend_on_seed_and_split_alone(mock):
+def test_mock_texts_depend_on_seed_and_split_only(mock):
     def content(**settings):
         return [str(np.asarray(column).tolist()) for column in mock(examples=6, **settings).load().columns.values()]
 
@@ -328,7 +328,7 @@ def test_mock_texts_depend_on_seed_and_split_alone(mock):
         mock(examples=0)
 
 
-def test_mock_texts_can_be_learnt():
+def test_mock_texts_are_learnable():
     source = MockPairs(examples=40).load().columns
     dictionary = {}
     for read, written in zip(source["source"], source["target"]):

@@ -76,7 +76,7 @@ def test_a_tokenizer_survives_json_and_pickle(kind):
 
 @given(st.text(alphabet=LETTERS, max_size=80))
 @settings(max_examples=50, deadline=None)
-def test_text_of_known_characters_comes_back_as_it_was(text):
+def test_text_of_known_characters_survives_a_round_trip(text):
     for tokenizer in (_CHARACTERS, _BPE):
         ids = tokenizer.encode(text)
         assert UNKNOWN not in ids
@@ -90,7 +90,7 @@ _BPE = BPE(90).train([TEXT])
 
 @given(st.lists(st.text(alphabet=LETTERS + "☃𝄞", max_size=30), max_size=5))
 @settings(max_examples=40, deadline=None)
-def test_tokens_stand_for_all_characters_of_their_text(texts):
+def test_token_widths_sum_to_the_length_of_the_text(texts):
     for tokenizer in (_CHARACTERS, _BPE, _WORDS):
         for text, (ids, widths) in zip(texts, tokenizer.measure_all(texts)):
             assert len(ids) == len(widths)
@@ -126,7 +126,7 @@ def test_words_are_the_most_frequent_ones_apart_from_punctuation():
     assert [cased[number] for number in cased.encode("The the THE")] == ["The", "the", "<unknown>"]
 
 
-def test_bpe_joins_what_is_frequent_and_keeps_rare_characters_only_while_there_is_room():
+def test_bpe_merges_frequent_pairs_and_drops_rare_characters_at_the_size_limit():
     tokenizer = BPE(90).train([TEXT])
     assert "▁the" in list(tokenizer)
     assert len(tokenizer.encode("the cat")) == 2
@@ -136,7 +136,7 @@ def test_bpe_joins_what_is_frequent_and_keeps_rare_characters_only_while_there_i
 
 
 @pytest.mark.parametrize("kind", [BPE(120), Words(60)], ids=repr)
-def test_no_text_is_read_as_a_special(kind):
+def test_no_text_encodes_to_a_special_token(kind):
     tokenizer = kind.train(["<end> <pad> special 0 special 2 " * 50])
     for text in ("<end>", "<pad><start>", "special 0", "special 2", "<unknown>"):
         assert not set(tokenizer.encode(text).tolist()) & {PAD, START, END}
@@ -156,7 +156,7 @@ def test_long_texts_have_the_same_tokens_as_their_lines(kind):
     assert widths.sum() == len(text)
 
 
-def test_two_trainings_are_equal_whatever_the_threads():
+def test_training_is_independent_of_the_number_of_threads():
     code = (
         "from jaxdl.data.text.tokenizers import BPE, Words\n"
         "texts = [' '.join(f'w{a * b % 97} q{a ^ b}' for a in range(60)) for b in range(60)]\n"
@@ -173,7 +173,7 @@ def test_two_trainings_are_equal_whatever_the_threads():
     assert len(outputs) == 1
 
 
-def test_a_decode_ends_at_the_end_and_refuses_ids_that_do_not_exist():
+def test_decoding_stops_at_end_and_refuses_unknown_ids():
     assert _CHARACTERS.decode([]) == ""
     assert _CHARACTERS.decode([PAD, START, UNKNOWN, END, 7]) == ""
     assert _CHARACTERS[79] == UNUSED
@@ -184,8 +184,8 @@ def test_a_decode_ends_at_the_end_and_refuses_ids_that_do_not_exist():
 
 
 @pytest.mark.parametrize("kind", [Characters, Words, BPE])
-def test_bad_sizes_and_empty_corpora_are_refused(kind):
-    with pytest.raises(UserError, match=r"size=4: must be 5 or more"):
+def test_small_sizes_and_empty_corpora_are_refused(kind):
+    with pytest.raises(UserError, match=r"size=4 must be at least 5"):
         kind(4)
     with pytest.raises(UserError, match="corpus has no"):
         kind(10).train([])
@@ -194,14 +194,14 @@ def test_bad_sizes_and_empty_corpora_are_refused(kind):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"kind": "odd", "size": 9, "codec": {}}', '{"kind": "bpe"}'])
-def test_what_is_no_tokenizer_is_refused(text):
-    with pytest.raises(UserError, match="no tokenizer of jaxdl") as error:
+def test_invalid_serialized_tokenizers_are_refused(text):
+    with pytest.raises(UserError, match="not a tokenizer of jaxdl") as error:
         Tokenizer.from_json(text)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
-def test_a_vocabulary_is_trained_once_and_kept(kind, monkeypatch):
+def test_a_vocabulary_is_trained_once_and_cached(kind, monkeypatch):
     vocabulary = Vocabulary(kind, Texts((TEXT,)))
     assert vocabulary.size == kind.size
     fresh = kind.train([TEXT])
@@ -214,7 +214,7 @@ def test_a_vocabulary_is_trained_once_and_kept(kind, monkeypatch):
     assert vocabulary.load() == fresh
 
 
-def test_each_corpus_and_kind_has_a_vocabulary_of_its_own():
+def test_each_corpus_and_kind_has_its_own_vocabulary():
     loaded = {
         Vocabulary(kind, Texts(texts)).load().digest
         for kind in (Characters(30), Characters(31), BPE(60), Words(20), Words(20, lowercase=False))
@@ -226,7 +226,7 @@ def test_each_corpus_and_kind_has_a_vocabulary_of_its_own():
     assert "eins" not in Vocabulary(Words(30), MockPairs(), features=("source",)).load()
 
 
-def test_a_vocabulary_comes_from_the_training_split_alone():
+def test_a_vocabulary_requires_the_training_split():
     corpus = Texts(("abc",))
     windows = Windows(corpus, Vocabulary(Characters(10), corpus), length=1)
     scored = with_split(windows, "test")
@@ -235,7 +235,7 @@ def test_a_vocabulary_comes_from_the_training_split_alone():
     other = Windows(Texts(("axbx",), "test"), windows.vocabulary, length=1)
     np.testing.assert_array_equal(other.load().columns["tokens"], [[4, 3], [3, 5], [5, 3]])
     for split in ("test", "validation[:10]", "train+test", "all"):
-        with pytest.raises(UserError, match="training split alone"):
+        with pytest.raises(UserError, match="must be trained on the training split"):
             Vocabulary(Characters(10), Texts(("abc",), split)).load()
 
 
@@ -252,19 +252,19 @@ def test_a_damaged_vocabulary_is_refused():
     assert vocabulary.load() == Characters(30).train([TEXT])
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+def test_an_unwritable_folder_is_reported(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "file"))
     with pytest.raises(UserError, match="JAXDL_DATA"):
         Vocabulary(Characters(30), Texts((TEXT,))).load()
 
 
-def test_texts_that_are_no_text_are_refused():
-    with pytest.raises(UserError, match=r"example 1 of the corpus, feature 'text' is no UTF-8 at byte 2"):
+def test_features_that_are_not_text_are_refused():
+    with pytest.raises(UserError, match=r"example 1 of the corpus, feature 'text' is not UTF-8 .byte 2"):
         Vocabulary(Characters(30), Texts(("fine", b"ab\xff"))).load()
     with pytest.raises(UserError, match="no feature 'txet'; did you mean 'text'"):
         Vocabulary(Characters(30), MockText(), ("txet",)).load()
-    with pytest.raises(UserError, match=r"example 0 of the corpus, feature 'label'.* is no text"):
+    with pytest.raises(UserError, match=r"example 0 of the corpus, feature 'label'.*, not text"):
         Vocabulary(Characters(30), MockSentences(), ("label",)).load()
 
 
@@ -278,7 +278,7 @@ class Ragged:
         return {"text": b"t" * number, "audio": np.zeros(number, np.int16), "label": np.int64(number)}
 
 
-def test_sources_of_every_kind_are_read_whole():
+def test_texts_are_read_from_every_kind_of_source():
     single = ExampleSource(Ragged(), [4, 0, 2], "print")
     joined = JoinedSource(
         (single, ColumnSource({"text": np.array(["é", "x"]), "label": np.arange(2)}, "print")), "print"
@@ -301,7 +301,7 @@ def test_sources_of_every_kind_are_read_whole():
 
 
 @pytest.mark.parametrize("kind", [Characters(40), BPE(60), Words(30)])
-def test_the_library_reads_texts_as_we_do(kind):
+def test_the_exported_tokenizer_yields_the_same_ids(kind):
     from tokenizers import Tokenizer as Theirs
 
     texts = ["the cat sat on the mat.\n", "the dog  sat on a log, and saw the cat", "a dog's log"]

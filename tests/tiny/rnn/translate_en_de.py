@@ -11,7 +11,7 @@ def tiny():
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
     for pairs in (config.data.train, config.data.evals["validation"]):
         pairs.source_length = pairs.target_length = 10
-        pairs.longer = "cut"
+        pairs.overflow = "truncate"
         pairs.vocabulary.corpus = MockPairs(examples=64)
     config.data.test = None
     config.data.batch_size = 16

@@ -15,9 +15,9 @@ def tiny():
     config.task.model.encoder.heads = 2
     config.task.model.encoder.hidden = 16
     vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
-    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10, marked=True)
+    config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10, add_special_tokens=True)
     config.data.evals["validation"] = Sentences(
-        MockSentences(examples=21, split="validation"), vocabulary, length=10, marked=True
+        MockSentences(examples=21, split="validation"), vocabulary, length=10, add_special_tokens=True
     )
     config.data.test = None
     config.data.eval_batch_size = None

@@ -21,7 +21,7 @@ def tiny():
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")
     for pairs in (config.data.train.examples, config.data.evals["validation"]):
         pairs.source_length = pairs.target_length = 10
-        pairs.longer = "cut"
+        pairs.overflow = "truncate"
         pairs.vocabulary.corpus = MockPairs(examples=64)
     config.data.train.examples.source_length = config.data.train.examples.target_length = 20
     config.data.test = None
