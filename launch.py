@@ -1,8 +1,8 @@
 """jaxdl: one command for every recipe.
 
   python launch.py --config=RECIPE [--set=NAME=VALUE ...] [--workdir=DIR]     train, or go on with the run in DIR
-  python launch.py sweep --config=RECIPE [--grid=seed=0..4] [--dry_run]       many runs, or what sweep() says
-  python launch.py sweep --config=RECIPE --trials=20 --space=width=16..64:16  settings that a search chooses
+  python launch.py sweep --config=RECIPE [--grid=seed=0..4] [--dry_run]       many runs; by default seeds 0..4
+  python launch.py sweep --config=RECIPE --trials=20 --space=ema=0.9,0.99     settings that a search chooses
   python launch.py plan --config=RECIPE --topology=v5e:16x16 [--search]       compiled for devices that are not here
   python launch.py eval RUN [--step=N] [--split=NAME] [--set=task.beam=8]     score a trained run
   python launch.py predict RUN FILE... | --text=TEXT... [--set=task.beam=8]   use it on your own files or texts
@@ -66,7 +66,11 @@ flags.DEFINE_string(
     "report: EVAL/NAME to compare by; sweep --trials: EVAL/NAME:min or :max; by default the recipe's own.",
 )
 flags.DEFINE_boolean("gallery", False, "report: a page of all recipes; folders with runs give it pictures.")
-flags.DEFINE_multi_string("grid", [], "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable.")
+flags.DEFINE_multi_string(
+    "grid",
+    [],
+    "sweep: NAME=VALUE,VALUE or NAME=0..4; NAME,NAME=(A,B),(C,D). Repeatable. Default: sweep(), or seed=0..4.",
+)
 flags.DEFINE_string("launcher", "local", "sweep: who makes the runs: local; kubernetes, tpu: a file is written.")
 flags.DEFINE_string("topology", None, "plan, show --shardings: the devices to compile for: v5e:16x16, h100:1x8, cpu:8.")
 flags.DEFINE_boolean("shardings", False, "show: how each parameter is cut over the devices.")

@@ -43,7 +43,7 @@ def make_run(path: Path, number: int, rows: int) -> None:
     settings = [
         f"seed={number % SEEDS}",
         f"optimizers.train.weight_decay={rate:.2g}",
-        f"channels=({width},{2 * width})",
+        f"task.model.channels=({width},{2 * width})",
     ]
     config = overrides.resolve(load_recipe(RECIPE), settings)
     steps = np.arange(1, rows + 1) * 10

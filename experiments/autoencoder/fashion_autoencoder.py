@@ -1,7 +1,9 @@
-"""Fashion-MNIST through a code of 32 numbers and back: a convolutional autoencoder.
+"""Convolutional autoencoder on Fashion-MNIST with a 32-dimensional code.
 
 Result: 0.00859 test mse, 1 seed, 6.2 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_autoencoder.py
+
+The code has 4% of the numbers of an image; the metric is the reconstruction MSE.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -17,26 +19,17 @@ METRIC = "test/mse"
 
 
 @auto_config
-def experiment(
-    steps: int = 3000,
-    shape: tuple[int, int, int] = (28, 28, 1),
-    code: int = 32,
-    channels: tuple[int, ...] = (32, 64),
-    depth: int = 1,
-    learning_rate: float = 2e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=reconstruction(ConvAutoencoder(shape, code, channels=channels, depth=depth), mean=0.286, std=0.353),
+        task=reconstruction(ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), mean=0.286, std=0.353),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=500,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=1e-4)},
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=1e-4)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -45,7 +38,3 @@ def experiment(
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/mse", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

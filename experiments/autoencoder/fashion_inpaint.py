@@ -1,7 +1,9 @@
-"""Inpainting Fashion-MNIST: two rectangles, about a quarter of the image, filled in by a U-Net.
+"""Inpainting of Fashion-MNIST with a U-Net: two rectangles, about a quarter of the image.
 
 Result: 24.39 test psnr, 1 seed, 9.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_inpaint.py
+
+The rectangles are drawn per example and step.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,20 +22,11 @@ METRIC = "test/psnr"
 
 
 @auto_config
-def experiment(
-    steps: int = 2200,
-    rectangles: int = 2,
-    area: tuple[float, float] = (0.08, 0.2),
-    channels: tuple[int, ...] = (64, 128),
-    depth: int = 2,
-    learning_rate: float = 3e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 2200, seed: int = 0) -> Experiment:
     return Experiment(
         task=image_restoration(
-            PixelUnshuffle(UNet(outputs=4, channels=channels, depth=depth)),
-            MissingRectangles(rectangles, area),
+            PixelUnshuffle(UNet(outputs=4, channels=(64, 128), depth=2)),
+            MissingRectangles(2, (0.08, 0.2)),
             mean=0.286,
             std=0.353,
         ),
@@ -42,10 +35,10 @@ def experiment(
             evals={"validation": Dataset("fashion_mnist", "train[55000:]", features=("image",))},
             test=Dataset("fashion_mnist", "test", features=("image",)),
             augment=(RandomFlip(),),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=250,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.01)},
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.01)},
         ema=0.998,
         steps=steps,
         seed=seed,
@@ -54,7 +47,3 @@ def experiment(
         save_every=1100,
         keep=CheckpointPolicy(metric="validation/psnr"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

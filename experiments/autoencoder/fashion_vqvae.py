@@ -1,7 +1,9 @@
-"""A VQ-VAE on Fashion-MNIST: 49 codes of 256 an image, sized for ten minutes on two CPU cores.
+"""VQ-VAE on Fashion-MNIST: 7x7 codes from a codebook of 256.
 
 Result: 23.40 test psnr, 1 seed, 9.2 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_vqvae.py
+
+The codebook is updated by moving averages. Sized for ten minutes on two CPU cores.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -18,32 +20,21 @@ METRIC = "test/psnr"
 
 
 @auto_config
-def experiment(
-    steps: int = 3000,
-    channels: tuple[int, ...] = (32, 64),
-    blocks: int = 1,
-    codes: int = 256,
-    features: int = 16,
-    decay: float = 0.99,
-    commitment: float = 0.25,
-    learning_rate: float = 2e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
     return Experiment(
         task=VectorQuantization(
-            VQVAE(channels=channels, codes=codes, features=features, decay=decay, blocks=blocks),
+            VQVAE(channels=(32, 64), codes=256, features=16, decay=0.99, blocks=1),
             likelihood=Gaussian(std=0.1),
-            commitment=commitment,
+            commitment=0.25,
         ),
         data=Data(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=500,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
+        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         steps=steps,
         seed=seed,
         log_every=50,
@@ -51,7 +42,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/psnr"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

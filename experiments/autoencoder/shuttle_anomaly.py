@@ -1,7 +1,9 @@
-"""A space shuttle's unusual states, told by an autoencoder that has seen the usual one only.
+"""One-class anomaly detection on Statlog (Shuttle) with an autoencoder.
 
 Result: 0.9997 test auroc, 1 seed, 0.22 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/shuttle_anomaly.py
+
+It is trained on the normal state Rad.Flow only; the anomaly score is the reconstruction error.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,26 +21,17 @@ COLUMNS = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
 
 
 @auto_config
-def experiment(
-    steps: int = 2000,
-    code: int = 4,
-    widths: tuple[int, ...] = (64, 32),
-    dropout: float = 0.0,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.0,
-    batch_size: int = 256,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 2000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=AnomalyDetection(DenseAutoencoder(features=9, code=code, widths=widths, dropout=dropout), quantile=0.99),
+        task=AnomalyDetection(DenseAutoencoder(features=9, code=4, widths=(64, 32), dropout=0.0), quantile=0.99),
         data=Data(
             train=Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), COLUMNS),
             evals={"validation": Tabular(Dataset("shuttle", "validation"), Dataset("shuttle", "train"), COLUMNS)},
             test=Tabular(Dataset("shuttle", "test"), Dataset("shuttle", "train"), COLUMNS),
-            batch_size=batch_size,
+            batch_size=256,
             eval_batch_size=2048,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay)},
+        optimizers={"train": adamw(learning_rate=1e-3, steps=steps, warmup=0.05, weight_decay=0.0)},
         steps=steps,
         seed=seed,
         log_every=100,
@@ -46,7 +39,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/auroc"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(5)]

@@ -1,7 +1,9 @@
-"""A wide ResNet with mixup on CIFAR-10, sized for one GPU.
+"""Wide ResNet with CutMix on CIFAR-10.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/cifar10.py
+
+Sized for one GPU.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,18 +22,11 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 39000,
-    width: int = 128,
-    batch_size: int = 128,
-    dtype: str = "bfloat16",
-    learning_rate: float = 0.1,
-    seed: int = 0,
-) -> Experiment:
-    peak = learning_rate * batch_size / 128
+def experiment(steps: int = 39000, batch_size: int = 128, seed: int = 0) -> Experiment:
+    peak = 0.1 * batch_size / 128
     return Experiment(
         task=ImageClassification(
-            ResNet(stage_sizes=(4, 4, 4), num_classes=10, width=width, dtype=dtype),
+            ResNet(stage_sizes=(4, 4, 4), num_classes=10, width=128, dtype="bfloat16"),
             label_smoothing=0.1,
             normalize=Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
         ),
@@ -53,7 +48,3 @@ def experiment(
         save_every=3000,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(5)]

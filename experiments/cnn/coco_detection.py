@@ -1,8 +1,10 @@
-"""A one-stage detector with a ResNet-50 on COCO, for GPUs; other TFDS sets, or a folder in COCO's layout, by argument.
+"""One-stage detector (FCOS) with a ResNet-50 FPN on COCO.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/coco_detection.py
         ... --set=dataset=tfds:voc/2007 --set=num_classes=20        or --set=dataset=coco:~/mine --set=num_classes=3
+
+Sized for GPUs. Other TFDS data sets and folders in COCO's layout are arguments.
 """
 
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
@@ -32,14 +34,10 @@ def features_of(dataset: str) -> tuple[str, ...]:
 @auto_config
 def experiment(
     dataset: str = "tfds:coco/2017",
-    train: str = "train",
-    validation: str = "validation",
     num_classes: int = 80,
     size: int = 512,
     steps: int = 90000,
-    batch_size: int = 32,
     dtype: str = "bfloat16",
-    learning_rate: float = 2e-4,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
@@ -59,8 +57,8 @@ def experiment(
             limit=100,
         ),
         data=Data(
-            train=Dataset(dataset, train, features=features_of(dataset)),
-            evals={"validation": Dataset(dataset, validation, features=features_of(dataset))},
+            train=Dataset(dataset, "train", features=features_of(dataset)),
+            evals={"validation": Dataset(dataset, "validation", features=features_of(dataset))},
             augment=(
                 Objects(100, drop_empty=True),
                 RandomFlip(),
@@ -68,12 +66,10 @@ def experiment(
                 ColorJitter(0.2, 0.2, 0.2),
             ),
             eval_transforms=(Objects(100, drop_empty=True), ResizePad(size, size)),
-            batch_size=batch_size,
+            batch_size=32,
             workers=8,
         ),
-        optimizers={
-            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=1000, weight_decay=0.05, clip_norm=10.0)
-        },
+        optimizers={"train": adamw(learning_rate=2e-4, steps=steps, warmup=1000, weight_decay=0.05, clip_norm=10.0)},
         ema=0.9998,
         steps=steps,
         seed=seed,
@@ -82,7 +78,3 @@ def experiment(
         save_every=2500,
         keep=CheckpointPolicy(metric="validation/map"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""A small ConvNet on the 8x8 digits that scikit-learn carries.
+"""ConvNet on scikit-learn's 8x8 digits.
 
 Result: 0.997 +- 0.002 test accuracy, 5 seeds, 0.61 min on Intel(R) Xeon(R) Processor @ 2.50GHz (2 cores)
 Run:    python launch.py --config=experiments/cnn/digits.py
+
+The smallest recipe: the data comes with scikit-learn and a run takes less than a minute.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,9 +21,9 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int = 0) -> Experiment:
+def experiment(steps: int = 800, seed: int = 0) -> Experiment:
     return Experiment(
-        task=ImageClassification(ConvNet(num_classes=10, channels=channels, dropout=0.2), label_smoothing=0.1),
+        task=ImageClassification(ConvNet(num_classes=10, channels=(32, 64), dropout=0.2), label_smoothing=0.1),
         data=Data(
             train=Dataset("digits", "train[:90%]"),
             evals={"validation": Dataset("digits", "train[90%:]")},
@@ -41,4 +43,4 @@ def experiment(steps: int = 800, channels: tuple[int, ...] = (32, 64), seed: int
 
 
 def sweep():
-    return product(seed=range(5), channels=[(16, 32), (32, 64)])
+    return product(**{"seed": range(5), "task.model.channels": [(16, 32), (32, 64)]})

@@ -1,9 +1,9 @@
-"""Faces against what is no face: a ConvNet on 200 patches of 25x25, five-fold cross-validation.
+"""Face classification of 25x25 LFW patches: ConvNet, five-fold cross-validation.
 
 Result: 0.995 +- 0.011 test accuracy, 5 seeds, 0.28 min on AMD EPYC (2 cores)
 Run:    for seed in 0 1 2 3 4; do python launch.py --config=experiments/cnn/faces.py --set=seed=$seed; done
 
-The seed says which fifth is held out, so that the mean over five seeds is that over the five folds.
+The seed selects the held-out fold, so that the mean over seeds 0 to 4 is the mean over the folds.
 """
 
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
@@ -29,14 +29,10 @@ def split(seed: int, part: int) -> str:
 
 
 @auto_config
-def experiment(
-    steps: int = 400,
-    channels: tuple[int, ...] = (16, 32, 64),
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 400, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
-            ConvNet(num_classes=2, channels=channels, halve_first=True, dropout=0.3),
+            ConvNet(num_classes=2, channels=(16, 32, 64), halve_first=True, dropout=0.3),
             label_smoothing=0.1,
             normalize=Normalize(mean=0.45, std=0.22),
         ),
@@ -56,7 +52,3 @@ def experiment(
         save_every=200,
         keep=CheckpointPolicy(),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(FOLDS)]

@@ -1,7 +1,9 @@
-"""A ConvNet on Fashion-MNIST, sized for ten minutes on two CPU cores.
+"""Residual ConvNet on Fashion-MNIST.
 
 Result: 0.932 +- 0.001 test accuracy, 3 seeds, 3.9 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/fashion_mnist.py
+
+Sized for ten minutes on two CPU cores. Its features define the FID of the generative recipes.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,20 +21,13 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 4000,
-    channels: tuple[int, ...] = (32, 64, 128),
-    depth: int = 2,
-    learning_rate: float = 4e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 4000, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
             ConvNet(
                 num_classes=10,
-                channels=channels,
-                depth=depth,
+                channels=(32, 64, 128),
+                depth=2,
                 downsample="max",
                 halve_first=True,
                 residual=True,
@@ -46,10 +41,10 @@ def experiment(
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
             augment=(RandomCrop(1), RandomFlip()),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=500,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.05)},
+        optimizers={"train": adamw(learning_rate=4e-3, steps=steps, warmup=0.1, weight_decay=0.05)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -58,7 +53,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(5)]

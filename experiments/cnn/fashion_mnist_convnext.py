@@ -1,7 +1,9 @@
-"""A small ConvNeXt on Fashion-MNIST, sized for ten minutes on two CPU cores.
+"""ConvNeXt on Fashion-MNIST.
 
 Result: 0.894 test accuracy, 1 seed, 8.4 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/fashion_mnist_convnext.py
+
+Sized for ten minutes on two CPU cores.
 """
 
 import flax.linen as nn
@@ -20,23 +22,15 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 2000,
-    channels: tuple[int, ...] = (48, 96),
-    stage_sizes: tuple[int, ...] = (2, 3),
-    kernel: int = 5,
-    learning_rate: float = 2e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 2000, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
             ConvNeXt(
                 num_classes=10,
-                stage_sizes=stage_sizes,
-                channels=channels,
+                stage_sizes=(2, 3),
+                channels=(48, 96),
                 patch=2,
-                kernel=kernel,
+                kernel=5,
                 layer_scale=0.1,
                 dropout=0.1,
                 stochastic_depth=0.05,
@@ -50,10 +44,10 @@ def experiment(
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
             augment=(RandomCrop(1), RandomFlip()),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=500,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.05)},
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.1, weight_decay=0.05)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -62,7 +56,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""A wide ResNet on Fashion-MNIST, sized for one GPU.
+"""Wide ResNet on Fashion-MNIST.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/fashion_mnist_large.py
+
+Sized for one GPU.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,19 +21,11 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 20000,
-    width: int = 128,
-    blocks: int = 4,
-    batch_size: int = 256,
-    dtype: str = "bfloat16",
-    learning_rate: float = 0.1,
-    seed: int = 0,
-) -> Experiment:
-    peak = learning_rate * batch_size / 256
+def experiment(steps: int = 20000, blocks: int = 4, batch_size: int = 256, seed: int = 0) -> Experiment:
+    peak = 0.1 * batch_size / 256
     return Experiment(
         task=ImageClassification(
-            ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=width, dropout=0.2, dtype=dtype),
+            ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=128, dropout=0.2, dtype="bfloat16"),
             label_smoothing=0.1,
             normalize=Normalize(mean=0.286, std=0.353),
         ),
@@ -52,7 +46,3 @@ def experiment(
         save_every=2000,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""ResNet-50 on ImageNet-1k, 90 epochs at batch 1,024 (Goyal et al. 2017, arXiv:1706.02677).
+"""ResNet-50 on ImageNet-1k, 90 epochs at batch size 1,024 (arXiv:1706.02677).
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/imagenet_resnet50.py
+
+The reference recipe of Goyal et al. 2017, with linear scaling of the learning rate.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,18 +22,11 @@ METRIC = "validation/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 112590,
-    batch_size: int = 1024,
-    size: int = 224,
-    dtype: str = "bfloat16",
-    learning_rate: float = 0.1,
-    seed: int = 0,
-) -> Experiment:
-    peak = learning_rate * batch_size / 256
+def experiment(steps: int = 112590, batch_size: int = 1024, size: int = 224, seed: int = 0) -> Experiment:
+    peak = 0.1 * batch_size / 256
     return Experiment(
         task=ImageClassification(
-            resnet50(num_classes=1000, dtype=dtype),
+            resnet50(num_classes=1000, dtype="bfloat16"),
             label_smoothing=0.1,
             normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
             top=(1, 5),
@@ -52,7 +47,3 @@ def experiment(
         save_every=1251,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

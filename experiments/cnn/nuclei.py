@@ -1,7 +1,9 @@
-"""Every nucleus of a fluorescence micrograph for itself: a U-Net that points to centres, from one image of 82 nuclei.
+"""Nucleus instance segmentation by centre offsets (Panoptic-DeepLab), trained on one micrograph.
 
 Result: 0.906 test ap50, 1 seed, 4.5 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/nuclei.py
+
+Training, validation and test use separate columns of it with 82, 19 and 30 nuclei.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,16 +22,10 @@ METRIC = "test/ap50"
 
 
 @auto_config
-def experiment(
-    steps: int = 1200,
-    channels: tuple[int, ...] = (16, 32, 64, 128),
-    learning_rate: float = 2e-3,
-    batch_size: int = 8,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1200, seed: int = 0) -> Experiment:
     return Experiment(
         task=InstanceSegmentation(
-            UNet(outputs=4, channels=channels, dropout=0.2), normalize=Normalize(mean=0.15, std=0.2)
+            UNet(outputs=4, channels=(16, 32, 64, 128), dropout=0.2), normalize=Normalize(mean=0.15, std=0.2)
         ),
         data=Data(
             train=Dataset("nuclei", "train", features=("image", "instances")),
@@ -42,10 +38,10 @@ def experiment(
                 RandomWindow(128, 128),
                 ColorJitter(0.5, 0.3),
             ),
-            batch_size=batch_size,
+            batch_size=8,
             eval_batch_size=1,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.995,
         steps=steps,
         seed=seed,
@@ -54,7 +50,3 @@ def experiment(
         save_every=300,
         keep=CheckpointPolicy(metric="validation/ap50"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""A U-Net that tells pet, background and border apart on Oxford-IIIT Pet, for a GPU.
+"""U-Net segmentation of Oxford-IIIT Pet: pet, background and border.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/pets_segmentation.py
+
+Sized for one GPU.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -21,27 +23,21 @@ FEATURES = ("image", "segmentation_mask")
 
 
 @auto_config
-def experiment(
-    size: int = 256,
-    steps: int = 10000,
-    channels: tuple[int, ...] = (32, 64, 128, 256, 512),
-    learning_rate: float = 1e-3,
-    batch_size: int = 64,
-    dtype: str = "bfloat16",
-    seed: int = 0,
-) -> Experiment:
+def experiment(size: int = 256, steps: int = 10000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=SemanticSegmentation(UNet(outputs=3, channels=channels, dropout=0.2, dtype=dtype), num_classes=3),
+        task=SemanticSegmentation(
+            UNet(outputs=3, channels=(32, 64, 128, 256, 512), dropout=0.2, dtype="bfloat16"), num_classes=3
+        ),
         data=Data(
             train=Dataset("tfds:oxford_iiit_pet", "train[:90%]", features=FEATURES),
             evals={"validation": Dataset("tfds:oxford_iiit_pet", "train[90%:]", features=FEATURES)},
             test=Dataset("tfds:oxford_iiit_pet", "test", features=FEATURES),
             augment=(Mask(), RandomResizedCrop(size, scale=(0.3, 1.0)), RandomFlip(), ColorJitter(0.3, 0.3, 0.3)),
             eval_transforms=(Mask(), ResizePad(size, size)),
-            batch_size=batch_size,
+            batch_size=64,
             workers=8,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
+        optimizers={"train": adamw(learning_rate=1e-3, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.999,
         steps=steps,
         seed=seed,
@@ -50,7 +46,3 @@ def experiment(
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/mean_iou"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

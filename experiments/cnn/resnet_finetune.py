@@ -1,10 +1,11 @@
-"""ResNet-50 with Hugging Face weights, fine-tuned on 37 breeds of cats and dogs (Oxford-IIIT Pet).
+"""ResNet-50 with ImageNet weights fine-tuned on Oxford-IIIT Pet (37 breeds).
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/resnet_finetune.py --set=weights=DIR
 
-DIR is a local folder with config.json and model.safetensors, as `ResNetForImageClassification.save_pretrained` writes
-it. The stem and the first stage stay as they are; the other stages learn at a tenth of the head's rate.
+DIR is a local folder with config.json and model.safetensors, written by
+`ResNetForImageClassification.save_pretrained`. The stem and the first stage are frozen; the other stages have a tenth
+of the head's learning rate.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -24,18 +25,10 @@ METRIC = "validation/accuracy"
 
 
 @auto_config
-def experiment(
-    weights: str = "",
-    steps: int = 1500,
-    batch_size: int = 64,
-    size: int = 224,
-    dtype: str = "bfloat16",
-    learning_rate: float = 0.05,
-    seed: int = 0,
-) -> Experiment:
+def experiment(weights: str = "", steps: int = 1500, size: int = 224, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
-            resnet50(num_classes=37, dtype=dtype, frozen_stages=1),
+            resnet50(num_classes=37, dtype="bfloat16", frozen_stages=1),
             label_smoothing=0.1,
             normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
             top=(1, 5),
@@ -47,11 +40,11 @@ def experiment(
             test=Dataset("tfds:oxford_iiit_pet", "test", features=("image", "label")),
             augment=(RandomResizedCrop(size, scale=(0.25, 1.0)), RandomFlip()),
             eval_transforms=(ResizeCrop(size * 8 // 7, size),),
-            batch_size=batch_size,
+            batch_size=64,
         ),
         optimizers={
             "train": sgd(
-                learning_rate=learning_rate,
+                learning_rate=0.05,
                 steps=steps,
                 warmup=1 / 15,
                 weight_decay=1e-4,
@@ -66,7 +59,3 @@ def experiment(
         save_every=250,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,8 +1,10 @@
-"""Finding objects in composed photographs; no object and no background of the test was seen in training.
+"""One-stage detector (FCOS) on composed photographs, class-agnostic.
 
 Result: 0.723 test map50, 1 seed, 8.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_detection.py
         ... --set='categories=(0,1,2,3)' --set='names=("animal","flower","food","artifact")'   to tell them apart, too
+
+Objects and backgrounds of the test split do not occur in training.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -24,22 +26,17 @@ METRIC = "test/map50"
 @auto_config
 def experiment(
     steps: int = 6000,
-    width: int = 32,
-    stage_sizes: tuple[int, ...] = (1, 2, 2),
-    channels: int = 48,
     categories: tuple[int, ...] = (0, 0, 0, 0),
     names: tuple[str, ...] = ("object",),
-    learning_rate: float = 2e-3,
-    batch_size: int = 16,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
         task=ObjectDetection(
             Detector(
                 num_classes=len(names),
-                backbone=ResNet(stage_sizes=stage_sizes, num_classes=4, width=width, stem="strided"),
+                backbone=ResNet(stage_sizes=(1, 2, 2), num_classes=4, width=32, stem="strided"),
                 levels=(0, 2),
-                channels=channels,
+                channels=48,
                 head_depth=2,
             ),
             num_classes=len(names),
@@ -59,12 +56,10 @@ def experiment(
                 ColorJitter(0.5, 0.5, 0.5),
             ),
             eval_transforms=(Relabel(categories),),
-            batch_size=batch_size,
+            batch_size=16,
             eval_batch_size=50,
         ),
-        optimizers={
-            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05, clip_norm=5.0)
-        },
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=0.05, clip_norm=5.0)},
         ema=0.998,
         steps=steps,
         seed=seed,
@@ -73,7 +68,3 @@ def experiment(
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/map50"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

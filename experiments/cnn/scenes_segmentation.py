@@ -1,8 +1,10 @@
-"""Which pixels belong to objects: a U-Net on composed photographs, of whose test it has seen no object or background.
+"""U-Net foreground segmentation of composed photographs.
 
 Result: 0.764 test mean iou, 1 seed, 7.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
         ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
+
+Objects and backgrounds of the test split do not occur in training.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -23,16 +25,13 @@ METRIC = "test/mean_iou"
 @auto_config
 def experiment(
     steps: int = 2000,
-    channels: tuple[int, ...] = (16, 32, 64, 128),
     categories: tuple[int, ...] = (0, 1, 1, 1, 1),
     names: tuple[str, ...] = ("background", "object"),
-    learning_rate: float = 3e-3,
-    batch_size: int = 16,
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
         task=SemanticSegmentation(
-            UNet(outputs=len(names), channels=channels, dropout=0.2), num_classes=len(names), names=names
+            UNet(outputs=len(names), channels=(16, 32, 64, 128), dropout=0.2), num_classes=len(names), names=names
         ),
         data=Data(
             train=Dataset("scenes", "train", features=("image", "mask")),
@@ -46,10 +45,10 @@ def experiment(
                 ColorJitter(0.5, 0.5, 0.5),
             ),
             eval_transforms=(RelabelMask(categories),),
-            batch_size=batch_size,
+            batch_size=16,
             eval_batch_size=50,
         ),
-        optimizers={"train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=0.05)},
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.05)},
         ema=0.998,
         steps=steps,
         seed=seed,
@@ -58,7 +57,3 @@ def experiment(
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/mean_iou"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

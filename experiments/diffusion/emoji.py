@@ -1,9 +1,10 @@
-"""Emoji of 64x64 pixels as Google or as Twitter draws them: diffusion by a U-Net on squares of 4x4 pixels.
+"""Style-conditional diffusion on 64x64 emoji (Google, Twitter) with a U-Net on 4x4 patches.
 
 Result: 0.0343 test loss, 1 seed, 10.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/emoji.py
 
-A style is a class: python launch.py predict RUN --samples=16 --label=twitter
+The target is the image, weighted by min-SNR. Styles are the classes:
+python launch.py predict RUN --samples=16 --label=twitter
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -22,30 +23,18 @@ METRIC = "test/loss"
 
 
 @auto_config
-def experiment(
-    steps: int = 1800,
-    channels: tuple[int, ...] = (64, 96),
-    blocks: int = 1,
-    attention: tuple[bool, ...] = (False, True),
-    patch: int = 4,
-    dropout: float = 0.1,
-    learning_rate: float = 2e-3,
-    average: float = 0.05,
-    batch_size: int = 32,
-    sampling_steps: int = 20,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1800, seed: int = 0) -> Experiment:
     return Experiment(
         task=diffusion(
             DiffusionUNet(
                 outputs=3,
-                channels=channels,
-                blocks=blocks,
-                attention=attention,
+                channels=(64, 96),
+                blocks=1,
+                attention=(False, True),
                 classes=2,
                 groups=8,
-                dropout=dropout,
-                patch=patch,
+                dropout=0.1,
+                patch=4,
             ),
             Karras(),
             LogNormal(mean=-0.8),
@@ -54,18 +43,18 @@ def experiment(
             weighting="min_snr",
             bound=False,
             classes=2,
-            steps=sampling_steps,
+            steps=20,
         ),
         data=Data(
             train=Styles(Dataset("emoji", "train"), ("google", "twitter")),
             evals={"validation": Styles(Dataset("emoji", "validation"), ("google", "twitter"))},
             test=Styles(Dataset("emoji", "test"), ("google", "twitter")),
             augment=(RandomFlip(),),
-            batch_size=batch_size,
+            batch_size=32,
             eval_batch_size=50,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
-        ema=power_average(average),
+        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
+        ema=power_average(0.05),
         steps=steps,
         seed=seed,
         log_every=50,
@@ -73,7 +62,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,12 +1,13 @@
-"""DDPM on Fashion-MNIST by class: linear betas, noise as target, every level alike, and a small U-Net.
+"""Class-conditional DDPM on Fashion-MNIST with a U-Net: linear betas, noise prediction.
 
 Result: 2.802 test fid, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
-The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
-python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
-Without it: --set=start=None --set=task.fid_classifier=None
-The paper's own sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
+Differs from fashion_edm in the noise schedule, the sampling of noise levels and the target.
+
+FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
+--set=start=None --set=task.fid_classifier=None.
+The paper's sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -26,37 +27,25 @@ METRIC = "test/fid"
 
 
 @auto_config
-def experiment(
-    steps: int = 1700,
-    channels: tuple[int, ...] = (32, 96),
-    blocks: int = 1,
-    patch: int = 2,
-    learning_rate: float = 2e-3,
-    batch_size: int = 64,
-    sampler: str = "ancestral",
-    sampling_steps: int = 8,
-    guidance: float = 2.0,
-    fid_classifier: str = "runs/fashion_mnist",
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1700, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=diffusion(
             DiffusionUNet(
                 outputs=1,
-                channels=channels,
-                blocks=blocks,
+                channels=(32, 96),
+                blocks=1,
                 attention=(False, False),
                 classes=10,
                 groups=8,
-                patch=patch,
+                patch=2,
             ),
             Linear(),
             Uniform(),
             target="noise",
             classes=10,
-            sampler=sampler,
-            steps=sampling_steps,
-            guidance=guidance,
+            sampler="ancestral",
+            steps=8,
+            guidance=2.0,
             fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
@@ -74,10 +63,10 @@ def experiment(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=500,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
+        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
@@ -87,7 +76,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

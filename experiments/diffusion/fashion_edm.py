@@ -1,11 +1,12 @@
-"""Diffusion by EDM on Fashion-MNIST by class: a small U-Net.
+"""Class-conditional EDM on Fashion-MNIST with a U-Net.
 
 Result: 2.541 test fid, 1 seed, 12.8 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
-The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
-python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
-Without it: --set=start=None --set=task.fid_classifier=None
+Eight steps of the DPM solver with classifier-free guidance.
+
+FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
+--set=start=None --set=task.fid_classifier=None.
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18
 """
 
@@ -26,37 +27,25 @@ METRIC = "test/fid"
 
 
 @auto_config
-def experiment(
-    steps: int = 1700,
-    channels: tuple[int, ...] = (32, 96),
-    blocks: int = 1,
-    patch: int = 2,
-    learning_rate: float = 2e-3,
-    batch_size: int = 64,
-    sampler: str = "dpm_solver",
-    sampling_steps: int = 8,
-    guidance: float = 2.0,
-    fid_classifier: str = "runs/fashion_mnist",
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1700, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=diffusion(
             DiffusionUNet(
                 outputs=1,
-                channels=channels,
-                blocks=blocks,
+                channels=(32, 96),
+                blocks=1,
                 attention=(False, False),
                 classes=10,
                 groups=8,
-                patch=patch,
+                patch=2,
             ),
             Karras(),
             LogNormal(),
             target="edm",
             classes=10,
-            sampler=sampler,
-            steps=sampling_steps,
-            guidance=guidance,
+            sampler="dpm_solver",
+            steps=8,
+            guidance=2.0,
             fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
@@ -74,10 +63,10 @@ def experiment(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=500,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
+        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
@@ -87,7 +76,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,11 +1,12 @@
-"""Flow matching on Fashion-MNIST by class: a small diffusion Transformer.
+"""Class-conditional rectified flow on Fashion-MNIST with a DiT.
 
 Result: 1.476 test fid, 1 seed, 9.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_flow_dit.py
 
-The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
-python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
-Without it: --set=start=None --set=task.fid_classifier=None
+Ten Euler steps with classifier-free guidance.
+
+FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
+--set=start=None --set=task.fid_classifier=None.
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18
 """
 
@@ -26,30 +27,17 @@ METRIC = "test/fid"
 
 
 @auto_config
-def experiment(
-    steps: int = 1500,
-    width: int = 128,
-    depth: int = 4,
-    heads: int = 4,
-    patch: int = 4,
-    learning_rate: float = 2e-3,
-    batch_size: int = 64,
-    sampler: str = "euler",
-    sampling_steps: int = 10,
-    guidance: float = 2.0,
-    fid_classifier: str = "runs/fashion_mnist",
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=diffusion(
-            DiT(outputs=1, patch=patch, width=width, depth=depth, heads=heads, classes=10, frequencies=128),
+            DiT(outputs=1, patch=4, width=128, depth=4, heads=4, classes=10, frequencies=128),
             Straight(),
             LogitNormal(),
             target="velocity",
             classes=10,
-            sampler=sampler,
-            steps=sampling_steps,
-            guidance=guidance,
+            sampler="euler",
+            steps=10,
+            guidance=2.0,
             fid_classifier=FIDClassifier(
                 ConvNet(
                     num_classes=10,
@@ -67,10 +55,10 @@ def experiment(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=500,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05)},
+        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,
         steps=steps,
@@ -80,7 +68,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,11 +1,12 @@
-"""Fashion-MNIST by class: ResNets with spectral normalization, hinge loss, a projection discriminator.
+"""Class-conditional SN-ResNet GAN on Fashion-MNIST: hinge loss, projection discriminator.
 
 Result: 2.653 test fid, 1 seed, 10.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/gan/fashion_conditional.py
 
-The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
-python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
-With R1: --set=penalty=r1
+With R1: --set=task.penalty=r1
+
+FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
+--set=start=None --set=task.fid_classifier=None.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -24,24 +25,14 @@ METRIC = "test/fid"
 
 
 @auto_config
-def experiment(
-    steps: int = 1800,
-    channels: tuple[int, ...] = (64, 48, 24),
-    critic_channels: tuple[int, ...] = (24, 48, 96),
-    penalty: str | None = None,
-    penalty_weight: float = 0.1,
-    learning_rate: float = 5e-4,
-    batch_size: int = 64,
-    fid_classifier: str = "runs/fashion_mnist",
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1800, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=image_generation(
-            ResNetGenerator(outputs=1, size=7, channels=channels, classes=10),
-            ResNetDiscriminator(channels=critic_channels, halvings=2, classes=10),
+            ResNetGenerator(outputs=1, size=7, channels=(64, 48, 24), classes=10),
+            ResNetDiscriminator(channels=(24, 48, 96), halvings=2, classes=10),
             loss="hinge",
-            penalty=penalty,
-            penalty_weight=penalty_weight,
+            penalty=None,
+            penalty_weight=0.1,
             latents=64,
             classes=10,
             fid_classifier=FIDClassifier(
@@ -61,12 +52,12 @@ def experiment(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=500,
         ),
         optimizers={
-            "discriminator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.0, b2=0.9),
-            "generator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.0, b2=0.9),
+            "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),
+            "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),
         },
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,
@@ -77,7 +68,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

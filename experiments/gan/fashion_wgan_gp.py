@@ -1,11 +1,12 @@
-"""WGAN-GP on Fashion-MNIST: a Wasserstein critic with gradient penalty, five updates for one of the generator.
+"""WGAN-GP on Fashion-MNIST: five critic updates per generator update.
 
 Result: 6.671 test fid, 1 seed, 8.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/gan/fashion_wgan_gp.py
 
-The FID classifier is a run of experiments/cnn/fashion_mnist.py. Train it first:
-python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist
-Without the penalty: --set=penalty=None
+Without the penalty: --set=task.penalty=None
+
+FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
+--set=start=None --set=task.fid_classifier=None.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -24,26 +25,15 @@ METRIC = "test/fid"
 
 
 @auto_config
-def experiment(
-    steps: int = 6500,
-    channels: tuple[int, ...] = (128, 64),
-    critic_channels: tuple[int, ...] = (32, 64, 128),
-    penalty: str | None = "gradient",
-    penalty_weight: float = 10.0,
-    critic_steps: int = 5,
-    learning_rate: float = 5e-4,
-    batch_size: int = 64,
-    fid_classifier: str = "runs/fashion_mnist",
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 6500, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=image_generation(
-            DCGANGenerator(outputs=1, size=7, channels=channels),
-            DCGANDiscriminator(channels=critic_channels),
+            DCGANGenerator(outputs=1, size=7, channels=(128, 64)),
+            DCGANDiscriminator(channels=(32, 64, 128)),
             loss="wasserstein",
-            penalty=penalty,
-            penalty_weight=penalty_weight,
-            critic_steps=critic_steps,
+            penalty="gradient",
+            penalty_weight=10.0,
+            critic_steps=5,
             latents=64,
             fid_classifier=FIDClassifier(
                 ConvNet(
@@ -62,12 +52,12 @@ def experiment(
             train=Dataset("fashion_mnist", "train[:55000]"),
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=500,
         ),
         optimizers={
-            "discriminator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5, b2=0.9),
-            "generator": adam(learning_rate=learning_rate, steps=steps, schedule="constant", b1=0.5, b2=0.9),
+            "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5, b2=0.9),
+            "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5, b2=0.9),
         },
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,
@@ -81,4 +71,4 @@ def experiment(
 
 
 def sweep():
-    return [{"seed": seed, "penalty": penalty} for penalty in ("gradient", None) for seed in range(3)]
+    return [{"seed": seed, "task.penalty": penalty} for penalty in ("gradient", None) for seed in range(3)]

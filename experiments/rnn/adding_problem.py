@@ -1,11 +1,12 @@
-"""The adding problem: the sum of two marked numbers among T; who cannot remember for T steps has an error of 0.167.
+"""Adding problem (T = 100): regress the sum of two marked inputs (memoryless model: MSE 0.167).
 
 Result: 0.00297 test mse, 1 seed, 1.0 min on AMD EPYC (2 cores)
-Run:    python launch.py --config=experiments/rnn/adding_problem.py --set=cell=LSTM --set=length=100
+Run:    python launch.py --config=experiments/rnn/adding_problem.py --set=length=100
 
-The picture `gradient_norm` of a run shows how strongly each step of the input acts on the loss: for the simple RNN it
-falls by orders of magnitude on the way back, for LSTM and GRU at T = 100 it does not. At T = 200 the LSTM's vanishes,
-too, and it learns nothing in 3,000 steps; the GRU does. `--set=clip=0` trains without clipping.
+The picture `gradient_norm` shows the gradient of the loss with respect to each input step. For the simple RNN it
+vanishes over orders of magnitude, for LSTM and GRU at T = 100 it does not. At T = 200 the LSTM's vanishes too and it
+learns nothing in 3,000 steps; the GRU does. Other cells: `--set=task.model.cell=GRU`. Without gradient clipping:
+`--set=optimizers.train.clip_norm=0`.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -13,7 +14,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.arithmetic import AddingProblem
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_regression import SequenceRegression
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -23,17 +24,9 @@ METRIC = "test/mse"
 
 
 @auto_config
-def experiment(
-    steps: int = 3000,
-    length: int = 100,
-    cell: type[Cell] = LSTM,
-    features: int = 64,
-    learning_rate: float = 3e-3,
-    clip: float = 1.0,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 3000, length: int = 100, seed: int = 0) -> Experiment:
     return Experiment(
-        task=SequenceRegression(ManyToOne(outputs=1, features=features, cell=cell)),
+        task=SequenceRegression(ManyToOne(outputs=1, features=64, cell=LSTM)),
         data=Data(
             train=AddingProblem(length, examples=50_000, split="train"),
             evals={"validation": AddingProblem(length, examples=1000, split="validation")},
@@ -41,7 +34,7 @@ def experiment(
             batch_size=64,
             eval_batch_size=500,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=clip)},
+        optimizers={"train": adam(learning_rate=3e-3, steps=steps, warmup=0.05, clip_norm=1.0)},
         steps=steps,
         seed=seed,
         log_every=100,
@@ -52,4 +45,8 @@ def experiment(
 
 
 def sweep():
-    return [{"cell": cell, "length": length} for length in (50, 100, 200) for cell in ("RNN", "GRU", "LSTM", "MinGRU")]
+    return [
+        {"task.model.cell": cell, "length": length}
+        for length in (50, 100, 200)
+        for cell in ("RNN", "GRU", "LSTM", "MinGRU")
+    ]

@@ -1,7 +1,9 @@
-"""What does a picture of 64x64 pixels show? Emoji and stamps, a ConvNet and an attending LSTM.
+"""Captioning of 64x64 emoji and stamps: ConvNet encoder, LSTM decoder with attention.
 
 Result: 8.782 test bleu, 1 seed, 9.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/captions.py
+
+Captions are decoded by beam search.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -13,7 +15,7 @@ from jaxdl.data.text.captions import Captioned
 from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import ImageCaptioning
 from jaxdl.tasks.parts.pixels import Normalize
@@ -24,28 +26,18 @@ METRIC = "test/bleu"
 
 
 @auto_config
-def experiment(
-    steps: int = 2400,
-    channels: tuple[int, ...] = (32, 64, 128, 128),
-    features: int = 256,
-    cell: type[Cell] = LSTM,
-    dropout: float = 0.2,
-    beam: int = 4,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 0.05,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 2400, features: int = 256, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Words(2500), Dataset("captions", "train"), features=("caption",))
     return Experiment(
         task=ImageCaptioning(
             EncoderDecoder(
-                ImageEncoder(ConvNet(num_classes=1, channels=channels, halve_first=True, norm=group_norm), features),
-                AttentionDecoder(
-                    vocabulary=2500, features=features, embedding=128, layers=1, cell=cell, dropout=dropout
+                ImageEncoder(
+                    ConvNet(num_classes=1, channels=(32, 64, 128, 128), halve_first=True, norm=group_norm), features
                 ),
+                AttentionDecoder(vocabulary=2500, features=features, embedding=128, layers=1, cell=LSTM, dropout=0.2),
             ),
             normalize=Normalize(mean=0.75, std=0.35),
-            beam=beam,
+            beam=4,
         ),
         data=Data(
             train=Captioned(Dataset("captions", "train"), vocabulary, length=12),
@@ -54,11 +46,7 @@ def experiment(
             augment=(RandomAffine(degrees=5, translate=2.0, scale=(0.95, 1.05)),),
             batch_size=64,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.05, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -67,7 +55,3 @@ def experiment(
         save_every=800,
         keep=CheckpointPolicy(metric="validation/bleu"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

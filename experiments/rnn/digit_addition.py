@@ -1,7 +1,9 @@
-"""Adding numbers of three digits as text, "217+80" to "297": encoder and attending decoder, on sums never seen before.
+"""Three-digit addition as text ("217+80" to "297"): LSTM encoder-decoder with attention.
 
 Result: 0.9996 test exact match, 1 seed, 4.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/digit_addition.py
+
+No sum of the test split occurs in training; the metric is the exact match.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -26,8 +28,6 @@ def experiment(
     features: int = 128,
     digits: int = 3,
     cell: type[Cell] = LSTM,
-    attention: str = "dot",
-    learning_rate: float = 1e-2,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(
@@ -37,7 +37,7 @@ def experiment(
         task=Translation(
             EncoderDecoder(
                 TokenEncoder(vocabulary=16, features=features, embedding=32, cell=cell),
-                AttentionDecoder(vocabulary=16, features=features, embedding=64, attention=attention, cell=cell),
+                AttentionDecoder(vocabulary=16, features=features, embedding=64, attention="dot", cell=cell),
             ),
             label_smoothing=0.0,
             metrics=("exact_match",),
@@ -69,7 +69,7 @@ def experiment(
             batch_size=128,
             eval_batch_size=1000,
         ),
-        optimizers={"train": adam(learning_rate=learning_rate, steps=steps, warmup=0.05, clip_norm=1.0)},
+        optimizers={"train": adam(learning_rate=1e-2, steps=steps, warmup=0.05, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -78,7 +78,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/exact_match"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,9 +1,9 @@
-"""Electricity: the demand of Victoria's next 48 half hours, given its last week, the working days and the temperature.
+"""Electricity demand of Victoria, 24 hours ahead from one week: LSTM with quantile loss.
 
 Result: 0.486 test relative mae, 1 seed, 1.0 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/electricity.py
 
-The temperature of the hours to come is taken as known: an operator would have a forecast of it.
+Working days and the temperature of the forecast horizon are given, where an operator would have a weather forecast.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -11,7 +11,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -21,19 +21,10 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
-def experiment(
-    steps: int = 800,
-    context: int = 336,
-    features: int = 64,
-    cell: type[Cell] = LSTM,
-    dropout: float = 0.3,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 0.01,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 800, context: int = 336, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
-            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
+            Forecaster(features=64, outputs=3, layers=1, cell=LSTM, dropout=0.3),
             quantiles=(0.1, 0.5, 0.9),
             residual="naive",
             lags=2,
@@ -82,11 +73,7 @@ def experiment(
             batch_size=64,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.01, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -95,7 +82,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/relative_mae", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""Weekly sales of seven departments of a Walmart store: the next eight weeks, with 80% intervals.
+"""Weekly sales of seven Walmart departments, eight weeks ahead: LSTM with 80% prediction intervals.
 
 Result: 1.121 test relative mae, 1 seed, 0.15 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sales.py
+
+The network predicts the residual from the seasonal naive forecast.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -9,7 +11,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -19,19 +21,10 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
-def experiment(
-    steps: int = 300,
-    context: int = 26,
-    features: int = 8,
-    cell: type[Cell] = LSTM,
-    dropout: float = 0.1,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 0.01,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 300, context: int = 26, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
-            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout, linear=8),
+            Forecaster(features=8, outputs=3, layers=1, cell=LSTM, dropout=0.1, linear=8),
             quantiles=(0.1, 0.5, 0.9),
             normalization="mean_abs",
             residual="naive",
@@ -76,11 +69,7 @@ def experiment(
             batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.01, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -89,7 +78,3 @@ def experiment(
         save_every=100,
         keep=CheckpointPolicy(metric="validation/relative_mae", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

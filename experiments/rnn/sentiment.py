@@ -1,7 +1,9 @@
-"""Is a snippet of a film review positive or negative? A bidirectional GRU over words, from scratch.
+"""Sentiment of film-review snippets: bidirectional GRU trained from scratch.
 
 Result: 0.794 test accuracy, 1 seed, 0.47 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sentiment.py
+
+Word dropout and a dropout of 0.5 limit overfitting on a small data set.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -10,7 +12,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Vocabulary, Words
-from jaxdl.models.rnn import GRU, Cell
+from jaxdl.models.rnn import GRU
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_classification import SequenceClassification
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -20,30 +22,20 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 600,
-    features: int = 64,
-    embedding: int = 128,
-    cell: type[Cell] = GRU,
-    dropout: float = 0.5,
-    word_dropout: float = 0.2,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.1,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 600, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Words(8000), Dataset("movie_reviews", "train"))
     return Experiment(
         task=SequenceClassification(
             ManyToOne(
                 outputs=2,
-                features=features,
+                features=64,
                 vocabulary=8000,
-                embedding=embedding,
-                cell=cell,
+                embedding=128,
+                cell=GRU,
                 bidirectional=True,
                 pool=("mean", "max"),
-                dropout=dropout,
-                word_dropout=word_dropout,
+                dropout=0.5,
+                word_dropout=0.2,
             ),
             label_smoothing=0.1,
         ),
@@ -54,11 +46,7 @@ def experiment(
             batch_size=64,
             eval_batch_size=256,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=0.1, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -67,7 +55,3 @@ def experiment(
         save_every=100,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,9 +1,9 @@
-"""Stocks: tomorrow's closing price of six companies, beside the naive forecast, which is today's.
+"""Closing prices of six stocks, one day ahead: LSTM with quantile loss.
 
 Result: 1.011 test relative mae, 1 seed, 0.27 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/stocks.py
 
-The naive forecast is hard to beat; `relative_mae` below 1 would mean that it is.
+The naive forecast, the last price, is hard to beat: a `relative_mae` below 1 would be better than it.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -11,7 +11,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -21,19 +21,10 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
-def experiment(
-    steps: int = 1000,
-    context: int = 60,
-    features: int = 32,
-    cell: type[Cell] = LSTM,
-    dropout: float = 0.1,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.01,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1000, context: int = 60, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
-            Forecaster(features=features, outputs=3, layers=1, cell=cell, dropout=dropout),
+            Forecaster(features=32, outputs=3, layers=1, cell=LSTM, dropout=0.1),
             quantiles=(0.1, 0.5, 0.9),
             normalization="last",
         ),
@@ -73,11 +64,7 @@ def experiment(
             batch_size=128,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=1e-3, steps=steps, warmup=0.05, weight_decay=0.01, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -86,7 +73,3 @@ def experiment(
         save_every=200,
         keep=CheckpointPolicy(metric="validation/relative_mae", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""Sunspots: next year's number, learnt from 1700 to 1920, validated on 1921 to 1955, tested on 1956 to 2008.
+"""Yearly sunspot numbers, one year ahead: LSTM.
 
 Result: 19.86 test rmse, 1 seed, 0.12 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sunspots.py
+
+Trained on 1700 to 1920, validated on 1921 to 1955, tested on 1956 to 2008.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -9,7 +11,7 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.series.windows import Series
-from jaxdl.models.rnn import LSTM, Cell
+from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -19,19 +21,10 @@ METRIC = "test/rmse"
 
 
 @auto_config
-def experiment(
-    steps: int = 100,
-    context: int = 33,
-    features: int = 32,
-    cell: type[Cell] = LSTM,
-    dropout: float = 0.1,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 0.01,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
-            Forecaster(features=features, outputs=1, layers=1, cell=cell, dropout=dropout),
+            Forecaster(features=32, outputs=1, layers=1, cell=LSTM, dropout=0.1),
             point_loss="mse",
         ),
         data=Data(
@@ -64,11 +57,7 @@ def experiment(
             batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=0.05, weight_decay=weight_decay, clip_norm=1.0
-            )
-        },
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.01, clip_norm=1.0)},
         ema=0.99,
         steps=steps,
         seed=seed,
@@ -77,7 +66,3 @@ def experiment(
         save_every=50,
         keep=CheckpointPolicy(metric="validation/rmse", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""Jane Austen with words hidden, which a small BERT has to guess: pretraining for transformer/sentiment.
+"""Masked language model on Jane Austen: BERT with byte pair encoding.
 
 Result: 0.328 test accuracy, 1 seed, 13.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_bert.py
+
+Pretraining of transformer/sentiment_austen.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,38 +22,22 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 1500,
-    tokens: int = 4000,
-    features: int = 192,
-    layers: int = 4,
-    heads: int = 6,
-    length: int = 127,
-    batch_size: int = 24,
-    share: float = 0.2,
-    learning_rate: float = 2e-2,
-    adam_learning_rate: float = 3e-3,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1500, tokens: int = 4000, length: int = 127, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset("austen", "train"))
     return Experiment(
         task=masked_language_modelling(
-            MaskedLanguageModel(Encoder(tokens, length + 1, Stack(features, layers, heads, use_bias=False))),
-            share=share,
+            MaskedLanguageModel(Encoder(tokens, length + 1, Stack(192, 4, 6, use_bias=False))),
+            share=0.2,
             whole_words=True,
         ),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, length, words=True),
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length, words=True)},
             test=Windows(Dataset("austen", "test"), vocabulary, length, words=True),
-            batch_size=batch_size,
+            batch_size=24,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": muon(
-                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
-            )
-        },
+        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
         steps=steps,
         seed=seed,
         log_every=100,
@@ -62,4 +48,4 @@ def experiment(
 
 
 def sweep():
-    return [{"share": share} for share in (0.15, 0.2, 0.3)]
+    return [{"task.share": share} for share in (0.15, 0.2, 0.3)]

@@ -1,7 +1,9 @@
-"""Jane Austen in pieces of words: a small GPT over byte pair encoding, scored by the character.
+"""Language model on Jane Austen: GPT with byte pair encoding.
 
 Result: 0.990 test nats per character, 1 seed, 11.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_bpe.py
+
+The metric is per character, so that it compares with austen_gpt.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,26 +22,14 @@ METRIC = "test/nats_per_character"
 
 
 @auto_config
-def experiment(
-    steps: int = 1500,
-    tokens: int = 2000,
-    features: int = 192,
-    layers: int = 4,
-    heads: int = 6,
-    dropout: float = 0.1,
-    length: int = 128,
-    batch_size: int = 24,
-    learning_rate: float = 2e-2,
-    adam_learning_rate: float = 3e-3,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 1500, tokens: int = 2000, length: int = 128, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset("austen", "train"))
     return Experiment(
         task=language_modelling(
             Decoder(
                 tokens,
                 2 * length,
-                Stack(features, layers, heads, causal=True, use_bias=False, norm="rms", dropout=dropout, window=length),
+                Stack(192, 4, 6, causal=True, use_bias=False, norm="rms", dropout=0.1, window=length),
             ),
             carried=False,
             new_tokens=80,
@@ -48,13 +38,13 @@ def experiment(
             train=Windows(Dataset("austen", "train"), vocabulary, length),
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length // 2, length // 2)},
             test=Windows(Dataset("austen", "test"), vocabulary, length // 2, length // 2),
-            batch_size=batch_size,
+            batch_size=24,
             eval_batch_size=128,
         ),
         optimizers={
             "train": muon(
-                learning_rate=learning_rate,
-                adam_learning_rate=adam_learning_rate,
+                learning_rate=2e-2,
+                adam_learning_rate=3e-3,
                 steps=steps,
                 warmup=0.05,
                 b2=0.98,
@@ -68,7 +58,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/nats_per_character", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

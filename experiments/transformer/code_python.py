@@ -1,7 +1,9 @@
-"""The body of a Python function from its signature and docstring, learnt from the standard library alone.
+"""Python function bodies from signature and docstring: Transformer encoder-decoder.
 
 Result: 0.745 test python parses, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_python.py
+
+Trained from scratch on the standard library; the metric is the share of outputs that parse.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -24,16 +26,10 @@ METRIC = "test/python_parses"
 def experiment(
     steps: int = 420,
     features: int = 192,
-    encoder_layers: int = 2,
-    decoder_layers: int = 3,
     heads: int = 6,
     tokens: int = 4000,
     source_length: int = 64,
-    target_length: int = 160,
     dropout: float = 0.1,
-    batch_size: int = 32,
-    learning_rate: float = 2e-2,
-    adam_learning_rate: float = 3e-3,
     seed: int = 0,
 ) -> Experiment:
     train = Dataset("python_functions", "train")
@@ -43,30 +39,24 @@ def experiment(
             EncoderDecoder(
                 vocabulary=tokens,
                 length=160,
-                encoder=Stack(features, encoder_layers, heads, use_bias=False, dropout=dropout),
-                decoder=Stack(
-                    features, decoder_layers, heads, use_bias=False, causal=True, cross=True, dropout=dropout
-                ),
+                encoder=Stack(features, 2, heads, use_bias=False, dropout=dropout),
+                decoder=Stack(features, 3, heads, use_bias=False, causal=True, cross=True, dropout=dropout),
             ),
             max_length=160,
             metrics=("python_parses", "python_compiles", "bleu", "exact_match"),
         ),
         data=Data(
-            train=Packed(Pairs(train, vocabulary, source_length, target_length)),
+            train=Packed(Pairs(train, vocabulary, source_length, 160)),
             evals={
                 "validation": Pairs(
                     Dataset("python_functions", "validation"), vocabulary, source_length, 160, overflow="truncate"
                 )
             },
             test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, overflow="truncate"),
-            batch_size=batch_size,
+            batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": muon(
-                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
-            )
-        },
+        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
         steps=steps,
         seed=seed,
         log_every=100,
@@ -74,7 +64,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

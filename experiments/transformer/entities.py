@@ -1,7 +1,9 @@
-"""Names of ten types in tweets, from 1,714 sentences: MiniLM, tuned; from scratch with `--set=start=None`.
+"""Named-entity recognition in tweets (ten types, 1,714 sentences): fine-tuned MiniLM.
 
 Result: 0.526 test f1, 1 seed, 7.9 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/entities.py
+
+From scratch: `--set=start=None`.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -25,8 +27,6 @@ def experiment(
     steps: int = 400,
     length: int = 64,
     dropout: float = 0.1,
-    batch_size: int = 32,
-    learning_rate: float = 3e-4,
     seed: int = 0,
 ) -> Experiment:
     train = Dataset("tweets_entities", "train")
@@ -39,11 +39,9 @@ def experiment(
             train=Tagged(train, vocabulary, train, length),
             evals={"validation": Tagged(Dataset("tweets_entities", "validation"), vocabulary, train, length)},
             test=Tagged(Dataset("tweets_entities", "test"), vocabulary, train, length),
-            batch_size=batch_size,
+            batch_size=32,
         ),
-        optimizers={
-            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)
-        },
+        optimizers={"train": adamw(learning_rate=3e-4, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)},
         start=TransformerWeights(weights, "tagger", "encoder"),
         steps=steps,
         seed=seed,
@@ -52,7 +50,3 @@ def experiment(
         save_every=100,
         keep=CheckpointPolicy(metric="validation/f1"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -1,7 +1,9 @@
-"""A small vision Transformer on Fashion-MNIST: squares of 4 x 4 pixels, 49 tokens.
+"""Vision Transformer on Fashion-MNIST: 4x4 patches, 49 tokens.
 
 Result: 0.899 test accuracy, 1 seed, 21.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/fashion_vit.py
+
+The matrices of the blocks are trained by Muon.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -20,23 +22,13 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 3000,
-    features: int = 128,
-    layers: int = 4,
-    heads: int = 4,
-    dropout: float = 0.1,
-    learning_rate: float = 2e-2,
-    adam_learning_rate: float = 3e-3,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
             VisionTransformer(
                 num_classes=10,
                 patch=4,
-                stack=Stack(features, layers, heads, positions="none", deviation=None, dropout=dropout),
+                stack=Stack(128, 4, 4, positions="none", deviation=None, dropout=dropout),
                 dropout=dropout,
             ),
             label_smoothing=0.1,
@@ -47,13 +39,13 @@ def experiment(
             evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
             test=Dataset("fashion_mnist", "test"),
             augment=(RandomCrop(1), RandomFlip()),
-            batch_size=batch_size,
+            batch_size=128,
             eval_batch_size=500,
         ),
         optimizers={
             "train": muon(
-                learning_rate=learning_rate,
-                adam_learning_rate=adam_learning_rate,
+                learning_rate=2e-2,
+                adam_learning_rate=3e-3,
                 steps=steps,
                 warmup=0.05,
                 weight_decay=0.05,
@@ -67,7 +59,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(5)]

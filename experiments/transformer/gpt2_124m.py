@@ -1,11 +1,12 @@
-"""GPT-2 with 124 million parameters (Radford et al. 2019), on 10 billion tokens at 0.5 million a step.
+"""GPT-2 (124M parameters) pretraining on 10 billion tokens.
 
 Result: none recorded yet
-Run:    python launch.py --config=experiments/transformer/gpt2_124m.py --set=train=fineweb_train.bin
-        --set=validation=fineweb_val.bin
+Run:    python launch.py --config=experiments/transformer/gpt2_124m.py --set=data.train.path=fineweb_train.bin
+        --set=data.evals.validation.path=fineweb_val.bin
 
-Files of token ids in the plain format of nanoGPT and llm.c, GPT-2's own; `--set=header=1024` for llm.c's. Of a text:
-python -m jaxdl.data.formats.token_file TEXT FILE.bin 50304 (and --set=shift=0).
+Token files have the format of nanoGPT; for llm.c's add `--set=header=1024`. From a text file:
+python -m jaxdl.data.formats.token_file TEXT FILE.bin 50304 (and --set=shift=0). Batches have 0.5 million tokens
+(Radford et al. 2019; hyperparameters of llm.c).
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -21,35 +22,24 @@ METRIC = "validation/loss"
 
 
 @auto_config
-def experiment(
-    train: str = "",
-    validation: str = "",
-    header: int = 0,
-    shift: int = 4,
-    steps: int = 19073,
-    length: int = 1024,
-    batch_size: int = 512,
-    accumulate: int = 8,
-    dtype: str = "bfloat16",
-    remat: str = "nothing",
-    learning_rate: float = 6e-4,
-    seed: int = 0,
-) -> Experiment:
+def experiment(header: int = 0, shift: int = 4, steps: int = 19073, length: int = 1024, seed: int = 0) -> Experiment:
     return Experiment(
         # A vocabulary that 128 divides, with room for the four specials.
-        task=language_modelling(gpt2(50_304, length, dtype=dtype, scan=True, remat=remat), carried=False, chunk=128),
+        task=language_modelling(
+            gpt2(50_304, length, dtype="bfloat16", scan=True, remat="nothing"), carried=False, chunk=128
+        ),
         data=Data(
-            train=TokenFile(train, length, header=header, shift=shift),
-            evals={"validation": TokenFile(validation, length, header=header, shift=shift)},
-            batch_size=batch_size,
+            train=TokenFile("", length, header=header, shift=shift),
+            evals={"validation": TokenFile("", length, header=header, shift=shift)},
+            batch_size=512,
             eval_batch_size=64,
         ),
         optimizers={
             "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=700 / 19_073, b2=0.95, weight_decay=0.1, clip_norm=1.0
+                learning_rate=6e-4, steps=steps, warmup=700 / 19_073, b2=0.95, weight_decay=0.1, clip_norm=1.0
             )
         },
-        accumulate=accumulate,
+        accumulate=8,
         steps=steps,
         seed=seed,
         log_every=10,
@@ -59,4 +49,4 @@ def experiment(
 
 
 def sweep():
-    return [{"learning_rate": rate} for rate in (6e-4, 1.8e-3)]
+    return [{"optimizers.train.learning_rate": rate} for rate in (6e-4, 1.8e-3)]

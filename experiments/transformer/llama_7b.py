@@ -1,10 +1,10 @@
-"""Llama 2 with 7 billion parameters (Touvron et al. 2023, arXiv:2307.09288), pretrained over many devices.
+"""Llama 2 (7B parameters) pretraining with FSDP.
 
 Result: none recorded yet
-Run:    python launch.py --config=experiments/transformer/llama_7b.py --set=train=tokens_train.bin
-        --set=validation=tokens_val.bin
+Run:    python launch.py --config=experiments/transformer/llama_7b.py --set=data.train.path=tokens_train.bin
+        --set=data.evals.validation.path=tokens_val.bin
 
-Files of token ids: see transformer/gpt2_124m.
+Architecture and hyperparameters of Touvron et al. 2023 (arXiv:2307.09288). For token files see transformer/gpt2_124m.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -21,30 +21,19 @@ METRIC = "validation/loss"
 
 
 @auto_config
-def experiment(
-    train: str = "",
-    validation: str = "",
-    shift: int = 0,
-    steps: int = 500_000,
-    length: int = 4096,
-    batch_size: int = 1024,
-    accumulate: int = 1,
-    dtype: str = "bfloat16",
-    learning_rate: float = 3e-4,
-    seed: int = 0,
-) -> Experiment:
+def experiment(shift: int = 0, steps: int = 500_000, length: int = 4096, seed: int = 0) -> Experiment:
     return Experiment(
         task=language_modelling(
-            llama(32_000, length, dtype=dtype, scan=True, remat="all but products"), carried=False, chunk=256
+            llama(32_000, length, dtype="bfloat16", scan=True, remat="all but products"), carried=False, chunk=256
         ),
         data=Data(
-            train=TokenFile(train, length, shift=shift),
-            evals={"validation": TokenFile(validation, length, shift=shift)},
-            batch_size=batch_size,
+            train=TokenFile("", length, shift=shift),
+            evals={"validation": TokenFile("", length, shift=shift)},
+            batch_size=1024,
         ),
         optimizers={
             "train": adamw(
-                learning_rate=learning_rate,
+                learning_rate=3e-4,
                 steps=steps,
                 warmup=0.004,
                 final=0.1,
@@ -54,7 +43,7 @@ def experiment(
             )
         },
         parallel=Parallel(mesh={"data": 1, "fsdp": -1, "tensor": 1}),
-        accumulate=accumulate,
+        accumulate=1,
         steps=steps,
         seed=seed,
         log_every=10,
@@ -64,4 +53,4 @@ def experiment(
 
 
 def sweep():
-    return [{"learning_rate": rate} for rate in (1.5e-4, 3e-4)]
+    return [{"optimizers.train.learning_rate": rate} for rate in (1.5e-4, 3e-4)]

@@ -1,7 +1,9 @@
-"""Questions about Debian's packages: which part of a package's record is the answer? From scratch.
+"""Extractive question answering on Debian package records: BERT trained from scratch.
 
 Result: 0.999 test exact match, 1 seed, 12.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/questions.py
+
+The answer is a span of the package's record.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -23,15 +25,8 @@ METRIC = "test/exact_match"
 def experiment(
     dataset: str = "debian_questions",
     steps: int = 1500,
-    features: int = 128,
-    layers: int = 3,
-    heads: int = 4,
     tokens: int = 3000,
     length: int = 192,
-    dropout: float = 0.0,
-    batch_size: int = 32,
-    learning_rate: float = 2e-2,
-    adam_learning_rate: float = 3e-3,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, "train"), features=("question", "text"))
@@ -41,7 +36,7 @@ def experiment(
                 Encoder(
                     vocabulary=tokens,
                     length=length,
-                    stack=Stack(features, layers, heads, use_bias=False, dropout=dropout),
+                    stack=Stack(128, 3, 4, use_bias=False, dropout=0.0),
                     types=2,
                 ),
                 outputs=2,
@@ -52,14 +47,10 @@ def experiment(
             train=Spans(Dataset(dataset, "train"), vocabulary, length),
             evals={"validation": Spans(Dataset(dataset, "validation"), vocabulary, length)},
             test=Spans(Dataset(dataset, "test"), vocabulary, length),
-            batch_size=batch_size,
+            batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={
-            "train": muon(
-                learning_rate=learning_rate, adam_learning_rate=adam_learning_rate, steps=steps, warmup=0.05, b2=0.98
-            )
-        },
+        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
         steps=steps,
         seed=seed,
         log_every=100,
@@ -67,7 +58,3 @@ def experiment(
         save_every=500,
         keep=CheckpointPolicy(metric="validation/exact_match"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

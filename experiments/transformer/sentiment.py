@@ -1,10 +1,10 @@
-"""Is a snippet of a film review positive or negative? MiniLM, tuned.
+"""Sentiment of film-review snippets: fine-tuned MiniLM.
 
 Result: 0.879 test accuracy, 1 seed, 8.7 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/sentiment.py
 
-With a tenth of the labels, as many of both: `--set=train='train[:5%]+train[60%:65%]' --set=steps=150`. From scratch:
-`--set=start=None --set=learning_rate=1e-3`.
+With a tenth of the labels, class-balanced: `--set=data.train.corpus.split='train[:5%]+train[60%:65%]'
+--set=steps=150`. From scratch: `--set=start=None --set=optimizers.train.learning_rate=1e-3`.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -23,39 +23,27 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(
-    weights: str = "minilm",
-    train: str = "train",
-    steps: int = 500,
-    length: int = 48,
-    pool: str = "mean",
-    dropout: float = 0.1,
-    batch_size: int = 32,
-    learning_rate: float = 1e-4,
-    seed: int = 0,
-) -> Experiment:
+def experiment(weights: str = "minilm", steps: int = 500, dropout: float = 0.1, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Pretrained(weights), Dataset("movie_reviews", "train"))
     return Experiment(
         task=SequenceClassification(
             SequenceClassifier(
-                bert(features=384, layers=6, heads=12, dropout=dropout), outputs=2, pool=pool, dropout=dropout
+                bert(features=384, layers=6, heads=12, dropout=dropout), outputs=2, pool="mean", dropout=dropout
             ),
             label_smoothing=0.1,
         ),
         data=Data(
-            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, add_special_tokens=True),
+            train=Sentences(Dataset("movie_reviews", "train"), vocabulary, 48, add_special_tokens=True),
             evals={
                 "validation": Sentences(
                     Dataset("movie_reviews", "validation"), vocabulary, length=64, add_special_tokens=True
                 )
             },
             test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64, add_special_tokens=True),
-            batch_size=batch_size,
+            batch_size=32,
             eval_batch_size=128,
         ),
-        optimizers={
-            "train": adamw(learning_rate=learning_rate, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)
-        },
+        optimizers={"train": adamw(learning_rate=1e-4, steps=steps, warmup=0.1, weight_decay=0.01, clip_norm=1.0)},
         start=TransformerWeights(weights, "classifier", "encoder"),
         steps=steps,
         seed=seed,
@@ -64,7 +52,3 @@ def experiment(
         save_every=steps // 2,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

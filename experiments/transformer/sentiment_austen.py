@@ -1,10 +1,10 @@
-"""Is a snippet of a film review positive or negative? The small BERT that has read Jane Austen, tuned.
+"""Sentiment of film-review snippets: BERT pretrained on Jane Austen, fine-tuned.
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/sentiment_austen.py
 
-First train experiments/transformer/austen_bert.py with --workdir=runs/austen_bert. From scratch: `--set=start=None`.
-MiniLM in its place: experiments/transformer/sentiment.py.
+Pretraining: python launch.py --config=experiments/transformer/austen_bert.py --workdir=runs/austen_bert
+From scratch: `--set=start=None`. With MiniLM: transformer/sentiment.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -25,17 +25,9 @@ METRIC = "test/accuracy"
 @auto_config
 def experiment(
     run: str = "runs/austen_bert",
-    train: str = "train",
     steps: int = 500,
-    length: int = 64,
-    features: int = 192,
     layers: int = 4,
-    heads: int = 6,
     dropout: float = 0.2,
-    word_dropout: float = 0.1,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-    decay: float = 0.8,
     seed: int = 0,
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(4000), Dataset("austen", "train"))
@@ -45,8 +37,8 @@ def experiment(
                 Encoder(
                     vocabulary=4000,
                     length=128,
-                    stack=Stack(features, layers, heads, use_bias=False, dropout=dropout),
-                    word_dropout=word_dropout,
+                    stack=Stack(192, layers, 6, use_bias=False, dropout=dropout),
+                    word_dropout=0.1,
                 ),
                 outputs=2,
                 pool="mean",
@@ -55,22 +47,22 @@ def experiment(
             label_smoothing=0.1,
         ),
         data=Data(
-            train=Sentences(Dataset("movie_reviews", train), vocabulary, length, strict=False),
+            train=Sentences(Dataset("movie_reviews", "train"), vocabulary, 64, strict=False),
             evals={
                 "validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=96, strict=False)
             },
             test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=96, strict=False),
-            batch_size=batch_size,
+            batch_size=64,
             eval_batch_size=128,
         ),
         optimizers={
             "train": adamw(
-                learning_rate=learning_rate,
+                learning_rate=1e-3,
                 steps=steps,
                 warmup=0.1,
                 weight_decay=0.1,
                 clip_norm=1.0,
-                scales=layer_decay(decay, layers),
+                scales=layer_decay(0.8, layers),
             )
         },
         start=InitFromRun(run=run, groups={"classifier/encoder": "masked_language_model/encoder"}),
@@ -81,7 +73,3 @@ def experiment(
         save_every=steps // 2,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

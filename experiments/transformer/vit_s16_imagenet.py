@@ -1,7 +1,9 @@
-"""ViT-S/16 on ImageNet-1k, 90 epochs at batch 1,024 (Beyer et al., "Better plain ViT baselines", arXiv:2205.01580).
+"""ViT-S/16 on ImageNet-1k, 90 epochs at batch size 1,024 (arXiv:2205.01580).
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/vit_s16_imagenet.py
+
+The plain ViT baseline of Beyer et al. 2022.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -22,20 +24,13 @@ METRIC = "validation/accuracy"
 
 
 @auto_config
-def experiment(
-    steps: int = 112590,
-    batch_size: int = 1024,
-    size: int = 224,
-    dtype: str = "bfloat16",
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-) -> Experiment:
+def experiment(steps: int = 112590, size: int = 224, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
             VisionTransformer(
                 num_classes=1000,
                 patch=16,
-                stack=Stack(features=384, layers=12, heads=6, positions="none", deviation=None, dtype=dtype),
+                stack=Stack(features=384, layers=12, heads=6, positions="none", deviation=None, dtype="bfloat16"),
             ),
             normalize=Normalize(mean=0.5, std=0.5),
             top=(1, 5),
@@ -46,13 +41,11 @@ def experiment(
             augment=(RandomResizedCrop(size), RandomFlip()),
             eval_transforms=(ResizeCrop(size * 8 // 7, size),),
             mix=Mixup(0.2),
-            batch_size=batch_size,
+            batch_size=1024,
             workers=8,
         ),
         optimizers={
-            "train": adamw(
-                learning_rate=learning_rate, steps=steps, warmup=10_000 / 112_590, weight_decay=0.1, clip_norm=1.0
-            )
+            "train": adamw(learning_rate=1e-3, steps=steps, warmup=10_000 / 112_590, weight_decay=0.1, clip_norm=1.0)
         },
         steps=steps,
         seed=seed,
@@ -61,7 +54,3 @@ def experiment(
         save_every=1251,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )
-
-
-def sweep():
-    return [{"seed": seed} for seed in range(3)]

@@ -79,7 +79,7 @@ def run(
     Args:
       recipe_name: what --config names.
       settings: the --set flags, of all runs.
-      grid: the --grid flags, see `points`; none: the recipe's own `sweep()`.
+      grid: The --grid flags, see `points`. Empty: the recipe's `sweep()`, or seeds 0 to 4.
       workdir: the folder for the run folders; by default `runs`.
       launcher: a name of `LAUNCHERS`.
       options: of the launcher.

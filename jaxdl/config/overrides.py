@@ -20,6 +20,7 @@ from jaxdl.config.describe import (
     assign,
     default_of,
     join,
+    settings,
 )
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe, one_line
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _PART = re.compile(r"\.?([^.\[\]'\"=]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
 _EMPTY = inspect.Parameter.empty
+
+
+class _UnknownNameError(UserError):
+    """A part of a path that does not exist."""
 
 
 def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
@@ -84,7 +89,16 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
         raise UserError(f"{where} does not return an Experiment; its last line must be `return Experiment(...)`")
     config = as_config(config)
     for name, text in paths:
-        _set(config, _parse(name), "", text, arguments)
+        try:
+            _set(config, _parse(name), "", text, arguments)
+        except _UnknownNameError as error:
+            ending = f".{name.rpartition('.')[2]}"
+            stated_first = sorted(settings(config), key=lambda setting: setting.default)
+            same = [setting.path for setting in stated_first if setting.path.endswith(ending)]
+            if not same:
+                raise
+            problem = f"{error}; the same name:" if "." in name else f"no '{name}' in the experiment; did you mean"
+            raise UserError(f"{problem} {' or '.join(same[:3])}") from error
     return config
 
 
@@ -138,7 +152,7 @@ def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> t
             return index, node[index]
     asked = str(key) if isinstance(key, str) else f"[{key}]"
     place = f"in {here}{what}" if here else "in the experiment or among the recipe's arguments"
-    raise UserError(f"no '{asked}' {place}; {nearest(asked, {*names, *arguments})}")
+    raise _UnknownNameError(f"no '{asked}' {place}; {nearest(asked, {*names, *arguments})}")
 
 
 def _opened(present: Any, annotation: Any) -> Any:

@@ -1,8 +1,8 @@
 """Recipes: finding, importing and listing the Python files that build experiments.
 
-A recipe is one file with `@auto_config def experiment(...) -> Experiment` (Fiddle's `auto_config`), and usually
-`def tiny() -> fdl.Config` and `def sweep() -> list[dict]`. It may lie under `experiments/`, in a folder of your own
-with its models in files beside it, or in an installed package.
+A recipe is one file with `@auto_config def experiment(...) -> Experiment` (Fiddle's `auto_config`). It may also have
+`def tiny() -> fdl.Config` and, if its sweep is more than seeds, `def sweep() -> list[dict]`. It may lie under
+`experiments/`, in a folder of your own with its models in files beside it, or in an installed package.
 """
 
 import ast
@@ -17,6 +17,11 @@ from types import ModuleType
 from typing import Any
 
 from jaxdl.errors import UserError, nearest
+
+_AUTO_CONFIG = (
+    " auto_config refuses if, for, comprehensions and lambdas: move the expression to a plain function outside"
+    " experiment() and call that function"
+)
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,27 @@ def recipe_of(function: Any) -> Recipe:
 
 
 def sweep(recipe: Recipe) -> list[dict[str, Any]]:
-    """The recipe's own sweep, {NAME: VALUE} a run. Raises UserError if it has none, or for an error in it."""
-    return _call(recipe, "sweep")
+    """Returns the runs of the recipe's `sweep()`, {NAME: VALUE} each; seeds 0 to 4 if it has none.
+
+    Raises:
+      UserError: An error in the recipe's `sweep()`.
+    """
+    if not callable(vars(recipe.module).get("sweep")):
+        return [{"seed": seed} for seed in range(5)]
+    try:
+        return recipe.module.sweep()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(one_line(error, recipe.path)) from error
 
 
 def one_line(error: BaseException, path: Path) -> str:
-    """`file:line: Error: message` for an error that code in `path`, or in a file that it imports, has raised."""
+    """Returns `file:line: Error: message` for an error raised by code in `path` or in a file that it imports."""
     message = " ".join(str(error).split()) or "no message"
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{_shown(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}"
+        remedy = _AUTO_CONFIG if type(error).__name__ == "UnsupportedLanguageConstructError" else ""
+        return f"{_shown(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}{remedy}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _users(frame.filename, path)]
     where = f"{_shown(Path(frames[-1].filename))}:{frames[-1].lineno}" if frames else _shown(path)
     return f"{where}: {type(error).__name__}: {message}"
@@ -138,17 +155,6 @@ def _users(filename: str, path: Path) -> bool:
     base, _ = _import_name(path)
     inside = Path(filename).is_relative_to(base) and "site-packages" not in Path(filename).relative_to(base).parts
     return inside and not Path(filename).is_relative_to(Path(__file__).resolve().parents[1])
-
-
-def _call(recipe: Recipe, function: str) -> Any:
-    if not callable(vars(recipe.module).get(function)):
-        raise UserError(f"{recipe.name} has no function {function}(); add it to the recipe")
-    try:
-        return vars(recipe.module)[function]()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(one_line(error, recipe.path)) from error
 
 
 def _find(name: str) -> tuple[Path, str | None]:

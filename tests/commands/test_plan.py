@@ -89,7 +89,7 @@ def test_a_search_orders_what_fits(capsys, monkeypatch):
     monkeypatch.setitem(HARDWARE, "cpu", small)
     monkeypatch.setattr(plan, "_MOST", 4)
     recipe = "experiments/cnn/digits.py"
-    found = plan.run(recipe, ["channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
+    found = plan.run(recipe, ["task.model.channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
     assert len(found) == 4
     assert found[0].fits
     assert [each.fits for each in found] == sorted((each.fits for each in found), reverse=True)
@@ -98,7 +98,7 @@ def test_a_search_orders_what_fits(capsys, monkeypatch):
     tiny = small.__class__("cpu", "cpu", 1e12, 10.0, 1e11, 1e10)
     monkeypatch.setitem(HARDWARE, "cpu", tiny)
     with pytest.raises(UserError, match=r"it does not fit: .* GiB too much on each device"):
-        plan.run(recipe, ["channels=(8,16)"], "cpu:8", shape="8,8,1")
+        plan.run(recipe, ["task.model.channels=(8,16)"], "cpu:8", shape="8,8,1")
     assert "DOES NOT FIT" in capsys.readouterr().out
 
 

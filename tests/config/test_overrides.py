@@ -65,6 +65,11 @@ def test_any_path_can_be_set(setting, read, value):
         ("a..b=3", "is not a path"),
         ("widht=3", "did you mean 'width'"),
         ("sedd=3", "did you mean 'seed'"),
+        (
+            "momentum=0.5",
+            "no 'momentum' in the experiment; did you mean task.model.norm.momentum or optimizers.train[1].momentum",
+        ),
+        ("data.train.momentum=0.5", "the same name: task.model.norm.momentum or optimizers.train[1].momentum"),
         ("task.modle.width=8", "no 'modle' in task (ImageClassification); did you mean 'model'"),
         ("task.model.widht=8", "no 'widht' in task.model (Net); did you mean 'width'? names that exist: activation"),
         ("optimizers.train[1].learning_rate.peek_value=1", "did you mean 'peak_value'"),

@@ -143,6 +143,8 @@ def test_tiny_and_sweep(folder):
     assert serialize.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
     runs = [serialize.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
     assert [run.seed for run in runs] == [0, 1, 0, 1]
+    del recipe.module.sweep
+    assert sweep(recipe) == [{"seed": seed} for seed in range(5)]
 
 
 def test_a_missing_recipe_names_the_nearest():
@@ -165,7 +167,7 @@ def test_a_missing_recipe_names_the_nearest():
         (
             "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment():\n"
             "    for _ in range(3): pass",
-            r"broken\.py:4: \w+: Control flow \(For\)",
+            r"broken\.py:4: \w+: Control flow \(For\).* move the expression to a plain function",
         ),
     ],
 )

@@ -65,7 +65,7 @@ class TokenFile:
         if not self.path:
             raise UserError(
                 "TokenFile.path is empty; write a token file with python -m jaxdl.data.formats.token_file and pass"
-                " --set=train=FILE"
+                " --set=data.train.path=FILE"
             )
         path = Path(self.path).expanduser()
         if not path.is_file():

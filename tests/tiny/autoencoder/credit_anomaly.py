@@ -5,7 +5,11 @@ from jaxdl.data.series.rows import MockTable
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, code=2, widths=(16,), dropout=0.1, learning_rate=1e-2, batch_size=32)
+    config = experiment.as_buildable(steps=40)
+    config.task.model.widths = (16,)
+    config.task.model.dropout = 0.1
+    config.data.batch_size = 32
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.features = 8
     parts = ((config.data.train, 64, 0, "train"), (config.data.evals["validation"], 21, 7, "validation"))
     for part, rows, anomalous, split in parts:

@@ -7,16 +7,13 @@ from jaxdl.models.layers.norms import group_norm
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60,
-        width=16,
-        latents=4,
-        learning_rate=1e-2,
-        shape=(12, 12),
-        binarization="threshold",
-        bound_samples=3,
-        batch_size=16,
-    )
+    config = experiment.as_buildable(steps=60, width=16)
+    config.task.model.decoder.shape = (12, 12)
+    config.task.model.latents = 4
+    config.task.likelihood.binarization = "threshold"
+    config.task.bound_samples = 3
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)

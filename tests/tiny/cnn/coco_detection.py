@@ -5,7 +5,9 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 
 def tiny():
-    config = experiment.as_buildable(steps=30, batch_size=16, num_classes=3, dtype="float32", learning_rate=3e-3)
+    config = experiment.as_buildable(steps=30, num_classes=3, dtype="float32")
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.003
     config.optimizers["train"].warmup = 3
     config.task.model.backbone.stage_sizes = (1,)
     config.task.model.backbone.width = 8

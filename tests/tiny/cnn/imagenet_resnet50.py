@@ -5,7 +5,9 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=3.2)
+    config = experiment.as_buildable(steps=24, batch_size=16, size=32)
+    config.task.model.dtype = "float32"
+    config.optimizers["train"].learning_rate = 0.2
     config.task.model.stage_sizes = (1, 1)
     config.task.model.width = 8
     config.task.model.num_classes = 10

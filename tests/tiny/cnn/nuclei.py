@@ -5,7 +5,9 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, channels=(8, 16), batch_size=16)
+    config = experiment.as_buildable(steps=24)
+    config.task.model.channels = (8, 16)
+    config.data.batch_size = 16
     config.task.offset_scale = 8.0
     config.data.train = MockScenes(shape=(32, 32, 1), examples=48)
     config.data.evals = {"validation": MockScenes(shape=(32, 32, 1), examples=21, split="validation")}

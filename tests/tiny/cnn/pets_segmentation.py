@@ -5,7 +5,10 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 
 def tiny():
-    config = experiment.as_buildable(size=16, steps=24, channels=(8,), batch_size=16, dtype="float32")
+    config = experiment.as_buildable(size=16, steps=24)
+    config.task.model.channels = (8,)
+    config.task.model.dtype = "float32"
+    config.data.batch_size = 16
     config.data.train = MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=48)
     config.data.evals = {"validation": MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=21, split="val")}
     config.data.test = None

@@ -5,7 +5,10 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=0.5)
+    config = experiment.as_buildable(steps=24, size=32)
+    config.task.model.dtype = "float32"
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.5
     config.start = None
     config.task.model.stage_sizes = (1, 1)
     config.task.model.width = 8

@@ -5,7 +5,10 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 
 def tiny():
-    config = experiment.as_buildable(steps=30, width=8, stage_sizes=(1, 1), channels=8, batch_size=16)
+    config = experiment.as_buildable(steps=30)
+    config.task.model.backbone.stage_sizes = (1, 1)
+    config.task.model.backbone.width = 8
+    config.task.model.channels = 8
     config.task.model.num_classes = config.task.num_classes = 3
     config.task.names = ()
     config.task.model.levels = (0, 1)

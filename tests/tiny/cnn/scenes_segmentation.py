@@ -5,7 +5,8 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, channels=(8, 16))
+    config = experiment.as_buildable(steps=24)
+    config.task.model.channels = (8, 16)
     config.task.model.outputs = config.task.num_classes = 4
     config.task.names = ()
     config.data.train = MockScenes(shape=(32, 32, 3), examples=48)

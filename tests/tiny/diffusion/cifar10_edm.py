@@ -5,18 +5,16 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60,
-        channels=(8, 8),
-        attention=(False, True),
-        blocks=0,
-        dropout=0.0,
-        dtype="float32",
-        learning_rate=1e-2,
-        warmup=1,
-        batch_size=16,
-        sampling_steps=2,
-    )
+    config = experiment.as_buildable(steps=60)
+    config.task.network.channels = (8, 8)
+    config.task.network.blocks = 0
+    config.task.network.attention = (False, True)
+    config.task.network.dropout = 0.0
+    config.task.network.dtype = "float32"
+    config.task.steps = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
+    config.optimizers["train"].warmup = 1
     config.task.network.groups = 4
     config.task.network.classes = 3
     config.task.classes = 3

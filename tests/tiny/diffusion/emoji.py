@@ -6,16 +6,14 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60,
-        channels=(8,),
-        blocks=0,
-        attention=(False,),
-        patch=2,
-        learning_rate=1e-2,
-        batch_size=16,
-        sampling_steps=2,
-    )
+    config = experiment.as_buildable(steps=60)
+    config.task.network.channels = (8,)
+    config.task.network.blocks = 0
+    config.task.network.attention = (False,)
+    config.task.network.patch = 2
+    config.task.steps = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.network.groups = 4
     config.task.self_condition = True
     train, held = MockImages((12, 12, 3), examples=24), MockImages((12, 12, 3), examples=11, split="validation")

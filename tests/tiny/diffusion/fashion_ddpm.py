@@ -5,9 +5,12 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60, channels=(8,), blocks=0, patch=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
-    )
+    config = experiment.as_buildable(steps=60)
+    config.task.network.channels = (8,)
+    config.task.network.blocks = 0
+    config.task.steps = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.network.attention = (False,)
     config.task.network.groups = 4
     config.task.network.classes = 3

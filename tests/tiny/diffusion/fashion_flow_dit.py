@@ -6,9 +6,13 @@ from jaxdl.models.convnet import ConvNet
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60, width=16, depth=1, heads=2, learning_rate=1e-2, batch_size=16, sampling_steps=2
-    )
+    config = experiment.as_buildable(steps=60)
+    config.task.network.width = 16
+    config.task.network.depth = 1
+    config.task.network.heads = 2
+    config.task.steps = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.network.frequencies = 16
     config.task.network.classes = 3
     config.task.classes = 3

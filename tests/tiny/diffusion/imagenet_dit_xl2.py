@@ -5,9 +5,14 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60, width=16, depth=1, heads=2, dtype="float32", learning_rate=1e-2, batch_size=16, sampling_steps=2
-    )
+    config = experiment.as_buildable(steps=60)
+    config.task.network.width = 16
+    config.task.network.depth = 1
+    config.task.network.heads = 2
+    config.task.network.dtype = "float32"
+    config.task.steps = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.network.frequencies = 16
     config.task.network.classes = 3
     config.task.classes = 3

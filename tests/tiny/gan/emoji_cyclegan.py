@@ -6,18 +6,17 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        width=8,
-        blocks=0,
-        kernel=3,
-        residual=False,
-        channels=(8,),
-        cycle=10.0,
-        identity=5.0,
-        learning_rate=4e-3,
-        batch_size=16,
-    )
+    config = experiment.as_buildable(steps=40)
+    config.task.generator.width = 8
+    config.task.generator.blocks = 0
+    config.task.generator.size = 3
+    config.task.generator.residual = False
+    config.task.discriminator.channels = (8,)
+    config.task.cycle = 10.0
+    config.task.identity = 5.0
+    config.data.batch_size = 16
+    config.optimizers["generators"].learning_rate = 0.004
+    config.optimizers["discriminators"].learning_rate = 0.004
     train, held = MockImages((12, 12, 3), examples=64), MockImages((12, 12, 3), examples=21, split="validation")
     config.task.pool = 2
     config.data.train = TwoStyles(MockPairs(train), "image", "negative")

@@ -5,7 +5,12 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8,), critic_channels=(8,), learning_rate=2e-3, batch_size=16)
+    config = experiment.as_buildable(steps=40)
+    config.task.generator.channels = (8,)
+    config.task.discriminator.channels = (8,)
+    config.data.batch_size = 16
+    config.optimizers["discriminator"].learning_rate = 0.002
+    config.optimizers["generator"].learning_rate = 0.002
     config.task.generator.size = 6
     config.task.latents = 8
     config.task.fid_classifier.network.channels = (8,)

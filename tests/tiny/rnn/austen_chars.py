@@ -5,7 +5,11 @@ from jaxdl.data.synthetic.text import MockText
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, features=16, length=12, batch_size=16, learning_rate=2e-2)
+    config = experiment.as_buildable(steps=40)
+    config.task.model.features = 16
+    config.data.train.length = 12
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.02
     config.task.model.embedding = 8
     config.task.new_tokens = 4
     config.data.train.corpus = MockText(examples=2, characters=1500)

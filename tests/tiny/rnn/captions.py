@@ -5,7 +5,11 @@ from jaxdl.data.synthetic.text import MockCaptions
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, channels=(8, 8), features=8, dropout=0.1, beam=1, learning_rate=1e-2)
+    config = experiment.as_buildable(steps=40, features=8)
+    config.task.model.encoder.backbone.channels = (8, 8)
+    config.task.model.decoder.dropout = 0.1
+    config.task.beam = 1
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.decoder.vocabulary = 24
     config.task.model.decoder.embedding = 8
     config.data.train.corpus = MockCaptions(shape=(8, 8, 3), examples=48)

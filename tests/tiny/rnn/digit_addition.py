@@ -4,7 +4,8 @@ from experiments.rnn.digit_addition import experiment
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, features=8, digits=2, learning_rate=2e-2)
+    config = experiment.as_buildable(steps=40, features=8, digits=2)
+    config.optimizers["train"].learning_rate = 0.02
     config.data.train.corpus.examples = 64
     config.data.evals["validation"].corpus.examples = 13
     for pairs in (config.data.train, config.data.evals["validation"]):

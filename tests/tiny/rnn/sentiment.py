@@ -5,9 +5,12 @@ from jaxdl.data.synthetic.text import MockSentences
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=40, features=8, embedding=8, dropout=0.1, word_dropout=0.0, learning_rate=2e-2
-    )
+    config = experiment.as_buildable(steps=40)
+    config.task.model.features = 8
+    config.task.model.embedding = 8
+    config.task.model.dropout = 0.1
+    config.task.model.word_dropout = 0.0
+    config.optimizers["train"].learning_rate = 0.02
     config.task.model.vocabulary = 32
     config.data.train.corpus = MockSentences(examples=48)
     config.data.evals["validation"].corpus = MockSentences(examples=21, split="validation")

@@ -6,7 +6,11 @@ from jaxdl.decoding.ngrams import NGrams
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60, features=16, dropout=0.1, joins=8, learning_rate=1e-2)
+    config = experiment.as_buildable(steps=60)
+    config.task.model.features = 16
+    config.task.model.dropout = 0.1
+    config.data.train.joins = 8
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.vocabulary = 12
     config.task.model.channels = (16, 16)
     config.task.beam = 4

@@ -5,7 +5,9 @@ from jaxdl.data.synthetic.series import MockSeries
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, context=12, features=8, dropout=0.1, learning_rate=1e-2)
+    config = experiment.as_buildable(steps=40, context=12)
+    config.task.model.features = 8
+    config.optimizers["train"].learning_rate = 0.01
     for part, start, stop in ((config.data.train, 0.0, 0.8), (config.data.evals["validation"], 0.9, 1.0)):
         part.table = MockSeries()
         part.start, part.stop, part.stride = start, stop, 1

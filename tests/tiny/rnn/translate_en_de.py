@@ -5,7 +5,9 @@ from jaxdl.data.synthetic.text import MockPairs
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, features=8, tokens=48, dropout=0.1, beam=2, learning_rate=2e-2)
+    config = experiment.as_buildable(steps=40, features=8, tokens=48, dropout=0.1)
+    config.task.beam = 2
+    config.optimizers["train"].learning_rate = 0.02
     config.task.model.encoder.embedding = config.task.model.decoder.embedding = 8
     config.data.train.corpus = MockPairs(examples=64)
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")

@@ -5,7 +5,11 @@ from jaxdl.data.synthetic.text import MockText
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, tokens=40, features=16, layers=1, heads=2, length=12, batch_size=16)
+    config = experiment.as_buildable(steps=40, tokens=40, length=12)
+    config.task.model.stack.features = 16
+    config.task.model.stack.layers = 1
+    config.task.model.stack.heads = 2
+    config.data.batch_size = 16
     config.task.new_tokens = 4
     config.data.train.corpus = MockText(examples=2, characters=1500)
     config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)

@@ -5,9 +5,13 @@ from jaxdl.data.synthetic.text import MockText
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=40, features=16, layers=1, heads=2, slots=50, length=12, batch_size=16, adam_learning_rate=1e-2
-    )
+    config = experiment.as_buildable(steps=40, length=12)
+    config.task.model.stack.features = 16
+    config.task.model.stack.layers = 1
+    config.task.model.stack.heads = 2
+    config.task.model.slots = 50
+    config.data.batch_size = 16
+    config.optimizers["train"].adam_learning_rate = 0.01
     config.task.new_tokens = 4
     config.data.train.corpus = MockText(examples=2, characters=1500)
     config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)

@@ -5,17 +5,11 @@ from jaxdl.data.synthetic.text import MockEdits
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60,
-        features=16,
-        layers=1,
-        heads=2,
-        tokens=40,
-        length=24,
-        dropout=0.0,
-        batch_size=16,
-        adam_learning_rate=2e-2,
-    )
+    config = experiment.as_buildable(steps=60, tokens=40, length=24, dropout=0.0)
+    config.task.model.encoder.stack.features = 16
+    config.task.model.encoder.stack.layers = 1
+    config.task.model.encoder.stack.heads = 2
+    config.optimizers["train"].adam_learning_rate = 0.02
     config.task.accepted = None
     config.task.model.encoder.word_dropout = 0.0
     config.data.train.corpus = MockEdits(examples=48)

@@ -7,7 +7,9 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60, length=12, batch_size=16, learning_rate=1e-2)
+    config = experiment.as_buildable(steps=60, length=12)
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.encoder.vocabulary = 60
     config.task.model.encoder.length = 16
     config.task.model.encoder.features = 16

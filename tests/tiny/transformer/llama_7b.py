@@ -7,7 +7,10 @@ from jaxdl.data.text.windows import Windows
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, length=16, batch_size=16, dtype="float32", learning_rate=1e-2)
+    config = experiment.as_buildable(steps=40, length=16)
+    config.task.model.dtype = "float32"
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.vocabulary = 88
     config.task.model.features = 16
     config.task.model.hidden = 24

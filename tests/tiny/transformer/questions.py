@@ -5,9 +5,12 @@ from jaxdl.data.synthetic.text import MockQuestions
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=60, features=16, layers=1, heads=2, tokens=60, length=24, batch_size=16, adam_learning_rate=2e-2
-    )
+    config = experiment.as_buildable(steps=60, tokens=60, length=24)
+    config.task.model.encoder.stack.features = 16
+    config.task.model.encoder.stack.layers = 1
+    config.task.model.encoder.stack.heads = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].adam_learning_rate = 0.02
     config.data.train.corpus = MockQuestions(examples=48)
     config.data.evals["validation"].corpus = MockQuestions(examples=21, split="validation")
     config.data.train.vocabulary.corpus = MockQuestions(examples=48)

@@ -7,7 +7,10 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, length=10, batch_size=16, learning_rate=2e-2)
+    config = experiment.as_buildable(steps=40)
+    config.data.train.length = 10
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.02
     config.task.model.encoder.vocabulary = 48
     config.task.model.encoder.length = 16
     config.task.model.encoder.features = 16

@@ -7,16 +7,13 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        length=10,
-        features=16,
-        layers=1,
-        heads=2,
-        word_dropout=0.0,
-        batch_size=16,
-        learning_rate=3e-2,
-    )
+    config = experiment.as_buildable(steps=40, layers=1)
+    config.task.model.encoder.stack.features = 16
+    config.task.model.encoder.stack.heads = 2
+    config.task.model.encoder.word_dropout = 0.0
+    config.data.train.length = 10
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.03
     config.task.model.encoder.vocabulary = 48
     vocabulary = Vocabulary(BPE(48), MockSentences(examples=48))
     config.data.train = Sentences(MockSentences(examples=48), vocabulary, length=10)

@@ -5,17 +5,12 @@ from jaxdl.data.synthetic.text import MockPairs
 
 
 def tiny():
-    config = experiment.as_buildable(
-        steps=40,
-        features=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        heads=2,
-        tokens=48,
-        beam=2,
-        batch_size=16,
-        adam_learning_rate=1e-2,
-    )
+    config = experiment.as_buildable(steps=40, features=16, heads=2, tokens=48)
+    config.task.model.encoder.layers = 1
+    config.task.model.decoder.layers = 1
+    config.task.beam = 2
+    config.data.batch_size = 16
+    config.optimizers["train"].adam_learning_rate = 0.01
     config.task.model.length = 32
     config.data.train.examples.corpus = MockPairs(examples=128)
     config.data.evals["validation"].corpus = MockPairs(examples=13, split="validation")

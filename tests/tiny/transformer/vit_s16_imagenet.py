@@ -5,7 +5,10 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=24, batch_size=16, size=32, dtype="float32", learning_rate=1e-2)
+    config = experiment.as_buildable(steps=24, size=32)
+    config.task.model.stack.dtype = "float32"
+    config.data.batch_size = 16
+    config.optimizers["train"].learning_rate = 0.01
     config.task.model.stack.features = 16
     config.task.model.stack.layers = 1
     config.task.model.stack.heads = 2
