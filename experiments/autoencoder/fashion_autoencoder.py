@@ -8,8 +8,8 @@ The code has 4% of the numbers of an image; the metric is the reconstruction MSE
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import reconstruction
 from jaxdl.training.checkpoint import CheckpointPolicy
@@ -22,13 +22,7 @@ METRIC = "test/mse"
 def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
     return Experiment(
         task=reconstruction(ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), mean=0.286, std=0.353),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=128,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=128),
         optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=1e-4)},
         ema=0.99,
         steps=steps,

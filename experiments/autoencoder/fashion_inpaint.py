@@ -8,8 +8,8 @@ The rectangles are drawn per example and step.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.dncnn import PixelUnshuffle
 from jaxdl.models.unet import UNet
@@ -30,14 +30,7 @@ def experiment(steps: int = 2200, seed: int = 0) -> Experiment:
             mean=0.286,
             std=0.353,
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]", features=("image",)),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]", features=("image",))},
-            test=Dataset("fashion_mnist", "test", features=("image",)),
-            augment=(RandomFlip(),),
-            batch_size=128,
-            eval_batch_size=250,
-        ),
+        data=fashion_mnist(batch_size=128, eval_batch_size=250, augment=(RandomFlip(),), features=("image",)),
         optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.01)},
         ema=0.998,
         steps=steps,

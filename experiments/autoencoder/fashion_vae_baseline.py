@@ -12,13 +12,10 @@ Tighter bound (IWAE, 5,000 samples): python launch.py eval RUN --split='test[:10
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
-from jaxdl.models.convnet import ConvNet
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
-from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.likelihood import Bernoulli
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
@@ -47,26 +44,9 @@ def experiment(
             free_bits=0.0,
             samples=1,
             bound_samples=16,
-            fid_classifier=FIDClassifier(
-                ConvNet(
-                    num_classes=10,
-                    channels=(32, 64, 128),
-                    depth=2,
-                    downsample="max",
-                    halve_first=True,
-                    residual=True,
-                    dropout=0.1,
-                ),
-                normalize=Normalize(mean=0.286, std=0.353),
-            ),
+            fid_classifier=fashion_fid_classifier(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=128,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=128),
         optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.999,

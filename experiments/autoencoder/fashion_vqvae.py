@@ -8,8 +8,8 @@ The codebook is updated by moving averages. Sized for ten minutes on two CPU cor
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import VectorQuantization
@@ -27,13 +27,7 @@ def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
             likelihood=Gaussian(std=0.1),
             commitment=0.25,
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=128,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=128),
         optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         steps=steps,
         seed=seed,

@@ -8,12 +8,10 @@ Sized for ten minutes on two CPU cores. Its features define the FID of the gener
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_convnet, fashion_mnist, fashion_normalize
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
-from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -24,26 +22,11 @@ METRIC = "test/accuracy"
 def experiment(steps: int = 4000, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
-            ConvNet(
-                num_classes=10,
-                channels=(32, 64, 128),
-                depth=2,
-                downsample="max",
-                halve_first=True,
-                residual=True,
-                dropout=0.1,
-            ),
+            fashion_convnet(),
             label_smoothing=0.1,
-            normalize=Normalize(mean=0.286, std=0.353),
+            normalize=fashion_normalize(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            augment=(RandomCrop(1), RandomFlip()),
-            batch_size=128,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=128, augment=(RandomCrop(1), RandomFlip())),
         optimizers={"train": adamw(learning_rate=4e-3, steps=steps, warmup=0.1, weight_decay=0.05)},
         ema=0.99,
         steps=steps,

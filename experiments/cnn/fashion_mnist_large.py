@@ -8,12 +8,11 @@ Sized for one GPU.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_mnist, fashion_normalize
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomErasing, RandomFlip
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
@@ -27,15 +26,12 @@ def experiment(steps: int = 20000, blocks: int = 4, batch_size: int = 256, seed:
         task=ImageClassification(
             ResNet(stage_sizes=(blocks, blocks, blocks), num_classes=10, width=128, dropout=0.2, dtype="bfloat16"),
             label_smoothing=0.1,
-            normalize=Normalize(mean=0.286, std=0.353),
+            normalize=fashion_normalize(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            augment=(RandomCrop(2), RandomFlip(), RandomErasing(probability=0.5)),
+        data=fashion_mnist(
             batch_size=batch_size,
             eval_batch_size=1000,
+            augment=(RandomCrop(2), RandomFlip(), RandomErasing(probability=0.5)),
         ),
         optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=0.05, weight_decay=5e-4)},
         ema=0.999,

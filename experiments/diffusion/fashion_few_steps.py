@@ -11,14 +11,11 @@ In one step: python launch.py eval RUN --set=task.steps=1
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
+from experiments.diffusion._fashion_unet import fashion_unet
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.decoding.noise_schedules import Karras
-from jaxdl.models.convnet import ConvNet
-from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import consistency_distillation
-from jaxdl.tasks.parts.fid import FIDClassifier
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -29,40 +26,15 @@ METRIC = "test/fid"
 def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 0) -> Experiment:
     return Experiment(
         task=consistency_distillation(
-            DiffusionUNet(
-                outputs=1,
-                channels=(32, 96),
-                blocks=1,
-                attention=(False, False),
-                classes=10,
-                groups=8,
-                patch=2,
-            ),
+            fashion_unet(),
             Karras(),
             levels=18,
             guidance=2.0,
             classes=10,
             steps=2,
-            fid_classifier=FIDClassifier(
-                ConvNet(
-                    num_classes=10,
-                    channels=(32, 64, 128),
-                    depth=2,
-                    downsample="max",
-                    halve_first=True,
-                    residual=True,
-                    dropout=0.1,
-                ),
-                normalize=Normalize(mean=0.286, std=0.353),
-            ),
+            fid_classifier=fashion_fid_classifier(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=64,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=64, validation="train[55000:57000]"),
         optimizers={"train": adam(learning_rate=4e-4, steps=steps, warmup=0.05)},
         start=InitFromRun(
             run=teacher, groups={"denoiser": "denoiser", "teacher": "denoiser", "fid_classifier": "fid_classifier"}

@@ -12,14 +12,11 @@ Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=h
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.decoding.noise_schedules import LogitNormal, Straight
-from jaxdl.models.convnet import ConvNet
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import diffusion
-from jaxdl.tasks.parts.fid import FIDClassifier
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -38,26 +35,9 @@ def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", se
             sampler="euler",
             steps=10,
             guidance=2.0,
-            fid_classifier=FIDClassifier(
-                ConvNet(
-                    num_classes=10,
-                    channels=(32, 64, 128),
-                    depth=2,
-                    downsample="max",
-                    halve_first=True,
-                    residual=True,
-                    dropout=0.1,
-                ),
-                normalize=Normalize(mean=0.286, std=0.353),
-            ),
+            fid_classifier=fashion_fid_classifier(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:57000]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=64,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=64, validation="train[55000:57000]"),
         optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
         ema=0.995,

@@ -11,13 +11,10 @@ FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --wor
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
-from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import image_generation
-from jaxdl.tasks.parts.fid import FIDClassifier
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -35,26 +32,9 @@ def experiment(steps: int = 6500, fid_classifier: str = "runs/fashion_mnist", se
             penalty_weight=10.0,
             critic_steps=5,
             latents=64,
-            fid_classifier=FIDClassifier(
-                ConvNet(
-                    num_classes=10,
-                    channels=(32, 64, 128),
-                    depth=2,
-                    downsample="max",
-                    halve_first=True,
-                    residual=True,
-                    dropout=0.1,
-                ),
-                normalize=Normalize(mean=0.286, std=0.353),
-            ),
+            fid_classifier=fashion_fid_classifier(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            batch_size=64,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=64),
         optimizers={
             "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5, b2=0.9),
             "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5, b2=0.9),

@@ -23,6 +23,18 @@ METRIC = "test/exact_match"
 
 
 @auto_config
+def sums(digits: int, vocabulary: Vocabulary, examples: int, split: str) -> Pairs:
+    """Returns sums as pairs of texts that fit the longest sum."""
+    return Pairs(
+        DigitAddition(digits, examples=examples, split=split),
+        vocabulary,
+        source_length=2 * digits + 2,
+        target_length=digits + 3,
+        overflow="refuse",
+    )
+
+
+@auto_config
 def experiment(
     steps: int = 6000,
     features: int = 128,
@@ -43,29 +55,9 @@ def experiment(
             metrics=("exact_match",),
         ),
         data=Data(
-            train=Pairs(
-                DigitAddition(digits, examples=600_000, split="train"),
-                vocabulary,
-                source_length=2 * digits + 2,
-                target_length=digits + 3,
-                overflow="refuse",
-            ),
-            evals={
-                "validation": Pairs(
-                    DigitAddition(digits, examples=2000, split="validation"),
-                    vocabulary,
-                    source_length=2 * digits + 2,
-                    target_length=digits + 3,
-                    overflow="refuse",
-                )
-            },
-            test=Pairs(
-                DigitAddition(digits, examples=10_000, split="test"),
-                vocabulary,
-                source_length=2 * digits + 2,
-                target_length=digits + 3,
-                overflow="refuse",
-            ),
+            train=sums(digits, vocabulary, 600_000, "train"),
+            evals={"validation": sums(digits, vocabulary, 2000, "validation")},
+            test=sums(digits, vocabulary, 10_000, "test"),
             batch_size=128,
             eval_batch_size=1000,
         ),

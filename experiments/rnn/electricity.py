@@ -21,6 +21,24 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
+def series(context: int, start: float, stop: float, stride: int = 1) -> Series:
+    """Returns windows of `context` half hours; 48 half hours are a day, 336 a week."""
+    return Series(
+        Dataset("elecdemand", "train"),
+        context,
+        start=start,
+        stop=stop,
+        horizon=48,
+        season=336,
+        known=("working_day", "temperature"),
+        lags=(48, 336),
+        periods=(48, 336),
+        scales={"temperature": (16.0, 6.0)},
+        stride=stride,
+    )
+
+
+@auto_config
 def experiment(steps: int = 800, context: int = 336, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
@@ -30,46 +48,9 @@ def experiment(steps: int = 800, context: int = 336, seed: int = 0) -> Experimen
             lags=2,
         ),
         data=Data(
-            train=Series(
-                Dataset("elecdemand", "train"),
-                context,
-                horizon=48,
-                start=0.0,
-                stop=0.7,
-                season=336,
-                known=("working_day", "temperature"),
-                lags=(48, 336),
-                periods=(48, 336),
-                scales={"temperature": (16.0, 6.0)},
-            ),
-            evals={
-                "validation": Series(
-                    Dataset("elecdemand", "train"),
-                    context,
-                    horizon=48,
-                    start=0.7,
-                    stop=0.8,
-                    season=336,
-                    known=("working_day", "temperature"),
-                    lags=(48, 336),
-                    periods=(48, 336),
-                    scales={"temperature": (16.0, 6.0)},
-                    stride=6,
-                )
-            },
-            test=Series(
-                Dataset("elecdemand", "train"),
-                context,
-                horizon=48,
-                start=0.8,
-                stop=1.0,
-                season=336,
-                known=("working_day", "temperature"),
-                lags=(48, 336),
-                periods=(48, 336),
-                scales={"temperature": (16.0, 6.0)},
-                stride=6,
-            ),
+            train=series(context, 0.0, 0.7),
+            evals={"validation": series(context, 0.7, 0.8, stride=6)},
+            test=series(context, 0.8, 1.0, stride=6),
             batch_size=64,
             eval_batch_size=64,
         ),

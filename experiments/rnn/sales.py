@@ -21,6 +21,22 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
+def series(context: int, start: float, stop: float) -> Series:
+    """Returns windows of `context` weeks."""
+    return Series(
+        Dataset("walmart_sales", "train"),
+        context,
+        start=start,
+        stop=stop,
+        horizon=8,
+        season=52,
+        known=("holiday",),
+        lags=(52,),
+        periods=(52.18,),  # weeks of a year
+    )
+
+
+@auto_config
 def experiment(steps: int = 300, context: int = 26, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
@@ -31,41 +47,9 @@ def experiment(steps: int = 300, context: int = 26, seed: int = 0) -> Experiment
             lags=1,
         ),
         data=Data(
-            train=Series(
-                Dataset("walmart_sales", "train"),
-                context,
-                horizon=8,
-                start=0.0,
-                stop=0.7,
-                season=52,
-                known=("holiday",),
-                lags=(52,),
-                periods=(52.18,),
-            ),
-            evals={
-                "validation": Series(
-                    Dataset("walmart_sales", "train"),
-                    context,
-                    horizon=8,
-                    start=0.7,
-                    stop=0.85,
-                    season=52,
-                    known=("holiday",),
-                    lags=(52,),
-                    periods=(52.18,),
-                )
-            },
-            test=Series(
-                Dataset("walmart_sales", "train"),
-                context,
-                horizon=8,
-                start=0.85,
-                stop=1.0,
-                season=52,
-                known=("holiday",),
-                lags=(52,),
-                periods=(52.18,),
-            ),
+            train=series(context, 0.0, 0.7),
+            evals={"validation": series(context, 0.7, 0.85)},
+            test=series(context, 0.85, 1.0),
             batch_size=32,
             eval_batch_size=64,
         ),

@@ -26,6 +26,12 @@ METRIC = "test/cer"
 
 
 @auto_config
+def recordings(dataset: str, split: str, vocabulary: Vocabulary) -> Speech:
+    """Returns recordings of at most 32 seconds for evaluation."""
+    return Speech(Dataset(dataset, split), vocabulary, seconds=32.0, stride=4, overflow="drop")
+
+
+@auto_config
 def experiment(dataset: str = "asterisk_prompts", train: str = "train", steps: int = 1500, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(32), Dataset(dataset, train))
     return Experiment(
@@ -36,12 +42,8 @@ def experiment(dataset: str = "asterisk_prompts", train: str = "train", steps: i
         ),
         data=Data(
             train=Speech(Dataset(dataset, train), vocabulary, seconds=6.0, stride=4, overflow="drop", joins=4000),
-            evals={
-                "validation": Speech(
-                    Dataset(dataset, "validation"), vocabulary, seconds=32.0, stride=4, overflow="drop"
-                )
-            },
-            test=Speech(Dataset(dataset, "test"), vocabulary, seconds=32.0, stride=4, overflow="drop"),
+            evals={"validation": recordings(dataset, "validation", vocabulary)},
+            test=recordings(dataset, "test", vocabulary),
             augment=(SpeedPerturb(), SpecAugment()),
             batch_size=32,
         ),

@@ -21,6 +21,21 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
+def series(context: int, start: float, stop: float) -> Series:
+    """Returns windows of `context` trading days."""
+    return Series(
+        Dataset("stocks", "train"),
+        context,
+        start=start,
+        stop=stop,
+        horizon=1,
+        covariates=("volume",),
+        scales={"volume": (1e8, 1e8)},
+        regular=False,  # no prices on weekends and holidays
+    )
+
+
+@auto_config
 def experiment(steps: int = 1000, context: int = 60, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
@@ -29,38 +44,9 @@ def experiment(steps: int = 1000, context: int = 60, seed: int = 0) -> Experimen
             normalization="last",
         ),
         data=Data(
-            train=Series(
-                Dataset("stocks", "train"),
-                context,
-                horizon=1,
-                start=0.0,
-                stop=0.7,
-                covariates=("volume",),
-                scales={"volume": (1e8, 1e8)},
-                regular=False,
-            ),
-            evals={
-                "validation": Series(
-                    Dataset("stocks", "train"),
-                    context,
-                    horizon=1,
-                    start=0.7,
-                    stop=0.85,
-                    covariates=("volume",),
-                    scales={"volume": (1e8, 1e8)},
-                    regular=False,
-                )
-            },
-            test=Series(
-                Dataset("stocks", "train"),
-                context,
-                horizon=1,
-                start=0.85,
-                stop=1.0,
-                covariates=("volume",),
-                scales={"volume": (1e8, 1e8)},
-                regular=False,
-            ),
+            train=series(context, 0.0, 0.7),
+            evals={"validation": series(context, 0.7, 0.85)},
+            test=series(context, 0.85, 1.0),
             batch_size=128,
             eval_batch_size=64,
         ),

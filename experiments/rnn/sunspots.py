@@ -21,6 +21,19 @@ METRIC = "test/rmse"
 
 
 @auto_config
+def series(context: int, start: float, stop: float) -> Series:
+    """Returns windows of `context` years; the solar cycle takes about 11."""
+    return Series(
+        Dataset("sunspots", "train"),
+        context,
+        start=start,
+        stop=stop,
+        horizon=1,
+        season=11,
+    )
+
+
+@auto_config
 def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
@@ -28,32 +41,9 @@ def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment
             point_loss="mse",
         ),
         data=Data(
-            train=Series(
-                Dataset("sunspots", "train"),
-                context,
-                horizon=1,
-                start=0,
-                stop=221,
-                season=11,
-            ),
-            evals={
-                "validation": Series(
-                    Dataset("sunspots", "train"),
-                    context,
-                    horizon=1,
-                    start=221,
-                    stop=256,
-                    season=11,
-                )
-            },
-            test=Series(
-                Dataset("sunspots", "train"),
-                context,
-                horizon=1,
-                start=256,
-                stop=309,
-                season=11,
-            ),
+            train=series(context, 0, 221),
+            evals={"validation": series(context, 221, 256)},
+            test=series(context, 256, 309),
             batch_size=32,
             eval_batch_size=64,
         ),

@@ -25,6 +25,12 @@ METRIC = "test/bleu"
 
 
 @auto_config
+def pairs(dataset: str, split: str, vocabulary: Vocabulary) -> Pairs:
+    """Returns pairs truncated to 96 tokens for evaluation."""
+    return Pairs(Dataset(dataset, split), vocabulary, source_length=96, target_length=96, overflow="truncate")
+
+
+@auto_config
 def experiment(
     dataset: str = "libreoffice_de",
     train: str = "train",
@@ -48,12 +54,8 @@ def experiment(
         ),
         data=Data(
             train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
-            evals={
-                "validation": Pairs(
-                    Dataset(dataset, "validation"), vocabulary, source_length=96, target_length=96, overflow="truncate"
-                )
-            },
-            test=Pairs(Dataset(dataset, "test"), vocabulary, source_length=96, target_length=96, overflow="truncate"),
+            evals={"validation": pairs(dataset, "validation", vocabulary)},
+            test=pairs(dataset, "test", vocabulary),
             batch_size=64,
         ),
         optimizers={"train": adam(learning_rate=3e-3, steps=steps, warmup=0.05, clip_norm=1.0)},

@@ -8,13 +8,12 @@ The matrices of the blocks are trained by Muon.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._fashion_mnist import fashion_mnist, fashion_normalize
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -32,16 +31,9 @@ def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experi
                 dropout=dropout,
             ),
             label_smoothing=0.1,
-            normalize=Normalize(mean=0.286, std=0.353),
+            normalize=fashion_normalize(),
         ),
-        data=Data(
-            train=Dataset("fashion_mnist", "train[:55000]"),
-            evals={"validation": Dataset("fashion_mnist", "train[55000:]")},
-            test=Dataset("fashion_mnist", "test"),
-            augment=(RandomCrop(1), RandomFlip()),
-            batch_size=128,
-            eval_batch_size=500,
-        ),
+        data=fashion_mnist(batch_size=128, augment=(RandomCrop(1), RandomFlip())),
         optimizers={
             "train": muon(
                 learning_rate=2e-2,

@@ -23,6 +23,12 @@ METRIC = "test/accuracy"
 
 
 @auto_config
+def reviews(split: str, vocabulary: Vocabulary, length: int) -> Sentences:
+    """Returns review snippets truncated to `length` tokens, between [CLS] and [SEP]."""
+    return Sentences(Dataset("movie_reviews", split), vocabulary, length, add_special_tokens=True)
+
+
+@auto_config
 def experiment(weights: str = "minilm", steps: int = 500, dropout: float = 0.1, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Pretrained(weights), Dataset("movie_reviews", "train"))
     return Experiment(
@@ -33,13 +39,9 @@ def experiment(weights: str = "minilm", steps: int = 500, dropout: float = 0.1, 
             label_smoothing=0.1,
         ),
         data=Data(
-            train=Sentences(Dataset("movie_reviews", "train"), vocabulary, 48, add_special_tokens=True),
-            evals={
-                "validation": Sentences(
-                    Dataset("movie_reviews", "validation"), vocabulary, length=64, add_special_tokens=True
-                )
-            },
-            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=64, add_special_tokens=True),
+            train=reviews("train", vocabulary, 48),
+            evals={"validation": reviews("validation", vocabulary, 64)},
+            test=reviews("test", vocabulary, 64),
             batch_size=32,
             eval_batch_size=128,
         ),

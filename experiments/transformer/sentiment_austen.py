@@ -23,6 +23,12 @@ METRIC = "test/accuracy"
 
 
 @auto_config
+def reviews(split: str, vocabulary: Vocabulary, length: int) -> Sentences:
+    """Returns review snippets truncated to `length` tokens; characters outside the vocabulary are dropped."""
+    return Sentences(Dataset("movie_reviews", split), vocabulary, length, strict=False)
+
+
+@auto_config
 def experiment(
     run: str = "runs/austen_bert",
     steps: int = 500,
@@ -47,11 +53,9 @@ def experiment(
             label_smoothing=0.1,
         ),
         data=Data(
-            train=Sentences(Dataset("movie_reviews", "train"), vocabulary, 64, strict=False),
-            evals={
-                "validation": Sentences(Dataset("movie_reviews", "validation"), vocabulary, length=96, strict=False)
-            },
-            test=Sentences(Dataset("movie_reviews", "test"), vocabulary, length=96, strict=False),
+            train=reviews("train", vocabulary, 64),
+            evals={"validation": reviews("validation", vocabulary, 96)},
+            test=reviews("test", vocabulary, 96),
             batch_size=64,
             eval_batch_size=128,
         ),

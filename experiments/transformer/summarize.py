@@ -23,6 +23,18 @@ METRIC = "test/rouge_l"
 
 
 @auto_config
+def pairs(dataset: str, split: str, vocabulary: Vocabulary, source_length: int, target_length: int) -> Pairs:
+    """Returns descriptions and summaries truncated to their lengths."""
+    return Pairs(
+        Dataset(dataset, split),
+        vocabulary,
+        source_length=source_length,
+        target_length=target_length,
+        overflow="truncate",
+    )
+
+
+@auto_config
 def experiment(
     dataset: str = "debian_descriptions",
     train: str = "train",
@@ -49,21 +61,9 @@ def experiment(
             metrics=("rouge_l", "bleu"),
         ),
         data=Data(
-            train=Pairs(
-                Dataset(dataset, train), vocabulary, source_length=length, target_length=20, overflow="truncate"
-            ),
-            evals={
-                "validation": Pairs(
-                    Dataset(dataset, "validation"),
-                    vocabulary,
-                    source_length=length,
-                    target_length=32,
-                    overflow="truncate",
-                )
-            },
-            test=Pairs(
-                Dataset(dataset, "test"), vocabulary, source_length=length, target_length=32, overflow="truncate"
-            ),
+            train=pairs(dataset, train, vocabulary, length, 20),
+            evals={"validation": pairs(dataset, "validation", vocabulary, length, 32)},
+            test=pairs(dataset, "test", vocabulary, length, 32),
             batch_size=48,
         ),
         optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},

@@ -26,6 +26,12 @@ METRIC = "test/bleu"
 
 
 @auto_config
+def pairs(dataset: str, split: str, vocabulary: Vocabulary) -> Pairs:
+    """Returns pairs truncated to 96 tokens."""
+    return Pairs(Dataset(dataset, split), vocabulary, source_length=96, target_length=96, overflow="truncate")
+
+
+@auto_config
 def experiment(
     dataset: str = "libreoffice_de",
     train: str = "train",
@@ -48,15 +54,9 @@ def experiment(
             beam=4,
         ),
         data=Data(
-            train=Packed(
-                Pairs(Dataset(dataset, train), vocabulary, source_length=96, target_length=96, overflow="truncate")
-            ),
-            evals={
-                "validation": Pairs(
-                    Dataset(dataset, "validation"), vocabulary, source_length=96, target_length=96, overflow="truncate"
-                )
-            },
-            test=Pairs(Dataset(dataset, "test"), vocabulary, source_length=96, target_length=96, overflow="truncate"),
+            train=Packed(pairs(dataset, train, vocabulary)),
+            evals={"validation": pairs(dataset, "validation", vocabulary)},
+            test=pairs(dataset, "test", vocabulary),
             batch_size=24,
             eval_batch_size=64,
         ),
