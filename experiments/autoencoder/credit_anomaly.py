@@ -21,19 +21,21 @@ COLUMNS = ("balance", "income", "student")
 
 
 @auto_config
+def rows(split: str) -> Tabular:
+    """Returns rows standardized by the columns of the training split."""
+    return Tabular(Dataset("credit_default", split), Dataset("credit_default", "train"), COLUMNS)
+
+
+@auto_config
 def experiment(steps: int = 600, seed: int = 0) -> Experiment:
     return Experiment(
         task=AnomalyDetection(
             DenseAutoencoder(features=4, code=2, widths=(32, 16), dropout=0.5), quantile=0.95, calibration=0.2
         ),
         data=Data(
-            train=Tabular(Dataset("credit_default", "train"), Dataset("credit_default", "train"), COLUMNS),
-            evals={
-                "validation": Tabular(
-                    Dataset("credit_default", "validation"), Dataset("credit_default", "train"), COLUMNS
-                )
-            },
-            test=Tabular(Dataset("credit_default", "test"), Dataset("credit_default", "train"), COLUMNS),
+            train=rows("train"),
+            evals={"validation": rows("validation")},
+            test=rows("test"),
             batch_size=128,
             eval_batch_size=1024,
         ),

@@ -27,13 +27,9 @@ METRIC = "test/loss"
 def experiment(steps: int = 2600, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
         task=VariationalAutoencoder(
-            LadderVAE(channels=(32, 48), latents=(2, 4), top=16, shape=(28, 28), classes=0, blocks=1),
+            LadderVAE(channels=(32, 48), latents=(2, 4), top=16, shape=(28, 28), blocks=1),
             likelihood=Bernoulli("dynamic"),
-            beta=1.0,
             warmup=500,
-            free_bits=0.0,
-            samples=1,
-            bound_samples=16,
             fid_classifier=fashion_fid_classifier(),
         ),
         data=fashion_mnist(batch_size=128),

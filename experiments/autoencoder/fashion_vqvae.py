@@ -25,7 +25,7 @@ def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
         task=VectorQuantization(
             VQVAE(channels=(32, 64), codes=256, features=16, decay=0.99, blocks=1),
             likelihood=Gaussian(std=0.1),
-            commitment=0.25,
+            commitment=0.25,  # as in the paper (arXiv:1711.00937)
         ),
         data=fashion_mnist(batch_size=128),
         optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},

@@ -21,13 +21,19 @@ COLUMNS = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
 
 
 @auto_config
+def rows(split: str) -> Tabular:
+    """Returns rows standardized by the columns of the training split."""
+    return Tabular(Dataset("shuttle", split), Dataset("shuttle", "train"), COLUMNS)
+
+
+@auto_config
 def experiment(steps: int = 2000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=AnomalyDetection(DenseAutoencoder(features=9, code=4, widths=(64, 32), dropout=0.0), quantile=0.99),
+        task=AnomalyDetection(DenseAutoencoder(features=9, code=4, widths=(64, 32)), quantile=0.99),
         data=Data(
-            train=Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), COLUMNS),
-            evals={"validation": Tabular(Dataset("shuttle", "validation"), Dataset("shuttle", "train"), COLUMNS)},
-            test=Tabular(Dataset("shuttle", "test"), Dataset("shuttle", "train"), COLUMNS),
+            train=rows("train"),
+            evals={"validation": rows("validation")},
+            test=rows("test"),
             batch_size=256,
             eval_batch_size=2048,
         ),

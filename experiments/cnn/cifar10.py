@@ -8,8 +8,8 @@ Sized for one GPU.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._cifar10 import cifar10
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.mixup import CutMix
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.resnet import ResNet
@@ -30,14 +30,11 @@ def experiment(steps: int = 39000, batch_size: int = 128, seed: int = 0) -> Expe
             label_smoothing=0.1,
             normalize=Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
         ),
-        data=Data(
-            train=Dataset("tfds:cifar10", "train[:49000]", features=("image", "label")),
-            evals={"validation": Dataset("tfds:cifar10", "train[49000:]", features=("image", "label"))},
-            test=Dataset("tfds:cifar10", "test", features=("image", "label")),
-            augment=(RandomCrop(4, mode="reflect"), RandomFlip()),
-            mix=CutMix(1.0),
+        data=cifar10(
             batch_size=batch_size,
             eval_batch_size=1000,
+            augment=(RandomCrop(4, mode="reflect"), RandomFlip()),
+            mix=CutMix(1.0),
         ),
         optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=0.05, weight_decay=5e-4)},
         ema=0.999,

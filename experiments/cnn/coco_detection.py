@@ -9,6 +9,7 @@ Sized for GPUs. Other TFDS data sets and folders in COCO's layout are arguments.
 
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
+from experiments._imagenet import imagenet_normalize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Objects
@@ -17,7 +18,6 @@ from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import ObjectDetection
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -52,7 +52,7 @@ def experiment(
                 dtype=dtype,
             ),
             num_classes=num_classes,
-            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+            normalize=imagenet_normalize(),
             candidates=1000,
             limit=100,
         ),

@@ -38,7 +38,7 @@ def experiment(steps: int = 800, seed: int = 0) -> Experiment:
         log_every=50,
         eval_every=200,
         save_every=200,
-        keep=CheckpointPolicy(latest=2, best=1, metric="validation/accuracy", mode="max"),
+        keep=CheckpointPolicy(metric="validation/accuracy"),
     )
 
 

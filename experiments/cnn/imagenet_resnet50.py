@@ -8,13 +8,10 @@ The reference recipe of Goyal et al. 2017, with linear scaling of the learning r
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._imagenet import imagenet, imagenet_normalize
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
-from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
@@ -23,23 +20,16 @@ METRIC = "validation/accuracy"
 
 @auto_config
 def experiment(steps: int = 112590, batch_size: int = 1024, size: int = 224, seed: int = 0) -> Experiment:
-    peak = 0.1 * batch_size / 256
+    peak = 0.1 * batch_size / 256  # linear scaling, section 2.1 of the paper
     return Experiment(
         task=ImageClassification(
             resnet50(num_classes=1000, dtype="bfloat16"),
             label_smoothing=0.1,
-            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+            normalize=imagenet_normalize(),
             top=(1, 5),
         ),
-        data=Data(
-            train=Dataset("tfds:imagenet2012", "train", features=("image", "label")),
-            evals={"validation": Dataset("tfds:imagenet2012", "validation", features=("image", "label"))},
-            augment=(RandomResizedCrop(size), RandomFlip()),
-            eval_transforms=(ResizeCrop(size * 8 // 7, size),),
-            batch_size=batch_size,
-            workers=8,
-        ),
-        optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=1 / 18, weight_decay=5e-5)},
+        data=imagenet(size, batch_size),
+        optimizers={"train": sgd(learning_rate=peak, steps=steps, warmup=1 / 18, weight_decay=5e-5)},  # 5 of 90 epochs
         steps=steps,
         seed=seed,
         log_every=100,

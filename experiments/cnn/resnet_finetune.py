@@ -10,6 +10,7 @@ of the head's learning rate.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._imagenet import imagenet_normalize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
@@ -17,7 +18,6 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
@@ -30,7 +30,7 @@ def experiment(weights: str = "", steps: int = 1500, size: int = 224, seed: int 
         task=ImageClassification(
             resnet50(num_classes=37, dtype="bfloat16", frozen_stages=1),
             label_smoothing=0.1,
-            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+            normalize=imagenet_normalize(),
             top=(1, 5),
         ),
         start=HuggingFaceWeights(weights, head=False),

@@ -9,8 +9,8 @@ a CIFAR-10 classifier for FID, the metric is bits/dim. Sized for one GPU.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._cifar10 import cifar10
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
@@ -40,16 +40,8 @@ def experiment(steps: int = 200_000, seed: int = 0) -> Experiment:
             classes=10,
             sampler="heun",
             steps=18,
-            guidance=1.0,
         ),
-        data=Data(
-            train=Dataset("tfds:cifar10", "train[:49000]", features=("image", "label")),
-            evals={"validation": Dataset("tfds:cifar10", "train[49000:]", features=("image", "label"))},
-            test=Dataset("tfds:cifar10", "test", features=("image", "label")),
-            augment=(RandomFlip(),),
-            batch_size=512,
-            eval_batch_size=500,
-        ),
+        data=cifar10(batch_size=512, eval_batch_size=500, augment=(RandomFlip(),)),
         optimizers={"train": adam(learning_rate=1e-3, steps=steps, warmup=10_000, schedule="constant", clip_norm=1.0)},
         ema=0.9995,
         steps=steps,

@@ -38,6 +38,7 @@ def experiment(steps: int = 100_000, dtype: str = "bfloat16", seed: int = 0) -> 
             batch_size=128,
             workers=8,
         ),
+        # b1 of the paper (arXiv:1511.06434).
         optimizers={
             "discriminator": adam(learning_rate=2e-4, steps=steps, schedule="constant", b1=0.5),
             "generator": adam(learning_rate=2e-4, steps=steps, schedule="constant", b1=0.5),

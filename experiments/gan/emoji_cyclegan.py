@@ -36,7 +36,6 @@ def experiment(steps: int = 1500, size: int = 32, seed: int = 0) -> Experiment:
             PatchDiscriminator(channels=(32, 64, 128)),
             cycle=5.0,
             identity=0.0,
-            penalty=0.0,
         ),
         data=Data(
             train=TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=size),

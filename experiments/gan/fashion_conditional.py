@@ -28,13 +28,13 @@ def experiment(steps: int = 1800, fid_classifier: str = "runs/fashion_mnist", se
             ResNetGenerator(outputs=1, size=7, channels=(64, 48, 24), classes=10),
             ResNetDiscriminator(channels=(24, 48, 96), halvings=2, classes=10),
             loss="hinge",
-            penalty=None,
             penalty_weight=0.1,
             latents=64,
             classes=10,
             fid_classifier=fashion_fid_classifier(),
         ),
         data=fashion_mnist(batch_size=64),
+        # Moments of the paper (arXiv:1802.05957).
         optimizers={
             "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),
             "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),

@@ -34,6 +34,7 @@ def experiment(steps: int = 4000, fid_classifier: str = "runs/fashion_mnist", se
             fid_classifier=fashion_fid_classifier(),
         ),
         data=fashion_mnist(batch_size=64),
+        # b1 of the paper (arXiv:1511.06434).
         optimizers={
             "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5),
             "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5),

@@ -29,7 +29,7 @@ def experiment(steps: int = 6500, fid_classifier: str = "runs/fashion_mnist", se
             DCGANDiscriminator(channels=(32, 64, 128)),
             loss="wasserstein",
             penalty="gradient",
-            penalty_weight=10.0,
+            penalty_weight=10.0,  # and five critic steps, as in the paper (arXiv:1704.00028)
             critic_steps=5,
             latents=64,
             fid_classifier=fashion_fid_classifier(),

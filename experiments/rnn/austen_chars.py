@@ -26,9 +26,7 @@ METRIC = "test/nats_per_character"
 def experiment(steps: int = 4000, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
-        task=language_modelling(
-            LanguageModel(vocabulary=88, features=384, embedding=64, layers=1, cell=LSTM, dropout=0.0)
-        ),
+        task=language_modelling(LanguageModel(vocabulary=88, features=384, embedding=64, cell=LSTM)),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, 48),
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length=256, context=128)},

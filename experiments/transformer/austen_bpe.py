@@ -43,12 +43,7 @@ def experiment(steps: int = 1500, tokens: int = 2000, length: int = 128, seed: i
         ),
         optimizers={
             "train": muon(
-                learning_rate=2e-2,
-                adam_learning_rate=3e-3,
-                steps=steps,
-                warmup=0.05,
-                b2=0.98,
-                weight_decay=0.05,
+                learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98, weight_decay=0.05
             )
         },
         steps=steps,

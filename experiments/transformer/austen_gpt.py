@@ -31,7 +31,7 @@ def experiment(steps: int = 1850, length: int = 128, seed: int = 0) -> Experimen
             Decoder(
                 vocabulary=88,
                 length=2 * length,
-                stack=Stack(128, 4, 4, causal=True, use_bias=False, norm="rms", dropout=0.0, window=length),
+                stack=Stack(128, 4, 4, causal=True, use_bias=False, norm="rms", window=length),
                 ngrams=(2, 3),
                 slots=16_384,
             ),

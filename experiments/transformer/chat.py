@@ -29,7 +29,7 @@ def experiment(steps: int = 1400, tokens: int = 3000, length: int = 128, seed: i
             Decoder(
                 tokens,
                 4 * length,
-                Stack(192, 4, 6, causal=True, use_bias=False, norm="rms", dropout=0.0, window=length),
+                Stack(192, 4, 6, causal=True, use_bias=False, norm="rms", window=length),
             ),
             carried=False,
             temperature=0.7,
@@ -47,12 +47,7 @@ def experiment(steps: int = 1400, tokens: int = 3000, length: int = 128, seed: i
         ),
         optimizers={
             "train": muon(
-                learning_rate=2e-2,
-                adam_learning_rate=3e-3,
-                steps=steps,
-                warmup=0.05,
-                b2=0.98,
-                weight_decay=0.05,
+                learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98, weight_decay=0.05
             )
         },
         steps=steps,

@@ -54,12 +54,7 @@ def experiment(
         ),
         optimizers={
             "train": muon(
-                learning_rate=2e-2,
-                adam_learning_rate=3e-3,
-                steps=steps,
-                warmup=0.05,
-                b2=0.98,
-                weight_decay=0.05,
+                learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98, weight_decay=0.05
             )
         },
         ema=0.98,

@@ -35,13 +35,7 @@ def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experi
         ),
         data=fashion_mnist(batch_size=128, augment=(RandomCrop(1), RandomFlip())),
         optimizers={
-            "train": muon(
-                learning_rate=2e-2,
-                adam_learning_rate=3e-3,
-                steps=steps,
-                warmup=0.05,
-                weight_decay=0.05,
-            )
+            "train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.05)
         },
         ema=0.995,
         steps=steps,

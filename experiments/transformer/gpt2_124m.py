@@ -35,6 +35,7 @@ def experiment(header: int = 0, shift: int = 4, steps: int = 19073, length: int 
             eval_batch_size=64,
         ),
         optimizers={
+            # Warmup, weight decay and clipping of llm.c.
             "train": adamw(
                 learning_rate=6e-4, steps=steps, warmup=700 / 19_073, b2=0.95, weight_decay=0.1, clip_norm=1.0
             )

@@ -35,7 +35,7 @@ def experiment(shift: int = 0, steps: int = 500_000, length: int = 4096, seed: i
             "train": adamw(
                 learning_rate=3e-4,
                 steps=steps,
-                warmup=0.004,
+                warmup=0.004,  # 2,000 steps
                 final=0.1,
                 b2=0.95,
                 weight_decay=0.1,
@@ -43,7 +43,6 @@ def experiment(shift: int = 0, steps: int = 500_000, length: int = 4096, seed: i
             )
         },
         parallel=Parallel(mesh={"data": 1, "fsdp": -1, "tensor": 1}),
-        accumulate=1,
         steps=steps,
         seed=seed,
         log_every=10,

@@ -36,7 +36,7 @@ def experiment(
                 Encoder(
                     vocabulary=tokens,
                     length=length,
-                    stack=Stack(128, 3, 4, use_bias=False, dropout=0.0),
+                    stack=Stack(128, 3, 4, use_bias=False),
                     types=2,
                 ),
                 outputs=2,

@@ -24,7 +24,7 @@ METRIC = "test/accuracy"
 
 @auto_config
 def reviews(split: str, vocabulary: Vocabulary, length: int) -> Sentences:
-    """Returns review snippets truncated to `length` tokens; characters outside the vocabulary are dropped."""
+    """Returns review snippets truncated to `length` tokens; characters outside the vocabulary are <unknown>."""
     return Sentences(Dataset("movie_reviews", split), vocabulary, length, strict=False)
 
 

@@ -8,11 +8,9 @@ The plain ViT baseline of Beyer et al. 2022.
 
 from fiddle.experimental.auto_config import auto_config
 
+from experiments._imagenet import imagenet
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.mixup import Mixup
-from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
-from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
@@ -35,16 +33,9 @@ def experiment(steps: int = 112590, size: int = 224, seed: int = 0) -> Experimen
             normalize=Normalize(mean=0.5, std=0.5),
             top=(1, 5),
         ),
-        data=Data(
-            train=Dataset("tfds:imagenet2012", "train", features=("image", "label")),
-            evals={"validation": Dataset("tfds:imagenet2012", "validation", features=("image", "label"))},
-            augment=(RandomResizedCrop(size), RandomFlip()),
-            eval_transforms=(ResizeCrop(size * 8 // 7, size),),
-            mix=Mixup(0.2),
-            batch_size=1024,
-            workers=8,
-        ),
+        data=imagenet(size, batch_size=1024, mix=Mixup(0.2)),
         optimizers={
+            # Warmup, weight decay and clipping of the paper.
             "train": adamw(learning_rate=1e-3, steps=steps, warmup=10_000 / 112_590, weight_decay=0.1, clip_norm=1.0)
         },
         steps=steps,
