@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.data.image.files import find_images, read_images
 from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import stems, telling, write_png
+from jaxdl.runs.files import stems, write_errors, write_png
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz import explanation, saliency
 from jaxdl.viz.saliency import Layer
@@ -63,7 +63,7 @@ def run(
     names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
     folder = Path(output).expanduser() if output else Path(path) / "explanations"
-    with telling(folder):
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     step = int(trained.state.step)
     written: list[Path] = []

@@ -15,7 +15,7 @@ from jaxdl.config import serialize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
-from jaxdl.runs.files import telling, write_png
+from jaxdl.runs.files import write_errors, write_png
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, probability_page
@@ -52,7 +52,7 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
     inputs = {"params": weights, **variables.get(group, {})}
     table = _table(weights)
     folder = Path(output).expanduser() if output else Path(path) / "explanations"
-    with telling(folder):
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for number, text in enumerate(texts):

@@ -12,7 +12,7 @@ from jaxdl.data.image.files import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import stems, telling, write_gif, write_png
+from jaxdl.runs.files import stems, write_errors, write_gif, write_png
 from jaxdl.runs.restore import Trained, load_trained
 
 # Features whose class names the outputs of that name carry.
@@ -69,7 +69,7 @@ def run(
     given = read_examples(trained, path, files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     if shown.picture is not None:
-        with telling(folder):
+        with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
     rows: list[dict[str, Any]] = []
@@ -126,7 +126,7 @@ def sample(
     if drawn:
         from jaxdl.viz.generation import sample_grid
 
-        with telling(folder):
+        with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for row, picture in zip(rows, drawn):
             write_png(Path(row["picture"]), picture)

@@ -1,4 +1,4 @@
-"""What a compiled step needs of each device: memory, operations, and what goes over the links between devices."""
+"""Costs of a compiled step per device: memory, FLOPs and collective traffic."""
 
 import math
 import re
@@ -12,7 +12,7 @@ import jax
 from jaxdl.distributed.hardware import Hardware
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16}  # others say it in their name
+_BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16}  # other types contain their bits in their name
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _RESULT = re.compile(r"= (.*?) (" + "|".join(COLLECTIVES) + r")(-start)?\(")
 _SHAPE = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
@@ -23,15 +23,17 @@ _CALLS = re.compile(r"(?:to_apply|calls|true_computation|false_computation)=%?([
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one step on one device.
+    """Costs of one step on one device.
 
     Attributes:
-      parameters, optimizer, other: bytes of what is kept from step to step.
-      batch: bytes of its part of a batch.
-      temporary: bytes that the step needs besides.
-      peak: bytes that there are at once, at most.
-      flops: operations of matrix products and convolutions; None if they could not be counted.
-      traffic: {kind of collective: (how many, bytes that leave a device)}.
+      parameters: Bytes of parameters.
+      optimizer: Bytes of optimizer state.
+      other: Bytes of variables, averages and carry.
+      batch: Bytes of the device's shard of a batch.
+      temporary: Bytes of temporary buffers.
+      peak: Peak memory, bytes.
+      flops: FLOPs of matrix products and convolutions. None if they could not be counted.
+      traffic: {kind of collective: (executions, bytes that leave a device)}.
     """
 
     parameters: float
@@ -44,21 +46,23 @@ class Costs:
     traffic: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     def seconds(self, hardware: Hardware) -> dict[str, float]:
-        """A roofline: the time of computing, of moving what there is through the memory once, and of what goes over the
-        links, at the data sheet's speeds. The first two overlap: a step takes at least the larger one, and if the third
-        does not overlap with them, that besides."""
-        found = {}
+        """Returns a roofline: seconds of compute, of one pass over memory, and of collectives, by the data sheet.
+
+        Compute and memory access overlap: a step takes at least the larger of the two. Collectives that do not overlap
+        with them add their time.
+        """
+        seconds = {}
         if hardware.flops and self.flops is not None:
-            found["compute"] = self.flops / hardware.flops
+            seconds["compute"] = self.flops / hardware.flops
         if hardware.bandwidth:
-            found["memory"] = (self.peak + self.parameters + self.optimizer) / hardware.bandwidth
+            seconds["memory"] = (self.peak + self.parameters + self.optimizer) / hardware.bandwidth
         if hardware.links:
-            found["links"] = sum(size for _, size in self.traffic.values()) / hardware.links
-        return found
+            seconds["links"] = sum(size for _, size in self.traffic.values()) / hardware.links
+        return seconds
 
 
 def costs(program: Any) -> Costs:
-    """Of the compiled step of a `jaxdl.training.compiled.Program`."""
+    """Returns the costs of the compiled step of a `jaxdl.training.compiled.Program`."""
     compiled, state = program.compiled, program.abstract
     memory = compiled.memory_analysis()
     kept = {name: _bytes(getattr(state, name)) for name in ("params", "opt_state", "variables", "ema", "carry")}
@@ -82,10 +86,10 @@ def costs(program: Any) -> Costs:
 
 
 def collectives(text: str) -> dict[str, tuple[int, float]]:
-    """{kind: (how many are executed, bytes that leave a device)} of a compiled program's text.
+    """Counts the collectives in a compiled program's text: {kind: (executions, bytes that leave a device)}.
 
-    What a loop does counts as often as the loop is known to run. An all-reduce moves twice what it gives, the others
-    what they give.
+    The body of a loop counts once per iteration if the trip count is known. An all-reduce moves twice the bytes of its
+    result, other collectives the bytes of their result.
     """
     bodies: dict[str, list[str]] = {}
     entry = name = ""
@@ -96,26 +100,26 @@ def collectives(text: str) -> dict[str, tuple[int, float]]:
             entry = name if line.startswith("ENTRY") else entry
         elif name:
             bodies[name].append(line)
-    found: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    _walk(entry, bodies, 1, found)
-    return {kind: (int(number), size) for kind, (number, size) in sorted(found.items())}
+    counts: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    _walk(entry, bodies, 1, counts)
+    return {kind: (int(number), size) for kind, (number, size) in sorted(counts.items())}
 
 
-def _walk(name: str, bodies: Mapping[str, list[str]], times: int, found: dict[str, list[float]]) -> None:
+def _walk(name: str, bodies: Mapping[str, list[str]], times: int, counts: dict[str, list[float]]) -> None:
     for line in bodies.get(name, ()):
         if result := _RESULT.search(line):
             sizes = [_size(*shape) for shape in _SHAPE.findall(result[1])]
-            if result[3] and result[2] != "all-reduce":  # its result has what was given in front of what is made
+            if result[3] and result[2] != "all-reduce":  # the result lists operands before outputs
                 sizes = sizes[len(sizes) // 2 :]
             size = sum(sizes)
-            found[result[2]][0] += times
-            found[result[2]][1] += times * size * (2 if result[2] == "all-reduce" else 1)
+            counts[result[2]][0] += times
+            counts[result[2]][1] += times * size * (2 if result[2] == "all-reduce" else 1)
         elif loop := _WHILE.search(line):
             trips = _TRIPS.search(line)
-            _walk(loop[1], bodies, times * (int(trips[1]) if trips else 1), found)
+            _walk(loop[1], bodies, times * (int(trips[1]) if trips else 1), counts)
         else:
             for called in _CALLS.findall(line):
-                _walk(called, bodies, times, found)
+                _walk(called, bodies, times, counts)
 
 
 def _size(kind: str, shape: str) -> float:
@@ -124,7 +128,7 @@ def _size(kind: str, shape: str) -> float:
 
 
 def _bytes(tree: Any) -> float:
-    """Of the part of a tree of ShapeDtypeStruct that lies on one device."""
+    """Returns the bytes on one device of a tree of ShapeDtypeStruct."""
     total = 0.0
     for leaf in jax.tree.leaves(tree):
         shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding is not None else leaf.shape

@@ -1,7 +1,7 @@
-"""Meshes and shardings: how a run is laid out over its devices.
+"""Device meshes and shardings.
 
-Parameters and activations carry logical axis names (`nn.with_logical_partitioning`, `nn.with_logical_constraint`);
-one table of rules maps them to the mesh axes `data`, `fsdp` and `tensor`.
+Parameters and activations have logical axis names (`nn.with_logical_partitioning`, `nn.with_logical_constraint`). One
+table of rules maps them to the mesh axes `data`, `fsdp` and `tensor`.
 """
 
 import math
@@ -19,7 +19,7 @@ from jaxdl.errors import UserError, nearest
 
 AXES = ("data", "fsdp", "tensor")
 
-# Logical axis name -> mesh axis. A name that is missing here, or a dimension that does not divide, is replicated.
+# Logical axis name -> mesh axis. Other names, and dimensions that the mesh axis does not divide, are replicated.
 RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
     ("batch", ("data", "fsdp")),
     ("channels_in", "fsdp"),
@@ -34,13 +34,13 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
 
 @dataclass(frozen=True)
 class Parallel:
-    """How a run is spread over devices.
+    """Parallelism of a run.
 
     Attributes:
-      mesh: devices along each of the axes `data` (copies of the model), `fsdp` (parameters cut, batch cut) and
-        `tensor` (parameters and activations cut); one of them may be -1, "all that are left".
-      mode: "jit" (global arrays, any mesh) or "pmap" (one program a device, `data` only).
-      rules: logical axis name -> mesh axis, first match wins.
+      mesh: Devices along the axes `data` (replicas of the model, batch sharded), `fsdp` (parameters and batch sharded)
+        and `tensor` (parameters and activations sharded). One of them may be -1, for all remaining devices.
+      mode: "jit" (global arrays, any mesh) or "pmap" (one program per device, `data` only).
+      rules: (logical axis name, mesh axis) pairs. The first match counts.
     """
 
     mesh: Mapping[str, int] = field(default_factory=lambda: {"data": -1, "fsdp": 1, "tensor": 1})
@@ -49,10 +49,10 @@ class Parallel:
 
 
 def make_mesh(parallel: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh that `parallel` describes over `devices` (default: all there are).
+    """Creates the mesh of `parallel` over `devices` (default: all devices).
 
     Raises:
-      UserError: an unknown mode or axis, sizes that the devices do not fill, pmap with anything but data parallelism.
+      UserError: An unknown mode or axis, sizes that do not match the devices, or pmap with other axes than `data`.
     """
     devices = list(devices) if devices is not None else jax.devices()
     if parallel.mode not in ("jit", "pmap"):
@@ -63,13 +63,13 @@ def make_mesh(parallel: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
     sizes = [int(parallel.mesh.get(axis, 1)) for axis in AXES]
     shown = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
-        raise UserError(f"parallel.mesh is {shown}; sizes are positive, and one of them may be -1 for all devices left")
+        raise UserError(f"parallel.mesh is {shown}; use positive sizes, one of them -1 for all remaining devices")
     known = math.prod(size for size in sizes if size > 0)
     if -1 in sizes and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
     if math.prod(sizes) != len(devices):
         raise UserError(
-            f"parallel.mesh {shown} does not fill the {len(devices)} device(s) here; sizes must multiply to"
+            f"parallel.mesh {shown} does not match the {len(devices)} device(s); sizes must multiply to"
             f" {len(devices)} (set one to -1, or --cpu_devices=N for virtual CPU devices)"
         )
     if parallel.mode == "pmap" and sizes[1:] != [1, 1]:
@@ -79,7 +79,7 @@ def make_mesh(parallel: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
 
 @contextmanager
 def active(mesh: Mesh, parallel: Parallel):
-    """The context in which a step for `mesh` is traced: logical constraints find the mesh and the rules."""
+    """Activates the mesh and the rules for logical constraints while a step is traced."""
     with ExitStack() as stack:
         if parallel.mode == "jit":
             stack.enter_context(jax.set_mesh(mesh))
@@ -88,28 +88,28 @@ def active(mesh: Mesh, parallel: Parallel):
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """Into how many pieces the leading axis of a batch is cut."""
+    """Returns the number of shards of the leading axis of a batch."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:
-    """Refuses a batch that does not divide over the devices and micro-batches, and says which sizes would.
+    """Checks that a batch is divisible by the devices and micro-batches.
 
     Raises:
-      UserError: with the nearest sizes that work.
+      UserError: It is not; with the nearest sizes that are.
     """
     unit = batch_shards(mesh) * accumulate
     if batch_size % unit:
         below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
-        works = " or ".join(str(size) for size in (below, above) if size)
+        sizes = " or ".join(str(size) for size in (below, above) if size)
         raise UserError(
-            f"batch_size {batch_size} does not divide over {batch_shards(mesh)} device(s)"
-            f" x {accumulate} micro-batch(es); {works} would (data.batch_size)"
+            f"data.batch_size={batch_size} is not divisible by {batch_shards(mesh)} device(s)"
+            f" x {accumulate} micro-batch(es); use {sizes}"
         )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis of every array of a batch, cut over `data` and `fsdp`."""
+    """Returns the sharding of the leading axis of a batch over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
@@ -118,23 +118,25 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def shardings(mesh: Mesh, rules: Sequence[tuple[str, Any]], boxed: Any) -> Any:
-    """The sharding of every leaf of an abstract tree whose parameters carry logical axis names.
+    """Returns the sharding of every leaf of an abstract tree whose parameters have logical axis names.
 
-    A mesh axis that does not divide its dimension is dropped there; a leaf with names that `fsdp` would leave whole
-    is cut along its largest dimension that divides, so that FSDP saves memory whatever the channel counts are.
+    A mesh axis that does not divide its dimension is dropped. A leaf with names that `fsdp` would replicate is sharded
+    along its largest divisible dimension, so that FSDP saves memory for any number of channels.
 
     Args:
-      boxed: tree of ShapeDtypeStruct, parameters wrapped in `nn.LogicallyPartitioned`.
+      mesh: Device mesh.
+      rules: As in `Parallel`.
+      boxed: Tree of ShapeDtypeStruct, parameters wrapped in `nn.LogicallyPartitioned`.
 
     Returns:
-      the same tree, unboxed, of NamedSharding.
+      The same tree, unboxed, of NamedSharding.
     """
     table: dict[str | None, Any] = dict(reversed(list(rules)))
 
     def leaf_sharding(leaf):
         if not isinstance(leaf, nn.LogicallyPartitioned):
             return jax.tree.map(lambda _: replicated(mesh), leaf)
-        if not hasattr(leaf.value, "shape"):  # what an optimizer for some of the parameters keeps of the others
+        if not hasattr(leaf.value, "shape"):  # placeholder of a masked optimizer
             return leaf.value
         shape = leaf.value.shape
         spec = [_fitting(mesh, table.get(name), size) for name, size in zip(leaf.names, shape)]
@@ -149,7 +151,7 @@ def shardings(mesh: Mesh, rules: Sequence[tuple[str, Any]], boxed: Any) -> Any:
 
 
 def _fitting(mesh: Mesh, axis: str | tuple[str, ...] | None, size: int) -> str | tuple[str, ...] | None:
-    """The mesh axis for a dimension, or None where it has one device or does not divide."""
+    """Returns the mesh axis of a dimension, None if it has one device or does not divide the dimension."""
     if axis is None:
         return None
     devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
@@ -160,7 +162,7 @@ def place_batch(mesh: Mesh, mode: str, batch: Mapping[str, np.ndarray]) -> dict[
     """Puts a process's rows of a global batch on its devices.
 
     Returns:
-      global arrays [batch, ...] cut over the mesh; in mode "pmap" [devices, batch / devices, ...].
+      Global arrays [batch, ...] sharded over the mesh; in mode "pmap" [devices, batch / devices, ...].
     """
     sharding = batch_sharding(mesh)
     if mode == "pmap":
@@ -172,7 +174,7 @@ def place_batch(mesh: Mesh, mode: str, batch: Mapping[str, np.ndarray]) -> dict[
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> slice:
-    """Which rows of the global batch this process makes."""
+    """Returns the rows of the global batch that this process loads."""
     positions = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
     bounds = [index[0].indices(batch_size)[:2] for index in positions if index is not None]
     return slice(min(start for start, _ in bounds), max(stop for _, stop in bounds))

@@ -1,12 +1,11 @@
-"""Runs over several processes: one program, of which every process has some devices (JAX's multi-controller runtime).
+"""Distributed runs: one program over the devices of several processes (JAX's multi-controller runtime).
 
-Each process runs the same command. Which one it is, how many there are and where they meet, JAX finds out by itself on
-SLURM, Kubernetes, Open MPI and TPU pods; elsewhere flags say so.
+Each process runs the same command. JAX detects its number, the number of processes and the coordinator on SLURM,
+Kubernetes, Open MPI and TPU pods; elsewhere flags define them.
 
-A process that loses another one cannot go on, nor always find its end by itself: it may wait for the others while it
-closes its files, or JAX's runtime aborts it without an exception of Python. So a second process stands beside each,
-`jaxdl.distributed.watchdog`, which says what has happened. This module does not import jax before it is needed: the
-watching process needs none.
+A process that loses another one may hang while it closes its files, or JAX's runtime may abort it without a Python
+exception. Therefore each process has a watchdog process (`jaxdl.distributed.watchdog`), which prints the cause and
+returns the exit code. This module imports jax lazily, since the watchdog does not need it.
 """
 
 import os
@@ -17,20 +16,20 @@ from dataclasses import dataclass
 
 from jaxdl.errors import UserError
 
-HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for lost, by default
-WATCHED = "JAXDL_WATCHED"  # the file descriptor by which a process tells the one beside it where its state is saved
-LOST = 134  # exit code for the process beside; a shell gives it for SIGABRT, by which the runtime ends a process
+HEARTBEAT = 30  # default seconds without a heartbeat after which a process is considered lost
+WATCHED = "JAXDL_WATCHED"  # file descriptor through which a process sends its checkpoint folder to its watchdog
+LOST = 134  # exit code after the loss of another process: a shell's code for SIGABRT, with which the runtime aborts
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which of the processes this one is, where that is not found by itself.
+    """Position of this process in a distributed run; None where JAX detects it.
 
     Attributes:
-      count: how many there are.
-      number: of this one, from 0 on.
+      count: Number of processes.
+      number: Number of this process, from 0.
       coordinator: "HOST:PORT" of process 0.
-      heartbeat: seconds without a sign of life after which a process is taken for lost.
+      heartbeat: Seconds without a heartbeat after which a process is considered lost.
     """
 
     count: int | None = None
@@ -49,17 +48,17 @@ class Place:
 
 
 def initialize(place: Place = Place()) -> None:
-    """Joins the other processes, if there are any. Call it before anything touches a device.
+    """Joins the other processes of a distributed run, before any device is used.
 
     Raises:
-      UserError: one of the three flags is missing or out of range, or the others did not come.
+      UserError: One of the three flags is missing or out of range, or other processes did not join.
     """
     if not place.several:
         return
     options = {}
     if place.given:
         if place.count is None or place.number is None or place.coordinator is None:
-            raise UserError("--processes, --process and --coordinator=HOST:PORT belong together; give all three")
+            raise UserError("--processes, --process and --coordinator=HOST:PORT require each other; pass all three")
         if not 0 <= place.number < place.count:
             raise UserError(
                 f"--process={place.number} of --processes={place.count}: must be from 0 to {place.count - 1}"
@@ -81,28 +80,28 @@ def initialize(place: Place = Place()) -> None:
         jax.distributed.initialize(**options, heartbeat_timeout_seconds=seconds, shutdown_timeout_seconds=seconds)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"the processes of this run did not find each other ({reason}); see that all were started"
-        ) from None
+        raise UserError(f"the processes of this run did not connect ({reason}); start all of them") from None
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes, and that people see."""
+    """Returns whether this process writes files and prints progress."""
     import jax
 
     return jax.process_index() == 0
 
 
 def begun(checkpoints: str | os.PathLike, step: int) -> None:
-    """Tells the process beside this one, if there is one, where checkpoints are saved, and at which step it begins."""
+    """Sends the checkpoint folder and the first step to the watchdog, if there is one."""
     if WATCHED in os.environ:
-        with suppress(BrokenPipeError):  # it was killed: then nobody asks
+        with suppress(BrokenPipeError):  # the watchdog was killed
             os.write(int(os.environ[WATCHED]), f"{step} {os.path.abspath(checkpoints)}".encode())
 
 
 def lost(error: BaseException | None) -> bool:
-    """Whether an error, or what it comes from, is that of a computation in which other processes take part, and not of
-    one that fails by itself: too large, or none that can be compiled."""
+    """Returns whether an error, or its cause, is the loss of another process in a distributed computation.
+
+    Errors that a computation raises without other processes (out of memory, compilation) are excluded.
+    """
     import jax
 
     own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
@@ -113,24 +112,23 @@ def lost(error: BaseException | None) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Inside, a computation that fails because another process is gone ends this one at once.
+    """Ends the process immediately if a computation inside fails because another process is lost.
 
-    At once: to close its files in good order it would have to wait for that other process. Does nothing where no other
-    process watches this one.
+    An orderly exit would wait for the other process. Without a watchdog, the error is raised.
     """
     try:
         yield
     except Exception as error:
         if WATCHED not in os.environ or not lost(error):
             raise
-        print(f"the runtime says: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+        print(f"error of the runtime: {' '.join(str(error).split())[:200]}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(LOST)
 
 
 def _launched_by_a_cluster(environment: Mapping[str, str]) -> bool:
-    """Whether an engine that JAX knows has started this process as one of several."""
+    """Returns whether a cluster that JAX detects has started this process as one of several."""
     counts = ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     if environment.get("SLURM_STEP_ID") is None and "OMPI_COMM_WORLD_SIZE" not in environment:
         counts = ()  # a shell in an allocation is not one of its tasks

@@ -1,4 +1,4 @@
-"""Where and when the runs of a sweep are made: a function for each engine, `launch(jobs, options)`."""
+"""Launchers of sweeps: one function `launch(jobs, options)` per engine."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -7,18 +7,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import telling, write_atomically
+from jaxdl.runs.files import write_atomically, write_errors
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """Run to launch.
 
     Attributes:
-      name: what tells it from the others, for people.
-      command: its command line, from the present folder.
-      folder: the run folder.
-      steps: how many it has when it is finished.
+      name: Overrides that distinguish it from the other runs.
+      command: Command line, relative to the current folder.
+      folder: Run folder.
+      steps: Training steps of the finished run.
     """
 
     name: str
@@ -29,14 +29,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """What a launcher is told.
+    """Options of a launcher.
 
     Attributes:
-      slots: runs at once; None: what the launcher takes for the best.
-      retries: how often a run that failed is tried again. One that was stopped and has saved its state goes on however
-        often that happens; one that has told of a mistake is not tried again.
-      output: the file for a launcher that writes one.
-      more: settings of the engine, by name.
+      slots: Number of concurrent runs. None: the launcher's default.
+      retries: Number of retries of a failed run. A run that was stopped after saving its state (exit code 75) is always
+        resumed; a usage error (2) is never retried.
+      output: File of a launcher that writes one.
+      more: Settings of the engine by name.
     """
 
     slots: int | None = None
@@ -46,25 +46,25 @@ class Options:
 
 
 def settings_of(launcher: str, given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """The settings of an engine: those that are known, with what was given in place of their defaults.
+    """Returns the settings of an engine: the defaults `known`, replaced by `given`.
 
     Raises:
-      UserError: one that does not exist.
+      UserError: An unknown setting.
     """
     for name in given:
         if name not in known:
-            raise UserError(f"--launch={name}=... is no setting of {launcher}; {nearest(name, known)}")
+            raise UserError(f"--launch={name}=... is not a setting of {launcher}; {nearest(name, known)}")
     return {**known, **given}
 
 
 def written(options: Options, default: str, text: str) -> Path:
-    """Writes the launcher's file, and gives its path.
+    """Writes the launcher's file and returns its path.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: The file cannot be written.
     """
     path = Path(options.output or default).expanduser()
-    with telling(path.parent):
+    with write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     return path
@@ -74,7 +74,7 @@ Launcher = Callable[[Sequence[Job], Options], None]
 
 
 def _in(module: str) -> Launcher:
-    """The function `launch` of a module here, imported when it is called."""
+    """Returns the function `launch` of a module of this package, which is imported at the call."""
     return lambda jobs, options: importlib.import_module(f"{__name__}.{module}").launch(jobs, options)
 
 

@@ -1,8 +1,8 @@
-"""A sweep as a manifest for Kubernetes: an Indexed Job whose pods are the runs, or a JobSet for each run of many pods.
+"""Kubernetes launcher: an Indexed Job with one pod per run, or one JobSet per run of several pods.
 
-A pod that ends with exit code 75 has saved its state and is made again without being counted; one that ends with 2 has
-told of a mistake, and is not (https://kubernetes.io/docs/concepts/workloads/controllers/job/). Of a run of several pods
-all are made again together (https://jobset.sigs.k8s.io).
+A pod that exits with 75 has saved its state and is restarted without counting as a retry. Exit code 2, a usage error,
+is not retried (https://kubernetes.io/docs/concepts/workloads/controllers/job/). The pods of one run are restarted
+together (https://jobset.sigs.k8s.io).
 """
 
 import json
@@ -13,46 +13,48 @@ from typing import Any
 from jaxdl.errors import UserError
 from jaxdl.launchers import Job, Options, settings_of, written
 
-PORT = 9000  # at which the first pod of a run waits for the others
+PORT = 9000  # of the coordinator, the first pod of a run
 SETTINGS = {
     "name": "sweep",
-    "image": "",  # with this repository in its working folder, and jaxdl installed
+    "image": "",  # with this repository in its working folder and jaxdl installed
     "claim": "",  # a PersistentVolumeClaim for the run folders
     "mount": "/runs",
-    "processes": "1",  # pods of a run
-    "gpus": "0",  # of a pod, as the next two
+    "processes": "1",  # pods per run
+    "gpus": "0",  # per pod, as cpu and memory
     "cpu": "4",
     "memory": "16Gi",
-    "grace": "120",  # seconds that a pod has to save its state
+    "grace": "120",  # seconds for a pod to save its state
 }
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
-    """Writes the manifest, for `kubectl apply -f`; nothing is submitted.
+    """Writes the manifest for `kubectl apply -f`; nothing is submitted.
 
     Raises:
-      UserError: a setting that does not exist, no image, or a file that cannot be written.
+      UserError: An unknown setting, no image, or a file that cannot be written.
     """
     settings = settings_of("kubernetes", options.more, SETTINGS)
     if not settings["image"]:
-        raise UserError("the manifest needs an image that has this repository: --launch=image=REGISTRY/NAME:TAG")
+        raise UserError(
+            "--launch=image is missing; pass an image with this repository: --launch=image=REGISTRY/NAME:TAG"
+        )
     try:
         processes = int(settings["processes"])
     except ValueError:
-        raise UserError(f"--launch=processes={settings['processes']} is no number") from None
+        raise UserError(f"--launch=processes={settings['processes']} is not a number; use 1 or more") from None
     if processes > 1 and options.slots:
-        raise UserError("--slots is for runs of one pod each; let a queue such as Kueue hold back runs of several")
+        raise UserError("--slots requires runs of one pod each; for runs of several pods use a queue such as Kueue")
     if processes == 1:
-        made = indexed_job(jobs, options, settings)
+        manifest = indexed_job(jobs, options, settings)
     else:
         sets = [job_set(f"{settings['name']}-{n}", job, processes, options, settings) for n, job in enumerate(jobs)]
-        made = {"apiVersion": "v1", "kind": "List", "items": sets}
-    path = written(options, "sweep.json", json.dumps(made, indent=2) + "\n")
+        manifest = {"apiVersion": "v1", "kind": "List", "items": sets}
+    path = written(options, "sweep.json", json.dumps(manifest, indent=2) + "\n")
     print(f"{path}: {len(jobs)} run(s), for kubectl apply -f {path}")
 
 
 def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> dict[str, Any]:
-    """Each pod is a run, as JSON, which is YAML."""
+    """Returns an Indexed Job whose pods are the runs."""
     lines = [shlex.join(["python", "launch.py", *job.command[2:], "--processes=1"]) for job in jobs]
     commands = "\n".join(f"  {number}) exec {line} ;;" for number, line in enumerate(lines))
     return {
@@ -71,9 +73,9 @@ def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str])
 
 
 def job_set(name: str, job: Job, processes: int, options: Options, settings: dict[str, str]) -> dict[str, Any]:
-    """All its pods are one run: JAX's processes, which meet at the first of them.
+    """Returns a JobSet whose pods are the processes of one run, coordinated by the first.
 
-    A job set cannot tell exit code 2 from others: such a run, too, is made again as often as one that failed.
+    A JobSet does not distinguish exit code 2, so usage errors are retried like other failures.
     """
     line = shlex.join(["python", "launch.py", *job.command[2:], f"--processes={processes}"])
     first = f"{name}-run-0-0.{name}:{PORT}"

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine, which share its cores and GPUs out among them."""
+"""Local launcher: runs as processes of this machine, which share its cores and GPUs."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class Slot:
-    """What one of the runs that go on at the same time has for itself: cores, and variables of the environment."""
+    """Share of the machine of one concurrent run: cores and environment variables."""
 
     cores: frozenset[int]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -36,63 +36,66 @@ class _Running:
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
-    """Makes the runs, some at a time; what each says is in `run.log` in its folder.
+    """Launches the runs, as many at a time as there are slots; their output is in `run.log` in their folders.
 
     Raises:
-      Failed: some runs failed; all others are made.
-      Preempted: a signal came; the runs that were going on have saved their states.
+      Failed: Some runs failed; all others are finished.
+      Preempted: A signal was received; the active runs have saved their states.
     """
     free = slots(options.slots, len(jobs))
     waiting, running, failed = deque((job, 0) for job in jobs), list[_Running](), list[str]()
-    asked = False
+    stopping = False
     with interruptible() as interrupt, Table(jobs) as table:
         while running or (waiting and not interrupt.received):
             while waiting and free and not interrupt.received:
                 running.append(_start(*waiting.popleft(), free.pop(0)))
                 table.started(running[-1].job, running[-1].tries)
             time.sleep(0.1)
-            if interrupt.received and not asked:
-                asked = True
-                for each in running:
-                    each.process.send_signal(signal.SIGTERM)
-            for each in [each for each in running if each.process.poll() is not None]:
-                running.remove(each)
-                free.append(each.slot)
-                code = each.process.returncode
+            if interrupt.received and not stopping:
+                stopping = True
+                for run in running:
+                    run.process.send_signal(signal.SIGTERM)
+            for run in [run for run in running if run.process.poll() is not None]:
+                running.remove(run)
+                free.append(run.slot)
+                code = run.process.returncode
                 if not interrupt.received:
-                    again, wrong = _judged(each, code, options.retries)
-                    waiting.extend(again)
-                    failed.extend(wrong)
-                table.ended(each.job, code)
+                    retried, failures = _outcome(run, code, options.retries)
+                    waiting.extend(retried)
+                    failed.extend(failures)
+                table.ended(run.job, code)
             table.refresh()
     if interrupt.received:
-        raise Preempted(f"{interrupt.received}: the runs have saved their states; run the same command again to go on")
+        raise Preempted(f"{interrupt.received}: the runs have saved their states; run the same command to resume them")
     if failed:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise Failed(f"{len(failed)} of {len(jobs)} run(s) failed, see {', '.join(failed[:3])}{more}")
 
 
-def _judged(each: _Running, code: int, retries: int) -> tuple[list[tuple[Job, int]], list[str]]:
-    """Of a run that has ended: itself and the number of its tries if it is made again, and what is to be said of it."""
+def _outcome(run: _Running, code: int, retries: int) -> tuple[list[tuple[Job, int]], list[str]]:
+    """Returns (job, tries) of an ended run if it is started again, and its failure otherwise."""
     if code == 75:
-        return [(each.job, each.tries)], []
-    if code not in (0, 2) and each.tries < retries:
-        return [(each.job, each.tries + 1)], []
-    return [], [f"{each.job.folder / 'run.log'} (exit code {code})"] if code else []
+        return [(run.job, run.tries)], []
+    if code not in (0, 2) and run.tries < retries:
+        return [(run.job, run.tries + 1)], []
+    return [], [f"{run.job.folder / 'run.log'} (exit code {code})"] if code else []
 
 
 def slots(count: int | None, jobs: int) -> list[Slot]:
-    """The shares of this machine for `count` runs at once, None: one for each GPU, without GPUs one for each core up to
-    8; never more than there are jobs.
+    """Divides this machine into slots for concurrent runs.
+
+    Args:
+      count: Number of slots. None: one per GPU; without GPUs one per core, at most 8.
+      jobs: Number of runs, which limits the number of slots.
 
     Raises:
-      UserError: fewer than one.
+      UserError: Fewer than one slot.
     """
     if count is not None and count < 1:
-        raise UserError(f"--slots={count}: runs at once are 1 or more")
+        raise UserError(f"--slots={count} must be at least 1")
     cores, cards = _cores(), _gpus()
     count = min(count or len(cards) or min(len(cores), _MOST), jobs)
-    found = []
+    shares = []
     for number in range(count):
         own = cores[number * len(cores) // count : (number + 1) * len(cores) // count] or cores
         environment = {}
@@ -100,8 +103,8 @@ def slots(count: int | None, jobs: int) -> list[Slot]:
             environment["CUDA_VISIBLE_DEVICES"] = cards[number % len(cards)]
             if (sharing := -(-count // len(cards))) > 1:
                 environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.2f}"
-        found.append(Slot(frozenset(own), environment))
-    return found
+        shares.append(Slot(frozenset(own), environment))
+    return shares
 
 
 def _cores() -> list[int]:
@@ -109,7 +112,7 @@ def _cores() -> list[int]:
 
 
 def _gpus() -> list[str]:
-    """The NVIDIA GPUs that runs may use, as CUDA_VISIBLE_DEVICES names them; found without touching one."""
+    """Lists the NVIDIA GPUs as in CUDA_VISIBLE_DEVICES, without initializing them."""
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return []
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -121,7 +124,7 @@ def _start(job: Job, tries: int, slot: Slot) -> _Running:
     job.folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **slot.environment, PARENT: str(os.getpid())}
     with (job.folder / "run.log").open("ab") as log:
-        # In a session of its own: an interrupt from the terminal comes to it once, from here.
+        # In a new session, a run does not receive the terminal's SIGINT in addition to this process's SIGTERM.
         process = subprocess.Popen(
             job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )

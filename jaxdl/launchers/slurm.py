@@ -1,8 +1,8 @@
-"""A sweep as a job array of SLURM, by submitit: each task of the array is a run.
+"""SLURM launcher: a job array with one task per run, through submitit.
 
-A run that was stopped and has saved its state (exit code 75) is requeued, and so is one that SLURM preempts or whose
-time is up; it goes on from its last save. Submitting waits for nothing: the same command again says what is finished,
-and submits what is neither finished nor in the queue.
+A run that was stopped after saving its state (exit code 75), was preempted or reached its time limit is requeued and
+resumes from its last checkpoint. Submission does not wait: the same command later lists the finished runs and submits
+those that are neither finished nor queued.
 """
 
 import os
@@ -24,18 +24,18 @@ SETTINGS = {
     "gpus": "0",
     "memory": "",  # such as 32GB
     "nodes": "1",
-    "processes": "1",  # of a run on each node
-    "grace": "120",  # seconds that a run has to save its state when its time is up
+    "processes": "1",  # per node and run
+    "grace": "120",  # seconds for a run to save its state at its time limit
 }
-MARK = ".slurm"  # in a run folder: the job that was submitted for it, and a line for each time that it failed
+MARK = ".slurm"  # in a run folder: the id of its job, and one line per failure
 _RENAMED = {"partition": "slurm_partition", "account": "slurm_account", "constraint": "slurm_constraint"}
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
-    """Submits the runs that are not in the queue.
+    """Submits the runs that are not queued.
 
     Raises:
-      UserError: no SLURM here, submitit is missing, or a setting that does not exist or that SLURM refuses.
+      UserError: SLURM or submitit is missing, or a setting is unknown or refused by SLURM.
     """
     settings = settings_of("slurm", options.more, SETTINGS)
     with from_extra("cluster", "The SLURM launcher"):
@@ -45,7 +45,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     waiting = [job for job in jobs if _mark(job.folder) in queued]
     new = [job for job in jobs if _mark(job.folder) not in queued]
     if waiting:
-        print(f"{len(waiting)} run(s) in the queue already")
+        print(f"{len(waiting)} run(s) already queued")
     if not new:
         return
     executor = submitit.AutoExecutor(folder=new[0].folder.parent / MARK / "%A", cluster="slurm")
@@ -54,7 +54,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
         submitted = executor.map_array(Work(options.retries), commands, folders)  # pyright: ignore
     except (FailedJobError, ValueError, KeyError) as error:
-        raise UserError(f"SLURM did not take the jobs: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"SLURM refused the jobs: {' '.join(str(error).split())[:300]}") from None
     for job, handle in zip(new, submitted):
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / MARK).write_text(f"{handle.job_id}\n")
@@ -62,34 +62,37 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
 
 
 class Work:
-    """What a task of the array does: one run, again if it fails.
+    """Task of the job array: trains one run, with retries.
 
     Attributes:
-      retries: how often it is tried again.
+      retries: Number of retries after a failure.
     """
 
     def __init__(self, retries: int):
         self.retries = retries
 
     def __call__(self, command: Sequence[str], folder: Path) -> int:
-        """The exit code of the run; after 75 SLURM is asked to requeue the job, and after a failure as often as that is
-        to be tried again. Of several processes the first one asks: it ends when another does."""
-        code = _made(command, folder)
-        if _number() == 0 and (code == 75 or (code not in (0, 2) and _failed(folder) <= self.retries)):
+        """Trains the run and returns its exit code.
+
+        After 75, or after a failure with retries left, the job is requeued by the first process of the run, which ends
+        when another one does.
+        """
+        code = _train(command, folder)
+        if _process() == 0 and (code == 75 or (code not in (0, 2) and _failed(folder) <= self.retries)):
             _requeue()
         elif code not in (0, 75):
-            raise RuntimeError(f"exit code {code}; {_log(folder)} says why")
+            raise RuntimeError(f"exit code {code}; see {_log(folder)}")
         return code
 
     def checkpoint(self, command: Sequence[str], folder: Path) -> Any:
-        """For submitit, when the job's time is up or it is preempted: the same again; the run has its own state."""
+        """Resubmits the task at its time limit or preemption; called by submitit."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(Work(self.retries), command, folder)
 
 
-def _made(command: Sequence[str], folder: Path) -> int:
-    """Makes the run and gives its exit code; a SIGTERM for this process is passed on."""
+def _train(command: Sequence[str], folder: Path) -> int:
+    """Runs the command and returns its exit code; SIGTERM is forwarded."""
     folder.mkdir(parents=True, exist_ok=True)
     with _log(folder).open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -100,25 +103,25 @@ def _made(command: Sequence[str], folder: Path) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _number() -> int:
-    """Of this process, in a run of several."""
+def _process() -> int:
+    """Returns the number of this process in its run."""
     return int(os.environ.get("SLURM_PROCID", "0"))
 
 
 def _log(folder: Path) -> Path:
-    number = _number()
+    number = _process()
     return folder / (f"run.{number}.log" if number else "run.log")
 
 
 def _failed(folder: Path) -> int:
-    """How often the run has failed since it was submitted, now included."""
+    """Records a failure and returns the number of failures since the submission."""
     with (folder / MARK).open("a") as mark:
         mark.write("failed\n")
     return (folder / MARK).read_text().count("failed")
 
 
 def _requeue() -> None:
-    """Asks SLURM to queue this job again, unless SLURM itself has ended it: it was cancelled, or is queued already."""
+    """Requeues this job, unless SLURM has cancelled or requeued it."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     name = job if task is None else f"{job}_{task}"
@@ -128,7 +131,7 @@ def _requeue() -> None:
 
 
 def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict[str, Any]:
-    """submitit's names."""
+    """Returns the settings under submitit's names."""
     chosen: dict[str, Any] = {ours: settings[name] for name, ours in _RENAMED.items() if settings[name]}
     if settings["memory"]:
         chosen["slurm_mem"] = settings["memory"]
@@ -147,17 +150,17 @@ def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict
 
 
 def _queue() -> set[str]:
-    """The jobs that wait or run, as JOB or JOB_TASK.
+    """Lists the pending and running jobs as JOB or JOB_TASK.
 
     Raises:
-      UserError: there is no SLURM here.
+      UserError: SLURM is not available.
     """
     try:
         done = subprocess.run(["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        raise UserError("there is no SLURM here (no squeue); use --launcher=local") from None
+        raise UserError("SLURM is not available (no squeue); use --launcher=local") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"SLURM does not answer: {' '.join(error.stderr.split())[:200]}") from None
+        raise UserError(f"squeue failed: {' '.join(error.stderr.split())[:200]}") from None
     return set(done.stdout.split())
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a live table on a terminal, a line for each event elsewhere."""
+"""Progress of a sweep: a live table on a terminal, one line per event elsewhere."""
 
 import json
 import sys
@@ -9,17 +9,17 @@ from typing import Any, TextIO
 from jaxdl.launchers import Job
 from jaxdl.training.progress import duration, number
 
-_ROWS = 30  # of the table; of more runs those that wait and are done are counted
-_WORDS = {0: "finished", 2: "mistake", 75: "stopped"}
+_ROWS = 30  # of the table; in longer sweeps, waiting and finished runs are only counted
+_WORDS = {0: "finished", 2: "usage error", 75: "stopped"}
 
 
 class Table:
-    """The runs of a sweep with their state, step and loss; a context manager.
+    """Table of a sweep's runs with state, step and loss; a context manager.
 
     Args:
-      jobs: all of them.
-      file: where to write; standard output if None.
-      console: a rich Console to use instead of one made for `file`.
+      jobs: Runs of the sweep.
+      file: Output stream. None: standard output.
+      console: rich Console. None: one for `file`.
     """
 
     def __init__(self, jobs: Sequence[Job], *, file: TextIO | None = None, console: Any = None):
@@ -47,25 +47,25 @@ class Table:
             self._live.stop()
 
     def started(self, job: Job, tries: int) -> None:
-        """Says that a run has begun, for the first time or again."""
+        """Reports that a run was started, for the first time or again."""
         self._states[job.folder] = "running" if not tries else f"running, try {tries + 1}"
         self._since[job.folder] = time.monotonic()
-        self._say(job, "started" if not tries else f"started, try {tries + 1}")
+        self._print(job, "started" if not tries else f"started, try {tries + 1}")
 
     def ended(self, job: Job, code: int) -> None:
-        """Says with what exit code a run has ended."""
+        """Reports the exit code of a run."""
         took = time.monotonic() - self._since.pop(job.folder)
         self._took[job.folder] = self._took.get(job.folder, 0.0) + took
         self._states[job.folder] = _WORDS.get(code, f"failed ({code})")
-        self._say(job, f"{self._states[job.folder]} after {duration(took)}  {_progress(job)}")
+        self._print(job, f"{self._states[job.folder]} after {duration(took)}  {_progress(job)}")
 
     def refresh(self) -> None:
-        """Draws the table again, once a second."""
+        """Redraws the table, at most once per second."""
         if self._live is not None and time.monotonic() - self._drawn >= 1.0:
             self._drawn = time.monotonic()
             self._live.update(self._draw(), refresh=True)
 
-    def _say(self, job: Job, event: str) -> None:
+    def _print(self, job: Job, event: str) -> None:
         if self._live is None:
             self._console.print(f"{job.name}  {event}".rstrip(), markup=False, emoji=False, soft_wrap=True)
             self._console.file.flush()
@@ -88,15 +88,15 @@ class Table:
 
 
 def _progress(job: Job) -> str:
-    """The last step that a run has told of, and its loss."""
+    """Formats the last step in metrics.jsonl and its loss."""
     try:
         with (job.folder / "metrics.jsonl").open("rb") as file:
             begin = file.seek(max(0, file.seek(0, 2) - 8192))
             rows = [json.loads(line) for line in file.read().split(b"\n")[bool(begin) : -1]]
     except (OSError, ValueError):
         return ""
-    told = [row for row in rows if row.get("split") == "train"]
-    if not told:
+    last = next((row for row in reversed(rows) if row.get("split") == "train"), None)
+    if last is None:
         return ""
-    loss = next((f"  {name} {number(value)}" for name, value in told[-1].items() if name.endswith("loss")), "")
-    return f"step {told[-1]['step']}/{job.steps}{loss}"
+    loss = next((f"  {name} {number(value)}" for name, value in last.items() if name.endswith("loss")), "")
+    return f"step {last['step']}/{job.steps}{loss}"

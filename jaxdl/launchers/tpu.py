@@ -1,4 +1,4 @@
-"""A sweep as a shell script for a TPU pod: each run on all hosts of a slice at once, one run after the other."""
+"""TPU launcher: a shell script that trains one run after the other on all hosts of a pod slice."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,32 +7,32 @@ from jaxdl.errors import UserError
 from jaxdl.launchers import Job, Options, settings_of, written
 
 SETTINGS = {
-    "tpu": "",  # the slice's name
+    "tpu": "",  # name of the slice
     "zone": "",
-    "folder": "jaxdl",  # where this repository lies on every host
+    "folder": "jaxdl",  # path of this repository on every host
 }
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
-    """Writes the script; a run that was stopped (75) is begun again, one that failed as often as `options.retries`.
+    """Writes the script. It resumes stopped runs (exit code 75) and retries failed runs `options.retries` times.
 
     Raises:
-      UserError: a setting that does not exist or is missing, or a file that cannot be written.
+      UserError: An unknown or missing setting, or a file that cannot be written.
     """
     settings = settings_of("tpu", options.more, SETTINGS)
     for name in ("tpu", "zone"):
         if not settings[name]:
-            raise UserError(f"the script needs --launch={name}=NAME")
+            raise UserError(f"--launch={name} is missing; pass --launch={name}=NAME")
     path = written(options, "sweep.sh", script(jobs, options, settings))
     print(f"{path}: {len(jobs)} run(s), for bash {path}")
 
 
 def script(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> str:
-    """A run on a slice of several hosts is one program: JAX finds the others by itself."""
+    """Returns the script. On a slice of several hosts JAX detects the other processes of a run."""
     name, zone = shlex.quote(settings["tpu"]), shlex.quote(settings["zone"])
     lines = [
         "#!/bin/bash",
-        "# Every host runs the same command; run folders lie where all of them can write.",
+        "# Every host runs the same command; all of them must be able to write the run folders.",
         "run() {",
         f"  for try in $(seq 0 {options.retries}); do",
         "    while true; do",

@@ -19,7 +19,7 @@ from jaxdl.config.describe import Setting, from_text
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.serialize import from_json, settings
 from jaxdl.errors import UserError
-from jaxdl.runs.folder import RunFolder, find_runs, runs_near
+from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name
 from jaxdl.runs.manifest import latest, wall_seconds
 from jaxdl.viz.curves import learned
@@ -82,10 +82,8 @@ def find(folders: Sequence[str]) -> list[Path]:
     for folder in folders:
         runs = find_runs(folder, depth=math.inf)
         if not runs:
-            what = "holds no run, at no depth" if Path(folder).is_dir() else "is no folder"
-            near = runs_near(folder)
-            hint = f"runs near it: {', '.join(map(str, near))}" if near else "there is no run near it"
-            raise UserError(f"{folder} {what}; {hint}")
+            problem = "contains no run at any depth" if Path(folder).is_dir() else "is not a folder"
+            raise UserError(f"{folder} {problem}; {hint_near(folder)}")
         for run in runs:
             found.setdefault(run.resolve(), run)
     return list(found.values())

@@ -14,7 +14,7 @@ from jaxdl.errors import UserError
 
 
 def end_with_parent() -> None:
-    """Has the kernel send SIGTERM when the sweep that has started this process is gone, however it went."""
+    """Requests SIGTERM from the kernel for the end of the sweep or watchdog that started this process."""
     parent = os.environ.get(PARENT)
     if parent is None or sys.platform != "linux":
         return
@@ -27,10 +27,10 @@ _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def huge_pages() -> None:
-    """Starts this process anew with huge pages for large allocations, which glibc only decides at the start.
+    """Restarts this process with huge pages for large allocations, which glibc configures at startup only.
 
-    On Linux CPUs a training step allocates and frees hundreds of megabytes; with pages of 4 KB the kernel's page faults
-    add to every step. Does nothing where GLIBC_TUNABLES is set already.
+    On Linux CPUs a training step allocates and frees hundreds of megabytes; with pages of 4 KB, page faults add to
+    every step. If GLIBC_TUNABLES is set, nothing happens.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = _HUGE_PAGES
@@ -38,22 +38,22 @@ def huge_pages() -> None:
 
 
 def configure(cpu_devices: int | None = None, deterministic: bool = True) -> None:
-    """Sets the compile cache, virtual CPU devices and determinism. Call it before any array is made.
+    """Configures the compile cache, virtual CPU devices and determinism, before JAX is initialized.
 
-    The cache lies in ~/.cache/jaxdl/xla, unless JAX_COMPILATION_CACHE_DIR says where; set that to "" for none.
+    The cache is in ~/.cache/jaxdl/xla or JAX_COMPILATION_CACHE_DIR; "" disables it.
 
     Args:
-      cpu_devices: run on so many virtual CPU devices.
-      deterministic: on a GPU, only kernels that give the same bits every time (somewhat slower).
+      cpu_devices: Number of virtual CPU devices. None: the default devices.
+      deterministic: Whether GPUs use deterministic kernels only, which are somewhat slower.
 
     Raises:
-      UserError: fewer than one device.
+      UserError: Fewer than one device.
     """
     if cpu_devices is not None and cpu_devices < 1:
         raise UserError(f"--cpu_devices={cpu_devices} must be at least 1")
     os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_missing_flags(deterministic)])
     if cpu_devices is not None:
-        # XLA's thread pool: with as many threads as devices a collective can wait for one that has no thread to run on.
+        # Size of XLA's thread pool: with one thread per device, a collective can wait for a device without a thread.
         os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
     import jax
 

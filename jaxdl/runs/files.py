@@ -1,4 +1,4 @@
-"""Files that a crash at any moment leaves whole, pictures among them, and JSON that every parser reads."""
+"""Atomic files, images and strict JSON."""
 
 import contextlib
 import errno
@@ -17,10 +17,10 @@ from jaxdl.errors import UserError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    """Writes a file so that a reader, or a crash at any moment, leaves the old or the new content, never a part."""
     data = content.encode() if isinstance(content, str) else content
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with telling(path):
+    with write_errors(path):
         try:
             with open(part, "wb") as file:
                 file.write(data)
@@ -38,7 +38,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_png(path: Path, array: np.ndarray) -> Path:
-    """Writes a picture uint8 [height, width, 3], or whole numbers [height, width] as 8 or, where needed, 16 bits."""
+    """Writes a PNG of uint8 [height, width, 3], or of integers [height, width] with 8 or, if needed, 16 bits."""
     from PIL import Image
 
     if array.ndim == 2:
@@ -50,11 +50,12 @@ def write_png(path: Path, array: np.ndarray) -> Path:
 
 
 def write_gif(path: Path, frames: np.ndarray, least: int = 112) -> Path:
-    """Writes an animation that repeats: five frames a second, the last one for two seconds.
+    """Writes a looping GIF with five frames per second; the last frame stays for two seconds.
 
     Args:
+      path: File.
       frames: uint8 [n, height, width, 1 or 3].
-      least: frames whose longer side has fewer pixels are enlarged, each pixel to a square.
+      least: Pixels. Frames with a shorter longer side are enlarged by a whole factor, without interpolation.
     """
     from PIL import Image
 
@@ -69,7 +70,7 @@ def write_gif(path: Path, frames: np.ndarray, least: int = 112) -> Path:
 
 
 def stems(files: Sequence[Path]) -> list[str]:
-    """A name for each file's pictures; files of one name in different folders get a number."""
+    """Returns a distinct stem for each file; files of the same name in different folders get a number."""
     found: list[str] = []
     for file in files:
         stem = name = re.sub(r"[^\w.-]", "_", file.stem)
@@ -82,18 +83,18 @@ def stems(files: Sequence[Path]) -> list[str]:
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
-    """JSON that strict parsers read: NaN and infinities become null, numpy and jax arrays become lists."""
+    """Serializes to strict JSON: NaN and infinities become null, numpy and jax arrays become lists."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 @contextlib.contextmanager
-def telling(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into one line for the user."""
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError into a UserError that names the path and the remedy."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space and run again" if full else "give a folder that can be written"
+        advice = "free some space and run again" if full else "use a writable folder"
         raise UserError(f"cannot write {path}: {error.strerror}; {advice}") from error
 
 

@@ -1,16 +1,16 @@
-"""The run folder: what a run leaves behind, written so that a kill at any moment leaves it readable.
+"""Run folder: the files of a run, readable after a kill at any moment.
 
-    config.json, config.txt   the resolved recipe, to load and to read
-    manifest.json             where, when and with what it ran (`jaxdl.runs.manifest`)
-    metrics.jsonl             a JSON object a line: "step", "split", figures; one line for one (step, split)
-    tensorboard/              the same figures as scalars `split/name`, and the pictures
+    config.json, config.txt   the resolved configuration, to load and to read
+    manifest.json             command, code, packages, devices, data, attempts (`jaxdl.runs.manifest`)
+    metrics.jsonl             one JSON object per (step, split): "step", "split", metrics
+    tensorboard/              the same metrics as scalars `split/name`, and the pictures
     pictures/                 <step>_<name>.png
-    tokenizers/               <feature>.json, where the data are text
+    tokenizers/               <feature>.json, for text
     checkpoints/              `jaxdl.training.checkpoint`
-    result.json               last and atomically: a run that has one is finished
-    .lock                     held by the process that trains here
+    result.json               written last, atomically: a run with this file is finished
+    .lock                     held by the process that trains in the folder
 
-Numbers that are not finite are written as null, because JSON has no other word for them.
+NaN and infinities are written as null, since JSON has no numbers for them.
 """
 
 import contextlib
@@ -31,23 +31,22 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.runs.files import telling, to_json, write_atomically, write_png
+from jaxdl.runs.files import to_json, write_atomically, write_errors, write_png
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
 _OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints"}
-_LOGS = (".log", ".out", ".err")  # what shells and schedulers put beside a run
+_LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def default_name(recipe: Path, fingerprint: str) -> str:
-    """What the folder of a run is called, so that a configuration finds its run again: of the recipe's file, and of the
-    configuration's fingerprint."""
+    """Returns the name of a run folder, which is the same for the same recipe and configuration."""
     return f"{recipe.stem}-{fingerprint[:8]}"
 
 
 def is_run(path: str | os.PathLike) -> bool:
-    """Whether `path` is a run folder: it holds config.json or manifest.json."""
+    """Returns whether `path` is a run folder: it contains config.json or manifest.json."""
     return (Path(path) / "config.json").is_file() or (Path(path) / "manifest.json").is_file()
 
 
@@ -74,15 +73,15 @@ def _find_runs(root: Path, depth: float, seen: set[Path]) -> list[Path]:
 
 
 class RunFolder:
-    """A run folder, open for training in it (`mode="write"`).
+    """Run folder, by default open for writing.
 
     Args:
-      path: the folder; made where it does not exist.
-      mode: "write" locks the folder for this process. "read" makes and locks nothing, and writing raises RuntimeError.
-        "silent" is for all but the first process of a distributed run: writing does nothing.
+      path: Folder. It is created if it does not exist.
+      mode: "write" locks the folder for this process. "read" creates and locks nothing, and writing raises
+        RuntimeError. "silent" ignores writes, for all but the first process of a distributed run.
 
     Raises:
-      UserError: the path cannot be made or written, holds files that are not a run's, or another process trains in it.
+      UserError: The folder cannot be created or written, contains other files, or another process trains in it.
     """
 
     def __init__(self, path: str | os.PathLike, *, mode: Literal["write", "read", "silent"] = "write"):
@@ -100,18 +99,16 @@ class RunFolder:
         """Opens an existing run for reading only, also while another process trains in it.
 
         Raises:
-          UserError: `path` holds no run; the line names the run folders near it.
+          UserError: `path` is not a run folder. The message names the run folders near it.
         """
         if is_run(path):
             return cls(path, mode="read")
-        what = "holds no run (no config.json, no manifest.json)" if Path(path).exists() else "does not exist"
-        near = runs_near(path)
-        hint = f"runs near it: {', '.join(map(str, near))}" if near else "there is no run near it"
-        raise UserError(f"{path} {what}; {hint}")
+        problem = "is not a run (no config.json, no manifest.json)" if Path(path).exists() else "does not exist"
+        raise UserError(f"{path} {problem}; {hint_near(path)}")
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes here; False on all but the first process of a distributed run."""
+        """Whether this process writes: False in all but the first process of a distributed run."""
         return self._mode == "write"
 
     @property
@@ -120,7 +117,7 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether a checkpoint lies here, a whole one or not."""
+        """Whether the folder has a checkpoint, intact or not."""
         return self.checkpoints.is_dir() and any(child.name.isdecimal() for child in self.checkpoints.iterdir())
 
     @property
@@ -128,24 +125,24 @@ class RunFolder:
         return self.path / "pictures"
 
     def write_config(self, json_text: str, text: str) -> None:
-        """Writes the resolved recipe as config.json (to load) and config.txt (to read)."""
+        """Writes the resolved configuration as config.json (to load) and config.txt (to read)."""
         if self._writing():
             write_atomically(self.path / "config.txt", text if text.endswith("\n") else text + "\n")
             write_atomically(self.path / "config.json", json_text if json_text.endswith("\n") else json_text + "\n")
 
     def write_tokenizer(self, feature: str, json_text: str) -> None:
-        """Keeps the tokenizer of a feature, as `jaxdl.data.text.tokenizers.Tokenizer.json` gives it."""
+        """Writes the tokenizer of a feature, serialized by `jaxdl.data.text.tokenizers.Tokenizer.json`."""
         if self._writing():
-            with telling(self.path / "tokenizers"):
+            with write_errors(self.path / "tokenizers"):
                 (self.path / "tokenizers").mkdir(exist_ok=True)
             write_atomically(self.path / "tokenizers" / f"{feature}.json", json_text)
 
     def tokenizers(self) -> dict[str, str]:
-        """The text of every tokenizer, by feature."""
+        """Returns the serialized tokenizers by feature."""
         return {path.stem: path.read_text() for path in sorted((self.path / "tokenizers").glob("*.json"))}
 
     def config(self) -> str:
-        """The text of config.json. Raises UserError where there is none."""
+        """Returns the text of config.json. Raises UserError if it is missing."""
         return self._read("config.json")
 
     @property
@@ -154,20 +151,20 @@ class RunFolder:
         return (self.path / "config.json").is_file() and json.loads(self.config()).get("config", "") is None
 
     def manifest(self) -> dict:
-        """manifest.json. Raises UserError where there is none."""
+        """Returns the content of manifest.json. Raises UserError if it is missing."""
         return json.loads(self._read("manifest.json"))
 
     def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
-        """Appends one line to metrics.jsonl and the scalars `split/name` to TensorBoard; both survive kill -9.
+        """Appends metrics to metrics.jsonl and TensorBoard; both survive kill -9.
 
         Args:
-          step: the step after which the figures were taken.
+          step: Training steps done.
           split: "train" or the evaluation's name.
           figures: {name: scalar}.
 
         Raises:
-          ValueError: (step, split) has been written, a figure is not a scalar, or is named "step" or "split".
-          UserError: the disk is full or gone.
+          ValueError: (step, split) was written before, a value is not a scalar, or is named "step" or "split".
+          UserError: The disk is full or unavailable.
         """
         if not self._writing():
             return
@@ -178,18 +175,18 @@ class RunFolder:
             raise ValueError(f"a figure cannot be named {sorted(taken)[0]!r}")
         numbers = {name: _scalar(name, value) for name, value in figures.items()}
         line = to_json({"step": step, "split": split, **numbers}, indent=None) + "\n"
-        with telling(self._metrics), open(self._metrics, "ab", buffering=0) as file:
+        with write_errors(self._metrics), open(self._metrics, "ab", buffering=0) as file:
             _write_all(file, line.encode())
         self._written.add((step, split))
-        with telling(self.path / "tensorboard"):
+        with write_errors(self.path / "tensorboard"):
             self._events.scalars(step, {f"{split}/{name}": value for name, value in numbers.items()})
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes pictures/<step>_<name>.png and the same to TensorBoard; one of the same name is replaced.
+        """Writes a picture to pictures/<step>_<name>.png and TensorBoard, replacing one of the same name.
 
         Args:
-          step: the step after which the picture was made.
-          name: what it shows; characters other than letters, digits, ".", "-" become "_" in the file's name.
+          step: Training steps done.
+          name: Name of the picture. Other characters than letters, digits, "." and "-" become "_" in the file name.
           image: uint8 [height, width, 3].
         """
         if not self._writing():
@@ -197,17 +194,17 @@ class RunFolder:
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"picture '{name}' is {image.dtype}{list(image.shape)}, not uint8 [height, width, 3]")
-        with telling(self.pictures):
+        with write_errors(self.pictures):
             self.pictures.mkdir(exist_ok=True)
         write_png(self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png", image)
-        with telling(self.path / "tensorboard"):
+        with write_errors(self.path / "tensorboard"):
             self._events.image(int(step), name, image)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl in order, null read back as NaN; a torn last line is left out.
+        """Reads metrics.jsonl in order, null as NaN; an incomplete last line is skipped.
 
         Raises:
-          UserError: a line that is not the last is not JSON.
+          UserError: Another line is not JSON.
         """
         return [
             {name: math.nan if value is None else value for name, value in row.items()} if None in row.values() else row
@@ -215,15 +212,14 @@ class RunFolder:
         ]
 
     def rewind(self, step: int) -> None:
-        """Takes the run back to `step`, from which training goes on: what was written of later steps goes.
+        """Removes everything that was written after `step`, from which training resumes.
 
-        Lines of metrics.jsonl (atomically), pictures, and result.json, for the run is not finished any more;
-        TensorBoard hides its events of later steps; the manifest's present attempt gets its `first_step`. A run that
-        starts anew rewinds to -1, before its first step.
+        This removes later lines of metrics.jsonl (atomically), later pictures, and result.json. TensorBoard hides its
+        events of later steps. The current attempt of the manifest gets its `first_step`. A fresh start rewinds to -1.
         """
         if not self._writing():
             return
-        with telling(self.path):
+        with write_errors(self.path):
             (self.path / "result.json").unlink(missing_ok=True)
             for picture in self.pictures.glob("*_*.png"):
                 number = picture.name.split("_", 1)[0]
@@ -242,20 +238,20 @@ class RunFolder:
             write_atomically(self.path / "manifest.json", to_json(manifest) + "\n")
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json, the last thing of a run, atomically."""
+        """Writes result.json atomically, which marks the run as finished."""
         if self._writing():
             write_atomically(self.path / "result.json", to_json(result) + "\n")
 
     def result(self) -> dict | None:
-        """result.json as it is (null stays None), or None while the run is not finished."""
+        """Returns the content of result.json (null as None), or None while the run is not finished."""
         path = self.path / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
 
     def close(self) -> None:
-        """Ends writing and gives the lock back. Does nothing the second time."""
+        """Ends writing and releases the lock. A second call has no effect."""
         self._events.close()
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # only a note for the reader: the lock is the descriptor's
+            with contextlib.suppress(OSError):  # the content only informs readers: the descriptor holds the lock
                 os.ftruncate(self._lock, 0)
             _LOCKS.discard(self)
             os.close(self._lock)
@@ -277,30 +273,30 @@ class RunFolder:
     def _read(self, name: str) -> str:
         path = self.path / name
         if not path.is_file():
-            raise UserError(f"{self.path} has no {name}: it is not a run, or was killed before its first step")
+            raise UserError(f"{self.path} has no {name}; it is not a run, or was killed before its first step")
         return path.read_text()
 
     def _claim(self) -> None:
-        with telling(self.path):
+        with write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             foreign = [] if is_run(self.path) else [p.name for p in self.path.iterdir() if not _belongs(p)]
         if foreign:
             names = ", ".join(sorted(foreign)[:3]) + (", ..." if len(foreign) > 3 else "")
-            raise UserError(f"{self.path} is not a run and holds other files ({names}): give a new or empty folder")
+            raise UserError(f"{self.path} is not a run and contains other files ({names}); use a new or empty folder")
         self._take_lock()
-        with telling(self.path):
+        with write_errors(self.path):
             for part in [*self.path.glob(".*.part"), *self.pictures.glob(".*.part")]:
-                part.unlink(missing_ok=True)  # left by a killed process
+                part.unlink(missing_ok=True)  # of a killed process
         rows, whole = self._parsed()
         if not whole:
-            wrote = self._metrics.stat().st_mtime_ns  # the manifest takes it for the time of the kill
+            wrote = self._metrics.stat().st_mtime_ns  # time of the kill, for the manifest
             write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in rows))
             os.utime(self._metrics, ns=(wrote, wrote))
         self._written = {(row["step"], row["split"]) for row in rows}
 
     def _take_lock(self) -> None:
         path = self.path / ".lock"
-        with telling(path):
+        with write_errors(path):
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -308,33 +304,33 @@ class RunFolder:
             holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(lock)
             if error.errno in _NO_LOCKS_HERE:
-                message = "%s: this file system has no locks; see to it that only one process trains in this folder"
+                message = "%s: this file system has no locks; ensure that only one process trains in this folder"
                 logging.getLogger(__name__).warning(message, self.path)
                 return
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UserError(f"cannot lock {path}: {error.strerror}") from error
-            raise UserError(f"{holder} trains in {self.path}: wait for it, stop it, or give another folder") from None
+            raise UserError(f"{holder} trains in {self.path}; wait for it, stop it, or use another folder") from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = lock
         _LOCKS.add(self)
 
     def _parsed(self) -> tuple[list[dict[str, Any]], bool]:
-        """The rows of metrics.jsonl as written, and whether the file ends with a whole line."""
+        """Returns the rows of metrics.jsonl as written, and whether the file ends with a complete line."""
         if not self._metrics.exists():
             return [], True
         *lines, last = self._metrics.read_bytes().split(b"\n")
         rows = _rows(lines)
         if rows is None:
             number = next(number for number, line in enumerate(lines, 1) if _row(line) is None)
-            raise UserError(f"line {number} of {self._metrics} is not a row of metrics: delete that line")
+            raise UserError(f"line {number} of {self._metrics} is not a row of metrics; delete that line")
         if last and (row := _row(last)) is not None:
-            rows.append(row)  # whole but for its newline
+            rows.append(row)  # complete except for its newline
         return rows, not last
 
 
-# Locks that this process holds. A forked child shares its parent's locks: a data worker that outlived a killed run
-# would keep the folder locked.
+# Locks that this process holds. A forked child shares them: a data worker that outlives a killed run would keep the
+# folder locked.
 _LOCKS: "weakref.WeakSet[RunFolder]" = weakref.WeakSet()
 
 
@@ -349,13 +345,13 @@ def _drop_locks_in_child() -> None:
 os.register_at_fork(after_in_child=_drop_locks_in_child)
 
 
-def runs_near(path: str | os.PathLike, most: int = 5) -> list[Path]:
-    """Up to `most` run folders below `path`, else below the nearest folder above it that exists."""
+def hint_near(path: str | os.PathLike) -> str:
+    """Returns the end of a "not a run" message: up to 5 run folders below `path` or one of its two parents."""
     path = Path(path)
     for root in (path, *list(path.parents)[:2]):
         if root.is_dir() and (runs := find_runs(root, depth=2)):
-            return runs[:most]
-    return []
+            return f"runs near it: {', '.join(map(str, runs[:5]))}"
+    return "no run is near it"
 
 
 def _belongs(path: Path) -> bool:
@@ -368,7 +364,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _rows(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """The lines' rows, parsed at once, which takes a third of the time; None if a line is no row."""
+    """Parses all lines at once, in a third of the time of one by one; None if a line is not a row."""
     try:
         rows = json.loads(f"[{b','.join(lines).decode()}]")
     except ValueError:
@@ -385,5 +381,5 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
 def _scalar(name: str, value: Any) -> int | float:
     array = np.asarray(value)
     if array.size != 1:
-        raise ValueError(f"figure '{name}' has shape {list(array.shape)}: only scalars are written")
+        raise ValueError(f"figure '{name}' has shape {list(array.shape)}; only scalars are written")
     return int(array.item()) if array.dtype.kind in "biu" else float(array.reshape(()).astype(np.float64))

@@ -1,6 +1,6 @@
-"""experiments/results.csv: the one place where results are recorded, a row a metric of a finished run.
+"""Ledger of recorded results, experiments/results.csv: one row per metric of a finished run.
 
-What is told of results elsewhere (`launch.py list`, the README's table, the docstrings of recipes) is made from it.
+`launch.py list`, the README's table and the docstrings of recipes are generated from it.
 """
 
 import csv
@@ -31,19 +31,19 @@ class Row:
     """One line of results.csv.
 
     Attributes:
-      recipe: its file, from the repository's root.
-      split: the data set and split that the metric was computed on.
+      recipe: File of the recipe, relative to the repository's root.
+      split: Data set and split of the metric.
       metric: "EVAL/NAME", for example "test/accuracy".
-      value: as in result.json; NaN where it was not finite.
-      seed: the run's.
-      device: what it ran on, "8 x NVIDIA H100" where there were several.
-      minutes: wall-clock time of the run.
-      commit: of the code that made it.
-      command: as typed, without --workdir.
-      date: the day the run ended, UTC, ISO 8601.
-      steps: the step that was scored.
-      overrides: the --set flags that changed the numbers, the seed's aside; headline results have none.
-      digest: the beginning of the final state's SHA-256: the same run is recorded once.
+      value: Value in result.json; NaN if it was not finite.
+      seed: Seed of the run.
+      device: Device kind, with the count if there are several: "8 x NVIDIA H100".
+      minutes: Wall time of the run.
+      commit: Commit of the code.
+      command: Command line without --workdir.
+      date: Day on which the run ended, UTC, ISO 8601.
+      steps: Training steps done.
+      overrides: `--set` flags that change results, except the seed. Headline results have none.
+      digest: First 16 digits of the final state's SHA-256. A run is recorded once.
     """
 
     recipe: str
@@ -66,14 +66,14 @@ class Summary:
     """The headline result of a recipe.
 
     Attributes:
-      recipe: its file, from the repository's root.
-      split: the data set and split of the metric.
+      recipe: File of the recipe, relative to the repository's root.
+      split: Data set and split of the metric.
       metric: "EVAL/NAME".
-      mean: over seeds.
-      std: sample standard deviation over seeds; None for one seed.
-      seeds: how many.
-      device: what the runs ran on.
-      minutes: mean wall-clock time of a run.
+      mean: Mean over seeds.
+      std: Sample standard deviation over seeds. None for one seed.
+      seeds: Number of seeds.
+      device: Device of the runs.
+      minutes: Mean wall time of a run.
     """
 
     recipe: str
@@ -91,7 +91,7 @@ def results_path(root: Path) -> Path:
 
 
 def read(root: Path) -> list[Row]:
-    """The rows of results.csv, [] where there is no such file. Raises UserError for a line that is not a row."""
+    """Reads results.csv, [] if it does not exist. Raises UserError for a line that is not a row."""
     path = results_path(root)
     if not path.exists():
         return []
@@ -102,35 +102,34 @@ def read(root: Path) -> list[Row]:
             try:
                 rows.append(Row(**{name: kind(line[name]) for name, kind in kinds.items()}))
             except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path}:{number} is no recorded result ({error!r}); mend the line") from error
+                raise UserError(f"{path}:{number} is not a recorded result ({error!r}); correct the line") from error
     return rows
 
 
 def record(run: str | os.PathLike, root: Path) -> list[Row]:
-    """Appends the metrics of a finished run to results.csv: those of its `test` eval or, without one, of all evals.
+    """Appends the metrics of a finished run to results.csv: of its `test` evaluation or, without one, of all.
 
     Args:
-      run: the run folder.
-      root: the repository; its working tree must be clean but for results.csv.
+      run: Run folder.
+      root: Root of the repository. Its working tree must be clean except for results.csv.
 
     Returns:
-      the rows that were added.
+      The added rows.
 
     Raises:
-      UserError: an unfinished run, one that is recorded already, one whose recipe is not under `root/experiments`, or
-        one that no commit makes again: a working tree with changes then or now, code or configuration that changed
-        between its attempts.
+      UserError: A run that is unfinished, recorded already, not of a recipe under `root/experiments`, or that no commit
+        reproduces: uncommitted changes then or now, or code or configuration that changed between attempts.
     """
     folder = RunFolder.open(run)
     result = folder.result()
     if result is None:
-        raise UserError(f"{run} is not finished (no result.json); run its command again to go on with it")
+        raise UserError(f"{run} is not finished (no result.json); run its command again to resume it")
     manifest = folder.manifest()
     recipe, commit = _recipe(manifest, run, root), _commit(manifest, run)
     before = read(root)
     digest = str(result["state_digest"])[:16]
     for number, row in enumerate(before, start=2):
-        # A later commit may score the same weights in another way.
+        # A later commit may evaluate the same weights differently.
         if (row.digest, row.recipe, row.commit) == (digest, recipe, commit):
             raise UserError(f"{run} is recorded already, in line {number} of {results_path(root)}")
     _require_clean(root)
@@ -158,20 +157,20 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
     ]
     if not rows:
-        raise UserError(f"{run} has no metric to record in its result.json; give the recipe an eval or a test set")
+        raise UserError(f"{run} has no metric in its result.json; add an evaluation or a test set to the recipe")
     _write(results_path(root), [*before, *rows])
     return rows
 
 
 def summarize(rows: Iterable[Row], headlines: Mapping[str, str | None] | None = None) -> dict[str, Summary]:
-    """The headline result of every recipe among the rows.
+    """Computes the headline result of each recipe.
 
-    Rows with overrides do not count. Of the others count those on the device, data split (whichever part of it) and
-    number of steps of the recipe's newest row, and of every seed the newest.
+    It covers the rows without overrides that have the device, data split (any part of it) and number of steps of the
+    recipe's newest row; of each seed, the newest.
 
     Args:
-      rows: oldest first, as `read` gives them.
-      headlines: {recipe: the metric to report}; a recipe without one reports the first that was recorded.
+      rows: Rows as returned by `read`, oldest first.
+      headlines: {recipe: metric}. A recipe without an entry reports its first recorded metric.
     """
     headlines = headlines or {}
     groups: dict[str, list[Row]] = {}
@@ -188,19 +187,19 @@ def summarize(rows: Iterable[Row], headlines: Mapping[str, str | None] | None = 
 
 
 def summaries(root: Path) -> dict[str, Summary]:
-    """`summarize` of results.csv, with the metric that each recipe's METRIC names."""
+    """Returns `summarize` of results.csv with each recipe's METRIC."""
     return summarize(read(root), {recipe.name: recipe.metric for recipe in recipes(root)})
 
 
 def headline(summary: Summary) -> str:
-    """For example "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100": what a docstring's Result says."""
+    """Formats a summary for a docstring: "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100"."""
     metric = summary.metric.replace("/", " ").replace("_", " ")
     seeds = "1 seed" if summary.seeds == 1 else f"{summary.seeds} seeds"
     return f"{figure(summary.mean, summary.std)} {metric}, {seeds}, {minutes(summary.minutes)} min on {summary.device}"
 
 
 def docstring_headline(recipe: RecipeFile) -> str | None:
-    """What follows `Result:` in a recipe's docstring, up to an empty line or the next `Word:`; None without one."""
+    """Extracts the text after `Result:` in a recipe's docstring, up to an empty line or the next `Word:`."""
     lines = [line.strip() for line in recipe.docstring.splitlines()]
     starts = [index for index, line in enumerate(lines) if line.startswith("Result:")]
     if not starts:
@@ -214,18 +213,18 @@ def docstring_headline(recipe: RecipeFile) -> str | None:
 
 
 def disagreements(root: Path) -> list[str]:
-    """For every recipe whose docstring does not say what is recorded, a line that says what it must say."""
+    """Lists the recipes whose docstring differs from the recorded result, with the expected text."""
     found = summaries(root)
     lines = []
     for recipe in recipes(root):
         wanted = headline(found[recipe.name]) if recipe.name in found else NONE_RECORDED
         if docstring_headline(recipe) != wanted:
-            lines.append(f"{recipe.name}: the docstring must say `Result: {wanted}`")
+            lines.append(f"{recipe.name}: the docstring must contain `Result: {wanted}`")
     return lines
 
 
 def readme_table(root: Path) -> str:
-    """Recorded results as a Markdown table, a recipe a row; "" where there are none."""
+    """Returns the recorded results as a Markdown table with one row per recipe, "" without results."""
     found = summaries(root)
     lines = []
     for recipe in recipes(root):
@@ -249,9 +248,9 @@ def readme_table(root: Path) -> str:
 
 
 def figure(value: float, std: float | None = None) -> str:
-    """A figure for people: three decimals around 1, three significant digits below 0.1, fewer decimals above 10.
+    """Formats a value: three decimals around 1, three significant digits below 0.1, fewer decimals above 10.
 
-    A share just below 1 has as many decimals as show that it is below: 0.9996 is no 1.000.
+    A value just below 1 gets enough decimals not to be rounded to 1: 0.9996, not 1.000.
     """
     if not math.isfinite(value):
         return str(value)
@@ -263,12 +262,12 @@ def figure(value: float, std: float | None = None) -> str:
 
 
 def minutes(value: float) -> str:
-    """Minutes for people: "6.1", and "0.04" for seconds."""
+    """Formats minutes: "6.1", or "0.04" below one minute."""
     return f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
 
 
 def _summary(rows: list[Row]) -> Summary:
-    """Of rows with one recipe and metric."""
+    """Summarizes rows of one recipe and metric."""
     newest = rows[-1]
     like = [row for row in rows if _comparable(row) == _comparable(newest)]
     last = list({row.seed: row for row in like}.values())
@@ -286,12 +285,12 @@ def _summary(rows: list[Row]) -> Summary:
 
 
 def _comparable(row: Row) -> tuple[str, str, int]:
-    """What rows must agree in to make one mean: in cross-validation each seed has another part of the split."""
+    """Returns the key of rows that share a mean; under cross-validation, each seed has another part of the split."""
     return row.device, _whole(row.split), row.steps
 
 
 def _whole(split: str) -> str:
-    """A split's name without what is cut out of it: "made train[:20%]" -> "made train"."""
+    """Removes the slice from a split's name: "digits train[:20%]" -> "digits train"."""
     return re.sub(r"\[[^]]*\]", "", split)
 
 
@@ -309,24 +308,24 @@ def _recipe(manifest: Mapping[str, Any], run: str | os.PathLike, root: Path) -> 
 def _commit(manifest: Mapping[str, Any], run: str | os.PathLike) -> str:
     code = manifest["code"]
     if code["commit"] is None:
-        raise UserError(f"{run} ran outside of a git repository: no commit makes its result again")
+        raise UserError(f"{run} ran outside of a git repository; run it again from a commit")
     if code["dirty"]:
-        raise UserError(f"{run} ran with changes that were not committed; commit them and run it again")
+        raise UserError(f"{run} ran with uncommitted changes; commit them and run it again")
     for attempt in manifest["attempts"]:
         changed = sorted({"code", "config_fingerprint", "datasets"} & attempt.get("changed", {}).keys())
         if changed:
-            raise UserError(f"{run} went on with another {changed[0]} than it began with; run it again from its start")
+            raise UserError(f"{run} was resumed with another {changed[0]}; run it again from step 0")
     return code["commit"]
 
 
 def _require_clean(root: Path) -> None:
-    """Refuses a working tree with changes: in tracked files, and Python files that are not tracked."""
+    """Refuses a working tree with changed tracked files or untracked Python files."""
     top = Path(_git(root, "rev-parse", "--show-toplevel").rstrip("\n"))
     changes = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
     for entry in filter(None, changes.split("\0")):
         state, name = entry[:2], entry[3:]
         if top / name != results_path(root) and (state != "??" or name.endswith(".py")):
-            raise UserError(f"{name} has changes that are not committed; commit them before recording results")
+            raise UserError(f"{name} has uncommitted changes; commit them before recording results")
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -341,7 +340,7 @@ def _split(dataset: Mapping[str, Any]) -> str:
 
 
 def device_name(devices: Mapping[str, Any]) -> str:
-    """Of a manifest's `devices`: "8 x NVIDIA H100", or a CPU's name with its number of cores."""
+    """Formats a manifest's `devices`: "8 x NVIDIA H100", or a CPU model with its number of cores."""
     kind = devices["kind"]
     if devices["platform"] == "cpu" and devices.get("cpu_cores"):
         cores = devices["cpu_cores"]
@@ -350,14 +349,14 @@ def device_name(devices: Mapping[str, Any]) -> str:
 
 
 def _overrides(folder: RunFolder) -> str:
-    """Those that change the numbers, as typed, without the seed."""
+    """Returns the overrides that change results, without the seed."""
     given = json.loads(folder.config())["overrides"]
     names = [(text.partition("=")[0].strip(), text) for text in given]
     return shlex.join(text for name, text in names if name != "seed" and not observes(name))
 
 
 def _command(words: Iterable[str]) -> str:
-    """The command as typed, without where it wrote: that changes no number and names somebody's folders."""
+    """Returns the command line without the run folder, which does not change results and may be private."""
     return shlex.join(word for word in words if not word.startswith(("--workdir", "-workdir")))
 
 

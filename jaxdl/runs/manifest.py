@@ -1,8 +1,8 @@
-"""manifest.json: with what a run was made, and every attempt at it.
+"""Provenance of a run and its attempts, manifest.json.
 
-The top of the manifest describes the first attempt: command, code, recipe, packages, devices, data. Each attempt has
-its `start`, `end` (UTC), `first_step`, `last_step` and `exit` (launch.py's exit code, or "killed"), and under `changed`
-whatever was different from the first: another commit, another device, another flag.
+The top level describes the first attempt: command, code, recipe, packages, devices, data. Each attempt has `start`,
+`end` (UTC), `first_step`, `last_step` and `exit` (the exit code of launch.py, or "killed"), and under `changed` the
+entries that differ from the first attempt: commit, devices, flags.
 """
 
 import importlib.metadata
@@ -46,25 +46,25 @@ def start_manifest(
     config_fingerprint: str | None,
     absent: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Begins an attempt: makes manifest.json, or appends to the one that an earlier attempt left.
+    """Begins an attempt: creates manifest.json, or appends to it.
 
-    Call it before `RunFolder.rewind`: an earlier attempt without an end was killed, and is closed with the last figures
-    that it wrote: their time and step.
+    It must be called before `RunFolder.rewind`: an earlier attempt without an end was killed, and ends with the time
+    and step of its last metrics.
 
     Args:
-      folder: the run; on a process that does not write, nothing is written.
-      command: the command line as typed.
-      recipe: what --config named.
-      overrides: the --set flags.
-      seed: the run's seed.
-      datasets: the fingerprint of each data set by its role.
-      config_fingerprint: of the resolved recipe; None for an Experiment object.
+      folder: Run folder. A process that does not write leaves it unchanged.
+      command: Command line as typed.
+      recipe: Name of the recipe.
+      overrides: NAME=VALUE of `--set`.
+      seed: Seed of the run.
+      datasets: Description of each data set by role, with its fingerprint.
+      config_fingerprint: Fingerprint of the configuration. None for an Experiment object.
       absent: Process-wide settings that were not applied, because the process was already running.
 
     Returns:
       The manifest.
     """
-    made_with: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "command": list(command),
         "recipe": recipe,
         "overrides": list(overrides),
@@ -76,17 +76,17 @@ def start_manifest(
         "devices": describe_devices(),
         "absent_settings": list(absent),
     }
-    made_with = json.loads(to_json(made_with))  # as a manifest read back has it, so that the two compare
+    provenance = json.loads(to_json(provenance))  # comparable to a manifest that was read from disk
     attempt: dict[str, Any] = {"start": _now(), "end": None, "first_step": None, "last_step": None, "exit": None}
     if not folder.writes:
-        return {**made_with, "attempts": [attempt]}
+        return {**provenance, "attempts": [attempt]}
     if not (folder.path / "manifest.json").exists():
-        return _save(folder, {**made_with, "attempts": [attempt]})
+        return _save(folder, {**provenance, "attempts": [attempt]})
     manifest = folder.manifest()
     for earlier in manifest["attempts"]:
         if earlier["end"] is None:
-            earlier.update(_last_sign_of_life(folder, earlier))
-    changed = {name: value for name, value in made_with.items() if manifest.get(name) != value}
+            earlier.update(_kill_of(folder, earlier))
+    changed = {name: value for name, value in provenance.items() if manifest.get(name) != value}
     if changed:
         attempt["changed"] = changed
     manifest["attempts"].append(attempt)
@@ -94,7 +94,7 @@ def start_manifest(
 
 
 def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -> None:
-    """Closes the present attempt with the exit code that launch.py is about to give."""
+    """Ends the current attempt with the exit code of the process."""
     if folder.writes:
         manifest = folder.manifest()
         manifest["attempts"][-1].update(end=_now(), last_step=last_step, exit=exit)
@@ -102,24 +102,23 @@ def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -
 
 
 def latest(manifest: Mapping[str, Any], name: str) -> Any:
-    """What the latest attempt was made with: `name` as "datasets", "code" or another of the manifest's top."""
+    """Returns a top-level entry of the manifest, such as "datasets" or "code", for the latest attempt."""
     return manifest["attempts"][-1].get("changed", {}).get(name, manifest.get(name))
 
 
 def goodput(attempts: Iterable[Mapping[str, Any]], useful_seconds: float) -> float:
-    """The share of the time a run was up that went into training steps whose result was kept.
+    """Returns the goodput, the share of wall time spent in training steps that led to the final state.
 
-    useful_seconds / `wall_seconds(attempts)`. Useful are the seconds in training steps that led to the final state
-    (`Meter.useful_seconds`): not starting, compiling, waiting for data, evaluating and saving, and not steps that were
-    lost with a killed process and made again. Time between two attempts (a scheduler's queue) counts neither way. NaN
-    where the attempts took no time.
+    useful_seconds / `wall_seconds(attempts)`, NaN if the attempts took no time. `Meter.useful_seconds` excludes
+    startup, compilation, waiting for data, evaluation, saving, and steps that were lost with a killed process. Time
+    between attempts (a scheduler's queue) is not part of the wall time.
     """
     wall = wall_seconds(attempts)
     return useful_seconds / wall if wall > 0 else float("nan")
 
 
 def wall_seconds(attempts: Iterable[Mapping[str, Any]]) -> float:
-    """The seconds a run was up: the sum over attempts of (end - start), an attempt without an end counted up to now."""
+    """Returns the wall time of a run, the sum of (end - start); an attempt without an end counts until now."""
     wall = 0.0
     for attempt in attempts:
         start = datetime.fromisoformat(attempt["start"])
@@ -129,14 +128,14 @@ def wall_seconds(attempts: Iterable[Mapping[str, Any]]) -> float:
 
 
 def code_version(file: str | os.PathLike = __file__) -> dict[str, Any]:
-    """{"commit", "dirty"} of the git repository that tracks `file`, both None where there is none.
+    """Returns {"commit", "dirty"} of the git repository that tracks `file`, both None without one.
 
-    Dirty: a tracked file is changed, or a Python file is there that git neither tracks nor ignores.
+    A working tree is dirty if a tracked file has changes, or a Python file is neither tracked nor ignored.
     """
     here = Path(file).resolve()
     top = _git(here.parent, "rev-parse", "--show-toplevel")
     if top is None or not _git(here.parent, "ls-files", "--", here.name):
-        return {"commit": None, "dirty": None}  # installed into an environment that lies in some other repository
+        return {"commit": None, "dirty": None}  # installed in an environment inside another repository
     root = Path(top)
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     untracked = _git(root, "ls-files", "--others", "--exclude-standard", "--", "*.py")
@@ -145,7 +144,7 @@ def code_version(file: str | os.PathLike = __file__) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str | None]:
-    """The versions of Python and of the packages that numbers depend on, None for one that is not installed."""
+    """Returns the versions of Python and of the packages that results depend on, None if not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -156,7 +155,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def describe_devices() -> dict[str, Any]:
-    """What computes, and the settings that change numbers; no names of hosts or users."""
+    """Describes the devices and the settings that change results, without names of hosts or users."""
     devices = jax.devices()
     settings: Any = jax.config
     kinds = sorted({device.device_kind for device in devices})
@@ -176,7 +175,7 @@ def describe_devices() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The CPU's model, which on a CPU decides the last bits of every number."""
+    """Returns the CPU model, on which the last bits of results depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -192,8 +191,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
 
 
-def _last_sign_of_life(folder: RunFolder, attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """How an attempt ended that was killed: the time and the step of the last figures that it wrote."""
+def _kill_of(folder: RunFolder, attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the end of a killed attempt: the time and step of its last metrics."""
     closed: dict[str, Any] = {"end": attempt["start"], "exit": "killed"}
     metrics = folder.path / "metrics.jsonl"
     if metrics.exists():

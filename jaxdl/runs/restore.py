@@ -25,12 +25,12 @@ class Trained(NamedTuple):
     """Trained experiment with its compiled functions and restored state.
 
     Attributes:
-      experiment: as the run was configured, laid out over the devices that are here now.
-      program: its compiled functions.
-      state: the checkpoint's state.
-      record: what was saved beside it; `datasets` and `batch` (shape and type of an example) among it.
-      tokenizers: of the features that are text.
-      bad: (step, reason) of newer checkpoints that did not verify.
+      experiment: Experiment of the run, with a mesh of the current devices.
+      program: Its compiled functions.
+      state: State of the checkpoint.
+      record: JSON values of the checkpoint, with `datasets` and `batch` (shape and type of an example).
+      tokenizers: Tokenizers by feature.
+      bad: (step, reason) of newer checkpoints that are damaged.
     """
 
     experiment: Experiment
@@ -42,8 +42,8 @@ class Trained(NamedTuple):
 
     @property
     def names(self) -> dict[str, Sequence[str]]:
-        """What the numbers of a feature mean: the data's class names and tokenizers, and the task's own names."""
-        data = next((each["names"] for each in self.record["datasets"].values() if each["names"]), {})
+        """Class names and tokenizers by feature; the task's class names replace those of the data."""
+        data = next((dataset["names"] for dataset in self.record["datasets"].values() if dataset["names"]), {})
         return {**data, **self.tokenizers, **self.experiment.task.class_names}
 
 
@@ -56,18 +56,18 @@ def load_trained(
     """Restores a run's checkpoint, without its data.
 
     Args:
-      run: the run folder.
-      step: the checkpoint; None for the newest that verifies.
-      settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`; `ema=None` takes the parameters
-        as they were trained instead of their average.
+      run: Run folder.
+      step: Step of the checkpoint. None: the newest that is intact.
+      settings: NAME=VALUE for paths in the configuration, such as `task.beam=8`. `ema=None` restores the parameters
+        without averaging.
       config: Configuration or Experiment of the run, if its code has no file. None: the one in config.json.
 
     Raises:
-      UserError: not a run folder, no such step, no checkpoint that verifies, or a `config` of another run.
+      UserError: Not a run folder, no such step, no intact checkpoint, or a `config` of another run.
     """
     folder = RunFolder.open(run)
     if not folder.checkpoints.is_dir():
-        raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
+        raise UserError(f"{run} has no checkpoint; train it until its first save")
     if config is None:
         config = serialize.from_json(folder.config(), str(folder.path / "config.json")).config
     elif changes := changed_settings(folder, config):
@@ -87,7 +87,7 @@ def load_trained(
         program = Program(dataclasses.replace(experiment, ema=kept), example)
         restored = checkpoints.restore(program.abstract, step)
     if restored is None:
-        raise UserError(f"{run} has no checkpoints: it was stopped before its first save; train it first")
+        raise UserError(f"{run} has no checkpoint; train it until its first save")
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
     state = restored.state if experiment.ema is not None else restored.state.replace(ema={})
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)

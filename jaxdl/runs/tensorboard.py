@@ -11,13 +11,13 @@ import numpy as np
 
 
 class EventFile:
-    """One event file of its own in `folder`, opened by the first thing written to it.
+    """TensorBoard event file, created at the first write.
 
-    Every call reaches the operating system before it returns, so a killed run loses no event.
+    Every call flushes to the operating system before it returns, so a killed run loses no event.
 
     Args:
-      folder: TensorBoard's log directory; several files may lie in it, read in the order of their names.
-      purge_step: TensorBoard hides what earlier files hold from this step on.
+      folder: Log directory. TensorBoard reads its event files in the order of their names.
+      purge_step: Step from which TensorBoard hides the events of earlier files. None: it hides none.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
@@ -45,7 +45,7 @@ class EventFile:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            # Two writers of one second would have the same file name; nanoseconds keep them apart and in order.
+            # Two writers within one second would have the same file name; nanoseconds keep them distinct and ordered.
             suffix = f".{time.time_ns()}.{os.getpid()}.{secrets.token_hex(4)}"
             self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step, filename_suffix=suffix)
         return self._writer

@@ -350,7 +350,7 @@ def test_a_run_without_checkpoint(run, files, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_bytes((run / "config.json").read_bytes())
     assert command("explain", str(tmp_path / "empty"), *files) == 2
-    assert re.search(r"error: .*empty has no checkpoints.*train it first", capsys.readouterr().err)
+    assert re.search(r"error: .*empty has no checkpoint; train it until", capsys.readouterr().err)
 
 
 def test_a_task_that_is_no_classifier(run, files, monkeypatch, capsys):

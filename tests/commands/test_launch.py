@@ -190,11 +190,11 @@ MISTAKES = {
     "unknown kind of nonfinite": (f"--config={RECIPE} --set=nonfinite=stpo", r"did you mean 'stop'"),
     "mesh that does not fill the devices": (
         f"--config={RECIPE} --workdir={{tmp}}/a --set=parallel.mesh.data=3",
-        r"data=3.*does not fill the 8 device",
+        r"data=3.*does not match the 8 device",
     ),
     "batch that devices do not divide": (
         f"--config={RECIPE} --workdir={{tmp}}/a --set=data.batch_size=20",
-        r"batch_size 20 does not divide over 8 device.*16 or 24",
+        r"data.batch_size=20 is not divisible by 8 device.*16 or 24",
     ),
     "pmap with a model-parallel mesh": (
         f"--config={RECIPE} --workdir={{tmp}}/a --set=parallel.mode=pmap --set=parallel.mesh.fsdp=2",
@@ -209,7 +209,7 @@ MISTAKES = {
         r"trian.*train",
     ),
     "workdir that is a file": (f"--config={RECIPE} --workdir={{tmp}}/broken.py", r"broken.py"),
-    "workdir with foreign files": (f"--config={RECIPE} --workdir={{tmp}}", r"not a run and holds other files"),
+    "workdir with foreign files": (f"--config={RECIPE} --workdir={{tmp}}", r"not a run and contains other files"),
     "unknown --allow": (f"--config={RECIPE} --allow=everything", r"--allow=everything is unknown"),
     "eval of no run": ("eval {tmp}/nothing", r"nothing does not exist"),
     "eval of a step that is not there": ("eval {run} --step=11", r"step.* 11|11.*steps that exist: 10, 12"),

@@ -155,11 +155,14 @@ def test_overrides_that_change_the_numbers_are_noted(root, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"code": {"commit": "abc", "dirty": True}}, "ran with changes that were not committed"),
+        ({"code": {"commit": "abc", "dirty": True}}, "ran with uncommitted changes"),
         ({"code": {"commit": None, "dirty": None}}, "ran outside of a git repository"),
         ({"recipe": "/elsewhere/mine.py"}, "only results of recipes under"),
         ({"recipe": "mylab.recipes.flowers"}, "only results of recipes under"),
-        ({"attempts": [{"end": "2030-01-02"}, {"end": None, "changed": {"code": {}}}]}, "went on with another code"),
+        (
+            {"attempts": [{"end": "2030-01-02"}, {"end": None, "changed": {"code": {}}}]},
+            "was resumed with another code",
+        ),
         ({"attempts": [{"end": None, "changed": {"config_fingerprint": "x"}}]}, "another config_fingerprint"),
     ],
 )
@@ -184,11 +187,11 @@ def test_a_working_tree_with_changes_is_refused(root, tmp_path):
     (root / "notes.txt").write_text("not code, not tracked")
     ledger.record(first, root)
     (root / "experiments" / "new.py").write_text("")
-    with pytest.raises(UserError, match=r"experiments/new\.py has changes that are not committed"):
+    with pytest.raises(UserError, match=r"experiments/new\.py has uncommitted changes"):
         ledger.record(second, root)
     (root / "experiments" / "new.py").unlink()
     write_recipe(root, "made_up_b", metric="test/loss")
-    with pytest.raises(UserError, match=r"experiments/net/made_up_b\.py has changes"):
+    with pytest.raises(UserError, match=r"experiments/net/made_up_b\.py has uncommitted changes"):
         ledger.record(second, root)
     git(root, "checkout", "--quiet", ".")
     ledger.record(second, root)
@@ -200,7 +203,7 @@ def test_a_working_tree_with_changes_is_refused(root, tmp_path):
 
 def test_a_torn_line_is_told_with_its_number(root):
     ledger.results_path(root).write_text("recipe,value\nexperiments/x.py,high\n")
-    with pytest.raises(UserError, match=r"results\.csv:2 is no recorded result"):
+    with pytest.raises(UserError, match=r"results\.csv:2 is not a recorded result"):
         ledger.read(root)
 
 
@@ -263,13 +266,15 @@ def test_docstrings_and_records_are_held_equal(root, tmp_path):
     for seed, value in enumerate((0.935, 0.937, 0.939)):
         ledger.record(make_run(root, tmp_path / f"run{seed}", seed=seed, value=value), root)
     wanted = "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on Fast GPU"
-    assert ledger.disagreements(root) == [f"experiments/net/made_up_a.py: the docstring must say `Result: {wanted}`"]
+    assert ledger.disagreements(root) == [
+        f"experiments/net/made_up_a.py: the docstring must contain `Result: {wanted}`"
+    ]
     write_recipe(root, "made_up_a", result="0.937 +- 0.002 test accuracy, 3 seeds,\n            6.1 min on Fast GPU")
     assert ledger.docstring_headline(recipes(root)[0]) == wanted
     assert ledger.disagreements(root) == []
     write_recipe(root, "made_up_b", result=wanted)
     assert ledger.disagreements(root) == [
-        "experiments/net/made_up_b.py: the docstring must say `Result: none recorded yet`"
+        "experiments/net/made_up_b.py: the docstring must contain `Result: none recorded yet`"
     ]
 
 
@@ -327,7 +332,7 @@ def test_diff_of_two_runs(root, tmp_path, monkeypatch):
     stream = io.StringIO()
     diff.show_diff(str(a), str(a), stream)
     assert stream.getvalue() == "the configurations are equal\n"
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="is not a run"):
         diff.show_diff(str(a), str(tmp_path), stream)
 
 

@@ -146,7 +146,7 @@ def test_runs_share_the_machine(monkeypatch):
     found = local.slots(3, 9)
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["4", "6", "4"]
     assert found[2].environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.45"
-    with pytest.raises(UserError, match="--slots=0: runs at once are 1 or more"):
+    with pytest.raises(UserError, match="--slots=0 must be at least 1"):
         local.slots(0, 9)
 
 

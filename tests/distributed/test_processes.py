@@ -31,7 +31,7 @@ FAMILIES = (
     "experiments/diffusion/fashion_ddpm.py",
     "experiments/transformer/austen_gpt.py",
 )
-LOST = "lost: another process of this run is gone or does not answer"
+LOST = "lost: another process of this run ended or does not respond"
 
 
 def by_two(*arguments: str) -> dict[str, dict]:
@@ -115,7 +115,7 @@ def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_pat
         os.kill(launched.inner(number), signal.SIGKILL)
         codes, told = launched.ended()
         assert codes == [75, 75], told
-        assert "killed: this process of the run got SIGKILL; what was saved last is kept" in told[number]
+        assert "killed: this process of the run received SIGKILL; the last checkpoint is kept" in told[number]
         assert LOST in told[1 - number].splitlines()[-1]
 
     launched = Launched(workdir).at(26)
@@ -159,7 +159,7 @@ def test_a_process_that_only_ever_fails_is_not_begun_again_for_ever(tmp_path):
     os.kill(launched.inner(1), signal.SIGKILL)
     codes, told = launched.ended()
     assert codes == [1, 1], told
-    assert all("nothing was saved since it was started" in each.splitlines()[-1] for each in told), told
+    assert all("no checkpoint was saved since the start" in each.splitlines()[-1] for each in told), told
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def test_a_manifest_for_kubernetes(tmp_path, capsys):
     script = container["command"][2].replace("exec python launch.py", "echo")
     told = subprocess.run(["sh", "-c", script], env={"JOB_COMPLETION_INDEX": "1"}, capture_output=True, text=True)
     assert told.stdout == "--set=a=1 b --processes=1\n"
-    with pytest.raises(UserError, match="needs an image"):
+    with pytest.raises(UserError, match="--launch=image is missing"):
         LAUNCHERS["kubernetes"](jobs, Options())
-    with pytest.raises(UserError, match=r"--launch=imgae=\.\.\. is no setting of kubernetes; did you mean 'image'"):
+    with pytest.raises(UserError, match=r"--launch=imgae=\.\.\. is not a setting of kubernetes; did you mean 'image'"):
         LAUNCHERS["kubernetes"](jobs, Options(more={"imgae": "x"}))
 
 
@@ -48,9 +48,9 @@ def test_a_manifest_for_runs_of_several_pods(tmp_path):
     script = pods["template"]["spec"]["containers"][0]["command"][2].replace("exec python launch.py", "echo")
     told = subprocess.run(["sh", "-c", script], env={"JOB_COMPLETION_INDEX": "2"}, capture_output=True, text=True)
     assert told.stdout == "--set=a=1 b --processes=4 --process=2 --coordinator=big-1-run-0-0.big-1:9000\n"
-    with pytest.raises(UserError, match="--slots is for runs of one pod each"):
+    with pytest.raises(UserError, match="--slots requires runs of one pod each"):
         LAUNCHERS["kubernetes"](jobs, Options(slots=1, more=settings))
-    with pytest.raises(UserError, match="--launch=processes=two is no number"):
+    with pytest.raises(UserError, match="--launch=processes=two is not a number"):
         LAUNCHERS["kubernetes"](jobs, Options(more={**settings, "processes": "two"}))
 
 

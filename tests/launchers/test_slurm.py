@@ -48,7 +48,7 @@ def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp
         jobs = [job(root, name, each) for name, each in codes.items()]
         options = {"slots": 2, "retries": 1, "more": {"cpus": "1"}}
         assert "job 1_4" in submit(environment, jobs, **options)
-        assert submit(environment, jobs, **options) == "5 run(s) in the queue already\n"
+        assert submit(environment, jobs, **options) == "5 run(s) already queued\n"
         deadline = time.monotonic() + 90
         while cluster.queue():
             assert time.monotonic() < deadline
@@ -57,8 +57,8 @@ def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp
         assert made == {"good": 1, "stopped": 3, "again": 2, "bad": 2, "mistake": 1}
         assert (root / "sweep" / "stopped" / "run.log").read_text() == "run 0\nrun 1\nrun 2\n"
         other = [job(root, "other", [0])]
-        assert "SLURM did not take the jobs" in submit(environment, other, more={"partition": "none"})
-    assert "SLURM does not answer" in submit(environment, other)
+        assert "SLURM refused the jobs" in submit(environment, other, more={"partition": "none"})
+    assert "squeue failed" in submit(environment, other)
 
 
 SEEDS = 6
@@ -104,7 +104,7 @@ def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_
         cancelled = running(2, beyond=8)[0]
         cluster.run("scancel", cancelled)
         wait(lambda: cancelled not in cluster.queue())
-        assert f"{SEEDS - 1} run(s) in the queue already" in sweep(cluster.environment, there, *slurm)
+        assert f"{SEEDS - 1} run(s) already queued" in sweep(cluster.environment, there, *slurm)
         cluster.run("scontrol", "requeue", running(2)[-1])
         running(2, beyond=40)
         cluster.kill("slurmd")

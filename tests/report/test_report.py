@@ -362,13 +362,13 @@ def test_the_gallery_shows_every_recipe_with_what_is_recorded(make, tmp_path, ca
 
 MISTAKES = {
     "report of nothing": ("report", r"report needs run folders.*launch.py report DIR"),
-    "folder without a run": ("report {tmp}/empty", r"empty holds no run, at no depth; runs near it: .*runs/run"),
-    "folder that does not exist": ("report {run} {tmp}/nothing", r"nothing is no folder"),
+    "folder without a run": ("report {tmp}/empty", r"empty contains no run at any depth; runs near it: .*runs/run"),
+    "folder that does not exist": ("report {run} {tmp}/nothing", r"nothing is not a folder"),
     "metric that no run has": ("report {run} --metric=test/acuracy", r"no run has it; did you mean 'test/accuracy'\?"),
     "output that is no page": ("report {run} --output={tmp}/report.csv", r"no name of a page"),
-    "output where nothing can be": ("report {run} --output={tmp}/none/a.html", r"cannot write .*give a folder"),
+    "output where nothing can be": ("report {run} --output={tmp}/none/a.html", r"cannot write .*use a writable folder"),
     "gallery with a metric": ("report --gallery --metric=test/loss", r"--metric belongs to a report of runs"),
-    "gallery with a folder without runs": ("report --gallery {tmp}/empty", r"empty holds no run"),
+    "gallery with a folder without runs": ("report --gallery {tmp}/empty", r"empty contains no run"),
 }
 
 

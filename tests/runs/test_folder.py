@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "run").mkdir(mode=0o500)
-    with pytest.raises(UserError, match="can be written") as error:
+    with pytest.raises(UserError, match="use a writable folder") as error:
         RunFolder(tmp_path / "run")
     one_line(error)
 
