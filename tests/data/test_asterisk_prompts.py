@@ -30,7 +30,7 @@ prompts = importlib.import_module("jaxdl.data.builders.asterisk_prompts")
         ('IAX (note: does not say "2")', "iax"),
     ],
 )
-def test_texts_are_made_plain(text, expected):
+def test_texts_are_normalized(text, expected):
     assert prompts.plain(text) == expected
 
 
@@ -51,19 +51,19 @@ def test_texts_are_made_plain(text, expected):
         "",
     ],
 )
-def test_what_does_not_say_how_it_is_spoken_is_left_out(text):
+def test_ambiguous_texts_are_omitted(text):
     assert prompts.plain(text) == ""
 
 
 @given(st.text())
-def test_plain_texts_are_of_letters_apostrophes_and_single_spaces(text):
+def test_normalized_texts_have_letters_apostrophes_and_single_spaces(text):
     made = prompts.plain(text)
     assert set(made) <= set("abcdefghijklmnopqrstuvwxyz' ")
     assert made == " ".join(made.split())
     assert prompts.plain(made) == made
 
 
-def test_the_first_clip_by_name_stands_for_all_of_its_text():
+def test_the_first_clip_of_equal_texts_is_kept():
     listing = "; Core sounds: a comment\n\nvm-hello: Hello: you.\nb: Good bye!\na: good bye\nbeep: [a tone]\n"
     assert prompts.spoken(listing) == {"good bye": "a", "hello you": "vm-hello"}
 
@@ -77,7 +77,7 @@ def record(path, samples, width=2, channels=1):
         file.writeframes(samples.tobytes())
 
 
-def test_recordings_are_read_as_they_are(tmp_path):
+def test_recordings_are_read_unchanged(tmp_path):
     samples = np.array([0, 1, -1, 32767, -32768], "<i2")
     record(tmp_path / "a.wav", samples)
     audio, rate = prompts.read_wave(tmp_path / "a.wav")

@@ -24,7 +24,7 @@ def paint(path, colour, size=(64, 64)):
     return path
 
 
-def test_a_picture_is_reduced_keeps_its_aspect_and_lies_in_the_middle_of_white(tmp_path):
+def test_an_image_is_reduced_and_centered_on_white(tmp_path):
     made = captions.picture(paint(tmp_path / "wide.png", RED, (256, 128)))
     assert (made.shape, made.dtype) == ((64, 64, 3), np.uint8)
     assert (made[16:48] == RED[:3]).all()
@@ -35,7 +35,7 @@ def test_a_picture_is_reduced_keeps_its_aspect_and_lies_in_the_middle_of_white(t
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (22, 42, 27, 37)
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     image = np.zeros((64, 64, 4), np.uint8)
     image[:32] = RED
     image[32:48] = (0, 0, 0, 51)
@@ -46,7 +46,7 @@ def test_what_is_transparent_is_white(tmp_path):
     assert (made[48:] == 255).all()
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path):
+def test_an_invalid_image_file_is_reported(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"bad\.png is not an image"):
         captions.picture(tmp_path / "bad.png")
@@ -56,7 +56,7 @@ def entry(number, name, category="Objects", **more):
     return {"name": name, "image": f"{number}.png", "category": category, "has_img_google": True} | more
 
 
-def test_emoji_have_names_in_lower_case_and_skin_colours_are_left_out(tmp_path):
+def test_emoji_names_are_lower_case_without_skin_tones(tmp_path):
     listing = [
         entry(1, "WAVING HAND SIGN", skin_variations={"1F3FB": {"image": "1-tone.png", "has_img_google": True}}),
         entry(2, "EMOJI MODIFIER FITZPATRICK TYPE-3", category="Component"),
@@ -71,7 +71,7 @@ def test_emoji_have_names_in_lower_case_and_skin_colours_are_left_out(tmp_path):
     ]
 
 
-def test_stamps_have_the_english_line_of_their_text(tmp_path):
+def test_stamps_have_their_english_caption(tmp_path):
     paint(tmp_path / "b/penguin.png", RED)
     (tmp_path / "b/penguin.txt").write_text("A Penguin. \nde.utf8=Ein Pinguin.\n", encoding="utf-8")
     paint(tmp_path / "b/penguin_mirror.png", RED)
@@ -87,7 +87,7 @@ def names_in(part, count):
     return [name for name, _ in zip((name for name in names if part_of(name, 10, 10) == part), range(count))]
 
 
-def test_no_caption_and_no_picture_is_in_two_parts(tmp_path):
+def test_no_caption_or_image_is_in_two_splits(tmp_path):
     (first, other), (validation,), (test,) = names_in("train", 2), names_in("validation", 1), names_in("test", 1)
     red, green, blue = (paint(tmp_path / f"{n}.png", colour) for n, colour in enumerate([RED, "green", "blue"]))
     white = paint(tmp_path / "white.png", (255, 255, 255, 255))

@@ -18,7 +18,7 @@ def message(sender, text):
     return {"sender": sender, "text": text, "timestamp": "2018"}
 
 
-def test_a_turn_is_a_line(tmp_path):
+def test_each_turn_is_one_line(tmp_path):
     path = tmp_path / "dataset.json"
     conversations = {
         "b": {
@@ -68,7 +68,7 @@ def long(x):
 '''.format(", ".join(["x"] * 300))
 
 
-def test_functions_are_what_should_be_done_and_how(tmp_path):
+def test_functions_are_pairs_of_signature_and_body(tmp_path):
     package = tmp_path / "shapes"
     package.mkdir()
     (package / "plane.py").write_text(SOURCE)

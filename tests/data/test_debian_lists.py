@@ -68,7 +68,7 @@ def test_parts_are_by_source(lists):
             assert each.long == LONG.format(number) + " one thing another"
 
 
-def test_answers_stand_where_they_should(lists):
+def test_answers_are_at_their_positions(lists):
     found = questions(lists)
     asked = [each for part in found.values() for each in part]
     assert len(asked) == 300
@@ -81,7 +81,7 @@ def test_answers_stand_where_they_should(lists):
     assert found == questions(lists)
 
 
-def test_the_built_sets_are_those_of_the_lists(lists, tmp_path, monkeypatch):
+def test_the_built_sets_match_the_lists(lists, tmp_path, monkeypatch):
     offered = tmp_path / "offered"
     offered.mkdir()
     with tarfile.open(offered / "debian-lists.tar", "w") as archive:

@@ -40,7 +40,7 @@ emoji = importlib.import_module("jaxdl.data.builders.emoji")
         ("1F1E9-1F1EA", "1F1E9-1F1EA"),
     ],
 )
-def test_who_is_shown_is_not_in_the_key(unified, key):
+def test_the_key_omits_person_and_gender(unified, key):
     assert emoji.key_of(unified) == key
 
 
@@ -89,7 +89,7 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji, "EMOJI", sources)
 
 
-def test_the_built_set_holds_true_pairs_and_no_picture_in_two_parts(packages):
+def test_the_built_set_has_true_pairs_and_no_image_in_two_splits(packages):
     found = {}
     for part in PARTS:
         source = Dataset("emoji", part).load()
@@ -106,7 +106,7 @@ def test_the_built_set_holds_true_pairs_and_no_picture_in_two_parts(packages):
     assert sum(map(len, found.values())) == 10
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     paint(tmp_path / "clear.png", (0, 0, 0, 51))
     assert np.all(emoji.picture(tmp_path / "clear.png") == 204)
 
@@ -130,7 +130,7 @@ def numbers(found):
     return found["image_a"][:, 0, 0, 0].tolist(), found["image_b"][:, 0, -1, 0].tolist()
 
 
-def test_styles_one_after_the_other_are_classes():
+def test_styles_are_classes():
     source = Styles(Numbered(), ("other", "one"), size=2).load()
     pairs = TwoStyles(Numbered(), "one", "other", paired=True, size=2).load().columns
     batch = source.read(np.arange(18))
@@ -143,7 +143,7 @@ def test_styles_one_after_the_other_are_classes():
         Styles(Numbered(), ("one", "third")).load()
 
 
-def test_no_picture_of_one_style_has_its_counterpart_in_training():
+def test_unpaired_images_have_no_counterpart_in_training():
     source = TwoStyles(Numbered(), "one", "other").load()
     a, b = numbers(source.columns)
     assert len(source) == len(set(a)) == len(set(b)) == 4
@@ -153,18 +153,18 @@ def test_no_picture_of_one_style_has_its_counterpart_in_training():
     assert source.names["style"] == ("one", "other")
 
 
-def test_pairs_stay_pairs_in_their_order():
+def test_paired_images_keep_their_order():
     a, b = numbers(TwoStyles(Numbered(), "one", "other", paired=True).load().columns)
     assert a == b == list(range(9))
 
 
-def test_fingerprints_tell_what_was_made():
+def test_fingerprints_depend_on_all_settings():
     settings = [{}, {"paired": True}, {"seed": 1}, {"size": 2}, {"a": "other", "b": "one"}]
     made = [TwoStyles(Numbered(), **{"a": "one", "b": "other", **each}).load().fingerprint for each in settings]
     assert len(set(made)) == len(made)
 
 
-def test_a_smaller_picture_has_the_mean_of_each_square():
+def test_downsampling_averages_squares():
     image = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8)
     found = area_mean(image, 2)
     for row, column in np.ndindex(2, 2):
@@ -185,12 +185,12 @@ def test_a_smaller_picture_has_the_mean_of_each_square():
         (TwoStyles(MockImages(shape=(4, 6, 3)), "image", "image"), "square images"),
     ],
 )
-def test_what_cannot_be_used_is_named(made, message):
+def test_invalid_features_and_sizes_are_reported(made, message):
     with pytest.raises(UserError, match=message):
         made.load()
 
 
-def test_a_user_s_picture_stands_for_both_styles(tmp_path):
+def test_an_image_file_is_read_as_both_styles(tmp_path):
     paint(tmp_path / "red.png", (200, 0, 0, 255))
     paint(tmp_path / "clear.png", (0, 0, 0, 0))
     data = TwoStyles(Numbered(), "one", "other", size=2)
@@ -205,13 +205,13 @@ def test_a_user_s_picture_stands_for_both_styles(tmp_path):
         data.read([], ["hello"], {})
 
 
-def test_another_split_of_what_lies_below():
+def test_with_split_changes_the_innermost_data_set():
     data = TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=32)
     assert origin(data) == Dataset("emoji", "train")
     assert with_split(data, "test") == TwoStyles(Dataset("emoji", "test"), "google", "twitter", size=32)
 
 
-def test_each_style_is_turned_by_itself():
+def test_styles_are_transformed_independently():
     image = np.arange(64 * 2, dtype=np.uint8).reshape(64, 1, 2, 1)
     batch = {"image_a": image, "image_b": image, "index": np.arange(64)}
     found = EachStyle(RandomFlip())(batch, Draws(0, np.arange(64)))
@@ -223,6 +223,6 @@ def test_each_style_is_turned_by_itself():
     np.testing.assert_array_equal(found["index"], np.arange(64))
 
 
-def test_made_up_pairs_are_negatives_of_each_other():
+def test_mock_pairs_are_negatives():
     columns = MockPairs(MockImages(shape=(4, 4, 3), examples=5)).load().columns
     np.testing.assert_array_equal(columns["image"] + columns["negative"], 255)

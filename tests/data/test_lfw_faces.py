@@ -37,7 +37,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(lfw_faces, "SOURCE", source)
 
 
-def test_every_fifth_is_balanced_and_every_image_is_there_once(package):
+def test_every_fifth_is_balanced_and_every_image_occurs_once(package):
     whole = Dataset("lfw_faces", "train").load()
     batch = whole.read(np.arange(len(whole)))
     assert whole.names["label"] == ("not a face", "face")
@@ -61,12 +61,12 @@ def test_the_order_is_fixed():
     np.testing.assert_array_equal(labels, [1, 0] * 4)
 
 
-def test_grey_values_are_rounded_and_1_becomes_255():
+def test_grey_values_are_scaled_to_255_and_rounded():
     images, _ = lfw_faces.arranged(np.array([1.0, 0.5 / 255 + 1e-6]).reshape(2, 1, 1))
     assert images.ravel().tolist() == [255, 1]
 
 
-def test_another_file_is_refused(package, monkeypatch):
+def test_a_different_file_is_refused(package, monkeypatch):
     expected = "0" * 64
     source = dataclasses.replace(lfw_faces.SOURCE, members={lfw_faces.MEMBER: expected})
     monkeypatch.setattr(lfw_faces, "SOURCE", source)

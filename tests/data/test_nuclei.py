@@ -35,7 +35,7 @@ def micrograph():
     return image, instances
 
 
-def test_the_parts_are_disjoint_and_make_up_the_micrograph():
+def test_the_splits_partition_the_micrograph():
     ends = list(nuclei.COLUMNS.values())
     assert ends[0][0] == 0
     assert ends[-1][1] == 512
@@ -47,7 +47,7 @@ def test_the_parts_are_disjoint_and_make_up_the_micrograph():
     np.testing.assert_array_equal(joined, instances > 0)
 
 
-def test_grey_values_are_scaled_by_the_training_part_alone():
+def test_grey_values_are_scaled_by_the_training_split():
     image, instances = micrograph()
     made = nuclei.parts(image, instances)
     image[500:, 500:] = 0
@@ -63,7 +63,7 @@ def test_grey_values_are_scaled_by_the_training_part_alone():
     assert made["test"]["image"][511, -1, 0] == 255  # cut off
 
 
-def test_cut_nuclei_are_objects_on_both_sides_and_slivers_are_none():
+def test_cut_nuclei_are_objects_on_both_sides_except_slivers():
     made = nuclei.parts(*micrograph())
     assert {split: int(part["instances"].max()) for split, part in made.items()} == {
         "train": 4,
@@ -77,7 +77,7 @@ def test_cut_nuclei_are_objects_on_both_sides_and_slivers_are_none():
 
 
 @given(arrays.arrays(np.uint16, (9, 12), elements=st.sampled_from([0, 3, 4, 70, 65535])), st.integers(1, 30))
-def test_relabelling_keeps_objects_apart_and_numbers_them(instances, smallest):
+def test_relabelling_renumbers_objects(instances, smallest):
     made = nuclei.relabelled(instances, smallest)
     assert made.dtype == np.int32
     assert set(np.unique(made)) - {0} == set(range(1, made.max() + 1))
@@ -118,7 +118,7 @@ def window(batch, draws):
     return batch | cut
 
 
-def test_the_built_set_has_the_parts_and_gives_batches_of_windows(package):
+def test_the_built_set_has_all_splits_and_yields_windows(package):
     made = nuclei.parts(*micrograph())
     for split, part in made.items():
         source = Dataset("nuclei", split).load()
@@ -138,7 +138,7 @@ def test_the_built_set_has_the_parts_and_gives_batches_of_windows(package):
 
 @settings(max_examples=25)
 @given(arrays.arrays(np.uint8, (6, 7)).filter(lambda image: image.min() < image.max()))
-def test_otsu_leaves_the_least_variance_within_the_classes(image):
+def test_otsu_minimizes_the_variance_within_classes(image):
     def within(threshold):
         sides = [side for side in (image[image > threshold], image[image <= threshold]) if side.size]
         return sum(side.size * side.astype(float).var() for side in sides)

@@ -39,14 +39,14 @@ def scene(number, cutouts=CUTOUTS, scenes=None):
     return compose(cutouts, [BLUE], np.random.default_rng([0, number]), scenes)
 
 
-def test_the_same_numbers_make_the_same_scene():
+def test_scenes_are_deterministic():
     first, again, other = scene(3), scene(3), scene(4)
     for feature, value in first.items():
         np.testing.assert_array_equal(value, again[feature])
     assert (first["image"] != other["image"]).any()
 
 
-def test_a_scene_has_the_shapes_and_types_of_columns():
+def test_scene_columns_have_fixed_shapes_and_types():
     shapes = {feature: (value.shape, value.dtype.name) for feature, value in scene(0).items()}
     assert shapes == {
         "image": ((96, 96, 3), "uint8"),
@@ -77,7 +77,7 @@ def test_boxes_masks_and_instances_agree(number):
         np.testing.assert_array_equal(made["boxes"][row], tight)
 
 
-def test_masks_follow_the_colours_that_are_seen():
+def test_masks_match_the_visible_colours():
     for number in range(20):
         made = scene(number, scenes=UNTOUCHED)
         image, mask = made["image"].astype(int), made["mask"]
@@ -100,7 +100,7 @@ def seen_of_squares(scenes):
     return np.array(lengths), np.array(shares)
 
 
-def test_enough_of_each_object_is_seen_and_sizes_are_kept():
+def test_objects_are_sufficiently_visible_and_within_size_limits():
     lengths, shares = seen_of_squares(UNTOUCHED)
     assert 16 <= lengths.min() < 23  # less than 20 where another square hides two sides
     assert 53 < lengths.max() <= 56
@@ -109,14 +109,14 @@ def test_enough_of_each_object_is_seen_and_sizes_are_kept():
     assert seen_of_squares(replace(UNTOUCHED, visible=0.2))[1].min() < 0.5
 
 
-def test_categories_are_equally_frequent_however_many_cutouts_they_have():
+def test_categories_are_balanced():
     cutouts = [[disc(RED)] * 9, [bar(GREEN)]]  # a bar finds a place more easily
     made = [scene(number, cutouts) for number in range(300)]
     labels = np.concatenate([each["box_label"][each["box_weight"] > 0] for each in made])
     assert 0.46 < labels.mean() < 0.54
 
 
-def test_cutouts_are_not_enlarged_turn_and_change_brightness():
+def test_cutouts_rotate_and_change_brightness_without_enlargement():
     small = [[disc(RED, length=24)]]
     boxes = np.concatenate([scene(number, small)["boxes"] for number in range(40)])
     assert max((boxes[:, 2:] - boxes[:, :2]).ravel()) <= 26
@@ -128,23 +128,23 @@ def test_cutouts_are_not_enlarged_turn_and_change_brightness():
     assert max(values) > 115
 
 
-def test_trim_takes_off_the_empty_margin():
+def test_trim_removes_the_transparent_margin():
     image = np.zeros((100, 200, 4), np.uint8)
     image[20:60, 50:150] = 255
-    image[0, 0, 3] = 5  # dust that nobody sees
+    image[0, 0, 3] = 5  # an invisible speck
     assert trim(Image.fromarray(image), 128).shape == (40, 100, 4)
     assert trim(Image.fromarray(image), 50).shape == (20, 50, 4)
-    with pytest.raises(UserError, match="not transparent"):
+    with pytest.raises(UserError, match="transparent"):
         trim(Image.new("RGBA", (4, 4)), 50)
 
 
-def test_nothing_to_compose_from_is_an_error():
+def test_missing_or_small_inputs_are_errors():
     generator = np.random.default_rng(0)
     with pytest.raises(UserError, match="one background"):
         compose(CUTOUTS, [], generator)
-    with pytest.raises(UserError, match="cut-out of each category"):
+    with pytest.raises(UserError, match="cut-out per category"):
         compose([[disc(RED)], []], [BLUE], generator)
-    with pytest.raises(UserError, match="50x160 pixels is too small"):
+    with pytest.raises(UserError, match="50 x 160 pixels is too small"):
         compose(CUTOUTS, [BLUE[:50]], generator)
     with pytest.raises(UserError, match="no cut-out has 60 pixels"):
         compose([[disc(RED, length=6)]], [BLUE], generator)
@@ -158,7 +158,7 @@ def builder_module():
     return scenes
 
 
-def test_the_table_has_enough_of_everything_and_splits_share_no_file(builder_module):
+def test_the_splits_cover_all_categories_and_share_no_file(builder_module):
     entries = builder_module.read_table()
     assert len({entry.sha256 for entry in entries}) == len({entry.path for entry in entries}) == len(entries)
     assert {entry.category for entry in entries} == {*builder_module.CATEGORIES, "background"}
@@ -203,7 +203,7 @@ def test_the_builder_prepares_columns_with_class_names(builder_module, tmp_path,
     assert (test["image"] != source.read(np.arange(2))["image"]).any()
 
 
-def test_names_of_a_feature_that_is_not_there_are_refused(builder_module, tmp_path, monkeypatch):
+def test_class_names_of_a_missing_feature_are_refused(builder_module, tmp_path, monkeypatch):
     package = tmp_path / "own_names"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -227,5 +227,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 """)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "home"))
-    with pytest.raises(UserError, match="names classes of 'maks'; did you mean 'mask'"):
+    with pytest.raises(UserError, match="NAMES has the feature 'maks'; did you mean 'mask'"):
         prepare("own_names.wrong")

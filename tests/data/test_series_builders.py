@@ -124,8 +124,8 @@ def test_electricity_is_read_without_pandas(offer, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [print, pytest.raises, {"a": types.SimpleNamespace()}])
-def test_a_pickle_that_asks_for_more_than_a_table_is_refused(value):
-    with pytest.raises(pickle.UnpicklingError, match="no place in a table"):
+def test_a_pickle_with_other_objects_is_refused(value):
+    with pytest.raises(pickle.UnpicklingError, match="not allowed in a pickled table"):
         elecdemand.read_frame(pickle.dumps(value))
 
 
@@ -153,7 +153,7 @@ def test_walmart_sales_are_ordered_and_typed(offer):
     }
 
 
-def test_sunspots(offer):
+def test_sunspots_are_read(offer):
     offer(sunspots, written([{"YEAR": year, "SUNACTIVITY": year / 100} for year in range(1700, 1705)]))
     source, batch = loaded("sunspots")
     assert batch["time"].tolist() == [1700, 1701, 1702, 1703, 1704]

