@@ -1,7 +1,7 @@
-"""From what a network says at each step to a sequence of labels: connectionist temporal classification.
+"""CTC decoding: greedy and prefix beam search.
 
-A path has a label or the blank at each step; it stands for the sequence that is left when neighbours that are equal
-become one and blanks are dropped (Graves et al., "Connectionist Temporal Classification", 2006).
+A CTC path has a label or the blank at every step. Its sequence follows by merging equal neighbours and removing blanks
+(Graves et al., "Connectionist Temporal Classification", 2006).
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ BLANK = 0
 
 
 class Transcript(NamedTuple):
-    """A sequence of labels.
+    """Decoded label sequence.
 
     Attributes:
-      tokens: the labels, blanks dropped.
-      log_probability: of the sequence: natural logarithm of the sum over its paths (those the search kept).
-      score: what the search ranks by: `log_probability`, and what the language model and the bonus add.
+      tokens: Labels without blanks.
+      log_probability: Natural log-probability, summed over the paths that the search kept.
+      score: `log_probability` plus language model and bonus; the ranking criterion.
     """
 
     tokens: tuple[int, ...]
@@ -33,22 +33,24 @@ class Transcript(NamedTuple):
 
 
 def greedy(path: Array, length: Array) -> tuple[Array, Array]:
-    """What the paths stand for.
+    """Collapses paths to label sequences.
+
+    Example: the path [0, 3, 3, 0, 3, 5] of length 6 becomes tokens [3, 3, 5, 0, 0, 0] and count 3.
 
     Args:
-      path: int32 [batch, steps], a label or the blank at each step: the most probable ones give the best path.
-      length: int32 [batch], steps that are valid.
+      path: Label or blank at every step, int32 [batch, steps], such as the argmax of the logits.
+      length: Number of valid steps, int32 [batch].
 
     Returns:
-      tokens: int32 [batch, steps], the blank (0) after the last.
-      count: int32 [batch], how many tokens.
+      tokens: int32 [batch, steps], padded with the blank (0).
+      count: Number of tokens, int32 [batch].
     """
     steps = path.shape[1]
     before = jnp.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
     kept = (path != BLANK) & (path != before) & (jnp.arange(steps) < length[:, None])
-    place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, steps)  # what is not kept falls off the end
+    position = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, steps)  # removed steps are out of range and dropped
     rows = jnp.arange(path.shape[0])[:, None]
-    tokens = jnp.full_like(path, BLANK).at[rows, place].set(path, mode="drop")
+    tokens = jnp.full_like(path, BLANK).at[rows, position].set(path, mode="drop")
     return tokens, jnp.sum(kept, axis=1, dtype=jnp.int32)
 
 
@@ -60,29 +62,29 @@ def beam_search(
     weight: float = 0.5,
     bonus: float = 0.0,
 ) -> list[Transcript]:
-    """Prefix beam search: the most probable sequences, summed over their paths, on the host.
+    """CTC prefix beam search on the host.
 
     After Graves and Jaitly, "Towards End-to-End Speech Recognition" (2014), and Hannun et al. (arXiv:1408.2873). Exact
-    when `width` is at least the number of all prefixes.
+    if `width` is at least the number of prefixes.
 
     Args:
-      log_probabilities: [steps, labels], natural logarithms; valid steps only; label 0 is the blank.
-      width: prefixes kept at each step.
-      language_model: `(tokens so far) -> [labels]`, the logarithm of the probability of each as the next one.
-      weight: of the language model: score = log_probability + weight * its log-probability + bonus * tokens.
-      bonus: for each token; makes up for a language model's liking of short texts.
+      log_probabilities: Natural log-probabilities of valid steps, [steps, labels]. Label 0 is the blank.
+      width: Number of prefixes kept at every step.
+      language_model: `(tokens) -> [labels]`, log-probabilities of the next token.
+      weight: Weight of the language model: score = log_probability + weight * its log-probability + bonus * tokens.
+      bonus: Score per token, against a language model's bias towards short texts.
 
     Returns:
-      At most `width` transcripts, the best score first.
+      At most `width` transcripts, sorted by decreasing score.
 
     Raises:
-      UserError: `width` below 1, or not such an array.
+      UserError: `width` is below 1, or the array has another shape.
     """
     logs = np.asarray(log_probabilities, np.float64)
     if width < 1:
-        raise UserError(f"a beam of {width} holds nothing: it must be 1 or more")
+        raise UserError(f"beam width {width} must be at least 1")
     if logs.ndim != 2 or logs.shape[1] < 2:
-        raise UserError(f"log_probabilities has shape {logs.shape}: a beam search needs [steps, labels]")
+        raise UserError(f"log_probabilities has shape {logs.shape}; expected [steps, labels] with at least 2 labels")
     search = _Search(language_model, weight, bonus, logs.shape[1])
     beam = _Beam(np.array([0]), np.array([0.0]), np.array([-np.inf]))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,18 +94,18 @@ def beam_search(
     score = total + search.extra[beam.prefix]
     order = np.argsort(-score, kind="stable")
     return [
-        Transcript(search.tokens[beam.prefix[each]], float(total[each]), float(score[each]))
-        for each in order
-        if total[each] > -np.inf
+        Transcript(search.tokens[beam.prefix[row]], float(total[row]), float(score[row]))
+        for row in order
+        if total[row] > -np.inf
     ]
 
 
 class _Beam(NamedTuple):
-    """The prefixes that are kept, [kept].
+    """Kept prefixes of a step.
 
     Attributes:
-      prefix: their numbers in `_Search`.
-      blank, label: logarithm of the probability of their paths that end in the blank, and in their last label.
+      prefix: Indices in `_Search`, [kept].
+      blank, label: Log-probability of the paths that end in the blank, and in the last label, [kept].
     """
 
     prefix: np.ndarray
@@ -112,12 +114,12 @@ class _Beam(NamedTuple):
 
 
 class _Search:
-    """All prefixes met so far, as a tree; number 0 is the empty one.
+    """Trie of all prefixes visited so far; index 0 is the empty prefix.
 
     Attributes:
-      tokens: of each prefix.
-      parent: of each prefix, its number.
-      extra: [prefixes] what language model and bonus add to the score of each.
+      tokens: Labels of each prefix.
+      parent: Parent of each prefix.
+      extra: Score of each prefix from language model and bonus, [prefixes].
     """
 
     def __init__(
@@ -135,45 +137,47 @@ class _Search:
         self._language_model, self._weight, self._bonus, self._labels = language_model, weight, bonus, labels
 
     def advance(self, beam: _Beam, step: np.ndarray, width: int) -> _Beam:
-        """The beam one step on; `step` [labels] is what the network says there."""
-        last = np.array([self.tokens[each][-1] if each else BLANK for each in beam.prefix])
+        """Advances the beam by one step with log-probabilities `step` [labels]."""
+        last = np.array([self.tokens[prefix][-1] if prefix else BLANK for prefix in beam.prefix])
         total = np.logaddexp(beam.blank, beam.label)
         blank = total + step[BLANK]
         label = np.where(beam.prefix > 0, beam.label + step[last], -np.inf)
-        longer = total[:, None] + step[None, :]
-        # A label that follows itself is a new one only after a blank.
+        extended = total[:, None] + step[None, :]
+        # A repeated label is a new token only after a blank.
         rows = np.arange(len(last))
-        longer[rows, last] = beam.blank + step[last]
-        longer[:, BLANK] = -np.inf
-        where = {int(each): row for row, each in enumerate(beam.prefix)}
-        for row, each in enumerate(beam.prefix):
-            above = where.get(self.parent[each])
-            if above is not None:  # the prefix is kept already: the paths that come to it from its parent are its own
-                label[row] = np.logaddexp(label[row], longer[above, last[row]])
-                longer[above, last[row]] = -np.inf
-        return self._best(beam.prefix, blank, label, longer, width)
+        extended[rows, last] = beam.blank + step[last]
+        extended[:, BLANK] = -np.inf
+        row_of = {int(prefix): row for row, prefix in enumerate(beam.prefix)}
+        for row, prefix in enumerate(beam.prefix):
+            parent_row = row_of.get(self.parent[prefix])
+            if parent_row is not None:  # paths that extend the parent to a kept prefix are counted there
+                label[row] = np.logaddexp(label[row], extended[parent_row, last[row]])
+                extended[parent_row, last[row]] = -np.inf
+        return self._best(beam.prefix, blank, label, extended, width)
 
-    def _best(self, prefix: np.ndarray, blank: np.ndarray, label: np.ndarray, longer: np.ndarray, width: int) -> _Beam:
+    def _best(
+        self, prefix: np.ndarray, blank: np.ndarray, label: np.ndarray, extended: np.ndarray, width: int
+    ) -> _Beam:
         stay = np.logaddexp(blank, label) + self.extra[prefix]
-        grow = longer + self._gains(prefix)
+        grow = extended + self._gains(prefix)
         scores = np.concatenate([stay, grow.ravel()])
-        chosen = np.argsort(-scores, kind="stable")[:width]
-        chosen = chosen[scores[chosen] > -np.inf]
-        kept, grown = chosen[chosen < len(stay)], chosen[chosen >= len(stay)] - len(stay)
+        selected = np.argsort(-scores, kind="stable")[:width]
+        selected = selected[scores[selected] > -np.inf]
+        kept, grown = selected[selected < len(stay)], selected[selected >= len(stay)] - len(stay)
         parents, tokens = np.divmod(grown, self._labels)
         added = np.array([self._child(int(prefix[p]), int(t)) for p, t in zip(parents, tokens)], np.int64)
         return _Beam(
             np.concatenate([prefix[kept], added]),
             np.concatenate([blank[kept], np.full(len(added), -np.inf)]),
-            np.concatenate([label[kept], longer[parents, tokens]]),
+            np.concatenate([label[kept], extended[parents, tokens]]),
         )
 
     def _gains(self, prefix: np.ndarray) -> np.ndarray:
-        """What is added to the score of each prefix when each label follows, [kept, labels] or [kept, 1]."""
+        """Returns the score gain of each prefix per next label, [kept, labels] or [kept, 1]."""
         gains = self.extra[prefix][:, None] + self._bonus
         if self._language_model is None:
             return gains
-        return gains + self._weight * np.stack([self._following(int(each)) for each in prefix])
+        return gains + self._weight * np.stack([self._following(int(index)) for index in prefix])
 
     def _following(self, prefix: int) -> np.ndarray:
         if prefix not in self._next:
@@ -182,7 +186,7 @@ class _Search:
         return self._next[prefix]
 
     def _child(self, parent: int, token: int) -> int:
-        """The number of a prefix with one more label."""
+        """Returns the index of a prefix with one more label; adds it if necessary."""
         if (parent, token) not in self._children:
             extra = self.extra[parent] + self._bonus
             if self._language_model is not None:

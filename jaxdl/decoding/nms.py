@@ -1,41 +1,42 @@
-"""Boxes (top, left, bottom, right) in pixels: overlap, and non-maximum suppression with fixed shapes."""
+"""Intersection over union and non-maximum suppression of boxes (top, left, bottom, right), in pixels."""
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
 
-_TINY = 1e-9  # square pixels; keeps quotients of empty boxes finite
+_TINY = 1e-9  # square pixels; avoids division by zero for empty boxes
 
 
 def area(boxes: Array) -> Array:
-    """[..., 4] -> [...] square pixels; 0 where bottom <= top or right <= left."""
+    """Computes areas in square pixels, [..., 4] -> [...]; 0 for inverted boxes."""
     height, width = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     return jnp.maximum(height, 0) * jnp.maximum(width, 0)
 
 
 def _overlap(a: Array, b: Array) -> tuple[Array, Array]:
-    """(intersection, union) in square pixels, element by element over broadcast [..., 4]."""
+    """Computes (intersection, union) elementwise in square pixels, over broadcast [..., 4]."""
     upper, lower = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
     intersection = area(jnp.concatenate([upper, lower], axis=-1))
     return intersection, area(a) + area(b) - intersection
 
 
 def intersection_over_union(a: Array, b: Array) -> Array:
-    """Element by element: [..., 4] and [..., 4], broadcast -> [...] in [0, 1]; 0 where both are empty."""
+    """Computes IoU elementwise, [..., 4] and [..., 4] broadcast -> [...] in [0, 1]; 0 for empty boxes."""
     intersection, union = _overlap(a, b)
     return intersection / jnp.maximum(union, _TINY)
 
 
 def pairwise_iou(a: Array, b: Array) -> Array:
-    """Every box of one set against every box of the other: [..., n, 4], [..., m, 4] -> [..., n, m]."""
+    """Computes IoU of all pairs, [..., n, 4] and [..., m, 4] -> [..., n, m]."""
     return intersection_over_union(a[..., :, None, :], b[..., None, :, :])
 
 
 def generalized_iou(a: Array, b: Array) -> Array:
-    """IoU - (hull - union) / hull, in (-1, 1] (Rezatofighi et al. 2019, arXiv:1902.09630); [..., 4], [..., 4] -> [...].
+    """Computes generalized IoU elementwise, IoU - (hull - union) / hull in (-1, 1], [..., 4] -> [...].
 
-    The hull is the smallest box that holds both; unlike IoU it has a gradient where boxes do not meet.
+    The hull is the smallest box around both, so disjoint boxes have a gradient (Rezatofighi et al. 2019,
+    arXiv:1902.09630).
     """
     intersection, union = _overlap(a, b)
     upper, lower = jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])
@@ -44,19 +45,22 @@ def generalized_iou(a: Array, b: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
-    """Greedy non-maximum suppression: which boxes stay, bool [n].
+    """Greedy non-maximum suppression with fixed shapes; use `jax.vmap` for batches.
 
-    From the best score down, a box stays unless its IoU with one that stays already is above `threshold`. Ties go to
-    the earlier box. Shapes are fixed, so it compiles once; use `jax.vmap` over a batch.
+    In order of decreasing score, a box is kept unless its IoU with a kept box exceeds `threshold`. Ties are resolved
+    by position.
 
     Args:
       boxes: [n, 4].
-      scores: [n]; a box of score 0 or less neither stays nor suppresses.
+      scores: [n]. Boxes with scores of at most 0 are dropped and do not suppress others.
       threshold: IoU in [0, 1].
+
+    Returns:
+      Whether each box is kept, bool [n].
     """
     order = jnp.argsort(-scores, stable=True)
     boxes, alive = boxes[order], scores[order] > 0
-    rivals = jnp.tril(pairwise_iou(boxes, boxes) > threshold, k=-1)  # [i, j]: j is better than i and overlaps it
+    rivals = jnp.tril(pairwise_iou(boxes, boxes) > threshold, k=-1)  # [i, j]: j ranks above i and overlaps it
 
     def decide(kept: Array, index: Array) -> tuple[Array, None]:
         stays = alive[index] & ~jnp.any(rivals[index] & kept)
@@ -67,29 +71,29 @@ def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
 
 
 def detections(boxes: Array, scores: Array, *, threshold: float, candidates: int, limit: int) -> dict[str, Array]:
-    """The best boxes of one image, classes apart.
+    """Selects the best boxes of one image by class-wise non-maximum suppression.
 
     Args:
-      boxes: [n, 4], one a location.
-      scores: [n, classes] in [0, 1]; 0 for what is no candidate.
-      threshold: IoU above which the lesser of two boxes of a class goes.
-      candidates: boxes with the highest scores that suppression looks at.
-      limit: boxes that are given back.
+      boxes: [n, 4].
+      scores: Scores in [0, 1], [n, classes]. 0 marks non-candidates.
+      threshold: IoU above which the lower-scoring box of a class is suppressed.
+      candidates: Number of highest-scoring boxes that enter suppression.
+      limit: Number of boxes to return.
 
     Returns:
-      `boxes` [limit, 4], `labels` int32 [limit], `scores` [limit], the best first; zeros where there are fewer.
+      `boxes` [limit, 4], `labels` int32 [limit], `scores` [limit], by decreasing score, padded with zeros.
     """
     count, classes = scores.shape
     best, flat = jax.lax.top_k(scores.reshape(-1), min(candidates, count * classes))
-    labels, chosen = flat % classes, boxes[flat // classes]
-    # Boxes of different classes are moved so far apart that they never overlap.
-    apart = chosen + (labels * 2 * (jnp.max(jnp.abs(boxes)) + 1))[:, None]
+    labels, selected = flat % classes, boxes[flat // classes]
+    # Offsets per class separate boxes of different classes, so that they never overlap.
+    apart = selected + (labels * 2 * (jnp.max(jnp.abs(boxes)) + 1))[:, None]
     kept = jnp.where(suppress(apart, best, threshold), best, 0)
-    last, where = jax.lax.top_k(jnp.pad(kept, (0, max(0, limit - len(kept)))), limit)
-    found = last > 0
-    where = jnp.minimum(where, len(kept) - 1)
+    last, indices = jax.lax.top_k(jnp.pad(kept, (0, max(0, limit - len(kept)))), limit)
+    valid = last > 0
+    indices = jnp.minimum(indices, len(kept) - 1)
     return {
-        "boxes": jnp.where(found[:, None], chosen[where], 0.0),
-        "labels": jnp.where(found, labels[where], 0).astype(jnp.int32),
+        "boxes": jnp.where(valid[:, None], selected[indices], 0.0),
+        "labels": jnp.where(valid, labels[indices], 0).astype(jnp.int32),
         "scores": last,
     }

@@ -1,4 +1,4 @@
-"""Average precision of boxes, as COCO defines it, computed by pycocotools."""
+"""COCO average precision of boxes, computed by pycocotools."""
 
 import contextlib
 import io
@@ -9,29 +9,29 @@ import numpy as np
 
 from jaxdl.errors import UserError, from_extra
 
-STATISTICS = ("map", "map50", "map75")  # the first of what COCOeval sums up, over boxes of all sizes
+STATISTICS = ("map", "map50", "map75")  # the first entries of COCOeval.stats, over boxes of all sizes
 
 
 def average_precision(records: Mapping[str, np.ndarray], classes: int) -> dict[str, float]:
-    """Mean average precision over classes that occur, up to 100 boxes an image.
+    """Computes mean average precision over the classes that occur, with up to 100 boxes per image.
 
     Args:
-      records: truth, `boxes` [images, objects, 4] (top, left, bottom, right), `box_label` and `box_weight` [images,
-        objects] (0: no box), and `box_crowd` where there are crowd regions; found, `predicted_boxes` [images, k, 4],
-        `predicted_labels` and `predicted_scores` [images, k] (score 0: no box).
-      classes: how many there are.
+      records: Ground truth: `boxes` [images, objects, 4] (top, left, bottom, right), `box_label` and `box_weight`
+        [images, objects] (weight 0 for padding), and optionally `box_crowd`. Predictions: `predicted_boxes` [images, k,
+        4], `predicted_labels` and `predicted_scores` [images, k] (score 0 for padding).
+      classes: Number of classes.
 
     Returns:
-      `map` (IoU 0.50 to 0.95 in steps of 0.05), `map50`, `map75`, all in [0, 1].
+      `map` (mean over IoU 0.50 to 0.95 in steps of 0.05), `map50` and `map75`, in [0, 1].
 
     Raises:
-      UserError: there is no true box at all, or a class id that does not exist.
+      UserError: There is no ground-truth box, or a class id is out of range.
     """
     return dict(zip(STATISTICS, map(float, _evaluated(records, classes).stats)))
 
 
 def class_precision(records: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
-    """Average precision at IoU 0.5 of every class, [classes]; NaN for a class without a true box."""
+    """Computes average precision at IoU 0.5 per class, [classes]; NaN for classes without ground truth."""
     precision = _evaluated(records, classes).eval["precision"][0, :, :, 0, -1]  # [recall, classes]
     return np.where(np.all(precision < 0, axis=0), np.nan, precision.mean(axis=0))
 
@@ -43,11 +43,11 @@ def _evaluated(records: Mapping[str, np.ndarray], classes: int) -> Any:
 
     truth: Any = COCO()
     truth.dataset = _truth(records, classes)
-    found = _found(records)
+    predictions = _predictions(records)
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        result: Any = truth.loadRes(found) if len(found) else COCO()
-        if not len(found):
+        result: Any = truth.loadRes(predictions) if len(predictions) else COCO()
+        if not len(predictions):
             result.dataset = {**truth.dataset, "annotations": []}
             result.createIndex()
         evaluation = COCOeval(truth, result, "bbox")
@@ -62,10 +62,12 @@ def _truth(records: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
     crowd = np.asarray(records.get("box_crowd", np.zeros_like(weight)))
     image, slot = np.nonzero((weight > 0) | (crowd > 0))
     if not len(image):
-        raise UserError("average precision needs true boxes, and the examples have none: is it the right split?")
+        raise UserError("average precision needs ground-truth boxes, but the examples have none; check the split")
     labels = np.asarray(records["box_label"])[image, slot]
     if labels.min() < 0 or labels.max() >= classes:
-        raise UserError(f"box_label has values from {labels.min()} to {labels.max()}, num_classes is {classes}")
+        raise UserError(
+            f"box_label has values from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}; set num_classes"
+        )
     boxes = _corner_and_size(np.asarray(records["boxes"])[image, slot])
     annotations = [
         {
@@ -86,8 +88,8 @@ def _truth(records: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
     }
 
 
-def _found(records: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rows of (image, x, y, width, height, score, class), which pycocotools takes as they are."""
+def _predictions(records: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns rows (image, x, y, width, height, score, class), a format of pycocotools."""
     scores = np.asarray(records["predicted_scores"])
     image, slot = np.nonzero(scores > 0)
     boxes = _corner_and_size(np.asarray(records["predicted_boxes"])[image, slot])
@@ -96,6 +98,6 @@ def _found(records: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _corner_and_size(boxes: np.ndarray) -> np.ndarray:
-    """(top, left, bottom, right) -> COCO's (x, y, width, height), float64."""
+    """Converts (top, left, bottom, right) to COCO's (x, y, width, height), float64."""
     top, left, bottom, right = boxes.astype(np.float64).reshape(-1, 4).T
     return np.stack([left, top, right - left, bottom - top], axis=1)

@@ -1,33 +1,39 @@
-"""Named entities: precision, recall and F1 of whole entities (Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050)."""
+"""Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050)."""
 
 from collections.abc import Sequence
 
 
 def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """(first word, one after the last, type) of what tags "B-type", "I-type" and "O" mark.
+    """Parses the tags "B-type", "I-type" and "O" to (first word, end (exclusive), type).
 
-    An "I-" that goes on with nothing of its type begins an entity, as conlleval has it.
+    As in conlleval, an "I-" tag that does not continue an entity of its type begins one.
+
+    Example: `entities(["B-person", "I-person", "O"]) == {(0, 2, "person")}`.
     """
-    found, start, kind = set(), 0, ""
-    for place, tag in enumerate([*tags, "O"]):
+    spans, start, kind = set(), 0, ""
+    for position, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
         if kind and (prefix != "I" or name != kind):
-            found.add((start, place, kind))
+            spans.add((start, position, kind))
             kind = ""
         if prefix in ("B", "I") and not kind:
-            start, kind = place, name
-    return found
+            start, kind = position, name
+    return spans
 
 
 def entity_scores(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`precision`, `recall` and `f1` over all sentences together; an entity counts if place and type are right.
+    """Computes micro-averaged `precision`, `recall` and `f1`; span and type of an entity must match.
 
     Args:
-      found, true: tags of each sentence's words.
+      found, true: Predicted and true tags of each sentence.
     """
-    made = right = there = 0
-    for mine, theirs in zip(found, true):
-        one, other = entities(mine), entities(theirs)
-        made, there, right = made + len(one), there + len(other), right + len(one & other)
-    precision, recall = right / max(made, 1), right / max(there, 1)
-    return {"precision": precision, "recall": recall, "f1": 2 * right / max(made + there, 1)}
+    predicted_count = correct = true_count = 0
+    for predicted_tags, true_tags in zip(found, true):
+        one, other = entities(predicted_tags), entities(true_tags)
+        predicted_count, true_count, correct = (
+            predicted_count + len(one),
+            true_count + len(other),
+            correct + len(one & other),
+        )
+    precision, recall = correct / max(predicted_count, 1), correct / max(true_count, 1)
+    return {"precision": precision, "recall": recall, "f1": 2 * correct / max(predicted_count + true_count, 1)}

@@ -1,8 +1,7 @@
-"""How well generated images match real ones, from features of both that a classifier gives. Only numpy and scipy.
+"""FID, KID, precision and recall of generated images, from classifier features. Only needs numpy and scipy.
 
-Features are float [images, features]. Every figure depends on the network that the features come from, and on how many
-images there are: it compares with figures from the same network and about as many images, and with the floor, which is
-what real images reach against other real ones.
+Features are float [images, features]. All values depend on the feature network and the number of images: compare only
+values of the same network and a similar number, and with the floor, the value of real images against other real ones.
 """
 
 import numpy as np
@@ -11,17 +10,15 @@ from jaxdl.errors import UserError
 
 
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
-    """FID: the Fréchet distance of two Gaussians with the features' means and covariances (arXiv:1706.08500).
-
-    |m - n|^2 + tr(C + D - 2 (C D)^(1/2)); 0 for equal moments.
+    """Computes FID: |m - n|^2 + tr(C + D - 2 (C D)^(1/2)) of feature means and covariances (arXiv:1706.08500).
 
     Raises:
-      UserError: fewer than two images, another number of features, or a feature that is not finite.
+      UserError: There are fewer than two images, the feature counts differ, or a feature is not finite.
     """
     real, generated = _checked(real, generated)
     gap = real.mean(0) - generated.mean(0)
-    first, second = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (real, generated))
-    # tr (C D)^(1/2) from the eigenvalues of the symmetric C^(1/2) D C^(1/2), which are not negative but for rounding.
+    first, second = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (real, generated))
+    # tr (C D)^(1/2) from the eigenvalues of the symmetric C^(1/2) D C^(1/2), non-negative up to rounding.
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     mixed = np.linalg.eigvalsh(root @ second @ root)
@@ -29,12 +26,12 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
 
 
 def kernel_distance(real: np.ndarray, generated: np.ndarray, subsets: int = 100, size: int = 1000) -> float:
-    """KID: the squared maximum mean discrepancy under the kernel (x y / features + 1)^3 (arXiv:1801.01401).
+    """Computes KID: the squared MMD with kernel (x y / features + 1)^3 (arXiv:1801.01401).
 
-    Without bias, so that it may come out below 0; the mean over `subsets` random subsets of at most `size` images.
+    Unbiased, so it may be negative; the mean over `subsets` random subsets of at most `size` images.
 
     Raises:
-      UserError: as `frechet_distance`.
+      UserError: As `frechet_distance`.
     """
     real, generated = _checked(real, generated)
     count = min(size, len(real), len(generated))
@@ -42,7 +39,7 @@ def kernel_distance(real: np.ndarray, generated: np.ndarray, subsets: int = 100,
     for _ in range(subsets):
         x = real[random.choice(len(real), count, replace=False)]
         y = generated[random.choice(len(generated), count, replace=False)]
-        within = (_kernel(each, each) for each in (x, y))
+        within = (_kernel(features, features) for features in (x, y))
         same = sum((kernel.sum() - np.trace(kernel)) / (count * (count - 1)) for kernel in within)
         values.append(same - 2 * _kernel(x, y).mean())
     return float(np.mean(values))
@@ -53,32 +50,35 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
-    """How many generated images look real, and how many real ones could have been generated (arXiv:1904.06991).
+    """Computes precision and recall by k-nearest-neighbour balls (arXiv:1904.06991).
 
-    A feature is covered by a set if it lies in a ball around one of the set, whose radius is the distance to that one's
-    `neighbours`-th nearest in the set. Compares all pairs: meant for up to some 10,000 images.
+    A feature is covered by a set if it lies within the distance of a member to its `neighbours`-th nearest member.
+    Precision is the fraction of generated images covered by real ones, recall the converse. Compares all pairs, for up
+    to about 10,000 images.
 
     Raises:
-      UserError: as `frechet_distance`, or no more images than `neighbours`.
+      UserError: As `frechet_distance`, or there are too few images for `neighbours`.
     """
     real, generated = _checked(real, generated)
     if min(len(real), len(generated)) <= neighbours:
-        raise UserError(f"{min(len(real), len(generated))} images: precision and recall need more than {neighbours}")
+        raise UserError(
+            f"{min(len(real), len(generated))} images are too few; precision and recall need more than {neighbours}"
+        )
     return _covered(generated, real, neighbours), _covered(real, generated, neighbours)
 
 
-def _covered(asked: np.ndarray, known: np.ndarray, neighbours: int, chunk: int = 1000) -> float:
-    """The share of `asked` that the balls around `known` cover."""
+def _covered(queries: np.ndarray, members: np.ndarray, neighbours: int, chunk: int = 1000) -> float:
+    """Returns the fraction of `queries` covered by the balls around `members`."""
     radii = []
-    for start in range(0, len(known), chunk):
-        distances = _squared_distances(known[start : start + chunk], known)
-        radii.append(np.partition(distances, neighbours, axis=1)[:, neighbours])  # 0 is itself
+    for start in range(0, len(members), chunk):
+        distances = _squared_distances(members[start : start + chunk], members)
+        radii.append(np.partition(distances, neighbours, axis=1)[:, neighbours])  # index 0 is the member itself
     radius = np.concatenate(radii)
     hits = 0
-    for start in range(0, len(asked), chunk):
-        distances = _squared_distances(asked[start : start + chunk], known)
+    for start in range(0, len(queries), chunk):
+        distances = _squared_distances(queries[start : start + chunk], members)
         hits += int(np.any(distances <= radius, axis=1).sum())
-    return hits / len(asked)
+    return hits / len(queries)
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -87,11 +87,13 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     arrays = np.asarray(real, np.float64), np.asarray(generated, np.float64)
-    for name, each in zip(("real", "generated"), arrays):
-        if each.ndim != 2 or len(each) < 2:
-            raise UserError(f"{name} features have shape {each.shape}: give [images, features] of two images or more")
-        if not np.all(np.isfinite(each)):
-            raise UserError(f"a feature of a {name} image is not finite: look at the images")
+    for name, features in zip(("real", "generated"), arrays):
+        if features.ndim != 2 or len(features) < 2:
+            raise UserError(f"{name} features have shape {features.shape}; expected [images, features], >= 2 images")
+        if not np.all(np.isfinite(features)):
+            raise UserError(f"a feature of a {name} image is not finite; check the images")
     if arrays[0].shape[1] != arrays[1].shape[1]:
-        raise UserError(f"{arrays[0].shape[1]} features of real images, {arrays[1].shape[1]} of generated ones")
+        raise UserError(
+            f"real images have {arrays[0].shape[1]} features, generated ones {arrays[1].shape[1]}; use one network"
+        )
     return arrays

@@ -1,27 +1,26 @@
-"""How close restored images come to clean ones: PSNR and SSIM, as scikit-image computes them, of each image."""
+"""PSNR and SSIM per image, computed by scikit-image."""
 
 import numpy as np
 
 from jaxdl.errors import UserError, from_extra
 
-# dB: what an image counts that is restored exactly, or so nearly that it would count more. Without an end such images
-# would make a mean infinite.
+# dB; PSNR is clipped here, because exactly restored images would make a mean infinite.
 HIGHEST = 60.0
-WINDOW = 11  # pixels: the side of the window of SSIM
+WINDOW = 11  # pixels; side of the SSIM window
 
 
 def psnr(clean: np.ndarray, restored: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image, 10 log10(255^2 / mean squared error) in dB, at most 60.
+    """Computes PSNR per image, 10 log10(255^2 / MSE) in dB, at most 60.
 
     Args:
       clean, restored: uint8 [images, height, width, channels].
-      counted: bool [images, height, width, 1], the pixels that count; None: all.
+      counted: Pixels to include, bool [images, height, width, 1]. None includes all.
 
     Returns:
-      float64 [images]; NaN for an image of which no pixel counts.
+      float64 [images]; NaN for images without included pixels.
 
     Raises:
-      UserError: images of two shapes.
+      UserError: The shapes differ.
     """
     with from_extra("restoration", "PSNR"):
         from skimage.metrics import peak_signal_noise_ratio
@@ -33,22 +32,22 @@ def psnr(clean: np.ndarray, restored: np.ndarray, counted: np.ndarray | None = N
             one, other = (image[counted[number, ..., 0]] for image in (one, other))
         if one.size:
             same = np.array_equal(one, other)
-            found = np.inf if same else peak_signal_noise_ratio(one, other, data_range=255)
-            values[number] = min(found, HIGHEST)
+            value = np.inf if same else peak_signal_noise_ratio(one, other, data_range=255)
+            values[number] = min(value, HIGHEST)
     return values
 
 
 def ssim(clean: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Structural similarity of each image, with the Gaussian window of the paper (Wang et al. 2004), mean of channels.
+    """Computes SSIM per image with the Gaussian window of Wang et al. (2004), averaged over channels.
 
     Args:
-      clean, restored: uint8 [images, height, width, channels], at least 11x11.
+      clean, restored: uint8 [images, height, width, channels].
 
     Returns:
-      float64 [images], at most 1; NaN where images are smaller than the window.
+      float64 [images], at most 1; NaN for images smaller than 11x11.
 
     Raises:
-      UserError: images of two shapes.
+      UserError: The shapes differ.
     """
     with from_extra("restoration", "SSIM"):
         from skimage.metrics import structural_similarity
@@ -63,4 +62,4 @@ def ssim(clean: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 def _check(clean: np.ndarray, restored: np.ndarray) -> None:
     if clean.shape != restored.shape:
-        raise UserError(f"clean images have shape {clean.shape}, restored ones {restored.shape}: make them equal")
+        raise UserError(f"clean images have shape {clean.shape}, restored ones {restored.shape}; they must be equal")

@@ -1,5 +1,4 @@
-"""How close texts are to their references: BLEU and chrF as sacrebleu computes them, ROUGE-L, exact match; and
-whether code is code."""
+"""Text metrics: BLEU and chrF (sacrebleu), ROUGE-L, exact match and Python validity."""
 
 import ast
 import textwrap
@@ -13,26 +12,26 @@ from jaxdl.errors import UserError, from_extra
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus BLEU (Papineni et al. 2002) of detokenized texts, 0 to 100, one reference each.
+    """Computes corpus BLEU (Papineni et al. 2002) of detokenized texts with one reference each, 0 to 100.
 
-    sacrebleu's defaults (Post 2018, arXiv:1804.08771): its tokenizer 13a, case counts, 4-grams, exponential smoothing.
+    sacrebleu's defaults (Post 2018, arXiv:1804.08771): tokenizer 13a, case-sensitive, 4-grams, exponential smoothing.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: There are no texts, or references differ in number.
     """
     with from_extra("text", "BLEU"):
         import sacrebleu
 
     _check(hypotheses, references)
-    # force: be silent about texts that look tokenized. Those of a small vocabulary do, and it changes nothing.
+    # force silences the warning about texts that look tokenized, as those of small vocabularies do.
     return float(sacrebleu.corpus_bleu(hypotheses, [references], force=True).score)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus chrF2, the F-score of character 6-grams (Popović 2015, aclanthology.org/W15-3049), 0 to 100.
+    """Computes corpus chrF2, the F-score of character 6-grams (Popović 2015, aclanthology.org/W15-3049), 0 to 100.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: As `bleu`.
     """
     with from_extra("text", "chrF"):
         import sacrebleu
@@ -42,12 +41,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Mean F-score of the longest common subsequence of words (Lin 2004, aclanthology.org/W04-1013), 0 to 100.
+    """Computes the mean ROUGE-L F-score (Lin 2004, aclanthology.org/W04-1013), 0 to 100.
 
-    rouge-score's, without stemming: letters and digits make words, case does not count.
+    As rouge-score without stemming: words of letters and digits, case-insensitive.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: As `bleu`.
     """
     with from_extra("text", "ROUGE-L"):
         from rouge_score.rouge_scorer import RougeScorer
@@ -59,30 +58,30 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """The share of texts that equal their reference, 0 to 1.
+    """Computes the fraction of texts equal to their reference.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: As `bleu`.
     """
     _check(hypotheses, references)
     return float(np.mean([hypothesis == reference for hypothesis, reference in zip(hypotheses, references)]))
 
 
 def python_parses(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """The share of texts that are the body of a function in Python's grammar, 0 to 1; references do not matter.
+    """Computes the fraction of texts that parse as a Python function body; references are ignored.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: As `bleu`.
     """
     _check(hypotheses, references)
     return float(np.mean([_python(text, ast.parse) for text in hypotheses]))
 
 
 def python_compiles(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """As `python_parses`, but compiled: names and statements are where they may be, too. Nothing is run.
+    """Computes the fraction of texts that compile as a Python function body, without running them.
 
     Raises:
-      UserError: no texts, or not one reference for each.
+      UserError: As `bleu`.
     """
     _check(hypotheses, references)
     return float(np.mean([_python(text, lambda code: compile(code, "body", "exec")) for text in hypotheses]))
@@ -93,7 +92,7 @@ def _python(body: str, read: Callable[[str], Any]) -> bool:
         return False
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of doubtful but valid code
+            warnings.simplefilter("ignore")  # such as SyntaxWarning for valid code
             read("def function():\n" + textwrap.indent(body, "    "))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
@@ -112,6 +111,6 @@ METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references):
-        raise UserError(f"{len(hypotheses)} texts and {len(references)} references: there must be one for each")
+        raise UserError(f"{len(hypotheses)} texts and {len(references)} references; their numbers must be equal")
     if not hypotheses:
-        raise UserError("there are no texts to score: is the split empty?")
+        raise UserError("there are no texts to score; check the split")
