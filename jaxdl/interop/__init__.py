@@ -1,1 +1,6 @@
-"""Weights and models in the formats of other libraries."""
+"""Weights and models in the formats of other libraries.
+
+Modules:
+  stablehlo: Models as StableHLO programs with weights in safetensors.
+  huggingface: Checkpoints and configurations of transformers.
+"""

@@ -1,6 +1,6 @@
-"""A function and its weights as files that JAX alone runs, on any of its platforms and with any batch size.
+"""Export of functions and weights to StableHLO, for all platforms and any batch size.
 
-`predict.stablehlo` is what `jax.export` serializes, a program without weights; these are in `weights.safetensors`.
+`predict.stablehlo` is a program serialized by `jax.export`, without weights; `weights.safetensors` holds these.
 """
 
 import json
@@ -27,36 +27,37 @@ def write_program(
     inputs: Specs,
     platforms: Sequence[str] = PLATFORMS,
 ) -> list[str]:
-    """Writes a function of weights and of a batch.
+    """Exports a function of weights and a batch as `({name: weight}, {name: input [batch, ...]}) -> result`.
 
-    What is written takes `({name: weight}, {name: input [batch, ...]})`. Weights and inputs that the result does not
-    depend on are left out; the function gets zeros in their place.
+    Weights and inputs without influence on the result are omitted; the function receives zeros for them.
 
     Args:
-      folder: to write in; made where it does not exist.
+      folder: Folder to write to. Created if necessary.
       function: `(weights, batch) -> tree of arrays [batch, ...]`.
-      weights: tree of arrays.
-      inputs: {name: (shape of one example, type)}.
-      platforms: to compile for, as `jax.export` calls them.
+      weights: Tree of arrays.
+      inputs: (shape of one example, dtype) by name.
+      platforms: Target platforms, as in `jax.export`.
 
     Returns:
-      the names of the inputs.
+      Names of the inputs.
 
     Raises:
-      UserError: the function needs to know its batch size, or the folder cannot be written.
+      UserError: The function depends on its batch size, or the folder is not writable.
     """
     named, rebuild = _named(weights)
     specs = {name: jax.ShapeDtypeStruct((2, *shape), np.dtype(dtype)) for name, (shape, dtype) in inputs.items()}
     names = [*named, *sorted(specs)]  # as dictionaries are flattened
     try:
-        whole = _exported(lambda arrays, given: function(rebuild(arrays), given), named, specs, platforms[:1])
-        kept = {names[number] for number in whole.module_kept_var_idx}
+        full_export = _exported(
+            lambda arrays, batch_inputs: function(rebuild(arrays), batch_inputs), named, specs, platforms[:1]
+        )
+        kept = {names[number] for number in full_export.module_kept_var_idx}
 
-        def reduced(arrays: Mapping[str, Any], given: Mapping[str, jax.Array]) -> Any:
-            rows = next(iter(given.values())).shape[0]
-            absent = {name: jnp.zeros(each.shape, each.dtype) for name, each in named.items() if name not in arrays}
-            idle = {name: jnp.zeros((rows, *each.shape[1:]), each.dtype) for name, each in specs.items()}
-            return function(rebuild({**absent, **arrays}), {**idle, **given})
+        def reduced(arrays: Mapping[str, Any], batch_inputs: Mapping[str, jax.Array]) -> Any:
+            batch_size = next(iter(batch_inputs.values())).shape[0]
+            absent = {name: jnp.zeros(array.shape, array.dtype) for name, array in named.items() if name not in arrays}
+            idle = {name: jnp.zeros((batch_size, *array.shape[1:]), array.dtype) for name, array in specs.items()}
+            return function(rebuild({**absent, **arrays}), {**idle, **batch_inputs})
 
         (batch,) = jax.export.symbolic_shape("batch")
         used = {
@@ -70,7 +71,7 @@ def write_program(
         if isinstance(error, TypeError) and "_DimExpr" not in str(error):
             raise
         first = str(error).split("\n", 1)[0]
-        raise UserError(f"the model's program depends on its batch size ({first}); it cannot be exported") from None
+        raise UserError(f"the model's program depends on its batch size ({first}); export another model") from None
     with from_extra("stablehlo", "The StableHLO format"):
         from safetensors.numpy import save_file
 
@@ -78,10 +79,14 @@ def write_program(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRAM).write_bytes(exported.serialize())
         save_file(arrays, folder / WEIGHTS)
-        told = {name: {"shape": ["batch", *spec.shape[1:]], "dtype": spec.dtype.name} for name, spec in used.items()}
-        (folder / SIGNATURE).write_text(json.dumps({"inputs": told, "platforms": list(platforms)}, default=str) + "\n")
+        inputs_used = {
+            name: {"shape": ["batch", *spec.shape[1:]], "dtype": spec.dtype.name} for name, spec in used.items()
+        }
+        (folder / SIGNATURE).write_text(
+            json.dumps({"inputs": inputs_used, "platforms": list(platforms)}, default=str) + "\n"
+        )
     except OSError as error:
-        raise UserError(f"cannot write into {folder} ({error.strerror}); choose another folder") from None
+        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder") from None
     return sorted(used)
 
 
@@ -91,7 +96,7 @@ def _exported(function: Any, arrays: Mapping[str, Any], specs: Mapping[str, Any]
 
 
 def _named(tree: Any) -> tuple[dict[str, np.ndarray], Callable[[Mapping[str, Any]], Any]]:
-    """The leaves of a tree by their paths, sorted, and what makes the tree of them again."""
+    """Returns the leaves of a tree by path, sorted, and the function that rebuilds the tree."""
     paths, structure = jax.tree.flatten_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
     leaves = {name: np.ascontiguousarray(leaf) for name, (_, leaf) in zip(names, paths)}

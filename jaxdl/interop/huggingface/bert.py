@@ -1,15 +1,15 @@
-"""BERT, as `BertForMaskedLM` of transformers, or as `BertModel`, whose pooler is left out."""
+"""BERT as `BertForMaskedLM`, or as `BertModel` without its pooler."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.interop.huggingface.layout import (
     Architecture,
-    Place,
+    TensorRef,
     full_heads,
     hidden,
-    same_choices,
-    two_tokens,
+    same_architecture,
+    token_inputs,
 )
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, bert
 
@@ -21,11 +21,11 @@ _OUTSIDE = {
     "embed/norm_out/bias": "embeddings.LayerNorm.bias",
 }
 _HEAD = {
-    "transform/kernel": Place("cls.predictions.transform.dense.weight", "transposed"),
-    "transform/bias": Place("cls.predictions.transform.dense.bias"),
-    "norm/scale": Place("cls.predictions.transform.LayerNorm.weight"),
-    "norm/bias": Place("cls.predictions.transform.LayerNorm.bias"),
-    "bias": Place("cls.predictions.bias"),
+    "transform/kernel": TensorRef("cls.predictions.transform.dense.weight", "transposed"),
+    "transform/bias": TensorRef("cls.predictions.transform.dense.bias"),
+    "norm/scale": TensorRef("cls.predictions.transform.LayerNorm.weight"),
+    "norm/bias": TensorRef("cls.predictions.transform.LayerNorm.bias"),
+    "bias": TensorRef("cls.predictions.bias"),
 }
 _BLOCK = {
     "attention/query": "attention.self.query",
@@ -58,7 +58,7 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(encoder, Encoder) or not encoder.embedding_norm or encoder.types != 2:
         return None
     stack = encoder.stack
-    if not same_choices(stack, bert().stack) or not full_heads(stack):
+    if not same_architecture(stack, bert().stack) or not full_heads(stack):
         return None
     return {
         "architectures": ["BertModel" if encoder is model else "BertForMaskedLM"],
@@ -74,16 +74,16 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _place(model: Any, name: str) -> Place:
+def _tensor_ref(model: Any, name: str) -> TensorRef:
     if name in _HEAD:
         return _HEAD[name]
     name = name.removeprefix("encoder/")
     if name in _OUTSIDE:
-        return Place(f"bert.{_OUTSIDE[name]}")
+        return TensorRef(f"bert.{_OUTSIDE[name]}")
     _, block, rest = name.split("/", 2)
     module, _, array = rest.rpartition("/")
     side, order = ("bias", "same") if array == "bias" else ("weight", "transposed" if array == "kernel" else "same")
-    return Place(f"bert.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
+    return TensorRef(f"bert.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
 
 
 BERT = Architecture(
@@ -91,8 +91,8 @@ BERT = Architecture(
     fixed={"hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 2, "is_decoder": False},
     model=_model,
     config=_config,
-    place=_place,
-    inputs=two_tokens,
+    tensor_ref=_tensor_ref,
+    inputs=token_inputs,
     prefix="bert.",
     body="encoder/",
     ignored=(

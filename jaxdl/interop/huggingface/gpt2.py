@@ -1,15 +1,15 @@
-"""GPT-2, as `GPT2LMHeadModel` of transformers: dense kernels are [in, out], those of query, key and value in one."""
+"""GPT-2 as `GPT2LMHeadModel`, with kernels [in, out] and fused query, key and value."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.interop.huggingface.layout import (
     Architecture,
-    Place,
+    TensorRef,
     full_heads,
     hidden,
-    same_choices,
-    two_tokens,
+    same_architecture,
+    token_inputs,
 )
 from jaxdl.models.gpt import Decoder, gpt2
 
@@ -36,7 +36,7 @@ _BLOCK = {
     "feed_forward/in": "mlp.c_fc",
     "feed_forward/out": "mlp.c_proj",
 }
-_PARTS = ("attention/query", "attention/key", "attention/value")  # of c_attn, in this order
+_PARTS = ("attention/query", "attention/key", "attention/value")  # order within c_attn
 
 
 def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
@@ -58,7 +58,7 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(model, Decoder) or not model.tied or model.ngrams:
         return None
     stack = model.stack
-    if not same_choices(stack, gpt2().stack) or not full_heads(stack):
+    if not same_architecture(stack, gpt2().stack) or not full_heads(stack):
         return None
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -72,15 +72,15 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _place(model: Decoder, name: str) -> Place:
+def _tensor_ref(model: Decoder, name: str) -> TensorRef:
     del model
     if name in _OUTSIDE:
-        return Place(f"transformer.{_OUTSIDE[name]}")
+        return TensorRef(f"transformer.{_OUTSIDE[name]}")
     _, block, rest = name.split("/", 2)
     module, _, array = rest.rpartition("/")
     side = "bias" if array == "bias" else "weight"
     part, parts = (_PARTS.index(module), len(_PARTS)) if module in _PARTS else (0, 1)
-    return Place(f"transformer.h.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", part=part, parts=parts)
+    return TensorRef(f"transformer.h.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", part=part, parts=parts)
 
 
 GPT2 = Architecture(
@@ -88,8 +88,8 @@ GPT2 = Architecture(
     fixed=FIXED,
     model=_model,
     config=_config,
-    place=_place,
-    inputs=two_tokens,
+    tensor_ref=_tensor_ref,
+    inputs=token_inputs,
     prefix="transformer.",
     ignored=("attn.bias", "attn.masked_bias", "lm_head.weight"),
 )

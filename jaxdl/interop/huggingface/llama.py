@@ -1,4 +1,4 @@
-"""Llama, as `LlamaForCausalLM` of transformers."""
+"""Llama as `LlamaForCausalLM`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.layout import (
     Architecture,
-    Place,
+    TensorRef,
     hidden,
-    same_choices,
-    two_tokens,
+    same_architecture,
+    token_inputs,
 )
 from jaxdl.models.gpt import Decoder, llama
 
 _OUTSIDE = {
-    "embed/word/embedding": Place("model.embed_tokens.weight"),
-    "stack/norm_out/scale": Place("model.norm.weight"),
-    "head/kernel": Place("lm_head.weight", "transposed"),
+    "embed/word/embedding": TensorRef("model.embed_tokens.weight"),
+    "stack/norm_out/scale": TensorRef("model.norm.weight"),
+    "head/kernel": TensorRef("lm_head.weight", "transposed"),
 }
 _BLOCK = {
     "norm1/scale": "input_layernorm",
@@ -32,14 +32,11 @@ _BLOCK = {
 
 
 def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
-    """
-    Raises:
-      UserError: rotary positions of another kind.
-    """
+    """Builds the model; raises UserError for scaled rotary embeddings."""
     del tensors
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", "default") != "default":
-        raise UserError(f"config.json: rope_type is {rope['rope_type']!r}; the decoder here has 'default' only")
+        raise UserError(f"config.json: rope_type {rope['rope_type']!r} is not supported; use a model with 'default'")
     heads = config.get("num_attention_heads", 32)
     return llama(
         config.get("vocab_size", 32_000),
@@ -58,7 +55,7 @@ def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Decoder:
 
 def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     del params
-    if not isinstance(model, Decoder) or model.ngrams or not same_choices(model.stack, llama().stack):
+    if not isinstance(model, Decoder) or model.ngrams or not same_architecture(model.stack, llama().stack):
         return None
     stack = model.stack
     return {
@@ -77,13 +74,13 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _place(model: Decoder, name: str) -> Place:
+def _tensor_ref(model: Decoder, name: str) -> TensorRef:
     del model
     if name in _OUTSIDE:
         return _OUTSIDE[name]
     _, block, rest = name.split("/", 2)
     order = "transposed" if "kernel" in rest else "same"
-    return Place(f"model.layers.{block.removeprefix('block_')}.{_BLOCK[rest]}.weight", order)
+    return TensorRef(f"model.layers.{block.removeprefix('block_')}.{_BLOCK[rest]}.weight", order)
 
 
 LLAMA = Architecture(
@@ -91,7 +88,7 @@ LLAMA = Architecture(
     fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
     model=_model,
     config=_config,
-    place=_place,
-    inputs=two_tokens,
+    tensor_ref=_tensor_ref,
+    inputs=token_inputs,
     ignored=("rotary_emb.inv_freq",),
 )

@@ -1,4 +1,4 @@
-"""T5 and T5 1.1, as `T5ForConditionalGeneration` of transformers."""
+"""T5 and T5 1.1 as `T5ForConditionalGeneration`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import flax.linen as nn
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.layout import (
     Architecture,
-    Place,
+    TensorRef,
     hidden,
-    same_choices,
-    two_tokens,
+    same_architecture,
+    token_inputs,
 )
 from jaxdl.models.t5 import EncoderDecoder, t5
 from jaxdl.models.transformer import tanh_gelu
@@ -21,17 +21,14 @@ _PARTS = {"query": "q", "key": "k", "value": "v", "out": "o"}
 
 
 def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> EncoderDecoder:
-    """
-    Raises:
-      UserError: stacks of different depth, or another activation.
-    """
+    """Builds the model; raises UserError for stacks of different depth or other activations."""
     activation = config.get("feed_forward_proj", "relu")
-    chosen = {"relu": {}, "gated-gelu": {"activation": tanh_gelu, "gated": True}}.get(activation)
+    options = {"relu": {}, "gated-gelu": {"activation": tanh_gelu, "gated": True}}.get(activation)
     layers = config.get("num_layers", 6)
-    if chosen is None or config.get("num_decoder_layers", layers) not in (None, layers):
+    if options is None or config.get("num_decoder_layers", layers) not in (None, layers):
         raise UserError(
-            f"config.json: feed_forward_proj is '{activation}', num_decoder_layers {config.get('num_decoder_layers')};"
-            " T5 here has 'relu' or 'gated-gelu', and as many layers in both stacks"
+            f"config.json: feed_forward_proj '{activation}' with num_decoder_layers={config.get('num_decoder_layers')}"
+            " is not supported; use 'relu' or 'gated-gelu', and equally many encoder and decoder layers"
         )
     tied = "lm_head.weight" not in tensors
     model = t5(
@@ -44,7 +41,7 @@ def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> EncoderDecoder
         head_size=config.get("d_kv", 64),
         hidden=config.get("d_ff", 2048),
         epsilon=config.get("layer_norm_epsilon", 1e-6),
-        **chosen,
+        **options,
     )
     scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
     return model if scaled else dataclasses.replace(model, tied_scale=1.0)
@@ -55,9 +52,9 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(model, EncoderDecoder) or not model.shared:
         return None
     stack, gated = model.decoder, model.decoder.gated
-    like = t5(gated=gated, activation=tanh_gelu if gated else nn.relu)
-    alike = same_choices(model.encoder, like.encoder) and same_choices(stack, like.decoder)
-    if not alike or dataclasses.replace(model.encoder, causal=True, cross=True, parent=None) != stack:
+    published = t5(gated=gated, activation=tanh_gelu if gated else nn.relu)
+    same = same_architecture(model.encoder, published.encoder) and same_architecture(stack, published.decoder)
+    if not same or dataclasses.replace(model.encoder, causal=True, cross=True, parent=None) != stack:
         return None
     scaled = model.tied_scale == stack.features**-0.5
     if model.tied and not scaled and model.tied_scale != 1.0:
@@ -82,28 +79,28 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _place(model: EncoderDecoder, name: str) -> Place:
+def _tensor_ref(model: EncoderDecoder, name: str) -> TensorRef:
     if name == "embed/word/embedding":
-        return Place("shared.weight")
+        return TensorRef("shared.weight")
     if name == "head/kernel":
-        return Place("lm_head.weight", "transposed")
+        return TensorRef("lm_head.weight", "transposed")
     side, part, rest = name.split("/", 2)
     if part == "norm_out":
-        return Place(f"{side}.final_layer_norm.weight")
+        return TensorRef(f"{side}.final_layer_norm.weight")
     if part == "relative":
-        return Place(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
+        return TensorRef(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
     last = 2 if side == "decoder" else 1
     where = {"norm1": "layer.0.layer_norm", "norm_cross": "layer.1.layer_norm", "norm2": f"layer.{last}.layer_norm"}
     module, inner = rest.split("/", 1)
     block = f"{side}.block.{part.removeprefix('block_')}"
     if module in where:
-        return Place(f"{block}.{where[module]}.weight")
+        return TensorRef(f"{block}.{where[module]}.weight")
     inner = inner.removesuffix("/kernel")
     if module == "feed_forward":
         wi = {"gate": "wi_0", "in": "wi_1"} if model.decoder.gated else {"in": "wi"}
-        return Place(f"{block}.layer.{last}.DenseReluDense.{(wi | {'out': 'wo'})[inner]}.weight", "transposed")
+        return TensorRef(f"{block}.layer.{last}.DenseReluDense.{(wi | {'out': 'wo'})[inner]}.weight", "transposed")
     attention = "layer.0.SelfAttention" if module == "attention" else "layer.1.EncDecAttention"
-    return Place(f"{block}.{attention}.{_PARTS[inner]}.weight", "transposed")
+    return TensorRef(f"{block}.{attention}.{_PARTS[inner]}.weight", "transposed")
 
 
 T5 = Architecture(
@@ -111,7 +108,7 @@ T5 = Architecture(
     fixed={"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128},
     model=_model,
     config=_config,
-    place=_place,
-    inputs=lambda model, tensors: two_tokens(model, tensors) * 2,
+    tensor_ref=_tensor_ref,
+    inputs=lambda model, tensors: token_inputs(model, tensors) * 2,
     ignored=("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"),
 )

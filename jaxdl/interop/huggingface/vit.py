@@ -1,4 +1,4 @@
-"""The vision Transformer, as `ViTForImageClassification` of transformers."""
+"""ViT as `ViTForImageClassification`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 
 from jaxdl.interop.huggingface.layout import (
     Architecture,
-    Place,
+    TensorRef,
     full_heads,
     hidden,
-    same_choices,
+    same_architecture,
 )
 from jaxdl.models.vit import VisionTransformer, vit
 
 _OUTSIDE = {
-    "entry/kernel": Place("vit.embeddings.patch_embeddings.projection.weight", "squares"),
-    "entry/bias": Place("vit.embeddings.patch_embeddings.projection.bias"),
-    "first": Place("vit.embeddings.cls_token", "rows"),
-    "place": Place("vit.embeddings.position_embeddings", "rows"),
-    "stack/norm_out/scale": Place("vit.layernorm.weight"),
-    "stack/norm_out/bias": Place("vit.layernorm.bias"),
-    "head/kernel": Place("classifier.weight", "transposed"),
-    "head/bias": Place("classifier.bias"),
+    "entry/kernel": TensorRef("vit.embeddings.patch_embeddings.projection.weight", "patches"),
+    "entry/bias": TensorRef("vit.embeddings.patch_embeddings.projection.bias"),
+    "first": TensorRef("vit.embeddings.cls_token", "leading"),
+    "place": TensorRef("vit.embeddings.position_embeddings", "leading"),
+    "stack/norm_out/scale": TensorRef("vit.layernorm.weight"),
+    "stack/norm_out/bias": TensorRef("vit.layernorm.bias"),
+    "head/kernel": TensorRef("classifier.weight", "transposed"),
+    "head/bias": TensorRef("classifier.bias"),
 }
 _BLOCK = {
     "norm1": "layernorm_before",
@@ -54,7 +54,7 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(model, VisionTransformer) or (model.pool, model.positions) != ("first", "learned"):
         return None
     stack = model.stack
-    if not same_choices(stack, vit().stack) or not full_heads(stack):
+    if not same_architecture(stack, vit().stack) or not full_heads(stack):
         return None
     return {
         "architectures": ["ViTForImageClassification"],
@@ -71,26 +71,26 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _sizes(model: VisionTransformer, params: Mapping[str, Any]) -> dict[str, int]:
-    """What the arrays alone tell; {} without them."""
+    """Returns the settings that follow from the arrays; {} without arrays."""
     if not params:
         return {}
     side = round((len(params["place"]) - 1) ** 0.5)
     return {"image_size": side * model.patch, "num_channels": len(params["entry/kernel"]) // model.patch**2}
 
 
-def _place(model: VisionTransformer, name: str) -> Place:
+def _tensor_ref(model: VisionTransformer, name: str) -> TensorRef:
     if name in _OUTSIDE:
         return _OUTSIDE[name]._replace(side=model.patch)
     _, block, rest = name.split("/", 2)
     module, _, array = rest.rpartition("/")
     side, order = ("bias", "same") if array == "bias" else ("weight", "transposed" if array == "kernel" else "same")
-    return Place(f"vit.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
+    return TensorRef(f"vit.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
 
 
 def _inputs(model: VisionTransformer, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray]:
-    """An image of the size that has so many positions."""
-    place, entry = (tensors.get(_OUTSIDE[name].tensor) for name in ("place", "entry/kernel"))
-    side = 1 if place is None else round((place.shape[1] - 1) ** 0.5)
+    """Returns an image of the size that matches the position embeddings."""
+    ref, entry = (tensors.get(_OUTSIDE[name].tensor) for name in ("place", "entry/kernel"))
+    side = 1 if ref is None else round((ref.shape[1] - 1) ** 0.5)
     channels = 3 if entry is None else entry.shape[1]
     return (np.zeros((1, side * model.patch, side * model.patch, channels), np.float32),)
 
@@ -100,7 +100,7 @@ VIT = Architecture(
     fixed={"hidden_act": "gelu", "qkv_bias": True},
     model=_model,
     config=_config,
-    place=_place,
+    tensor_ref=_tensor_ref,
     inputs=_inputs,
     prefix="vit.",
     ignored=("vit.pooler.dense.weight", "vit.pooler.dense.bias", "embeddings.mask_token"),
