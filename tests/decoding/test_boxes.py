@@ -16,7 +16,7 @@ from jaxdl.decoding.nms import (
 )
 
 
-def test_overlap_of_boxes_counted_by_hand():
+def test_overlap_matches_manual_counts():
     a = jnp.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
     b = jnp.array([[1.0, 1.0, 3.0, 3.0], [0.0, 0.0, 2.0, 2.0], [2.0, 3.0, 3.0, 4.0]])
     np.testing.assert_allclose(intersection_over_union(a, b), [1 / 7, 1.0, 0.0], rtol=1e-6)
@@ -64,7 +64,7 @@ compiled_suppression = jax.jit(suppress)
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.3, 0.5, 0.7]))
-def test_suppression_is_that_of_a_plain_reference(seed, threshold):
+def test_suppression_matches_a_plain_reference(seed, threshold):
     draws = np.random.default_rng(seed)
     start = draws.uniform(0, 20, (12, 2))
     boxes = np.concatenate([start, start + draws.uniform(4, 20, (12, 2))], axis=1).astype(np.float32)
@@ -73,7 +73,7 @@ def test_suppression_is_that_of_a_plain_reference(seed, threshold):
     np.testing.assert_array_equal(found, plain_suppression(boxes, scores, threshold))
 
 
-def test_detections_keep_classes_apart_and_fill_up_with_zeros():
+def test_detections_are_class_wise_and_padded_with_zeros():
     boxes = jnp.array([[0.0, 0.0, 10.0, 10.0], [0.5, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]])
     scores = jnp.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.4]])
     found = detections(boxes, scores, threshold=0.5, candidates=6, limit=5)

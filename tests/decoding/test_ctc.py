@@ -46,7 +46,7 @@ def test_greedy_collapses_paths(path, data):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), steps=st.integers(1, 5), labels=st.integers(2, 3))
-def test_a_wide_beam_is_the_sum_over_all_paths(seed, steps, labels):
+def test_a_wide_beam_sums_over_all_paths(seed, steps, labels):
     logs = random_logs(seed, steps, labels)
     exact = by_enumeration(logs)
     found = beam_search(logs, width=1000)
@@ -58,7 +58,7 @@ def test_a_wide_beam_is_the_sum_over_all_paths(seed, steps, labels):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_beam_finds_what_greedy_does_not():
+def test_a_beam_improves_on_greedy_decoding():
     logs = np.log([[0.6, 0.4], [0.6, 0.4]])  # the best path is empty, with 0.36; "1" has 0.64
     _, count = greedy(jnp.array(logs.argmax(-1))[None], jnp.array([2]))
     assert count[0] == 0
@@ -69,13 +69,13 @@ def test_a_beam_finds_what_greedy_does_not():
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), width=st.integers(1, 4))
-def test_where_every_step_is_sure_any_beam_is_greedy(seed, width):
+def test_certain_steps_make_any_beam_greedy(seed, width):
     path = np.random.default_rng(seed).integers(0, 4, 12)
     logs = np.log(np.where(np.eye(4)[path] > 0, 1 - 3e-6, 1e-6))
     assert beam_search(logs, width)[0].tokens == collapse(path)
 
 
-def test_a_narrow_beam_keeps_no_more_than_its_width_and_never_overstates():
+def test_a_narrow_beam_respects_its_width_and_never_overestimates():
     logs = random_logs(3, 6, 3)
     exact = by_enumeration(logs)
     for width in (1, 2, 5):
@@ -107,7 +107,7 @@ def test_a_language_model_and_a_bonus_add_to_the_score():
         np.testing.assert_allclose(one.log_probability, np.log(exact[one.tokens]), atol=1e-9)
 
 
-def test_impossible_labels_and_no_steps():
+def test_impossible_labels_and_empty_inputs_are_decoded():
     with np.errstate(divide="ignore"):
         logs = np.log([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     found = beam_search(logs, 10)
@@ -115,8 +115,8 @@ def test_impossible_labels_and_no_steps():
     assert beam_search(np.zeros((0, 3)), 4)[0].tokens == ()
 
 
-def test_what_is_no_beam_is_refused():
-    with pytest.raises(UserError, match="1 or more"):
+def test_invalid_beams_are_refused():
+    with pytest.raises(UserError, match="at least 1"):
         beam_search(np.zeros((3, 3)), 0)
     with pytest.raises(UserError, match="shape"):
         beam_search(np.zeros(3), 2)
@@ -137,7 +137,7 @@ words = st.lists(st.text("ab", min_size=1, max_size=3), min_size=0, max_size=4).
 
 @settings(max_examples=50, deadline=None)
 @given(pairs=st.lists(st.tuples(words, words), min_size=1, max_size=4).filter(lambda pairs: any(a for a, _ in pairs)))
-def test_error_rates_are_edits_by_length_over_all_texts(pairs):
+def test_error_rates_are_edit_distances_over_total_length(pairs):
     said, heard = ([pair[side] for pair in pairs] for side in (0, 1))
     rates = error_rates(said, heard)
     letters = sum(edits(a, b) for a, b in pairs) / sum(len(a) for a in said)
@@ -145,11 +145,11 @@ def test_error_rates_are_edits_by_length_over_all_texts(pairs):
     np.testing.assert_allclose([rates["cer"], rates["wer"]], [letters, spoken])
 
 
-def test_white_space_is_no_error_and_texts_are_needed():
+def test_white_space_is_ignored_and_references_are_required():
     assert error_rates(["press  one\n"], [" press one"]) == {"cer": 0.0, "wer": 0.0}
     assert error_rates(["a b"], [""]) == {"cer": 1.0, "wer": 1.0}
     assert error_rates(["a"], ["b c d"])["wer"] == 3.0
-    with pytest.raises(ValueError, match="1 references for 2"):
+    with pytest.raises(ValueError, match="1 references and 2"):
         error_rates(["a"], ["a", "b"])
-    with pytest.raises(ValueError, match="no word"):
+    with pytest.raises(ValueError, match="no words"):
         error_rates([" "], ["a"])

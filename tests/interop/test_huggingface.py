@@ -114,7 +114,7 @@ def change_tensors(folder, change):
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
-def test_what_was_written_is_read_bitwise(tmp_path, block):
+def test_written_weights_are_read_bitwise(tmp_path, block):
     model = small(block=block)
     params, batch_stats = written(tmp_path / "new" / "folder", model)
     read = read_resnet(tmp_path / "new" / "folder")
@@ -124,7 +124,7 @@ def test_what_was_written_is_read_bitwise(tmp_path, block):
     assert ResNet(**read.arguments) == model
 
 
-def test_a_folder_made_by_hand(tmp_path):
+def test_a_handmade_folder_is_read(tmp_path):
     random = np.random.default_rng(0)
     shapes = {"resnet.embedder.embedder.convolution.weight": (4, 1, 7, 7)}
     layer = "resnet.encoder.stages.0.layers.0.layer"
@@ -161,7 +161,7 @@ def test_a_folder_made_by_hand(tmp_path):
     np.testing.assert_array_equal(read.params["head"]["kernel"].T, tensors["classifier.1.weight"])
 
 
-def test_shards_are_read_and_a_missing_one_is_told(tmp_path):
+def test_shards_are_read_and_a_missing_one_is_reported(tmp_path):
     params, _ = written(tmp_path)
     tensors = safetensors.load_file(tmp_path / WEIGHTS)
     (tmp_path / WEIGHTS).unlink()
@@ -172,7 +172,9 @@ def test_shards_are_read_and_a_missing_one_is_told(tmp_path):
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
     assert same(read_resnet(tmp_path).params, params)
     (tmp_path / "model-1.safetensors").unlink()
-    with pytest.raises(UserError, match=r"index\.json names model-1\.safetensors, which is not there; copy all shards"):
+    with pytest.raises(
+        UserError, match=r"index\.json lists model-1\.safetensors, which does not exist; copy all shards"
+    ):
         read_resnet(tmp_path)
     (tmp_path / INDEX).write_text("{}")
     with pytest.raises(UserError, match="has no weight_map"):
@@ -180,38 +182,40 @@ def test_shards_are_read_and_a_missing_one_is_told(tmp_path):
 
 
 BREAKS = {
-    "no model.safetensors and no": lambda folder: (folder / WEIGHTS).unlink(),
-    "it has pytorch_model.bin: load and save it again": lambda folder: (folder / WEIGHTS).rename(
+    "neither model.safetensors nor": lambda folder: (folder / WEIGHTS).unlink(),
+    "load pytorch_model.bin and save it with transformers": lambda folder: (folder / WEIGHTS).rename(
         folder / "pytorch_model.bin"
     ),
     "has no config.json": lambda folder: (folder / CONFIG).unlink(),
     "cannot read .*config.json": lambda folder: (folder / CONFIG).write_text("{"),
-    "holds no JSON object": lambda folder: (folder / CONFIG).write_text("[]"),
+    "is not a JSON object": lambda folder: (folder / CONFIG).write_text("[]"),
     "cannot read .*model.safetensors": lambda folder: (folder / WEIGHTS).write_bytes(b"short"),
-    "model_type 'vit'; only 'resnet'": lambda folder: edit(folder, model_type="vit"),
-    "layer_type is 'botleneck'; did you mean": lambda folder: edit(folder, layer_type="botleneck"),
-    "hidden_act is 'gelu'; the ResNet here has 'relu'": lambda folder: edit(folder, hidden_act="gelu"),
-    "downsample_in_bottleneck is True": lambda folder: edit(folder, downsample_in_bottleneck=True),
-    "downsample_in_first_stage is True": lambda folder: edit(folder, downsample_in_first_stage=True),
-    r"hidden_sizes are \[32, 48\]; .* has \[32, 64\]": lambda folder: edit(folder, hidden_sizes=[32, 48]),
-    "id2label has 1 classes, the classifier has 5": lambda folder: edit(folder, id2label={"0": "cat"}),
-    r"'classifier.1.weight' is missing; save the model as": lambda folder: change_tensors(
+    "model_type 'vit' is not supported": lambda folder: edit(folder, model_type="vit"),
+    "layer_type 'botleneck' is unknown; did you mean": lambda folder: edit(folder, layer_type="botleneck"),
+    "hidden_act='gelu' is not supported; use a model with 'relu'": lambda folder: edit(folder, hidden_act="gelu"),
+    "downsample_in_bottleneck=True": lambda folder: edit(folder, downsample_in_bottleneck=True),
+    "downsample_in_first_stage=True": lambda folder: edit(folder, downsample_in_first_stage=True),
+    r"hidden_sizes \[32, 48\] are not supported; .* need \[32, 64\]": lambda folder: edit(
+        folder, hidden_sizes=[32, 48]
+    ),
+    "id2label has 1 classes, but the classifier has 5": lambda folder: edit(folder, id2label={"0": "cat"}),
+    "lacks the tensor 'classifier.1.weight'; save the model as": lambda folder: change_tensors(
         folder, lambda tensors: tensors.pop("classifier.1.weight")
     ),
-    "'resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var' is missing": lambda folder: change_tensors(
+    "'resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var' for": lambda folder: change_tensors(
         folder, lambda tensors: tensors.pop("resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var")
     ),
-    r"1 tensors have no place in the model \(resnet.extra\);": lambda folder: change_tensors(
+    r"1 tensors are not part of the model \(resnet.extra\);": lambda folder: change_tensors(
         folder, lambda tensors: tensors.update({"resnet.extra": np.zeros(1)})
     ),
-    r"'classifier.1.bias' has shape \[4\] in the order of head/bias, which has \[5\]": lambda folder: change_tensors(
+    r"'classifier.1.bias' has shape \[4\], but head/bias has \[5\]": lambda folder: change_tensors(
         folder, lambda tensors: tensors.update({"classifier.1.bias": np.zeros(4, np.float32)})
     ),
 }
 
 
 @pytest.mark.parametrize("message", BREAKS)
-def test_a_folder_that_does_not_hold_our_resnet_is_refused_in_one_line(tmp_path, message):
+def test_invalid_folders_are_refused_in_one_line(tmp_path, message):
     written(tmp_path)
     BREAKS[message](tmp_path)
     with pytest.raises(UserError, match=message) as raised:
@@ -220,8 +224,10 @@ def test_a_folder_that_does_not_hold_our_resnet_is_refused_in_one_line(tmp_path,
     assert str(tmp_path) in str(raised.value)
 
 
-def test_no_folder_and_no_package(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"no folder .*gone; give one with config.json and model.safetensors"):
+def test_a_missing_folder_or_package_is_reported(tmp_path, monkeypatch):
+    with pytest.raises(
+        UserError, match=r"folder .*gone does not exist; pass one with config.json and model.safetensors"
+    ):
         read_resnet(tmp_path / "gone")
     written(tmp_path)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
@@ -238,23 +244,23 @@ def test_no_folder_and_no_package(tmp_path, monkeypatch):
         ({"activation": nn.silu}, "activation, not relu, has no"),
     ],
 )
-def test_a_model_that_is_none_of_theirs_is_not_written(tmp_path, arguments, message):
+def test_models_without_equivalent_are_not_written(tmp_path, arguments, message):
     params, batch_stats = drawn(small())
     with pytest.raises(UserError, match=message):
         write_resnet(tmp_path / "out", dataclasses.replace(small(), **arguments), params, batch_stats)
     assert not (tmp_path / "out").exists()
 
 
-def test_writing_refuses_wrong_names_and_a_folder_that_holds_a_model(tmp_path):
+def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
     params, batch_stats = drawn(small())
-    with pytest.raises(UserError, match="2 class names for a model of 5 classes"):
+    with pytest.raises(UserError, match="got 2 class names for 5 classes"):
         write_resnet(tmp_path, small(), params, batch_stats, ["cat", "dog"])
     momentum = dataclasses.replace(small(), norm=functools.partial(batch_norm, momentum=0.99))
     write_resnet(tmp_path, momentum, params, batch_stats)
-    with pytest.raises(UserError, match="holds a model already"):
+    with pytest.raises(UserError, match="already holds a model"):
         write_resnet(tmp_path, small(), params, batch_stats)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file"):
+    with pytest.raises(UserError, match=r"cannot write to .*file"):
         write_resnet(tmp_path / "file", small(), params, batch_stats)
 
 
@@ -276,7 +282,7 @@ def drawn_state():
     return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, spec.sharding), state, program.abstract)
 
 
-def test_weights_go_into_a_fresh_state_in_its_shardings_and_into_the_average(tmp_path):
+def test_weights_initialize_state_and_average_in_their_shardings(tmp_path):
     params, batch_stats = written(tmp_path, small(10, (1, 1)))
     before = drawn_state()
     after = HuggingFaceWeights(str(tmp_path)).load(before)
@@ -291,7 +297,7 @@ def test_weights_go_into_a_fresh_state_in_its_shardings_and_into_the_average(tmp
 
 
 @pytest.mark.parametrize(("classes", "head"), [(10, False), (5, True)])
-def test_the_head_stays_as_drawn(tmp_path, classes, head):
+def test_the_head_keeps_its_initialization(tmp_path, classes, head):
     params, _ = written(tmp_path, small(classes, (1, 1)))
     before = drawn_state()
     after = HuggingFaceWeights(str(tmp_path), head=head).load(before)
@@ -302,28 +308,26 @@ def test_the_head_stays_as_drawn(tmp_path, classes, head):
     assert same(after.ema["params"], after.params)
 
 
-def test_weights_that_do_not_fit_the_recipe_are_told(tmp_path):
+def test_mismatched_weights_are_reported(tmp_path):
     written(tmp_path / "deep", small(10, (1, 2)))
     written(tmp_path / "basic", small(10, (1, 1), BasicBlock))
     state = drawn_state()
-    with pytest.raises(
-        UserError, match=r"ResNet\(stage_sizes=\(1, 2\), .*block=Bottleneck.*: 15 tensors have no place"
-    ):
+    with pytest.raises(UserError, match=r"ResNet\(stage_sizes=\(1, 2\), .*block=Bottleneck.*: 15 tensors are not part"):
         HuggingFaceWeights(str(tmp_path / "deep")).load(state)
-    with pytest.raises(UserError, match=r"block=BasicBlock.*tensor .* has shape .* in the order of"):
+    with pytest.raises(UserError, match=r"block=BasicBlock.*tensor .* has shape .*, but"):
         HuggingFaceWeights(str(tmp_path / "basic")).load(state)
-    with pytest.raises(UserError, match="no parameter group 'clasifier'; did you mean 'classifier'"):
+    with pytest.raises(UserError, match=r"start\.group='clasifier' does not exist; did you mean 'classifier'"):
         HuggingFaceWeights(str(tmp_path / "deep"), group="clasifier").load(state)
     odd = state.replace(params={"classifier": {"conv1": state.params["classifier"]["head"]}}, variables={})
     with pytest.raises(UserError, match=r"conv1/\w+ has no counterpart in a Hugging Face ResNet"):
         HuggingFaceWeights(str(tmp_path / "deep")).load(odd)
 
 
-def test_a_run_starts_from_weights_keeps_the_frozen_ones_and_is_exported(tmp_path, capsys):
+def test_a_fine_tuned_run_keeps_frozen_weights_and_is_exported(tmp_path, capsys):
     recipe, weights, out = tmp_path / "tuned.py", tmp_path / "weights", tmp_path / "out"
     recipe.write_text(RECIPE)
     params, batch_stats = written(weights, small(10, (1, 1), BasicBlock))
-    with pytest.raises(UserError, match=r"start\.folder is empty: give the folder of a Hugging Face ResNet"):
+    with pytest.raises(UserError, match=r"start\.folder is empty; pass a folder"):
         train.run(str(recipe), [], str(tmp_path / "none"))
     train.run(str(recipe), [f"weights={weights}"], str(tmp_path / "run"))
     trained = load_trained(tmp_path / "run")
@@ -351,7 +355,7 @@ def test_a_run_starts_from_weights_keeps_the_frozen_ones_and_is_exported(tmp_pat
     assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.25, 0.25, 0.25])
 
 
-def test_statistics_move_under_frozen_parameters_unless_the_stages_are_frozen(tmp_path):
+def test_batch_statistics_change_unless_their_stages_are_frozen(tmp_path):
     images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
 
     def step(frozen_stages):

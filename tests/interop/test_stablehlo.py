@@ -49,7 +49,7 @@ def beside(rows):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name.startswith("cnn") else pytest.mark.slow) for name in RECIPES]
 )
-def test_the_program_is_what_predict_computes(name, tmp_path):
+def test_the_program_matches_predict(name, tmp_path):
     experiment = build(tiny(load_recipe(f"experiments/{name}.py")))
     source = load_sources(experiment.data).evals["validation"]
     example = source.read(np.arange(3))
@@ -68,7 +68,7 @@ def test_the_program_is_what_predict_computes(name, tmp_path):
             np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
 
 
-def test_a_program_that_counts_its_examples_is_named(tmp_path):
+def test_a_program_that_depends_on_its_batch_size_is_refused(tmp_path):
     with pytest.raises(UserError, match="depends on its batch size"):
         write_program(
             tmp_path,
@@ -78,7 +78,7 @@ def test_a_program_that_counts_its_examples_is_named(tmp_path):
         )
 
 
-def test_what_the_result_does_not_need_is_left_out(tmp_path):
+def test_unused_weights_and_inputs_are_omitted(tmp_path):
     weights = {"used": np.ones((2, 3), np.float32), "other": np.ones(4, np.float32)}
     specs = {"x": ((2,), np.float32), "y": ((5,), np.float32)}
     assert write_program(tmp_path, lambda weights, batch: batch["x"] @ weights["used"], weights, specs) == ["x"]

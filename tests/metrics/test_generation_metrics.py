@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(2000, 5))
 
 
-def test_fid_of_known_gaussians():
+def test_fid_of_gaussians_matches_the_closed_form():
     """For diagonal covariances: |m - n|^2 + sum (s - t)^2."""
     exact = (X - X.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(X, rowvar=False))).T  # moments exactly 0 and 1
     scale, shift = np.array([1.0, 2.0, 0.5, 3.0, 1.0]), np.array([1.0, 0.0, -2.0, 0.0, 0.0])
@@ -18,13 +18,13 @@ def test_fid_of_known_gaussians():
     assert frechet_distance(exact, exact) < 1e-9
 
 
-def test_fid_does_not_depend_on_a_rotation():
+def test_fid_is_invariant_under_rotation():
     y = RANDOM.normal(size=(1500, 5)) @ RANDOM.normal(size=(5, 5))
     rotation, _ = np.linalg.qr(RANDOM.normal(size=(5, 5)))
     np.testing.assert_allclose(frechet_distance(X @ rotation, y @ rotation), frechet_distance(X, y), rtol=1e-6)
 
 
-def test_fid_holds_where_features_are_constant():
+def test_fid_supports_constant_features():
     flat = np.concatenate([X, np.ones((2000, 2))], axis=1)
     np.testing.assert_allclose(frechet_distance(flat, flat + 1), 7, rtol=1e-6)
 
@@ -42,7 +42,7 @@ def test_kid_is_the_mean_over_all_pairs():
     assert abs(kernel_distance(X[:1000], X[1000:])) < 0.1 < expected
 
 
-def test_precision_falls_with_what_is_not_real_and_recall_with_what_is_missing():
+def test_precision_penalizes_unrealistic_images_and_recall_missing_ones():
     first, second = X[:1000], X[1000:]
     precision, recall = precision_recall(first, second)
     assert precision > 0.8
@@ -57,6 +57,6 @@ def test_precision_falls_with_what_is_not_real_and_recall_with_what_is_missing()
 
 
 @pytest.mark.parametrize("bad", [X[:1], X[:, :3], np.full((5, 5), np.nan), X[0]])
-def test_features_that_do_not_compare_are_refused(bad):
+def test_incompatible_features_are_refused(bad):
     with pytest.raises(UserError):
         frechet_distance(X, bad)

@@ -19,7 +19,7 @@ def images(count, side=64, seed=0):
     return coarse.repeat(4, 1).repeat(4, 2).astype(np.float32)
 
 
-def test_equal_images_have_distance_zero_and_distortion_adds_to_it():
+def test_equal_images_have_distance_zero_and_distortion_increases_it():
     image = images(2)
     noise = np.random.default_rng(1).normal(size=image.shape)
     found = [lpips(image, np.clip(image + level * noise, 0, 1)) for level in (0.0, 0.05, 0.1, 0.2)]
@@ -27,7 +27,7 @@ def test_equal_images_have_distance_zero_and_distortion_adds_to_it():
     assert np.all(np.diff(found, axis=0) > 0.005)
 
 
-def test_it_is_symmetric_of_each_pair_by_itself_and_takes_bytes():
+def test_lpips_is_symmetric_per_pair_and_accepts_bytes():
     first, second = images(3), images(3, seed=1)
     whole = lpips(first, second)
     assert (whole.shape, whole.dtype) == ((3,), np.float64)
@@ -37,7 +37,7 @@ def test_it_is_symmetric_of_each_pair_by_itself_and_takes_bytes():
     np.testing.assert_allclose(as_bytes, whole, rtol=0.02)
 
 
-def test_many_pairs_are_cut_into_batches(monkeypatch):
+def test_many_pairs_are_batched(monkeypatch):
     first, second = images(5), images(5, seed=1)
     whole = lpips(first, second)
     monkeypatch.setattr(perceptual, "_BATCH", 2)
@@ -45,7 +45,7 @@ def test_many_pairs_are_cut_into_batches(monkeypatch):
     assert lpips(first[:0], second[:0]).shape == (0,)
 
 
-def test_a_small_image_is_enlarged_first():
+def test_small_images_are_enlarged():
     small = images(2, side=32), images(2, side=32, seed=1)
     rows = np.clip((np.arange(64) + 0.5) / 2 - 0.5, 0, 31)
     low, share = rows.astype(int), (rows % 1)[:, None, None]
@@ -82,15 +82,15 @@ def reference(first, second, weights):
     )
 
 
-def test_it_is_the_papers_formula():
+def test_lpips_matches_the_paper():
     first, second = images(2), images(2, seed=1)
     weights = load_weights("alexnet")
     expected = [reference(x.astype(np.float64), y.astype(np.float64), weights) for x, y in zip(first, second)]
     np.testing.assert_allclose(lpips(first, second), expected, rtol=1e-3)
 
 
-def test_bad_images_are_refused():
-    with pytest.raises(UserError, match=r"values in 0\.\.1, found -1"):
+def test_invalid_images_are_refused():
+    with pytest.raises(UserError, match=r"values in 0\.\.1; got -1"):
         lpips(-np.ones((1, 64, 64, 3), np.float32), images(1))
     with pytest.raises(UserError, match="one shape"):
         lpips(images(1), images(2))
@@ -98,7 +98,7 @@ def test_bad_images_are_refused():
         lpips(np.zeros((1, 64, 64, 1)), np.zeros((1, 64, 64, 1)))
 
 
-def test_a_missing_network_or_package_is_named(monkeypatch):
+def test_a_missing_network_or_package_is_reported(monkeypatch):
     with pytest.raises(UserError, match="no network 'squeezenet'"):
         check_network("squeezenet")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -129,12 +129,12 @@ class Malicious:
     "content", [Malicious(), {"a": [Malicious()]}, types.SimpleNamespace(), np.array([Malicious()])]
 )
 def test_only_arrays_are_unpickled(content, capsys):
-    with pytest.raises(pickle.UnpicklingError, match="which is no array"):
+    with pytest.raises(pickle.UnpicklingError, match="which is not an array"):
         ArrayUnpickler(io.BytesIO(pickle.dumps(content))).load()
     assert capsys.readouterr().out == ""
 
 
-def test_arrays_are_unpickled_as_they_were():
+def test_arrays_survive_a_pickle_round_trip():
     tree = {"a": {"b": np.arange(6.0).reshape(2, 3)}, "c": [np.ones(2, np.float32), 3, "text"]}
     found = ArrayUnpickler(io.BytesIO(pickle.dumps(tree))).load()
     np.testing.assert_array_equal(found["a"]["b"], tree["a"]["b"])

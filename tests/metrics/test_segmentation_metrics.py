@@ -24,7 +24,7 @@ from jaxdl.metrics.segmentation import (
 label_images = arrays(np.int32, (5, 6), elements=st.integers(0, 4))
 
 
-def test_confusion_iou_and_dice_by_hand():
+def test_confusion_iou_and_dice_match_manual_values():
     truth = np.array([[0, 0, 1, 1], [2, 2, 255, 255]], np.uint8)
     guess = np.array([[0, 1, 1, 1], [2, 0, 0, 3]], np.uint8)
     confusion = confusion_matrix(truth, guess, 5)
@@ -37,18 +37,18 @@ def test_confusion_iou_and_dice_by_hand():
     np.testing.assert_allclose(class_iou(confusion / confusion.sum()), class_iou(confusion))
 
 
-def test_a_class_that_is_only_predicted_counts():
+def test_a_class_without_truth_has_iou_zero():
     np.testing.assert_allclose(class_iou(np.array([[3, 1], [0, 0]])), [0.75, 0.0])
 
 
-def test_where_nothing_was_counted_there_is_no_figure():
+def test_empty_counts_yield_nan():
     assert np.isnan(mean_over_classes(class_iou(np.full((3, 3), np.nan))))
     assert np.isnan(foreground_dice([np.zeros((2, 2))], [np.zeros((2, 2))]))
     assert np.isnan(instance_precision([np.zeros((2, 2), int)], [np.zeros((2, 2), int)])).all()
     assert np.isnan(count_error([], []))
 
 
-def test_instances_by_hand():
+def test_instance_precision_matches_manual_values():
     truth, guess = np.zeros((2, 4, 10), np.int32)
     truth[:2, :5] = 7  # 10 pixels
     truth[2:, :5] = 3  # 10 pixels
@@ -65,7 +65,7 @@ def test_instances_by_hand():
     assert count_error([truth, truth], [guess, np.zeros_like(guess)]) == 1.0
 
 
-def test_counts_are_added_up_over_images():
+def test_counts_are_summed_over_images():
     one, none = np.array([[1, 0]]), np.array([[0, 0]])
     three = np.array([[1, 2], [3, 0]])
     assert instance_precision([one, three], [one, 0 * three])[0] == pytest.approx(1 / 4)
@@ -87,7 +87,7 @@ def test_the_matching_is_the_largest_one_to_one_matching(truth, guess, threshold
 
 @settings(deadline=None)
 @given(label_images, st.permutations(range(1, 5)))
-def test_numbers_do_not_matter(truth, numbers):
+def test_instance_numbers_do_not_matter(truth, numbers):
     renumbered = np.array([0, *numbers])[truth] * 1000
     precision = instance_precision([truth], [renumbered])
     assert np.isnan(precision).all() if not truth.any() else (precision == 1).all()
@@ -96,7 +96,7 @@ def test_numbers_do_not_matter(truth, numbers):
 
 @settings(deadline=None)
 @given(label_images, label_images)
-def test_properties_of_a_confusion(truth, guess):
+def test_confusion_matrices_are_consistent(truth, guess):
     confusion = confusion_matrix(truth, guess, 5)
     assert confusion.sum() == truth.size
     np.testing.assert_array_equal(confusion.T, confusion_matrix(guess, truth, 5))
@@ -107,17 +107,17 @@ def test_properties_of_a_confusion(truth, guess):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: confusion_matrix(np.array([5]), np.array([0]), 5), "class ids from 0 to 5: they must be 0 to 4"),
-        (lambda: confusion_matrix(np.zeros(3), np.zeros(4), 5), "make them equal"),
-        (lambda: overlaps(np.zeros((2, 2)), np.zeros((2, 3))), "make them equal"),
+        (lambda: confusion_matrix(np.array([5]), np.array([0]), 5), "class ids from 0 to 5; they must be 0 to 4"),
+        (lambda: confusion_matrix(np.zeros(3), np.zeros(4), 5), "must be equal"),
+        (lambda: overlaps(np.zeros((2, 2)), np.zeros((2, 3))), "must be equal"),
         (lambda: overlaps(np.array([[-1]]), np.array([[0]])), "negative number"),
     ],
 )
-def test_mistakes_are_the_users(call, message):
+def test_invalid_inputs_are_user_errors(call, message):
     with pytest.raises(UserError, match=message):
         call()
 
 
-def test_below_one_half_pairs_are_not_unique():
-    with pytest.raises(ValueError, match="not unique"):
+def test_thresholds_below_one_half_are_refused():
+    with pytest.raises(ValueError, match="at least 50"):
         matches(overlaps(np.zeros((1, 1), int), np.zeros((1, 1), int)), 40)

@@ -198,7 +198,7 @@ def test_bad_arguments_are_refused():
     task = image_restoration(Constant(outputs=2), GaussianNoise())
     batch = make_batch()
     params, variables = task.init(KEY, batch)
-    with pytest.raises(UserError, match="make them equal"):
+    with pytest.raises(UserError, match="must be equal"):
         task.evaluate(params, variables, batch, KEY)
 
 
