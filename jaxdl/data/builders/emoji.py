@@ -25,7 +25,7 @@ from jaxdl.data.splits import PARTS, part_of
 
 STYLES = ("google", "twitter")
 # Boy, girl, man, woman, person, child; female and male sign; rightwards arrow; joiner; emoji presentation.
-WHO = ("1F466", "1F467", "1F468", "1F469", "1F9D1", "1F9D2", "2640", "2642", "27A1", "200D", "FE0F")
+PERSON_AND_GENDER = ("1F466", "1F467", "1F468", "1F469", "1F9D1", "1F9D2", "2640", "2642", "27A1", "200D", "FE0F")
 
 
 class Pair(NamedTuple):
@@ -69,7 +69,7 @@ def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
 
 def key_of(unified: str) -> str:
     """Removes person, gender and direction from code points: "1F469-200D-1F373" -> "1F373", else "people"."""
-    return "-".join(point for point in unified.split("-") if point not in WHO) or "people"
+    return "-".join(point for point in unified.split("-") if point not in PERSON_AND_GENDER) or "people"
 
 
 def parts(entries: list[Pair]) -> dict[str, list[dict[str, Any]]]:

@@ -46,10 +46,10 @@ class Builder(ExamplesBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples(*arranged(np.load(SOURCE.fetch() / MEMBER)))}
+        return {"train": _examples(*interleave(np.load(SOURCE.fetch() / MEMBER)))}
 
 
-def arranged(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interleave(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels in the order of the split, alternating from a face.
 
     Args:

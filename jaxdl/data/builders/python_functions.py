@@ -20,7 +20,7 @@ from jaxdl.data.builders._base import ExamplesBuilder
 from jaxdl.data.splits import PARTS, part_of
 
 LONGEST = 400  # largest number of characters in a body
-LEFT_OUT = ("test", "tests", "idlelib", "lib2to3", "site-packages", "turtledemo", "pydoc_data", "__pycache__")
+EXCLUDED = ("test", "tests", "idlelib", "lib2to3", "site-packages", "turtledemo", "pydoc_data", "__pycache__")
 
 
 class Function(NamedTuple):
@@ -50,7 +50,7 @@ def functions(root: Path) -> dict[Function, str]:
     module_of: dict[Function, str] = {}
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root).parts
-        if any(part in LEFT_OUT for part in inside):
+        if any(part in EXCLUDED for part in inside):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))

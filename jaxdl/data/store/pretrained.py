@@ -84,7 +84,7 @@ def read_tokenizer(folder: Path) -> dict[str, Any]:
     return state
 
 
-def trades(vocabulary: dict[str, int]) -> dict[int, int]:
+def special_token_map(vocabulary: dict[str, int]) -> dict[int, int]:
     """Maps checkpoint ids to jaxdl ids for all tokens that differ, because special tokens come first in jaxdl."""
     order = {number: number for number in range(len(vocabulary))}  # {jaxdl id: checkpoint id}
     for special, name in enumerate(SPECIALS):

@@ -82,7 +82,7 @@ def as_examples(
     for (name, text), ids in zip(named, tokenizer.encode_all([text for _, text in named])):
         if not len(ids):
             raise UserError(f"'{_short(name)}' has no tokens; pass a text with words")
-        position = tokenizer.first_foreign(text) if strict else None
+        position = tokenizer.first_unknown(text) if strict else None
         if position is not None:
             raise UserError(
                 f"'{_short(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "

@@ -22,8 +22,8 @@ import numpy as np
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.store.pretrained import SPECIALS as OF_BERT
-from jaxdl.data.store.pretrained import pretrained, read_tokenizer, trades
+from jaxdl.data.store.pretrained import SPECIALS as BERT_SPECIALS
+from jaxdl.data.store.pretrained import pretrained, read_tokenizer, special_token_map
 from jaxdl.data.text.codecs import (
     INSIDE,
     SPACE,
@@ -144,7 +144,7 @@ class Tokenizer(Sequence[str]):
                 tokens.append(self._texts[number])
         return self._codec.join(tokens)
 
-    def first_foreign(self, text: str) -> int | None:
+    def first_unknown(self, text: str) -> int | None:
         """Returns the position of the first character without an id, if tokens are characters, else None."""
         if self._codec.kind != Table.kind:
             return None
@@ -266,9 +266,9 @@ class Pretrained:
         """Returns the tokenizer; raises UserError if the folder has none, or one of another kind."""
         del texts
         state = read_tokenizer(pretrained(self.folder))
-        moved = trades(state["model"]["vocab"])
+        moved = special_token_map(state["model"]["vocab"])
         vocabulary = {token: moved.get(number, number) for token, number in state["model"]["vocab"].items()}
-        for inside, name in zip(INSIDE, OF_BERT):
+        for inside, name in zip(INSIDE, BERT_SPECIALS):
             vocabulary[inside] = vocabulary.pop(name)
         model = {**state["model"], "vocab": vocabulary, "unk_token": INSIDE[UNKNOWN]}
         plain = {"post_processor": None, "truncation": None, "padding": None, "added_tokens": []}

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer, trades
+from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer, special_token_map
 from jaxdl.errors import UserError, nearest
 from jaxdl.interop.huggingface.bert import BERT
 from jaxdl.interop.huggingface.gpt2 import GPT2
@@ -82,7 +82,7 @@ class TransformerWeights:
         model, params = read_transformer(folder)
         architecture, weights = _architecture(model, None)[0], _flat(params)
         if (folder / TOKENIZER).is_file() and architecture is BERT:
-            weights = _with_our_specials(weights, trades(read_tokenizer(folder)["model"]["vocab"]))
+            weights = _with_special_tokens_first(weights, special_token_map(read_tokenizer(folder)["model"]["vocab"]))
         if self.into:
             body = architecture.body
             if body and any(name.startswith(body) for name in weights):  # the rest is the head
@@ -101,7 +101,7 @@ class TransformerWeights:
         return state.replace(params=params, ema=jax.tree.map(lambda array: array.copy(), ema))
 
 
-def _with_our_specials(weights: Mapping[str, np.ndarray], moved: Mapping[int, int]) -> dict[str, np.ndarray]:
+def _with_special_tokens_first(weights: Mapping[str, np.ndarray], moved: Mapping[int, int]) -> dict[str, np.ndarray]:
     """Reorders tables with one row per token to jaxdl's ids; see `jaxdl.data.store.pretrained`."""
     order = np.arange(1 + max(moved, default=0))
     for checkpoint_id, jaxdl_id in moved.items():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data.store.pretrained import SPECIALS, find_folder, trades
+from jaxdl.data.store.pretrained import SPECIALS, find_folder, special_token_map
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.errors import UserError
@@ -45,7 +45,7 @@ def test_encoding_matches_the_original_tokenizer_up_to_special_tokens(folder):
 
 def test_embedding_rows_follow_their_tokens(folder):
     vocabulary = {word: number for number, word in enumerate(WORDS)}
-    moved = trades(vocabulary)
+    moved = special_token_map(vocabulary)
     table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
     found = _with_our_specials({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
     tokenizer = Pretrained(str(folder)).train(())
@@ -56,10 +56,10 @@ def test_embedding_rows_follow_their_tokens(folder):
 
 
 @given(st.permutations(range(9)))
-def test_trades_are_a_permutation_that_puts_specials_first(order):
+def test_the_special_token_map_is_a_permutation_with_specials_first(order):
     names = [*SPECIALS, *"vwxyz"]
     vocabulary: dict[str, int] = dict(zip(names, order))
-    moved = trades(vocabulary)
+    moved = special_token_map(vocabulary)
     places: dict[str, int] = {name: moved.get(number, number) for name, number in vocabulary.items()}
     assert sorted(places.values()) == list(range(9))
     assert [places[name] for name in SPECIALS] == [0, 1, 2, 3]

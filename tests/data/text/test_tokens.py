@@ -108,9 +108,9 @@ def test_characters_are_the_most_frequent_ones_and_the_rest_is_unknown():
     assert list(tokenizer) == [*SPECIALS, "a", "b"]
     np.testing.assert_array_equal(tokenizer.encode("bac☃\U0010ffff"), [5, 4, 3, 3, 3])
     assert tokenizer.decode([5, 4, 3, 5]) == "bab"
-    assert tokenizer.first_foreign("abba") is None
-    assert tokenizer.first_foreign("abca") == 2
-    assert _BPE.first_foreign("☃") is None
+    assert tokenizer.first_unknown("abba") is None
+    assert tokenizer.first_unknown("abca") == 2
+    assert _BPE.first_unknown("☃") is None
 
 
 def test_words_are_the_most_frequent_ones_apart_from_punctuation():
