@@ -33,7 +33,7 @@ class Ours:
         from jaxdl.models.layers.recurrence import lstm_gates
         from jaxdl.models.rnn import LSTM, forget_bias
         from jaxdl.models.sequence import LanguageModel
-        from jaxdl.tasks.language_modelling import language_modelling
+        from jaxdl.tasks.language_modelling import LanguageModelling
         from jaxdl.training.state import init_state
         from jaxdl.training.step import make_train_step
 
@@ -50,7 +50,7 @@ class Ours:
                 return self.run(step, x, mask, state)
 
         cell = ScannedLSTM if scanned else LSTM
-        task = language_modelling(LanguageModel(VOCABULARY, sizes.features, EMBEDDING, sizes.layers, cell))
+        task = LanguageModelling(LanguageModel(VOCABULARY, sizes.features, EMBEDDING, sizes.layers, cell))
         optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM)}
         self.batch = jax.device_put(dict(batch))
         init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))

@@ -15,7 +15,7 @@ from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import LanguageModel
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
@@ -26,7 +26,7 @@ METRIC = "test/nats_per_character"
 def experiment(steps: int = 4000, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
-        task=language_modelling(LanguageModel(vocabulary=88, features=384, embedding=64, cell=LSTM)),
+        task=LanguageModelling(LanguageModel(vocabulary=88, features=384, embedding=64, cell=LSTM)),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, 48),
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length=256, context=128)},

@@ -14,7 +14,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.masked_language_modelling import masked_language_modelling
+from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -25,7 +25,7 @@ METRIC = "test/accuracy"
 def experiment(steps: int = 1500, tokens: int = 4000, length: int = 127, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset("austen", "train"))
     return Experiment(
-        task=masked_language_modelling(
+        task=MaskedLanguageModelling(
             MaskedLanguageModel(Encoder(tokens, length + 1, Stack(192, 4, 6, use_bias=False))),
             share=0.2,
             whole_words=True,

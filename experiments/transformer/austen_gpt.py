@@ -16,7 +16,7 @@ from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -27,7 +27,7 @@ METRIC = "test/nats_per_character"
 def experiment(steps: int = 1850, length: int = 128, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
-        task=language_modelling(
+        task=LanguageModelling(
             Decoder(
                 vocabulary=88,
                 length=2 * length,

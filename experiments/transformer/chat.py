@@ -14,7 +14,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -25,7 +25,7 @@ METRIC = "test/nats_per_character"
 def experiment(steps: int = 1400, tokens: int = 3000, length: int = 128, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset("chit_chat", "train"))
     return Experiment(
-        task=language_modelling(
+        task=LanguageModelling(
             Decoder(
                 tokens,
                 4 * length,

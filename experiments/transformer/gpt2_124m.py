@@ -15,7 +15,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.models.gpt import gpt2
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/loss"
@@ -25,7 +25,7 @@ METRIC = "validation/loss"
 def experiment(header: int = 0, shift: int = 4, steps: int = 19073, length: int = 1024, seed: int = 0) -> Experiment:
     return Experiment(
         # A vocabulary that 128 divides, with room for the four specials.
-        task=language_modelling(
+        task=LanguageModelling(
             gpt2(50_304, length, dtype="bfloat16", scan=True, remat="nothing"), carried=False, chunk=128
         ),
         data=Data(

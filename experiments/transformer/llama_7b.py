@@ -14,7 +14,7 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.models.gpt import llama
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/loss"
@@ -23,7 +23,7 @@ METRIC = "validation/loss"
 @auto_config
 def experiment(shift: int = 0, steps: int = 500_000, length: int = 4096, seed: int = 0) -> Experiment:
     return Experiment(
-        task=language_modelling(
+        task=LanguageModelling(
             llama(32_000, length, dtype="bfloat16", scan=True, remat="all but products"), carried=False, chunk=256
         ),
         data=Data(

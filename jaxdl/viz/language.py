@@ -1,7 +1,8 @@
 """Text from token ids, and pictures of continuations and of classified texts."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
 from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten
+from jaxdl.viz.presentation import Presentation, valid_rows
 
-# Sizes in pixels: of the picture, of its margin, of a line of text. A line holds this many letters of 9 points.
+# Pixels: width of the picture, margin, and line height; and letters per line at 9 points.
 _WIDTH, _MARGIN, _LINE, _LETTERS = 900, 14, 16, 108
 _FONT: dict[str, Any] = {"fontsize": 9, "family": "DejaVu Sans Mono", "va": "top", "parse_math": False}
 _PROMPTS, _PROMPT_LINES, _CONTINUATION_LINES = 8, 3, 6
@@ -60,21 +62,66 @@ def decode_texts(tokens: Any, length: Any, tokenizer: Any, unknown: str = "") ->
     return [unknown.join(tokenizer.decode(part) for part in pieces).strip() for pieces in parts]
 
 
+@dataclass(frozen=True)
+class LanguageModellingPresentation(Presentation):
+    """Presentation of language modelling.
+
+    Attributes:
+      stop: Strings before which continuations are cut.
+    """
+
+    stop: tuple[str, ...] = ()
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Sequence[str]],
+    ) -> dict[str, np.ndarray]:
+        """Returns `continuations`: prompts and the text that the model generates after them."""
+        texts = []
+        for row in valid_rows(batch):
+            example = {name: batch[name][row] for name in ("tokens", "tokens_length") if name in batch}
+            texts.append(self.readable(example, {name: value[row] for name, value in outputs.items()}, names))
+        return {"continuations": continuations([t["prompt"] for t in texts], [t["continuation"] for t in texts])}
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        tokenizer = names.get("tokens")
+        text = text_of(np.asarray(outputs["continuation"]), tokenizer)
+        ends = [place for string in self.stop if (place := text.find(string)) >= 0]
+        return {
+            "prompt": text_of(_prompt(example), tokenizer),
+            "continuation": text[: min(ends)] if ends else text,
+            "log_probability": float(outputs["log_probability"]),
+        }
+
+
+def _prompt(example: Mapping[str, Any]) -> np.ndarray:
+    """Returns the prompt of one example without padding, int32 [tokens]."""
+    tokens = np.asarray(example["tokens"])
+    valid = np.flatnonzero(tokens != PAD)
+    length = example["tokens_length"] if "tokens_length" in example else (valid[-1] + 1 if len(valid) else 0)
+    return tokens[: int(length)]
+
+
 def continuations(prompts: Sequence[str], written: Sequence[str]) -> np.ndarray:
-    """The end of each prompt, pale, and below it what a model wrote next; the first 8.
+    """Draws prompts in gray with their continuations below.
 
     Args:
-      prompts: [n] texts.
-      written: [n] texts.
+      prompts: [n] texts, of which the last three lines of the first 8 are drawn.
+      written: [n] texts, the continuations.
 
     Returns:
       uint8 [height, 900, 3].
 
     Raises:
-      ValueError: no prompts, or not as many as texts.
+      ValueError: No prompts, or another number of continuations.
     """
     if not prompts or len(prompts) != len(written):
-        raise ValueError(f"continuations: {len(prompts)} prompts and {len(written)} texts")
+        raise ValueError(f"continuations: {len(prompts)} prompts but {len(written)} continuations")
     blocks = [
         (_lines(prompt, _LETTERS)[-_PROMPT_LINES:], _lines(text, _LETTERS)[:_CONTINUATION_LINES])
         for prompt, text in zip(prompts[:_PROMPTS], written[:_PROMPTS])
@@ -100,24 +147,24 @@ def labelled_texts(
     probabilities: Sequence[float] | np.ndarray,
     names: Sequence[str],
 ) -> np.ndarray:
-    """A table of texts with the predicted class and its probability; a wrong one has a cross and the true class.
+    """Draws a table of texts with predicted class and probability; errors have a cross and the true class.
 
     Args:
-      texts: [n]; the first 16 are drawn, three lines of each.
-      labels: [n] true classes, or None where they are not known.
+      texts: [n] texts, of which three lines of the first 16 are drawn.
+      labels: [n] true classes. None: unknown.
       predictions: [n] predicted classes.
-      probabilities: [n] of the predicted classes, in [0, 1].
-      names: of the classes; a class without a name is shown by its number.
+      probabilities: [n] probabilities of the predicted classes.
+      names: Class names. A class without a name is shown by its number.
 
     Returns:
       uint8 [height, 900, 3].
 
     Raises:
-      ValueError: no texts.
+      ValueError: No texts.
     """
     count = min(len(texts), _ROWS)
     if count == 0:
-        raise ValueError("labelled_texts: there are no texts to draw")
+        raise ValueError("labelled_texts needs at least one text")
     known = [*np.asarray(predictions), *(() if labels is None else np.asarray(labels))]
     names = class_names(names, max(len(names), int(max(known)) + 1))
     rows = [_shortened(_lines(text, _TEXT_LETTERS), _TEXT_LINES) for text in texts[:count]]
@@ -131,8 +178,8 @@ def labelled_texts(
         wrong = labels is not None and int(labels[index]) != int(predictions[index])
         percent = f"{100 * float(probabilities[index]):.0f}%"
         mark = "" if labels is None else "✗ " if wrong else "✓ "
-        said = f"{mark}{shorten(names[int(predictions[index])], 16)} · {percent}"
-        axes.text(side, top, said, color=WRONG if wrong else INK, **_FONT)
+        prediction = f"{mark}{shorten(names[int(predictions[index])], 16)} · {percent}"
+        axes.text(side, top, prediction, color=WRONG if wrong else INK, **_FONT)
         if labels is not None and wrong:
             axes.text(side, top + _LINE, f"true: {shorten(names[int(labels[index])], 18)}", color=INK, **_FONT)
         top += heights[index]
@@ -142,14 +189,14 @@ def labelled_texts(
 
 
 def _lines(text: str, letters: int) -> list[str]:
-    """A text as lines of at most `letters`, with its own line breaks; one empty line if there is nothing."""
+    """Returns a text as lines of at most `letters` characters; line breaks are kept, an empty text is one line."""
     lines: list[str] = []
     for paragraph in text.splitlines():
-        shown = "".join(letter if letter.isprintable() else " " for letter in paragraph)
-        lines += textwrap.wrap(shown, letters, drop_whitespace=False) or [""]
+        printable = "".join(letter if letter.isprintable() else " " for letter in paragraph)
+        lines += textwrap.wrap(printable, letters, drop_whitespace=False) or [""]
     return lines or [""]
 
 
-def _shortened(lines: list[str], most: int) -> list[str]:
-    """The first lines; the last of them says that there are more."""
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][: _TEXT_LETTERS - 1] + "…"]
+def _shortened(lines: list[str], limit: int) -> list[str]:
+    """Returns the first `limit` lines; the last one ends with an ellipsis if lines are dropped."""
+    return lines if len(lines) <= limit else [*lines[: limit - 1], lines[limit - 1][: _TEXT_LETTERS - 1] + "…"]

@@ -1,4 +1,4 @@
-"""Presentations of generated texts: translations beside their sources, captions below their images."""
+"""Presentations of text: translations, captions, masked tokens, and answers."""
 
 import math
 import textwrap
@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, new_figure, pixel_axes, render, shorten, show_image
-from jaxdl.viz.language import decode_texts
+from jaxdl.viz.language import decode_texts, text_of
 from jaxdl.viz.presentation import Presentation, valid_rows
 
 # Pixels: line height, gap around a block, column of row names, and letter width at 10 points.
@@ -55,6 +56,55 @@ class CaptioningPresentation(Presentation):
 
     def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
         return {"caption": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
+
+
+class MaskedLanguageModellingPresentation(Presentation):
+    """Presentation of masked language modelling."""
+
+    def pictures(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    ) -> dict[str, np.ndarray]:
+        """Returns `texts`: up to 8 texts with the texts that the model predicts."""
+        inputs, predicted = (
+            [text_of(np.asarray(values)[row], names.get("tokens")) for row in valid_rows(batch, 8)]
+            for values in (batch["tokens"], outputs["guess"])
+        )
+        return {"texts": translation_table(inputs, predicted)}
+
+    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        masked, guess = np.asarray(example["tokens"]) == UNKNOWN, np.asarray(outputs["guess"])
+        return {
+            "text": text_of(guess, names.get("tokens")),
+            "guesses": [text_of(token, names.get("tokens")) for token in guess[masked][:, None]],
+            "probabilities": [round(float(value), 4) for value in np.asarray(outputs["probability"])[masked]],
+        }
+
+
+class QuestionAnsweringPresentation(Presentation):
+    """Presentation of extractive question answering."""
+
+    def pictures(
+        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
+    ) -> dict[str, np.ndarray]:
+        """Returns `answers`: up to 8 questions with predicted and true answer."""
+        columns: tuple[list[str], list[str], list[str]] = ([], [], [])
+        for row in valid_rows(batch, 8):
+            example = {"tokens": np.asarray(batch["tokens"])[row]}
+            question = example["tokens"][1 : int(batch["begin"][row]) - 1]
+            columns[0].append(text_of(question, names.get("tokens")).strip())
+            for column, source in zip(columns[1:], (outputs, batch)):
+                span = {name: source[name][row] for name in ("first", "last")}
+                column.append(_answer(example, span, names))
+        return {"answers": translation_table(*columns)}
+
+    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        return {"answer": _answer(example, outputs, names), "probability": float(outputs["probability"])}
+
+
+def _answer(example: Mapping[str, Any], span: Mapping[str, Any], names: Names) -> str:
+    """Returns the text from token `first` to token `last`."""
+    tokens = np.asarray(example["tokens"])[int(span["first"]) : int(span["last"]) + 1]
+    return text_of(tokens, names.get("tokens")).strip()
 
 
 def _outputs(outputs: Mapping[str, Any], names: Names, rows: Any) -> list[str]:

@@ -29,14 +29,14 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 
 
 @auto_config
 def experiment(scan: bool = False):
     corpus = MockText(examples=1, characters=600)
     return Experiment(
-        task=language_modelling(Decoder(40, 16, Stack(8, 2, 2, causal=True, scan=scan)), carried=False),
+        task=LanguageModelling(Decoder(40, 16, Stack(8, 2, 2, causal=True, scan=scan)), carried=False),
         data=Data(train=Windows(corpus, Vocabulary(BPE(40), corpus), 12), evals={}, batch_size=8),
         optimizers={"train": optax.adam(1e-2)},
         steps=1,

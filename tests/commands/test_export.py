@@ -26,7 +26,7 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.gpt import gpt2
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 
 
 @auto_config
@@ -34,7 +34,7 @@ def experiment(norm: str = "layer"):
     corpus = MockText(examples=1, characters=600)
     windows = Windows(corpus, Vocabulary(BPE(40), corpus), 12)
     return Experiment(
-        task=language_modelling(gpt2(40, 16, features=8, layers=2, heads=2, scan=True, norm=norm), carried=False),
+        task=LanguageModelling(gpt2(40, 16, features=8, layers=2, heads=2, scan=True, norm=norm), carried=False),
         data=Data(train=windows, evals={}, batch_size=8),
         optimizers={"train": optax.adam(1e-2)},
         steps=2,

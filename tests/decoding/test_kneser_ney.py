@@ -155,14 +155,14 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.sequence import LanguageModel
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 
 
 @auto_config
 def experiment(length: int = 20) -> Experiment:
     vocabulary = Vocabulary(Characters(32), MockText())
     return Experiment(
-        task=language_modelling(LanguageModel(vocabulary=32, features=4, embedding=4)),
+        task=LanguageModelling(LanguageModel(vocabulary=32, features=4, embedding=4)),
         data=Data(
             train=Windows(MockText(), vocabulary, length),
             evals={"validation": Windows(MockText(split="validation", characters=300), vocabulary, length, context=4)},

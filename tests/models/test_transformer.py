@@ -17,7 +17,7 @@ from jaxdl.models.layers.attention import MultiHeadAttention, RelativeBias, merg
 from jaxdl.models.t5 import EncoderDecoder, Pointer, t5
 from jaxdl.models.transformer import POSITIONS, Stack
 from jaxdl.models.vit import VisionTransformer, vit
-from jaxdl.tasks.language_modelling import language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 
 SMALL = Decoder(11, 12, Stack(features=8, layers=2, heads=4, causal=True, deviation=0.3))
 TOKENS = np.random.default_rng(0).integers(1, 11, (2, 12)).astype(np.int32)
@@ -298,11 +298,11 @@ def test_a_loss_in_chunks_is_the_whole_one_and_so_are_its_gradients(tied):
     }
     found = []
     for chunk in (0, 4, 5):
-        task = language_modelling(model, carried=False, chunk=chunk)
+        task = LanguageModelling(model, carried=False, chunk=chunk)
         params, variables = nn.unbox(task.init(jax.random.key(0), batch))
 
         def loss(params, task=task, variables=variables):
-            terms = task.phases[0].loss(params, variables, batch, jax.random.key(1), jnp.int32(0)).terms
+            terms = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0, {}).terms
             return terms["cross_entropy"].sum
 
         evaluation = task.evaluate(params, variables, batch, jax.random.key(1)).metrics
@@ -316,7 +316,7 @@ def test_logits_of_all_tokens_never_exist_at_once():
     batch = {"tokens": jnp.ones((2, 65), jnp.int32), "weight": jnp.ones(2), "index": jnp.arange(2)}
 
     def largest(chunk):
-        task = language_modelling(model, carried=False, chunk=chunk)
+        task = LanguageModelling(model, carried=False, chunk=chunk)
         params, variables = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch))
 
         def loss(params, variables):
@@ -333,7 +333,7 @@ def test_logits_of_all_tokens_never_exist_at_once():
     assert largest(0)
     assert not largest(8)
     with pytest.raises(UserError, match="chunk=-1"):
-        language_modelling(model, carried=False, chunk=-1)
+        LanguageModelling(model, carried=False, chunk=-1)
 
 
 def test_low_rank_matrices_change_nothing_at_first_and_can_be_merged():

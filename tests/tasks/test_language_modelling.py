@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.language_modelling import GROUP, _score, language_modelling
+from jaxdl.tasks.language_modelling import GROUP, LanguageModelling
 
 VOCABULARY, WIDTH = 9, 6
 KEY = jax.random.key(3)
@@ -55,8 +55,8 @@ def start(task, batch):
     return jax.jit(task.init)(jax.random.key(0), batch)
 
 
-def loss_of(task, params, variables, batch, key=KEY):
-    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0)
+def loss_of(task, params, variables, batch, carry=None, key=KEY):
+    return jax.jit(task.phases[0].loss)(params, variables, batch, key, 0, {} if carry is None else carry)
 
 
 def evaluated(task, params, variables, batch):
@@ -91,12 +91,12 @@ def nll(params, tokens, h):
 
 
 def test_the_loss_counts_neither_context_nor_padding_and_weighs_examples():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     batch = make_batch(weight=np.array([1, 0.5, 2, 0], np.float32), context=np.array([0, 3, 7, 1], np.int32))
     batch["tokens"][0, 5:] = 0
     params, variables = start(task, batch)
     carry = jnp.asarray(np.random.default_rng(1).normal(size=(4, WIDTH)), jnp.float32)
-    outcome = loss_of(task, params, variables, batch | {"carry": {"h": carry}})
+    outcome = loss_of(task, params, variables, batch, {"h": carry})
     losses, after = nll(params, batch["tokens"], np.asarray(carry))
     expected = losses[0, :4].sum() + 0.5 * losses[1, 3:].sum()
     assert set(outcome.terms) == {"cross_entropy"}
@@ -107,11 +107,11 @@ def test_the_loss_counts_neither_context_nor_padding_and_weighs_examples():
 
 
 def test_a_row_that_does_not_go_on_begins_from_the_initial_state():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     batch = make_batch(first=np.array([0, 1, 0, 1], np.float32))
     params, variables = start(task, batch)
     carry = {"h": jnp.full((4, WIDTH), -0.7)}
-    outcome = loss_of(task, params, variables, batch | {"carry": carry})
+    outcome = loss_of(task, params, variables, batch, carry)
     begun = np.where(batch["first"][:, None] > 0, 0.25, -0.7)
     losses, after = nll(params, batch["tokens"], begun)
     np.testing.assert_allclose(outcome.terms["cross_entropy"].sum, losses.sum(), rtol=1e-5)
@@ -120,13 +120,13 @@ def test_a_row_that_does_not_go_on_begins_from_the_initial_state():
 
 
 def test_two_carried_halves_are_one_whole_but_the_gradient_stops_between_them():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     whole = make_batch(length=8)
     params, variables = start(task, whole)
     halves = [whole | {"tokens": whole["tokens"][:, :5]}, whole | {"tokens": whole["tokens"][:, 4:]}]
 
     def loss(params, batch, carry):
-        outcome = task.phases[0].loss(params, variables, batch | {"carry": carry}, KEY, 0)
+        outcome = task.phases[0].loss(params, variables, batch, KEY, 0, carry)
         return outcome.terms["cross_entropy"].sum, outcome.carry
 
     @jax.jit
@@ -145,11 +145,11 @@ def test_two_carried_halves_are_one_whole_but_the_gradient_stops_between_them():
 
 
 def test_without_carry_every_window_begins_anew():
-    task = language_modelling(Recurrent(), carried=False)
+    task = LanguageModelling(Recurrent(), carried=False)
     batch = make_batch()
     del batch["first"]
     params, variables = start(task, batch)
-    outcome = loss_of(task, params, variables, batch | {"carry": task.carry(batch)})
+    outcome = loss_of(task, params, variables, batch, task.carry(batch))
     np.testing.assert_allclose(
         outcome.terms["cross_entropy"].sum, nll(params, batch["tokens"], 0.25)[0].sum(), rtol=1e-5
     )
@@ -157,16 +157,16 @@ def test_without_carry_every_window_begins_anew():
 
 
 def test_a_state_keeps_its_type_whatever_the_model_computes_in():
-    task = language_modelling(Recurrent(dtype=jnp.bfloat16), new_tokens=3)
+    task = LanguageModelling(Recurrent(dtype=jnp.bfloat16), new_tokens=3)
     batch = make_batch()
     params, variables = start(task, batch)
-    outcome = loss_of(task, params, variables, batch | {"carry": task.carry(batch)})
+    outcome = loss_of(task, params, variables, batch, task.carry(batch))
     assert outcome.carry["h"].dtype == jnp.float32
     assert jax.jit(task.predict)(params, variables, batch, KEY)["continuation"].shape == (4, 3)
 
 
 def test_evaluation_is_that_of_a_numpy_reference():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     characters = np.array([20, 10, 30, 0], np.float32)
     batch = make_batch(context=np.array([2, 0, 3, 0], np.int32), characters=characters)
     batch["weight"][3] = 0
@@ -183,7 +183,7 @@ def test_evaluation_is_that_of_a_numpy_reference():
 
 
 def test_without_characters_a_token_is_one():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     batch = make_batch()
     params, variables = start(task, batch)
     metrics = evaluated(task, params, variables, batch)
@@ -191,13 +191,14 @@ def test_without_characters_a_token_is_one():
 
 
 def test_perplexity_and_bits_come_from_the_sums():
-    scored = _score({}, {"loss": np.log(8.0), "nats_per_character": np.log(4.0)}, {})
+    score = LanguageModelling(Recurrent()).score
+    scored = score({}, {"loss": np.log(8.0), "nats_per_character": np.log(4.0)}, {})
     np.testing.assert_allclose([scored["perplexity"], scored["bits_per_character"]], [8, 2])
-    assert _score({}, {"loss": 1e4, "nats_per_character": 1e4}, {})["perplexity"] == np.inf
+    assert score({}, {"loss": 1e4, "nats_per_character": 1e4}, {})["perplexity"] == np.inf
 
 
 def test_padding_changes_no_metric_and_no_loss():
-    task = language_modelling(Recurrent(), carried=False)
+    task = LanguageModelling(Recurrent(), carried=False)
     batch = make_batch(size=3)
     params, variables = start(task, batch)
     padded = {name: np.concatenate([value, value[:2]]) for name, value in batch.items()}
@@ -207,17 +208,16 @@ def test_padding_changes_no_metric_and_no_loss():
     for other in (padded, longer):
         found = evaluated(task, params, variables, other)
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, found)
-    outcomes = [loss_of(task, params, variables, one | {"carry": {}}) for one in (batch, padded, longer)]
+    outcomes = [loss_of(task, params, variables, one) for one in (batch, padded, longer)]
     for other in outcomes[1:]:
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), outcomes[0].terms, other.terms)
 
 
 @pytest.mark.parametrize("model", [Recurrent(), Stateless()])
 def test_what_comes_later_changes_nothing_before(model):
-    task = language_modelling(model, carried=False)
+    task = LanguageModelling(model, carried=False)
     batch = make_batch()
     params, variables = start(task, batch)
-    assert task.causal is not None
     before = jax.jit(task.causal)(params, variables, batch)
     assert before.shape == (4, 7, VOCABULARY)
     np.testing.assert_allclose(np.exp(before).sum(-1), 1, rtol=1e-5)
@@ -230,7 +230,7 @@ def test_what_comes_later_changes_nothing_before(model):
 
 @pytest.mark.parametrize("model", [Recurrent(), Stateless()])
 def test_the_most_probable_continuation_is_that_of_reading_all_anew(model):
-    task = language_modelling(model, carried=False, temperature=0.0, new_tokens=5)
+    task = LanguageModelling(model, carried=False, temperature=0.0, new_tokens=5)
     batch = make_batch(length=6, tokens_length=np.array([7, 3, 1, 5], np.int32))
     params, variables = start(task, batch)
     found = jax.jit(task.predict)(params, variables, batch, KEY)
@@ -255,7 +255,7 @@ def test_the_most_probable_continuation_is_that_of_reading_all_anew(model):
 
 @functools.cache
 def predictor():
-    task = language_modelling(Recurrent(), new_tokens=6)
+    task = LanguageModelling(Recurrent(), new_tokens=6)
     params, variables = start(task, make_batch())
     return jax.jit(lambda batch: jax.jit(task.predict)(params, variables, batch, KEY))
 
@@ -286,7 +286,7 @@ def test_without_lengths_the_padding_at_the_end_is_no_prompt():
 def test_what_is_drawn_depends_on_the_key_and_the_example():
     batch = make_batch(size=2, length=5)
     batch["tokens"][1] = batch["tokens"][0]
-    task = language_modelling(Recurrent(), temperature=2.0, new_tokens=20)
+    task = LanguageModelling(Recurrent(), temperature=2.0, new_tokens=20)
     params, variables = start(task, batch)
     found = [
         jax.jit(task.predict)(params, variables, batch, jax.random.key(seed))["continuation"] for seed in (0, 0, 1)
@@ -298,11 +298,11 @@ def test_what_is_drawn_depends_on_the_key_and_the_example():
 
 
 def test_dropout_follows_the_key_and_is_off_in_evaluation():
-    task = language_modelling(Recurrent(dropout=0.5), carried=False)
+    task = LanguageModelling(Recurrent(dropout=0.5), carried=False)
     batch = make_batch()
     params, variables = start(task, batch)
     losses = [
-        float(loss_of(task, params, variables, batch, jax.random.key(seed)).terms["cross_entropy"].sum)
+        float(loss_of(task, params, variables, batch, key=jax.random.key(seed)).terms["cross_entropy"].sum)
         for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
@@ -318,23 +318,21 @@ class Letters(tuple):
 
 
 def test_a_prediction_is_readable_and_drawn():
-    task = language_modelling(Recurrent(), new_tokens=4)
-    names = {"tokens": Letters("____abcde")}
+    task = LanguageModelling(Recurrent(), new_tokens=4)
+    names: Any = {"tokens": Letters("____abcde")}
     batch = make_batch(size=3, tokens_length=np.array([8, 2, 3]))
     params, variables = start(task, batch)
     outputs = {name: np.asarray(value) for name, value in jax.jit(task.predict)(params, variables, batch, KEY).items()}
-    assert task.readable is not None
-    assert task.draw is not None
-    row = ({name: value[1] for name, value in tree.items()} for tree in (batch, outputs))
-    told = task.readable(*row, names)
-    assert told["prompt"] == names["tokens"].decode(batch["tokens"][1, :2])
-    assert told["continuation"] == names["tokens"].decode(outputs["continuation"][1])
+    example, output = ({name: value[1] for name, value in tree.items()} for tree in (batch, outputs))
+    readable = task.presentation.readable(example, output, names)
+    assert readable["prompt"] == names["tokens"].decode(batch["tokens"][1, :2])
+    assert readable["continuation"] == names["tokens"].decode(outputs["continuation"][1])
     batch["weight"][2] = 0
-    pictures = task.draw(batch, outputs, {"loss": 1.0}, names)
+    pictures = task.presentation.pictures(batch, outputs, {"loss": 1.0}, names)
     assert set(pictures) == {"continuations"}
     assert pictures["continuations"].dtype == np.uint8
     assert pictures["continuations"].shape[1:] == (900, 3)
-    unnamed = task.draw(batch, outputs, {}, {})["continuations"]
+    unnamed = task.presentation.pictures(batch, outputs, {}, {})["continuations"]
     assert unnamed.shape[1:] == (900, 3)
 
 
@@ -351,21 +349,21 @@ def test_a_prediction_is_readable_and_drawn():
 )
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(UserError):
-        language_modelling(Recurrent(), **arguments)
+        LanguageModelling(Recurrent(), **arguments)
 
 
 def test_a_model_without_state_cannot_be_carried():
     with pytest.raises(UserError, match="carried=False"):
-        language_modelling(Stateless())
+        LanguageModelling(Stateless())
 
 
 def test_batches_that_do_not_fit_are_refused_with_what_to_do():
-    task = language_modelling(Recurrent())
+    task = LanguageModelling(Recurrent())
     batch = make_batch()
     params, variables = start(task, batch)
     shuffled = {name: value for name, value in batch.items() if name != "first"}
     with pytest.raises(UserError, match='order="streams"'):
-        loss_of(task, params, variables, shuffled | {"carry": task.carry(batch)})
+        loss_of(task, params, variables, shuffled, task.carry(batch))
     with pytest.raises(UserError, match="needs 'tokens'"):
         task.init(KEY, {"image": batch["tokens"], "weight": batch["weight"]})
     with pytest.raises(UserError, match="int32"):

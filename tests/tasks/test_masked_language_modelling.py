@@ -2,49 +2,56 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from jaxdl.data.synthetic.text import MockText
+from jaxdl.data.text.special_tokens import PAD, SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
-from jaxdl.tasks.masked_language_modelling import PAD, SPECIALS, UNKNOWN, _hidden, masked_language_modelling
+from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
 
-TOKENS = np.random.default_rng(0).integers(SPECIALS, 30, (400, 50)).astype(np.int32)
+TOKENS = np.random.default_rng(0).integers(len(SPECIALS), 30, (400, 50)).astype(np.int32)
 BATCH: Any = {"tokens": TOKENS, "index": np.arange(400), "weight": np.ones(400, np.float32)}
 
 
+def mask_tokens(share, whole_words, batch):
+    task = MaskedLanguageModelling(nn.Module(), share=share, whole_words=whole_words)
+    return task.mask_tokens(batch, jax.random.key(0), vocabulary=30)
+
+
 def test_a_share_is_hidden_as_in_bert():
-    seen, chosen = map(np.asarray, _hidden(0.2, False, BATCH, jax.random.key(0), 30))
+    seen, chosen = map(np.asarray, mask_tokens(0.2, False, BATCH))
     assert abs(chosen.mean() - 0.2) < 0.01
     np.testing.assert_array_equal(seen[~chosen], TOKENS[~chosen])
     shares = [(seen == UNKNOWN)[chosen].mean(), (seen == TOKENS)[chosen].mean()]
     np.testing.assert_allclose(shares, [0.8, 0.1 + 0.1 / 26], atol=0.015)
-    assert seen[seen != UNKNOWN].min() >= SPECIALS
+    assert seen[seen != UNKNOWN].min() >= len(SPECIALS)
 
 
 def test_an_example_has_its_own_draws_and_padding_stays():
     part = {name: value[100:103] for name, value in BATCH.items()}
-    whole = _hidden(0.3, False, BATCH, jax.random.key(0), 30)
-    cut = _hidden(0.3, False, part, jax.random.key(0), 30)
+    whole = mask_tokens(0.3, False, BATCH)
+    cut = mask_tokens(0.3, False, part)
     for one, other in zip(whole, cut):
         np.testing.assert_array_equal(one[100:103], other)
     padded: Any = {**part, "tokens": np.where(np.arange(50) < 40, part["tokens"], PAD)}
-    seen, chosen = _hidden(0.9, False, padded, jax.random.key(0), 30)
+    seen, chosen = mask_tokens(0.9, False, padded)
     assert not np.any(np.asarray(chosen)[:, 40:])
     assert np.all(np.asarray(seen)[:, 40:] == PAD)
 
 
 def test_words_are_hidden_whole():
     words: Any = np.broadcast_to(np.arange(50) // 3, TOKENS.shape).astype(np.int32)
-    _, chosen = _hidden(0.2, True, {**BATCH, "words": words}, jax.random.key(0), 30)
+    _, chosen = mask_tokens(0.2, True, {**BATCH, "words": words})
     chosen = np.asarray(chosen)[:, :48].reshape(400, 16, 3)
     assert np.all(chosen == chosen[..., :1])
     assert abs(chosen.mean() - 0.2) < 0.02
-    with pytest.raises(UserError, match=r"give Windows\(words=True\)"):
-        _hidden(0.2, True, BATCH, jax.random.key(0), 30)
+    with pytest.raises(UserError, match=r"set Windows\(words=True\)"):
+        mask_tokens(0.2, True, BATCH)
 
 
 def test_windows_number_their_words():
@@ -65,4 +72,4 @@ def test_windows_number_their_words():
 
 def test_a_share_out_of_range_is_told():
     with pytest.raises(UserError, match=r"share=1\.0"):
-        masked_language_modelling(None, share=1.0)  # type: ignore
+        MaskedLanguageModelling(nn.Module(), share=1.0)

@@ -1,7 +1,6 @@
 """What tasks on images share: normalization, how a model is made and applied, whether its examples are independent."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,28 +86,6 @@ def apply_module(
     rngs = {"dropout": key}
     outputs, updated = model.apply(tree, *inputs, **options, train=True, rngs=rngs, mutable=list(collections))
     return outputs, {**variables, group: updated} if collections else variables
-
-
-def next_token_mask(segments: Array) -> Array:
-    """Returns the loss mask of packed sequences, bool [batch, time - 1]: tokens that continue their own sequence.
-
-    Args:
-      segments: int32 [batch, time], the number of a token's sequence in the row, 0 on padding.
-    """
-    return (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
-
-
-def check_segments(model: nn.Module) -> None:
-    """Checks that a model supports packed sequences.
-
-    Raises:
-      UserError: The model's `__call__` has no argument `segments`.
-    """
-    if "segments" not in inspect.signature(type(model).__call__).parameters:
-        raise UserError(
-            f"{type(model).__name__} does not support packed sequences (its __call__ has no argument `segments`);"
-            " use one sequence per row, without Packed(...) and separator"
-        )
 
 
 def batch_coupling(model: nn.Module) -> str:

@@ -12,8 +12,9 @@ from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, check_segments, init_module, next_token_mask
+from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
 from jaxdl.tasks.parts.classification import check_label_smoothing
+from jaxdl.tasks.parts.tokens import check_segments, next_token_mask
 from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
 from jaxdl.viz.language import decode_texts
 

@@ -22,8 +22,8 @@ from jaxdl.models.seq2seq import AttentionDecoder, TokenEncoder
 from jaxdl.models.seq2seq import EncoderDecoder as Recurrent
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.language_modelling import language_modelling
-from jaxdl.tasks.masked_language_modelling import masked_language_modelling
+from jaxdl.tasks.language_modelling import LanguageModelling
+from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
 from jaxdl.tasks.translation import Translation
 
 KEY = jax.random.key(0)
@@ -108,7 +108,7 @@ def test_a_translator_learns_the_same_from_packed_pairs(positions):
 def test_a_language_model_learns_the_same_from_packed_texts(choice):
     stack = Stack(16, 1, 2, causal=True, window=choice.get("window", 0))
     model = Decoder(40, 64, stack, ngrams=(2,), slots=50)
-    task = language_modelling(model, carried=False, chunk=choice.get("chunk", 0))
+    task = LanguageModelling(model, carried=False, chunk=choice.get("chunk", 0))
     alone, packed = whole(TEXTS), whole(Packed(TEXTS))
     assert len(packed["tokens"]) < len(alone["tokens"])
     params, variables = task.init(KEY, batch_of(alone))
@@ -116,13 +116,12 @@ def test_a_language_model_learns_the_same_from_packed_texts(choice):
     evaluated = [task.evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (alone, packed)]
     assert evaluated[0]["loss"][1] == evaluated[1]["loss"][1] == sum(alone["tokens_length"] - 1)
     same(evaluated[0]["loss"], evaluated[1]["loss"])
-    assert task.causal is not None
     assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
 
 
 def test_a_masked_language_model_attends_within_one_sequence():
     model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, deviation=0.3)))
-    task = masked_language_modelling(model)
+    task = MaskedLanguageModelling(model)
     packed = batch_of(whole(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
     apart = task.evaluate(params, variables, packed, KEY).metrics["loss"]
@@ -155,8 +154,8 @@ def test_a_model_without_segment_support_is_reported():
     task = Translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
     with pytest.raises(UserError, match="does not support packed sequences"):
         task.init(KEY, batch_of(whole(Packed(PAIRS))))
-    task = language_modelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
+    task = LanguageModelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
     packed = batch_of(whole(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
-    with pytest.raises(UserError, match=r"train with task\.carried=False"):
+    with pytest.raises(UserError, match=r"set task\.carried=False"):
         task.phases[0].loss(params, variables, packed, KEY, 0, {})
