@@ -14,7 +14,7 @@ from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.question_answering import question_answering
+from jaxdl.tasks.question_answering import QuestionAnswering
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -31,7 +31,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset(dataset, "train"), features=("question", "text"))
     return Experiment(
-        task=question_answering(
+        task=QuestionAnswering(
             TokenClassifier(
                 Encoder(
                     vocabulary=tokens,

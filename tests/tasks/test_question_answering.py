@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.special_tokens import END, START
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.errors import UserError
-from jaxdl.tasks import question_answering as qa
+from jaxdl.tasks.question_answering import QuestionAnswering, best_span
 
 CORPUS = MockQuestions(examples=20)
 VOCABULARY = Vocabulary(BPE(70), CORPUS, ("question", "text"))
@@ -65,7 +66,7 @@ def test_own_questions_about_own_files(tmp_path):
 def test_the_best_answer_is_in_order_and_not_too_long():
     scores = np.random.default_rng(0).normal(size=(5, 9, 2)).astype(np.float32)
     for longest in (1, 3, 9):
-        first, last, score = qa._best(jnp.asarray(scores), longest)
+        first, last, score = best_span(jnp.asarray(scores), longest)
         for row in range(5):
             best = max(
                 (scores[row, a, 0] + scores[row, b, 1], a, b) for a in range(9) for b in range(a, min(9, a + longest))
@@ -73,19 +74,31 @@ def test_the_best_answer_is_in_order_and_not_too_long():
             np.testing.assert_allclose(score[row], best[0], rtol=1e-6)
             assert (first[row], last[row]) == best[1:]
     with pytest.raises(UserError, match="longest=0"):
-        qa.question_answering(None, longest=0)  # type: ignore
+        QuestionAnswering(nn.Module(), longest=0)
 
 
-def test_what_is_scored(monkeypatch):
+class Fixed(nn.Module):
+    """Logits that depend on nothing."""
+
+    logits: Any
+
+    def __call__(self, tokens, *, length, types, train):
+        return jnp.asarray(self.logits)
+
+
+def test_what_is_scored():
     batch = {
+        "tokens": jnp.zeros((3, 6), jnp.int32),
+        "tokens_length": jnp.full(3, 6),
+        "begin": jnp.zeros(3, jnp.int32),
         "first": jnp.array([2, 3, 1]),
         "last": jnp.array([4, 3, 2]),
         "weight": jnp.array([1.0, 1.0, 0.0]),
     }
-    scores = jnp.log(jnp.full((3, 6, 2), 0.01).at[0, 2, 0].set(0.9).at[0, 3, 1].set(0.9).at[1, 3].set(0.9))
-    monkeypatch.setattr(qa, "_scores", lambda *arguments: (scores, {}))
-    sums = qa._evaluate(None, 5, {}, {}, batch, jax.random.key(0)).metrics  # type: ignore
+    chances = jnp.full((3, 6, 2), 0.02).at[0, 2, 0].set(0.9).at[0, 3, 1].set(0.9).at[1, 3].set(0.9)  # they sum to 1
+    task = QuestionAnswering(Fixed(jnp.log(chances)), longest=5)
+    sums = task.evaluate({"reader": {}}, {}, batch, jax.random.key(0)).metrics
     figures = {name: float(total / weight) for name, (total, weight) in sums.items()}
     assert figures["exact_match"] == 0.5
     np.testing.assert_allclose(figures["f1"], (2 * 2 / 5 + 1.0) / 2, rtol=1e-6)
-    np.testing.assert_allclose(figures["loss"], -(np.log(0.9 * 0.01) + 2 * np.log(0.9)) / 2, rtol=1e-5)
+    np.testing.assert_allclose(figures["loss"], -(np.log(0.9 * 0.02) + 2 * np.log(0.9)) / 2, rtol=1e-5)
