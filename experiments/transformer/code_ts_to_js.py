@@ -15,7 +15,7 @@ from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
-from jaxdl.tasks.text_editing import text_editing
+from jaxdl.tasks.text_editing import TextEditing
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
@@ -32,7 +32,7 @@ def experiment(
 ) -> Experiment:
     vocabulary = Vocabulary(BPE(tokens), Dataset("rxjs", "train"), features=("source",))
     return Experiment(
-        task=text_editing(
+        task=TextEditing(
             TokenClassifier(
                 Encoder(
                     vocabulary=tokens,

@@ -14,7 +14,7 @@ from jaxdl.data.text.tagging import Tagged
 from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import TokenClassifier, bert
-from jaxdl.tasks.token_classification import token_classification
+from jaxdl.tasks.token_classification import TokenClassification
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -32,7 +32,7 @@ def experiment(
     train = Dataset("tweets_entities", "train")
     vocabulary = Vocabulary(Pretrained(weights), train)
     return Experiment(
-        task=token_classification(
+        task=TokenClassification(
             TokenClassifier(bert(features=384, layers=6, heads=12, dropout=dropout), outputs=21, dropout=dropout)
         ),
         data=Data(

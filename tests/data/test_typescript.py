@@ -1,6 +1,7 @@
 """TypeScript beside JavaScript: tokens, statements, pairs, what stays; and what is made of edits."""
 
 import shutil
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
@@ -20,7 +21,8 @@ from jaxdl.data.synthetic.text import MockEdits
 from jaxdl.data.text.edits import Edits
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.metrics.javascript import accepted
-from jaxdl.tasks.text_editing import edited, text_editing
+from jaxdl.tasks.text_editing import TextEditing
+from jaxdl.viz.tagging import edited_text
 
 TYPESCRIPT = """
 import { Thing } from './thing'; // a comment
@@ -94,23 +96,22 @@ def test_edits_label_tokens_as_kept_or_dropped():
     assert columns["whole"].all()
     for row in range(20):
         example = {name: columns[name][row] for name in ("tokens", "tokens_length", "label")}
-        assert edited(example, example["label"], source.names) == texts["target"][row].decode()
-        assert edited(example, np.ones(40), source.names) == texts["source"][row].decode()
+        assert edited_text(example, example["label"], source.names) == texts["target"][row].decode()
+        assert edited_text(example, np.ones(40), source.names) == texts["source"][row].decode()
     cut = Edits(corpus, Vocabulary(BPE(60), corpus, ("source",)), 5).load()
     np.testing.assert_array_equal(cut.columns["whole"], columns["tokens_length"] <= 5)
 
 
 def test_a_text_is_correct_if_all_its_words_are():
-    task = text_editing(nn.Dense(2), accepted=lambda texts: float(np.mean([text == "a" for text in texts])))
-    names = {"tokens": [*"....", "a", " b"], "label": ("drop", "keep")}
+    task = TextEditing(nn.Dense(2), accepted=lambda texts: float(np.mean([text == "a" for text in texts])))
+    names: Any = {"tokens": [*"....", "a", " b"], "label": ("drop", "keep")}
     records = {
         "tokens": np.array([[4, 5], [4, 5], [4, 5]]),
         "tokens_length": np.array([2, 2, 2]),
         "label": np.array([[1, 0], [1, 0], [1, 0]]),
-        "found": np.array([[1, 0], [1, 1], [1, 0]]),
+        "predicted": np.array([[1, 0], [1, 1], [1, 0]]),
         "whole": np.array([1, 1, 0]),
     }
-    assert task.score is not None
     scores = task.score(records, {}, names)
     assert scores == {"exact_match": pytest.approx(1 / 3), "accepted": pytest.approx(2 / 3)}
 

@@ -1,0 +1,92 @@
+"""Base class of tasks that classify the words of a text."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.tokens import token_losses, token_metrics
+from jaxdl.training.task import Array, Batch, Outcome, Phase, PyTree, Task, Term, module_key
+
+GROUP = "tagger"
+
+
+@dataclass(frozen=True, eq=False)
+class Tagging(Task):
+    """Base class of word classification with softmax cross-entropy at the first token of each word.
+
+    Trains the group "tagger" in one phase, "train". Subclasses define `evaluate`, `score` and `presentation`.
+
+    Batches: `tokens` int32 [batch, time]; `tokens_length` int32 [batch], which may be absent if no token is padding;
+    `label` int32 [batch, time], -1 at tokens that do not begin a word.
+
+    Predictions: `label` int32 [batch, time], -1 at tokens that do not begin a word; its `probability` float32
+    [batch, time].
+
+    Attributes:
+      model: Token classifier, `model(tokens, *, length, train) -> logits [batch, time, labels]`, such as
+        `jaxdl.models.bert.TokenClassifier`.
+
+    Raises:
+      UserError: A batch without tokens, or logits of another shape.
+    """
+
+    model: nn.Module
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase(name="train", trains=GROUP, loss=self.loss),)
+
+    @property
+    def batch_coupled(self) -> str:
+        return batch_coupling(self.model)
+
+    def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
+        tokens, length = _inputs(batch)
+        return init_module(GROUP, self.model, key, tokens, length=length)
+
+    def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
+        logits, variables = self._logits(params, variables, batch, key)
+        metrics = self._word_metrics(logits, batch)
+        return Outcome(
+            terms={"cross_entropy": Term(*metrics["loss"])},
+            variables=variables,
+            metrics={"accuracy": metrics["accuracy"]},
+        )
+
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        probabilities = jax.nn.softmax(self._logits(params, variables, batch)[0])
+        label = jnp.where(batch["label"] >= 0, probabilities.argmax(-1), -1).astype(jnp.int32)
+        return {"label": label, "probability": probabilities.max(-1)}
+
+    def _logits(
+        self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
+    ) -> tuple[Array, PyTree]:
+        """Returns logits float32 [batch, time, labels] and the new variables."""
+        tokens, length = _inputs(batch)
+        dropout = None if key is None else module_key(key, batch)
+        logits, variables = apply_module(GROUP, self.model, params, variables, tokens, key=dropout, length=length)
+        logits = jnp.asarray(logits, jnp.float32)
+        if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
+            raise UserError(
+                f"the model returns {logits.shape} for tokens {tokens.shape}; the task needs [batch, time, labels]"
+            )
+        return logits[:, : batch["label"].shape[1]], variables
+
+    def _word_metrics(self, logits: Array, batch: Batch) -> dict[str, tuple[Array, Array]]:
+        """Returns `loss` (nats per word) and `accuracy` (share of words) as (sum, weight) pairs."""
+        losses, correct = token_losses(logits, jnp.maximum(batch["label"], 0))
+        return token_metrics(losses, correct, batch["weight"][:, None] * (batch["label"] >= 0))
+
+
+def _inputs(batch: Batch) -> tuple[Array, Array | None]:
+    """Returns the tokens int32 [batch, time] and their length [batch]."""
+    if "tokens" not in batch or "label" not in batch:
+        raise UserError(
+            f"batches contain {', '.join(sorted(batch))}, but the task needs 'tokens' and 'label'; use a source such as"
+            " Tagged(...)"
+        )
+    return jnp.asarray(batch["tokens"]), batch.get("tokens_length")
