@@ -14,7 +14,7 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
-from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
@@ -24,7 +24,7 @@ METRIC = "test/bits_per_dim"
 @auto_config
 def experiment(steps: int = 200_000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=diffusion(
+        task=Diffusion(
             DiffusionUNet(
                 outputs=3,
                 channels=(128, 256, 256, 256),

@@ -15,7 +15,7 @@ from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import Styles
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
-from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam, power_average
 
@@ -25,7 +25,7 @@ METRIC = "test/loss"
 @auto_config
 def experiment(steps: int = 1800, seed: int = 0) -> Experiment:
     return Experiment(
-        task=diffusion(
+        task=Diffusion(
             DiffusionUNet(
                 outputs=3,
                 channels=(64, 96),
@@ -41,7 +41,7 @@ def experiment(steps: int = 1800, seed: int = 0) -> Experiment:
             # The noise of a square has 48 numbers, too many for the width: its colours are fewer.
             target="data",
             weighting="min_snr",
-            bound=False,
+            bits_per_dim=False,
             classes=2,
             steps=20,
         ),

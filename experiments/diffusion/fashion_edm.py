@@ -16,7 +16,7 @@ from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from experiments.diffusion._fashion_unet import fashion_unet
 from jaxdl.config.experiment import Experiment
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
-from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -26,7 +26,7 @@ METRIC = "test/fid"
 @auto_config
 def experiment(steps: int = 1700, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
-        task=diffusion(
+        task=Diffusion(
             fashion_unet(),
             Karras(),
             LogNormal(),

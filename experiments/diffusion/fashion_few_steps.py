@@ -15,7 +15,7 @@ from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from experiments.diffusion._fashion_unet import fashion_unet
 from jaxdl.config.experiment import Experiment
 from jaxdl.decoding.noise_schedules import Karras
-from jaxdl.tasks.consistency import consistency_distillation
+from jaxdl.tasks.consistency import ConsistencyDistillation
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -25,7 +25,7 @@ METRIC = "test/fid"
 @auto_config
 def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 0) -> Experiment:
     return Experiment(
-        task=consistency_distillation(
+        task=ConsistencyDistillation(
             fashion_unet(),
             Karras(),
             levels=18,

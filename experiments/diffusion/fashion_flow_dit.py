@@ -14,9 +14,9 @@ from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from jaxdl.config.experiment import Experiment
-from jaxdl.decoding.noise_schedules import LogitNormal, Straight
+from jaxdl.decoding.noise_schedules import LogitNormal, RectifiedFlow
 from jaxdl.models.dit import DiT
-from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -26,9 +26,9 @@ METRIC = "test/fid"
 @auto_config
 def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
-        task=diffusion(
+        task=Diffusion(
             DiT(outputs=1, patch=4, width=128, depth=4, heads=4, classes=10, frequencies=128),
-            Straight(),
+            RectifiedFlow(),
             LogitNormal(),
             target="velocity",
             classes=10,

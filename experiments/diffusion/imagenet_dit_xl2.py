@@ -12,9 +12,9 @@ from fiddle.experimental.auto_config import auto_config
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.decoding.noise_schedules import LogitNormal, Straight
+from jaxdl.decoding.noise_schedules import LogitNormal, RectifiedFlow
 from jaxdl.models.dit import DiT
-from jaxdl.tasks.diffusion import diffusion
+from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -24,9 +24,9 @@ METRIC = "validation/bits_per_dim"
 @auto_config
 def experiment(dataset: str = "tfds:imagenet_resized/32x32", steps: int = 400_000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=diffusion(
+        task=Diffusion(
             DiT(outputs=3, patch=2, width=1152, depth=28, heads=16, classes=1000, dtype="bfloat16", remat=True),
-            Straight(),
+            RectifiedFlow(),
             LogitNormal(),
             target="velocity",
             classes=1000,

@@ -1,17 +1,16 @@
-"""From noise to images: samplers of diffusion models, each one scan over falling noise levels.
+"""Samplers of diffusion models: from noise to images, each one scan over decreasing noise levels.
 
-A noisy image is data + sigma * noise, see `jaxdl.decoding.noise_schedules`, and the model a denoiser: `denoise(image
-[batch, ...], sigma scalar, guess [batch, ...]) -> [batch, ...]`, what it expects the data to be. The guess is what it
-expected
-when it was asked before, 0 at first: a model may look at it (self-conditioning, arXiv:2208.04202) or not. The
-probability flow is d image / d sigma = (image - denoised) / sigma (arXiv:2206.00364). Every sampler takes
+A noisy image is x = y + sigma * n, see `jaxdl.decoding.noise_schedules`. The model is a denoiser D(x; sigma), called as
+`denoise(image [batch, ...], sigma [], previous [batch, ...]) -> [batch, ...]`, the expected data. `previous` is the
+output of the preceding call, 0 at first, for self-conditioning (arXiv:2208.04202). The probability flow ODE is
+dx / dsigma = (x - D(x; sigma)) / sigma (arXiv:2206.00364, equations 1 and 3). Every sampler takes
 
 - `denoise`;
 - `image`: [batch, ...], noise times the first level;
-- `sigmas`: [steps + 1], falling; the last may be 0, and is then reached by what the model expects there;
-- `noise`: `(step int32) -> [batch, ...]`, standard normal numbers, for samplers that add some.
+- `sigmas`: [steps + 1], decreasing. If the last one is 0, the last step returns the denoiser's output;
+- `noise`: `(step int32) -> [batch, ...]`, standard normal draws for stochastic samplers
 
-and gives `Trajectory`. The guidance scale of `guided` is an array: a sweep over it compiles once.
+and returns a `Trajectory`. The guidance scale of `guided` is an array: a sweep over it compiles once.
 """
 
 from collections.abc import Callable
@@ -22,14 +21,15 @@ import jax.numpy as jnp
 
 Array = jax.Array
 Denoise = Callable[[Array, Array, Array], Array]
+Noise = Callable[[Array], Array]
 
 
 class Trajectory(NamedTuple):
-    """What a sampler made.
+    """Output of a sampler.
 
     Attributes:
-      image: [batch, ...], the last one.
-      denoised: [steps, batch, ...], what the model expected at each step.
+      image: [batch, ...], the sample.
+      denoised: [steps, batch, ...], the denoiser's output at each step.
     """
 
     image: Array
@@ -37,11 +37,17 @@ class Trajectory(NamedTuple):
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -> Denoise:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): 1 is the conditional model, more exaggerates."""
+    """Returns a denoiser with classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
-    def denoise(image: Array, sigma: Array, guess: Array) -> Array:
-        plain = unconditional(image, sigma, guess)
-        return plain + scale * (conditional(image, sigma, guess) - plain)
+    Args:
+      conditional: Denoiser of the conditional model.
+      unconditional: Denoiser of the unconditional model.
+      scale: Guidance scale, 1 + w in equation 6 of the paper. 1: the conditional model.
+    """
+
+    def denoise(image: Array, sigma: Array, previous: Array) -> Array:
+        baseline = unconditional(image, sigma, previous)
+        return baseline + scale * (conditional(image, sigma, previous) - baseline)
 
     return denoise
 
@@ -50,150 +56,154 @@ def ddim(
     denoise: Denoise,
     image: Array,
     sigmas: Array,
-    noise: Callable[[Array], Array] | None = None,
+    noise: Noise | None = None,
     *,
     eta: float = 0.0,
 ) -> Trajectory:
-    """DDIM (Song et al. 2020, arXiv:2010.02502), of first order. Without noise, Euler's method.
+    """Samples by DDIM (Song et al. 2020, arXiv:2010.02502), a first-order method.
 
     Args:
-      eta: how much of the noise is drawn anew at each step: 0 none, 1 as much as DDPM's ancestral sampling does.
+      denoise: Denoiser.
+      image: [batch, ...], noise times the first level.
+      sigmas: [steps + 1], decreasing.
+      noise: Standard normal draws, used if eta > 0.
+      eta: Stochasticity (equation 16). 0: deterministic, equal to Euler's method. 1: DDPM's ancestral sampling.
     """
 
     def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        image, guess = carry
-        sigma, following, number = levels
-        clean = denoise(image, sigma, guess)
-        fresh = eta * following * jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(following / sigma)))
-        kept = jnp.sqrt(jnp.maximum(0.0, jnp.square(following) - jnp.square(fresh)))
-        image = clean + kept / sigma * (image - clean)
+        image, previous = carry
+        sigma, sigma_next, index = levels
+        denoised = denoise(image, sigma, previous)
+        sigma_up = eta * sigma_next * jnp.sqrt(jnp.maximum(0.0, 1.0 - jnp.square(sigma_next / sigma)))
+        sigma_down = jnp.sqrt(jnp.maximum(0.0, jnp.square(sigma_next) - jnp.square(sigma_up)))
+        image = denoised + sigma_down / sigma * (image - denoised)
         if eta and noise is not None:
-            image = image + fresh * noise(number)
-        return (image, clean), clean
+            image = image + sigma_up * noise(index)
+        return (image, denoised), denoised
 
     return _scan(step, image, sigmas)
 
 
-def ancestral(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array]) -> Trajectory:
-    """The sampler of DDPM (Ho et al. 2020, arXiv:2006.11239), with the smaller of its two variances."""
+def ancestral(denoise: Denoise, image: Array, sigmas: Array, noise: Noise) -> Trajectory:
+    """Samples by DDPM's ancestral sampler (arXiv:2006.11239) with the posterior variance, the smaller of its two."""
     return ddim(denoise, image, sigmas, noise, eta=1.0)
 
 
-def consistency(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array]) -> Trajectory:
-    """Each step denoises at once and adds the noise of the next level, all of it new (arXiv:2303.01469, algorithm 1).
+def consistency(denoise: Denoise, image: Array, sigmas: Array, noise: Noise) -> Trajectory:
+    """Samples by multistep consistency sampling (arXiv:2303.01469, algorithm 1).
 
-    For consistency models, whose `denoise` gives the end of the probability flow; others make blurred images by it.
+    Each step denoises to the data and adds independent noise of the next level. The denoiser is a consistency model,
+    which returns the end of the probability flow; with other denoisers samples are blurred.
     """
 
     def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        image, guess = carry
-        sigma, following, number = levels
-        clean = denoise(image, sigma, guess)
-        return (clean + following * noise(number), clean), clean
+        image, previous = carry
+        sigma, sigma_next, index = levels
+        denoised = denoise(image, sigma, previous)
+        return (denoised + sigma_next * noise(index), denoised), denoised
 
     return _scan(step, image, sigmas)
 
 
-def euler(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None) -> Trajectory:
-    """Euler's method on the probability flow, in any of its scalings: DDIM without noise."""
-    del noise
+def euler(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None) -> Trajectory:
+    """Samples by Euler's method on the probability flow ODE, equal to DDIM with eta = 0."""
     return ddim(denoise, image, sigmas)
 
 
-def heun(denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None) -> Trajectory:
-    """Heun's method, of second order (arXiv:2206.00364): the model is asked twice a step."""
-    del noise
+def heun(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None) -> Trajectory:
+    """Samples by Heun's second-order method (arXiv:2206.00364, algorithm 1), two denoiser calls per step."""
 
     def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        image, guess = carry
-        sigma, following, _ = levels
-        clean = denoise(image, sigma, guess)
-        slope = (image - clean) / sigma
-        ahead = image + (following - sigma) * slope
-        # At sigma = 0 there is no slope, and the first order's step reaches the expectation already.
-        level = jnp.where(following > 0, following, sigma)
-        last = denoise(ahead, level, clean)
-        corrected = image + (following - sigma) * 0.5 * (slope + (ahead - last) / level)
-        return (jnp.where(following > 0, corrected, ahead), last), clean
+        image, previous = carry
+        sigma, sigma_next, _ = levels
+        denoised = denoise(image, sigma, previous)
+        slope = (image - denoised) / sigma
+        euler_step = image + (sigma_next - sigma) * slope
+        # At sigma_next = 0 the second slope is undefined, and the Euler step equals the denoiser's output.
+        level = jnp.where(sigma_next > 0, sigma_next, sigma)
+        last = denoise(euler_step, level, denoised)
+        corrected = image + (sigma_next - sigma) * 0.5 * (slope + (euler_step - last) / level)
+        return (jnp.where(sigma_next > 0, corrected, euler_step), last), denoised
 
     return _scan(step, image, sigmas)
 
 
-def dpm_solver(
-    denoise: Denoise, image: Array, sigmas: Array, noise: Callable[[Array], Array] | None = None
-) -> Trajectory:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095), of second order: the model is asked once a step.
+def dpm_solver(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None) -> Trajectory:
+    """Samples by DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2), one denoiser call per step.
 
-    It is exact in the noise, and takes the expected data to change linearly with log sigma, as between the last two
-    steps; the first step, and that to 0, take them to be constant.
+    The multistep second-order method extrapolates the denoiser's output linearly in ln(sigma) from the last two steps.
+    The first step and the step to sigma = 0 are of first order.
     """
-    del noise
 
     def step(carry: tuple[Array, Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
-        image, before, last = carry  # `last`: how far in log sigma the step before went, 0 for none
-        sigma, following, _ = levels
-        clean = denoise(image, sigma, before)
-        width = jnp.where(following > 0, jnp.log(sigma / jnp.where(following > 0, following, sigma)), 0.0)
-        share = jnp.where((last > 0) & (following > 0), width / (2.0 * jnp.where(last > 0, last, 1.0)), 0.0)
-        expected = clean + share * (clean - before)
-        ratio = following / sigma
-        return (ratio * image + (1.0 - ratio) * expected, clean, width), clean
+        image, previous, h_previous = carry  # h: step size in ln(sigma), 0 before the first step
+        sigma, sigma_next, _ = levels
+        denoised = denoise(image, sigma, previous)
+        h = jnp.where(sigma_next > 0, jnp.log(sigma / jnp.where(sigma_next > 0, sigma_next, sigma)), 0.0)
+        second_order = (h_previous > 0) & (sigma_next > 0)
+        share = jnp.where(second_order, h / (2.0 * jnp.where(h_previous > 0, h_previous, 1.0)), 0.0)
+        extrapolated = denoised + share * (denoised - previous)
+        ratio = sigma_next / sigma
+        return (ratio * image + (1.0 - ratio) * extrapolated, denoised, h), denoised
 
     start = (image, jnp.zeros_like(image), jnp.zeros((), image.dtype))
     (image, _, _), denoised = jax.lax.scan(step, start, _levels(sigmas))
     return Trajectory(image, denoised)
 
 
-def repaint(
+def inpaint(
     denoise: Denoise,
     image: Array,
     sigmas: Array,
-    noise: Callable[[Array], Array],
+    noise: Noise,
     *,
     data: Array,
     known: Array,
-    rounds: int = 10,
+    resamplings: int = 10,
 ) -> Trajectory:
-    """Fills in what is missing with a model that never learnt to (RePaint, Lugmayr et al. 2022, arXiv:2201.09865).
+    """Inpaints with an unconditional model (RePaint, Lugmayr et al. 2022, arXiv:2201.09865, algorithm 1).
 
-    At each level the known part is the data with noise of that level, and the rest goes an ancestral step; noise of the
-    step's size brings both back, `rounds` times, so that the rest comes to fit what is known.
+    At each level the known region is the data with noise of that level, and the unknown region takes an ancestral step.
+    Noise of the step's size then returns both to the level. Repetitions harmonize the two regions.
 
     Args:
+      denoise: Denoiser.
+      image: [batch, ...], noise times the first level.
+      sigmas: [steps + 1], decreasing.
+      noise: Standard normal draws.
       data: [batch, ...], read where `known`.
-      known: bool, or 0 and 1, broadcasts to `data`.
-      rounds: 1 never goes back.
+      known: bool, or 0 and 1, broadcast to `data`.
+      resamplings: Number of repetitions per level, U in the paper. 1: none.
     """
     known = jnp.asarray(known, bool)
 
-    def once(number: Array, state: tuple[Array, Array], sigma: Array, following: Array, index: Array) -> tuple:
-        image, guess = state
-        draw = 3 * (index * rounds + number)
+    def resample(number: Array, state: tuple[Array, Array], sigma: Array, sigma_next: Array, index: Array) -> tuple:
+        image, previous = state
+        draw = 3 * (index * resamplings + number)
         image = jnp.where(known, data + sigma * noise(draw), image)
-        clean = denoise(image, sigma, guess)
-        share = jnp.square(following / sigma)
-        fresh = following * jnp.sqrt(1.0 - share) * noise(draw + 1)
-        image = clean + share * (image - clean) + fresh
-        back = jnp.sqrt(jnp.square(sigma) - jnp.square(following)) * noise(draw + 2)
-        again = (number < rounds - 1) & (following > 0)
-        return image + jnp.where(again, 1.0, 0.0) * back, clean
+        denoised = denoise(image, sigma, previous)
+        share = jnp.square(sigma_next / sigma)
+        image = denoised + share * (image - denoised) + sigma_next * jnp.sqrt(1.0 - share) * noise(draw + 1)
+        back = jnp.sqrt(jnp.square(sigma) - jnp.square(sigma_next)) * noise(draw + 2)
+        again = (number < resamplings - 1) & (sigma_next > 0)
+        return image + jnp.where(again, 1.0, 0.0) * back, denoised
 
     def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        # To sigma = 0 there is no way back.
-        count = jnp.where(levels[1] > 0, rounds, 1)
-        image, clean = jax.lax.fori_loop(0, count, lambda number, state: once(number, state, *levels), carry)
-        return (image, clean), jnp.where(known, data, clean)
+        # From sigma = 0 there is no way back.
+        count = jnp.where(levels[1] > 0, resamplings, 1)
+        image, denoised = jax.lax.fori_loop(0, count, lambda number, state: resample(number, state, *levels), carry)
+        return (image, denoised), jnp.where(known, data, denoised)
 
     image, denoised = _scan(step, image, sigmas)
     return Trajectory(jnp.where(known, data, image), denoised)
 
 
 def _scan(step: Callable, image: Array, sigmas: Array) -> Trajectory:
-    """The steps one after the other, their carry an image and what was expected before."""
+    """Scans steps whose carry is (image, previous output of the denoiser)."""
     (image, _), denoised = jax.lax.scan(step, (image, jnp.zeros_like(image)), _levels(sigmas))
     return Trajectory(image, denoised)
 
 
 def _levels(sigmas: Array) -> tuple[Array, Array, Array]:
-    """(sigma, the next one, number) of each step, [steps]."""
+    """Returns (sigma, next sigma, index) of each step, each [steps]."""
     return sigmas[:-1], sigmas[1:], jnp.arange(len(sigmas) - 1)

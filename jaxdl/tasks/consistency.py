@@ -1,148 +1,157 @@
-"""Consistency distillation: a network learns to go in one step where its teacher goes in many.
+"""Consistency distillation of diffusion models (Song et al. 2023, arXiv:2303.01469)."""
 
-After Song et al. 2023 (arXiv:2303.01469). The probability flow of a trained diffusion model takes a noisy image to one
-without noise; the student says of an image anywhere on the way where the way ends. It learns so from pairs of
-neighbouring levels: what it says at the lower one, which the teacher's flow reaches by one step of Heun's method, is
-what it should say at the higher one.
-
-The student is a diffusion model as in `jaxdl.tasks.diffusion`, with EDM's mixture as target: at sigma near 0 that is
-the image itself, so the chain of levels has its end, and its first guess is the teacher's. It is evaluated, and makes
-samples, as one, with the sampler "consistency".
-"""
-
-import dataclasses
-import functools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
-from jaxdl.tasks.diffusion import GROUP, Diffusion, diffusion
-from jaxdl.tasks.parts import fid
-from jaxdl.tasks.parts.bits_per_dim import wide
+from jaxdl.tasks.diffusion import GROUP, Diffusion
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.draws import standard_normal
+from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import to_symmetric
-from jaxdl.training.task import Array, Outcome, Phase, PyTree, Term, example_keys
+from jaxdl.tasks.parts.preconditioning import expand_like
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.viz.generation import DiffusionPresentation
 
 TEACHER = "teacher"
 
 
-def consistency_distillation(
-    network: nn.Module,
-    schedule: Karras,
-    *,
-    levels: int = 18,
-    guidance: float = 1.0,
-    deviation: float = 0.5,
-    classes: int = 0,
-    steps: int = 2,
-    again: float = 0.8,
-    fid_classifier: fid.FIDClassifier | None = None,
-) -> Any:
-    """Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" stays as it is.
+@dataclass(frozen=True, eq=False)
+class ConsistencyDistillation(Task):
+    """Consistency distillation: a student that maps a noisy image to the end of its probability flow in one step.
 
-    Both groups should start from a trained model's "denoiser": `InitFromRun(run, {"denoiser": "denoiser", "teacher":
-    "denoiser"})`. The term is the pseudo-Huber distance of the two answers, over the levels' distance
-    (arXiv:2310.14189).
+    Trains the group "denoiser", the student, in one phase, "train"; the group "teacher" is frozen. Both start from a
+    trained diffusion model: `InitFromRun(run, {"denoiser": "denoiser", "teacher": "denoiser"})`.
 
-    Args:
-      network: the teacher's, and the student's.
-      schedule: of the levels: the teacher's `sampling`.
-      levels: how many there are on the way, the least and the most among them.
-      guidance: of the teacher, see `jaxdl.tasks.diffusion.diffusion`: the student learns what a guided model does.
-      deviation, classes, fid_classifier: as the teacher's.
-      steps: of sampling, 1 or a few.
-      again: the noise that is added before the last of several steps.
+    Term: `distance`, the pseudo-Huber distance between the student's outputs at adjacent noise levels of a probability
+    flow trajectory, over the distance of the levels (arXiv:2310.14189). One step of Heun's method with the teacher
+    leads from the higher level to the lower one (arXiv:2303.01469, algorithm 2). The target is the student's output at
+    the lower level, from its current parameters instead of their exponential moving average.
 
-    Evaluation and predictions: those of a diffusion model, but for bits/dim, which a student does not have.
+    The student is a `jaxdl.tasks.diffusion.Diffusion` with target "edm", which satisfies the boundary condition
+    f(x, sigma_min) = x up to terms in sigma_min, and the sampler "consistency". Batches, evaluation metrics,
+    predictions and samples are those of `Diffusion`, without `bits_per_dim`, which a student does not have.
+
+    Attributes:
+      network: The teacher's network, and the student's.
+      schedule: Noise schedule of the levels, the teacher's `sampling`.
+      levels: Number of noise levels, including sigma_min and sigma_max.
+      guidance: Guidance scale of the teacher. 1: no guidance.
+      sigma_data: Standard deviation of the data, as the teacher's.
+      classes: Number of classes, as the teacher's. 0: unconditional.
+      steps: Sampling steps, 1 or a few.
+      renoise_sigma: Noise level before the last of several sampling steps.
+      fid_classifier: Trained classifier of the data's images for FID, see `jaxdl.tasks.parts.fid`. None: no FID.
 
     Raises:
-      UserError: an argument out of range.
+      UserError: An argument out of range.
     """
-    if levels < 2:
-        raise UserError(f"levels={levels}: must be at least 2")
-    if guidance != 1.0 and not classes:
-        raise UserError(f"guidance={guidance} needs a network with classes")
-    student = diffusion(
-        network,
-        schedule,
-        LogNormal(),
-        deviation=deviation,
-        classes=classes,
-        sampler="consistency",
-        sampling=Karras(least=again, most=schedule.most, rho=schedule.rho),
-        steps=steps,
-        bound=False,
-        fid_classifier=fid_classifier,
-    )
-    told = Diffusion(
-        network, schedule, LogNormal(), "edm", "simple", deviation, classes, 0.0, False, schedule, fid_classifier
-    )
-    return dataclasses.replace(
-        student,
-        init=functools.partial(_init, student),
-        phases=(Phase(name="train", trains=GROUP, loss=functools.partial(_loss, told, levels, guidance)),),
-    )
 
+    network: nn.Module
+    schedule: Karras
+    levels: int = 18
+    guidance: float = 1.0
+    sigma_data: float = 0.5
+    classes: int = 0
+    steps: int = 2
+    renoise_sigma: float = 0.8
+    fid_classifier: FIDClassifier | None = None
 
-def _init(student: Any, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], Mapping[str, PyTree]]:
-    params, variables = student.init(key, batch)
-    return {**params, TEACHER: jax.tree.map(jnp.copy, params[GROUP])}, variables
+    def __post_init__(self):
+        if self.levels < 2:
+            raise UserError(f"levels={self.levels} must be at least 2")
+        if self.guidance != 1.0 and not self.classes:
+            raise UserError(f"guidance={self.guidance} needs a conditional network; set classes, or guidance=1")
+        _ = self.student  # raises on the other arguments
 
+    @property
+    def student(self) -> Diffusion:
+        """The student as a diffusion model."""
+        return Diffusion(
+            self.network,
+            self.schedule,
+            LogNormal(),
+            sigma_data=self.sigma_data,
+            classes=self.classes,
+            sampler="consistency",
+            sampling=Karras(self.renoise_sigma, self.schedule.sigma_max, self.schedule.rho),
+            steps=self.steps,
+            bits_per_dim=False,
+            fid_classifier=self.fid_classifier,
+        )
 
-def _loss(
-    told: Diffusion,
-    levels: int,
-    guidance: float,
-    params: PyTree,
-    variables: PyTree,
-    batch: Mapping[str, Array],
-    key: Array,
-    step: Array,
-) -> Outcome:
-    del step
-    data, weight = to_symmetric(batch["image"]), batch["weight"]
-    keys = jax.vmap(jax.random.split)(example_keys(key, batch))
-    number = jax.vmap(lambda key: jax.random.randint(key, (), 1, levels))(keys[:, 0])
-    sigmas = told.schedule.sigma(jnp.linspace(0.0, 1.0, levels))
-    high, low = sigmas[number], sigmas[number - 1]
-    noise = jax.vmap(lambda key: jax.random.normal(key, data.shape[1:]))(keys[:, 1])
-    image = data + wide(high, data) * noise
-    label = batch["label"] if told.classes else None
-    below = jax.lax.stop_gradient(flow(_teacher(told, params[TEACHER], label, guidance), image, high, low))
-    wanted = jax.lax.stop_gradient(told.denoise(params, below, low, label))
-    given = told.denoise(params, image, high, label)
-    errors = pseudo_huber(given - wanted) / (high - low)
-    return Outcome({"distance": Term(jnp.sum(weight * errors), jnp.sum(weight))}, variables)
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase(name="train", trains=GROUP, loss=self.loss),)
+
+    @property
+    def presentation(self) -> DiffusionPresentation:
+        return self.student.presentation
+
+    def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        params, variables = self.student.init(key, batch)
+        return {**params, TEACHER: jax.tree.map(jnp.copy, params[GROUP])}, variables
+
+    def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
+        data, student = to_symmetric(batch["image"]), self.student
+        keys = jax.vmap(jax.random.split)(example_keys(key, batch))
+        number = jax.vmap(lambda key: jax.random.randint(key, (), 1, self.levels))(keys[:, 0])
+        sigmas = self.schedule.sigma(jnp.linspace(0.0, 1.0, self.levels))
+        high, low = sigmas[number], sigmas[number - 1]
+        image = data + expand_like(high, data) * standard_normal(keys[:, 1], data.shape[1:])
+        label = batch["label"] if self.classes else None
+        image_low = jax.lax.stop_gradient(heun_step(self._teacher(params[TEACHER], label), image, high, low))
+        target = jax.lax.stop_gradient(student.denoise(params, image_low, low, label))
+        output = student.denoise(params, image, high, label)
+        distance = pseudo_huber(output - target) / (high - low)
+        return Outcome({"distance": Term(*per_example(batch, distance))}, variables)
+
+    def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
+        return self.student.evaluate(params, variables, batch, key)
+
+    def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
+        return self.student.score(records, metrics, names)
+
+    def sample(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        return self.student.sample(params, variables, batch, key)
+
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        return self.student.predict(params, variables, batch, key)
+
+    def _teacher(self, params: PyTree, label: Array | None) -> samplers.Denoise:
+        """Returns the teacher's denoiser with guidance; sigma [batch]."""
+
+        def denoiser(label: Array | None) -> samplers.Denoise:
+            return lambda image, sigma, previous: self.student.denoise({GROUP: params}, image, sigma, label)
+
+        if self.guidance == 1.0 or label is None:
+            return denoiser(label)
+        return samplers.guided(denoiser(label), denoiser(jnp.full_like(label, self.classes)), self.guidance)
 
 
 def pseudo_huber(difference: Array) -> Array:
-    """sqrt(|d|^2 + c^2) - c of each example, [batch, ...] -> [batch], c = 0.00054 sqrt(numbers) (arXiv:2310.14189)."""
+    """Returns the pseudo-Huber norm sqrt(|d|^2 + c^2) - c of differences [batch, ...] with d values, as [batch].
+
+    c = 0.00054 sqrt(d) (arXiv:2310.14189, section 3.3).
+    """
     flat = difference.reshape(len(difference), -1)
     c = 0.00054 * math.sqrt(flat.shape[1])
     return jnp.sqrt(jnp.sum(jnp.square(flat), axis=1) + c**2) - c
 
 
-def _teacher(told: Diffusion, params: PyTree, label: Array | None, guidance: float) -> samplers.Denoise:
-    """The teacher's denoiser, guided; sigma [batch]."""
-
-    def denoiser(label: Array | None) -> samplers.Denoise:
-        return lambda image, sigma, guess: told.denoise({GROUP: params}, image, sigma, label)
-
-    if guidance == 1.0 or label is None:
-        return denoiser(label)
-    return samplers.guided(denoiser(label), denoiser(jnp.full_like(label, told.classes)), guidance)
-
-
-def flow(denoise: samplers.Denoise, image: Array, high: Array, low: Array) -> Array:
-    """One step of Heun's method down the probability flow, each example between levels of its own, [batch]."""
-    guess = jnp.zeros_like(image)
-    slope = (image - denoise(image, high, guess)) / wide(high, image)
-    ahead = image + wide(low - high, image) * slope
-    other = (ahead - denoise(ahead, low, guess)) / wide(low, image)
-    return image + wide(low - high, image) * 0.5 * (slope + other)
+def heun_step(denoise: samplers.Denoise, image: Array, high: Array, low: Array) -> Array:
+    """Integrates the probability flow ODE by one step of Heun's method, from sigma `high` to `low`, each [batch]."""
+    previous = jnp.zeros_like(image)
+    slope = (image - denoise(image, high, previous)) / expand_like(high, image)
+    euler_step = image + expand_like(low - high, image) * slope
+    slope_low = (euler_step - denoise(euler_step, low, previous)) / expand_like(low, image)
+    return image + expand_like(low - high, image) * 0.5 * (slope + slope_low)

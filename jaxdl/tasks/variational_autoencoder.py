@@ -12,6 +12,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.vae import Decoded
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
+from jaxdl.tasks.parts.draws import fold_keys, standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import flatten_groups, latent_walks, split_groups
 from jaxdl.tasks.parts.likelihood import Likelihood, check_outputs, observe
@@ -27,7 +28,6 @@ from jaxdl.training.task import (
     Task,
     Term,
     example_keys,
-    fold_keys,
     module_key,
 )
 from jaxdl.viz.latent import VariationalAutoencoderPresentation
@@ -219,10 +219,8 @@ class VariationalAutoencoder(Task):
 
     def _noise(self, keys: Array) -> tuple[Array, ...]:
         """Returns standard normal draws [batch, *shape] per group of latents, with keys [batch]."""
-        return tuple(
-            jax.vmap(lambda key, shape=shape: jax.random.normal(key, shape))(fold_keys(keys, group))
-            for group, shape in enumerate(self.model.latent_shapes)
-        )
+        shapes = enumerate(self.model.latent_shapes)
+        return tuple(standard_normal(fold_keys(keys, group), shape) for group, shape in shapes)
 
     def _apply(
         self, method: str, params: PyTree, variables: PyTree, *inputs: Any, key: Array | None = None

@@ -230,11 +230,6 @@ def example_keys(key: Array, batch: Mapping[str, Array]) -> Array:
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["index"])
 
 
-def fold_keys(keys: Array, number: int | Array) -> Array:
-    """Returns keys [batch] for another draw of each example, numbered among the draws of its key."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
-
-
 def module_key(key: Array, batch: Mapping[str, Array]) -> Array:
     """A key for draws inside a module (dropout): differs between micro-batches and devices, by their first example."""
     return jax.random.fold_in(key, batch["index"][0])

@@ -1,13 +1,15 @@
-"""Pictures of generated images: samples by class, beside real ones, and on the way from one latent to another."""
+"""Pictures of generated images: samples by class, next to real images, and along paths between latents."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxdl.viz.figure import FAINT, INK, class_names, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.presentation import Presentation
 
-# Sizes in pixels: of an image's box, of the gap around it, of a heading, and of the names on the left.
+# In pixels: size of an image, gap between images, height of a title, width of the names on the left.
 _BOX, _GAP, _HEAD, _SIDE = 84, 4, 26, 110
 _COLUMNS, _SHOWN = 8, 24
 
@@ -15,18 +17,18 @@ _COLUMNS, _SHOWN = 8, 24
 def sample_grid(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None = None, names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Images in reading order, eight to a row; with labels a row a class, with its name on the left.
+    """Draws images in rows of eight, or, with labels, one row per class with its name on the left.
 
     Args:
       images: [n, height, width, 1 or 3], uint8, or float in [0, 1].
-      labels: [n] classes, or None.
-      names: of the classes; a class without a name is shown by its number.
+      labels: [n], classes, or None.
+      names: Class names; a class without a name is shown by its index.
 
     Returns:
-      uint8 [height, width, 3]; of a class at most eight images.
+      uint8 [height, width, 3]; at most eight images per class.
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     return _draw([("", rows_of(images, labels, names))])
 
@@ -37,35 +39,37 @@ def real_and_generated(
     labels: Sequence[int] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Generated images below real ones, or for labelled ones beside them, a row a class; at most 24 of each.
+    """Draws real images above generated images, with labels one row per class; at most 24 of each.
 
     Args:
-      real, generated: [n, height, width, 1 or 3], uint8, or float in [0, 1].
-      labels: [n] of both, or None.
-      names: of the classes.
+      real: [n, height, width, 1 or 3], uint8, or float in [0, 1].
+      generated: Same shape and range.
+      labels: [n], classes of both, or None.
+      names: Class names.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
-    given = None if labels is None else labels[:_SHOWN]
+    labels = None if labels is None else labels[:_SHOWN]
     parts = [("real", real), ("generated", generated)]
-    return _draw([(title, rows_of(images[:_SHOWN], given, names)) for title, images in parts])
+    return _draw([(title, rows_of(images[:_SHOWN], labels, names)) for title, images in parts])
 
 
 def path_grid(paths: np.ndarray, rows: int = 8) -> np.ndarray:
-    """Each row the images on the way from one latent to another.
+    """Draws one row per path, such as a path between two latents or a sampling trajectory.
 
     Args:
-      paths: [n, steps, height, width, 1 or 3], uint8, or float in [0, 1]; the first `rows` are drawn.
+      paths: [n, steps, height, width, 1 or 3], uint8, or float in [0, 1].
+      rows: Largest number of paths.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     return _draw([("", [("", path) for path in paths[:rows]])])
 
@@ -73,19 +77,19 @@ def path_grid(paths: np.ndarray, rows: int = 8) -> np.ndarray:
 def rows_of(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None, names: Sequence[str] | None
 ) -> list[tuple[str, np.ndarray]]:
-    """(name, images) of each row: the classes in their order, or eight images a row."""
+    """Returns (name, images) per row: classes in order, or eight images per row."""
     if labels is None:
         return [("", images[start : start + _COLUMNS]) for start in range(0, len(images), _COLUMNS)]
     labels = np.asarray(labels)
-    known = class_names(names or [], max(len(names or []), int(labels.max(initial=0)) + 1))
-    return [(known[label], images[labels == label][:_COLUMNS]) for label in np.unique(labels)]
+    every_name = class_names(names or [], max(len(names or []), int(labels.max(initial=0)) + 1))
+    return [(every_name[label], images[labels == label][:_COLUMNS]) for label in np.unique(labels)]
 
 
 def _draw(parts: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> np.ndarray:
-    """Blocks of rows under their titles, one above the other."""
+    """Draws titled blocks of rows below each other."""
     rows = [row for _, block in parts for row in block]
     if not any(len(images) for _, images in rows):
-        raise ValueError("there are no images to draw")
+        raise ValueError("no images to draw")
     columns = max(len(images) for _, images in rows)
     height, width = rows[0][1].shape[1:3]
     scale = max(1, math.ceil(_BOX / max(height, width)))
@@ -106,3 +110,64 @@ def _draw(parts: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> np.n
                 show_image(axes, image, side + column * across, top, across - _GAP, down - _GAP)
             top += down
     return render(figure)
+
+
+class _GeneratedPresentation(Presentation):
+    """Presentation of generative models without an input image."""
+
+    framing = None
+
+    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:
+        """Returns the generated image."""
+        return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
+
+    def readable(
+        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the `label` of conditional models."""
+        return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}
+
+
+class GenerationPresentation(_GeneratedPresentation):
+    """Presentation of GANs."""
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Returns `samples` next to real images and `paths` between pairs of latents."""
+        return {"samples": _samples(batch, outputs, names), "paths": path_grid(np.asarray(outputs["path"]))}
+
+
+class DiffusionPresentation(_GeneratedPresentation):
+    """Presentation of diffusion models.
+
+    Args:
+      framing: Framing of input images for editing and inpainting. None: there is no input image.
+    """
+
+    def __init__(self, framing: str | None = None):
+        self.framing = framing
+
+    def pictures(
+        self,
+        batch: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        names: Mapping[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Returns `samples` next to real images, `denoising` trajectories of samples, and `noising` of real images."""
+        return {
+            "samples": _samples(batch, outputs, names),
+            "denoising": path_grid(np.asarray(outputs["strip"])),
+            "noising": path_grid(np.asarray(outputs["noised"])),
+        }
+
+
+def _samples(batch: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:
+    labels = np.asarray(outputs["label"]) if "label" in outputs else None
+    class_names = names.get("label") if labels is not None else None
+    return real_and_generated(np.asarray(batch["image"]), np.asarray(outputs["image"]), labels, class_names)

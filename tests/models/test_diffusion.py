@@ -14,17 +14,18 @@ from jaxdl.decoding.noise_schedules import (
     Linear,
     LogitNormal,
     LogNormal,
-    Straight,
+    RectifiedFlow,
     Uniform,
 )
 from jaxdl.errors import UserError
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.models.dit import DiT
-from jaxdl.tasks.consistency import consistency_distillation, flow, pseudo_huber
-from jaxdl.tasks.diffusion import SAMPLERS, TARGETS, diffusion
-from jaxdl.tasks.parts.bits_per_dim import bits_per_dim, prior_nats
+from jaxdl.tasks.consistency import ConsistencyDistillation, heun_step, pseudo_huber
+from jaxdl.tasks.diffusion import SAMPLERS, Diffusion
+from jaxdl.tasks.parts.bits_per_dim import prior_kl, variational_bound
+from jaxdl.tasks.parts.preconditioning import TARGETS
 
-SCHEDULES = [Linear(), Cosine(), Karras(), Straight()]
+SCHEDULES = [Linear(), Cosine(), Karras(), RectifiedFlow()]
 MEAN, SPREAD = 0.3, 0.5  # of the data
 
 
@@ -42,7 +43,7 @@ def flowed(image, start, stop):
 def test_levels_rise_from_the_least_to_the_most(schedule):
     sigma = np.asarray(schedule.sigma(jnp.linspace(0.0, 1.0, 101)))
     assert np.all(np.diff(sigma) > 0)
-    np.testing.assert_allclose(sigma[[0, -1]], [schedule.least, schedule.most], rtol=2e-2)
+    np.testing.assert_allclose(sigma[[0, -1]], [schedule.sigma_min, schedule.sigma_max], rtol=2e-2)
 
 
 def test_schedules_are_those_of_the_papers():
@@ -53,10 +54,10 @@ def test_schedules_are_those_of_the_papers():
     kept = np.cumprod(1 - beta)[(np.asarray(time) * 100_000).astype(int)]
     np.testing.assert_allclose(1 / (1 + sigma[Linear] ** 2), kept, rtol=1e-2)
     np.testing.assert_allclose(sigma[Cosine], np.tan(0.5 * np.pi * np.asarray(time)), rtol=7e-2)
-    np.testing.assert_allclose(sigma[Straight], time / (1 - time), rtol=5e-2)
+    np.testing.assert_allclose(sigma[RectifiedFlow], time / (1 - time), rtol=5e-2)
     ends = 80 ** (1 / 7), 0.002 ** (1 / 7)
     np.testing.assert_allclose(sigma[Karras], (ends[1] + np.asarray(time) * (ends[0] - ends[1])) ** 7, rtol=1e-4)
-    shifted = Straight(shift=3.0).sigma(jnp.float32(0.5))
+    shifted = RectifiedFlow(shift=3.0).sigma(jnp.float32(0.5))
     np.testing.assert_allclose(shifted, 3 * 0.5 / (1 + 2 * 0.5) / (1 - 3 * 0.5 / (1 + 2 * 0.5)), rtol=2e-2)
 
 
@@ -65,17 +66,17 @@ def test_training_sees_the_levels_it_should():
     logs = jnp.log(LogNormal(-1.2, 1.2).sigma(Karras(), quantile))
     np.testing.assert_allclose((logs.mean(), logs.std()), (-1.2, 1.2), atol=0.02)
     np.testing.assert_allclose(Uniform().sigma(Cosine(), quantile), Cosine().sigma(quantile))
-    middle = LogitNormal().sigma(Straight(), jnp.float32(0.5))
+    middle = LogitNormal().sigma(RectifiedFlow(), jnp.float32(0.5))
     np.testing.assert_allclose(middle, 1.0, rtol=2e-2)
 
 
 def test_wrong_schedules_are_refused():
-    with pytest.raises(UserError, match="least=0 must be above 0"):
-        Karras(least=0)
-    with pytest.raises(UserError, match="shift=-1 must be above 0"):
-        Straight(shift=-1)
-    with pytest.raises(UserError, match="least=9 must be below most=3"):
-        Cosine(least=9, most=3)
+    with pytest.raises(UserError, match="sigma_min=0 must be positive"):
+        Karras(sigma_min=0)
+    with pytest.raises(UserError, match="shift=-1 must be positive"):
+        RectifiedFlow(shift=-1)
+    with pytest.raises(UserError, match="sigma_min=9 must be below sigma_max=3"):
+        Cosine(sigma_min=9, sigma_max=3)
 
 
 def error_of(sampler, steps):
@@ -181,13 +182,13 @@ def test_the_bound_of_gaussian_data_is_its_closed_form():
     drawn = np.linspace(-8, 8, 4001)
     density = np.exp(-0.5 * drawn**2) / np.sum(np.exp(-0.5 * drawn**2))
     for least in (0.002, 0.0078):
-        schedule = Karras(least=least)
-        way = 0.5 * math.log((1 + (spread / least) ** 2) / (1 + (spread / schedule.most) ** 2))
-        total = 1 + schedule.most**2
-        prior = 0.5 * ((schedule.most**2 + spread**2) / total - 1 - math.log(schedule.most**2 / total))
+        schedule = Karras(sigma_min=least)
+        way = 0.5 * math.log((1 + (spread / least) ** 2) / (1 + (spread / schedule.sigma_max) ** 2))
+        total = 1 + schedule.sigma_max**2
+        prior = 0.5 * ((schedule.sigma_max**2 + spread**2) / total - 1 - math.log(schedule.sigma_max**2 / total))
         steps = np.arange(-16, 17) / 127.5 / least
         read = np.sum(density * np.log(np.exp(0.5 * drawn[:, None] ** 2 - 0.5 * (drawn[:, None] - steps) ** 2).sum(1)))
-        bits = float(jnp.mean(bits_per_dim(denoise, schedule, data, noise, quantile)))
+        bits = float(jnp.mean(variational_bound(denoise, schedule, data, noise, quantile)))
         np.testing.assert_allclose(bits, (prior + way + read) / math.log(2), atol=0.03)
     # Never below what a normal number's gray level tells, and near it where levels are as wide as the least noise.
     entropy = 0.5 * math.log2(2 * math.pi * math.e * (spread * 127.5) ** 2)
@@ -199,7 +200,7 @@ def test_what_the_noisiest_image_says_is_a_divergence_of_normals():
     scale = 1 / math.sqrt(1 + most**2)
     mean, deviation = data * scale, most * scale
     by_hand = np.sum(0.5 * (deviation**2 + mean**2 - 1) - math.log(deviation))
-    np.testing.assert_allclose(prior_nats(jnp.asarray(data), most), [by_hand], rtol=1e-5)
+    np.testing.assert_allclose(prior_kl(jnp.asarray(data), most), [by_hand], rtol=1e-5)
 
 
 def test_published_sizes():
@@ -217,19 +218,19 @@ def test_published_sizes():
 
 def test_wrong_arguments_are_told():
     unet = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
-    make = {"network": unet, "schedule": Karras(), "times": LogNormal()}
+    make = {"network": unet, "schedule": Karras(), "noise_levels": LogNormal()}
     for wrong, told in (
         ({"target": "nois"}, "did you mean 'noise'"),
         ({"weighting": "none"}, "weighting is 'none'"),
         ({"sampler": "hean"}, "did you mean 'heun'"),
         ({"steps": 0}, "steps=0"),
-        ({"guidance": 2.0}, "needs a network with classes"),
-        ({"walk": 1}, "walk=1: a row of at least 2"),
-        ({"repaint": (0.5, 0.0, 0.5, 1.0)}, "repaint=.*top < bottom"),
-        ({"schedule": Karras(least=0.1)}, "at most 0.021"),
+        ({"guidance": 2.0}, "needs a conditional network"),
+        ({"interpolate": 1}, "interpolate=1 must be at least 2"),
+        ({"inpaint": (0.5, 0.0, 0.5, 1.0)}, "inpaint=.*top < bottom"),
+        ({"schedule": Karras(sigma_min=0.1)}, "at most 0.021, not 0.1"),
     ):
         with pytest.raises(UserError, match=told):
-            diffusion(**{**make, **wrong})
+            Diffusion(**{**make, **wrong})
     with pytest.raises(ValueError, match="cannot be cut into squares of 4"):
         DiffusionUNet(outputs=1, channels=(8, 8), attention=(False, False), groups=4, patch=2).init(
             jax.random.key(0), jnp.zeros((1, 10, 12, 1)), jnp.zeros(1), train=False
@@ -240,7 +241,7 @@ def test_what_is_filled_in_fits_what_is_known():
     """Two numbers, normal with a correlation of 0.9: the second one, given the first."""
     count, correlation = 4000, 0.9
     covariance = np.array([[1.0, correlation], [correlation, 1.0]])
-    schedule = Karras(most=20.0)
+    schedule = Karras(sigma_max=20.0)
     sigmas = jnp.append(schedule.sigma(jnp.linspace(1.0, 0.0, 60)), 0.0)
 
     def denoise(image, sigma, guess):
@@ -251,8 +252,8 @@ def test_what_is_filled_in_fits_what_is_known():
 
     data, known = jnp.array([1.5, 99.0]), jnp.array([True, False])
     run = jax.jit(
-        lambda rounds: samplers.repaint(
-            denoise, sigmas[0] * noise(100_000), sigmas, noise, data=data, known=known, rounds=rounds
+        lambda rounds: samplers.inpaint(
+            denoise, sigmas[0] * noise(100_000), sigmas, noise, data=data, known=known, resamplings=rounds
         ),
         static_argnums=0,
     )
@@ -287,7 +288,7 @@ def drawn(task, batch):
 
 
 def test_only_the_box_of_a_picture_is_filled_in():
-    task = diffusion(NETWORK, Karras(), LogNormal(), steps=3, repaint=(0.25, 0.5, 0.75, 1.0))
+    task = Diffusion(NETWORK, Karras(), LogNormal(), steps=3, inpaint=(0.25, 0.5, 0.75, 1.0))
     batch = batch_of(2)
     outputs = jax.jit(task.predict)(*drawn(task, batch), batch, jax.random.key(2))
     same = np.asarray(outputs["image"]) == batch["image"]
@@ -295,15 +296,14 @@ def test_only_the_box_of_a_picture_is_filled_in():
     inside[2:6, 4:8] = True
     assert same[:, ~inside].all()
     assert same[:, inside].mean() < 0.5
-    assert task.framing == "crop"
+    assert task.presentation.framing == "crop"
 
 
 def test_a_walk_ends_where_the_next_begins():
     batch = batch_of(8)
     made = []
     for walk in (0, 4):
-        task = diffusion(NETWORK, Karras(), LogNormal(), sampler="euler", steps=3, walk=walk)
-        assert task.sample is not None
+        task = Diffusion(NETWORK, Karras(), LogNormal(), sampler="euler", steps=3, interpolate=walk)
         made.append(np.asarray(jax.jit(task.sample)(*drawn(task, batch), batch, jax.random.key(2))["image"], int))
     plain, walks = made
     np.testing.assert_array_equal(walks[[0, 4]], plain[[0, 4]])
@@ -313,13 +313,12 @@ def test_a_walk_ends_where_the_next_begins():
 
 
 def test_a_guess_changes_what_a_self_conditioned_network_says():
-    task = diffusion(NETWORK, Karras(), LogNormal(), self_condition=True, steps=2)
+    task = Diffusion(NETWORK, Karras(), LogNormal(), self_condition=True, steps=2)
     batch = batch_of(2)
     params, _ = drawn(task, batch)
     assert params["denoiser"]["entry"]["kernel"].unbox().shape[2] == 2
-    told = task.predict.args[0]
     image, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
-    answers = [told.denoise(params, image, sigma, None, guess) for guess in (None, jnp.zeros_like(image), image)]
+    answers = [task.denoise(params, image, sigma, None, guess) for guess in (None, jnp.zeros_like(image), image)]
     np.testing.assert_array_equal(answers[0], answers[1])
     assert np.abs(answers[2] - answers[1]).max() > 1e-3
 
@@ -330,7 +329,7 @@ def test_the_teacher_goes_down_the_flow_at_second_order():
         errors = []
         for step in (0.1, 0.05, 0.025):
             high = jnp.asarray([2.0, 1.0, 0.5])
-            below = flow(lambda x, sigma, guess: expected(x, sigma[:, None], guess), image, high, high - step)
+            below = heun_step(lambda x, sigma, guess: expected(x, sigma[:, None], guess), image, high, high - step)
             wanted = flowed(image, high[:, None], high[:, None] - step)
             errors.append(float(jnp.abs(below - wanted).max()))
     # One step of a method of second order errs by its third power.
@@ -341,14 +340,14 @@ def test_a_student_that_is_its_teacher_far_from_noise_has_little_to_learn():
     """With levels close together the student's two answers are those of one smooth function."""
     batch, losses = batch_of(4), []
     for levels in (5, 200):
-        task = consistency_distillation(NETWORK, Karras(least=0.1, most=1.0), levels=levels)
+        task = ConsistencyDistillation(NETWORK, Karras(sigma_min=0.1, sigma_max=1.0), levels=levels)
         params, variables = task.init(jax.random.key(0), batch)
-        outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0))
+        outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0), {})
         losses.append(float(outcome.terms["distance"].sum) * (0.9 / (levels - 1)))  # back to a distance, roughly
     assert losses[1] < 0.1 * losses[0]
     assert params.keys() == {"denoiser", "teacher"}
     with pytest.raises(UserError, match="levels=1"):
-        consistency_distillation(NETWORK, Karras(), levels=1)
+        ConsistencyDistillation(NETWORK, Karras(), levels=1)
     far = pseudo_huber(jnp.full((1, 100), 3.0))
     np.testing.assert_allclose(far, 30.0, rtol=1e-3)
 
@@ -364,12 +363,12 @@ def test_an_edited_picture_keeps_to_the_given_one():
     }
     differences = []
     for edit in (0.0, 0.1, 0.9):
-        task = diffusion(network, Karras(), LogNormal(), classes=3, steps=2, edit=edit)
-        assert (task.framing is None) == (edit == 0)
+        task = Diffusion(network, Karras(), LogNormal(), classes=3, steps=2, edit=edit)
+        assert (task.presentation.framing is None) == (edit == 0)
         params, variables = task.init(jax.random.key(0), batch)
         outputs = jax.jit(task.predict)(params, variables, batch, jax.random.key(1))
         assert ("label" in outputs) == (edit == 0)
         differences.append(np.abs(outputs["image"].astype(float) - batch["image"]).mean())
     assert differences[1] < 12 < differences[2] < differences[0] + 1
     with pytest.raises(UserError, match="edit=2"):
-        diffusion(network, Karras(), LogNormal(), edit=2)
+        Diffusion(network, Karras(), LogNormal(), edit=2)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.training.task import Array, Batch, fold_keys
+from jaxdl.tasks.parts.draws import fold_keys
+from jaxdl.training.task import Array, Batch
 
 Binarization = Literal["dynamic", "threshold"]
 _OBSERVE = 0  # number of the key that `observe` uses

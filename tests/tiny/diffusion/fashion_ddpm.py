@@ -15,7 +15,7 @@ def tiny():
     config.task.network.groups = 4
     config.task.network.classes = 3
     config.task.classes = 3
-    config.task.fid_classifier, config.task.bound = None, False
+    config.task.fid_classifier, config.task.bits_per_dim = None, False
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}

@@ -17,7 +17,7 @@ def tiny():
     config.task.network.classes = 3
     config.task.classes = 3
     config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1)
-    config.task.bound = False
+    config.task.bits_per_dim = False
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}

@@ -16,7 +16,7 @@ def tiny():
     config.task.network.frequencies = 16
     config.task.network.classes = 3
     config.task.classes = 3
-    config.task.bound = False
+    config.task.bits_per_dim = False
     config.data.workers = 0
     config.data.train = MockImages(shape=(8, 8, 3), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(8, 8, 3), classes=3, examples=21, split="validation")}
