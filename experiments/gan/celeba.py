@@ -13,7 +13,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.resize import ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
-from jaxdl.tasks.image_generation import image_generation
+from jaxdl.tasks.image_generation import ImageGeneration
 from jaxdl.training.optimizers import adam
 
 METRIC = "validation/diversity"
@@ -22,7 +22,7 @@ METRIC = "validation/diversity"
 @auto_config
 def experiment(steps: int = 100_000, dtype: str = "bfloat16", seed: int = 0) -> Experiment:
     return Experiment(
-        task=image_generation(
+        task=ImageGeneration(
             DCGANGenerator(outputs=3, size=4, channels=(512, 256, 128, 64), dtype=dtype),
             DCGANDiscriminator(channels=(64, 128, 256, 512), dtype=dtype),
             loss="non_saturating",

@@ -14,7 +14,7 @@ from fiddle.experimental.auto_config import auto_config
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
-from jaxdl.tasks.image_generation import image_generation
+from jaxdl.tasks.image_generation import ImageGeneration
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
@@ -24,7 +24,7 @@ METRIC = "test/fid"
 @auto_config
 def experiment(steps: int = 4000, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return Experiment(
-        task=image_generation(
+        task=ImageGeneration(
             DCGANGenerator(outputs=1, size=7, channels=(128, 64)),
             DCGANDiscriminator(channels=(32, 64, 128)),
             loss="non_saturating",

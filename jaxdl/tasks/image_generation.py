@@ -1,12 +1,7 @@
-"""Image generation by a game of two networks (Goodfellow et al. 2014, arXiv:1406.2661).
+"""Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
-Batches: `image` uint8 [batch, height, width, channels], `weight` float32 [batch], `index` [batch]; for conditional
-models also `label` int32 [batch]. Networks see images in [-1, 1].
-"""
-
-import dataclasses
-import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -18,352 +13,271 @@ from absl import logging
 from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
 from jaxdl.tasks.parts import adversarial, fid
-from jaxdl.tasks.parts.apply import batch_coupling
+from jaxdl.tasks.parts.apply import batch_coupling, init_module, per_example
+from jaxdl.tasks.parts.draws import standard_normal
+from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.latent_walks import slerp
 from jaxdl.tasks.parts.pixels import from_symmetric, symmetric_to_uint8, to_symmetric
-from jaxdl.training.task import Array, Evaluation, FunctionTask, Names, Outcome, Phase, PyTree, Term, example_keys
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.viz.generation import GenerationPresentation
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-# In `variables`: the step whose power iteration is made, so that micro-batches and phases do not make another.
+# In `variables`: the step of the last power iteration, so that micro-batches and phases of a step do not repeat it.
 ITERATED = "spectral_step"
-COLLAPSED = 0.5  # an alarm sounds when generated images differ from each other less than this, relative to real ones
-PATH = 6  # images on the way between two latents
+COLLAPSED = 0.5  # diversity, relative to real images, below which mode collapse is reported
+PATH = 6  # images on a path between two latents
 
 
-def image_generation(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    *,
-    loss: adversarial.Loss = "non_saturating",
-    penalty: str | None = None,
-    penalty_weight: float = 1.0,
-    penalty_every: int = 1,
-    critic_steps: int = 1,
-    latents: int = 64,
-    classes: int = 0,
-    fid_classifier: fid.FIDClassifier | None = None,
-) -> Any:
-    """Trains the groups "discriminator" and "generator", each in the phase of its name, in that order.
+@dataclass(frozen=True, eq=False)
+class ImageGeneration(Task):
+    """Image generation with a generative adversarial network (GAN).
 
-    Args:
-      generator: `generator(latent [batch, latents], *, train) -> image [batch, h, w, c] in [-1, 1]`; with classes
-        `generator(latent, label, *, train)`.
-      discriminator: `discriminator(image, *, train) -> logits [batch]`; with classes `discriminator(image, label,
-        *, train)`.
-      loss: see `jaxdl.tasks.parts.adversarial.real_loss`.
-      penalty: on the discriminator's gradient: "r1", on real images, "gradient", between real and generated ones
-        (WGAN-GP), or None.
-      penalty_weight: its coefficient: R1's gamma, WGAN-GP's lambda.
-      penalty_every: 1 makes the penalty a term of the discriminator's loss. More makes it a phase of its own,
-        "penalty", that runs every so many steps with as many times the weight (lazy, arXiv:1912.04958). Its optimizer
-        should be SGD: under Adam, which divides by the gradient's size, the weight has no meaning there.
-      critic_steps: updates of the discriminator for one of the generator, which runs every so many steps.
-      latents: numbers in a latent, each drawn from the normal distribution.
-      classes: how many labels there are, for conditional networks: a generated image has its example's label. 0: none.
-      fid_classifier: a trained classifier for FID and the like, frozen; None for none.
+    Trains the groups "discriminator" and "generator" in phases of the same names, in that order. With a lazy penalty a
+    phase "penalty" in between trains the discriminator.
 
-    Metrics in training: `real_accuracy`, `fake_accuracy`, the share of images whose logit is on the right side of 0,
-    and mean logits `real_logit`, `fake_logit`.
-    Evaluation makes one image for each real one, of the same label: the same four; `diversity`, the root mean squared
-    distance between two generated images (of one class) relative to that of real ones, 1 at best; `collapsed`, 1 if
-    that is below 0.5, when a warning is printed, too; with an FID classifier what `jaxdl.tasks.parts.fid.score` tells,
-    and for conditional models `label_accuracy`, how often it predicts the label that was asked for.
-    Predictions: `image` uint8 [batch, h, w, c]; `path` uint8 [batch, 6, h, w, c], from that image to another one
-    along the sphere of latents; `label` int32 [batch] of conditional models.
+    Batches: `image` uint8 [batch, h, w, c]; `label` int32 [batch] for conditional models. The networks use images in
+    [-1, 1].
+
+    Training metrics: `real_accuracy` and `fake_accuracy`, the share of images whose logit has the correct sign;
+    `real_logit` and `fake_logit`, mean logits.
+
+    Evaluation generates one image per real image, with the same label. Metrics: the four of training; `diversity`, the
+    RMS distance between two generated images (of one class) relative to that of real images, 1 at best; `collapsed`, 1
+    if the diversity is below 0.5, with a warning in the log. With an FID classifier also the metrics of
+    `jaxdl.tasks.parts.fid.score` and, for conditional models, `label_accuracy`, the share of generated images that the
+    FID classifier assigns to their label.
+
+    Predictions: `image` uint8 [batch, h, w, c]; `path` uint8 [batch, 6, h, w, c], from that image to another one by
+    spherical interpolation of the latents; `label` int32 [batch] of conditional models. Samples: `image`, `label`.
+
+    Attributes:
+      generator: `generator(latent [batch, latents], *, train) -> image [batch, h, w, c] in [-1, 1]`; for conditional
+        models `generator(latent, label, *, train)`.
+      discriminator: `discriminator(image, *, train) -> logits [batch]`; for conditional models `discriminator(image,
+        label, *, train)`.
+      loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.real_loss`.
+      penalty: Penalty on the discriminator's gradient: "r1" on real images (arXiv:1801.04406), "gradient" between real
+        and generated images (WGAN-GP, arXiv:1704.00028), or None.
+      penalty_weight: Coefficient of the penalty, gamma of R1 or lambda of WGAN-GP.
+      penalty_every: 1: the penalty is a term of the discriminator's loss. More: a separate phase "penalty" every that
+        many steps, with the coefficient multiplied by it (lazy regularization, arXiv:1912.04958). The optimizer of that
+        phase should be SGD, because Adam's normalization cancels the coefficient.
+      critic_steps: Updates of the discriminator per update of the generator.
+      latents: Dimension of the standard normal latents.
+      classes: Number of classes of conditional models. 0: unconditional.
+      fid_classifier: Trained classifier of the data's images for FID, see `jaxdl.tasks.parts.fid`. None: no FID.
 
     Raises:
-      UserError: an argument out of range, or a penalty on a discriminator with batch normalization.
+      UserError: An argument out of range, or a penalty on a discriminator with batch normalization.
     """
-    adversarial.check_loss(loss)
-    if penalty not in ("r1", "gradient", None):
-        raise UserError(f"penalty is '{penalty}'; use r1, gradient or None")
-    if penalty_weight < 0:
-        raise UserError(f"penalty_weight={penalty_weight}: must be at least 0")
-    for name, value in (("penalty_every", penalty_every), ("critic_steps", critic_steps), ("latents", latents)):
-        if value < 1:
-            raise UserError(f"{name}={value}: must be at least 1")
-    if penalty is not None and batch_coupling(discriminator):
-        raise UserError("a gradient penalty needs a discriminator without batch normalization: each image by itself")
-    game = Game(generator, discriminator, loss, penalty, penalty_weight, latents, classes, fid_classifier)
-    phases = [
-        Phase(DISCRIMINATOR, DISCRIMINATOR, functools.partial(_discriminator_loss, game, penalty_every == 1)),
-        Phase(GENERATOR, GENERATOR, functools.partial(_generator_loss, game), critic_steps),
-    ]
-    if penalty is not None and penalty_every > 1:
-        loss_fn = functools.partial(_penalty_loss, game, penalty_every)
-        phases.insert(1, Phase("penalty", DISCRIMINATOR, loss_fn, penalty_every))
-    return FunctionTask(
-        init=game.init,
-        phases=tuple(phases),
-        evaluate=functools.partial(_evaluate, game),
-        predict=functools.partial(_predict, game),
-        sample=functools.partial(_sample, game),
-        score=functools.partial(_score, game),
-        draw=_draw,
-        illustrate=illustrate,
-        readable=readable,
-        framing=None,
-        batch_coupled=batch_coupling(generator) or batch_coupling(discriminator),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Game:
-    """The two networks and how they are applied; attributes as the arguments of `image_generation`."""
 
     generator: nn.Module
     discriminator: nn.Module
-    loss: adversarial.Loss
-    penalty: str | None
-    penalty_weight: float
-    latents: int
-    classes: int
-    fid_classifier: fid.FIDClassifier | None
+    loss: adversarial.Loss = "non_saturating"
+    penalty: str | None = None
+    penalty_weight: float = 1.0
+    penalty_every: int = 1
+    critic_steps: int = 1
+    latents: int = 64
+    classes: int = 0
+    fid_classifier: FIDClassifier | None = None
 
-    def init(self, key: Array, batch: Mapping[str, Array]) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-        """Parameters and variables by group.
+    def __post_init__(self):
+        adversarial.check_loss(self.loss)
+        if self.penalty not in ("r1", "gradient", None):
+            raise UserError(f"penalty is '{self.penalty}'; use r1, gradient or None")
+        if self.penalty_weight < 0:
+            raise UserError(f"penalty_weight={self.penalty_weight} must be at least 0")
+        for name in ("penalty_every", "critic_steps", "latents"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.penalty is not None and batch_coupling(self.discriminator):
+            raise UserError(
+                f"penalty={self.penalty} needs a discriminator without batch normalization, because it is a gradient"
+                " per image; use another norm or penalty=None"
+            )
 
-        Raises:
-          UserError: generated images have another shape than the real ones.
-        """
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        discriminator = Phase(DISCRIMINATOR, DISCRIMINATOR, self.discriminator_loss)
+        generator = Phase(GENERATOR, GENERATOR, self.generator_loss, self.critic_steps)
+        if self.penalty is None or self.penalty_every == 1:
+            return discriminator, generator
+        return discriminator, Phase("penalty", DISCRIMINATOR, self.penalty_loss, self.penalty_every), generator
+
+    @property
+    def presentation(self) -> GenerationPresentation:
+        return GenerationPresentation()
+
+    @property
+    def batch_coupled(self) -> str:
+        return batch_coupling(self.generator) or batch_coupling(self.discriminator)
+
+    def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         image = to_symmetric(batch["image"][:1])
         label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
         latent = jnp.zeros((1, self.latents))
         keys = jax.random.split(key, 3)
-        made = jax.eval_shape(
-            lambda: self.generator.init_with_output(keys[0], latent, *label, train=False)[0]
-        )  # before the discriminator meets it
-        if made.shape != image.shape:
-            raise UserError(f"the generator makes images {made.shape[1:]}, the data's are {image.shape[1:]}")
+        generated = jax.eval_shape(lambda: self.generator.init_with_output(keys[0], latent, *label, train=False)[0])
+        if generated.shape != image.shape:
+            raise UserError(
+                f"the generator outputs images {generated.shape[1:]}, but the data's are {image.shape[1:]};"
+                " set its size and outputs"
+            )
         params, variables = {}, {}
-        for group, network, key, given in (
-            (GENERATOR, self.generator, keys[0], latent),
-            (DISCRIMINATOR, self.discriminator, keys[1], image),
+        for part in (
+            init_module(GENERATOR, self.generator, keys[0], latent, *label),
+            init_module(DISCRIMINATOR, self.discriminator, keys[1], image, *label),
+            ({}, {}) if self.fid_classifier is None else self.fid_classifier.init(keys[2], batch["image"][:1]),
         ):
-            collections = dict(network.init(key, given, *label, train=False))
-            params[group] = collections.pop("params")
-            variables |= {group: collections} if collections else {}
+            params, variables = {**params, **part[0]}, {**variables, **part[1]}
         if COLLECTION in variables.get(DISCRIMINATOR, {}):
             variables[ITERATED] = jnp.int32(-1)
-        if self.fid_classifier is not None:
-            judged, more = self.fid_classifier.init(keys[2], batch["image"][:1])
-            params, variables = {**params, **judged}, {**variables, **more}
         return params, variables
 
-    def latent(self, key: Array, batch: Mapping[str, Array]) -> Array:
-        """[batch, latents], of each example by itself."""
-        return jax.vmap(lambda key: jax.random.normal(key, (self.latents,)))(example_keys(key, batch))
+    def discriminator_loss(
+        self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree
+    ) -> Outcome:
+        variables = _iterate(params, variables, step)
+        real = to_symmetric(batch["image"])
+        generated, _ = self._generate(params, variables, self._latent(key, 0, batch), batch, train=True)
+        real_logits, variables = self._discriminate(params, variables, real, batch, train=True)
+        fake_logits, variables = self._discriminate(params, variables, generated, batch, train=True)
+        losses = adversarial.real_loss(self.loss, real_logits) + adversarial.fake_loss(self.loss, fake_logits)
+        terms = {"adversarial": Term(*per_example(batch, losses))}
+        if self.penalty is not None and self.penalty_every == 1:
+            penalty = self._penalty(params, variables, real, generated, batch, jax.random.fold_in(key, 1))
+            terms["penalty"] = Term(*per_example(batch, penalty), self.penalty_weight)
+        metrics = {**self._logit_metrics("real", real_logits, batch), **self._logit_metrics("fake", fake_logits, batch)}
+        return Outcome(terms, variables, metrics)
 
-    def generate(
-        self, params: PyTree, variables: PyTree, latent: Array, batch: Mapping[str, Array], train: bool
+    def penalty_loss(
+        self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree
+    ) -> Outcome:
+        generated = real = to_symmetric(batch["image"])
+        if self.penalty == "gradient":
+            generated, _ = self._generate(params, variables, self._latent(key, 0, batch), batch, train=True)
+        penalty = self._penalty(params, variables, real, generated, batch, jax.random.fold_in(key, 1))
+        term = Term(*per_example(batch, penalty), self.penalty_every * self.penalty_weight)
+        return Outcome({"penalty": term}, variables)
+
+    def generator_loss(
+        self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree
+    ) -> Outcome:
+        generated, variables = self._generate(params, variables, self._latent(key, 0, batch), batch, train=True)
+        logits, _ = self._discriminate(params, variables, generated, batch, train=True)
+        losses = adversarial.generator_loss(self.loss, logits)
+        terms = {"adversarial": Term(*per_example(batch, losses))}
+        return Outcome(terms, variables, self._logit_metrics("fake", logits, batch))
+
+    def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
+        weight = batch["weight"]
+        total = jnp.sum(weight)
+        real = to_symmetric(batch["image"])
+        generated, _ = self._generate(params, variables, self._latent(key, 0, batch), batch, train=False)
+        label = batch["label"] if self.classes else jnp.zeros_like(batch["index"])
+        member = jax.nn.one_hot(label, max(self.classes, 1)) * weight[:, None]
+        metrics = {"share": (member.sum(0), total)}
+        for name, image in (("real", real), ("fake", generated)):
+            logits, _ = self._discriminate(params, variables, image, batch, train=False)
+            metrics |= self._logit_metrics(name, logits, batch)
+            flat = image.reshape(len(image), -1)
+            square = jnp.sum(weight * jnp.square(flat).sum(1))
+            metrics[f"{name}_square"] = (square[None], total)  # [1]: arrays are not reported
+            metrics[f"{name}_mean"] = (member.T @ flat, total)
+        if self.fid_classifier is None:
+            return Evaluation(metrics)
+        records = self.fid_classifier.records(params, variables, from_symmetric(real), from_symmetric(generated))
+        if self.classes:
+            metrics["label_accuracy"] = per_example(batch, records["generated_label"] == batch["label"])
+        return Evaluation(metrics, records)
+
+    def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
+        share = np.asarray(metrics["share"])
+        variance = {}
+        for name in ("real", "fake"):
+            # The mean squared distance of two images of one class is twice the variance within classes.
+            means = np.sum(np.square(metrics[f"{name}_mean"]), axis=1)
+            variance[name] = float(metrics[f"{name}_square"][0] - np.sum(means[share > 0] / share[share > 0]))
+        ratio = max(variance["fake"], 0.0) / variance["real"] if variance["real"] > 0 else 0.0
+        diversity = float(np.sqrt(ratio))
+        scores = fid.score(records) if records else {}
+        if diversity < COLLAPSED:
+            covered = f"; {scores['classes']:.0f} classes are covered" if "classes" in scores else ""
+            logging.warning(
+                "mode collapse: the diversity of generated images is %.2f of that of real images%s", diversity, covered
+            )
+        return {**scores, "diversity": diversity, "collapsed": float(diversity < COLLAPSED)}
+
+    def sample(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        image, _ = self._generate(params, variables, self._latent(key, 0, batch), batch, train=False)
+        return {"image": symmetric_to_uint8(image), **self._labels(batch)}
+
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        start, stop = (self._latent(key, end, batch) for end in (0, 1))
+
+        def generate(share: Array) -> Array:
+            image, _ = self._generate(params, variables, slerp(start, stop, share), batch, train=False)
+            return symmetric_to_uint8(image)
+
+        path = jnp.moveaxis(jax.lax.map(generate, jnp.linspace(0.0, 1.0, PATH)), 0, 1)
+        return {"image": path[:, 0], "path": path, **self._labels(batch)}
+
+    def _labels(self, batch: Batch) -> dict[str, Array]:
+        return {"label": batch["label"]} if self.classes else {}
+
+    def _latent(self, key: Array, number: int, batch: Batch) -> Array:
+        """Returns standard normal latents [batch, latents], drawn per example from key `number` of the batch."""
+        return standard_normal(example_keys(jax.random.fold_in(key, number), batch), (self.latents,))
+
+    def _generate(
+        self, params: PyTree, variables: PyTree, latent: Array, batch: Batch, train: bool
     ) -> tuple[Array, PyTree]:
-        """Images in [-1, 1], and the variables after them."""
+        """Returns images in [-1, 1] and the new variables."""
         return self._apply(GENERATOR, self.generator, params, variables, latent, batch, train)
 
-    def discriminate(
-        self, params: PyTree, variables: PyTree, image: Array, batch: Mapping[str, Array], train: bool
+    def _discriminate(
+        self, params: PyTree, variables: PyTree, image: Array, batch: Batch, train: bool
     ) -> tuple[Array, PyTree]:
-        """Logits of images in [-1, 1], and the variables after them."""
+        """Returns logits of images in [-1, 1] and the new variables."""
         return self._apply(DISCRIMINATOR, self.discriminator, params, variables, image, batch, train)
 
     def _apply(
-        self,
-        group: str,
-        network: nn.Module,
-        params: PyTree,
-        variables: PyTree,
-        given: Array,
-        batch: Mapping[str, Array],
-        train: bool,
+        self, group: str, network: nn.Module, params: PyTree, variables: PyTree, x: Array, batch: Batch, train: bool
     ) -> tuple[Array, PyTree]:
         collections = variables.get(group, {})
-        inputs = ({"params": params[group], **collections}, given, *((batch["label"],) if self.classes else ()))
-        changing = [name for name in collections if name != COLLECTION]
-        if not train or not changing:
+        inputs = ({"params": params[group], **collections}, x, *self._labels(batch).values())
+        mutable = [name for name in collections if name != COLLECTION]
+        if not train or not mutable:
             return network.apply(*inputs, train=train), variables  # type: ignore
-        output, updated = network.apply(*inputs, train=True, mutable=changing)
+        output, updated = network.apply(*inputs, train=True, mutable=mutable)
         return output, {**variables, group: {**collections, **updated}}
 
-    def penalties(
-        self, params: PyTree, variables: PyTree, real: Array, generated: Array, batch: Mapping[str, Array], key: Array
+    def _penalty(
+        self, params: PyTree, variables: PyTree, real: Array, generated: Array, batch: Batch, key: Array
     ) -> Array:
-        """[batch] what `penalty` says of the discriminator at these images."""
+        """Returns the gradient penalty [batch] of the discriminator."""
 
         def discriminate(image: Array) -> Array:
-            return self.discriminate(params, variables, image, batch, train=True)[0]
+            return self._discriminate(params, variables, image, batch, train=True)[0]
 
         if self.penalty == "r1":
             return adversarial.r1(discriminate, real)
         share = jax.vmap(jax.random.uniform)(example_keys(key, batch))
         return adversarial.gradient_penalty(discriminate, real, generated, share)
 
-
-def _discriminator_loss(
-    game: Game,
-    penalized: bool,
-    params: PyTree,
-    variables: PyTree,
-    batch: Mapping[str, Array],
-    key: Array,
-    step: Array,
-) -> Outcome:
-    variables = _iterate(params, variables, step)
-    weight, threshold = batch["weight"], adversarial.threshold_of(game.loss)
-    total = jnp.sum(weight)
-    real = to_symmetric(batch["image"])
-    latent = game.latent(jax.random.fold_in(key, 0), batch)
-    generated, _ = game.generate(params, variables, latent, batch, train=True)
-    real_logits, variables = game.discriminate(params, variables, real, batch, train=True)
-    fake_logits, variables = game.discriminate(params, variables, generated, batch, train=True)
-    losses = adversarial.real_loss(game.loss, real_logits) + adversarial.fake_loss(game.loss, fake_logits)
-    terms = {"adversarial": Term(jnp.sum(weight * losses), total)}
-    if penalized and game.penalty is not None:
-        penalties = game.penalties(params, variables, real, generated, batch, jax.random.fold_in(key, 1))
-        terms["penalty"] = Term(jnp.sum(weight * penalties), total, game.penalty_weight)
-    return Outcome(
-        terms=terms,
-        variables=variables,
-        metrics={
-            **adversarial.logit_metrics("real", real_logits, weight, True, threshold),
-            **adversarial.logit_metrics("fake", fake_logits, weight, False, threshold),
-        },
-    )
-
-
-def _penalty_loss(
-    game: Game, every: int, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array, step: Array
-) -> Outcome:
-    del step
-    real = to_symmetric(batch["image"])
-    latent = game.latent(jax.random.fold_in(key, 0), batch)
-    generated = real
-    if game.penalty == "gradient":
-        generated, _ = game.generate(params, variables, latent, batch, train=True)
-    penalties = game.penalties(params, variables, real, generated, batch, jax.random.fold_in(key, 1))
-    weight = batch["weight"]
-    term = Term(jnp.sum(weight * penalties), jnp.sum(weight), every * game.penalty_weight)
-    return Outcome(terms={"penalty": term}, variables=variables)
-
-
-def _generator_loss(
-    game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array, step: Array
-) -> Outcome:
-    del step
-    weight, threshold = batch["weight"], adversarial.threshold_of(game.loss)
-    latent = game.latent(jax.random.fold_in(key, 0), batch)
-    generated, variables = game.generate(params, variables, latent, batch, train=True)
-    logits, _ = game.discriminate(params, variables, generated, batch, train=True)
-    losses = adversarial.generator_loss(game.loss, logits)
-    return Outcome(
-        terms={"adversarial": Term(jnp.sum(weight * losses), jnp.sum(weight))},
-        variables=variables,
-        metrics=adversarial.logit_metrics("fake", logits, weight, False, threshold),
-    )
+    def _logit_metrics(self, name: str, logits: Array, batch: Batch) -> dict[str, tuple[Array, Array]]:
+        threshold = adversarial.threshold_of(self.loss)
+        return adversarial.logit_metrics(name, logits, batch["weight"], name == "real", threshold)
 
 
 def _iterate(params: PyTree, variables: PyTree, step: Array) -> PyTree:
-    """`variables` after this step's power iteration of the discriminator, if it is normalized by its spectrum."""
+    """Runs this step's power iteration of a spectrally normalized discriminator, once per step."""
     if ITERATED not in variables:
         return variables
     collections = variables[DISCRIMINATOR]
-    new = power_iteration(params[DISCRIMINATOR], collections[COLLECTION])
+    iterated = power_iteration(params[DISCRIMINATOR], collections[COLLECTION])
     due = step != variables[ITERATED]
-    spectral = jax.tree.map(lambda new, old: jnp.where(due, new, old), new, collections[COLLECTION])
+    spectral = jax.tree.map(lambda new, old: jnp.where(due, new, old), iterated, collections[COLLECTION])
     step = jnp.asarray(step, jnp.int32)
     return {**variables, DISCRIMINATOR: {**collections, COLLECTION: spectral}, ITERATED: step}
-
-
-def _evaluate(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> Evaluation:
-    weight, threshold = batch["weight"], adversarial.threshold_of(game.loss)
-    total = jnp.sum(weight)
-    real = to_symmetric(batch["image"])
-    latent = game.latent(jax.random.fold_in(key, 0), batch)
-    generated = game.generate(params, variables, latent, batch, train=False)[0]
-    kind = batch["label"] if game.classes else jnp.zeros_like(batch["index"])
-    member = jax.nn.one_hot(kind, max(game.classes, 1)) * weight[:, None]
-    metrics = {"share": (member.sum(0), total)}
-    for name, image in (("real", real), ("fake", generated)):
-        logits = game.discriminate(params, variables, image, batch, train=False)[0]
-        metrics |= adversarial.logit_metrics(name, logits, weight, name == "real", threshold)
-        flat = image.reshape(len(image), -1)
-        metrics[f"{name}_square"] = (jnp.sum(weight * jnp.square(flat).sum(1))[None], total)  # [1]: no figure to show
-        metrics[f"{name}_mean"] = (member.T @ flat, total)
-    if game.fid_classifier is None:
-        return Evaluation(metrics)
-    records = game.fid_classifier.records(params, variables, from_symmetric(real), from_symmetric(generated))
-    if game.classes:
-        metrics["label_accuracy"] = (jnp.sum(weight * (records["generated_label"] == batch["label"])), total)
-    return Evaluation(metrics, records)
-
-
-def _score(game: Game, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
-    del names
-    spread = {}
-    for name in ("real", "fake"):
-        # Twice the variance within classes is the mean squared distance of two images of one class.
-        means = np.sum(np.square(metrics[f"{name}_mean"]), axis=1)
-        share = np.asarray(metrics["share"])
-        spread[name] = float(metrics[f"{name}_square"][0] - np.sum(means[share > 0] / share[share > 0]))
-    diversity = float(np.sqrt(max(spread["fake"], 0.0) / spread["real"])) if spread["real"] > 0 else 0.0
-    figures = fid.score(records) if game.fid_classifier is not None else {}
-    figures |= {"diversity": diversity, "collapsed": float(diversity < COLLAPSED)}
-    if diversity < COLLAPSED:
-        found = f", {figures['classes']:.0f} classes found" if "classes" in figures else ""
-        logging.warning(
-            "generated images collapse: they differ from each other %.2f times as much as real ones%s", diversity, found
-        )
-    return figures
-
-
-def _sample(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
-    latent = game.latent(jax.random.fold_in(key, 0), batch)
-    image = symmetric_to_uint8(game.generate(params, variables, latent, batch, train=False)[0])
-    return {"image": image, **({"label": batch["label"]} if game.classes else {})}
-
-
-def _predict(game: Game, params: PyTree, variables: PyTree, batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
-    start, stop = (game.latent(jax.random.fold_in(key, end), batch) for end in (0, 1))
-
-    def image(share: Array) -> Array:
-        latent = between(start, stop, share)
-        return symmetric_to_uint8(game.generate(params, variables, latent, batch, train=False)[0])
-
-    path = jnp.moveaxis(jax.lax.map(image, jnp.linspace(0.0, 1.0, PATH)), 0, 1)
-    return {"image": path[:, 0], "path": path, **({"label": batch["label"]} if game.classes else {})}
-
-
-def between(start: Array, stop: Array, share: Array) -> Array:
-    """Spherical interpolation [batch, latents]: keeps to lengths that the generator knows (arXiv:1609.04468)."""
-
-    def length(x: Array) -> Array:
-        return jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True))
-
-    cosine = jnp.sum(start * stop, -1, keepdims=True) / (length(start) * length(stop))
-    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
-    return (jnp.sin((1.0 - share) * angle) * start + jnp.sin(share * angle) * stop) / jnp.sin(angle)
-
-
-def _draw(
-    batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-) -> dict[str, np.ndarray]:
-    """`samples` beside real images, by class where the model knows classes, and `paths` between two samples."""
-    del metrics
-    from jaxdl.viz.generation import path_grid, real_and_generated
-
-    labels = np.asarray(outputs["label"]) if "label" in outputs else None
-    class_names = names.get("label") if labels is not None else None
-    return {
-        "samples": real_and_generated(np.asarray(batch["image"]), np.asarray(outputs["image"]), labels, class_names),
-        "paths": path_grid(np.asarray(outputs["path"])),
-    }
-
-
-def illustrate(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
-    """The generated image as it is."""
-    del example, names
-    return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
-
-
-def readable(example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """The class that was asked for."""
-    del example
-    return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}

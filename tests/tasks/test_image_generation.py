@@ -24,8 +24,9 @@ from jaxdl.errors import UserError
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator, ResNetDiscriminator
 from jaxdl.models.layers.norms import batch_norm
-from jaxdl.tasks.image_generation import between, image_generation
+from jaxdl.tasks.image_generation import ImageGeneration
 from jaxdl.tasks.parts.fid import FIDClassifier
+from jaxdl.tasks.parts.latent_walks import slerp
 from jaxdl.testing.laws import Bench, law_accumulation, law_pmap
 from jaxdl.training.state import init_state
 from jaxdl.training.step import make_train_step
@@ -84,12 +85,12 @@ def latents_of(key, index, count=8):
 
 
 def test_the_terms_of_both_phases_are_those_of_numpy():
-    task = image_generation(Maker(), Linear(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
+    task = ImageGeneration(Maker(), Linear(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
     key = jax.random.key(5)
-    critic, maker = (phase.loss(params, variables, batch, key, 0) for phase in task.phases)
+    critic, maker = (phase.loss(params, variables, batch, key, 0, {}) for phase in task.phases)
 
     made = image_of(latents_of(key, batch["index"]), params)
     real = logit_of(batch["image"].reshape(6, -1) / 127.5 - 1, params)
@@ -106,7 +107,7 @@ def test_the_terms_of_both_phases_are_those_of_numpy():
 
 
 def test_a_lazy_penalty_is_a_phase_with_so_many_times_the_weight():
-    task = image_generation(Maker(), Linear(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8)
+    task = ImageGeneration(Maker(), Linear(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8)
     assert [(phase.name, phase.trains, phase.every) for phase in task.phases] == [
         ("discriminator", "discriminator", 1),
         ("penalty", "discriminator", 4),
@@ -114,14 +115,14 @@ def test_a_lazy_penalty_is_a_phase_with_so_many_times_the_weight():
     ]
     batch = make_batch()
     params, variables = start(task, batch)
-    first, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0) for phase in task.phases)
+    first, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0, {}) for phase in task.phases)
     norm = np.linalg.norm(params["discriminator"]["Dense_0"]["kernel"])
     assert set(first.terms) == {"adversarial"}
     np.testing.assert_allclose(lazy.terms["penalty"], (6 * (norm - 1) ** 2, 6, 40.0), rtol=1e-4)
 
 
 def test_a_generator_of_classes_is_given_the_examples_labels():
-    task = image_generation(Maker(), Linear(), classes=3, latents=8)
+    task = ImageGeneration(Maker(), Linear(), classes=3, latents=8)
     batch = make_batch()
     params, variables = start(task, batch)
     key = jax.random.key(2)
@@ -136,7 +137,7 @@ def trained_steps(critic_steps=3, steps=5):
     """The states of a few steps of a task with everything in it."""
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
-    task = image_generation(
+    task = ImageGeneration(
         generator, discriminator, loss="hinge", critic_steps=critic_steps, latents=4, fid_classifier=FID_CLASSIFIER
     )
     optimizers = {phase.name: optax.adam(1e-2) for phase in task.phases}
@@ -176,24 +177,26 @@ def test_vectors_of_spectral_normalization_move_once_a_step():
     assert moved(states, lambda state: state.variables["discriminator"]["spectral"]) == [True] * 5
     assert [int(state.variables["spectral_step"]) for state in states] == [-1, 0, 1, 2, 3, 4]
     discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
-    task = image_generation(DCGANGenerator(outputs=1, size=2, channels=(4,)), discriminator, latents=4)
+    task = ImageGeneration(DCGANGenerator(outputs=1, size=2, channels=(4,)), discriminator, latents=4)
     batch = make_batch(8)
     params, variables = start(task, batch)
     critic, maker = (jax.jit(phase.loss) for phase in task.phases)
-    once = critic(params, variables, batch, jax.random.key(0), 7).variables
+    once = critic(params, variables, batch, jax.random.key(0), 7, {}).variables
     assert differs(once["discriminator"], variables["discriminator"])
-    again = critic(params, once, batch, jax.random.key(0), 7).variables  # another micro-batch of the same step
+    again = critic(params, once, batch, jax.random.key(0), 7, {}).variables  # another micro-batch of the same step
     assert not differs(again["discriminator"], once["discriminator"])
-    assert differs(critic(params, once, batch, jax.random.key(0), 8).variables["discriminator"], once["discriminator"])
+    assert differs(
+        critic(params, once, batch, jax.random.key(0), 8, {}).variables["discriminator"], once["discriminator"]
+    )
     assert not differs(
-        maker(params, once, batch, jax.random.key(0), 8).variables["discriminator"], once["discriminator"]
+        maker(params, once, batch, jax.random.key(0), 8, {}).variables["discriminator"], once["discriminator"]
     )
 
 
 @functools.cache
 def lazy_bench():
     """Spectral normalization, a lazy penalty between images, a generator every fifth step; nothing couples examples."""
-    task = image_generation(
+    task = ImageGeneration(
         Maker(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
         penalty_every=2, critic_steps=5, latents=8,
     )  # fmt: skip
@@ -220,7 +223,7 @@ def spread(images, labels):
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_diversity_is_that_of_all_pairs_and_padding_does_not_count(classes):
-    task = image_generation(Maker(), Linear(), classes=classes, latents=8)
+    task = ImageGeneration(Maker(), Linear(), classes=classes, latents=8)
     batch = make_batch(12)
     params, variables = start(task, batch)
     key = jax.random.key(3)
@@ -231,16 +234,14 @@ def test_diversity_is_that_of_all_pairs_and_padding_does_not_count(classes):
     padded = {name: np.concatenate([value, value[:5]]) for name, value in batch.items()}
     padded["weight"][12:] = 0
     metrics = jax.device_get(task.evaluate(params, variables, padded, key).metrics)
-    assert task.score is not None
     found = task.score({}, {name: total / weight for name, (total, weight) in metrics.items()}, {})
     np.testing.assert_allclose(found["diversity"], expected, rtol=1e-4)
 
 
 def test_an_alarm_sounds_when_samples_collapse(caplog):
-    task = image_generation(Maker(), Linear(), latents=8, fid_classifier=FID_CLASSIFIER)
+    task = ImageGeneration(Maker(), Linear(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
     params, variables = start(task, batch)
-    assert task.score is not None
     for scale, collapsed in ((1.0, 0.0), (1e-3, 1.0)):
         dense = params["generator"]["Dense_0"]
         narrow = {**params, "generator": {"Dense_0": {**dense, "kernel": scale * dense["kernel"]}}}
@@ -249,16 +250,15 @@ def test_an_alarm_sounds_when_samples_collapse(caplog):
         with caplog.at_level("WARNING", logger="absl"):
             figures = task.score(evaluation.records, metrics, {})
         assert figures["collapsed"] == collapsed
-        assert ("generated images collapse" in caplog.text) == bool(collapsed)
+        assert ("mode collapse" in caplog.text) == bool(collapsed)
         assert {"fid", "fid_floor", "classes", "precision"} <= set(figures)
     assert figures["diversity"] < 0.01
 
 
 def test_a_sample_does_not_depend_on_its_batch_and_another_key_gives_another():
-    task = image_generation(Maker(), Linear(), latents=8)
+    task = ImageGeneration(Maker(), Linear(), latents=8)
     batch = make_batch(6)
     params, variables = start(task, batch)
-    assert task.sample is not None
     index = {"index": batch["index"]}  # nothing else is there
     whole = task.sample(params, variables, index, jax.random.key(0))["image"]
     part = task.sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
@@ -271,10 +271,10 @@ def test_a_sample_does_not_depend_on_its_batch_and_another_key_gives_another():
 
 def test_the_way_between_latents_keeps_their_length():
     first, second = np.eye(3)[None, 0], np.eye(3)[None, 1]
-    np.testing.assert_allclose(between(first, second, 0.0), first, atol=1e-6)
-    np.testing.assert_allclose(between(first, second, 1.0), second, atol=1e-6)
-    np.testing.assert_allclose(between(first, second, 0.5), (first + second) / np.sqrt(2), atol=1e-6)
-    np.testing.assert_allclose(between(first, first, 0.5), first, atol=1e-2)
+    np.testing.assert_allclose(slerp(first, second, 0.0), first, atol=1e-6)
+    np.testing.assert_allclose(slerp(first, second, 1.0), second, atol=1e-6)
+    np.testing.assert_allclose(slerp(first, second, 0.5), (first + second) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(slerp(first, first, 0.5), first, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -283,40 +283,39 @@ def test_the_way_between_latents_keeps_their_length():
         ({"loss": "hing"}, "loss is 'hing'; did you mean 'hinge'"),
         ({"penalty": "r2"}, "penalty is 'r2'; use r1, gradient or None"),
         ({"penalty_weight": -1.0}, "penalty_weight=-1.0"),
-        ({"penalty_every": 0}, "penalty_every=0: must be at least 1"),
+        ({"penalty_every": 0}, "penalty_every=0 must be at least 1"),
         ({"critic_steps": 0}, "critic_steps=0"),
         ({"latents": 0}, "latents=0"),
     ],
 )
 def test_mistakes_are_the_users(arguments, message):
     with pytest.raises(UserError, match=message):
-        image_generation(Maker(), Linear(), **arguments)
+        ImageGeneration(Maker(), Linear(), **arguments)
 
 
 def test_batch_normalization_is_told_and_does_not_go_with_a_penalty():
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     critic = DCGANDiscriminator(channels=(4, 4), norm=batch_norm)
-    assert "batch normalization" in image_generation(generator, DCGANDiscriminator()).batch_coupled
-    assert "batch normalization" in image_generation(Maker(), critic).batch_coupled
-    assert image_generation(Maker(), DCGANDiscriminator()).batch_coupled == ""
+    assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_coupled
+    assert "batch normalization" in ImageGeneration(Maker(), critic).batch_coupled
+    assert ImageGeneration(Maker(), DCGANDiscriminator()).batch_coupled == ""
     with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
-        image_generation(Maker(), critic, penalty="r1")
+        ImageGeneration(Maker(), critic, penalty="r1")
 
 
 def test_images_of_another_size_are_told():
-    task = image_generation(DCGANGenerator(outputs=3, size=2, channels=(4,)), Linear(), latents=4)
-    with pytest.raises(UserError, match=r"the generator makes images \(4, 4, 3\), the data's are \(4, 4, 1\)"):
+    task = ImageGeneration(DCGANGenerator(outputs=3, size=2, channels=(4,)), Linear(), latents=4)
+    with pytest.raises(UserError, match=r"the generator outputs images \(4, 4, 3\), but the data's are \(4, 4, 1\)"):
         task.init(jax.random.key(0), make_batch())
 
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_pictures(classes):
-    task = image_generation(Maker(), Linear(), classes=classes, latents=8)
+    task = ImageGeneration(Maker(), Linear(), classes=classes, latents=8)
     batch = make_batch(8)
     params, variables = start(task, batch)
     outputs = jax.device_get(task.predict(params, variables, batch, jax.random.key(0)))
-    assert task.draw is not None
-    pictures = task.draw(batch, outputs, {}, {"label": ("cat", "dog", "eel")})
+    pictures = task.presentation.pictures(batch, outputs, {}, {"label": ("cat", "dog", "eel")})
     assert set(pictures) == {"samples", "paths"}
     for picture in pictures.values():
         assert picture.dtype == np.uint8
@@ -333,13 +332,13 @@ from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
-from jaxdl.tasks.image_generation import image_generation
+from jaxdl.tasks.image_generation import ImageGeneration
 
 
 @auto_config
 def experiment(steps: int = 1, classes: int = 3) -> Experiment:
     return Experiment(
-        task=image_generation(
+        task=ImageGeneration(
             ResNetGenerator(outputs=1, size=8, channels=(8, 8), classes=classes),
             ResNetDiscriminator(channels=(4,), classes=classes),
             latents=4,
