@@ -11,7 +11,7 @@ from jaxdl.data.store.pretrained import SPECIALS, find_folder, special_token_map
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.transformers import _with_our_specials
+from jaxdl.interop.huggingface.transformers import _with_special_tokens_first
 
 WORDS = ["[PAD]", "a", "b", "[UNK]", "good", "##ness", "[CLS]", "film", "[SEP]", "[MASK]", "."]
 
@@ -47,7 +47,7 @@ def test_embedding_rows_follow_their_tokens(folder):
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     moved = special_token_map(vocabulary)
     table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
-    found = _with_our_specials({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
+    found = _with_special_tokens_first({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
     tokenizer = Pretrained(str(folder)).train(())
     for here, text in enumerate(tokenizer):
         name = SPECIALS[here] if here < 4 else text
