@@ -248,19 +248,18 @@ def _assembled(
 
 
 def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
-    """`optimizer` for all parameters but those that a pattern in `paths` matches, which stay as they are.
+    """Applies `optimizer` to all parameters except those whose path matches a pattern.
 
-    Frozen parameters have no optimizer state; clipping and the like inside `optimizer` do not see them. Their gradients
-    are computed still, and count in the reported `grad_norm`. Batch statistics are no parameters: a frozen norm uses
-    the batch's statistics in training and updates its running ones; `ResNet(frozen_stages=...)` stops both, and the
-    backward pass.
+    Frozen parameters have no optimizer state, and clipping inside `optimizer` ignores them. Their gradients are still
+    computed and count in the reported `grad_norm`. Batch statistics are not parameters: a frozen norm uses those of
+    the batch in training and updates the running ones. `ResNet(frozen_stages=...)` stops both, and the backward pass.
 
     Raises:
-      UserError: on init, a pattern that matches no parameter, or patterns that leave none to train.
+      UserError: On init, a pattern that matches no parameter, or patterns that match all.
     """
 
     def trained(tree: PyTree) -> PyTree:
-        kept = {path: leaf for path, leaf in _flat(tree).items() if not _matched(path, paths)}
+        kept = {path: leaf for path, leaf in _flat(tree).items() if not _matching(path, paths)}
         return unflatten_dict(kept, sep="/")
 
     def init(params: PyTree) -> PyTree:
@@ -278,13 +277,35 @@ def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> o
     return optax.GradientTransformation(init, update)
 
 
-def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiplies the updates of the parameters that a pattern matches by its factor (several: by their product).
+def train_only(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
+    """Applies `optimizer` to the parameters whose path matches a pattern and freezes all others, as `freeze` does.
 
-    After an optimizer in `optax.chain` this is a learning rate by path.
+    The patterns ("*/query_low", "*/value_low", "head") select LoRA's matrices and a head.
 
     Raises:
-      UserError: on init, a pattern that matches no parameter.
+      UserError: On init, a pattern that matches no parameter.
+    """
+
+    def others(tree: PyTree) -> tuple[str, ...]:
+        return tuple(path for path in _flat(tree) if not _matching(path, paths))
+
+    def init(params: PyTree) -> PyTree:
+        _check(paths, _flat(params), "train_only")
+        return freeze(optimizer, others(params)).init(params)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        return freeze(optimizer, others(updates)).update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies updates by the factors of the patterns that match their paths.
+
+    After an optimizer in `optax.chain` the factors are learning-rate factors.
+
+    Raises:
+      UserError: On init, a pattern that matches no parameter.
     """
 
     def init(params: PyTree) -> optax.EmptyState:
@@ -294,30 +315,8 @@ def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
     def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         del params
         flat = _flat(updates)
-        scales = {path: math.prod(factors[one] for one in _matched(path, factors)) for path in flat}
+        scales = {path: math.prod(factors[pattern] for pattern in _matching(path, factors)) for path in flat}
         return unflatten_dict({path: leaf * scales[path] for path, leaf in flat.items()}, sep="/"), state
-
-    return optax.GradientTransformation(init, update)
-
-
-def train_only(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
-    """`optimizer` for the parameters that a pattern in `paths` matches; all others stay as they are, as in `freeze`.
-
-    With ("*/query_low", "*/value_low", "head") these are LoRA's matrices and a head.
-
-    Raises:
-      UserError: on init, a pattern that matches no parameter.
-    """
-
-    def others(tree: PyTree) -> tuple[str, ...]:
-        return tuple(path for path in _flat(tree) if not _matched(path, paths))
-
-    def init(params: PyTree) -> PyTree:
-        _check(paths, _flat(params), "train_only")
-        return freeze(optimizer, others(params)).init(params)
-
-    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
-        return freeze(optimizer, others(updates)).update(updates, state, params)
 
     return optax.GradientTransformation(init, update)
 
@@ -340,46 +339,48 @@ def layer_decay(
 
 
 def power_average(width: float = 0.1) -> Callable[[Any], Any]:
-    """Decay of a moving average whose memory grows with the run, for `Experiment.ema` (arXiv:2312.02696).
+    """Returns the decay of a power-function EMA (arXiv:2312.02696), for `Experiment.ema`.
 
-    After t steps the parameters of step s count in proportion to s^gamma.
+    After t steps the weight of the parameters of step s is proportional to s^gamma.
 
     Args:
-      width: standard deviation of s under these weights, in units of t; below 0.28.
+      width: Relative width sigma_rel of the profile, below 0.28: the std of s / t under these weights.
 
     Returns:
-      step (from 1 on) -> (1 - 1 / step)^(gamma + 1).
+      Function from the step, from 1 on, to the decay (1 - 1 / step)^(gamma + 1).
 
     Raises:
-      UserError: a width out of range.
+      UserError: A width out of range.
     """
     if not 0 < width < 12**-0.5:
         raise UserError(f"power_average({width}): must be above 0 and below 0.28")
-    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)); of its three roots the largest.
+    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), whose largest root is gamma.
     gamma = float(max(np.roots([1.0, 7.0, 16.0 - width**-2, 12.0 - width**-2]).real))
     return lambda step: (1.0 - 1.0 / step) ** (gamma + 1.0)
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:
-    """{path: leaf} of nested dictionaries."""
+    """Returns {path: leaf} of nested dictionaries."""
     return flatten_dict(tree, sep="/")  # pyright: ignore[reportReturnType]
 
 
-def _matched(path: str, patterns: Iterable[str]) -> list[str]:
-    """The patterns that match a path."""
-    return [one for one in patterns if fnmatchcase(path, one) or fnmatchcase(path, f"{one.rstrip('/')}/*")]
+def _matching(path: str, patterns: Iterable[str]) -> list[str]:
+    """Returns the patterns that match a path."""
+    return [
+        pattern for pattern in patterns if fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*")
+    ]
 
 
 def _check(patterns: Iterable[str], paths: Iterable[str], where: str) -> None:
     """Refuses a pattern that matches none of the paths."""
     paths = list(paths)
     for pattern in patterns:
-        if any(_matched(path, (pattern,)) for path in paths):
+        if any(_matching(path, (pattern,)) for path in paths):
             continue
         parts = [path.split("/") for path in paths]
         names = sorted({"/".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
         near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(near)}; " if near else ""
         tops = ", ".join(sorted({part[0] for part in parts}))
-        missed = f"{where}: no parameter's path begins with or matches '{pattern}'"
-        raise UserError(f"{missed}; {hint}paths begin with: {tops}")
+        problem = f"{where}: no parameter's path begins with or matches '{pattern}'"
+        raise UserError(f"{problem}; {hint}paths begin with: {tops}")

@@ -143,7 +143,7 @@ def test_tiny_and_sweep(folder):
     assert serialize.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
     runs = [serialize.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
     assert [run.seed for run in runs] == [0, 1, 0, 1]
-    del recipe.module.sweep
+    del vars(recipe.module)["sweep"]
     assert sweep(recipe) == [{"seed": seed} for seed in range(5)]
 
 
@@ -238,3 +238,9 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
     assert vars(serialize.build(config).task)["top"] == (1, 9)
     loaded = serialize.from_json(serialize.to_json(config, recipe.name)).config
     assert vars(serialize.build(loaded).task)["top"] == (1, 9)
+
+
+def test_modules_with_a_leading_underscore_are_parts_and_not_recipes(tmp_path):
+    for name in ("experiments/_data.py", "experiments/cnn/_parts.py", "experiments/cnn/flowers.py"):
+        write(tmp_path / name, "def experiment(): ...")
+    assert [recipe.name for recipe in recipes(tmp_path)] == ["experiments/cnn/flowers.py"]
