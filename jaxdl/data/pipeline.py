@@ -54,7 +54,9 @@ class Batches:
         return _assemble(self, step)
 
     def iterate(self, start: int, place: Callable[[Batch], Any] | None = None) -> Numbered:
-        """Yields (step, batch) from step `start` without end, prefetched in a thread. Close it after use.
+        """Yields (step, batch) from step `start` without end, prefetched in a thread.
+
+        Close it after use.
 
         Args:
           place: Function that moves a batch to the devices. It runs in the thread, so the copy overlaps with the step.
@@ -121,7 +123,9 @@ def eval_batches(
     threads: int = 0,
     workers: int = 0,
 ) -> Generator[Batch, None, None]:
-    """Yields one ordered pass over the source as batches like those of `Batches`. Close it if you stop early.
+    """Yields one ordered pass over the source as batches like those of `Batches`.
+
+    Close it if you stop early.
 
     The last batch is padded with example 0, `weight` 0 and `index` -1. Random transforms depend on the example only,
     so every pass is equal.
@@ -188,7 +192,7 @@ def _prefetched(
     workers: int,
     place: Callable[[Batch], Any] | None = None,
 ) -> Numbered:
-    """Yields (step, batch) in order, prefetched by grain in `threads` threads or `workers` processes."""
+    """Yields (step, batch) in order, prefetched by grain in threads or processes."""
     import grain
 
     batches_ahead = _pipeline(batches, start, count, threads, workers)

@@ -62,7 +62,7 @@ def beam_search(
     weight: float = 0.5,
     bonus: float = 0.0,
 ) -> list[Transcript]:
-    """CTC prefix beam search on the host.
+    """Searches prefixes of CTC paths on the host (prefix beam search).
 
     After Graves and Jaitly, "Towards End-to-End Speech Recognition" (2014), and Hannun et al. (arXiv:1408.2873). Exact
     if `width` is at least the number of prefixes.

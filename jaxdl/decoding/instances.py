@@ -1,4 +1,4 @@
-"""Instance grouping by centres and offsets with fixed shapes (Panoptic-DeepLab, arXiv:1911.10194)."""
+"""Instance grouping by centres and offsets (Panoptic-DeepLab, arXiv:1911.10194)."""
 
 import math
 
@@ -18,7 +18,9 @@ def group_image(
     max_centers: int,
     min_pixels: int,
 ) -> tuple[Array, Array, Array]:
-    """Assigns every foreground pixel to the centre nearest to its predicted one; use `jax.vmap` for batches.
+    """Assigns every foreground pixel to the centre nearest to its predicted one.
+
+    Shapes are fixed; use `jax.vmap` for batches.
 
     Args:
       foreground: Logits of foreground, [h, w].
@@ -52,7 +54,10 @@ def group_image(
 
 
 def local_maxima(heatmap: Array, window: int) -> Array:
-    """Marks pixels that are the maximum of their window, bool [h, w]; the first of equal maxima counts."""
+    """Marks pixels that are the maximum of their window, bool [h, w].
+
+    The first of equal maxima counts.
+    """
     best = heatmap == _max_pool(heatmap, window, -jnp.inf)
     last_first = jnp.arange(heatmap.size, 0, -1, dtype=jnp.int32).reshape(heatmap.shape)
     order = jnp.where(best, last_first, 0)
@@ -67,7 +72,10 @@ def _max_pool(values: Array, window: int, lowest: float) -> Array:
 
 
 def nearest_center(offset: Array, row: Array, column: Array) -> Array:
-    """Returns the centre [k] nearest to each pixel's predicted one, int32 [h, w]; the first if equidistant."""
+    """Returns the centre [k] nearest to each pixel's predicted one, int32 [h, w].
+
+    The first if several are equidistant.
+    """
     rows, columns = jnp.indices(offset.shape[:2])
     down, right = rows + offset[..., 0], columns + offset[..., 1]
 

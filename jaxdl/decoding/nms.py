@@ -1,4 +1,4 @@
-"""Intersection over union and non-maximum suppression of boxes (top, left, bottom, right), in pixels."""
+"""IoU and non-maximum suppression of boxes (top, left, bottom, right), in pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def _overlap(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def intersection_over_union(a: Array, b: Array) -> Array:
-    """Computes IoU elementwise, [..., 4] and [..., 4] broadcast -> [...] in [0, 1]; 0 for empty boxes."""
+    """Computes IoU elementwise, [..., 4] and [..., 4] -> [...] in [0, 1]; 0 if empty."""
     intersection, union = _overlap(a, b)
     return intersection / jnp.maximum(union, _TINY)
 
@@ -33,7 +33,7 @@ def pairwise_iou(a: Array, b: Array) -> Array:
 
 
 def generalized_iou(a: Array, b: Array) -> Array:
-    """Computes generalized IoU elementwise, IoU - (hull - union) / hull in (-1, 1], [..., 4] -> [...].
+    """Computes generalized IoU, IoU - (hull - union) / hull in (-1, 1], elementwise.
 
     The hull is the smallest box around both, so disjoint boxes have a gradient (Rezatofighi et al. 2019,
     arXiv:1902.09630).
@@ -45,7 +45,7 @@ def generalized_iou(a: Array, b: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
-    """Greedy non-maximum suppression with fixed shapes; use `jax.vmap` for batches.
+    """Performs greedy non-maximum suppression with fixed shapes; use `jax.vmap` for batches.
 
     In order of decreasing score, a box is kept unless its IoU with a kept box exceeds `threshold`. Ties are resolved
     by position.

@@ -27,7 +27,9 @@ def write_program(
     inputs: Specs,
     platforms: Sequence[str] = PLATFORMS,
 ) -> list[str]:
-    """Exports a function of weights and a batch as `({name: weight}, {name: input [batch, ...]}) -> result`.
+    """Exports a function of weights and a batch as a StableHLO program.
+
+    Its signature is `({name: weight}, {name: input [batch, ...]}) -> result`.
 
     Weights and inputs without influence on the result are omitted; the function receives zeros for them.
 

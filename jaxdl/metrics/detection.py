@@ -13,7 +13,7 @@ STATISTICS = ("map", "map50", "map75")  # the first entries of COCOeval.stats, o
 
 
 def average_precision(records: Mapping[str, np.ndarray], classes: int) -> dict[str, float]:
-    """Computes mean average precision over the classes that occur, with up to 100 boxes per image.
+    """Computes COCO mean average precision, with up to 100 boxes per image.
 
     Args:
       records: Ground truth: `boxes` [images, objects, 4] (top, left, bottom, right), `box_label` and `box_weight`
@@ -31,7 +31,10 @@ def average_precision(records: Mapping[str, np.ndarray], classes: int) -> dict[s
 
 
 def class_precision(records: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
-    """Computes average precision at IoU 0.5 per class, [classes]; NaN for classes without ground truth."""
+    """Computes average precision at IoU 0.5 per class, [classes].
+
+    NaN for classes without ground truth.
+    """
     precision = _evaluated(records, classes).eval["precision"][0, :, :, 0, -1]  # [recall, classes]
     return np.where(np.all(precision < 0, axis=0), np.nan, precision.mean(axis=0))
 

@@ -1,4 +1,4 @@
-"""Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050)."""
+"""Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003)."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,9 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
 
 
 def entity_scores(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Computes micro-averaged `precision`, `recall` and `f1`; span and type of an entity must match.
+    """Computes micro-averaged `precision`, `recall` and `f1` of entities.
+
+    Span and type of an entity must match.
 
     Args:
       found, true: Predicted and true tags of each sentence.

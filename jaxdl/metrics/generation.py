@@ -1,4 +1,4 @@
-"""FID, KID, precision and recall of generated images, from classifier features. Only needs numpy and scipy.
+"""FID, KID, precision and recall of generated images, from classifier features.
 
 Features are float [images, features]. All values depend on the feature network and the number of images: compare only
 values of the same network and a similar number, and with the floor, the value of real images against other real ones.
@@ -10,7 +10,9 @@ from jaxdl.errors import UserError
 
 
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
-    """Computes FID: |m - n|^2 + tr(C + D - 2 (C D)^(1/2)) of feature means and covariances (arXiv:1706.08500).
+    """Computes the Fréchet inception distance (arXiv:1706.08500).
+
+    |m - n|^2 + tr(C + D - 2 (C D)^(1/2)) with means m, n and covariances C, D.
 
     Raises:
       UserError: There are fewer than two images, the feature counts differ, or a feature is not finite.

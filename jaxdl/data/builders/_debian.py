@@ -30,7 +30,10 @@ class Description(NamedTuple):
 
 
 def stanzas(path: Path) -> Iterator[dict[str, str]]:
-    """Yields the records of a list: fields by name, with line breaks but without the indentation of continuations."""
+    """Yields the records of a list as fields by name.
+
+    Continuation lines keep their line breaks but not their indentation.
+    """
     fields: dict[str, str] = {}
     name = ""
     with path.open(encoding="utf-8") as file:
@@ -55,7 +58,7 @@ def source_of(record: Mapping[str, str]) -> str:
 
 
 def plain(description: str) -> Description:
-    """Parses a description of a list: the short one in the first line, then the long one as running text.
+    """Parses a description: a short line, then the long one as running text.
 
     In lists, empty lines are "." and items begin with "*" or "-".
     """
@@ -126,7 +129,9 @@ LONGEST = 90  # largest number of characters in a field
 
 
 def questions(folder: Path) -> dict[str, list[Question]]:
-    """Returns one question per package for each part: its words identify a field, whose value is the answer.
+    """Returns one question per package for each part.
+
+    Its words identify a field, whose value is the answer.
 
     The text is the record, one field per line, without other fields and those of more than `LONGEST` characters.
 

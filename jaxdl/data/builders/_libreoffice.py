@@ -86,7 +86,7 @@ class _Page(HTMLParser):
 
 
 def paragraphs(page: str) -> dict[str, list[str]]:
-    """Returns the texts of paragraphs and headings by HTML id, with single spaces; ids may repeat."""
+    """Returns the texts of paragraphs and headings by HTML id; ids may repeat."""
     parser = _Page()
     parser.feed(page)
     parser.close()

@@ -65,7 +65,7 @@ def pairs(typescript: str, javascript: str) -> list[tuple[str, str]]:
 
 
 def of_package(root: Path) -> dict[tuple[str, str], str]:
-    """Returns the distinct pairs of a package with `src/*.ts` and `dist/esm/*.js`, each with its first file."""
+    """Returns the distinct pairs of `src/*.ts` and `dist/esm/*.js`, each with its first file."""
     file_of_pair: dict[tuple[str, str], str] = {}
     for path in sorted((root / "src").rglob("*.ts")):
         inside = path.relative_to(root / "src")
@@ -78,7 +78,7 @@ def of_package(root: Path) -> dict[tuple[str, str], str]:
 
 
 def kept(source: Sequence[str], target: Sequence[str]) -> tuple[list[bool], bool]:
-    """Returns which tokens of `source` to keep to obtain `target`, and whether deletion alone suffices."""
+    """Returns which source tokens to keep, and whether deletion alone yields the target."""
     from difflib import SequenceMatcher
 
     keeps = [False] * len(source)

@@ -80,7 +80,7 @@ def spoken(listing: str) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Normalizes a text to a-z, apostrophes and single spaces; empty if its pronunciation is ambiguous."""
+    """Normalizes a text to a-z, apostrophes and spaces; empty if ambiguous."""
     text = _DIGIT.sub(lambda digit: DIGITS[int(digit[0])], _NOTE.sub(" ", text.lower()))
     return "" if _UNSPOKEN.search(text) else " ".join(re.sub("[^a-z']", " ", text).split())
 

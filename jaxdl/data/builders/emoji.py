@@ -1,4 +1,4 @@
-"""Emoji pairs: 1,909 small images of the same emoji by Google and Twitter on white, for image translation.
+"""Emoji pairs: 1,909 small images of the same emoji by Google and Twitter.
 
 From the npm packages `emoji-datasource-google` and `emoji-datasource-twitter` 16.0.0 (packages MIT; images Apache-2.0
 and CC-BY-4.0). Skin-tone variants are omitted. The pairs are aligned; `jaxdl.data.image.unpaired` separates them for
@@ -68,12 +68,18 @@ def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
 
 
 def key_of(unified: str) -> str:
-    """Removes person, gender and direction from code points: "1F469-200D-1F373" -> "1F373", else "people"."""
+    """Removes person, gender and direction from code points.
+
+    For example "1F469-200D-1F373" becomes "1F373"; "people" if none remain.
+    """
     return "-".join(point for point in unified.split("-") if point not in PERSON_AND_GENDER) or "people"
 
 
 def parts(entries: list[Pair]) -> dict[str, list[dict[str, Any]]]:
-    """Returns the examples of each split, ordered by a hash of their names; no key or image is in two splits."""
+    """Returns the examples of each split, ordered by a hash of their names.
+
+    No key or image is in two splits.
+    """
     by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
     for part in PARTS:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey images of clothes, 28x28, 10 classes (Xiao, Rasul and Vollgraf, 2017).
+"""Fashion-MNIST: 70,000 grey 28x28 images of clothes (Xiao, Rasul and Vollgraf, 2017).
 
 The original files in their original order (60,000 train, 10,000 test), from a Debian package. Elsewhere, put the
 authors' four files into a folder and set the environment variable JAXDL_SOURCES to it. Licence: MIT.

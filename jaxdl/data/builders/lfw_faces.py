@@ -1,4 +1,4 @@
-"""LFW faces: 100 faces and 100 background patches, 25x25 grey, from Labeled Faces in the Wild.
+"""LFW faces: 100 faces and 100 background patches, 25x25 grey.
 
 `lfw_subset.npy` of the PyPI package `scikit-image` 0.26.0 (BSD-3-Clause), from LFW (Huang, Mattar, Lee and
 Learned-Miller, "Learning to Align from Scratch", 2012): random faces and background patches of the same photographs,

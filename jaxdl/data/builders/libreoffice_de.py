@@ -1,4 +1,4 @@
-"""LibreOffice help, English to German: 23,631 pairs of sentences and paragraphs of 4 to 40 words.
+"""LibreOffice help, English to German: 23,631 sentence pairs of 4 to 40 words.
 
 From the Debian packages libreoffice-help-en-us and libreoffice-help-de, version 7.4.7. Licence: MPL-2.0. See
 `jaxdl.data.builders._libreoffice` for the alignment. The split is by page: train 21,387 pairs (317,184 English and

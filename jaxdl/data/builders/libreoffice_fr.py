@@ -1,4 +1,4 @@
-"""LibreOffice help, English to French: 22,678 pairs of sentences and paragraphs of 4 to 40 words.
+"""LibreOffice help, English to French: 22,678 sentence pairs of 4 to 40 words.
 
 From the Debian packages libreoffice-help-en-us and libreoffice-help-fr, version 7.4.7. Licence: MPL-2.0. See
 `jaxdl.data.builders._libreoffice` for the alignment. The split is by page: train 20,651 pairs (288,262 English and

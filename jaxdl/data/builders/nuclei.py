@@ -86,7 +86,10 @@ def parts(image: np.ndarray, instances: np.ndarray) -> dict[str, dict[str, np.nd
 
 
 def relabelled(instances: np.ndarray, smallest: int = SMALLEST) -> np.ndarray:
-    """Renumbers objects of at least `smallest` pixels as 1, 2, .., int32 [height, width]; removes the others."""
+    """Renumbers objects of at least `smallest` pixels from 1, int32 [height, width].
+
+    Smaller objects become background.
+    """
     numbers, inverse, sizes = np.unique(instances, return_inverse=True, return_counts=True)
     kept = (numbers > 0) & (sizes >= smallest)
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[inverse].reshape(instances.shape)

@@ -1,4 +1,4 @@
-"""Python functions: signatures with docstrings and function bodies from the standard library.
+"""Python functions: signatures with docstrings, and bodies.
 
 From the standard library of the running Python (PSF licence), so the content depends on its version; tests are omitted.
 Functions have no decorators and a body of at most 400 characters. `source` is the signature and the first paragraph of
@@ -46,7 +46,7 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
 
 def functions(root: Path) -> dict[Function, str]:
-    """Returns the distinct functions below a folder, each with the top-level module of its first occurrence."""
+    """Returns the distinct functions below a folder, with the top-level module of each."""
     module_of: dict[Function, str] = {}
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root).parts

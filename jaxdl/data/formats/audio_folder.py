@@ -15,7 +15,7 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class _Recordings:
-    """Examples of `audio` int16 [samples] or [samples, channels], `rate` int32 [], `text` and `name` (bytes)."""
+    """Examples of `audio` int16 [samples, ...], `rate` int32 [], `text` and `name` (bytes)."""
 
     files: tuple[Path, ...]
     texts: tuple[str, ...]
@@ -35,7 +35,9 @@ class _Recordings:
 
 
 def open_recordings(path: str, split: str) -> Source:
-    """Opens every NAME.wav below `path` with the UTF-8 transcript NAME.txt; the only split is `train`.
+    """Opens every NAME.wav below `path` with its UTF-8 transcript NAME.txt.
+
+    The only split is `train`.
 
     The order is random and depends on the number of files only, so a part of the split is a fair sample.
 

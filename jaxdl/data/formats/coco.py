@@ -1,4 +1,4 @@
-"""Detection and segmentation data in the COCO layout (Lin et al., "Microsoft COCO", 2014, arXiv:1405.0312)."""
+"""Detection and segmentation data in the COCO layout (Lin et al., arXiv:1405.0312)."""
 
 from __future__ import annotations
 
@@ -275,7 +275,10 @@ def _annotations(
 
 
 def _fault(record: Any, label_of: Mapping[int, int], size: np.ndarray | None, outlined: bool) -> str | None:
-    """Returns the fault of an annotation, or None. `size` is (height, width), or None if the image is not listed."""
+    """Returns the fault of an annotation, or None.
+
+    `size` is (height, width), or None if the image is not listed.
+    """
     if size is None:
         return f"refers to image {_short(record.get('image_id'))}, which is not in the list of images"
     category = record.get("category_id")
@@ -330,7 +333,10 @@ def _numbers(value: Any) -> TypeGuard[list]:
 
 
 def _run_lengths(text: str) -> list[int]:
-    """Decodes compressed run lengths (base 32, continuation bit, differences from the fourth on); [] if invalid."""
+    """Decodes compressed run lengths; [] if invalid.
+
+    Base 32 with a continuation bit; from the fourth on, differences to the last but one.
+    """
     lengths: list[int] = []
     value = place = 0
     for character in text:

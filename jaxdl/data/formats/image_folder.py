@@ -15,7 +15,7 @@ from jaxdl.errors import UserError
 
 @dataclass(frozen=True)
 class _Files:
-    """Examples of `image` uint8 [height, width, 3], in the size of the file, and `label` int32 []."""
+    """Examples of `image` uint8 [height, width, 3] and `label` int32 []."""
 
     files: tuple[Path, ...]
     labels: np.ndarray

@@ -72,7 +72,7 @@ def open_pairs(path: str, split: str) -> ColumnSource:
 
 
 def open_labelled(path: str, split: str) -> ColumnSource:
-    """Opens labelled texts as `text` (bytes) and `label` (int32), from the columns `text` and `label`.
+    """Opens a table of labelled texts as `text` (bytes) and `label` (int32).
 
     The first line names the columns. Files that end in .csv are CSV; all others are tab-separated. Classes are numbered
     in sorted order over the whole file, independently of the split. The order is that of `open_pairs`.
@@ -123,7 +123,10 @@ def _rows(file: Path, count: int, split: str, owner: str) -> np.ndarray:
 
 
 def _line_end(text: str, position: int) -> int:
-    """Returns the first line start at or after `position`, else that of the last line, else `position`."""
+    """Returns the first line start at or after `position`.
+
+    Without one, the start of the last line, else `position`.
+    """
     if position in (0, len(text)):
         return position
     last = len(text) - 1

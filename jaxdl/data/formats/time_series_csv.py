@@ -56,7 +56,7 @@ class Rows:
 
 
 def open_csv(path: str, split: str) -> Source:
-    """Opens the rows of a time-series CSV file as the columns of `Table`, with the series names in `names`.
+    """Opens a time-series CSV file as the columns of `Table`, with the series names.
 
     The only split is `train`; `jaxdl.data.series.windows.Series` splits series in time.
 

@@ -160,7 +160,10 @@ def _beside(path: Path) -> dict[str, str]:
 
 @functools.cache
 def _sampled(path: Path, modified: int) -> str:
-    """Returns the SHA-256 of a file's size and of evenly spaced pieces; hashing all of it would take minutes."""
+    """Returns the SHA-256 of a file's size and of evenly spaced pieces.
+
+    Hashing the whole file would take minutes.
+    """
     size, sha256 = path.stat().st_size, hashlib.sha256()
     sha256.update(str(size).encode())
     with path.open("rb") as file:
@@ -171,7 +174,10 @@ def _sampled(path: Path, modified: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains a BPE tokenizer and writes a token file: `python -m jaxdl.data.formats.token_file TEXT OUTPUT IDS`."""
+    """Trains a BPE tokenizer and writes a token file.
+
+    Usage: `python -m jaxdl.data.formats.token_file TEXT OUTPUT IDS`.
+    """
     try:
         if len(arguments) != 3 or not arguments[2].isdigit():
             raise UserError("usage: token_file TEXT OUTPUT IDS (text file or folder, file to write, ids such as 32000)")

@@ -165,7 +165,9 @@ class RelabelMask:
 
 @dataclass(frozen=True)
 class Mask:
-    """TFDS segmentation mask as `mask` uint8 [batch, height, width], classes from 0, 255 for unlabelled.
+    """TFDS segmentation mask as `mask` uint8 [batch, height, width].
+
+    Classes count from 0; 255 is unlabelled.
 
     The defaults fit Oxford-IIIT Pets: 1 pet, 2 background, 3 outline become 0, 1, 2. Values of 255 are kept.
 
@@ -208,7 +210,10 @@ def _feature(batch: Batch, name: str) -> np.ndarray:
 
 
 def _labels(batch: Batch, name: str) -> np.ndarray:
-    """Returns class ids [batch, n]; TFDS stores an untyped empty list for an example without objects."""
+    """Returns class ids [batch, n].
+
+    TFDS stores an untyped empty list for an example without objects.
+    """
     label = _feature(batch, name)
     if label.size and label.dtype.kind not in "iu":
         raise UserError(f"feature '{name}' has dtype {label.dtype}; class ids must be integers")
@@ -222,7 +227,10 @@ def _check_pixels(batch: Batch) -> None:
 
 
 def _refuse(batch: Batch, invalid: np.ndarray, reason: str, values: np.ndarray | None = None) -> None:
-    """Raises UserError for the first true entry of `wrong`, bool [batch, n], with its example, number and value."""
+    """Raises UserError for the first true entry of `wrong`, bool [batch, n].
+
+    The message has its example, number and value.
+    """
     if not invalid.any():
         return
     row, number = np.argwhere(invalid)[0]

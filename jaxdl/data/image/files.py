@@ -18,7 +18,9 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Returns the given files and all image files in the given folders, at any depth, sorted within a folder.
+    """Returns the given files and the image files below the given folders.
+
+    Files within a folder are sorted.
 
     Raises:
       UserError: A path does not exist, or there are no images.
@@ -75,12 +77,12 @@ class Framed(NamedTuple):
     offset: tuple[float, float]
 
     def boxes_of_file(self, boxes: np.ndarray) -> np.ndarray:
-        """Maps boxes [n, 4], (top, left, bottom, right), from pixels of `image` to pixels of the file."""
+        """Maps boxes [n, 4] (top, left, bottom, right) from pixels of `image` to the file."""
         mapped = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
         return np.clip(mapped, 0, np.tile(self.file.shape[:2], 2)).astype(np.float32)
 
     def map_of_file(self, values: np.ndarray) -> np.ndarray:
-        """Resamples a map [height, width] over `image` to the pixels of the file (nearest neighbour)."""
+        """Resamples a map [height, width] over `image` to the file (nearest neighbour)."""
         indices = [
             np.clip(((np.arange(side) + 0.5) * scale + offset).astype(int), 0, limit - 1)
             for side, scale, offset, limit in zip(self.file.shape, self.scale, self.offset, values.shape)
@@ -157,7 +159,10 @@ def _from_array(array: np.ndarray, channels: int) -> Image.Image:
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """Converts to mode L, RGB or RGBA; 16-bit grey keeps its upper 8 bits, alpha is composited over white."""
+    """Converts to mode L, RGB or RGBA.
+
+    16-bit grey keeps its upper 8 bits; alpha is composited over white.
+    """
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -176,7 +181,10 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Center-crops to the aspect and resizes with antialiasing; returns an image of that size unchanged."""
+    """Center-crops to the aspect and resizes with antialiasing.
+
+    An image of that size is returned unchanged.
+    """
     from PIL import Image, ImageOps
 
     if image.size == (width, height):

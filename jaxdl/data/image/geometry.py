@@ -93,7 +93,7 @@ def warp(batch: Batch, matrix: np.ndarray, shift: np.ndarray) -> Batch:
 
 
 def affine_sources(matrix: np.ndarray, shift: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the sampling position of each pixel in `warp`, (row, column) float32 [batch, 2, height, width]."""
+    """Returns sampling positions (row, column) of `warp`, float32 [batch, 2, height, width]."""
     centre = np.array([(height - 1) / 2, (width - 1) / 2])
     matrix = matrix.astype(np.float32)
     offset = (centre - np.einsum("bij,bj->bi", matrix, centre + shift)).astype(np.float32)
@@ -131,7 +131,7 @@ def _companions(batch: Batch) -> set[str]:
 
 
 def _sample(plane: np.ndarray, rows: np.ndarray, columns: np.ndarray, outside: int) -> np.ndarray:
-    """Samples `plane` [batch, h, w] at integer positions that broadcast to [batch, height, width]."""
+    """Samples `plane` [batch, h, w] at integer positions that broadcast."""
     _, height, width = plane.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     number = np.arange(len(plane))[:, None, None]
@@ -140,7 +140,7 @@ def _sample(plane: np.ndarray, rows: np.ndarray, columns: np.ndarray, outside: i
 
 
 def _settled(batch: Batch, boxes: np.ndarray, height: int, width: int) -> Batch:
-    """Clips moved boxes, float64 [batch, objects, 4], to the image; removed boxes become padding."""
+    """Clips moved boxes, float64 [batch, objects, 4]; removed boxes become padding."""
     clipped = np.clip(boxes, 0, (height, width, height, width)).astype(np.float32)
     remaining = area(clipped)
     crowd = batch["box_crowd"] > 0 if "box_crowd" in batch else np.zeros(remaining.shape, bool)

@@ -18,7 +18,7 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Random crop of each image, resized to a square (Szegedy et al., "Going Deeper with Convolutions", 2015).
+    """Random resized crop (Szegedy et al., "Going Deeper with Convolutions", 2015).
 
     Attributes:
       size: Height and width of the result in pixels.
@@ -127,7 +127,7 @@ class ResizePad:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """`ResizePad` with a random scale and position: padded with 0, or a crop of the enlarged image.
+    """`ResizePad` with a random scale and position: padding, or a crop if enlarged.
 
     Large-scale jittering (Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
     Segmentation", 2021, arXiv:2012.07177).
@@ -157,7 +157,9 @@ def _check_size(name: str, height: int, width: int) -> None:
 
 
 def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.ndarray, across: np.ndarray) -> Batch:
-    """Resizes images by `scale` relative to the largest fit, on a ground of 0; returns image, boxes and masks.
+    """Resizes images by `scale` relative to the largest fit, on a ground of 0.
+
+    Returns image, boxes and masks.
 
     Args:
       batch: Batch to resize.
@@ -188,13 +190,19 @@ def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.n
 
 
 def _cropped(batch: Batch, boxes: list[tuple[float, float, float, float]], size: int) -> Batch:
-    """Crops `boxes`, (left, top, right, bottom), from images, boxes and masks, and resizes them to squares."""
+    """Crops `boxes` from images, boxes and masks, and resizes them to squares.
+
+    Boxes are (left, top, right, bottom) in pixels.
+    """
     windows = np.array(boxes)[:, [1, 0, 3, 2]]
     return {"image": _resized(batch["image"], boxes, size)} | geometry.cut(batch, windows, size, size)
 
 
 def _resized(image: np.ndarray, boxes: list[tuple[float, float, float, float]], size: int) -> np.ndarray:
-    """Crops `boxes`, (left, top, right, bottom), and resizes bilinearly to uint8 [batch, size, size, channels]."""
+    """Crops `boxes` and resizes bilinearly to uint8 [batch, size, size, channels].
+
+    Boxes are (left, top, right, bottom) in pixels.
+    """
     from PIL import Image
 
     grey = image.shape[3] == 1

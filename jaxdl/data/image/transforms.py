@@ -163,7 +163,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarra
 
 
 def _take(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Gathers flat pixel indices [batch, height, width] from all images, [batch, height, width, channels]."""
+    """Gathers flat pixel indices [batch, height, width] from all images."""
     channels = image.shape[-1]
     if channels == 1:  # several times faster without the channel axis
         return image.reshape(-1).take(pixels, mode="clip")[..., None]
@@ -172,7 +172,7 @@ def _take(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cutout:
-    """Cutout: sets a square with a uniform centre to 0 (DeVries and Taylor, 2017, arXiv:1708.04552).
+    """Cutout: sets a random square to 0 (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     Attributes:
       size: Side of the square in pixels. It is clipped to the image.
@@ -190,7 +190,7 @@ class Cutout:
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Random erasing: sets a rectangle of some images to 0 (Zhong et al., 2020, arXiv:1708.04896).
+    """Random erasing: sets a random rectangle to 0 (Zhong et al., 2020, arXiv:1708.04896).
 
     Attributes:
       probability: Fraction of images with a rectangle.
@@ -218,7 +218,10 @@ class RandomErasing:
 def rectangles(
     height: int, width: int, top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """Returns one rectangle per image, bool [batch, height, width, 1]; `bottom` and `right` are exclusive."""
+    """Returns one rectangle per image, bool [batch, height, width, 1].
+
+    `bottom` and `right` are exclusive.
+    """
     y, x = np.arange(height), np.arange(width)
     rows = (y >= top[:, None]) & (y < bottom[:, None])
     columns = (x >= left[:, None]) & (x < right[:, None])

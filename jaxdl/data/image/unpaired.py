@@ -17,7 +17,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class TwoStyles:
-    """Two image features of a corpus as `image_a` and `image_b`, uint8 [examples, size, size, channels].
+    """Two image features as `image_a` and `image_b`, uint8 [examples, size, size, channels].
 
     Unpaired, the examples are divided at random into two halves, one for each domain, so no image has its counterpart
     in the training set. n examples yield n // 2.
@@ -77,7 +77,7 @@ class TwoStyles:
 
 @dataclass(frozen=True)
 class Styles:
-    """Image features of a corpus, concatenated as `image` uint8 [examples, size, size, channels].
+    """Concatenated image features as `image` uint8 [examples, size, size, channels].
 
     `label` int32 is the index of the feature, and the feature names are the class names.
 
@@ -117,7 +117,7 @@ def _squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | N
 
 
 def area_mean(image: np.ndarray, size: int) -> np.ndarray:
-    """Downsamples uint8 [..., side, side, channels] to `size` by the rounded mean of pixel squares.
+    """Downsamples uint8 [..., side, side, channels] by the rounded mean of pixel squares.
 
     Raises:
       UserError: `size` does not divide the side.

@@ -19,7 +19,7 @@ _MEAN, _STD = "features_mean", "features_deviation"  # keys in `names`, which fi
 
 @dataclass(frozen=True)
 class Tabular:
-    """Table rows as vectors: numbers standardized by the normal rows of `reference`, categories one-hot.
+    """Table rows as vectors: standardized numbers and one-hot categories.
 
     Features:
       features: float32 [rows, n], the `columns` in order; a category with k values has k entries, 0 or 1.
@@ -132,7 +132,10 @@ class Encoding(NamedTuple):
     def of(
         cls, columns: Sequence[str], rows: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]
     ) -> "Encoding":
-        """Returns the encoding by mean and std of `rows` {column: [rows]}; `names` holds category values."""
+        """Returns the encoding by mean and std of `rows` {column: [rows]}.
+
+        `names` holds category values.
+        """
         categories = {name: tuple(names.get(name, ())) for name in columns}
         mean, deviation = [], []
         for name, values in categories.items():

@@ -242,7 +242,10 @@ class Series:
         return np.arange(first, bounds[1] - self.horizon + 1, self.stride)
 
     def _channels(self, table: Mapping[str, np.ndarray]) -> Batch:
-        """Returns the columns that windows are cut from: `value` [rows], `past` and `ahead` [rows, channels]."""
+        """Returns the columns that windows are cut from.
+
+        They are `value` [rows], `past` and `ahead` [rows, channels].
+        """
         scaled = {}
         for name in self._columns:
             mean, std = self.scales.get(name, (0.0, 1.0))
@@ -289,7 +292,9 @@ class WindowSource:
 
 
 def calendar_of(time: np.ndarray, periods: Sequence[float]) -> np.ndarray:
-    """Returns sine and cosine of each period, interleaved, float32 [rows, 2 * periods], for equidistant `time` [rows].
+    """Returns sine and cosine of each period, interleaved, float32 [rows, 2 * periods].
+
+    `time` [rows] is equidistant.
 
     Phases count from time 0, so they do not depend on the first row or on the unit of time.
     """
@@ -299,12 +304,12 @@ def calendar_of(time: np.ndarray, periods: Sequence[float]) -> np.ndarray:
 
 
 def seasonal(horizon: int, season: int) -> np.ndarray:
-    """Returns the rows of the seasonal naive forecast relative to the first target, [horizon]; all negative."""
+    """Returns the rows of the seasonal naive forecast relative to the first target, [horizon]."""
     return np.arange(horizon) % season - season
 
 
 def _windows(settings: Series, channels: Mapping[str, np.ndarray], origins: np.ndarray) -> Batch:
-    """Returns `history`, `future` and `naive` of the windows with first targets at `origins` [windows]."""
+    """Returns `history`, `future` and `naive` of windows with first targets at `origins`."""
     value, first = channels["value"], origins[:, None]
     past, ahead = first + np.arange(-settings.context, 0), first + np.arange(settings.horizon)
     return {

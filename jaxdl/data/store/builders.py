@@ -59,7 +59,10 @@ def ready(name: str) -> Prepared:
 
 
 def _current(name: str) -> Prepared | None:
-    """Returns the prepared version that matches the builder, without importing the builder if possible."""
+    """Returns the prepared version that matches the builder.
+
+    The builder is imported only if necessary.
+    """
     versions = prepared.find(folder_of(name))
     if name.startswith("tfds:"):
         return versions[0] if versions else None
@@ -70,7 +73,7 @@ def _current(name: str) -> Prepared | None:
 
 
 def _version(path: Path) -> str | None:
-    """Parses `VERSION = tfds.core.Version("...")` from the source of `Builder`; None if it has another form."""
+    """Parses `VERSION = tfds.core.Version("...")` from the source of `Builder`, else None."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ClassDef) and node.name == "Builder":
             for line in node.body:
@@ -127,7 +130,7 @@ def _make_tfds(name: str) -> Prepared:
 
 
 def _elsewhere(tfds: Any, wanted: str) -> Path | None:
-    """Returns the prepared copy in TFDS's own data directory, if its format allows random access."""
+    """Returns the copy in TFDS's own data directory, if its format allows random access."""
     home = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     if not (home / wanted.split("/")[0].split(":")[0]).is_dir():
         return None

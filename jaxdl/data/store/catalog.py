@@ -30,7 +30,7 @@ class Row:
 
 
 def catalog() -> list[Row]:
-    """Returns the data sets of `jaxdl/data/builders` and all others prepared on this machine, by name."""
+    """Returns jaxdl's data sets and all others prepared on this machine, by name."""
     home = data_home()
     depths = ("[!.]*/*", "tfds/*/*", "tfds/*/*/*")
     folders = {str(path.parents[1].relative_to(home)) for depth in depths for path in home.glob(f"{depth}/{MANIFEST}")}
@@ -47,7 +47,10 @@ def _row(name: str) -> Row:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Formats the catalogue as a table, with sizes in MB and the first 12 digits of fingerprints."""
+    """Formats the catalogue as a table.
+
+    Sizes are in MB; fingerprints are cut to 12 digits.
+    """
     cells = [("name", "splits", "MB", "fingerprint")]
     for row in rows:
         splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())

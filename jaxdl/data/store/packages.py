@@ -193,7 +193,10 @@ def content_digest(path: Path) -> str:
 
 
 def tree_digest(folder: Path, pattern: str) -> str:
-    """Returns the SHA-256 of the sorted lines `content_digest  path` over all files that match the pattern."""
+    """Returns the digest of all files that match the pattern.
+
+    It is the SHA-256 of the sorted lines `content_digest  path`.
+    """
     lines = [f"{content_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder, pattern)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -207,7 +210,10 @@ def _files(folder: Path, member: str) -> list[Path]:
 
 
 def _check(folder: Path, member: str, expected: str, name: str, remedy: str) -> None:
-    """Raises UserError unless the member has the expected SHA-256; `name` and `remedy` appear in the message."""
+    """Raises UserError unless the member has the expected SHA-256.
+
+    `name` and `remedy` appear in the message.
+    """
     if not _files(folder, member):
         raise UserError(f"{name} is missing; expected a file with SHA-256 {expected}; {remedy}")
     try:
@@ -254,7 +260,10 @@ def _fetch(place: str, members: Members, package: str, download: Callable[[Path]
 
 
 def _gather(folder: Path, staging: Path, members: Members, package: str, download: Callable[[Path], None]) -> str:
-    """Collects the members in `staging` from JAXDL_SOURCES or a download, and returns the name of their origin."""
+    """Collects the members in `staging`, and returns the name of their origin.
+
+    They come from JAXDL_SOURCES or from a download.
+    """
     provided = [_offers(member) for member in members]
     if all(provided):
         for name, file in (pair for files in provided for pair in files.items()):

@@ -172,7 +172,7 @@ def _missing_library(error: BaseException | None) -> str | None:
 
 
 def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, int]]:
-    """Writes the columns and `fingerprints.json` beside the records, and returns the version and split sizes.
+    """Writes columns and `fingerprints.json`, and returns the version and split sizes.
 
     Args:
       folder: Folder of the data set below `data_home()`.
@@ -203,7 +203,7 @@ def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequenc
 
 
 def class_names(features: Any) -> dict[str, tuple[str, ...]]:
-    """Returns class names by feature of a FeaturesDict; those of detection objects also as `box_label`."""
+    """Returns class names by feature; those of detection objects also as `box_label`."""
     leaves = dict(features.items())
     objects = getattr(leaves.get("objects"), "feature", None)
     if objects is not None and "label" in objects:
@@ -213,7 +213,10 @@ def class_names(features: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _column_shapes(builder: Any, count: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Returns shape and dtype of each feature; empty if one lacks a fixed numeric shape or all are too large."""
+    """Returns shape and dtype of each feature.
+
+    Empty if one lacks a fixed numeric shape, or if all are too large together.
+    """
     specs = builder.info.features.get_tensor_info()
     if not isinstance(specs, Mapping) or any(isinstance(spec, Mapping) for spec in specs.values()):
         return {}

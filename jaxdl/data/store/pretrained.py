@@ -85,7 +85,10 @@ def read_tokenizer(folder: Path) -> dict[str, Any]:
 
 
 def special_token_map(vocabulary: dict[str, int]) -> dict[int, int]:
-    """Maps checkpoint ids to jaxdl ids for all tokens that differ, because special tokens come first in jaxdl."""
+    """Maps checkpoint ids to jaxdl ids for all tokens that differ.
+
+    Special tokens come first in jaxdl.
+    """
     order = {number: number for number in range(len(vocabulary))}  # {jaxdl id: checkpoint id}
     for special, name in enumerate(SPECIALS):
         checkpoint_id = vocabulary[name]

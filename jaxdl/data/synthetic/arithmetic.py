@@ -58,7 +58,7 @@ class AddingProblem:
 
 @dataclass(frozen=True)
 class DigitAddition:
-    """Addition of decimal numbers as text (Zaremba and Sutskever, "Learning to Execute", arXiv:1410.4615).
+    """Addition of decimal numbers as text (Zaremba and Sutskever, arXiv:1410.4615).
 
     Both numbers are uniform from 0 to 10**digits - 1. A hash of the unordered pair assigns 80% of all pairs to
     training, 10% to validation and 10% to test, so splits are disjoint at any seed, also with operands exchanged.
@@ -95,7 +95,7 @@ class DigitAddition:
         return ColumnSource(columns, digest_of(repr(self)))
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the two numbers of each example, int64 [examples] each, from a random order of all pairs."""
+        """Returns the two numbers of each example, int64 [examples] each."""
         numbers = 10**self.digits
         selected, count, start = [], 0, 0
         while count < self.examples:
@@ -114,7 +114,7 @@ class DigitAddition:
 
 
 def split_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the index in `SPLITS` of each pair, int64 [pairs], independent of the order of operands."""
+    """Returns the index in `SPLITS` of each unordered pair, int64 [pairs]."""
     pair = np.minimum(first, second) * 10**MOST_DIGITS + np.maximum(first, second)
     place = Draws(_PAIRS, pair).uniform()
     return (place < 2 * _HELD_OUT).astype(np.int64) + (place < _HELD_OUT)

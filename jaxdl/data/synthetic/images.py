@@ -45,7 +45,7 @@ class MockImages:
         return ColumnSource({"image": image, "label": label}, digest_of(repr(self)), names)
 
     def _patterns(self) -> np.ndarray:
-        """Returns sums of random waves with mean 0 and variance 1, [classes, height, width, channels]."""
+        """Returns standardized sums of random waves, [classes, height, width, channels]."""
         height, width, channels = self.shape
         uniform = Draws(self.seed, np.arange(self.classes * channels)).fold(0).uniform(3 * WAVES)
         across, down, phase = uniform.reshape(self.classes, 1, 1, channels, 3, WAVES).transpose(4, 0, 1, 2, 3, 5)

@@ -24,7 +24,9 @@ _SENTENCE = 6  # words per line of MockText
 
 @dataclass(frozen=True)
 class MockText:
-    """Running text from a Markov chain of twelve English words, each with two possible successors (3:1).
+    """Running text from a Markov chain of twelve English words.
+
+    Each word has two successors with probabilities 3:1.
 
     Feature: `text`, bytes, one text per example.
 

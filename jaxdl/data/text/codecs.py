@@ -73,7 +73,10 @@ class Library:
         self._widths = np.array([1] * len(SPECIALS) + [len(token) for token in self.tokens], np.int32)
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `Tokenizer.measure_all`; long texts are encoded line by line, which yields the same tokens."""
+        """As `Tokenizer.measure_all`.
+
+        Long texts are encoded line by line, which yields the same tokens.
+        """
         if self.kind != "bpe":
             return [self._words(text) for text in texts]
         # Subwords begin with their space; a space before the first word makes it equal to the others.

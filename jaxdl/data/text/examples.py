@@ -37,7 +37,7 @@ def own_texts(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str
 
 
 def own_lines(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the given texts and each non-empty line of the files, named FILE:LINE; see `own_texts`."""
+    """Returns the texts and each non-empty line of the files, named FILE:LINE."""
     named = own_texts((), texts) if texts or not files else []
     for file in files:
         lines = read_file(file).split("\n")
@@ -104,7 +104,7 @@ def _round_up(length: int) -> int:
 
 
 def tokenizer_of(names: Names, feature: str, vocabulary: Vocabulary) -> Tokenizer:
-    """Returns the tokenizer in `names`, with which the model was trained, else that of the vocabulary."""
+    """Returns the tokenizer of training from `names`, else that of the vocabulary."""
     tokenizer = names.get(feature)
     return tokenizer if isinstance(tokenizer, Tokenizer) else vocabulary.load()
 
@@ -118,7 +118,7 @@ def with_start_and_end(ids: np.ndarray, length: int) -> np.ndarray:
 
 
 def pad(feature: str, sequences: Sequence[np.ndarray], length: int) -> Batch:
-    """Pads sequences of at most `length` tokens to `feature` int32 [sequences, length], and adds their lengths."""
+    """Pads token sequences to `feature` int32 [sequences, length], and adds their lengths."""
     lengths = np.array([len(ids) for ids in sequences], np.int32)
     tokens = np.full((len(sequences), length), PAD, np.int32)
     tokens[np.arange(length) < lengths[:, None]] = np.concatenate([*sequences, np.zeros(0, np.int32)])
@@ -126,7 +126,7 @@ def pad(feature: str, sequences: Sequence[np.ndarray], length: int) -> Batch:
 
 
 def kept_rows(feature: str, sequences: Sequence[np.ndarray], limit: int, overflow: Overflow) -> np.ndarray:
-    """Returns the rows that are not empty and, unless truncated, fit into `limit` tokens, int64 [kept]."""
+    """Returns the rows of sequences that are not empty and fit, int64 [kept]."""
     lengths = np.array([len(ids) for ids in sequences], np.int64)
     invalid = (lengths == 0) if overflow == "truncate" else (lengths == 0) | (lengths > limit)
     if overflow == "refuse" and invalid.any():
@@ -169,7 +169,7 @@ def text_source(
     token_features: Sequence[str],
     renamed: Mapping[str, str] | None = None,
 ) -> ColumnSource:
-    """Returns columns as a source with a fingerprint and with the tokenizer as name of its token features."""
+    """Returns columns as a source with the tokenizer and a fingerprint."""
     fingerprint = digest_of([type(loadable).__name__, settings, source.fingerprint, tokenizer.digest])
     names: dict[str, Any] = {(renamed or {}).get(name, name): value for name, value in source.names.items()}
     names = {name: value for name, value in names.items() if name in columns} | dict.fromkeys(token_features, tokenizer)

@@ -87,7 +87,7 @@ def rows_of(lengths: np.ndarray, room: Sequence[int]) -> np.ndarray:
 
 
 def _laid(tokens: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lays out sequences [examples, length] in their rows, and returns tokens and segment numbers."""
+    """Lays out sequences in their rows, and returns tokens and segment numbers."""
     order = np.argsort(rows, kind="stable")
     begins = np.searchsorted(rows[order], rows[order])  # first position of the row in the order
     before = np.cumsum(lengths[order]) - lengths[order]

@@ -17,7 +17,9 @@ NONE = -1  # label of tokens that do not begin a word
 
 @dataclass(frozen=True)
 class Tagged:
-    """Sentences with one tag per word, such as "B-person", "I-person" and "O" (Ramshaw and Marcus 1995).
+    """Sentences with one tag per word (Ramshaw and Marcus 1995).
+
+    Tags are for example "B-person", "I-person" and "O".
 
     Features: `tokens` int32 [examples, length]; `tokens_length` int32 [examples]; `label` int32 [examples, length], the
     tag's index at the first token of a word, -1 elsewhere. Longer sentences are truncated.
@@ -90,7 +92,7 @@ def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[i
 
 
 def as_columns(rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
-    """Truncates or pads the results of `tokens_and_tags` to `tokens`, `tokens_length` and `label`."""
+    """Truncates or pads tokens and labels to `tokens`, `tokens_length` and `label`."""
 
     def fit(values: np.ndarray, fill: int) -> np.ndarray:
         return np.pad(values[:length], (0, max(0, length - len(values))), constant_values=fill)

@@ -145,7 +145,10 @@ class Tokenizer(Sequence[str]):
         return self._codec.join(tokens)
 
     def first_unknown(self, text: str) -> int | None:
-        """Returns the position of the first character without an id, if tokens are characters, else None."""
+        """Returns the position of the first character without an id, or None.
+
+        None if tokens are not characters.
+        """
         if self._codec.kind != Table.kind:
             return None
         foreign = np.flatnonzero(self.encode(text) == UNKNOWN)

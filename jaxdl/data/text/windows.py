@@ -79,7 +79,7 @@ class Windows:
         return text_source(self, settings, source, tokenizer, columns, ("tokens",))
 
     def _windows(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the last token of each window and its number of scored targets, int64 [windows] each."""
+        """Returns last token and number of scored targets per window, int64 [windows] each."""
         size = self.context + self.length
         if tokens < size + 1:
             raise UserError(
@@ -92,6 +92,6 @@ class Windows:
         return last, np.diff(last, prepend=0)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Reads prompts: texts, and each file as one text, as `tokens` and `tokens_length`; see `own_texts`."""
+        """Reads prompts as `tokens` and `tokens_length`: texts, and each file as one text."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         return as_examples(own_texts(files, texts), "tokens", tokenizer, self.strict)

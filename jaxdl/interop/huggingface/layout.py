@@ -1,4 +1,4 @@
-"""Mapping between parameters of jaxdl's Transformers and tensors of a Hugging Face checkpoint."""
+"""Mapping between jaxdl's parameters and tensors of a Hugging Face checkpoint."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

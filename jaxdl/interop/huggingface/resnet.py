@@ -1,4 +1,4 @@
-"""ResNets in Hugging Face format: folders with config.json and model.safetensors, read and written.
+"""ResNets in Hugging Face format: config.json and model.safetensors, read and written.
 
 The folder is that of `ResNetForImageClassification.save_pretrained`. Nothing is downloaded, and neither transformers
 nor torch is needed. Convolutions [out, in, height, width] and kernels [out, in] are transposed. Both models use version

@@ -1,4 +1,4 @@
-"""Transformers in Hugging Face format: folders with config.json and model.safetensors, read and written.
+"""Transformers in Hugging Face format: config.json and model.safetensors.
 
 The folder is that of `save_pretrained` in transformers. Nothing is downloaded, and neither transformers nor torch is
 needed. `ARCHITECTURES` lists the supported architectures.
@@ -168,7 +168,10 @@ def check_transformer(model: nn.Module) -> None:
 
 
 def _architecture(model: nn.Module, flat: Mapping[str, Any] | None) -> tuple[Architecture, dict[str, Any]]:
-    """Returns the architecture of a model and its config.json, without settings that need missing arrays."""
+    """Returns the architecture of a model and its config.json.
+
+    Settings that need missing arrays are omitted.
+    """
     for architecture in ARCHITECTURES.values():
         config = architecture.config(model, flat or {})
         if config is not None:
