@@ -73,7 +73,7 @@ def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Returns the example at each position of the shuffled epochs.
 
     Position p belongs to epoch p // count, and every epoch is an independent permutation: a Feistel network over pairs
-    of digits with cycle walking (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002), which is not stored.
+    of digits with cycle walking (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002), not stored.
 
     Args:
       positions: Non-negative integers, [batch].
