@@ -93,7 +93,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """60 clips, clip n of n + 1 samples that are n, in a folder for machines without a network; gives their texts."""
+    """60 clips in JAXDL_SOURCES, clip n with n + 1 samples of value n; returns their texts."""
     folder = tmp_path / "offered"
     texts = {f"digits/{n}": f"Number {WORDS[n // 10]} {WORDS[n % 10]}." for n in range(60)}
     for number, name in enumerate(texts):

@@ -113,7 +113,7 @@ def test_no_caption_or_image_is_in_two_splits(tmp_path):
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Emoji of two makers and stamps, three of each in each part, in a folder for machines without a network."""
+    """Emoji of two vendors and stamps in JAXDL_SOURCES, three of each per split."""
     folder = tmp_path / "offered"
     names = [name for part in PARTS for name in names_in(part, 3)]
     listing = [entry(n, name.upper(), has_img_twitter=True) for n, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""Conversations, functions and tagged tweets, as their builders make them of files."""
+"""Tests of the builders of conversations, functions and tagged tweets."""
 
 import ast
 import importlib

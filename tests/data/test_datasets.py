@@ -50,7 +50,7 @@ RAW = 'tfds.features.Tensor(shape=(2, 2, 1), dtype=np.uint8, encoding="bytes")'
 
 @pytest.fixture(scope="module")
 def prepared_home(tmp_path_factory):
-    """A data home with `digits` in it, prepared by its first load."""
+    """Data home with `digits`, prepared by its first load."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXDL_DATA", str(home))
@@ -60,7 +60,7 @@ def prepared_home(tmp_path_factory):
 
 @pytest.fixture
 def home(prepared_home, tmp_path, monkeypatch):
-    """A copy of it, to damage."""
+    """Copy of the data home, to damage."""
     home = tmp_path / "home"
     shutil.copytree(prepared_home, home)
     monkeypatch.setenv("JAXDL_DATA", str(home))
@@ -69,7 +69,7 @@ def home(prepared_home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a builder of the user's own and gives its name; each test has its own package."""
+    """Writes a user's builder in a package per test, and returns its name."""
     package = f"own_{abs(hash(tmp_path)) % 10**9}"
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()

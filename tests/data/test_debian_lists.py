@@ -1,4 +1,4 @@
-"""Debian's lists: records, descriptions as running text, questions whose answers are where they should be."""
+"""Tests of Debian lists: records, descriptions, answer positions."""
 
 import importlib
 import tarfile
@@ -25,7 +25,7 @@ LONG = "This is a long description that says in many words what package number {
 
 @pytest.fixture
 def lists(tmp_path):
-    """A folder with both lists, of 300 packages from 100 sources."""
+    """Folder with both lists: 300 packages from 100 sources."""
     folder = tmp_path / "lists"
     folder.mkdir()
     packages, texts = [], []

@@ -1,4 +1,4 @@
-"""Emoji in two styles, and how pairs become unpaired."""
+"""Tests of emoji pairs and unpaired image domains."""
 
 import hashlib
 import importlib
@@ -66,7 +66,7 @@ def paint(path, colour):
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Both packages in a folder for machines without a network: four things in each part, the red channel the style.
+    """Both packages in JAXDL_SOURCES: four emoji per split, the red channel encodes the style.
 
     The last of the test has the picture of the first one for training in one style; the last but one is missing.
     """
@@ -112,7 +112,7 @@ def test_transparent_pixels_become_white(tmp_path):
 
 
 class Numbered:
-    """Pairs of 4x4 images whose first pixel says which pair it is."""
+    """Pairs of 4x4 images, numbered by their first pixel."""
 
     def __init__(self, count=9):
         self.count = count

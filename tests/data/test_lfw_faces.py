@@ -17,14 +17,14 @@ lfw_faces = importlib.import_module("jaxdl.data.builders.lfw_faces")
 
 
 def values(count=200):
-    """Images [count, 25, 25] of one grey value each: the first half even ones, the second half odd ones."""
+    """Constant images [count, 25, 25]: even values in the first half, odd ones in the second."""
     half = np.arange(count // 2)
     return np.repeat(np.concatenate([2 * half, 2 * half + 1]) / 255, 625).reshape(count, 25, 25)
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A wheel with 200 such images in a folder for machines without a network; its digest is the one expected."""
+    """Wheel with 200 such images in JAXDL_SOURCES, with a matching digest."""
     offered = tmp_path / "offered"
     offered.mkdir()
     content = io.BytesIO()

@@ -22,7 +22,7 @@ BORDERS = [nuclei.COLUMNS[split][0] for split in ("validation", "test")]
 
 
 def micrograph():
-    """Nuclei of 10 x 10 pixels on noise, numbered from 7 on; one has 8 columns before a border and 1 after it."""
+    """Nuclei of 10 x 10 pixels on noise, numbered from 7; one extends 1 column beyond a border."""
     random = np.random.default_rng(0)
     image = random.integers(0, 50, (512, 512)).astype(np.uint16)
     instances = np.zeros((512, 512), np.uint16)
@@ -93,7 +93,7 @@ def test_relabelling_renumbers_objects(instances, smallest):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A wheel with that micrograph in a folder for machines without a network; its digests are those expected."""
+    """Wheel with the micrograph in JAXDL_SOURCES, with matching digests."""
     offered = tmp_path / "offered"
     offered.mkdir()
     members = {}
@@ -108,7 +108,7 @@ def package(tmp_path, monkeypatch):
 
 
 def window(batch, draws):
-    """A random 64 x 64 window of every image."""
+    """Random 64 x 64 window of every image."""
     top, left = (draws.integers(0, size - 63) for size in batch["image"].shape[1:3])
     corners = list(zip(top, left))
     cut = {

@@ -17,7 +17,7 @@ AUGMENT = (RandomCrop(2), RandomFlip())
 
 
 class Rows:
-    """The examples of a column source one at a time, as a reader of files would give them."""
+    """Column source whose examples are read one at a time, as from files."""
 
     def __init__(self, source):
         self.source = source

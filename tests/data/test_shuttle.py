@@ -1,4 +1,4 @@
-"""The builders of tables with rows that are not normal, on small stand-ins for their packages; no network."""
+"""Tests of the anomaly-detection builders on small fake packages, without network."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ STATES = ("Rad.Flow", "High", *shuttle.ANOMALOUS)
 
 @pytest.fixture
 def offer(tmp_path, monkeypatch):
-    """`offer(module, content)`: the module's file, in a folder for machines without a network."""
+    """`offer(module, content)`: puts the module's file into JAXDL_SOURCES."""
 
     def make(module, content):
         folder = tmp_path / "offered"

@@ -27,7 +27,7 @@ SHA = hashlib.sha256(TEXT).hexdigest()
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
-    """A folder of files for machines without a network."""
+    """Folder JAXDL_SOURCES."""
     folder = tmp_path / "offered"
     folder.mkdir()
     monkeypatch.setenv("JAXDL_SOURCES", str(folder))
@@ -108,7 +108,7 @@ TREE = {"text/a.txt": b"one", "text/deep/b.txt": b"two", "text/c.png": b"three",
 
 
 def digest_of(*paths):
-    """What `tree_digest` gives for these files of TREE."""
+    """Expected `tree_digest` of these files in TREE."""
     lines = "".join(f"{hashlib.sha256(TREE[path]).hexdigest()}  {path}\n" for path in paths)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -199,7 +199,7 @@ def test_local_files_are_verified_in_place(tmp_path):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Sends TEXT, with or without the ability to go on where a download broke off; notes what it was asked for."""
+    """Server of TEXT with or without range requests; records the requested ranges."""
 
     def __init__(self, asked, resumes, *arguments):
         self.asked, self.resumes = asked, resumes

@@ -28,7 +28,7 @@ libreoffice_fr = importlib.import_module("jaxdl.data.builders.libreoffice_fr")
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
-    """A folder of files for machines without a network."""
+    """Folder JAXDL_SOURCES."""
     folder = tmp_path / "offered"
     folder.mkdir()
     monkeypatch.setenv("JAXDL_SOURCES", str(folder))
@@ -36,7 +36,7 @@ def offered(tmp_path, monkeypatch):
 
 
 def rows(name, split):
-    """The examples, texts as str."""
+    """Examples with texts as str."""
     source = Dataset(name, split).load()
     examples = [source.read(np.array([index])) for index in range(len(source))]
     plain = [{key: value[0] for key, value in example.items()} for example in examples]
@@ -44,7 +44,7 @@ def rows(name, split):
 
 
 def keys_of(part, validation=10, test=10):
-    """Endless different keys that belong to a part."""
+    """Yields distinct keys of a part without end."""
     return (key for key in (f"key {n}" for n in range(10**9)) if part_of(key, validation, test) == part)
 
 
@@ -61,7 +61,7 @@ def test_parts_have_their_fractions_and_depend_on_the_key_only():
 
 
 def lazy_load(folder, variables):
-    """Writes a data base as R does: `Rdata.rdx` and `Rdata.rdb`."""
+    """Writes an R lazy-load database: `Rdata.rdx` and `Rdata.rdb`."""
     rdata = pytest.importorskip("rdata")
     index, content = {}, b""
     for name, lines in variables.items():

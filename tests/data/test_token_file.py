@@ -1,4 +1,4 @@
-"""Files of token ids: windows, types, shares, what they mean, and mistakes."""
+"""Tests of token files: windows, types, parts, tokenizers and errors."""
 
 from typing import Any
 

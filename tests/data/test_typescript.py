@@ -1,4 +1,4 @@
-"""TypeScript beside JavaScript: tokens, statements, pairs, what stays; and what is made of edits."""
+"""Tests of TypeScript and JavaScript pairs: tokens, statements, alignment, edits."""
 
 import shutil
 from typing import Any

@@ -49,7 +49,7 @@ def test_generalized_iou_lies_between_minus_one_and_iou(a, b):
 
 
 def plain_suppression(boxes, scores, threshold):
-    """As textbooks have it: take the best, drop what overlaps it, repeat."""
+    """Textbook reference: keep the best box, drop overlapping ones, repeat."""
     left = [index for index in np.argsort(-scores, kind="stable") if scores[index] > 0]
     kept = np.zeros(len(scores), bool)
     while left:

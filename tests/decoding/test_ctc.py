@@ -1,4 +1,4 @@
-"""Decoding of CTC against the sum over all paths, and error rates against edits counted by hand."""
+"""Tests of CTC decoding against the sum over all paths, and of error rates."""
 
 import itertools
 from collections import defaultdict
@@ -20,7 +20,7 @@ def collapse(path):
 
 
 def by_enumeration(logs):
-    """The probability of every sequence, summed over its paths."""
+    """Probability of every sequence, summed over its paths."""
     sums = defaultdict(float)
     for path in itertools.product(range(logs.shape[1]), repeat=len(logs)):
         sums[collapse(path)] += np.exp(sum(logs[step, label] for step, label in enumerate(path)))
@@ -123,7 +123,7 @@ def test_invalid_beams_are_refused():
 
 
 def edits(a, b):
-    """Levenshtein's distance, by its recursion."""
+    """Levenshtein distance by recursion."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row, before = [i], row

@@ -1,4 +1,4 @@
-"""Hugging Face folders read and written, and runs that start from them; without transformers and torch."""
+"""Tests of Hugging Face folders and of runs initialized from them, without transformers and torch."""
 
 import dataclasses
 import functools
@@ -269,7 +269,7 @@ def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
 
 @functools.cache
 def fresh():
-    """The program of the recipe's `tiny()` with a moving average over eight devices, and its drawn state."""
+    """Program of the recipe's `tiny()` with a moving average on eight devices, and its initial state."""
     experiment = serialize.build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
     parallel = Parallel(mesh={"data": 2, "fsdp": 4, "tensor": 1})
     experiment = dataclasses.replace(experiment, ema=0.9, parallel=parallel)

@@ -1,4 +1,4 @@
-"""A run as a program that JAX alone runs: the README's loader gives what `launch.py predict` computes."""
+"""Tests that exported programs, loaded as in the README, match `launch.py predict`."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ RECIPES = (
 
 
 def loader():
-    """The function `load` of the README."""
+    """Function `load` of the README."""
     code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", (ROOT / "README.md").read_text())
     assert code, "the README shows no loader"
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 13

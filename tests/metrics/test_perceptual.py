@@ -1,4 +1,4 @@
-"""LPIPS: properties of a distance, the paper's arithmetic, and that weights are read as arrays and nothing else."""
+"""Tests of LPIPS: properties of a distance, the paper's formula, safe unpickling."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from jaxdl.metrics.perceptual import ArrayUnpickler, check_network, load_weights
 
 
 def images(count, side=64, seed=0):
-    """Smooth ones: random 4x4 squares."""
+    """Smooth images of random 4x4 squares."""
     coarse = np.random.default_rng(seed).uniform(0.2, 0.8, (count, side // 4, side // 4, 3))
     return coarse.repeat(4, 1).repeat(4, 2).astype(np.float32)
 
@@ -59,7 +59,7 @@ def test_small_images_are_enlarged():
 
 
 def reference(first, second, weights):
-    """LPIPS of one pair [height, width, 3] by plain loops: features, unit length over channels, weighted squares."""
+    """LPIPS reference of one pair [height, width, 3] by plain loops."""
 
     def convolve(x, layer, stride, padding):
         kernel, bias = layer["kernel"], layer["bias"]

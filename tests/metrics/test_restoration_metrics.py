@@ -1,4 +1,4 @@
-"""PSNR and SSIM of each image, by hand and by the paper's formula."""
+"""Tests of PSNR and SSIM against manual values and the paper's formula."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Segmentation metrics: cases by hand, and against a matching by scipy."""
+"""Tests of segmentation metrics against manual values and scipy's matching."""
 
 import numpy as np
 import pytest

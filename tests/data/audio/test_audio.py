@@ -1,4 +1,4 @@
-"""Wav files and log-mel spectra: samples as written, the spectrum by its definition, files that are refused."""
+"""Tests of WAV files and log-mel spectrograms: values, definitions, invalid files."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ def wave(count=4000, channels=1, seed=0):
 
 
 def wav_24_bits(values, rate=RATE):
-    """A wav file of 24-bit samples, which scipy reads but does not write."""
+    """24-bit WAV file, which scipy reads but does not write."""
     data = b"".join(struct.pack("<i", int(value))[:3] for value in values)
     form = struct.pack("<HHIIHH", 1, 1, rate, 3 * rate, 3, 24)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
@@ -119,7 +119,7 @@ def test_other_channels_and_rates_are_refused_or_converted():
 
 
 def reference(audio, rate, size, step, points, mels):
-    """Log-mel by scipy's short-time Fourier transform and triangles drawn point by point."""
+    """Log-mel reference: scipy's STFT and pointwise triangles."""
     # scipy divides by the window's sum
     _, _, spectrum = stft(audio, rate, "hann", size, size - step, points, boundary=None, padded=False)  # pyright: ignore[reportArgumentType]
     power = np.abs(spectrum * size / 2) ** 2

@@ -1,4 +1,4 @@
-"""Speech as frames and tokens: values, lengths, joins, augmentations, the user's own files, clips that are refused."""
+"""Tests of Speech: values, lengths, joins, augmentation, WAV files, refused clips."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ class Letters:
 
 @dataclass(frozen=True)
 class Given:
-    """A corpus of given examples."""
+    """Corpus of given examples."""
 
     examples: tuple
 

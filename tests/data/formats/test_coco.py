@@ -1,4 +1,4 @@
-"""A folder in the layout of COCO is a data set; what is wrong in it is named by file and id."""
+"""Tests of data sets in the COCO layout and of errors with file and id."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def write(root, split="val", images="val", json_file="annotations/instances_{spl
 
 
 def examples(source):
-    """By the id of the image, which is its red value, too."""
+    """Examples by image id, which equals the red value."""
     read = [source.read(np.array([row])) for row in range(len(source))]
     return {int(each["image"][0, 0, 0, 0]): {name: value[0] for name, value in each.items()} for each in read}
 

@@ -1,4 +1,4 @@
-"""CSV files of time series: how they are read, and which are refused."""
+"""Tests of time-series CSV files."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Boxes, masks and instances stay on what they mark, whatever a transform does to the pixels."""
+"""Tests that boxes, masks and instances follow the pixels under every transform."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ COMPANIONS = ("image", "boxes", "box_label", "box_weight", "box_crowd", "mask", 
 
 
 def rectangles(corners, height=32, width=27):
-    """A batch with one white rectangle (top, left, bottom, right) an image, which mask, instances and boxes mark."""
+    """Batch with one white rectangle (top, left, bottom, right) per image, with mask, instances and boxes."""
     count = len(corners)
     image = np.zeros((count, height, width, 3), np.uint8)
     mask, instances = np.zeros((count, height, width), np.uint8), np.zeros((count, height, width), np.int32)
@@ -65,7 +65,7 @@ def run(transform, batch, seed=0, first=0):
 
 
 def hull(inside):
-    """(top, left, bottom, right) of the pixels of a plane [height, width] that are set."""
+    """Bounding box (top, left, bottom, right) of the nonzero pixels of a plane [height, width]."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 

@@ -1,4 +1,4 @@
-"""Boxes and masks as TFDS has them become features of one shape; what is wrong is refused by name."""
+"""Tests of the transforms from stored boxes and masks to features of fixed shape."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ from jaxdl.errors import UserError
 
 
 def example(boxes, labels=None, crowd=None, height=20, width=40, **more) -> dict[str, Any]:
-    """A batch of one, as `ExampleSource` reads it; `boxes` in pixels."""
+    """Batch of one example, as read by `ExampleSource`; `boxes` in pixels."""
     boxes = np.array(boxes, np.float32).reshape(1, -1, 4) / np.array([height, width, height, width], np.float32)
     label = np.arange(boxes.shape[1]) if labels is None else np.array(labels)
     batch = {"image": np.zeros((1, height, width, 3), np.uint8), "objects/bbox": boxes}
@@ -174,7 +174,7 @@ def test_invalid_masks_are_refused(mask, batch, message):
 
 
 class Photographs:
-    """Examples of different sizes with different numbers of objects, one a pixel block of brightness 40 (class + 1)."""
+    """Examples of different sizes and numbers of objects, blocks of brightness 40 (class + 1)."""
 
     def __len__(self):
         return 13

@@ -1,4 +1,4 @@
-"""Windows of time series: what is in them, that no future leaks, tables that are refused, and the user's CSV files."""
+"""Tests of time-series windows: content, absence of leakage, invalid tables, CSV files."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from jaxdl.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A table of given columns; a value tells its series and row: 1000 * series + row."""
+    """Table of given columns with values 1000 * series + row."""
 
     columns: dict
     names: tuple = ("a", "b", "c")
@@ -255,7 +255,7 @@ PLAN = Series(
 
 
 def csv_lines(rows, ahead, name="", change=lambda row: {}):
-    """Rows of `table(...)`, the last of them without value and warmth."""
+    """Rows of `table(...)`, the last ones without value and warmth."""
     yield f"{'series,' * bool(name)}time,value,warmth,holiday"
     for row in range(rows + ahead):
         cells = {"time": 100 + row, "value": row, "warmth": row % 7, "holiday": int(row % 5 == 0)}

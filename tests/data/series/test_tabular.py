@@ -1,4 +1,4 @@
-"""Tabular: scaling by the training rows alone, categories, the user's CSV files, mistakes in one line."""
+"""Tests of Tabular: scaling by training rows, categories, CSV files, one-line errors."""
 
 import json
 
@@ -17,7 +17,7 @@ KINDS = ("red", "green", "blue")
 
 
 class Table:
-    """Columns of which `kind` is a category."""
+    """Columns with the category `kind`."""
 
     def __init__(self, kinds=KINDS, **columns):
         self.columns, self.kinds = {name: np.asarray(values) for name, values in columns.items()}, kinds
@@ -142,7 +142,7 @@ def test_invalid_tables_are_refused(make, message):
 
 
 def kept(tabular):
-    """The names of the training data as a run keeps them."""
+    """Names of the training data, as stored in a run."""
     return json.loads(json.dumps({name: list(values) for name, values in tabular.load().names.items()}))
 
 

@@ -1,4 +1,4 @@
-"""Pretrained tokenizers and weights: special tokens trade places in both alike."""
+"""Tests of pretrained tokenizers and weights: special tokens move equally in both."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Made-up sequences: what they hold, that splits are apart, and what is refused."""
+"""Tests of synthetic arithmetic: content, disjoint splits, invalid settings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Packed sequences: nothing is lost or added, and a model learns from them what it learns from them one a row."""
+"""Tests of sequence packing: completeness, and losses equal to those of unpacked training."""
 
 import functools
 
@@ -39,7 +39,7 @@ def whole(loadable):
 
 
 def sequences(columns, name):
-    """Each sequence of a feature, as a tuple: of the rows one a row, or packed."""
+    """Sequences of a feature as tuples, packed or not."""
     found = []
     for number, row in enumerate(columns[name]):
         if f"{name}_length" in columns:

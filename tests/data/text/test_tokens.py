@@ -36,7 +36,7 @@ LETTERS = "".join(sorted(set(TEXT)))
 
 @dataclass(frozen=True)
 class Texts:
-    """A corpus of the texts given, as TFDS has them: bytes."""
+    """Corpus of given texts as bytes, as in TFDS."""
 
     texts: tuple[str | bytes, ...]
     split: str = "train"
@@ -269,7 +269,7 @@ def test_features_that_are_not_text_are_refused():
 
 
 class Ragged:
-    """Examples of one split as TFDS gives them: scalars beside arrays whose shapes differ."""
+    """Examples as read from TFDS: scalars, and arrays of different shapes."""
 
     def __len__(self):
         return 5
