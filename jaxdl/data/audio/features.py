@@ -30,7 +30,7 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, samples = wavfile.read(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
     except Exception as error:  # scipy raises various exceptions on damaged files, from struct.error to ValueError
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(

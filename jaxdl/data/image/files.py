@@ -141,7 +141,7 @@ def decode(path: str | Path, channels: int) -> Image.Image:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image in a supported format") from None
+        raise UserError(f"{path} is not an image in a supported format ({', '.join(sorted(SUFFIXES))})") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large: {error}; downscale it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # raised by PIL on damaged files

@@ -366,7 +366,7 @@ def download(url: str, path: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416 and offset:  # the file is complete
             return
-        raise UserError(f"cannot download {url}: {error}") from error
+        raise UserError(f"cannot download {url}: {error}; check the address") from error
     except (OSError, http.client.HTTPException) as error:
         raise UserError(f"cannot download {url} ({error}); check the network and run it again to resume") from error
     if total is not None and (arrived := path.stat().st_size) < total:

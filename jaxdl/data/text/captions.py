@@ -65,7 +65,9 @@ class Captioned:
         images, shape = loaded[self.image], tuple(self.shape)
         for number, image in enumerate(images):
             if image.shape != shape:
-                raise UserError(f"image {number} of the corpus has shape {image.shape}, but Captioned.shape is {shape}")
+                raise UserError(
+                    f"image {number} of the corpus has shape {image.shape}, but Captioned.shape is {shape}; set it"
+                )
         captions = tokenizer.encode_all(as_texts(self.caption, loaded[self.caption]))
         kept = kept_rows(self.caption, captions, self.length - 2, self.overflow)
         check_not_empty(self, kept)

@@ -10,7 +10,7 @@ from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.examples import Examples, Names, own_lines, tokenizer_of
 from jaxdl.data.text.special_tokens import PAD, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary, check_training
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
 
 NONE = -1  # label of tokens that do not begin a word
 
@@ -62,7 +62,9 @@ class Tagged:
                 )
             unknown = next((tag for tag in word_tags if tag not in classes), None)
             if unknown:
-                raise UserError(f"example {number} has the tag '{unknown}', absent from training: {', '.join(classes)}")
+                raise UserError(
+                    f"example {number} has the tag '{unknown}', which training lacks; {nearest(unknown, classes)}"
+                )
             rows.append(tokens_and_tags(tokenizer, words, [classes.index(tag) for tag in word_tags]))
         columns = as_columns(rows, self.length)
         fingerprint = digest_of(["Tagged", [self.length, classes], source.fingerprint, tokenizer.digest])
