@@ -1,6 +1,6 @@
 """`benchmarks.vs_torch` for a classifier, by default that of Fashion-MNIST, on random images: no data set is needed.
 
-python -m benchmarks.cnn_vs_torch [--config=experiments/cnn/fashion_mnist.py] [--set=depth=1] [--batch=128]
+python -m benchmarks.cnn_vs_torch [--config=experiments/cnn/fashion_mnist.py] [--set=task.model.depth=1] [--batch=128]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Training throughput of a recipe's network on CPU: our compiled step against the same network and loss in PyTorch.
 
-  python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=depth=1] [--batch=16]
+  python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=task.model.depth=1] [--batch=16]
 
 Classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's first or
 random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
@@ -288,7 +288,9 @@ def comparable(config: Any) -> Any:
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="experiments/cnn/fashion_mnist.py", help="the recipe whose network it is")
-    parser.add_argument("--set", action="append", default=[], help="override, as in launch.py (channels, width, ...)")
+    parser.add_argument(
+        "--set", action="append", default=[], help="override, as in launch.py: task.model.channels=(8, 16)"
+    )
     parser.add_argument("--image", type=int, nargs=3, help="height, width and channels: random images for a classifier")
     parser.add_argument("--batch", type=int, help="images a step; the recipe's")
     parser.add_argument("--threads", type=int, default=2)

@@ -67,7 +67,14 @@ def test_a_roofline():
 
 def test_parameters_are_cut_as_the_mesh_says(capsys):
     recipe = "experiments/transformer/austen_gpt.py"
-    settings = ["features=16", "layers=2", "heads=2", "length=16", "batch_size=16", "ngrams=()"]
+    settings = [
+        "task.model.stack.features=16",
+        "task.model.stack.layers=2",
+        "task.model.stack.heads=2",
+        "length=16",
+        "data.batch_size=16",
+        "task.model.ngrams=()",
+    ]
     whole = plan.run(recipe, settings, "cpu:8", shape="1,1,1")[0]
     cut = plan.run(recipe, [*settings, "parallel.mesh={'data':1,'fsdp':8,'tensor':1}"], "cpu:8", shape="1,1,1")[0]
     told = capsys.readouterr().out
@@ -146,7 +153,14 @@ def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
     if not has(package):
         pytest.skip(f"{package} is not installed")
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # libtpu ends a process that has flags for CPUs
-    settings = ["features=32", "layers=1", "heads=2", "length=128", "batch_size=16", "ngrams=()"]
+    settings = [
+        "task.model.stack.features=32",
+        "task.model.stack.layers=1",
+        "task.model.stack.heads=2",
+        "length=128",
+        "data.batch_size=16",
+        "task.model.ngrams=()",
+    ]
     found = plan.run("experiments/transformer/austen_gpt.py", settings, text, shape="1,1,1")[0]
     assert found.mesh["data"] == devices
     assert found.costs.traffic["all-reduce"][1] > 0
@@ -155,7 +169,13 @@ def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
 
 
 def test_shardings_are_shown(capsys):
-    settings = ["features=16", "layers=1", "heads=2", "length=16", "ngrams=()"]
+    settings = [
+        "task.model.stack.features=16",
+        "task.model.stack.layers=1",
+        "task.model.stack.heads=2",
+        "length=16",
+        "task.model.ngrams=()",
+    ]
     settings += ["parallel.mesh={'data':2,'fsdp':2,'tensor':2}"]
     show.show("experiments/transformer/austen_gpt.py", settings, "cpu:8", shape="1,1,1")
     told = capsys.readouterr().out.splitlines()
