@@ -1,1 +1,20 @@
-"""The commands of `launch.py`, one module per command."""
+"""The commands of jaxdl, one module per command."""
+
+# Modules with a `COMMAND`, in the order of `jaxdl --help`.
+MODULES = (
+    "train",
+    "evaluate",
+    "predict",
+    "explain",
+    "export",
+    "show",
+    "plan",
+    "sweep",
+    "reproduce",
+    "list",
+    "diff",
+    "curves",
+    "report",
+    "record",
+    "data",
+)

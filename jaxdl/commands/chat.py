@@ -1,4 +1,4 @@
-"""`launch.py predict RUN --interactive`: a language model answers line by line, and one sees it write."""
+"""Interactive chat with a language model on the terminal."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,9 @@ from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError
 from jaxdl.runs.restore import Trained, load_trained
 
-PIECE = 8  # tokens that are written at a time
-LONGEST = 25  # pieces of an answer
-KEPT = 400  # tokens of the conversation that are read before an answer
+PIECE = 8  # tokens that are generated at a time
+LONGEST = 25  # largest number of pieces of a reply
+CONTEXT = 400  # tokens of the conversation in the prompt
 
 
 def run(
@@ -24,51 +24,51 @@ def run(
     lines: Iterable[str] | None = None,
     write: Callable[[str], Any] | None = None,
 ) -> None:
-    """Reads lines, and writes an answer to each until there are no more; an empty line begins a new conversation.
+    """Replies to lines of text; an empty line starts a new conversation.
 
-    A turn is a line, as in the data set "chit_chat". The model reads the conversation so far and writes piece by piece,
-    compiled once for each power of two of its length.
+    A turn is a line, as in the data set "chit_chat". The prompt is the conversation so far, padded to a power of two,
+    for each of which the model is compiled once.
 
     Args:
-      path: the run folder.
-      step: the checkpoint; None for the newest.
+      path: Run folder.
+      step: Checkpoint. None: the newest.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.temperature=0.5`.
-      lines: None for the terminal's.
-      write: is given what is written, piece by piece; None for the terminal.
+      lines: Turns of the user. None: those of the terminal.
+      write: Function that is called with each piece of a reply. None: prints it.
 
     Raises:
-      UserError: not a run that can be read, or not one of a language model.
+      UserError: The run cannot be read, or its model is not a language model.
     """
     trained = load_trained(path, step, [*settings, f"task.new_tokens={PIECE}"])
     tokenizer = trained.names.get("tokens")
     if not isinstance(tokenizer, Tokenizer) or trained.experiment.task.causal is None:
-        raise UserError(f"{path} is no language model, so it does not chat; give the run of one, such as of chat.py")
+        raise UserError(f"{path} is not a language model; give the run of one, such as of chat.py")
     write = _to_terminal if write is None else write
-    said, count = np.zeros(0, np.int32), 0
+    history, count = np.zeros(0, np.int32), 0
     for line in _from_terminal() if lines is None else lines:
         if not line.strip():
-            said = np.zeros(0, np.int32)
+            history = np.zeros(0, np.int32)
             write("(a new conversation)\n")
             continue
-        said = np.concatenate([said, tokenizer.encode(f"{line.strip()}\n")])
-        answer: list[int] = []
+        history = np.concatenate([history, tokenizer.encode(f"{line.strip()}\n")])
+        reply: list[int] = []
         text = ""
         for _ in range(LONGEST):
-            piece = _piece(trained, np.concatenate([said, np.array(answer, np.int32)])[-KEPT:], count)
+            piece = _piece(trained, np.concatenate([history, np.array(reply, np.int32)])[-CONTEXT:], count)
             count += 1
-            answer += piece.tolist()
-            whole = tokenizer.decode(answer).lstrip("\n")
+            reply += piece.tolist()
+            whole = tokenizer.decode(reply).lstrip("\n")
             new, end, _ = whole[len(text) :].partition("\n")
             text += new
             write(new)
-            if end or END in answer or PAD in answer:
+            if end or END in reply or PAD in reply:
                 break
         write("\n")
-        said = np.concatenate([said, tokenizer.encode(f"{text.strip()}\n")])[-KEPT:]
+        history = np.concatenate([history, tokenizer.encode(f"{text.strip()}\n")])[-CONTEXT:]
 
 
 def _piece(trained: Trained, prompt: np.ndarray, count: int) -> np.ndarray:
-    """int32 [PIECE] the next tokens; `count` of them have been drawn before, so that these are other draws."""
+    """Samples the next tokens, int32 [PIECE]; `count` pieces were drawn before, so that the draws differ."""
     rows, length = batch_shards(trained.program.mesh), 1 << (len(prompt) - 1).bit_length()
     batch: dict[str, Any] = {
         name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in trained.record["batch"].items()
@@ -81,7 +81,7 @@ def _piece(trained: Trained, prompt: np.ndarray, count: int) -> np.ndarray:
 
 
 def _from_terminal() -> Iterable[str]:
-    print("Write a line; an empty one begins a new conversation, Ctrl-D ends.", file=sys.stderr)
+    print("Write a line. An empty line starts a new conversation, Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
             yield input("> ")

@@ -1,25 +1,44 @@
-"""`launch.py curves`: learning curves of several runs in one picture."""
+"""Draws the learning curves of several runs in one picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl.flags import FlagValues
+
+from jaxdl.commands.flags import Command, Flag
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder
 
+COMMAND = Command(
+    name="curves",
+    summary="Draws the learning curves of several runs in one picture",
+    synopsis=("RUN... [--output=FILE.png]",),
+    flags=(Flag("output", "Picture. By default curves.png.", value="FILE.png", instead=("workdir",)),),
+    example="jaxdl curves runs/a runs/b --output=curves.png",
+)
 
-def draw_curves(runs: Sequence[str], output: str) -> Path:
-    """Writes the learning curves of several runs, over the time that they took, as one picture.
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    print(draw_curves(arguments, flags.output))
+
+
+def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
+    """Writes the learning curves of several runs over time as one picture.
+
+    Args:
+      runs: Run folders.
+      output: PNG file. None: curves.png.
 
     Raises:
-      UserError: a folder holds no run or no measurement, or the picture cannot be written.
+      UserError: A folder is not a run folder or contains no measurements, or the picture cannot be written.
     """
     from jaxdl.viz.curves import compared_curves
 
-    told = {Path(run).name: RunFolder.open(run).rows() for run in runs}
-    if len(told) < len(runs):
-        raise UserError("two of the runs' folders have one name; their names tell the curves apart")
+    rows = {Path(run).name: RunFolder.open(run).rows() for run in runs}
+    if len(rows) < len(runs):
+        raise UserError("two run folders have the same name, which labels their curves; rename one")
     for run in runs:
-        if not told[Path(run).name]:
-            raise UserError(f"{run} has measured nothing yet; wait for its first lines")
-    return write_png(Path(output or "curves.png"), compared_curves(told))
+        if not rows[Path(run).name]:
+            raise UserError(f"{run} contains no measurements yet; wait for its first lines")
+    return write_png(Path(output or "curves.png"), compared_curves(rows))

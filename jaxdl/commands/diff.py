@@ -1,18 +1,33 @@
-"""`launch.py diff`: settings that differ between two runs."""
+"""Compares the configurations of two runs."""
 
 from pathlib import Path
 from typing import TextIO
 
-from jaxdl.commands.list import print_table
+from absl.flags import FlagValues
+
+from jaxdl.commands.flags import Command
 from jaxdl.config.serialize import diff, from_json
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.table import print_table
+
+COMMAND = Command(
+    name="diff",
+    summary="Compares the configurations of two runs",
+    synopsis=("RUN RUN",),
+    flags=(),
+    example="jaxdl diff runs/a runs/b",
+)
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    show_diff(arguments[0], arguments[1])
 
 
 def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
-    """Prints a line for every argument that differs between the configurations of two runs.
+    """Prints the settings that differ between the configurations of two runs, one a line.
 
     Raises:
-      UserError: one of the folders holds no run, or its configuration does not load.
+      UserError: A folder is not a run folder, or its configuration does not load.
     """
     a, b = (from_json(RunFolder.open(run).config(), str(Path(run) / "config.json")) for run in (run_a, run_b))
     lines = diff(a.config, b.config)

@@ -1,17 +1,41 @@
-"""`launch.py eval`: a trained run's metrics at any step, on any split."""
+"""Evaluates a trained run at any step and on any split."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl.flags import FlagValues
 
+from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import with_split
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.restore import load_trained
 from jaxdl.training.progress import Progress
+
+COMMAND = Command(
+    name="eval",
+    summary="Evaluates a trained run",
+    synopsis=("RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json]",),
+    flags=(
+        STEP,
+        Flag(
+            "split",
+            "Evaluation of the recipe, 'train', or a split of the training data such as 'train[:1000]'. By default all"
+            " evaluations.",
+            value="NAME",
+        ),
+        SET,
+        FORMAT,
+    ),
+    example="jaxdl eval runs/digits --split='train[:1000]' --format=json",
+)
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    run(arguments[0], flags.step, flags.split, flags.format, flags.set)
 
 
 def run(
@@ -21,13 +45,13 @@ def run(
     format: str = "text",
     settings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Scores a run and prints its metrics.
+    """Evaluates a run and prints its metrics.
 
     Args:
-      path: the run folder.
-      step: the checkpoint; None for the newest.
-      split: the name of one of the recipe's evaluations, or a split of the same data set such as "train[:1000]"; None
-        for all evaluations.
+      path: Run folder.
+      step: Checkpoint. None: the newest.
+      split: Name of an evaluation of the recipe, or a split of its training data such as "train[:1000]". None: all
+        evaluations.
       format: "text", or "json" for one JSON object.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
@@ -37,23 +61,23 @@ def run(
     trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program
     metrics = {}
-    for name, dataset in _chosen(experiment, split).items():
+    for name, dataset in _datasets(experiment, split).items():
         source = dataset.load()
         batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
         values = program.evaluate(trained.state, batches, source.names)
         metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}
-    scored = {"step": int(trained.state.step), "metrics": metrics}
+    result = {"step": int(trained.state.step), "metrics": metrics}
     if format == "json":
-        print(json.dumps(scored))
-        return scored
+        print(json.dumps(result))
+        return result
     with Progress(experiment.steps) as progress:
         for number, reason in trained.bad:
-            progress.line(f"checkpoint of step {number} is damaged ({reason}); step {scored['step']} is used")
-        progress.results(scored)
-    return scored
+            progress.line(f"checkpoint of step {number} is damaged ({reason}); step {result['step']} is used")
+        progress.results(result)
+    return result
 
 
-def _chosen(experiment: Experiment, split: str | None) -> dict[str, Any]:
+def _datasets(experiment: Experiment, split: str | None) -> dict[str, Any]:
     data = experiment.data
     evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
     if split is None:

@@ -1,4 +1,4 @@
-"""`launch.py explain`: what in the user's own images a trained classifier's answer rests on."""
+"""Explains the predictions of a classifier by saliency maps and activations."""
 
 import functools
 import re
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl.flags import FlagValues
 
+from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.data.image.files import find_images, read_images
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.files import stems, write_errors, write_png
@@ -17,10 +19,39 @@ from jaxdl.runs.restore import load_trained
 from jaxdl.viz import explanation, saliency
 from jaxdl.viz.saliency import Layer
 
-TOGETHER = 16  # images that are computed at once, at most
+COMMAND = Command(
+    name="explain",
+    summary="Explains the predictions of a classifier or Transformer with pictures",
+    synopsis=(
+        "RUN FILE... [--layer=NAME] [--target=CLASS] [--output=DIR] [--step=N]",
+        "RUN --text=TEXT [--output=DIR] [--step=N]",
+    ),
+    flags=(
+        Flag("layer", "Layer of Grad-CAM. By default the last one with a spatial map.", value="NAME"),
+        Flag("target", "Class to explain, by name or number. By default the predicted class.", value="CLASS"),
+        Flag("text", "Text for the attention maps of a Transformer. Repeatable.", value="TEXT", default=()),
+        Flag("output", "Folder of the pictures. By default RUN/explanations.", value="DIR", instead=("workdir",)),
+        STEP,
+    ),
+    example="jaxdl explain runs/digits photo.png --target=3",
+)
+
+BATCH = 16  # largest number of images in a batch
 STEPS = 512  # of integrated gradients
-ROWS = 24  # layers on a page of activations, at most
-NAMED = 50  # with more classes than this, a mistake does not name them all
+ROWS = 24  # largest number of layers on a page of activations
+NAMED = 50  # largest number of classes that an error message lists
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    path, *files = arguments
+    if not flags.text:
+        run(path, files, flags.step, flags.layer, flags.target, flags.output)
+        return
+    if flags.layer or flags.target:
+        raise UserError("--layer and --target explain image files; drop them or --text")
+    from jaxdl.commands import explain_text
+
+    explain_text.run(path, flags.text, flags.step, flags.output)
 
 
 def run(
@@ -31,34 +62,35 @@ def run(
     target: str | None = None,
     output: str | None = None,
 ) -> list[Path]:
-    """Explains a classifier's answers for image files, and prints the paths of the pictures.
+    """Explains a classifier's predictions for image files and prints the paths of the pictures.
 
     Writes `<step>_<file stem>_saliency.png` (Grad-CAM, integrated gradients, probabilities) and
-    `<step>_<file stem>_activations.png` for each file, and `<step>_filters.png` where the model has a convolution.
+    `<step>_<file stem>_activations.png` for each file, and `<step>_filters.png` if the model has a convolution.
 
     Args:
-      path: the run folder.
-      files: image files or folders of them; brought to the size and channels that the model was trained on.
-      step: the checkpoint; None for the newest.
-      layer: that Grad-CAM looks at; None for the last one that is a map of the image.
-      target: the class to explain, by name or number; None for the predicted one.
-      output: the folder to write into; None for RUN/explanations.
+      path: Run folder.
+      files: Image files or folders of them, converted to the size and channels of the training images.
+      step: Checkpoint. None: the newest.
+      layer: Layer of Grad-CAM. None: the last one with a spatial map.
+      target: Class to explain, by name or number. None: the predicted class.
+      output: Folder to write into. None: RUN/explanations.
 
     Returns:
-      the pictures' paths.
+      The paths of the pictures.
 
     Raises:
-      UserError: a run or file that cannot be read, a model that is no classifier of images, an unknown layer or class.
+      UserError: A run or file that cannot be read, a model that is not an image classifier, or an unknown layer or
+        class.
     """
     trained = load_trained(path, step)
     logits, spec = trained.experiment.task.logits, trained.record["batch"]
     if logits is None or "image" not in spec:
-        raise UserError(f"{path} is no classifier of images: explain works on tasks that set Task.logits")
-    found = find_images(files)
-    images = read_images(found, tuple(spec["image"][0]))
-    # One device, no mesh: a few images need no more.
+        raise UserError(f"{path} is not an image classifier; explain needs a task that sets Task.logits")
+    paths = find_images(files)
+    images = read_images(paths, tuple(spec["image"][0]))
+    # One device without a mesh is enough for a few images.
     state = jax.device_get(trained.state.evaluated)
-    size = min(len(images), TOGETHER)
+    size = min(len(images), BATCH)
     network = _outline(logits, state, (size, *images.shape[1:]), layer)
     names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
@@ -71,14 +103,14 @@ def run(
         name, kernel = network.kernel
         written.append(write_png(folder / f"{step}_filters.png", explanation.filter_page(np.asarray(kernel), name)))
     compute = jax.jit(functools.partial(_explain, logits, network))
-    shown_as = stems(found)
+    names_of_files = stems(paths)
     for start in range(0, len(images), size):
-        shown = images[start : start + size]
-        part = np.zeros((size, *images.shape[1:]), np.float32)
-        part[: len(shown)] = shown
-        results = jax.device_get(compute(*state, part, np.full(size, number, np.int32)))
-        for row, image in enumerate(shown):
-            stem, title = shown_as[start + row], found[start + row].name
+        part = images[start : start + size]
+        padded = np.zeros((size, *images.shape[1:]), np.float32)
+        padded[: len(part)] = part
+        results = jax.device_get(compute(*state, padded, np.full(size, number, np.int32)))
+        for row, image in enumerate(part):
+            stem, title = names_of_files[start + row], paths[start + row].name
             pages = _pages(image, jax.tree.map(lambda array, row=row: array[row], results), network, names, title)
             written += [write_png(folder / f"{step}_{stem}_{page}.png", picture) for page, picture in pages.items()]
     print("".join(f"{picture}\n" for picture in written), end="")
@@ -86,13 +118,14 @@ def run(
 
 
 class _Network(NamedTuple):
-    """
+    """Layers of a classifier.
+
     Attributes:
-      classes: how many the model tells apart.
-      layer: that Grad-CAM looks at; None where there is none.
-      rows: layers on the page of activations.
-      total: layers that there are.
-      kernel: name and [height, width, channels in, channels out] of the first convolution.
+      classes: Number of classes.
+      layer: Layer of Grad-CAM; None if the model has no spatial map.
+      rows: Layers on the page of activations.
+      total: Number of layers with a spatial map.
+      kernel: Name and kernel [height, width, channels in, channels out] of the first convolution; None without one.
     """
 
     classes: int
@@ -103,18 +136,18 @@ class _Network(NamedTuple):
 
 
 def _outline(logits: Callable[..., Any], state: tuple[Any, Any], shape: tuple[int, ...], layer: str | None) -> _Network:
-    """What there is to look at in a model, by its shapes alone.
+    """Finds the layers of a classifier by abstract evaluation.
 
     Args:
       shape: (batch, height, width, channels).
     """
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
     classifier = functools.partial(logits, *state)
-    found = saliency.layers(classifier, image)
-    maps = saliency.image_layers(found, shape[1:])
+    layers = saliency.layers(classifier, image)
+    maps = saliency.image_layers(layers, shape[1:])
     return _Network(
         classes=jax.eval_shape(classifier, image).shape[-1],
-        layer=saliency.choose_layer(found, shape[1:], layer),
+        layer=saliency.choose_layer(layers, shape[1:], layer),
         rows=saliency.outline(maps, ROWS),
         total=len(maps),
         kernel=saliency.first_kernel(classifier, state[0], image),
@@ -124,7 +157,7 @@ def _outline(logits: Callable[..., Any], state: tuple[Any, Any], shape: tuple[in
 def _explain(
     logits: Callable[..., Any], network: _Network, params: Any, variables: Any, image: jax.Array, target: jax.Array
 ) -> dict[str, Any]:
-    """All that the pages show, leading axis = batch. A `target` below 0 is the predicted class."""
+    """Returns the data of the pages, leading axis = batch. A `target` below 0 is the predicted class."""
     classifier = functools.partial(logits, params, variables)
     values = classifier(image)
     target = jnp.where(target < 0, values.argmax(-1), target)
@@ -141,9 +174,9 @@ def _explain(
 def _pages(
     image: np.ndarray, result: dict[str, Any], network: _Network, names: Sequence[str], title: str
 ) -> dict[str, np.ndarray]:
-    """The pictures of one image by their names; `result` is what `_explain` made of it."""
+    """Draws the pages of one image from its results of `_explain`."""
     layer = network.layer
-    shown = f", {len(network.rows)} of {network.total} layers" if len(network.rows) < network.total else ""
+    count = f", {len(network.rows)} of {network.total} layers" if len(network.rows) < network.total else ""
     rows = zip(network.rows, result["activations"], strict=True)
     return {
         "saliency": explanation.saliency_page(
@@ -161,16 +194,16 @@ def _pages(
             image,
             [(row.name, row.shape, one.mean, one.strongest, one.channel) for row, one in rows],
             title=title,
-            line=f"activations in the order of the forward pass{shown}",
+            line=f"activations in the order of the forward pass{count}",
         ),
     }
 
 
 def _class_number(target: str, names: Sequence[str], classes: int) -> int:
-    """The class of that name, else of that number."""
+    """Returns the index of a class, given by name or number."""
     if target in names:
         return list(names).index(target)
     if re.fullmatch(r"\d+", target) and int(target) < classes:
         return int(target)
     hint = f"; {nearest(target, names)}" if 0 < len(names) <= NAMED else ""
-    raise UserError(f"--target={target} is no class; give a name or a number from 0 to {classes - 1}{hint}")
+    raise UserError(f"--target={target} is not a class; give a name or a number from 0 to {classes - 1}{hint}")

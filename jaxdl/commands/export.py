@@ -1,4 +1,4 @@
-"""`launch.py export`: a trained run as a folder that another library loads, or JAX alone."""
+"""Exports a trained model to Hugging Face's format or to StableHLO."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +8,13 @@ from typing import Any
 import fiddle as fdl
 import jax
 import jax.numpy as jnp
+from absl.flags import FlagValues
 
+from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.config import serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.store.pretrained import TOKENIZER
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.resnet import write_resnet
 from jaxdl.interop.huggingface.transformers import check_transformer, write_transformer
 from jaxdl.interop.stablehlo import write_program
@@ -21,43 +23,56 @@ from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.restore import load_trained
 from jaxdl.tasks.image_classification import GROUP, ImageClassification
 
+COMMAND = Command(
+    name="export",
+    summary="Exports a trained model to Hugging Face's format or to StableHLO",
+    synopsis=("RUN --output=DIR [--to=FORMAT] [--step=N]",),
+    flags=(
+        Flag("output", "Folder to write.", value="DIR", instead=("workdir",)),
+        Flag(
+            "to",
+            "huggingface by default; stablehlo is a program that runs with JAX alone.",
+            default="huggingface",
+            choices=("huggingface", "stablehlo"),
+        ),
+        STEP,
+    ),
+    example="jaxdl export runs/digits --to=stablehlo --output=digits",
+)
+
 PREPROCESSOR = "preprocessor_config.json"
 
 
-KINDS = ("huggingface", "stablehlo")
+def main(arguments: list[str], flags: FlagValues) -> None:
+    run(arguments[0], flags.step, flags.output, flags.to)
 
 
-def run(path: str, step: int | None = None, output: str | None = None, to: str = "huggingface") -> Path:
-    """Writes a run's model in Hugging Face's format, for transformers to load, or as a program of JAX.
+def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Path:
+    """Writes a run's model in Hugging Face's format or as a StableHLO program.
 
-    Hugging Face's: config.json and model.safetensors, of a ResNet that classifies images with preprocessor_config.json,
-    of a Transformer of a kind in `jaxdl.interop.huggingface.transformers` that reads text with tokenizer.json. A
-    program, of any
-    task: what `launch.py predict` computes for a batch of any size, see `jaxdl.interop.stablehlo`. The averaged weights
-    are written where the run keeps an average.
+    Hugging Face's format: config.json and model.safetensors. A ResNet classifier adds preprocessor_config.json, a
+    Transformer of a kind in `jaxdl.interop.huggingface.transformers` adds tokenizer.json. A StableHLO program of any
+    task computes the outputs of `jaxdl predict` for a batch of any size, see `jaxdl.interop.stablehlo`. If the run
+    keeps an average of the weights, the average is exported.
 
     Args:
-      path: the run folder.
-      step: the checkpoint; None for the newest.
-      output: the folder to write, which must not hold a model.
+      path: Run folder.
+      step: Checkpoint. None: the newest.
+      output: Folder to write, which must not contain a model.
       to: "huggingface" or "stablehlo".
 
     Returns:
-      the folder.
+      The folder.
 
     Raises:
-      UserError: no output, a run that cannot be read, a model that has no Hugging Face equivalent, a folder that cannot
-        be written.
+      UserError: A run that cannot be read, a model without a Hugging Face equivalent, or a folder that cannot be
+        written.
     """
-    if not output:
-        raise UserError("export needs a folder to write: python launch.py export RUN --output=DIR")
-    if to not in KINDS:
-        raise UserError(f"--to={to} is unknown; {nearest(to, KINDS)}")
     if to == "stablehlo":
         return _write_program(path, step, Path(output).expanduser())
     task = serialize.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     if "model" not in task.__arguments__:
-        raise UserError(f"{path} trains more than one model; ResNets and Transformers alone can be exported")
+        raise UserError(f"{path} trains several models; only ResNets and Transformers have a Hugging Face format")
     model: Any = fdl.build(task.model)
     folder = Path(output).expanduser()
     if isinstance(model, ResNet) and fdl.get_callable(task) is ImageClassification:
@@ -75,12 +90,12 @@ def run(path: str, step: int | None = None, output: str | None = None, to: str =
         tokenizer = next(iter(trained.tokenizers.values()), None)
         if tokenizer is not None:
             (folder / TOKENIZER).write_text(tokenizer.huggingface + "\n")
-    print(f"step {int(trained.state.step)} of {path} is in {folder}, for transformers to load with from_pretrained")
+    print(f"step {int(trained.state.step)} of {path} is in {folder}; load it with from_pretrained of transformers")
     return folder
 
 
 def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
-    """What `launch.py predict` computes of ((params, variables), batch), for every example of a batch of any size."""
+    """Returns the function of `jaxdl predict` from ((params, variables), batch), for batches of any size."""
 
     def predict(weights: Any, batch: Mapping[str, jax.Array]) -> Any:
         params, variables = weights
@@ -94,12 +109,12 @@ def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]
 def _write_program(path: str, step: int | None, folder: Path) -> Path:
     trained = load_trained(path, step)
     inputs = write_program(folder, program_of(trained.experiment), trained.state.evaluated, trained.record["batch"])
-    print(f"step {int(trained.state.step)} of {path} is in {folder}, a program of {', '.join(inputs)}")
+    print(f"step {int(trained.state.step)} of {path} is in {folder}, a program with inputs {', '.join(inputs)}")
     return folder
 
 
 def _preprocessor(task: fdl.Config, shape: Sequence[int]) -> Mapping[str, Any]:
-    """How transformers brings an image to the size and the normalization that the model was trained with."""
+    """Returns the image size and normalization of training, as transformers expects them."""
     height, width, channels = shape
     mean, std = task.normalize.mean, task.normalize.std
     return {

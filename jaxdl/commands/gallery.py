@@ -1,4 +1,4 @@
-"""`launch.py report --gallery`: every recipe on one page, with its recorded result, its command and a picture."""
+"""HTML page of all recipes with their recorded results, commands and pictures."""
 
 import os
 from collections.abc import Sequence
@@ -10,61 +10,55 @@ from jaxdl.report import html, load
 from jaxdl.report.load import FINISHED, Run
 from jaxdl.report.plots import newest_pictures, readable
 from jaxdl.runs.files import write_atomically
-from jaxdl.runs.ledger import (
-    NONE_RECORDED,
-    Summary,
-    figure,
-    minutes,
-    summaries,
-)
+from jaxdl.runs.ledger import NONE_RECORDED, Summary, figure, minutes, summaries
 
 
 def run(root: Path, folders: Sequence[str] = (), output: str | None = None) -> None:
-    """Writes the page, and says where.
+    """Writes the page and prints its path.
 
     Args:
-      root: the repository.
-      folders: run folders, or folders with run folders in them at any depth: each recipe's newest finished run gives
-        its picture.
-      output: the page, NAME.html; by default gallery.html.
+      root: Repository.
+      folders: Run folders, or folders that contain some at any depth. The newest finished run of a recipe supplies its
+        picture.
+      output: Page, NAME.html. None: gallery.html.
 
     Raises:
-      UserError: a folder without a run, or a page that cannot be written.
+      UserError: A folder without a run, or a page that cannot be written.
     """
     target = page_path(output, "gallery.html")
     runs = [load.read(path) for path in load.find(folders)]
-    shown = {run.recipe: run for run in sorted(runs, key=lambda run: run.started) if run.state == FINISHED}
-    found, results = recipes(root), summaries(root)
-    write_atomically(target, render(found, results, shown, target.parent, root))
-    with_picture = sum(recipe.name in shown for recipe in found)
-    print(f"{target}: {len(found)} recipes, {len(results)} with a recorded result, {with_picture} with a run")
+    newest = {run.recipe: run for run in sorted(runs, key=lambda run: run.started) if run.state == FINISHED}
+    files, results = recipes(root), summaries(root)
+    write_atomically(target, render(files, results, newest, target.parent, root))
+    with_run = sum(recipe.name in newest for recipe in files)
+    print(f"{target}: {len(files)} recipes, {len(results)} with a recorded result, {with_run} with a run")
 
 
 def render(
-    found: Sequence[RecipeFile], results: dict[str, Summary], runs: dict[str, Run], here: Path, root: Path
+    files: Sequence[RecipeFile], results: dict[str, Summary], runs: dict[str, Run], here: Path, root: Path
 ) -> str:
-    """The page.
+    """Returns the HTML page.
 
     Args:
-      found: the recipes.
-      results: {recipe: its recorded result}.
-      runs: {recipe: the run that shows it}.
-      here: the folder of the page, from which links start.
-      root: the repository.
+      files: Recipes.
+      results: {recipe: recorded result}.
+      runs: {recipe: run that supplies its picture}.
+      here: Folder of the page, to which links are relative.
+      root: Repository.
     """
-    families = sorted({recipe.family for recipe in found})
+    families = sorted({recipe.family for recipe in files})
     spent = sum(result.minutes for result in results.values())
     counts: list[tuple[object, object]] = [
-        (len(found), "recipes"),
+        (len(files), "recipes"),
         (len(families), "families"),
         (len(results), "with a result"),
-        (minutes(spent / 60), "hours to make all"),
+        (minutes(spent / 60), "hours of training"),
     ]
     menu = html.tag("nav", *(html.link(family, f"#{family}") for family in families))
     parts = [html.tag("header", html.tag("h1", "jaxdl: the recipes"), html.tiles(counts), menu)]
     for family in families:
-        own = sorted((each for each in found if each.family == family), key=lambda each: each.name not in runs)
-        cards = [_card(each, results.get(each.name), runs.get(each.name), here, root) for each in own]
+        own = sorted((file for file in files if file.family == family), key=lambda file: file.name not in runs)
+        cards = [_card(file, results.get(file.name), runs.get(file.name), here, root) for file in own]
         parts += [html.tag("h2", family, id=family), html.tag("div", *cards, class_="grid cards")]
     return html.document("jaxdl: the recipes", *parts)
 
@@ -75,9 +69,9 @@ def _card(recipe: RecipeFile, result: Summary | None, run: Run | None, here: Pat
         "article",
         html.tag("h3", recipe.title),
         html.tag("p", source, class_="small"),
-        _shown(recipe, run, here),
+        _picture(recipe, run, here),
         _result(result),
-        html.tag("pre", f"python launch.py --config={recipe.name}"),
+        html.tag("pre", f"jaxdl train --config={recipe.name}"),
         class_="card",
     )
 
@@ -87,19 +81,19 @@ def _result(result: Summary | None) -> html.Markup:
         return html.tag("p", NONE_RECORDED, class_="small")
     value, _, spread = figure(result.mean, result.std).partition(" +- ")
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
-    told = f"{seeds}, {minutes(result.minutes)} min on {result.device}"
+    cost = f"{seeds}, {minutes(result.minutes)} min on {result.device}"
     large = [html.tag("b", value), f" ± {spread}" if spread else "", f" {readable(result.metric)}"]
-    return html.tag("div", html.tag("p", *large, class_="result"), html.tag("p", told, class_="small"))
+    return html.tag("div", html.tag("p", *large, class_="result"), html.tag("p", cost, class_="small"))
 
 
-def _shown(recipe: RecipeFile, run: Run | None, here: Path) -> html.Markup:
-    """A picture that the run has made, samples first, but before these one that is not so tall that it is cut."""
+def _picture(recipe: RecipeFile, run: Run | None, here: Path) -> html.Markup:
+    """Returns a picture of the run: one that the card does not crop before a tall one, samples before others."""
     pictures = newest_pictures(run.folder) if run else {}
     for name in sorted(pictures, key=lambda name: (_is_tall(pictures[name]), "samples" not in name)):
         try:
             image = html.picture(pictures[name], f"{readable(name)}: {recipe.title}", height=250, crop=True)
         except OSError:
-            continue  # half written, or no picture
+            continue  # partially written, or not a picture
         return html.link(image, os.path.relpath(pictures[name], here))
     return html.Markup("")
 

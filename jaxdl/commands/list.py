@@ -1,29 +1,43 @@
-"""`launch.py list`: recipes and their recorded results."""
+"""Lists the recipes with their recorded results."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from absl.flags import FlagValues
+
+from jaxdl.commands.flags import FORMAT, Command
 from jaxdl.config.overrides import resolve
-from jaxdl.config.recipes import RecipeFile, load_recipe, recipes
+from jaxdl.config.recipes import RecipeFile, load_recipe, recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import to_json
 from jaxdl.runs.ledger import Summary, figure, minutes, summaries
+from jaxdl.runs.table import print_table
+
+COMMAND = Command(
+    name="list",
+    summary="Lists the recipes with their recorded results",
+    synopsis=("[--format=json]",),
+    flags=(FORMAT,),
+    example="jaxdl list --format=json",
+)
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    show(repository_root(), flags.format)
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
-    """One dictionary a recipe: name, family, title, task, data, metric, value, std, seeds, device, minutes, error.
+    """Returns name, family, title, task, data, metric, value, std, seeds, device, minutes and error of each recipe.
 
-    `value` and what follows are None where nothing is recorded; `task` and `data` are None, and `error` says why, for a
-    recipe that does not load.
+    The fields from `value` to `minutes` are None if no result is recorded. If a recipe does not load, `task` and `data`
+    are None and `error` is the reason.
     """
-    found = summaries(root)
-    return [_row(recipe, found.get(recipe.name)) for recipe in recipes(root)]
+    results = summaries(root)
+    return [_row(recipe, results.get(recipe.name)) for recipe in recipes(root)]
 
 
 def show(root: Path, format: str = "text", stream: TextIO | None = None) -> None:
-    """Prints `rows`: as JSON, as a table on a terminal, as aligned lines elsewhere."""
+    """Prints the recipes as a table or as JSON."""
     listed = rows(root)
     if format == "json":
         print(to_json(listed), file=stream)
@@ -49,7 +63,7 @@ def _row(recipe: RecipeFile, summary: Summary | None) -> dict[str, Any]:
 
 
 def _task_and_data(recipe: RecipeFile) -> dict[str, str | None]:
-    """The names of the task and of the training data, from the resolved configuration."""
+    """Returns the names of the task and of the training data, from the resolved configuration."""
     import fiddle as fdl
 
     config = resolve(load_recipe(str(recipe.path)))
@@ -72,21 +86,3 @@ def _result(row: dict[str, Any]) -> str:
     return (
         f"{figure(row['value'], row['std'])} {row['metric']}, {seeds}, {minutes(row['minutes'])} min, {row['device']}"
     )
-
-
-def print_table(names: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO | None) -> None:
-    """Prints columns: as a table on a terminal, as aligned lines elsewhere."""
-    out = stream or sys.stdout
-    if out.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*names, box=None, pad_edge=False)
-        for line in lines:
-            table.add_row(*map(Text, line))
-        Console(file=out).print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(names, *lines)]
-    for line in (names, *lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip(), file=out)

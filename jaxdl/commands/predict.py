@@ -1,4 +1,4 @@
-"""`launch.py predict`: a trained run on the user's own files."""
+"""Predicts for files and texts, and draws samples of generative models."""
 
 import json
 import math
@@ -7,18 +7,68 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl.flags import FlagValues
 
+from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.data.image.files import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.files import stems, write_errors, write_gif, write_png
 from jaxdl.runs.restore import Trained, load_trained
+from jaxdl.runs.table import print_table
+
+COMMAND = Command(
+    name="predict",
+    summary="Predicts for files or texts, draws samples, or chats",
+    synopsis=(
+        "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N]",
+        "RUN [FILE...] --text=TEXT",
+        "RUN --samples=N [--label=CLASS] [--seed=N]",
+        "RUN --interactive",
+    ),
+    flags=(
+        Flag("text", "Sentence, prompt, or question about the files. Repeatable.", value="TEXT", default=()),
+        Flag("samples", "Number of samples of a generative model.", value="N", kind=int, minimum=1),
+        Flag("label", "Class of the samples, by name or number. By default all in turn.", value="CLASS"),
+        Flag(
+            "seed",
+            "Seed of the samples. By default that of the run.",
+            value="N",
+            kind=int,
+            minimum=0,
+            instead=("set=seed",),
+        ),
+        Flag("interactive", "Chat with a language model on the terminal.", kind=bool, default=False),
+        Flag("pictures", "Folder of the pictures. By default RUN/predictions.", value="DIR"),
+        Flag("output", "File for the predictions as JSON lines.", value="FILE", instead=("workdir",)),
+        FORMAT,
+        SET,
+        STEP,
+    ),
+    example="jaxdl predict runs/digits photo.png folder --format=json",
+)
 
 # Features whose class names the outputs of that name carry.
 NAMED = {"label": "label", "labels": "box_label"}
 # Arrays with more numbers than this are not written as JSON.
 WRITTEN = 256
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    path, *files = arguments
+    if flags.samples is None and (flags.seed is not None or flags.label is not None):
+        raise UserError("--seed and --label need --samples: jaxdl predict RUN --samples=16 --seed=1")
+    if flags.interactive:
+        from jaxdl.commands import chat
+
+        chat.run(path, flags.step, flags.set)
+    elif flags.samples is not None:
+        settings = [*flags.set, *([] if flags.seed is None else [f"seed={flags.seed}"])]
+        options = (flags.step, flags.format, flags.output, flags.pictures, settings)
+        sample(path, flags.samples, flags.label, *options)
+    else:
+        run(path, files, flags.text, flags.step, flags.format, flags.output, flags.pictures, flags.set)
 
 
 class Example(NamedTuple):
@@ -237,7 +287,10 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
             Path(output).write_text(lines)
         except OSError as error:
             raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
-    print(lines if format == "json" else _table(rows), end="")
+    if format == "json":
+        print(lines, end="")
+    else:
+        print_table(*_table(rows))
 
 
 def _in_file(outputs: Mapping[str, np.ndarray], framed: Framed) -> dict[str, np.ndarray]:
@@ -306,13 +359,11 @@ def _draw(
     return written
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The outputs that are single values, a line a file; of boxes, the classes and scores."""
+def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns the names and rows of the scalar outputs, and of the classes and scores of boxes."""
     lines = [{key: text for key, value in row.items() if (text := _cell(row, key, value))} for row in rows]
     names = list(dict.fromkeys(key for line in lines for key in line))
-    cells = [names] + [[line.get(name, "") for name in names] for line in lines]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n" for row in cells)
+    return names, [[line.get(name, "") for name in names] for line in lines]
 
 
 def _cell(row: Mapping[str, Any], key: str, value: Any) -> str:

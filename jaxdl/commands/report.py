@@ -1,4 +1,4 @@
-"""`launch.py report`: runs compared, as a page that stands alone, as a table for a spreadsheet, and as Markdown."""
+"""Compares runs in a self-contained HTML page, a CSV file and a Markdown file."""
 
 import csv
 import io
@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl.flags import FlagValues
+
+from jaxdl.commands.flags import Command, Flag
+from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest
 from jaxdl.report import load
 from jaxdl.report.load import Run
@@ -14,52 +18,75 @@ from jaxdl.report.statistics import Group, Section, interval, sections
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.ledger import figure, minutes
 
+COMMAND = Command(
+    name="report",
+    summary="Compares runs in an HTML page, or shows all recipes on one",
+    synopsis=("DIR... [--output=FILE.html] [--metric=EVAL/NAME]", "--gallery [DIR...] [--output=FILE.html]"),
+    flags=(
+        Flag("output", "Page. By default report.html or gallery.html.", value="FILE.html", instead=("workdir",)),
+        Flag("metric", "Metric to compare by. By default the metric of the recipe.", value="EVAL/NAME"),
+        Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),
+    ),
+    example="jaxdl report runs --output=report.html",
+)
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    if not flags.gallery:
+        run(arguments, flags.output, flags.metric)
+        return
+    if flags.metric:
+        raise UserError("--metric compares runs; drop it, or --gallery, which shows the recorded metric of each recipe")
+    from jaxdl.commands import gallery
+
+    gallery.run(repository_root(), arguments, flags.output)
+
 
 def run(folders: Sequence[str], output: str | None = None, metric: str | None = None) -> None:
-    """Writes the report of all runs in some folders, and says where.
+    """Writes the report of all runs in some folders and prints its path.
 
     Args:
-      folders: run folders, or folders with run folders in them at any depth.
-      output: the page, NAME.html; NAME.csv and NAME.md are written beside it. By default report.html.
-      metric: "EVAL/NAME" to compare by, see `jaxdl.report.statistics.sections`.
+      folders: Run folders, or folders that contain some at any depth.
+      output: Page, NAME.html, beside which NAME.csv and NAME.md are written. None: report.html.
+      metric: "EVAL/NAME" to compare by, see `jaxdl.report.statistics.sections`. None: the metric of the recipe.
 
     Raises:
-      UserError: a folder without a run, a metric that no run has, or a page that cannot be written.
+      UserError: A folder without a run, a metric that no run has, or a page that cannot be written.
     """
     page = page_path(output, "report.html")
     runs = [load.read(path) for path in load.find(folders)]
     if metric is not None and not any(metric in run.metrics for run in runs):
         names = {name for run in runs for name in run.metrics}
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")
-    found = sections(runs, metric)
-    write_atomically(page, render(found, runs, page.parent))
-    write_atomically(page.with_suffix(".csv"), as_csv(found, runs))
-    write_atomically(page.with_suffix(".md"), as_markdown(found))
-    wrong = sum(bool(run.problem) for run in runs)
-    print(f"{page}: {len(runs)} run(s) of {len(found)} recipe(s){f', {wrong} unfinished or damaged' if wrong else ''}")
+    parts = sections(runs, metric)
+    write_atomically(page, render(parts, runs, page.parent))
+    write_atomically(page.with_suffix(".csv"), as_csv(parts, runs))
+    write_atomically(page.with_suffix(".md"), as_markdown(parts))
+    bad = sum(bool(run.problem) for run in runs)
+    print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
     print(f"{page.with_suffix('.csv')}: a row a run; {page.with_suffix('.md')}: a row a group")
 
 
 def page_path(output: str | None, default: str) -> Path:
-    """Where the page goes. Raises UserError for a name that is not a page's."""
+    """Returns the path of the page. Raises UserError if it does not end in .html or .htm."""
     page = Path(output or default)
     if page.suffix not in (".html", ".htm"):
-        raise UserError(f"--output={output} is no name of a page; write --output={default}")
+        raise UserError(f"--output={output} is not an HTML file; write --output={default}")
     return page
 
 
-def as_csv(found: Sequence[Section], runs: Sequence[Run]) -> str:
-    """A row a run: recipe, group, what varies, seed, every metric, state, minutes, device, commit, folder.
+def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
+    """Returns a row for each run: recipe, group, varied settings, seed, metrics, state, cost and folder.
 
-    Runs whose configuration is not known come last, without a group.
+    Runs with an unknown configuration come last, without a group.
     """
-    arguments = list(dict.fromkeys(name for section in found for name in section.arguments))
-    metrics = list(dict.fromkeys(name for section in found for name in section.metrics))
+    arguments = list(dict.fromkeys(name for section in parts for name in section.arguments))
+    metrics = list(dict.fromkeys(name for section in parts for name in section.metrics))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    told = ("state", "minutes", "device", "commit", "folder")
-    writer.writerow(["recipe", "group", *arguments, "seed", *metrics, *told])
-    places = [(run, group) for section in found for group in section.groups for run in group.runs]
+    columns = ("state", "minutes", "device", "commit", "folder")
+    writer.writerow(["recipe", "group", *arguments, "seed", *metrics, *columns])
+    places = [(run, group) for section in parts for group in section.groups for run in group.runs]
     known = {run.folder for run, _ in places}
     for run, group in [*places, *((run, None) for run in runs if run.folder not in known)]:
         values = [group.arguments.get(name, "") if group else "" for name in arguments]
@@ -71,9 +98,9 @@ def as_csv(found: Sequence[Section], runs: Sequence[Run]) -> str:
     return buffer.getvalue()
 
 
-def as_markdown(found: Sequence[Section]) -> str:
-    """A table a recipe, a row a group."""
-    return "\n".join(f"## {section.recipe}\n\n{_markdown_table(section)}" for section in found)
+def as_markdown(parts: Sequence[Section]) -> str:
+    """Returns a table for each recipe with a row for each group."""
+    return "\n".join(f"## {section.recipe}\n\n{_markdown_table(section)}" for section in parts)
 
 
 def _markdown_table(section: Section) -> str:
@@ -86,9 +113,9 @@ def _markdown_table(section: Section) -> str:
 
 def _markdown_row(section: Section, group: Group) -> tuple[str, ...]:
     result = std = between = "-"
-    if section.metric and (told := group.estimate(section.metric)).values:
-        result = figure(told.mean)
-        std = "-" if told.std is None else figure(told.std)
-        between = " to ".join(map(figure, interval(told.values) or ())) or "-"
+    if section.metric and (estimate := group.estimate(section.metric)).values:
+        result = figure(estimate.mean)
+        std = "-" if estimate.std is None else figure(estimate.std)
+        between = " to ".join(map(figure, interval(estimate.values) or ())) or "-"
     spent = minutes(group.minutes) if group.counted else "-"
     return group.label, result, std, between, group.seeds(section.metric), spent, ", ".join(group.devices) or "-"

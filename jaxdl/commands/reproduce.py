@@ -1,19 +1,21 @@
-"""`launch.py reproduce`: a run made again from what its folder says, and how near the second one comes.
+"""Trains a run again from its folder and compares the results.
 
-The same commit, packages, devices and data give the same bits, and `state_digest` says whether they did. Where one of
-these differs, numbers are compared instead: they are reproduced if they lie within what other seeds give.
+The same commit, packages, devices and data give the same bits, which `state_digest` verifies. If one of these differs,
+metrics are compared instead: they are reproduced if they lie within the spread over other seeds.
 """
 
 import math
 import os
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from absl.flags import FlagValues
+
 from jaxdl.commands import train
+from jaxdl.commands.flags import DRY_RUN, Command, Flag
 from jaxdl.config import serialize
 from jaxdl.config.experiment import observes
 from jaxdl.errors import Failed, UserError
@@ -22,18 +24,34 @@ from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
 from jaxdl.training.sources import load_sources
 
-_SPREAD = 2.0  # standard deviations of the other seeds' results that a number may be away
+COMMAND = Command(
+    name="reproduce",
+    summary="Trains a run again and compares the results",
+    synopsis=("RUN [--output=DIR] [--dry_run]",),
+    flags=(
+        Flag("output", "Folder of the new run. By default RUN-again.", value="DIR", instead=("workdir",)),
+        DRY_RUN,
+    ),
+    example="jaxdl reproduce runs/digits --dry_run",
+)
+
+_SPREAD = 2.0  # largest accepted deviation, in standard deviations over other seeds
 _DEVICE = ("platform", "kind", "count", "processes", "cpu_cores", "XLA_FLAGS")
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    run(arguments[0], flags.output, flags.dry_run)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric of both runs.
+    """Metric of both runs.
 
     Attributes:
       name: "EVAL/NAME".
-      before, after: its values; NaN where it was not finite.
-      spread: the standard deviation over other runs, that differ by their seed alone; None where there are not two.
+      before: Value of the original run; NaN if it was not finite.
+      after: Value of the new run; NaN if it was not finite.
+      spread: Standard deviation over runs that differ only by their seed; None with fewer than two.
     """
 
     name: str
@@ -43,55 +61,56 @@ class Compared:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the difference is within the spread; None if there is no spread to judge by."""
+        """Whether the difference is within the spread; None without a spread."""
         if self.before == self.after or (math.isnan(self.before) and math.isnan(self.after)):
             return True
         return None if self.spread is None else abs(self.after - self.before) <= _SPREAD * self.spread
 
 
 def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
-    """Makes a run again, and says what came of it; the verdict is also in `reproduction.json` of the new run.
+    """Trains a run again, prints a verdict and writes it to `reproduction.json` of the new run.
 
     Args:
-      path: the run folder.
-      output: the folder for the new run; by default the old one's name with "-again" behind it. A folder that holds it
-        in part is gone on with.
-      dry_run: say what differs from then, and make nothing.
+      path: Run folder.
+      output: Folder of the new run, which is resumed if it exists. None: the run folder with the suffix "-again".
+      dry_run: Whether only to print the differences in commit, packages, devices and data.
 
     Raises:
-      UserError: the run is not finished, or its configuration does not fit the code that is here.
-      Failed: the numbers are others, by more than the seeds' spread.
+      UserError: The run is not finished, or its configuration does not fit the present code.
+      Failed: A metric differs by more than the spread over seeds.
     """
     folder = RunFolder.open(path)
-    before, made_with = folder.result(), folder.manifest()
+    before, original = folder.result(), folder.manifest()
     if before is None:
-        raise UserError(f"{path} is not finished, so there is nothing to compare with; finish it first")
-    take_cores(manifest.latest(made_with, "devices") or {})
+        raise UserError(f"{path} is not finished, so its results cannot be compared; finish it first")
+    take_cores(manifest.latest(original, "devices") or {})
     saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
     experiment = serialize.build(saved.config)
-    changes = differences(made_with, train.describe(experiment, load_sources(experiment.data)))
-    print("\n".join(changes) if changes else "commit, packages, devices and data are as they were then", flush=True)
+    changes = differences(original, train.describe(experiment, load_sources(experiment.data)))
+    print("\n".join(changes) if changes else "commit, packages, devices and data are equal", flush=True)
     if dry_run:
         return
     again = Path(output) if output else folder.path.with_name(f"{folder.path.name}-again")
     if again.resolve() == folder.path.resolve():
-        raise UserError(f"--output={output} is the run itself; give another folder")
-    after = train.make(saved.config, saved.recipe, saved.overrides, again, command=sys.argv)
+        raise UserError(f"--output={output} is the original run; give another folder")
+    after = train.make(saved.config, saved.recipe, saved.overrides, again, command=train.command_line())
     same = before["state_digest"] == after["state_digest"]
     compared = compare(before, after, _siblings(folder, saved.config))
-    text = verdict(made_with, same, compared, changes)
+    text = verdict(original, same, compared, changes)
     report = {"of": str(path), "bitwise": same, "differences": changes, "verdict": text}
-    report["metrics"] = {each.name: [each.before, each.after, each.spread, each.agrees] for each in compared}
+    report["metrics"] = {
+        metric.name: [metric.before, metric.after, metric.spread, metric.agrees] for metric in compared
+    }
     write_atomically(again / "reproduction.json", to_json(report) + "\n")
     print(text)
-    if not same and any(each.agrees is False for each in compared):
-        raise Failed(f"{path} was not reproduced; {again / 'reproduction.json'} has all numbers")
+    if not same and any(metric.agrees is False for metric in compared):
+        raise Failed(f"{path} was not reproduced; {again / 'reproduction.json'} lists all metrics")
 
 
 def take_cores(then: Mapping[str, Any]) -> None:
-    """Leaves this process as many cores as a run on CPUs had, if it has more: their number decides the last bits.
+    """Restricts this process to the number of cores of a run on CPUs, which affects the last bits.
 
-    A sweep shares the cores out among its runs. To be called before anything touches a device.
+    A sweep divides the cores among its runs. Call it before the first use of a device.
     """
     if then.get("platform") == "cpu" and hasattr(os, "sched_getaffinity"):
         here = sorted(os.sched_getaffinity(0))
@@ -100,33 +119,33 @@ def take_cores(then: Mapping[str, Any]) -> None:
 
 
 def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[str]:
-    """What is not as it was when a run was made, a line each.
+    """Returns the differences in commit, packages, devices and data since a run, one a line.
 
     Args:
-      then: the run's manifest.
-      datasets: what is here now, as `jaxdl.commands.train.describe` gives it.
+      then: Manifest of the run.
+      datasets: Present data sets, from `jaxdl.commands.train.describe`.
     """
-    told = {name: manifest.latest(then, name) or {} for name in ("code", "packages", "devices", "datasets")}
+    recorded = {name: manifest.latest(then, name) or {} for name in ("code", "packages", "devices", "datasets")}
     lines = []
     now = manifest.code_version()
-    if told["code"].get("commit") != now["commit"]:
-        lines.append(f"commit: then {_short(told['code'].get('commit'))}, now {_short(now['commit'])}")
-    for state, when in ((told["code"].get("dirty"), "then"), (now["dirty"], "now")):
+    if recorded["code"].get("commit") != now["commit"]:
+        lines.append(f"commit: then {_short(recorded['code'].get('commit'))}, now {_short(now['commit'])}")
+    for state, when in ((recorded["code"].get("dirty"), "then"), (now["dirty"], "now")):
         if state:
             lines.append(f"commit: the working tree had changes {when}")
     packages = manifest.package_versions()
     lines += [
-        f"{name}: then {told['packages'].get(name)}, now {packages.get(name)}"
-        for name in sorted({*told["packages"], *packages})
-        if told["packages"].get(name) != packages.get(name)
+        f"{name}: then {recorded['packages'].get(name)}, now {packages.get(name)}"
+        for name in sorted({*recorded["packages"], *packages})
+        if recorded["packages"].get(name) != packages.get(name)
     ]
     devices = manifest.describe_devices()
     lines += [
-        f"device's {name}: then {told['devices'].get(name)!r}, now {devices.get(name)!r}"
+        f"device's {name}: then {recorded['devices'].get(name)!r}, now {devices.get(name)!r}"
         for name in _DEVICE
-        if told["devices"].get(name) != devices.get(name)
+        if recorded["devices"].get(name) != devices.get(name)
     ]
-    for role, data in told["datasets"].items():
+    for role, data in recorded["datasets"].items():
         here = datasets.get(role)
         if here is not None and here["fingerprint"] != data["fingerprint"]:
             lines.append(
@@ -139,38 +158,38 @@ def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[st
 def compare(
     before: Mapping[str, Any], after: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()
 ) -> list[Compared]:
-    """Each metric of two results, beside what it is in those of other seeds."""
-    found = []
+    """Compares each metric of two results, with its spread over the results of other seeds."""
+    metrics = []
     old, new = _scalars(before), _scalars(after)
-    for name, value in old.items():
-        values = [scalars[name] for each in siblings if name in (scalars := _scalars(each))]
-        values = [each for each in values if math.isfinite(each)]
+    for name, before_value in old.items():
+        values = [scalars[name] for sibling in siblings if name in (scalars := _scalars(sibling))]
+        values = [value for value in values if math.isfinite(value)]
         spread = statistics.stdev(values) if len(values) > 1 else None
-        found.append(Compared(name, value, new.get(name, math.nan), spread))
-    return found
+        metrics.append(Compared(name, before_value, new.get(name, math.nan), spread))
+    return metrics
 
 
 def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], changes: Sequence[str]) -> str:
-    """A few sentences that say what was done and what came of it."""
-    what = f"{then['recipe']} with seed {then['seed']}"
+    """Returns the verdict in a few sentences."""
+    name = f"{then['recipe']} with seed {then['seed']}"
     if same:
-        return f"Reproduced bit by bit: {what}, trained again, ends in the same parameters and gives the same metrics."
-    because = f" ({len(changes)} difference(s) from then: {'; '.join(changes)})" if changes else ""
-    shown = "; ".join(f"{each.name} {each.before:.6g} then, {each.after:.6g} now" for each in compared)
-    states = [each.agrees for each in compared]
+        return f"Reproduced bitwise: {name}, trained again, has the same parameters and metrics."
+    because = f" ({len(changes)} difference(s): {'; '.join(changes)})" if changes else ""
+    values = "; ".join(f"{metric.name} {metric.before:.6g} then, {metric.after:.6g} now" for metric in compared)
+    states = [metric.agrees for metric in compared]
     if all(states):
-        how = "Reproduced, not bit by bit: every metric is within two standard deviations of the other seeds' results"
+        outcome = "Reproduced, but not bitwise: every metric is within two standard deviations over other seeds"
     elif False in states:
-        wrong = ", ".join(each.name for each in compared if each.agrees is False)
-        how = f"Not reproduced: {wrong} is further away than two standard deviations of the other seeds' results"
+        wrong = ", ".join(metric.name for metric in compared if metric.agrees is False)
+        outcome = f"Not reproduced: {wrong} differs by more than two standard deviations over other seeds"
     else:
-        how = "Made again, not bit by bit, and there are no two other seeds beside it to judge the difference by"
-    return f"{how}. {what}, trained again{because}: {shown}."
+        outcome = "Trained again, but not bitwise equal; fewer than two runs with other seeds to estimate the spread"
+    return f"{outcome}. {name}, trained again{because}: {values}."
 
 
 def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
-    """The results of finished runs beside a run that differ from it by their seed alone."""
-    found = []
+    """Returns the results of finished runs in the same parent folder that differ only by their seed."""
+    results = []
     for path in find_runs(folder.path.parent, depth=1):
         if path == folder.path or not (path / "config.json").is_file() or (path / "reproduction.json").exists():
             continue
@@ -181,11 +200,11 @@ def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
         try:
             theirs = serialize.from_json(other.config(), str(path / "config.json")).config
         except UserError:
-            continue  # of another recipe, or of other code: no sibling
+            continue  # of another recipe, or of other code
         rows = [name for name, *_ in serialize.diff(config, theirs) if not observes(name)]
         if rows == ["seed"]:
-            found.append(result)
-    return found
+            results.append(result)
+    return results
 
 
 def _scalars(result: Mapping[str, Any]) -> dict[str, float]:

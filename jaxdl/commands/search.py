@@ -1,7 +1,7 @@
-"""`launch.py sweep --trials=N`: settings that Optuna chooses by the results so far, in place of a grid.
+"""Hyperparameter search with Optuna: jaxdl sweep --trials=N.
 
-What was tried is kept in an SQLite file beside the run folders. Each trial is a run like any other, in the folder that
-its configuration names: a search that was stopped goes on with the trials that it had begun.
+The trials are stored in an SQLite file beside the run folders. Each trial is an ordinary run in the folder of its
+configuration, so that a search that was stopped resumes its unfinished trials.
 """
 
 import math
@@ -10,13 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.commands.sweep import (
-    FINISHED,
-    Run,
-    command,
-    describe,
-    split_values,
-)
+from jaxdl.commands.sweep import FINISHED, Run, command, describe, split_values
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe, load_recipe
 from jaxdl.errors import Failed, UserError, from_extra
@@ -39,21 +33,22 @@ def run(
     options: Options,
     seed: int = 0,
 ) -> None:
-    """Makes trials until there are `trials` of them, as many at a time as there are slots, and says which is best.
+    """Runs trials until the search has `trials` of them, and prints the best.
 
     Args:
-      recipe_name: what --config names.
-      settings: the --set flags, of all trials.
-      space: the --space flags, see `distributions`.
-      workdir: the folder for the run folders and the search's file.
-      metric: "EVAL/NAME:min" or ":max"; None: the one by which the recipe keeps its best checkpoint.
-      options: of the local launcher.
-      seed: of what is tried first.
+      recipe_name: Recipe, as for --config.
+      settings: Values of --set, common to all trials.
+      space: Values of --space, see `distributions`.
+      trials: Total number of trials, those of earlier calls included.
+      workdir: Folder of the run folders and of the search's file. None: runs.
+      metric: "EVAL/NAME:min" or ":max". None: the metric by which the recipe keeps its best checkpoint.
+      options: Options of the local launcher. Its slots are the trials that run at the same time.
+      seed: Seed of the sampler.
 
     Raises:
-      UserError: a mistake in any of these, or Optuna is missing.
-      Failed: no trial has a result.
-      Preempted: a signal came; the runs have saved their states.
+      UserError: An argument is invalid, or Optuna is not installed.
+      Failed: No trial has a result.
+      Preempted: A signal was received; the runs have saved their states.
     """
     with from_extra("search", "A search"):
         import optuna
@@ -68,50 +63,50 @@ def run(
         direction="maximize" if mode == "max" else "minimize",
         load_if_exists=True,
     )
-    at_once = len(slots(options.slots, trials))
-    while begun := _begun(study, axes, min(at_once, trials - len(study.trials)), seed):
-        found = {trial.number: _run(recipe, settings, trial.params, folder) for trial in begun}
-        _make(recipe_name, list(found.values()), options)
-        for number, each in found.items():
-            value = _value(each, name)
+    concurrent = len(slots(options.slots, trials))
+    while batch := _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed):
+        runs = {trial.number: _run(recipe, settings, trial.params, folder) for trial in batch}
+        _launch(recipe_name, list(runs.values()), options)
+        for number, run in runs.items():
+            value = _value(run, name)
             state = optuna.trial.TrialState.FAIL if value is None else None
             study.tell(number, value, state=state)
-            print(f"trial {number}: {each.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True)
+            print(f"trial {number}: {run.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True)
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
-        raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders below {folder}")
+        raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders in {folder}")
     best = _run(recipe, settings, study.best_params, folder)
     print(f"best of {len(study.trials)}: {best.varied}: {name} {study.best_value:.5g}  {best.folder}")
 
 
-def _begun(study: Any, axes: Mapping[str, Any], count: int, seed: int) -> list[Any]:
-    """Trials to be made: those that were begun and have no result, else up to `count` new ones."""
+def _next_trials(study: Any, axes: Mapping[str, Any], count: int, seed: int) -> list[Any]:
+    """Returns the trials that were started and have no result, otherwise up to `count` new ones."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    begun = study.get_trials(states=[TrialState.RUNNING])
-    if not begun:
+    running = study.get_trials(states=[TrialState.RUNNING])
+    if not running:
         study.sampler = TPESampler(seed=seed + len(study.trials), constant_liar=True)
         for _ in range(count):
             study.ask(fixed_distributions=axes)
-    return begun or study.get_trials(states=[TrialState.RUNNING])
+    return running or study.get_trials(states=[TrialState.RUNNING])
 
 
 def distributions(space: Sequence[str]) -> dict[str, Any]:
-    """Optuna's distribution of each name.
+    """Parses the search space into Optuna's distribution of each name.
 
-    A flag is NAME=LOW..HIGH, whole numbers if both ends are; NAME=LOW..HIGH:STEP; NAME=LOW..HIGH:log, by the logarithm;
-    or NAME=VALUE,VALUE,... with any values.
+    An entry is NAME=LOW..HIGH, integer if both bounds are; NAME=LOW..HIGH:STEP; NAME=LOW..HIGH:log for a log-uniform
+    distribution; or NAME=VALUE,VALUE,... for a categorical one.
 
     Raises:
-      UserError: a flag that is none of these, or two of one name; none at all.
+      UserError: An entry has another form, a name occurs twice, or the space is empty.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    found: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
     for text in space:
         name, _, right = text.partition("=")
         name, right = name.strip(), right.strip()
-        if name in found:
+        if name in axes:
             raise UserError(f"--space has '{name}' twice; give all its values in one")
         values = split_values(right)
         try:
@@ -119,40 +114,40 @@ def distributions(space: Sequence[str]) -> dict[str, Any]:
                 raise ValueError("a name or a value is missing")
             if form := _RANGE.fullmatch(right):
                 low, high, step = form.groups()
-                whole = low.lstrip("+-").isdecimal() and high.lstrip("+-").isdecimal()
+                integer = low.lstrip("+-").isdecimal() and high.lstrip("+-").isdecimal()
                 options: dict[str, Any] = {"log": step == "log"}
                 if step and step != "log":
-                    options["step"] = int(step) if whole else float(step)
-                if whole:
-                    found[name] = IntDistribution(int(low), int(high), **options)
+                    options["step"] = int(step) if integer else float(step)
+                if integer:
+                    axes[name] = IntDistribution(int(low), int(high), **options)
                 else:
-                    found[name] = FloatDistribution(float(low), float(high), **options)
+                    axes[name] = FloatDistribution(float(low), float(high), **options)
             else:
-                found[name] = CategoricalDistribution(values)
+                axes[name] = CategoricalDistribution(values)
         except ValueError as error:
             raise UserError(
-                f"--space={text} is no range: {' '.join(str(error).split())}; write NAME=1e-4..1e-2:log, NAME=16..64:16"
-                " or NAME=VALUE,VALUE"
+                f"--space={text} is not a range: {' '.join(str(error).split())}; write NAME=1e-4..1e-2:log,"
+                " NAME=16..64:16 or NAME=VALUE,VALUE"
             ) from None
-    if not found:
-        raise UserError("--trials needs --space=NAME=LOW..HIGH, the settings to choose")
-    return found
+    if not axes:
+        raise UserError("--trials needs --space=NAME=LOW..HIGH, the settings to search")
+    return axes
 
 
 def _first(axes: dict[str, Any]) -> list[str]:
-    """A point of the space, to see that its names exist."""
+    """Returns a point of the space, to check that its names exist."""
     return [f"{name}={axis.choices[0] if hasattr(axis, 'choices') else axis.low}" for name, axis in axes.items()]
 
 
 def _goal(experiment: Experiment, metric: str | None) -> tuple[str, str]:
-    """The metric to be made better, and whether that is "max" or "min"."""
+    """Returns the metric to optimize, and "max" or "min"."""
     keep = experiment.keep
     name, _, mode = (metric or keep.metric or "").partition(":")
     mode = mode or (keep.mode if name == keep.metric else "")
     if not name or mode not in ("max", "min"):
-        raise UserError("say which metric is to be made better, and how: --metric=validation/loss:min, or :max")
+        raise UserError("the recipe has no metric to optimize; give --metric=validation/loss:min, or :max")
     if name.split("/")[0] == "test":
-        raise UserError(f"--metric={name}: settings are not chosen on the test split; give one of another evaluation")
+        raise UserError(f"--metric={name}: settings must not be chosen on the test split; give another evaluation")
     if name.split("/")[0] not in experiment.data.evals:
         raise UserError(f"--metric={name}: evaluations that exist: {', '.join(experiment.data.evals) or '(none)'}")
     return name, mode
@@ -162,10 +157,10 @@ def _run(recipe: Recipe, settings: Sequence[str], params: dict[str, Any], folder
     return describe(recipe, settings, folder, [f"{name}={value}" for name, value in params.items()]).run
 
 
-def _make(recipe_name: str, runs: Sequence[Run], options: Options) -> None:
-    """Makes the runs that are not finished; what fails is seen by its result, which is not there."""
-    to_do = {each.folder: each for each in runs if each.state != FINISHED}
-    jobs = [Job(each.varied, command(recipe_name, each), each.folder, each.steps) for each in to_do.values()]
+def _launch(recipe_name: str, runs: Sequence[Run], options: Options) -> None:
+    """Launches the runs that are not finished; a run that fails has no result."""
+    unfinished = {run.folder: run for run in runs if run.state != FINISHED}
+    jobs = [Job(run.varied, command(recipe_name, run), run.folder, run.steps) for run in unfinished.values()]
     if jobs:
         try:
             LAUNCHERS["local"](jobs, options)

@@ -1,4 +1,4 @@
-"""`launch.py show --shardings`: how each parameter is cut over the devices."""
+"""Prints a configuration, or the sharding of its parameters."""
 
 import math
 import sys
@@ -6,15 +6,46 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import jax
+from absl.flags import FlagValues
 
-from jaxdl.commands.list import print_table
+from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
 from jaxdl.commands.plan import first_example, parse_shape
 from jaxdl.config import overrides, serialize
 from jaxdl.config.recipes import load_recipe
 from jaxdl.config.synthetic import with_made_up_data
 from jaxdl.distributed.hardware import target
+from jaxdl.errors import UserError
+from jaxdl.runs.table import print_table
 from jaxdl.training.compiled import Program
 from jaxdl.training.meters import leaf_names
+
+COMMAND = Command(
+    name="show",
+    summary="Prints a configuration, or the sharding of its parameters",
+    synopsis=(
+        "--config=RECIPE [--set=NAME=VALUE]",
+        "--config=RECIPE --shardings [--topology=KIND:SHAPE] [--shape=HEIGHT,WIDTH,CHANNELS] [--set=NAME=VALUE]",
+    ),
+    flags=(
+        CONFIG,
+        SET,
+        Flag("shardings", "Print how each parameter is sharded over the devices.", kind=bool, default=False),
+        TOPOLOGY,
+        SHAPE,
+    ),
+    example="jaxdl show --config=experiments/cnn/digits.py --shardings --topology=v5e:4x4",
+)
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    if flags.shardings:
+        show(flags.config, flags.set, flags.topology, flags.shape)
+        return
+    if flags.topology or flags.shape:
+        raise UserError("--topology and --shape need --shardings: jaxdl show --config=RECIPE --shardings")
+    config = overrides.resolve(load_recipe(flags.config), flags.set)
+    serialize.build(config)
+    print(serialize.as_text(config), end="")
 
 
 def show(
@@ -24,17 +55,16 @@ def show(
     shape: str | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Prints a line for each parameter: its shape, the mesh axis that each dimension is cut along, and what one device
-    has of it.
+    """Prints the shape, mesh axes and shape on one device of each parameter.
 
     Args:
-      recipe_name: what --config names.
-      settings: the --set flags; parallel.mesh among them.
-      topology: devices that need not be here, see `jaxdl.distributed.hardware.target`; None: those that are.
-      shape: as of `jaxdl.commands.plan.run`.
+      recipe_name: Recipe, as for --config.
+      settings: Values of --set, parallel.mesh among them.
+      topology: Target devices, see `jaxdl.distributed.hardware.target`. None: the devices of this machine.
+      shape: As for `jaxdl.commands.plan.run`.
 
     Raises:
-      UserError: a mistake in any of these.
+      UserError: An argument is invalid.
     """
     devices = target(topology)[1] if topology else jax.devices()
     config = overrides.resolve(load_recipe(recipe_name), settings)
@@ -43,18 +73,18 @@ def show(
     experiment = serialize.build(config)
     program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params
-    lines, whole, here = [], 0, 0
+    lines, total, local = [], 0, 0
     for name, leaf in zip(leaf_names(params), jax.tree.leaves(params)):
         part = leaf.sharding.shard_shape(leaf.shape)
-        whole += math.prod(leaf.shape) * leaf.dtype.itemsize
-        here += math.prod(part) * leaf.dtype.itemsize
+        total += math.prod(leaf.shape) * leaf.dtype.itemsize
+        local += math.prod(part) * leaf.dtype.itemsize
         spec = [*leaf.sharding.spec, *[None] * (len(leaf.shape) - len(leaf.sharding.spec))]
         lines.append((name, _sides(leaf.shape), ", ".join(map(_axis, spec)) or "-", _sides(part)))
     out = stream or sys.stdout
     mesh = " ".join(f"{axis}={size}" for axis, size in program.mesh.shape.items())
     print(f"{recipe_name} on {len(devices)} device(s), mesh {mesh}", file=out)
-    print_table(("parameter", "shape", "cut along", "on one device"), lines, out)
-    print(f"{whole:,} bytes of parameters, {here:,} of them on one device ({here / max(whole, 1):.1%})", file=out)
+    print_table(("parameter", "shape", "sharded along", "on one device"), lines, out)
+    print(f"{total:,} bytes of parameters, {local:,} of them on one device ({local / max(total, 1):.1%})", file=out)
 
 
 def _sides(shape: Sequence[int]) -> str:

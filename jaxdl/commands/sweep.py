@@ -1,7 +1,7 @@
-"""`launch.py sweep`: many runs of one recipe, each in a folder that its configuration names.
+"""Trains many configurations of a recipe, each in the folder of its fingerprint.
 
-So a sweep needs no memory of its own: started again it finds what is finished, goes on with what was stopped, and does
-the rest. Where and when the runs are made is the launcher's part, see `jaxdl.launchers`.
+A sweep is stateless: started again, it skips finished runs, resumes stopped ones and starts the rest. The launchers are
+in `jaxdl.launchers`.
 """
 
 import itertools
@@ -12,26 +12,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from absl.flags import FlagValues
+
+from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, WORKDIR, Command, Flag
 from jaxdl.config import overrides, recipes, serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.launchers import LAUNCHERS, Job, Options
 from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.table import aligned
+
+COMMAND = Command(
+    name="sweep",
+    summary="Trains many configurations of a recipe: a grid, or a search with Optuna",
+    synopsis=(
+        "--config=RECIPE [--grid=AXIS] [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
+        "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--set=NAME=VALUE] [--workdir=DIR]",
+    ),
+    flags=(
+        CONFIG,
+        SET,
+        WORKDIR,
+        Flag(
+            "grid",
+            "Axis of the grid: NAME=VALUE,VALUE or NAME=0..4, or NAME,NAME=(A,B),(C,D) for joint values. Repeatable. By"
+            " default the recipe's sweep(), or seeds 0 to 4.",
+            value="AXIS",
+            default=(),
+        ),
+        Flag(
+            "launcher",
+            "local runs them on this machine, slurm submits a job array, kubernetes and tpu write a file.",
+            default="local",
+            choices=("local", "slurm", "kubernetes", "tpu"),
+        ),
+        Flag("launch", "Setting of the launcher. Repeatable.", value="NAME=VALUE", default=()),
+        Flag(
+            "slots",
+            "Concurrent runs. By default one per GPU, or without GPUs one per core, at most 8.",
+            value="N",
+            kind=int,
+        ),
+        Flag("retries", "Retries of a failed run, by default 1.", value="N", kind=int, default=1, minimum=0),
+        Flag("output", "File that the launcher writes. By default sweep.json or sweep.sh.", value="FILE"),
+        DRY_RUN,
+        Flag("trials", "Number of trials of a search.", value="N", kind=int, minimum=1),
+        Flag(
+            "space",
+            "Axis of the search space: NAME=1e-4..1e-2:log, NAME=16..64:16 or NAME=A,B. Repeatable.",
+            value="AXIS",
+            default=(),
+        ),
+        Flag(
+            "metric",
+            "Metric of the search. By default the one that selects the recipe's best checkpoint.",
+            value="EVAL/NAME:min",
+        ),
+    ),
+    example="jaxdl sweep --config=experiments/cnn/digits.py --grid=seed=0..4 --dry_run",
+)
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 FINISHED, STARTED, NEW = "finished", "started", "new"
 
 
+def main(arguments: list[str], flags: FlagValues) -> None:
+    settings = dict(text.partition("=")[::2] for text in flags.launch)
+    options = Options(flags.slots, flags.retries, flags.output, settings)
+    if not flags.trials:
+        if flags.space or flags.metric:
+            raise UserError("--space and --metric need --trials=N, the number of trials of the search")
+        run(flags.config, flags.set, flags.grid, flags.workdir, flags.launcher, options, flags.dry_run)
+        return
+    if flags.grid or flags.dry_run or flags.launcher != "local":
+        raise UserError("a search (--trials) runs on this machine; drop --grid, --dry_run and --launcher")
+    from jaxdl.commands import search
+
+    search.run(flags.config, flags.set, flags.space, flags.trials, flags.workdir, flags.metric, options)
+
+
 @dataclass(frozen=True)
 class Run:
-    """One run of a sweep.
+    """Run of a sweep.
 
     Attributes:
-      settings: what `--set` says, for all runs and for this one.
-      varied: what this one alone says, for people.
-      folder: the run folder.
-      steps: how many it has when it is finished.
+      settings: Values of --set, the common ones and those of this run.
+      varied: Values of this run alone, for printing.
+      folder: Run folder.
+      steps: Number of training steps.
     """
 
     settings: tuple[str, ...]
@@ -41,10 +110,10 @@ class Run:
 
     @property
     def state(self) -> str:
-        """ "finished", "started" (something is there to go on from) or "new".
+        """Returns "finished", "started" (it can be resumed) or "new".
 
         Raises:
-          UserError: its result.json is damaged, or the folder contains an opaque run.
+          UserError: Its result.json is damaged, or the folder contains an opaque run.
         """
         if not is_run(self.folder):
             return NEW
@@ -58,7 +127,7 @@ class Run:
 
 
 class Described(NamedTuple):
-    """A run, what it builds, and its configuration's fingerprint."""
+    """Run with its experiment and the fingerprint of its configuration."""
 
     run: Run
     experiment: Experiment
@@ -74,81 +143,79 @@ def run(
     options: Options,
     dry_run: bool = False,
 ) -> None:
-    """Makes all runs of a sweep that are not finished yet.
+    """Launches all runs of a sweep that are not finished.
 
     Args:
-      recipe_name: what --config names.
-      settings: the --set flags, of all runs.
-      grid: The --grid flags, see `points`. Empty: the recipe's `sweep()`, or seeds 0 to 4.
-      workdir: the folder for the run folders; by default `runs`.
-      launcher: a name of `LAUNCHERS`.
-      options: of the launcher.
-      dry_run: say what would be done, and do nothing.
+      recipe_name: Recipe, as for --config.
+      settings: Values of --set, common to all runs.
+      grid: Values of --grid, see `points`. Empty: the recipe's `sweep()`, or seeds 0 to 4.
+      workdir: Folder of the run folders. None: runs.
+      launcher: Name in `LAUNCHERS`.
+      options: Options of the launcher.
+      dry_run: Whether only to print the runs and their states.
 
     Raises:
-      UserError: a mistake in any of these.
-      Failed: some runs failed.
-      Preempted: a signal came; the runs have saved their states.
+      UserError: An argument is invalid.
+      Failed: Some runs failed.
+      Preempted: A signal was received; the runs have saved their states.
     """
-    if launcher not in LAUNCHERS:
-        raise UserError(f"--launcher={launcher} is unknown; {nearest(launcher, LAUNCHERS)}")
-    found = runs(recipe_name, settings, grid, Path(workdir or "runs"))
-    states = [each.state for each in found]
-    width = max(len(each.varied) for each in found)
-    for each, state in zip(found, states):
-        print(f"{each.varied:<{width}}  {state:<8}  {each.folder}")
+    planned = runs(recipe_name, settings, grid, Path(workdir or "runs"))
+    states = [run.state for run in planned]
+    print(aligned([(run.varied, state, str(run.folder)) for run, state in zip(planned, states)]))
     counts = ", ".join(f"{states.count(state)} {state}" for state in (FINISHED, STARTED, NEW) if state in states)
-    print(f"{len(found)} run(s): {counts}", flush=True)
+    print(f"{len(planned)} run(s): {counts}", flush=True)
     if dry_run:
         return
-    to_do = [each for each, state in zip(found, states) if state != FINISHED]
-    jobs = [Job(each.varied, command(recipe_name, each), each.folder, each.steps) for each in to_do]
+    unfinished = [run for run, state in zip(planned, states) if state != FINISHED]
+    jobs = [Job(run.varied, command(recipe_name, run), run.folder, run.steps) for run in unfinished]
     if jobs:
         LAUNCHERS[launcher](jobs, options)
 
 
 def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder: Path) -> list[Run]:
-    """The runs of a sweep, each configuration once.
+    """Returns the runs of a sweep, each configuration once.
 
     Raises:
-      UserError: a mistake in the recipe, in a setting or in the grid; nothing to do.
+      UserError: The recipe, a setting or the grid is invalid, or the sweep is empty.
     """
     recipe = recipes.load_recipe(recipe_name)
-    wanted = points(grid) if grid else [overrides.as_overrides(each) for each in recipes.sweep(recipe)]
-    found: dict[str, Run] = {}
-    for point in wanted:
-        one = describe(recipe, settings, folder, point)
-        found.setdefault(one.fingerprint, one.run)
-    if not found:
+    grid_points = points(grid) if grid else [overrides.as_overrides(values) for values in recipes.sweep(recipe)]
+    by_fingerprint: dict[str, Run] = {}
+    for point in grid_points:
+        described = describe(recipe, settings, folder, point)
+        by_fingerprint.setdefault(described.fingerprint, described.run)
+    if not by_fingerprint:
         raise UserError(f"sweep() of {recipe_name} is empty; give --grid=NAME=VALUE,VALUE,...")
-    return list(found.values())
+    return list(by_fingerprint.values())
 
 
 def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Described:
-    """The run of a recipe with some settings, in `folder`.
+    """Returns the run of a recipe with some settings.
 
     Args:
-      settings: of all runs.
-      point: of this one.
+      recipe: Recipe.
+      settings: Values of --set, common to all runs.
+      folder: Folder of the run folders.
+      point: Values of this run alone.
 
     Raises:
-      UserError: a mistake in the recipe or in a setting.
+      UserError: The recipe or a setting is invalid.
     """
     config = overrides.resolve(recipe, [*settings, *point])
     experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
     path = folder / default_name(recipe.path, fingerprint)
-    made = Run((*settings, *point), " ".join(point) or "(as it is)", path, config.steps)
-    return Described(made, experiment, fingerprint)
+    run = Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps)
+    return Described(run, experiment, fingerprint)
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:
-    """`NAME=VALUE` overrides for each point of a grid, the last flag's values changing fastest.
+    """Returns the NAME=VALUE overrides of each point of a grid; the last axis varies fastest.
 
-    A flag is NAME=VALUE,VALUE,... or NAME=FIRST..LAST, whole numbers with both ends; or NAME,NAME=(VALUE,VALUE),... for
-    values that go together.
+    An axis is NAME=VALUE,VALUE,..., or NAME=FIRST..LAST for integers including both bounds, or
+    NAME,NAME=(VALUE,VALUE),... for joint values.
 
     Raises:
-      UserError: a flag that is none of these, or two of one name.
+      UserError: An axis has another form, or a name occurs twice.
     """
     axes, names = [], []
     for text in grid:
@@ -157,14 +224,14 @@ def points(grid: Sequence[str]) -> list[list[str]]:
         values = split_values(right.strip())
         if not equals or not all(heads) or not values or not all(values):
             raise UserError(
-                f"--grid={text} is no axis; write --grid=NAME=VALUE,VALUE or --grid=seed=0..4, or for values that go"
-                " together --grid=NAME,NAME=(VALUE,VALUE),(VALUE,VALUE)"
+                f"--grid={text} is not an axis; write --grid=NAME=VALUE,VALUE or --grid=seed=0..4, or for joint values"
+                " --grid=NAME,NAME=(VALUE,VALUE),(VALUE,VALUE)"
             )
         if len(heads) == 1:
             axes.append([[f"{heads[0]}={value}"] for value in values])
         else:
             joint = [_tuple(text, value, heads) for value in values]
-            axes.append([[f"{name}={value}" for name, value in zip(heads, each)] for each in joint])
+            axes.append([[f"{name}={value}" for name, value in zip(heads, point)] for point in joint])
         names += heads
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--grid has '{twice[0]}' twice; give all its values in one")
@@ -172,9 +239,9 @@ def points(grid: Sequence[str]) -> list[list[str]]:
 
 
 def split_values(text: str) -> list[str]:
-    """The values of an axis, as text: a range, or what commas outside of brackets and quotes divide."""
-    if found := _RANGE.fullmatch(text):
-        return [str(value) for value in range(int(found[1]), int(found[2]) + 1)]
+    """Splits the values of an axis: a range, or text separated by commas outside of brackets and quotes."""
+    if bounds := _RANGE.fullmatch(text):
+        return [str(value) for value in range(int(bounds[1]), int(bounds[2]) + 1)]
     values, depth, quote = [""], 0, ""
     for sign in text:
         if quote:
@@ -193,12 +260,13 @@ def split_values(text: str) -> list[str]:
 def _tuple(axis: str, text: str, names: Sequence[str]) -> list[str]:
     values = split_values(text[1:-1]) if text.startswith("(") and text.endswith(")") else []
     if len(values) != len(names):
-        raise UserError(f"--grid={axis}: '{text}' has no value for each of {', '.join(names)}; write (VALUE,VALUE)")
+        raise UserError(f"--grid={axis}: '{text}' needs a value for each of {', '.join(names)}; write (VALUE,VALUE)")
     return values
 
 
 def command(recipe: str, run: Run) -> list[str]:
-    """The command line that makes a run, from this folder."""
-    program = str(recipes.repository_root() / "launch.py")
-    settings = [f"--set={each}" for each in run.settings]
+    """Returns the command line of a run: Python, the program, and its arguments, which launchers reuse."""
+    script = recipes.repository_root() / "launch.py"
+    program = str(script) if script.is_file() else "-mjaxdl"
+    settings = [f"--set={setting}" for setting in run.settings]
     return [sys.executable, program, f"--config={recipe}", *settings, f"--workdir={run.folder}"]

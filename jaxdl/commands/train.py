@@ -1,19 +1,22 @@
-"""`launch.py train`: from a recipe's name to a finished run folder."""
+"""Trains a recipe in a run folder."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
+from absl.flags import FlagValues
 
+from jaxdl.commands.flags import CONFIG, PROCESSES, SET, WORKDIR, Command, Flag, place
 from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment, validate
 from jaxdl.config.recipes import load_recipe
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
-from jaxdl.distributed.processes import is_first
+from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs import manifest
 from jaxdl.runs.folder import RunFolder, default_name
@@ -23,7 +26,36 @@ from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources
 
+COMMAND = Command(
+    name="train",
+    summary="Trains a recipe, or resumes the run in its folder",
+    synopsis=("--config=RECIPE [--set=NAME=VALUE] [--workdir=DIR]",),
+    flags=(
+        CONFIG,
+        SET,
+        WORKDIR,
+        Flag(
+            "allow",
+            "Differences to accept when resuming, separated by commas: config, data, batch_size.",
+            value="NAME,NAME",
+            default="",
+        ),
+        *PROCESSES,
+    ),
+    example="jaxdl train --config=experiments/cnn/digits.py --set=steps=300 --workdir=runs/digits",
+)
+
 ALLOWANCES = ("config", "data", "batch_size")
+
+
+def main(arguments: list[str], flags: FlagValues) -> None:
+    initialize(place(flags))
+    run(flags.config, flags.set, flags.workdir, [name for name in flags.allow.split(",") if name], command_line())
+
+
+def command_line() -> list[str]:
+    """Returns the command line of this process, without the path of its program."""
+    return ["jaxdl", *sys.argv[1:]]
 
 
 def run(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from jaxdl.launchers import Job
+from jaxdl.runs.table import rich_table
 from jaxdl.training.progress import duration, number
 
 _ROWS = 30  # of the table; in longer sweeps, waiting and finished runs are only counted
@@ -71,20 +72,19 @@ class Table:
             self._console.file.flush()
 
     def _draw(self) -> Any:
-        from rich.table import Table as Grid
-
-        grid = Grid("run", "state", "progress", "time", box=None)
         shown = self._jobs
         if len(shown) > _ROWS:
             shown = [job for job in shown if self._states[job.folder] not in ("waiting", "finished")]
+        rows = []
         for job in shown[:_ROWS]:
             begun = self._since.get(job.folder)
             seconds = self._took.get(job.folder, 0.0) + (0.0 if begun is None else time.monotonic() - begun)
-            grid.add_row(job.name, self._states[job.folder], _progress(job), duration(seconds) if seconds else "")
+            rows.append((job.name, self._states[job.folder], _progress(job), duration(seconds) if seconds else ""))
         states = list(self._states.values())
         done = sum(state == "finished" for state in states)
-        grid.caption = f"{done} of {len(states)} finished, {states.count('waiting')} waiting"
-        return grid
+        table = rich_table(("run", "state", "progress", "time"), rows)
+        table.caption = f"{done} of {len(states)} finished, {states.count('waiting')} waiting"
+        return table
 
 
 def _progress(job: Job) -> str:

@@ -65,5 +65,5 @@ def test_the_conversation_is_read_until_an_empty_line(model):
 
 def test_what_is_no_language_model_is_refused(model):
     model.trained.experiment.task.causal = None
-    with pytest.raises(UserError, match="run is no language model"):
+    with pytest.raises(UserError, match="run is not a language model"):
         chat.run("run", lines=[])

@@ -12,19 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from absl import flags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import launch
+from jaxdl.commands.cli import main
 from jaxdl.errors import UserError
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.resnet import ResNet
 from jaxdl.viz import explanation, saliency
 
 ROOT = Path(__file__).parents[2]
-FLAGS = ("set", "allow", "config", "workdir", "step", "output", "layer", "target")
 
 
 def images(count, height=8, width=8, channels=1, seed=0):
@@ -269,20 +267,13 @@ def test_pages_of_all_shapes(height, width, channels):
 
 
 def command(*arguments: str) -> int:
-    """The exit code of launch.py with these arguments, in this process."""
-    for flag in FLAGS:
-        flags.FLAGS[flag].unparse()
-    try:
-        return launch.launch(launch.parse(["launch.py", *arguments]))
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    """Returns the exit code of a command that runs in this process."""
+    return main(arguments)
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
     monkeypatch.chdir(ROOT)
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +312,7 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
 
 
 MISTAKES = {
-    "no files": ("explain {run}", r"explain needs a run folder and files"),
+    "no files": ("explain {run}", r"FILE\.\.\. is missing; usage: jaxdl explain RUN FILE"),
     "no run": ("explain {tmp}/nothing {file}", r"nothing does not exist"),
     "a missing file": ("explain {run} {tmp}/no.png", r"no.png does not exist"),
     "a file that is no image": ("explain {run} launch.py", r"launch.py is not an image"),
@@ -330,7 +321,7 @@ MISTAKES = {
         r"no layer 'stge2'.*mean 'stage2'\?.*stage1/conv1",
     ),
     "an unknown class": ("explain {run} {file} --target=clas_3", r"--target=clas_3.*0 to 9; did you mean 'class 3'\?"),
-    "a class number too high": ("explain {run} {file} --target=10", r"--target=10 is no class.*0 to 9"),
+    "a class number too high": ("explain {run} {file} --target=10", r"--target=10 is not a class.*0 to 9"),
     "a step that is not there": ("explain {run} {file} --step=7", r"steps that exist: 2; step 7"),
     "an output that is a file": ("explain {run} {file} --output=launch.py", r"cannot write launch.py"),
 }
@@ -366,7 +357,7 @@ def test_a_task_that_is_no_classifier(run, files, monkeypatch, capsys):
 
     monkeypatch.setattr(explain, "load_trained", load)
     assert command("explain", str(run), *files) == 2
-    assert re.search(r"error: .* is no classifier of images", capsys.readouterr().err)
+    assert re.search(r"error: .* is not an image classifier", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""launch.py as a user meets it: a run from training to prediction, and one line for every mistake."""
+"""The command line from training to prediction, and one line for every usage error."""
 
 import json
 import re
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-import launch
+from jaxdl.commands.cli import main
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "tests/survivor.py"
@@ -19,22 +18,13 @@ RECIPE = "tests/survivor.py"
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    """Commands run from the repository's root; flags are as before afterwards."""
+    """Commands run from the repository's root."""
     monkeypatch.chdir(ROOT)
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def command(*arguments: str) -> int:
-    """The exit code of launch.py with these arguments, in this process."""
-    for flag in ("set", "allow"):
-        flags.FLAGS[flag].unparse()
-    for flag in ("config", "workdir", "step", "split", "format", "prepare", "output", "cpu_devices", "debug"):
-        flags.FLAGS[flag].unparse()
-    try:
-        return launch.launch(launch.parse(["launch.py", *arguments]))
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    """Returns the exit code of a command that runs in this process."""
+    return main(arguments)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +164,7 @@ def test_resume_on_other_devices_is_no_other_configuration(run, capsys):
 MISTAKES = {
     "no recipe given": ("", r"--config=RECIPE is missing"),
     "unknown command": ("trian --config=x", r"unknown command 'trian'; did you mean 'train'\?"),
-    "unknown flag": ("--confg=x", r"confg.*--help"),
+    "unknown flag": ("--confg=x", r"train does not take --confg; did you mean --config\?"),
     "flag of the wrong type": ("eval {run} --step=ten", r"--step=ten.*--help"),
     "recipe path that does not exist": ("--config=experiments/cnn/digts.py", r"no recipe.*experiments/cnn/digits.py"),
     "dotted name that does not exist": ("--config=experiments.cnn.nothing", r"no recipe 'experiments.cnn.nothing'"),
@@ -214,16 +204,16 @@ MISTAKES = {
     "eval of no run": ("eval {tmp}/nothing", r"nothing does not exist"),
     "eval of a step that is not there": ("eval {run} --step=11", r"step.* 11|11.*steps that exist: 10, 12"),
     "eval of a split that is not there": ("eval {run} --split=tset", r"--split=tset"),
-    "predict without files": ("predict {run}", r"predict needs a run folder and files"),
+    "predict without files": ("predict {run}", r"FILE\.\.\. is missing; usage: jaxdl predict RUN FILE\.\.\. "),
     "predict of a missing file": ("predict {run} {tmp}/no.png", r"no.png"),
     "predict of a file that is no image": ("predict {run} {tmp}/broken.py", r"broken.py"),
     "predict of a truncated image": ("predict {run} {tmp}/torn.png", r"torn.png"),
     "format that does not exist": ("list --format=yaml", r"--format=yaml is unknown"),
-    "curves of nothing": ("curves", r"curves needs run folders"),
-    "curves of one name twice": ("curves {run} {run}", r"two of the runs' folders have one name"),
-    "diff of one run": ("diff {run}", r"diff needs two run folders"),
+    "curves of nothing": ("curves", r"RUN\.\.\. is missing; usage: jaxdl curves RUN\.\.\."),
+    "curves of one name twice": ("curves {run} {run}", r"two run folders have the same name"),
+    "diff of one run": ("diff {run}", r"RUN is missing; usage: jaxdl diff RUN RUN"),
     "record of no run": ("record {tmp}/nothing", r"nothing"),
-    "no virtual devices": ("list --cpu_devices=0", r"--cpu_devices=0 must be at least 1"),
+    "no virtual devices": ("list --cpu_devices=0", r"--cpu_devices=0: .*positive integer"),
     "unknown data set to prepare": ("data --prepare=digitss", r"digitss.*did you mean 'digits'"),
 }
 

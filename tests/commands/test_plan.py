@@ -199,14 +199,14 @@ def test_a_compiler_that_refuses(monkeypatch, capsys):
     with pytest.raises(UserError, match=r"no configuration of .*digits\.py can be compiled for cpu:8"):
         plan.run(*arguments, search=True)
     assert capsys.readouterr().out.count("it does not fit: Ran out of memory") == 2
-    assert plan._refused("INTERNAL: partitioner: Traceback\n  File x\nIndivisibleError: 4 by 8\n[...]") == (
+    assert plan.compiler_error("INTERNAL: partitioner: Traceback\n  File x\nIndivisibleError: 4 by 8\n[...]") == (
         "it cannot be compiled: IndivisibleError: 4 by 8"
     )
-    assert plan._refused("INTERNAL: no such thing") == "it cannot be compiled: INTERNAL: no such thing"
+    assert plan.compiler_error("INTERNAL: no such thing") == "it cannot be compiled: INTERNAL: no such thing"
 
 
 def test_a_shape_that_is_none():
-    with pytest.raises(UserError, match="--shape=big is no shape"):
+    with pytest.raises(UserError, match="--shape=big is not a shape"):
         plan.run("experiments/cnn/digits.py", [], "cpu:8", shape="big")
     assert np.prod(jax.device_count()) == 8
 

@@ -39,7 +39,7 @@ def change(path: Path, **values) -> None:
 
 def test_the_same_machine_gives_the_same_bits(runs, capsys):
     reproduce.run(str(runs / "seed1"))
-    assert "Reproduced bit by bit: tests/survivor.py with seed 1" in capsys.readouterr().out
+    assert "Reproduced bitwise: tests/survivor.py with seed 1" in capsys.readouterr().out
     report = json.loads((runs / "seed1-again" / "reproduction.json").read_text())
     assert report["bitwise"] is True
     assert all(before == after for before, after, *_ in report["metrics"].values())
@@ -76,11 +76,11 @@ def test_other_bits_are_judged_by_the_spread_of_the_seeds(runs, capsys, shift, a
     change(runs / "seed0" / "result.json", state_digest="00", metrics=result["metrics"])
     if agrees:
         reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
-        assert "Reproduced, not bit by bit" in capsys.readouterr().out
+        assert "Reproduced, but not bitwise" in capsys.readouterr().out
     else:
         with pytest.raises(Failed, match="was not reproduced"):
             reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
-        assert f"Not reproduced: {split}/{name} is further away" in capsys.readouterr().out
+        assert f"Not reproduced: {split}/{name} differs by more" in capsys.readouterr().out
 
 
 def test_numbers_agree_within_the_spread_or_there_is_none():
@@ -98,9 +98,9 @@ def test_numbers_agree_within_the_spread_or_there_is_none():
 
 def test_mistakes(runs):
     (runs / "seed2" / "result.json").unlink()
-    with pytest.raises(UserError, match="is not finished, so there is nothing to compare with"):
+    with pytest.raises(UserError, match="is not finished, so its results cannot be compared"):
         reproduce.run(str(runs / "seed2"))
-    with pytest.raises(UserError, match="is the run itself; give another folder"):
+    with pytest.raises(UserError, match="is the original run; give another folder"):
         reproduce.run(str(runs / "seed0"), output=str(runs / "seed0"))
 
 

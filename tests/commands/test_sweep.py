@@ -58,13 +58,13 @@ def test_axes_of_a_grid(grid, expected):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        (["seed"], "--grid=seed is no axis"),
-        (["seed="], "is no axis"),
-        (["seed=1,"], "is no axis"),
-        (["seed=4..1"], "is no axis"),
+        (["seed"], "--grid=seed is not an axis"),
+        (["seed="], "is not an axis"),
+        (["seed=1,"], "is not an axis"),
+        (["seed=4..1"], "is not an axis"),
         (["seed=1", "seed=2"], "--grid has 'seed' twice"),
-        (["a,b=(1,2),(3)"], r"'\(3\)' has no value for each of a, b"),
-        (["a,b=1,2"], "has no value for each"),
+        (["a,b=(1,2),(3)"], r"'\(3\)' needs a value for each of a, b"),
+        (["a,b=1,2"], "needs a value for each"),
     ],
 )
 def test_mistakes_in_a_grid(grid, message):

@@ -30,8 +30,8 @@ def test_what_may_be_chosen():
     ("space", "message"),
     [
         ([], "--trials needs --space"),
-        (["a=4..1"], "--space=a=4..1 is no range"),
-        (["a=0..1:log"], "--space=a=0..1:log is no range"),
+        (["a=4..1"], "--space=a=4..1 is not a range"),
+        (["a=0..1:log"], "--space=a=0..1:log is not a range"),
         (["a=1,"], "a name or a value is missing"),
         (["a=1..2", "a=3..4"], "--space has 'a' twice"),
     ],
@@ -98,8 +98,8 @@ def test_a_search_in_which_all_fail(tmp_path, machine):
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("test/accuracy:max", "settings are not chosen on the test split"),
-        ("validation/loss", "say which metric is to be made better, and how"),
+        ("test/accuracy:max", "settings must not be chosen on the test split"),
+        ("validation/loss", "the recipe has no metric to optimize"),
         ("valid/loss:min", "evaluations that exist: validation"),
     ],
 )

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.commands.data import cells
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.builders import builder_names
-from jaxdl.data.store.catalog import as_text, catalog, prepare
+from jaxdl.data.store.catalog import catalog, prepare
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
@@ -213,11 +214,9 @@ def test_the_catalogue_lists_builders_and_what_is_prepared(home):
     assert rows["digits"].splits == {"train": 1437, "test": 360}
     assert rows["digits"].bytes > 1437 * 64
     assert len(rows["digits"].fingerprint) == 64
-    text = as_text(list(rows.values())).splitlines()
-    assert [line.split()[0] for line in text] == ["name", *builder_names()]
-    lines = {line.split()[0]: line for line in text}
-    assert "train 1,437, test 360" in lines["digits"]
-    assert "not prepared" in lines["fashion_mnist"]
+    assert list(rows) == builder_names()
+    assert cells(rows["digits"])[1] == "train 1,437, test 360"
+    assert cells(rows["fashion_mnist"]) == ("fashion_mnist", "not prepared", "", "")
 
 
 def test_boxes_of_a_user_builder_are_read_one_example_at_a_time(module):

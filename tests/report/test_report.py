@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-import launch
 from jaxdl.commands import gallery, report
+from jaxdl.commands.cli import main
 from jaxdl.config import overrides, serialize
 from jaxdl.config.recipes import load_recipe, repository_root
 from jaxdl.report import html, load, statistics
@@ -351,7 +350,7 @@ def test_the_gallery_shows_every_recipe_with_what_is_recorded(make, tmp_path, ca
     assert "1 with a run" in capsys.readouterr().out
     text = (tmp_path / "gallery.html").read_text()
     assert "A small ConvNet on the 8x8 digits that scikit-learn carries" in text
-    assert "python launch.py --config=experiments/rnn/speech.py" in text
+    assert "jaxdl train --config=experiments/rnn/speech.py" in text
     assert text.count("<img ") == 1
     assert "none recorded yet" in text
     card = next(part for part in text.split("<article") if "--config=experiments/cnn/digits.py" in part)
@@ -361,13 +360,13 @@ def test_the_gallery_shows_every_recipe_with_what_is_recorded(make, tmp_path, ca
 # --- mistakes: arguments ({run}, {tmp} are filled in) and what the one line must say
 
 MISTAKES = {
-    "report of nothing": ("report", r"report needs run folders.*launch.py report DIR"),
+    "report of nothing": ("report", r"DIR\.\.\. is missing; usage: jaxdl report DIR"),
     "folder without a run": ("report {tmp}/empty", r"empty contains no run at any depth; runs near it: .*runs/run"),
     "folder that does not exist": ("report {run} {tmp}/nothing", r"nothing is not a folder"),
     "metric that no run has": ("report {run} --metric=test/acuracy", r"no run has it; did you mean 'test/accuracy'\?"),
-    "output that is no page": ("report {run} --output={tmp}/report.csv", r"no name of a page"),
+    "output that is no page": ("report {run} --output={tmp}/report.csv", r"is not an HTML file"),
     "output where nothing can be": ("report {run} --output={tmp}/none/a.html", r"cannot write .*use a writable folder"),
-    "gallery with a metric": ("report --gallery --metric=test/loss", r"--metric belongs to a report of runs"),
+    "gallery with a metric": ("report --gallery --metric=test/loss", r"--metric compares runs"),
     "gallery with a folder without runs": ("report --gallery {tmp}/empty", r"empty contains no run"),
 }
 
@@ -377,12 +376,7 @@ def test_a_mistake_is_one_line(name, make, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     arguments, expected = MISTAKES[name]
     words = arguments.format(run=make("run", rows=1), tmp=tmp_path).split()
-    try:
-        assert launch.launch(launch.parse(["launch.py", *words])) == 2
-    finally:
-        for flag in ("gallery", "metric", "output"):
-            flags.FLAGS[flag].unparse()
-        flags.FLAGS.unparse_flags()
+    assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert re.search(expected, line), line

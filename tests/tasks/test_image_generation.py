@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from absl import flags
 
-import launch
 from jaxdl.commands import train
+from jaxdl.commands.cli import main
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.synthetic.images import MockImages
@@ -360,12 +359,7 @@ def run(tmp_path_factory):
 
 
 def command(*arguments):
-    for flag in ("set", "format", "samples", "seed", "label", "output", "pictures", "text", "step"):
-        flags.FLAGS[flag].unparse()
-    try:
-        return launch.launch(launch.parse(["launch.py", *map(str, arguments)]))
-    finally:
-        flags.FLAGS.unparse_flags()
+    return main([*map(str, arguments)])
 
 
 def test_predict_makes_samples_with_a_seed(run, tmp_path, capsys):
@@ -392,8 +386,8 @@ def test_predict_makes_samples_of_a_class(run, tmp_path, capsys):
         (("--samples=2", "--label=clas 2"), "has no class 'clas 2'; did you mean 'class 2'"),
         (("--samples=2", "--label=3"), "has no class '3'"),
         (("photo.png",), "looks at none: leave the files out, use --samples=16"),
-        (("--samples=2", "photo.png"), "--samples takes a run folder alone"),
-        (("--seed=2", "photo.png"), "--seed and --label belong to --samples"),
+        (("--samples=2", "photo.png"), "'photo.png' is not expected; usage: jaxdl predict RUN FILE"),
+        (("--seed=2", "photo.png"), "--seed and --label need --samples"),
     ],
 )
 def test_mistakes_in_asking_for_samples_are_one_line(run, arguments, message, capsys):

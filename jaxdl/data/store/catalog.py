@@ -1,13 +1,13 @@
-"""Catalogue of data sets, for `launch.py data`."""
+"""Catalogue of the data sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jaxdl.data.store.builders import builder_names, prepare
 from jaxdl.data.store.prepared import MANIFEST, find, folder_of, name_of
 from jaxdl.home import data_home
 
-__all__ = ["Row", "as_text", "catalog", "prepare"]
+__all__ = ["Row", "catalog", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,3 @@ def _row(name: str) -> Row:
         return Row(name, prepared=False)
     newest = versions[0]
     return Row(name, True, newest.splits, newest.size, newest.fingerprint)
-
-
-def as_text(rows: Sequence[Row]) -> str:
-    """Formats the catalogue as a table.
-
-    Sizes are in MB; fingerprints are cut to 12 digits.
-    """
-    cells = [("name", "splits", "MB", "fingerprint")]
-    for row in rows:
-        splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
-        size = f"{row.bytes / 1e6:,.1f}" if row.prepared else ""
-        cells.append((row.name, splits or "not prepared", size, row.fingerprint[:12]))
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)

@@ -1,0 +1,7 @@
+"""The command `jaxdl`: python -m jaxdl COMMAND."""
+
+import sys
+
+from jaxdl.commands.cli import main
+
+sys.exit(main())

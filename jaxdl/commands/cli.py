@@ -1,0 +1,254 @@
+"""The command `jaxdl`: finds the command, parses its flags, runs it and returns the exit code."""
+
+import difflib
+import functools
+import importlib
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+from absl.flags import FlagValues
+
+from jaxdl.commands import MODULES
+from jaxdl.commands import flags as declarations
+from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
+from jaxdl.distributed.processes import WATCHED
+from jaxdl.errors import Failed, UserError, nearest
+from jaxdl.runs.environment import configure, end_with_parent, huge_pages
+
+_HELP = ("--help", "-help", "-h")
+_WIDTH = 100
+_CLOSE = 0.8  # similarity of a misspelled flag; "--steps" and "--set" have 0.75
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+      words: The command line without the program. None: that of this process, which is restarted with huge pages.
+
+    Returns:
+      The exit code.
+    """
+    if words is None:
+        end_with_parent()
+        words = sys.argv[1:]
+        if not set(_HELP) & set(words):
+            huge_pages()
+            logging.use_absl_handler()
+    try:
+        name, rest = _split(words)
+        if set(_HELP) & set(words):
+            print(_overview() if name is None else _help(_command(name)))
+            return 0
+        command = _command(name or "train")
+        arguments, values = parse(command, rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if "processes" in values and place(values).several and WATCHED not in os.environ:
+        from jaxdl.distributed.watchdog import watch
+
+        return watch([sys.executable, *sys.orig_argv[1:]])
+    return _run(command, arguments, values)
+
+
+def _run(command: Command, arguments: list[str], values: FlagValues) -> int:
+    """Runs a command and reports its exceptions in one line each."""
+    logging.set_verbosity(logging.WARNING)
+    configure(values.cpu_devices, values.deterministic)
+    from jaxdl.training.interrupt import NonFinite, Preempted
+
+    try:
+        importlib.import_module(_modules()[command]).main(arguments, values)
+    except UserError as error:
+        if values.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Preempted as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return 75
+    except Failed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except NonFinite as error:
+        print(f"stopped: {error}; the last good checkpoint is kept", file=sys.stderr)
+        return 1
+    return 0
+
+
+def commands() -> dict[str, Command]:
+    """Returns the declared commands by name."""
+    return {command.name: command for command in _modules()}
+
+
+@functools.cache
+def _modules() -> dict[Command, str]:
+    """Returns the module of each command; declarations are read from the source, without importing JAX."""
+    found = {}
+    for module in MODULES:
+        source = (Path(__file__).parent / f"{module}.py").read_text()
+        declaration = source.partition("\nCOMMAND = ")[2].partition("\n)\n")[0]
+        found[eval(f"{declaration}\n)", dict(vars(declarations)))] = f"jaxdl.commands.{module}"
+    return found
+
+
+def _command(name: str) -> Command:
+    if name in commands():
+        return commands()[name]
+    if name.endswith(".py"):
+        raise UserError(f"unknown command '{name}'; train a recipe with --config={name}")
+    raise UserError(f"unknown command '{name}'; {nearest(name, commands())}")
+
+
+def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the command, which is the first word that is neither a flag nor the value of one, and all other words."""
+    takes_value = {f"--{flag.name}" for flag in _all_flags() if flag.kind is not bool}
+    for index, word in enumerate(words):
+        if not word.startswith("-") and (index == 0 or _underscores(words[index - 1]) not in takes_value):
+            return word, [*words[:index], *words[index + 1 :]]
+    return None, list(words)
+
+
+def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues]:
+    """Parses the words behind a command.
+
+    Returns:
+      Its arguments, and the values of its flags.
+
+    Raises:
+      UserError: A flag that the command does not take, a value of the wrong type, or missing arguments.
+    """
+    taken = (*command.flags, *GLOBAL)
+    values = FlagValues()
+    values.set_gnu_getopt()
+    for flag in taken:
+        flag.define(values)
+    try:
+        _, *arguments = values(["jaxdl", *map(_underscores, words)])
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_refusal(command, error.flagname, error.flagvalue.partition("=")[2])) from None
+    except flags.Error as error:
+        raise UserError(f"{' '.join(str(error).split())}; jaxdl {command.name} --help describes it") from None
+    for flag in taken:
+        if flag.choices and values[flag.name].value not in flag.choices:
+            value = str(values[flag.name].value)
+            raise UserError(f"--{flag.name}={value} is unknown; {nearest(value, flag.choices)}")
+    _check(command, arguments, {flag.name for flag in taken if values[flag.name].present})
+    return arguments, values
+
+
+def _underscores(word: str) -> str:
+    """Spells --dry-run as --dry_run."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
+
+
+def _check(command: Command, arguments: list[str], given: set[str]) -> None:
+    """Refuses arguments and flags that fit none of the command's forms."""
+    forms = list(command.forms())
+    complete = [form for form in forms if form.names <= given]
+    if not complete:
+        missing = next(flag for flag in forms[0].flags if Form((), (flag,)).names.isdisjoint(given))
+        raise UserError(f"{missing} is missing; usage: {command.usage}")
+    specific = [form for form in complete if not any(form.names < other.names for other in complete)]
+    if len(specific) > 1:
+        names = [f"--{name}" for form in specific for name in sorted(form.names)]
+        raise UserError(f"{_listing(names)} exclude each other; usage: {command.usage}")
+    if problem := specific[0].mismatch(arguments):
+        raise UserError(f"{problem}; usage: {command.usage}")
+
+
+def _refusal(command: Command, name: str, value: str) -> str:
+    """Returns the message for a flag that a command does not take, with the spelling that was probably meant."""
+    taken = {flag.name: flag for flag in (*command.flags, *GLOBAL)}
+    problem = f"{command.name} does not take --{name}"
+    known = [flag for flag in _all_flags() if flag.name == name]
+    meant = [spelling for flag in known for spelling in flag.instead]
+    arguments = {word.strip("[].") for form in command.forms() for word in form.arguments}
+    for other in meant:
+        if other in arguments:
+            return f"{problem}; give {other} as an argument: {command.usage}"
+        if other.partition("=")[0] in taken:
+            return f"{problem}; use --{other}={value or taken[other.partition('=')[0]].value.rpartition('=')[2]}"
+    if known:
+        takers = [other.name for other in commands().values() if any(flag.name == name for flag in other.flags)]
+        return f"{problem}; {_listing(takers)} {'does' if len(takers) == 1 else 'do'}"
+    if match := difflib.get_close_matches(name, taken, n=1, cutoff=_CLOSE):
+        return f"{problem}; did you mean --{match[0]}?"
+    if "set" in taken and value:
+        return f"{problem}; use --set={name}={value}"
+    if match := difflib.get_close_matches(name, [flag.name for flag in _all_flags()], n=1, cutoff=_CLOSE):
+        return _refusal(command, match[0], value)
+    return f"{problem}; jaxdl {command.name} --help lists its flags"
+
+
+def _all_flags() -> list[Flag]:
+    return [*GLOBAL, *(flag for command in commands().values() for flag in command.flags)]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _overview() -> str:
+    """Returns the text of `jaxdl --help`."""
+    lines = [(command.name, command.summary) for command in commands().values()]
+    codes = [
+        ("0", "done"),
+        ("2", "usage error: an error that the user can fix, described in one line"),
+        ("75", "stopped by a signal or by the loss of another process, and saved: run the same command again"),
+        ("76", "pruned by a search"),
+        ("1", "any other error"),
+    ]
+    return "\n".join(
+        [
+            "jaxdl: Flax models of all deep-learning families, trained from recipes by one compiled train_step.",
+            "",
+            "usage: jaxdl [COMMAND] [ARGUMENT ...] [--FLAG=VALUE ...]",
+            "",
+            "commands (train if none is given):",
+            *_columns(lines),
+            "",
+            "jaxdl COMMAND --help describes a command and its flags.",
+            "",
+            "exit codes:",
+            *_columns(codes),
+        ]
+    )
+
+
+def _help(command: Command) -> str:
+    """Returns the text of `jaxdl COMMAND --help`."""
+    forms = [f"jaxdl {command.name} {line}".rstrip() for line in command.synopsis]
+    width = max(len(str(flag)) for flag in (*command.flags, *GLOBAL))
+    own = ["", "flags:", *_columns([(str(flag), flag.help) for flag in command.flags], width)]
+    return "\n".join(
+        [
+            f"{command.summary}.",
+            "",
+            f"usage: {forms[0]}",
+            *(f"       {form}" for form in forms[1:]),
+            *(own if command.flags else ()),
+            "",
+            "flags of every command:",
+            *_columns([(str(flag), flag.help) for flag in GLOBAL], width),
+            "",
+            "example:",
+            f"  {command.example}",
+        ]
+    )
+
+
+def _columns(rows: Sequence[tuple[str, str]], width: int = 0) -> list[str]:
+    """Returns rows of a name and a wrapped text."""
+    width = max([width, *(len(name) for name, _ in rows)])
+    lines = []
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, max(40, _WIDTH - width - 4), break_on_hyphens=False)
+        lines += [f"  {head:<{width}}  {part}" for head, part in zip([name, *[""] * len(wrapped)], wrapped)]
+    return lines

@@ -1,0 +1,180 @@
+"""The command line: help, flags of each command, arguments and exit codes."""
+
+import importlib
+import itertools
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import jaxdl.commands
+from jaxdl.commands.cli import commands, main, parse
+from jaxdl.commands.flags import GLOBAL, Flag
+from jaxdl.config.recipes import repository_root
+from jaxdl.errors import UserError
+
+COMMANDS = commands()
+FLAGS = {flag.name: flag for command in COMMANDS.values() for flag in command.flags}
+REFUSED = [
+    (command, flag)
+    for command, flag in itertools.product(COMMANDS, FLAGS)
+    if flag not in {taken.name for taken in COMMANDS[command].flags}
+]
+MINIMAL = {
+    "train": "--config=x",
+    "eval": "RUN",
+    "predict": "RUN FILE",
+    "explain": "RUN FILE",
+    "export": "RUN --output=DIR",
+    "show": "--config=x",
+    "plan": "--config=x --topology=cpu:8",
+    "sweep": "--config=x",
+    "reproduce": "RUN",
+    "list": "",
+    "diff": "RUN RUN",
+    "curves": "RUN",
+    "report": "DIR",
+    "record": "RUN",
+    "data": "",
+}
+
+
+def refusal(capsys, *words: str) -> str:
+    """Returns the only line of a usage error."""
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert not output.out
+    (line,) = output.err.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+def value_of(flag: Flag) -> str:
+    return "" if flag.kind is bool else f"={flag.choices[0] if flag.choices else '3'}"
+
+
+def test_the_source_of_each_module_declares_its_command():
+    modules = [module.name for module in pkgutil.iter_modules(jaxdl.commands.__path__)]
+    imported = [importlib.import_module(f"jaxdl.commands.{name}") for name in modules]
+    declared = {module.COMMAND.name: module.COMMAND for module in imported if hasattr(module, "COMMAND")}
+    assert declared == COMMANDS
+    assert all(hasattr(module, "main") for module in imported if hasattr(module, "COMMAND"))
+
+
+@pytest.mark.parametrize("form", [["launch.py"], ["-m", "jaxdl"]])
+def test_help_lists_the_commands_and_exit_codes_without_importing_jax(form):
+    code = f"import runpy, sys; sys.argv = {[*form, '--help']}[-2:]\ntry:\n  "
+    code += "runpy.run_module('jaxdl', run_name='__main__')" if form[0] == "-m" else "import launch; launch.main()"
+    code += "\nexcept SystemExit as stop:\n  assert not stop.code\nassert 'jax' not in sys.modules"
+    text = subprocess.run([sys.executable, "-c", code], cwd=repository_root(), capture_output=True, text=True)
+    assert text.returncode == 0, text.stderr
+    lines = [line.split() for line in text.stdout.splitlines()]
+    assert {line[0] for line in lines if line} >= {*COMMANDS, "0", "1", "2", "75", "76"}
+    assert "jaxdl COMMAND --help" in text.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_describes_its_flags_only(name, capsys):
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    command = COMMANDS[name]
+    listed = {line.split("=")[0].strip().split()[0] for line in text.splitlines() if line.startswith("  --")}
+    names = {f"--{flag.name}" for flag in (*command.flags, *GLOBAL)} - {"--deterministic"} | {"--nodeterministic"}
+    assert listed == names
+    assert f"usage: jaxdl {name}" in text
+    assert command.example in text
+    assert main(["--help", name]) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_parse(name):
+    program, word, *words = COMMANDS[name].example.replace("'", "").split()
+    assert (program, word) == ("jaxdl", name)
+    parse(COMMANDS[name], words)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_takes_its_flags_in_any_place(name):
+    required = MINIMAL[name].split()
+    for flag in (*COMMANDS[name].flags, *GLOBAL):
+        form = next((form for form in COMMANDS[name].forms() if flag.name in form.names), None)
+        words = required
+        if form is not None:
+            words = ["X" for word in form.arguments if word[0] != "["]
+            words += [f"{word.split('=')[0]}=3" if "=" in word else word for word in form.flags]
+            words = [word for word in words if not word.startswith(f"--{flag.name}")]
+        for line in ([f"--{flag.name}{value_of(flag)}", *words], [*words, f"--{flag.name}{value_of(flag)}"]):
+            arguments, values = parse(COMMANDS[name], line)
+            assert arguments == [word for word in words if not word.startswith("-")]
+            assert values[flag.name].present
+
+
+@pytest.mark.parametrize(("name", "flag"), REFUSED)
+def test_a_flag_of_another_command_is_refused(name, flag, capsys):
+    line = refusal(capsys, name, *MINIMAL[name].split(), f"--{flag}{value_of(FLAGS[flag])}")
+    assert line.startswith(f"{name} does not take --{flag}; ")
+    hint = line.partition("; ")[2]
+    taken = {f"--{one.name}" for one in COMMANDS[name].flags} | {f"--{one.name}" for one in GLOBAL}
+    takers = {other.name for other in COMMANDS.values() if any(one.name == flag for one in other.flags)}
+    if hint.startswith("use "):
+        assert hint.removeprefix("use ").split("=")[0] in taken
+    elif hint.startswith("give "):
+        assert hint.split()[1] in COMMANDS[name].usage
+    else:
+        assert set(hint.replace(",", "").split()) - {"and", "do", "does"} == takers
+
+
+HINTS = {
+    "train --seed=3": "train does not take --seed; use --set=seed=3",
+    "eval RUN --seed 3": "eval does not take --seed; use --set=seed=VALUE",
+    "list --seed=3": "list does not take --seed; predict does",
+    "train --step=100": "train does not take --step; use --set=steps=100",
+    "train --output=runs/a": "train does not take --output; use --workdir=runs/a",
+    "reproduce RUN --grid=seed=1,2": "reproduce does not take --grid; sweep does",
+    "eval --workdir=runs/a": "eval does not take --workdir; give RUN as an argument: jaxdl eval RUN ",
+    "train --samples=4": "train does not take --samples; predict does",
+    "train --steps=100": "train does not take --steps; use --set=steps=100",
+    "train --learning-rate=0.1": "train does not take --learning_rate; use --set=learning_rate=0.1",
+    "train --wrkdir=a": "train does not take --wrkdir; did you mean --workdir?",
+    "list --fromat=json": "list does not take --fromat; did you mean --format?",
+    "list --smaples=3": "list does not take --samples; predict does",
+    "list --xyz": "list does not take --xyz; jaxdl list --help lists its flags",
+    "lsit": "unknown command 'lsit'; did you mean 'list'? ",
+    "experiments/cnn/digits.py": "unknown command 'experiments/cnn/digits.py'; train a recipe with --config=experi",
+    "eval": "RUN is missing; usage: jaxdl eval RUN [--step=N]",
+    "eval a b": "'b' is not expected; usage: jaxdl eval RUN",
+    "diff a": "RUN is missing; usage: jaxdl diff RUN RUN",
+    "plan --config=x": "--topology=KIND:SHAPE is missing; usage: jaxdl plan",
+    "show": "--config=RECIPE is missing; usage: jaxdl show",
+    "list a": "'a' is not expected; usage: jaxdl list",
+    "export RUN": "--output=DIR is missing; usage: jaxdl export",
+    "predict RUN --text=a --samples=2": "--text and --samples exclude each other; usage: jaxdl predict",
+    "predict RUN a --interactive": "'a' is not expected; usage: jaxdl predict",
+    "eval RUN --step=ten": "flag --step=ten: ",
+    "eval RUN --step": "Missing value for flag --step",
+    "list --format=yaml": "--format=yaml is unknown; names that exist: json, text",
+    "sweep --config=x --launcher=slrm": "--launcher=slrm is unknown; did you mean 'slurm'",
+    "sweep --config=x --space=a=1,2": "--space and --metric need --trials=N",
+    "sweep --config=x --trials=2 --space=a=1,2 --dry-run": "a search (--trials) runs on this machine; drop --grid",
+}
+
+
+@pytest.mark.parametrize("words", HINTS)
+def test_a_usage_error_names_the_fix(words, capsys):
+    assert refusal(capsys, *words.split()).startswith(HINTS[words])
+
+
+def test_the_command_may_follow_flags_and_train_is_the_default(capsys):
+    assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py")
+    assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py", "show")
+    assert "nowhere does not exist" in refusal(capsys, "--step", "3", "eval", "nowhere", "--cpu-devices=8")
+
+
+def test_repeated_flags_and_lists():
+    _, values = parse(COMMANDS["train"], ["--config=x", "--set=a=1", "--set", "b=2", "--workdir=", "--allow=a,b"])
+    assert values.set == ["a=1", "b=2"]
+    assert values.workdir == ""
+    with pytest.raises(UserError, match="Missing value"):
+        parse(COMMANDS["train"], ["--config"])
