@@ -14,7 +14,7 @@ from jaxdl.data.random import shuffled
 from jaxdl.data.source import Batch, ColumnSource, text_column
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import read_file
+from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
 
 _LONGEST = 2**31 - 1  # characters per CSV field; the default limit of 131,072 rejects long articles

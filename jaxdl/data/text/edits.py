@@ -8,7 +8,8 @@ import numpy as np
 from jaxdl.data.builders._typescript import kept, tokens_of
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import Examples, Names, own_texts, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, tokenizer_of
+from jaxdl.data.text.files import own_texts
 from jaxdl.data.text.tagging import as_columns, tokens_and_tags
 from jaxdl.data.text.tokenizers import Vocabulary
 

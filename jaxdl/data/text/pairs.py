@@ -16,13 +16,13 @@ from jaxdl.data.text.examples import (
     check_overflow,
     kept_rows,
     overflow_key,
-    own_lines,
     pad,
     text_source,
     tokenizer_of,
     with_end,
     with_start_and_end,
 )
+from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.tokenizers import Vocabulary
 
 

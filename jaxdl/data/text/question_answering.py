@@ -7,13 +7,8 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_columns, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import (
-    Examples,
-    Names,
-    own_lines,
-    read_file,
-    tokenizer_of,
-)
+from jaxdl.data.text.examples import Examples, Names, tokenizer_of
+from jaxdl.data.text.files import own_lines, read_file
 from jaxdl.data.text.special_tokens import END, PAD, START
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError

@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import Examples, Names, own_lines, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, tokenizer_of
+from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.special_tokens import PAD, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary, check_training
 from jaxdl.errors import UserError, nearest

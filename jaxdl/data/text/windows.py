@@ -7,7 +7,15 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.text.codecs import SPACE
-from jaxdl.data.text.examples import Examples, Names, as_examples, check_minimum, own_texts, text_source, tokenizer_of
+from jaxdl.data.text.examples import (
+    Examples,
+    Names,
+    as_examples,
+    check_minimum,
+    text_source,
+    tokenizer_of,
+)
+from jaxdl.data.text.files import own_texts
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
 

@@ -1,0 +1,45 @@
+"""Text files and strings given by the user."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxdl.data.source import as_text
+from jaxdl.errors import UserError
+
+
+def own_texts(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the user's texts as (name, text): the given texts, then each file as one text.
+
+    Raises:
+      UserError: A file cannot be read or is not UTF-8, or there are no texts.
+    """
+    named = [(text, as_text(text.encode("utf-8", "surrogatepass"), "the text given")) for text in texts]
+    named += [(file, read_file(file)) for file in files]
+    if not named:
+        raise UserError("no texts were given; pass text files, or texts with --text=...")
+    return named
+
+
+def own_lines(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the texts and each non-empty line of the files, named FILE:LINE."""
+    named = own_texts((), texts) if texts or not files else []
+    for file in files:
+        lines = read_file(file).split("\n")
+        lines_of_file = [(f"{file}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        if not lines_of_file:
+            raise UserError(f"{file} is empty; write one text per line")
+        named += lines_of_file
+    return named
+
+
+def read_file(path: str | Path) -> str:
+    """Reads a UTF-8 text file, without a byte order mark and with "\\n" line ends.
+
+    Raises:
+      UserError: The file cannot be read or is not UTF-8.
+    """
+    try:
+        content = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); pass a UTF-8 text file") from None
+    return as_text(content, str(path)).removeprefix("\ufeff").replace("\r\n", "\n")
