@@ -24,7 +24,7 @@ METRIC = "validation/loss"
 def experiment(shift: int = 0, steps: int = 500_000, length: int = 4096, seed: int = 0) -> Experiment:
     return Experiment(
         task=LanguageModelling(
-            llama(32_000, length, dtype="bfloat16", scan=True, remat="all but products"), carried=False, chunk=256
+            llama(32_000, length, dtype="bfloat16", scan=True, remat="dots"), carried=False, chunk=256
         ),
         data=Data(
             train=TokenFile("", length, shift=shift),

@@ -43,7 +43,7 @@ COMMAND = Command(
     example="jaxdl plan --config=experiments/cnn/imagenet_resnet50.py --topology=h100:1x8 --shape=224,224,3",
 )
 
-REMATS = ("nothing", "all but products", "all")
+REMATS = ("nothing", "dots", "all")
 _MOST = 12  # configurations that a search compiles
 
 

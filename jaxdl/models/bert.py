@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.models.layers.attention import Array
 from jaxdl.models.layers.dense import dense, gathered
-from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, there, tokens_of, within
+from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, position_ids, there, tokens_of
 
 
 class Encoder(nn.Module):
@@ -52,7 +52,7 @@ class Encoder(nn.Module):
         """
         positions = mask = None
         if segments is not None:
-            positions = within(segments)
+            positions = position_ids(segments)
         elif length is not None:
             mask = there(tokens, length)[:, None, None]
         if train and self.word_dropout:
@@ -72,26 +72,26 @@ class SequenceClassifier(nn.Module):
     Attributes:
       encoder: what reads the tokens.
       outputs: how many.
-      pool: "first", the vector of the first token after a dense layer and tanh (BERT's pooler), or "mean" over tokens.
+      pool: "cls", the vector of the first token after a dense layer and tanh (BERT's pooler), or "mean" over tokens.
       dropout: rate on what is pooled.
     """
 
     encoder: Encoder
     outputs: int
-    pool: str = "first"
+    pool: str = "cls"
     dropout: float = 0.0
 
     @nn.compact
     def __call__(self, tokens: Array, *, length: Array | None = None, train: bool) -> Array:
         """tokens int32 [batch, time], length int32 [batch] -> [batch, outputs]."""
         x = self.encoder(tokens, length=length, train=train)
-        if self.pool == "first":
+        if self.pool == "cls":
             x = jnp.tanh(dense(x.shape[-1], name="pooler")(x[:, 0]))
         elif self.pool == "mean":
             seen = jnp.ones(tokens.shape, bool) if length is None else there(tokens, length)
             x = jnp.where(seen[..., None], x, 0).sum(1) / jnp.maximum(seen.sum(1), 1)[:, None]
         else:
-            raise ValueError(f"SequenceClassifier: pool={self.pool!r}; 'first' or 'mean'")
+            raise ValueError(f"SequenceClassifier: pool={self.pool!r}; 'cls' or 'mean'")
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxdl.models.layers.attention import Array, drawn_dense
 from jaxdl.models.layers.dense import Embedding
-from jaxdl.models.transformer import Stack, tokens_of, within
+from jaxdl.models.transformer import Stack, position_ids, tokens_of
 
 
 class Decoder(nn.Module):
@@ -85,7 +85,7 @@ class Decoder(nn.Module):
             lengths = jnp.full(tokens.shape[0], tokens.shape[1]) if lengths is None else lengths
             positions = jnp.where(number < lengths[:, None], carry["count"][:, None] + number, -1)
         if segments is not None:
-            positions = within(segments)
+            positions = position_ids(segments)
         x = self.embed(tokens, positions, train=train)
         after = {}
         if self.ngrams:

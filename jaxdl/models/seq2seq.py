@@ -134,7 +134,7 @@ class AttentionDecoder(nn.Module):
         self.bias = self.param("bias", init, (self.vocabulary,))
         self.drop = nn.Dropout(self.dropout)
 
-    def remember(self, values: Array, mask: Array) -> Memory:
+    def project_memory(self, values: Array, mask: Array) -> Memory:
         """The memory of an encoder's values [batch, places, features] and mask [batch, places]."""
         return {"values": values, "keys": self.attend.keys(values), "mask": mask}
 
@@ -193,7 +193,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, inputs: Array, *, length: Array | None = None, train: bool = False) -> Memory:
         """What the decoder looks at; every leaf [batch, ...]."""
-        return self.decoder.remember(*self.encoder(inputs, length=length, train=train))
+        return self.decoder.project_memory(*self.encoder(inputs, length=length, train=train))
 
     def start(self, memory: Memory) -> tuple[State, ...]:
         """The decoder's carry before the first token; every leaf [batch, ...]."""

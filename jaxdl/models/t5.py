@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.models.layers.attention import Array, drawn_dense
 from jaxdl.models.layers.dot_product import same
-from jaxdl.models.transformer import Stack, there, tokens_of, within
+from jaxdl.models.transformer import Stack, position_ids, there, tokens_of
 
 
 class EncoderDecoder(nn.Module):
@@ -68,7 +68,7 @@ class EncoderDecoder(nn.Module):
         if own is None or written is None:
             return self._decode(memory, target, None, None, train)[0]
         memory = {**memory, "mask": same(written, own)}
-        return self._decode(memory, target, within(written), None, train, segments=written)[0]
+        return self._decode(memory, target, position_ids(written), None, train, segments=written)[0]
 
     def encode(
         self, inputs: Array, *, length: Array | None = None, segments: Array | None = None, train: bool = False
@@ -76,12 +76,12 @@ class EncoderDecoder(nn.Module):
         """What the decoder looks at: keys and values for each of its blocks; every leaf [batch, ...]."""
         seen = jnp.ones(inputs.shape, bool) if length is None else there(inputs, length)
         embed = self.embed if self.shared else self.embed_source
-        positions = None if segments is None else within(segments)
+        positions = None if segments is None else position_ids(segments)
         x = embed(inputs, positions, train=train)
         seen = seen[:, None, None]
         x, _ = self.encoder(x, positions=positions, mask=seen, segments=segments, train=train)
-        memory = {"blocks": self.decoder.remember(x), "mask": seen}
-        return {**memory, "keys": self.pointer.remember(x), "inputs": inputs} if self.copies else memory
+        memory = {"blocks": self.decoder.project_memory(x), "mask": seen}
+        return {**memory, "keys": self.pointer.project_memory(x), "inputs": inputs} if self.copies else memory
 
     def start(self, memory: dict[str, Any]) -> dict[str, Any]:
         """The decoder's carry before the first token; every leaf [batch, ...]."""
@@ -135,7 +135,7 @@ class Pointer(nn.Module):
         self.key = drawn_dense(self.features, ("embed", None), None, use_bias=False)
         self.gate = drawn_dense(1, ("embed", None), None)
 
-    def remember(self, memory: Array) -> Array:
+    def project_memory(self, memory: Array) -> Array:
         """Keys [batch, m, features] of what was read."""
         return self.key(memory)
 
@@ -145,7 +145,7 @@ class Pointer(nn.Module):
         Args:
           x: [batch, n, features], what is known when each token is written.
           logits: [batch, n, vocabulary] of tokens that are not copied.
-          keys: what `remember` gave.
+          keys: what `project_memory` gave.
           inputs: int32 [batch, m], the tokens that were read.
           mask: bool, broadcasts to [batch, n, m], which of them are seen.
         """

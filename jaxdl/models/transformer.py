@@ -28,7 +28,7 @@ from jaxdl.models.layers.mixture_of_experts import Experts
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
 ORDERS = ("pre", "post")
-REMATS = ("nothing", "all", "all but products")
+REMATS = ("nothing", "all", "dots")
 UNKNOWN = 3  # the token's id, as in jaxdl.data.text.tokenizers
 tanh_gelu = functools.partial(nn.gelu, approximate=True)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
@@ -121,7 +121,7 @@ class Block(nn.Module):
         """[batch, n, features], and further arguments as of `MultiHeadAttention`; also the cache after it, if any.
 
         Args:
-          memory: what `remember` made of it; where its mask [batch, 1, n or 1, m] is False, it is not seen.
+          memory: what `project_memory` made of it; where its mask [batch, 1, n or 1, m] is False, it is not seen.
         """
 
         def attend(x: Array) -> Array:
@@ -142,10 +142,10 @@ class Block(nn.Module):
             return x + self.drop(part(norm(x)), deterministic=not train)
         return norm(x + self.drop(part(x), deterministic=not train))
 
-    def remember(self, memory: Array) -> Cache:
+    def project_memory(self, memory: Array) -> Cache:
         """What the block looks at of a memory [batch, m, features]."""
         assert self.cross is not None
-        return self.cross.remember(memory)
+        return self.cross.project_memory(memory)
 
 
 class Stack(nn.Module):
@@ -162,7 +162,7 @@ class Stack(nn.Module):
       rotary_base: of "rotary".
       norm, order, epsilon, norm_bias: see `Block`.
       activation, gated: see `FeedForward`.
-      experts: feed-forward networks of which each token is given to `active` (see
+      experts: feed-forward networks of which each token is given to `experts_per_token` (see
       `jaxdl.models.layers.mixture_of_experts`); 0: one.
       use_bias: of the blocks' dense layers.
       lora: of the attention to tokens, see `MultiHeadAttention`.
@@ -171,7 +171,7 @@ class Stack(nn.Module):
         by sqrt(2 * layers), as in GPT-2. None: LeCun's.
       dtype: to compute in, such as "bfloat16"; parameters, softmax and normalization at the end are float32.
       remat: what of a block is computed again on the way back instead of remembered, to save memory: "nothing", "all",
-        or "all but products", for which what matrices gave is remembered.
+        or "dots", for which what matrices gave is remembered.
       scan: one block is compiled, whose parameters have a leading axis of `layers`; for stacks without `cross`.
     """
 
@@ -194,7 +194,7 @@ class Stack(nn.Module):
     activation: Activation = tanh_gelu
     gated: bool = False
     experts: int = 0
-    active: int = 2
+    experts_per_token: int = 2
     use_bias: bool = True
     lora: int = 0
     dropout: float = 0.0
@@ -257,7 +257,7 @@ class Stack(nn.Module):
           positions: int32 [batch, n], below 0: not there; None: 0, 1, ....
           mask: bool, broadcasts to [batch, 1, n, n]: where False nobody looks, whatever else holds.
           segments: see `MultiHeadAttention`; positions, if not given, begin anew in each.
-          memory: what `remember` made of it, with `cross`.
+          memory: what `project_memory` made of it, with `cross`.
           memory_mask: bool, broadcasts to [batch, 1, n, m], which of it is seen.
           caches: what `empty_caches` or the call before gave.
           train: whether dropout draws, from the key "dropout".
@@ -267,7 +267,7 @@ class Stack(nn.Module):
         """
         x = x.astype(self.dtype)
         if positions is None and segments is not None:
-            positions = within(segments)
+            positions = position_ids(segments)
         place = jnp.arange(x.shape[1])[None] if positions is None else positions
         bias = None
         if self.positions == "relative":
@@ -287,9 +287,9 @@ class Stack(nn.Module):
         x = self.norm_out(x) if self.order == "pre" else x
         return x.astype(jnp.float32), caches
 
-    def remember(self, memory: Array) -> list[Cache]:
+    def project_memory(self, memory: Array) -> list[Cache]:
         """What each block looks at of a memory [batch, m, features]."""
-        return [block.remember(memory.astype(self.dtype)) for block in self.block]
+        return [block.project_memory(memory.astype(self.dtype)) for block in self.block]
 
     def _parts(self) -> tuple[MultiHeadAttention, nn.Module, MultiHeadAttention | None]:
         deviation = self.deviation
@@ -313,7 +313,7 @@ class Stack(nn.Module):
         inner = (self.hidden or 4 * self.features, self.activation, self.gated)
         if self.experts:
             drawn = {name: value for name, value in shared.items() if name != "use_bias"}
-            network: nn.Module = Experts(self.experts, self.active, *inner, parent=None, **drawn)
+            network: nn.Module = Experts(self.experts, self.experts_per_token, *inner, parent=None, **drawn)
         else:
             network = FeedForward(*inner, parent=None, **shared)
         cross = MultiHeadAttention(*sizes, scaled=self.scaled, parent=None, **shared) if self.cross else None
@@ -403,7 +403,7 @@ def _looked_at(cache: Cache, positions: Array) -> Array:
     return extended({"position": cache["position"]}, positions)["position"]
 
 
-def within(segments: Array) -> Array:
+def position_ids(segments: Array) -> Array:
     """int32 [batch, time]: how many tokens of its own segment come before a token; segments lie one after the other."""
     time = jnp.arange(segments.shape[1])[None]
     begins = jnp.concatenate([jnp.ones_like(segments[:, :1]), segments[:, 1:] != segments[:, :-1]], axis=1)

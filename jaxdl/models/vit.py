@@ -18,7 +18,7 @@ class VisionTransformer(nn.Module):
       num_classes: outputs.
       patch: side of a square in pixels.
       stack: blocks.
-      pool: "first", the vector of a token that stands before the squares, or "mean" over the squares.
+      pool: "cls", the vector of a token that stands before the squares, or "mean" over the squares.
       positions: "learned", drawn for the size of image that `init` sees, or "sinusoidal", of row and column, for any.
       dropout: rate on the tokens and on what is pooled.
     """
@@ -40,7 +40,7 @@ class VisionTransformer(nn.Module):
         tokens = self._tokens(image)
         tokens = nn.Dropout(self.dropout)(tokens, deterministic=not train)
         x, _ = self.stack(tokens, train=train)
-        x = x[:, 0] if self.pool == "first" else x.mean(1)
+        x = x[:, 0] if self.pool == "cls" else x.mean(1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.num_classes, ("embed", None), kernel_init=nn.initializers.zeros, name="head")(x)
 
@@ -51,7 +51,7 @@ class VisionTransformer(nn.Module):
         if height % side or width % side:
             raise ValueError(f"VisionTransformer: {height}x{width} cannot be cut into squares of {side}: set patch")
         for name, value, known in (
-            ("pool", self.pool, ("first", "mean")),
+            ("pool", self.pool, ("cls", "mean")),
             ("positions", self.positions, ("learned", "sinusoidal")),
         ):
             if value not in known:
@@ -63,7 +63,7 @@ class VisionTransformer(nn.Module):
         )
         if self.positions == "sinusoidal":
             x = x + jnp.asarray(grid_waves(rows, columns, features), x.dtype)
-        if self.pool == "first":
+        if self.pool == "cls":
             first = self._vector("first", 1, nn.initializers.zeros)
             x = jnp.concatenate([jnp.broadcast_to(first, (batch, 1, features)).astype(x.dtype), x], axis=1)
         if self.positions == "learned":
@@ -85,4 +85,4 @@ def vit(num_classes: int = 1000, patch: int = 16, **changes: Any) -> VisionTrans
         "activation": exact_gelu,
         "epsilon": 1e-12,
     }
-    return VisionTransformer(num_classes, patch, Stack(**{**chosen, **changes}), pool="first", positions="learned")
+    return VisionTransformer(num_classes, patch, Stack(**{**chosen, **changes}), pool="cls", positions="learned")

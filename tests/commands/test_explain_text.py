@@ -55,7 +55,7 @@ def test_what_is_seen_is_what_attention_adds_up():
     assert weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     assert np.all(np.triu(weights[0, 0], 1) == 0)
-    remembered: Any = module.apply(params, x, method="remember")
+    remembered: Any = module.apply(params, x, method="project_memory")
     mixed = np.einsum("bhnm,bmhd->bnhd", weights, remembered["value"]).reshape(2, 5, 8)
     np.testing.assert_allclose(mixed @ params["params"]["out"]["kernel"], y, atol=1e-5)
 

@@ -14,7 +14,9 @@ X = jax.random.normal(jax.random.key(0), (2, 6, 4))
 
 
 def made(**options):
-    module = Experts(**{"count": 3, "active": 2, "hidden": 5, "activation": nn.silu, "gated": True, **options})
+    module = Experts(
+        **{"count": 3, "experts_per_token": 2, "hidden": 5, "activation": nn.silu, "gated": True, **options}
+    )
     return module, nn.unbox(module.init(jax.random.key(1), X))
 
 
@@ -62,7 +64,7 @@ def test_gradients_reach_every_expert_and_the_router():
 
 
 def test_loads_become_equal():
-    module, variables = made(active=1, rate=0.01)
+    module, variables = made(experts_per_token=1, rate=0.01)
     x = X.at[..., 0].add(4.0)  # nearly all would go to the same one
 
     def loads(bias):
@@ -80,5 +82,5 @@ def test_loads_become_equal():
 
 
 def test_wrong_counts_are_told():
-    with pytest.raises(ValueError, match="active=4: must be from 1 to count=3"):
-        made(active=4)
+    with pytest.raises(ValueError, match="experts_per_token=4 must be from 1 to count=3"):
+        made(experts_per_token=4)

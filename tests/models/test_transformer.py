@@ -27,9 +27,9 @@ CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSI
     "llama": {"norm": "rms", "gated": True, "activation": nn.silu, "use_bias": False, "head_size": 6},
     "post": {"order": "post"},
     "remat": {"remat": "all"},
-    "scan": {"scan": True, "remat": "all but products", "positions": "relative"},
+    "scan": {"scan": True, "remat": "dots", "positions": "relative"},
     "ngrams": {"ngrams": (2, 3)},
-    "experts": {"experts": 3, "active": 2, "gated": True},
+    "experts": {"experts": 3, "experts_per_token": 2, "gated": True},
 }
 
 
@@ -146,7 +146,7 @@ def test_a_mask_hides_what_it_should():
     mask = jnp.array([True, True, False, True])[None, None, None]
 
     def seen(x, memory, mask: Any = mask):
-        return np.asarray(module.apply(params, x, module.apply(params, memory, method="remember"), mask=mask))
+        return np.asarray(module.apply(params, x, module.apply(params, memory, method="project_memory"), mask=mask))
 
     changed = x.at[0, 2].add(5.0)
     np.testing.assert_allclose(seen(x, x), seen(x, changed), atol=1e-6)
@@ -199,13 +199,13 @@ def test_heads_give_what_they_say():
     np.testing.assert_allclose(some, np.take_along_axis(every, places[..., None], axis=1), atol=1e-6)
     tagger = TokenClassifier(READER, outputs=5)
     assert tagger.init_with_output(jax.random.key(0), TOKENS, train=False)[0].shape == (2, 12, 5)
-    for pool in ("first", "mean"):
+    for pool in ("cls", "mean"):
         model = SequenceClassifier(READER, outputs=3, pool=pool)
         params = model.init(jax.random.key(0), TOKENS, train=False)
         found = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
         alone = model.apply(params, TOKENS[:1, :5], train=False)
         np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
-    with pytest.raises(ValueError, match="'first' or 'mean'"):
+    with pytest.raises(ValueError, match="'cls' or 'mean'"):
         SequenceClassifier(READER, outputs=3, pool="last").init(jax.random.key(0), TOKENS, train=False)
 
 
@@ -267,11 +267,11 @@ def test_a_pointer_gives_a_share_to_what_was_read():
 def test_an_image_is_a_sequence_of_squares():
     image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     stack = Stack(features=8, layers=1, heads=2, positions="none", deviation=0.3)
-    for pool, positions in (("first", "learned"), ("mean", "sinusoidal")):
+    for pool, positions in (("cls", "learned"), ("mean", "sinusoidal")):
         model = VisionTransformer(5, 4, stack, pool, positions)
         logits, params = model.init_with_output(jax.random.key(1), image, train=False)
         assert logits.shape == (2, 5)
-        if pool == "first":
+        if pool == "cls":
             assert nn.unbox(params)["params"]["place"].shape == (7, 8)
     with pytest.raises(ValueError, match="8x12 cannot be cut into squares of 5"):
         VisionTransformer(5, 5, stack).init(jax.random.key(1), image, train=False)

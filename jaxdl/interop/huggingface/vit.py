@@ -51,7 +51,7 @@ def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> VisionTransfor
 
 
 def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not isinstance(model, VisionTransformer) or (model.pool, model.positions) != ("first", "learned"):
+    if not isinstance(model, VisionTransformer) or (model.pool, model.positions) != ("cls", "learned"):
         return None
     stack = model.stack
     if not same_architecture(stack, vit().stack) or not full_heads(stack):

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers.dense import dense, laid_out, normal
+from jaxdl.models.layers.dense import dense, normal, with_logical_sharding
 from jaxdl.models.layers.dot_product import attention_weights, dot_product_attention
 
 Array = jax.Array
@@ -66,7 +66,7 @@ class MultiHeadAttention(nn.Module):
             self.query_low = LowRank(self.heads * size, self.lora, self.dtype)
             self.value_low = LowRank((self.kv_heads or self.heads) * size, self.lora, self.dtype)
 
-    def remember(self, memory: Array) -> Cache:
+    def project_memory(self, memory: Array) -> Cache:
         """What tokens see of a memory [batch, m, features]: `key` and `value` [batch, m, kv_heads, head_size]."""
         value = self.value(memory) + self.value_low(memory) if self.lora else self.value(memory)
         return {"key": self._heads(self.key(memory)), "value": self._heads(value)}
@@ -85,7 +85,7 @@ class MultiHeadAttention(nn.Module):
         """
         Args:
           x: [batch, n, features].
-          memory: what `remember` made of it, which is looked at in place of x itself; then `causal` must be off.
+          memory: what `project_memory` made of it, which is looked at in place of x itself; then `causal` must be off.
           positions: int32 [batch, n] of x; None: 0, 1, ....
           mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
             its places, and after them, if there are several, x.
@@ -98,7 +98,7 @@ class MultiHeadAttention(nn.Module):
           [batch, n, features]; with a cache also the cache with x in it.
         """
         query = self._heads(self.query(x) + self.query_low(x) if self.lora else self.query(x))
-        key, value = (self.remember(x) if memory is None else memory).values()
+        key, value = (self.project_memory(x) if memory is None else memory).values()
         looked = positions
         if self.rotary and memory is None:
             at = jnp.arange(x.shape[1])[None] if positions is None else positions
@@ -136,7 +136,7 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x: Array) -> Array:
         x = x.reshape(*x.shape[:-1], -1, self.head_size or self.features // self.heads)
-        return laid_out(x, ("batch", None, "heads", None))
+        return with_logical_sharding(x, ("batch", None, "heads", None))
 
 
 class LowRank(nn.Module):

@@ -59,7 +59,7 @@ def split(names: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec | 
     return PartitionSpec(*found)
 
 
-def laid_out(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
+def with_logical_sharding(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
     """Says how an array lies on the mesh, by a logical name for each axis; see `split`."""
     spec = split(names, x.shape)
     return x if spec is None else jax.lax.with_sharding_constraint(x, spec)
@@ -89,8 +89,8 @@ def dense(
 
     def dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
         inside, outside = (None if axis == "embed" else axis for axis in axes)
-        y = product(x, laid_out(kernel, (inside, outside)))
-        return laid_out(y, ("batch", *[None] * (y.ndim - 2), outside))
+        y = product(x, with_logical_sharding(kernel, (inside, outside)))
+        return with_logical_sharding(y, ("batch", *[None] * (y.ndim - 2), outside))
 
     return nn.Dense(
         features,

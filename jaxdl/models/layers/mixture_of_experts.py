@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 class Experts(nn.Module):
-    """[batch, n, features] -> the same: each token's `active` best experts, weighted by what the router gives them.
+    """Mixture of experts: a weighted sum of each token's best feed-forward networks.
 
     No token is dropped, so what is made of an example does not depend on the others of its batch: tokens are sorted by
     expert, and matrix products run over groups of different sizes (MegaBlocks, arXiv:2211.15841).
@@ -30,14 +30,14 @@ class Experts(nn.Module):
 
     Attributes:
       count: experts.
-      active: of which each token has so many.
+      experts_per_token: of which each token has so many.
       hidden, activation, gated, deviation, out_deviation, dtype: see `jaxdl.models.transformer.FeedForward`; there are
         no biases.
       rate: see above.
     """
 
     count: int
-    active: int
+    experts_per_token: int
     hidden: int
     activation: Activation
     gated: bool = False
@@ -48,13 +48,15 @@ class Experts(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if not 1 <= self.active <= self.count:
-            raise ValueError(f"Experts: active={self.active}: must be from 1 to count={self.count}")
+        if not 1 <= self.experts_per_token <= self.count:
+            raise ValueError(
+                f"Experts: experts_per_token={self.experts_per_token} must be from 1 to count={self.count}"
+            )
         features = x.shape[-1]
         tokens = x.reshape(-1, features)
         weights, chosen = self._route(tokens)
-        order = jnp.argsort(chosen.reshape(-1), stable=True)  # of tokens * active: by expert
-        owner = order // self.active
+        order = jnp.argsort(chosen.reshape(-1), stable=True)  # of tokens * experts_per_token: by expert
+        owner = order // self.experts_per_token
         sizes = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.int32)
         given = tokens[owner].astype(self.dtype or x.dtype)
         h = jax.lax.ragged_dot(given, self._kernels("in", features, self.hidden, self.deviation), sizes)
@@ -69,11 +71,11 @@ class Experts(nn.Module):
         return jnp.zeros_like(tokens, y.dtype).at[owner].add(y).reshape(x.shape)
 
     def _route(self, tokens: Array) -> tuple[Array, Array]:
-        """Weights float32 and experts int32 [tokens, active] of tokens [tokens, features]."""
+        """Weights float32 and experts int32 [tokens, experts_per_token] of tokens [tokens, features]."""
         router = dense(self.count, ("embed", None), use_bias=False, dtype=jnp.float32, name="router")
         scores = jax.nn.sigmoid(router(tokens))
         bias = self.variable("balance", "bias", jnp.zeros, (self.count,))
-        _, chosen = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.value, self.active)
+        _, chosen = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.value, self.experts_per_token)
         weights = jnp.take_along_axis(scores, chosen, axis=-1)
         if self.is_mutable_collection("balance") and not self.is_initializing():
             load = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.float32)
