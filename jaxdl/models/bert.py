@@ -1,4 +1,4 @@
-"""Encoders, which make of each token a vector that knows the tokens around it, and what stands on them: BERT."""
+"""Bidirectional encoders (BERT) and their task heads."""
 
 from typing import Any
 
@@ -8,17 +8,21 @@ import jax.numpy as jnp
 
 from jaxdl.models.layers.attention import Array
 from jaxdl.models.layers.dense import dense, gathered
-from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, normalization, position_ids, there, tokens_of
+from jaxdl.models.layers.norms import normalization
+from jaxdl.models.layers.token_embedding import padding_mask, position_ids
+from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, tokens_of
 
 
 class Encoder(nn.Module):
-    """A vector for each token, made of all tokens around it: BERT, by its arguments.
+    """Bidirectional Transformer encoder (BERT with the arguments of `bert`).
 
     Attributes:
-      vocabulary, length: see `Tokens`.
-      stack: its blocks, with `causal=False`.
-      types, embedding_norm: see `types` and `norm` of `Tokens`.
-      word_dropout: share of the tokens that are replaced by <unknown> in training.
+      vocabulary: Number of tokens.
+      length: Maximum length with learned positions.
+      stack: Blocks, with `causal=False`.
+      types: Number of token types (see `Tokens`).
+      embedding_norm: Layer normalization of the embeddings.
+      word_dropout: Share of the tokens that is replaced by <unknown> in training.
     """
 
     vocabulary: int
@@ -40,40 +44,39 @@ class Encoder(nn.Module):
         types: Array | None = None,
         train: bool,
     ) -> Array:
-        """
+        """Returns contextual embeddings, float32 [batch, time, features].
+
         Args:
           tokens: int32 [batch, time].
-          length: int32 [batch], how many of a row's tokens there are; None: all.
-          segments: as of `Decoder`; 0 is no sequence.
-          types: int32 [batch, time], see `Tokens`.
-
-        Returns:
-          float32 [batch, time, features].
+          length: int32 [batch], the number of valid tokens. None: all.
+          segments: int32 [batch, time], the number of a token's packed sequence. 0 is padding.
+          types: int32 [batch, time], token types. None: all 0.
+          train: Whether dropout is active.
         """
         positions = mask = None
         if segments is not None:
             positions = position_ids(segments)
         elif length is not None:
-            mask = there(tokens, length)[:, None, None]
+            mask = padding_mask(tokens, length)[:, None, None]
         if train and self.word_dropout:
-            drawn = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, tokens.shape)
-            tokens = jnp.where(drawn, UNKNOWN, tokens)
+            dropped = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, tokens.shape)
+            tokens = jnp.where(dropped, UNKNOWN, tokens)
         x = self.embed(tokens, positions, types, train=train)
         return self.stack(x, positions=positions, mask=mask, segments=segments, train=train)[0]
 
     def attend(self, x: Array) -> Array:
-        """[..., features] -> logits [..., vocabulary] with the tokens' own vectors."""
+        """Returns logits [..., vocabulary] of x [..., features] with tied embeddings."""
         return self.embed.attend(x)
 
 
 class SequenceClassifier(nn.Module):
-    """One vector of outputs for a whole sequence of tokens.
+    """Encoder with a sequence classification head.
 
     Attributes:
-      encoder: what reads the tokens.
-      outputs: how many.
-      pool: "cls", the vector of the first token after a dense layer and tanh (BERT's pooler), or "mean" over tokens.
-      dropout: rate on what is pooled.
+      encoder: Encoder of the tokens.
+      outputs: Number of outputs.
+      pool: "cls", the first token after a dense layer and tanh (BERT's pooler), or "mean" over tokens.
+      dropout: Dropout rate on the pooled embedding.
     """
 
     encoder: Encoder
@@ -83,26 +86,26 @@ class SequenceClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array, *, length: Array | None = None, train: bool) -> Array:
-        """tokens int32 [batch, time], length int32 [batch] -> [batch, outputs]."""
+        """Returns [batch, outputs] of tokens int32 [batch, time] with length int32 [batch]."""
         x = self.encoder(tokens, length=length, train=train)
         if self.pool == "cls":
             x = jnp.tanh(dense(x.shape[-1], name="pooler")(x[:, 0]))
         elif self.pool == "mean":
-            seen = jnp.ones(tokens.shape, bool) if length is None else there(tokens, length)
-            x = jnp.where(seen[..., None], x, 0).sum(1) / jnp.maximum(seen.sum(1), 1)[:, None]
+            valid = jnp.ones(tokens.shape, bool) if length is None else padding_mask(tokens, length)
+            x = jnp.where(valid[..., None], x, 0).sum(1) / jnp.maximum(valid.sum(1), 1)[:, None]
         else:
-            raise ValueError(f"SequenceClassifier: pool={self.pool!r}; 'cls' or 'mean'")
+            raise ValueError(f"SequenceClassifier: pool={self.pool!r} must be 'cls' or 'mean'")
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
 
 
 class TokenClassifier(nn.Module):
-    """A vector of outputs for each token: its class, or whether a span begins or ends there.
+    """Encoder with a token classification head, for tagging and extractive question answering.
 
     Attributes:
-      encoder: what reads the tokens.
-      outputs: how many.
-      dropout: rate on the tokens' vectors.
+      encoder: Encoder of the tokens.
+      outputs: Number of outputs per token.
+      dropout: Dropout rate on the embeddings.
     """
 
     encoder: Encoder
@@ -111,17 +114,17 @@ class TokenClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array, *, length: Array | None = None, types: Array | None = None, train: bool) -> Array:
-        """tokens int32 [batch, time], length int32 [batch], types int32 [batch, time] -> [batch, time, outputs]."""
+        """Returns [batch, time, outputs] of tokens int32 [batch, time]; for other arguments see `Encoder`."""
         x = self.encoder(tokens, length=length, types=types, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
 
 
 class MaskedLanguageModel(nn.Module):
-    """Says which tokens stand where some were hidden; logits compare with the tokens' own vectors.
+    """Encoder with a masked language modelling head and tied embeddings.
 
     Attributes:
-      encoder: what reads the tokens.
+      encoder: Encoder of the tokens.
     """
 
     encoder: Encoder
@@ -143,13 +146,14 @@ class MaskedLanguageModel(nn.Module):
         places: Array | None = None,
         train: bool,
     ) -> Array:
-        """
-        Args:
-          tokens, length, segments: see `Encoder`.
-          places: int32 [batch, n], the tokens of which logits are asked; None: all.
+        """Returns logits float32 [batch, n, vocabulary].
 
-        Returns:
-          logits float32 [batch, n, vocabulary].
+        Args:
+          tokens: int32 [batch, time].
+          length: See `Encoder`.
+          segments: See `Encoder`.
+          places: int32 [batch, n], the positions whose logits are computed. None: all.
+          train: Whether dropout is active.
         """
         x = self.encoder(tokens, length=length, segments=segments, train=train)
         if places is not None:
@@ -159,9 +163,14 @@ class MaskedLanguageModel(nn.Module):
 
 
 def bert(vocabulary: int = 30_522, length: int = 512, **changes: Any) -> Encoder:
-    """BERT (Devlin et al. 2018, arXiv:1810.04805), by default with the 109 million parameters of its base size, less
-    the pooler's; changes are of its `Stack`."""
-    chosen = {
+    """Returns BERT base without the pooler, 109 million parameters (Devlin et al. 2018, arXiv:1810.04805).
+
+    Args:
+      vocabulary: Number of tokens.
+      length: Maximum length.
+      changes: Arguments of `Stack`.
+    """
+    defaults = {
         "features": 768,
         "layers": 12,
         "heads": 12,
@@ -170,4 +179,4 @@ def bert(vocabulary: int = 30_522, length: int = 512, **changes: Any) -> Encoder
         "activation": exact_gelu,
         "epsilon": 1e-12,
     }
-    return Encoder(vocabulary, length, Stack(**{**chosen, **changes}), types=2, embedding_norm=True)
+    return Encoder(vocabulary, length, Stack(**{**defaults, **changes}), types=2, embedding_norm=True)

@@ -1,4 +1,4 @@
-"""Encoder-decoders, which read tokens and write others: T5, and the Transformer as it was at first."""
+"""Encoder-decoder Transformers (T5, and the original Transformer), with a pointer-generator head."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.layers.attention import Array, drawn_dense
-from jaxdl.models.layers.dot_product import same
-from jaxdl.models.transformer import Stack, position_ids, there, tokens_of
+from jaxdl.models.layers.dot_product import same_segment
+from jaxdl.models.layers.token_embedding import padding_mask, position_ids
+from jaxdl.models.transformer import Stack, tokens_of
 
 
 class EncoderDecoder(nn.Module):
-    """Reads tokens, and writes others: T5, and the Transformer as it was at first, by their arguments.
+    """Encoder-decoder Transformer (T5 with the arguments of `t5`).
 
     Attributes:
-      vocabulary: number of tokens, of both.
-      length: how many tokens it may write, and with learned positions the most there can be of either.
-      encoder: blocks that read.
-      decoder: blocks that write, with `causal=True` and `cross=True`.
-      tied: logits compare with the tokens' own vectors, divided by the square root of `features`, as in T5.
-      shared: one table of vectors for what is read and written.
-      tied_scale: factor of what is compared with tied vectors; T5 has features ** -0.5.
-      copies: it may also write a token of those that it reads, whichever the vocabulary's say, see `Pointer`; then what
-        it gives are log-probabilities.
+      vocabulary: Number of tokens of source and target.
+      length: Maximum number of generated tokens, and of all tokens with learned positions.
+      encoder: Blocks of the encoder.
+      decoder: Blocks of the decoder, with `causal=True` and `cross=True`.
+      tied: Logits use the token embeddings instead of a dense layer.
+      shared: Encoder and decoder share their token embeddings.
+      tied_scale: Factor of the features before tied logits; features ** -0.5 in T5.
+      copies: A pointer-generator copies source tokens (see `Pointer`). Outputs are log-probabilities instead of logits.
     """
 
     vocabulary: int
@@ -37,7 +37,7 @@ class EncoderDecoder(nn.Module):
 
     def setup(self):
         if not (self.decoder.causal and self.decoder.cross) or self.encoder.causal or self.encoder.cross:
-            raise ValueError("EncoderDecoder: the decoder has causal=True and cross=True, the encoder neither")
+            raise ValueError("EncoderDecoder: the decoder needs causal=True and cross=True, the encoder neither")
         self.embed = tokens_of(self.vocabulary, self.length, self.decoder)
         if not self.shared:
             self.embed_source = tokens_of(self.vocabulary, self.length, self.encoder)
@@ -55,41 +55,44 @@ class EncoderDecoder(nn.Module):
         segments: tuple[Array, Array] | None = None,
         train: bool,
     ) -> Array:
-        """Logits float32 [batch, time, vocabulary] for what follows each of `target` int32 [batch, time].
+        """Returns next-token logits float32 [batch, time, vocabulary] (teacher forcing).
 
         Args:
-          inputs: int32 [batch, n].
-          length: int32 [batch], how many of a row's inputs there are; None: all.
-          segments: int32 [batch, n] and [batch, time], which of several packed pairs each of the inputs and of the
-            target is of, 0 none; one sees nothing of another.
+          inputs: int32 [batch, n], source tokens.
+          target: int32 [batch, time], target tokens, shifted right.
+          length: int32 [batch], the number of valid source tokens. None: all.
+          segments: int32 [batch, n] and [batch, time], the number of the packed pair of each source and target token. 0
+            is padding. Pairs do not attend to each other.
+          train: Whether dropout is active.
         """
-        own, written = segments or (None, None)
-        memory = self.encode(inputs, length=length, segments=own, train=train)
-        if own is None or written is None:
+        source_segments, target_segments = segments or (None, None)
+        memory = self.encode(inputs, length=length, segments=source_segments, train=train)
+        if source_segments is None or target_segments is None:
             return self._decode(memory, target, None, None, train)[0]
-        memory = {**memory, "mask": same(written, own)}
-        return self._decode(memory, target, position_ids(written), None, train, segments=written)[0]
+        memory = {**memory, "mask": same_segment(target_segments, source_segments)}
+        positions = position_ids(target_segments)
+        return self._decode(memory, target, positions, None, train, segments=target_segments)[0]
 
     def encode(
         self, inputs: Array, *, length: Array | None = None, segments: Array | None = None, train: bool = False
     ) -> dict[str, Any]:
-        """What the decoder looks at: keys and values for each of its blocks; every leaf [batch, ...]."""
-        seen = jnp.ones(inputs.shape, bool) if length is None else there(inputs, length)
+        """Returns the decoder's memory, keys and values of each block; every leaf [batch, ...]."""
+        mask = jnp.ones(inputs.shape, bool) if length is None else padding_mask(inputs, length)
         embed = self.embed if self.shared else self.embed_source
         positions = None if segments is None else position_ids(segments)
         x = embed(inputs, positions, train=train)
-        seen = seen[:, None, None]
-        x, _ = self.encoder(x, positions=positions, mask=seen, segments=segments, train=train)
-        memory = {"blocks": self.decoder.project_memory(x), "mask": seen}
+        mask = mask[:, None, None]
+        x, _ = self.encoder(x, positions=positions, mask=mask, segments=segments, train=train)
+        memory = {"blocks": self.decoder.project_memory(x), "mask": mask}
         return {**memory, "keys": self.pointer.project_memory(x), "inputs": inputs} if self.copies else memory
 
     def start(self, memory: dict[str, Any]) -> dict[str, Any]:
-        """The decoder's carry before the first token; every leaf [batch, ...]."""
+        """Returns the decoder's carry before the first token; every leaf [batch, ...]."""
         batch = memory["mask"].shape[0]
         return {"caches": self.decoder.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
 
     def decode(self, memory: dict[str, Any], carry: dict[str, Any], token: Array) -> tuple[Array, dict[str, Any]]:
-        """One step: token int32 [batch] -> logits [batch, vocabulary] for the one that follows, and the carry."""
+        """Returns next-token logits [batch, vocabulary] after token int32 [batch], and the new carry."""
         positions = carry["count"][:, None]
         logits, caches = self._decode(memory, token[:, None], positions, carry["caches"], False)
         return logits[:, 0], {"caches": caches, "count": carry["count"] + 1}
@@ -120,12 +123,10 @@ class EncoderDecoder(nn.Module):
 
 
 class Pointer(nn.Module):
-    """A share of each next token's probability goes to the tokens that were read, as they are looked at.
-
-    See et al. 2017, arXiv:1704.04368, with an attention of its own.
+    """Pointer-generator head with separate attention (See et al. 2017, arXiv:1704.04368).
 
     Attributes:
-      features: of queries and keys.
+      features: Width of queries and keys.
     """
 
     features: int
@@ -136,34 +137,42 @@ class Pointer(nn.Module):
         self.gate = drawn_dense(1, ("embed", None), None)
 
     def project_memory(self, memory: Array) -> Array:
-        """Keys [batch, m, features] of what was read."""
+        """Returns keys [batch, m, features] of the source."""
         return self.key(memory)
 
     def __call__(self, x: Array, logits: Array, keys: Array, inputs: Array, mask: Array) -> Array:
-        """Log-probabilities float32 [batch, n, vocabulary].
+        """Returns log-probabilities float32 [batch, n, vocabulary].
 
         Args:
-          x: [batch, n, features], what is known when each token is written.
-          logits: [batch, n, vocabulary] of tokens that are not copied.
-          keys: what `project_memory` gave.
-          inputs: int32 [batch, m], the tokens that were read.
-          mask: bool, broadcasts to [batch, n, m], which of them are seen.
+          x: [batch, n, features], the decoder's output.
+          logits: [batch, n, vocabulary] of generated tokens.
+          keys: Keys of `project_memory`.
+          inputs: int32 [batch, m], source tokens.
+          mask: bool, broadcasts to [batch, n, m]. False masks a source token.
         """
         scores = jnp.einsum("bnf,bmf->bnm", self.query(x), keys) * self.features**-0.5
-        looked = nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+        attention = nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
         share = nn.sigmoid(self.gate(x) + 1.0)
 
-        def copied(written: Array, inputs: Array, looked: Array) -> Array:
-            return written.at[:, inputs].add(looked)
+        def add_copies(generated: Array, inputs: Array, attention: Array) -> Array:
+            return generated.at[:, inputs].add(attention)
 
-        total = jax.vmap(copied)(share * nn.softmax(logits, axis=-1), inputs, (1.0 - share) * looked)
+        total = jax.vmap(add_copies)(share * nn.softmax(logits, axis=-1), inputs, (1.0 - share) * attention)
         return jnp.log(jnp.maximum(total, 1e-20))
 
 
 def t5(vocabulary: int = 32_128, length: int = 512, tied: bool = True, **changes: Any) -> EncoderDecoder:
-    """T5 (Raffel et al. 2019, arXiv:1910.10683), by default with the 60 million parameters of its small size; changes
-    are of both its `Stack`s. Version 1.1 has `activation=tanh_gelu`, `gated=True` and `tied=False`."""
-    chosen = {
+    """Returns T5 small, 60 million parameters (Raffel et al. 2019, arXiv:1910.10683).
+
+    Version 1.1 has `activation=tanh_gelu`, `gated=True` and `tied=False`.
+
+    Args:
+      vocabulary: Number of tokens.
+      length: Maximum number of generated tokens.
+      tied: Logits use the token embeddings.
+      changes: Arguments of both `Stack`s.
+    """
+    options = {
         "features": 512,
         "layers": 6,
         "heads": 8,
@@ -179,8 +188,8 @@ def t5(vocabulary: int = 32_128, length: int = 512, tied: bool = True, **changes
     return EncoderDecoder(
         vocabulary,
         length,
-        Stack(**chosen),
-        Stack(causal=True, cross=True, **chosen),
+        Stack(**options),
+        Stack(causal=True, cross=True, **options),
         tied,
-        tied_scale=chosen["features"] ** -0.5,
+        tied_scale=options["features"] ** -0.5,
     )

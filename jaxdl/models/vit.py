@@ -1,4 +1,4 @@
-"""The vision Transformer: an image is a sequence of squares (Dosovitskiy et al. 2020, arXiv:2010.11929)."""
+"""Vision Transformer (ViT; Dosovitskiy et al. 2020, arXiv:2010.11929)."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from jaxdl.models.transformer import Stack, exact_gelu
 
 
 class VisionTransformer(nn.Module):
-    """Images [batch, height, width, channels] -> logits float32 [batch, num_classes].
+    """Vision Transformer, images [batch, height, width, channels] -> logits float32 [batch, num_classes].
 
     Attributes:
-      num_classes: outputs.
-      patch: side of a square in pixels.
-      stack: blocks.
-      pool: "cls", the vector of a token that stands before the squares, or "mean" over the squares.
-      positions: "learned", drawn for the size of image that `init` sees, or "sinusoidal", of row and column, for any.
-      dropout: rate on the tokens and on what is pooled.
+      num_classes: Number of classes.
+      patch: Side of a patch, pixels.
+      stack: Transformer blocks.
+      pool: "cls", a class token, or "mean" over patches.
+      positions: "learned", for the image size of `init`, or "sinusoidal" (2D), for any size.
+      dropout: Dropout rate on the tokens and the pooled embedding.
     """
 
     num_classes: int
@@ -32,10 +32,10 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Draws from "dropout" in training.
+        """Returns the logits; draws from "dropout" in training.
 
         Raises:
-          ValueError: a size that `patch` does not divide, or an unknown choice.
+          ValueError: An image size that `patch` does not divide, or an unknown option.
         """
         tokens = self._tokens(image)
         tokens = nn.Dropout(self.dropout)(tokens, deterministic=not train)
@@ -45,27 +45,27 @@ class VisionTransformer(nn.Module):
         return dense(self.num_classes, ("embed", None), kernel_init=nn.initializers.zeros, name="head")(x)
 
     def _tokens(self, image: jax.Array) -> jax.Array:
-        """[batch, height, width, channels] -> [batch, squares, features], after the first one if there is one."""
+        """Returns patch embeddings [batch, patches, features], after the class token if there is one."""
         batch, height, width, channels = image.shape
         side, features = self.patch, self.stack.features
         if height % side or width % side:
-            raise ValueError(f"VisionTransformer: {height}x{width} cannot be cut into squares of {side}: set patch")
+            raise ValueError(f"VisionTransformer: patch={side} does not divide {height}x{width} pixels; set patch")
         for name, value, known in (
             ("pool", self.pool, ("cls", "mean")),
             ("positions", self.positions, ("learned", "sinusoidal")),
         ):
             if value not in known:
-                raise ValueError(f"VisionTransformer: {name}={value!r}; one of {', '.join(known)}")
+                raise ValueError(f"VisionTransformer: {name}={value!r} must be one of {', '.join(known)}")
         rows, columns = height // side, width // side
-        squares = image.reshape(batch, rows, side, columns, side, channels).transpose(0, 1, 3, 2, 4, 5)
+        patches = image.reshape(batch, rows, side, columns, side, channels).transpose(0, 1, 3, 2, 4, 5)
         x = dense(features, (None, "embed"), dtype=self.stack.dtype, name="entry")(
-            squares.reshape(batch, rows * columns, -1)
+            patches.reshape(batch, rows * columns, -1)
         )
         if self.positions == "sinusoidal":
             x = x + jnp.asarray(grid_waves(rows, columns, features), x.dtype)
         if self.pool == "cls":
-            first = self._vector("first", 1, nn.initializers.zeros)
-            x = jnp.concatenate([jnp.broadcast_to(first, (batch, 1, features)).astype(x.dtype), x], axis=1)
+            cls = self._vector("first", 1, nn.initializers.zeros)
+            x = jnp.concatenate([jnp.broadcast_to(cls, (batch, 1, features)).astype(x.dtype), x], axis=1)
         if self.positions == "learned":
             x = x + self._vector("place", x.shape[1], normal(0.02)).astype(x.dtype)
         return x
@@ -76,8 +76,8 @@ class VisionTransformer(nn.Module):
 
 
 def vit(num_classes: int = 1000, patch: int = 16, **changes: Any) -> VisionTransformer:
-    """ViT as it was published, by default its base size with 87 million parameters; changes are of its `Stack`."""
-    chosen = {
+    """Returns the published ViT, by default ViT-B with 87 million parameters; `changes` are those of `Stack`."""
+    defaults = {
         "features": 768,
         "layers": 12,
         "heads": 12,
@@ -85,4 +85,4 @@ def vit(num_classes: int = 1000, patch: int = 16, **changes: Any) -> VisionTrans
         "activation": exact_gelu,
         "epsilon": 1e-12,
     }
-    return VisionTransformer(num_classes, patch, Stack(**{**chosen, **changes}), pool="cls", positions="learned")
+    return VisionTransformer(num_classes, patch, Stack(**{**defaults, **changes}), pool="cls", positions="learned")

@@ -129,7 +129,7 @@ def test_group_norm_is_flax_s(shape):
     ours = found(group_norm(train=False, group_size=4, epsilon=1e-3))
     theirs = found(nn.GroupNorm(num_groups=3, epsilon=1e-3))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4), ours, theirs)
-    with pytest.raises(ValueError, match="groups of 5 do not divide 12"):
+    with pytest.raises(ValueError, match="group_size=5 does not divide 12"):
         group_norm(train=False, group_size=5).init(jax.random.key(0), x)
 
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl.distributed.mesh import Parallel, active, make_mesh
-from jaxdl.models.layers.dense import split
+from jaxdl.models.layers.dense import logical_partition_spec
 from jaxdl.models.layers.dot_product import by_blocks, dot_product_attention, splash
 
 
@@ -111,10 +111,12 @@ def test_half_precision_adds_up_in_single():
 
 def test_an_axis_that_does_not_divide_stays_whole():
     parallel = Parallel(mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    assert split(("batch", "heads"), (4, 2)) is None  # without a mesh
+    assert logical_partition_spec(("batch", "heads"), (4, 2)) is None  # without a mesh
     with active(make_mesh(parallel), parallel):
-        assert split(("batch", None, "heads", None), (8, 7, 4, 3)) == PartitionSpec(
+        assert logical_partition_spec(("batch", None, "heads", None), (8, 7, 4, 3)) == PartitionSpec(
             ("data", "fsdp"), None, "tensor", None
         )
-        assert split(("batch", None, "heads", None), (8, 7, 3, 3)) == PartitionSpec(("data", "fsdp"), None, None, None)
-        assert split(("embed", "mlp"), (3, 4)) == PartitionSpec(None, "tensor")
+        assert logical_partition_spec(("batch", None, "heads", None), (8, 7, 3, 3)) == PartitionSpec(
+            ("data", "fsdp"), None, None, None
+        )
+        assert logical_partition_spec(("embed", "mlp"), (3, 4)) == PartitionSpec(None, "tensor")

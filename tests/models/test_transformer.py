@@ -205,7 +205,7 @@ def test_heads_give_what_they_say():
         found = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
         alone = model.apply(params, TOKENS[:1, :5], train=False)
         np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
-    with pytest.raises(ValueError, match="'cls' or 'mean'"):
+    with pytest.raises(ValueError, match="must be 'cls' or 'mean'"):
         SequenceClassifier(READER, outputs=3, pool="last").init(jax.random.key(0), TOKENS, train=False)
 
 
@@ -273,7 +273,7 @@ def test_an_image_is_a_sequence_of_squares():
         assert logits.shape == (2, 5)
         if pool == "cls":
             assert nn.unbox(params)["params"]["place"].shape == (7, 8)
-    with pytest.raises(ValueError, match="8x12 cannot be cut into squares of 5"):
+    with pytest.raises(ValueError, match="patch=5 does not divide 8x12"):
         VisionTransformer(5, 5, stack).init(jax.random.key(1), image, train=False)
 
 
@@ -281,7 +281,7 @@ def test_wrong_choices_are_told():
     for wrong, told in (({"positions": "rope"}, "one of none, learned"), ({"norm": "batch"}, "layer, rms")):
         with pytest.raises(ValueError, match=told):
             made(**wrong)
-    with pytest.raises(ValueError, match="13 tokens, but learned positions for 12"):
+    with pytest.raises(ValueError, match="13 tokens exceed 12 learned positions"):
         made(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
     model, params = made()
     with pytest.raises(ValueError, match="packed sequences have no carry"):

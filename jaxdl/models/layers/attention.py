@@ -1,9 +1,9 @@
-"""Scaled dot-product attention with several heads, and what says where its tokens stand (arXiv:1706.03762).
+"""Multi-head attention with KV cache, grouped queries, rotary and relative positions, and LoRA (arXiv:1706.03762).
 
-Positions are whole numbers that come with the tokens. Who may look at whom follows from them: so a cache of earlier
-tokens, a window and packed sequences are all one mask.
+The attention mask is computed from integer positions of queries and keys, so that KV caches, sliding windows and packed
+sequences need one mask.
 
-Logical axis names. Parameters: "embed" for the features of tokens, "heads" for those of queries, keys and values.
+Logical axis names of parameters: "embed" for features of tokens, "heads" for features of queries, keys and values.
 """
 
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ from jaxdl.models.layers.dot_product import attention_weights, dot_product_atten
 
 Array = jax.Array
 Cache = Mapping[str, Array]
-SEEN = "attention"  # the collection of who looked at whom, float32 [batch, heads, n, m], for those who ask for it
+SEEN = "attention"  # collection of attention weights, float32 [batch, heads, n, m], if mutable
 
 
 class MultiHeadAttention(nn.Module):
-    """Tokens [batch, n, features] look at each other, or at a memory's; the result is [batch, n, features].
+    """Multi-head self-attention or cross-attention, [batch, n, features] -> [batch, n, features].
 
     Attributes:
-      features: of a token.
-      heads: of the queries.
-      kv_heads: of keys and values, must divide `heads`: grouped queries (arXiv:2305.13245); None: as many.
-      head_size: numbers of a head; None: features // heads.
-      causal: a token looks at those before it and at itself.
-      window: with `causal`, it looks at this many, itself included (arXiv:2004.05150); 0: at all.
-      rotary: base of the wavelengths by which queries and keys are turned (RoPE, arXiv:2104.09864); 0: they are not.
-      scaled: scores are divided by the square root of `head_size`; T5 leaves them as they are.
-      use_bias: of the four dense layers.
-      deviation: standard deviation of the drawn kernels; None: LeCun's. `out_deviation`: of the last layer's.
-      lora: rank of matrices that are added to the kernels of queries and values, as `query_low` and `value_low`
-        (LoRA, arXiv:2106.09685); 0: none. See `jaxdl.training.optimizers.train_only`.
-      dtype: to compute in; softmax and sums are float32.
+      features: Width of the tokens.
+      heads: Number of query heads.
+      kv_heads: Number of key and value heads, a divisor of `heads` (grouped queries, arXiv:2305.13245). None: `heads`.
+      head_size: Width of a head. None: features // heads.
+      causal: Causal mask.
+      window: Sliding window of a causal mask, the token itself included (arXiv:2004.05150). 0 for none.
+      rotary: Base of the wavelengths of rotary positions (RoPE, arXiv:2104.09864). 0 for none.
+      scaled: Scores are divided by sqrt(head_size); not in T5.
+      use_bias: Biases of the four dense layers.
+      deviation: Std of the initial kernels. None: LeCun initialization.
+      out_deviation: Std of the initial output kernel. None: `deviation`.
+      lora: Rank of the LoRA weights `query_low` and `value_low` (arXiv:2106.09685). 0 for none.
+      dtype: Computation dtype. Softmax and sums are float32.
     """
 
     features: int
@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
             self.value_low = LowRank((self.kv_heads or self.heads) * size, self.lora, self.dtype)
 
     def project_memory(self, memory: Array) -> Cache:
-        """What tokens see of a memory [batch, m, features]: `key` and `value` [batch, m, kv_heads, head_size]."""
+        """Returns `key` and `value` [batch, m, kv_heads, head_size] of a memory [batch, m, features]."""
         value = self.value(memory) + self.value_low(memory) if self.lora else self.value(memory)
         return {"key": self._heads(self.key(memory)), "value": self._heads(value)}
 
@@ -82,43 +82,40 @@ class MultiHeadAttention(nn.Module):
         segments: Array | None = None,
         cache: Cache | None = None,
     ) -> Any:
-        """
+        """Returns [batch, n, features], and with a cache also the new cache.
+
         Args:
           x: [batch, n, features].
-          memory: what `project_memory` made of it, which is looked at in place of x itself; then `causal` must be off.
-          positions: int32 [batch, n] of x; None: 0, 1, ....
-          mask: bool, broadcasts to [batch, 1, n, m]: where False nobody looks, whatever else holds. With a cache, m are
-            its places, and after them, if there are several, x.
-          bias: broadcasts to [batch, heads, n, m], added to the scores.
-          segments: int32 [batch, n], which of several packed sequences, that lie one after the other, a token is of: it
-            looks at no other; there is no cache then.
-          cache: see `empty_cache`: x comes after what is in it.
-
-        Returns:
-          [batch, n, features]; with a cache also the cache with x in it.
+          memory: Keys and values of `project_memory`, for cross-attention; `causal` must be False.
+          positions: int32 [batch, n] of x. None: 0, 1, ...
+          mask: bool, broadcasts to [batch, 1, n, m]. False masks a key. With a cache, keys are those of the cache,
+            followed by those of x if n > 1.
+          bias: Added to the scores, broadcasts to [batch, heads, n, m].
+          segments: int32 [batch, n], the number of the packed sequence that a token belongs to. Sequences are
+            consecutive and do not attend to each other. Not with a cache.
+          cache: KV cache of the preceding tokens (see `empty_cache`).
         """
         query = self._heads(self.query(x) + self.query_low(x) if self.lora else self.query(x))
         key, value = (self.project_memory(x) if memory is None else memory).values()
-        looked = positions
+        key_positions = positions
         if self.rotary and memory is None:
-            at = jnp.arange(x.shape[1])[None] if positions is None else positions
-            query, key = rotate(query, at, self.rotary), rotate(key, at, self.rotary)
+            places = jnp.arange(x.shape[1])[None] if positions is None else positions
+            query, key = rotate(query, places, self.rotary), rotate(key, places, self.rotary)
         if cache is not None:
-            assert positions is not None, "tokens after a cache have positions"
-            before, cache = cache, extended(cache, positions, key=key, value=value)
+            assert positions is not None, "a cache needs positions"
+            old, cache = cache, extended(cache, positions, key=key, value=value)
             if x.shape[1] == 1:
-                key, value, looked = cache["key"], cache["value"], cache["position"]
-            else:  # some may have taken the place of what the first of them should see
-                joined = {"key": key, "value": value, "position": positions}
-                key, value, looked = (
-                    jnp.concatenate([before[name], each.astype(before[name].dtype)], axis=1)
-                    for name, each in joined.items()
+                key, value, key_positions = cache["key"], cache["value"], cache["position"]
+            else:  # the new tokens may have replaced keys that the first of them attends to
+                new = {"key": key, "value": value, "position": positions}
+                key, value, key_positions = (
+                    jnp.concatenate([old[name], leaf.astype(old[name].dtype)], axis=1) for name, leaf in new.items()
                 )
-        # Then the fast kernels know what causal means.
+        # With default positions the kernels apply the causal mask themselves, which is faster.
         plain = memory is None and (positions is None or segments is not None)
         if memory is None and not plain:
-            seen = visible(positions, looked, self.causal, self.window)  # type: ignore
-            mask = seen if mask is None else mask & seen
+            causal_mask = position_mask(positions, key_positions, self.causal, self.window)  # type: ignore
+            mask = causal_mask if mask is None else mask & causal_mask
         options: dict[str, Any] = {
             "bias": bias,
             "mask": mask,
@@ -140,7 +137,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class LowRank(nn.Module):
-    """[..., c] -> [..., features] by two kernels of a small rank, zero at the start (LoRA, arXiv:2106.09685)."""
+    """Low-rank linear map, initially zero, [..., c] -> [..., features] (LoRA, arXiv:2106.09685)."""
 
     features: int
     rank: int
@@ -154,84 +151,95 @@ class LowRank(nn.Module):
 
 
 def merged(params: Any) -> Any:
-    """Parameters in which LoRA's matrices are added to the kernels that they belong to, for models without them."""
+    """Merges LoRA weights into the base kernels."""
     if not isinstance(params, Mapping):
         return params
-    found = {name: merged(value) for name, value in params.items() if not name.endswith("_low")}
+    base = {name: merged(value) for name, value in params.items() if not name.endswith("_low")}
     for name, low in params.items():
         if name.endswith("_low"):
-            whole = found[name.removesuffix("_low")]
-            kernel = whole["kernel"] + low["down"]["kernel"] @ low["up"]["kernel"]
-            found[name.removesuffix("_low")] = {**whole, "kernel": kernel}
-    return found
+            layer = base[name.removesuffix("_low")]
+            kernel = layer["kernel"] + low["down"]["kernel"] @ low["up"]["kernel"]
+            base[name.removesuffix("_low")] = {**layer, "kernel": kernel}
+    return base
 
 
 def drawn_dense(
     features: int, axes: tuple[str | None, str | None], deviation: float | None, **options: Any
 ) -> nn.Dense:
-    """`jaxdl.models.layers.dense.dense` with a kernel of this standard deviation; None: LeCun's."""
+    """Returns `jaxdl.models.layers.dense.dense` with this std of the initial kernel; None: LeCun initialization."""
     return dense(features, axes, kernel_init=None if deviation is None else normal(deviation), **options)
 
 
 def empty_cache(batch: int, length: int, kv_heads: int, head_size: int, dtype: Any = jnp.float32) -> Cache:
-    """Room for the keys and values of `length` tokens: `key`, `value` [batch, length, kv_heads, head_size], `position`
-    int32 [batch, length], -1 where there is none."""
+    """Returns an empty KV cache for `length` tokens.
+
+    Leaves: `key` and `value` [batch, length, kv_heads, head_size], and `position` int32 [batch, length], -1 if empty.
+    """
     values = jnp.zeros((batch, length, kv_heads, head_size), dtype)
     return {"key": values, "value": values, "position": jnp.full((batch, length), -1, jnp.int32)}
 
 
 def extended(cache: Cache, positions: Array, **tokens: Array) -> Cache:
-    """The cache with tokens at `positions` [batch, n]; when it is full they take the place of the oldest ones.
+    """Returns the cache with new tokens; in a full cache they replace the oldest ones.
 
-    `tokens` are `key` and `value`, where the cache has them.
-
-    Tokens at a position below 0 are not there, and are not kept.
+    Args:
+      cache: See `empty_cache`.
+      positions: int32 [batch, n]. Tokens with a negative position are padding and are dropped.
+      tokens: `key` and `value` [batch, n, kv_heads, head_size].
     """
     length = cache["position"].shape[1]
     rows = jnp.arange(positions.shape[0])[:, None]
-    stay = (positions >= 0) & (positions > positions.max(axis=1, keepdims=True) - length)
-    places = jnp.where(stay, positions % length, length)  # `length`: nowhere
+    stored = (positions >= 0) & (positions > positions.max(axis=1, keepdims=True) - length)
+    places = jnp.where(stored, positions % length, length)  # index `length` is out of bounds and dropped
     new = {"position": positions, **tokens}
     return {name: old.at[rows, places].set(new[name].astype(old.dtype), mode="drop") for name, old in cache.items()}
 
 
-def visible(query: Array, key: Array, causal: bool, window: int) -> Array:
-    """bool [batch, 1, n, m]: who looks at whom, by their positions [batch, n] and [batch, m]; below 0: not there."""
-    ahead = query[:, None, :, None] - key[:, None, None, :]
-    seen = (key >= 0)[:, None, None, :]
+def position_mask(query: Array, key: Array, causal: bool, window: int) -> Array:
+    """Returns the attention mask from query and key positions, bool [batch, 1, n, m].
+
+    Args:
+      query: int32 [batch, n].
+      key: int32 [batch, m]. Keys with a negative position are masked.
+      causal: Masks later keys.
+      window: Masks keys that are `window` or more positions earlier. 0 for none.
+    """
+    distance = query[:, None, :, None] - key[:, None, None, :]
+    mask = (key >= 0)[:, None, None, :]
     if causal:
-        seen = seen & (ahead >= 0)
+        mask = mask & (distance >= 0)
         if window:
-            seen = seen & (ahead < window)
-    return seen
+            mask = mask & (distance < window)
+    return mask
 
 
 def rotate(x: Array, positions: Array, base: float) -> Array:
-    """Turns pairs of numbers by an angle in proportion to the position (arXiv:2104.09864).
+    """Applies rotary position embeddings (RoPE, arXiv:2104.09864).
 
-    The pairs are number i of the first half and number i of the second, as in Llama.
+    A pair is feature i of the first half and feature i of the second half, as in Llama.
 
     Args:
-      x: [batch, n, heads, size], size even.
+      x: [batch, n, heads, size]. The size is even.
       positions: int32 [batch, n].
+      base: Base of the wavelengths.
     """
     half = x.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angle = (positions.astype(jnp.float32)[..., None] * frequency)[:, :, None]
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     first, second = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-    return turned.astype(x.dtype)
+    rotated = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return rotated.astype(x.dtype)
 
 
 class RelativeBias(nn.Module):
-    """T5's bias on scores, by how far away a token is (Raffel et al. 2019, arXiv:1910.10683, section 2.1).
+    """Relative position bias (T5, Raffel et al. 2019, arXiv:1910.10683, section 2.1).
 
     Attributes:
-      heads: of the attention.
-      buckets: distances are sorted into so many, near ones each for itself, far ones on a logarithmic scale.
-      farthest: distances from here on are one bucket.
-      causal: no token looks ahead, and all buckets are for those behind.
+      heads: Number of heads.
+      buckets: Number of distance buckets. Small distances have their own bucket, larger ones share logarithmic buckets.
+      farthest: Distance from which on all share one bucket.
+      causal: All buckets are for earlier keys.
     """
 
     heads: int
@@ -241,7 +249,7 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, query: Array, key: Array) -> Array:
-        """Positions [batch, n] and [batch, m] -> float32 [batch, heads, n, m]."""
+        """Returns the bias float32 [batch, heads, n, m] of query positions [batch, n] and key positions [batch, m]."""
         init = nn.with_logical_partitioning(normal(1.0), (None, None))
         table: Any = self.param("table", init, (self.buckets, self.heads))
         distance = key[:, None, :] - query[:, :, None]
@@ -254,7 +262,7 @@ class RelativeBias(nn.Module):
         else:
             count //= 2
             offset, away = jnp.where(distance > 0, count, 0), jnp.abs(distance)
-        near = count // 2
-        scale = jnp.log(jnp.maximum(away, 1) / near) / jnp.log(self.farthest / near)
-        far = near + (scale * (count - near)).astype(jnp.int32)
-        return offset + jnp.where(away < near, away, jnp.minimum(far, count - 1))
+        exact = count // 2
+        scale = jnp.log(jnp.maximum(away, 1) / exact) / jnp.log(self.farthest / exact)
+        logarithmic = exact + (scale * (count - exact)).astype(jnp.int32)
+        return offset + jnp.where(away < exact, away, jnp.minimum(logarithmic, count - 1))

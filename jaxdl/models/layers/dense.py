@@ -17,51 +17,53 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def variance_scaling(scale: float, mode: Literal["fan_in", "fan_out"] = "fan_in") -> nn.initializers.Initializer:
-    """`nn.initializers.variance_scaling(scale, mode, "truncated_normal")` for kernels [..., in, out]; the same numbers.
+    """Returns `nn.initializers.variance_scaling(scale, mode, "truncated_normal")` for kernels [..., in, out].
 
-    They are drawn as one vector: XLA takes seconds on CPU to compile each draw with several small dimensions.
+    Values equal Flax's, but are drawn as one vector: XLA:CPU takes seconds to compile draws with small dimensions.
     """
 
     def initialize(key: jax.Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> jax.Array:
         fan = math.prod(shape[:-2]) * (shape[-2] if mode == "fan_in" else shape[-1])
-        # 0.87962566 is the standard deviation of the normal distribution cut off at -2 and 2.
-        deviation = math.sqrt(scale / fan) / 0.87962566103423978
+        # 0.87962566 is the std of the standard normal distribution truncated to [-2, 2].
+        std = math.sqrt(scale / fan) / 0.87962566103423978
         draws = jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype)
-        return (draws * jnp.asarray(deviation, dtype)).reshape(shape)
+        return (draws * jnp.asarray(std, dtype)).reshape(shape)
 
     return initialize
 
 
-def normal(deviation: float) -> nn.initializers.Initializer:
-    """`nn.initializers.normal(deviation)`, drawn as one vector for the reason given at `variance_scaling`."""
+def normal(std: float) -> nn.initializers.Initializer:
+    """Returns `nn.initializers.normal(std)`, drawn as one vector (see `variance_scaling`)."""
 
     def initialize(key: jax.Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> jax.Array:
-        return (jax.random.normal(key, (math.prod(shape),), dtype) * jnp.asarray(deviation, dtype)).reshape(shape)
+        return (jax.random.normal(key, (math.prod(shape),), dtype) * jnp.asarray(std, dtype)).reshape(shape)
 
     return initialize
 
 
 def gathered(parameter: Any) -> jax.Array:
-    """A parameter that is stored cut over devices, whole on each of them."""
+    """Returns a sharded parameter gathered onto every device."""
     return with_logical_constraint(parameter, (None,) * parameter.ndim)
 
 
-def split(names: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec | None:
-    """How an array with those logical axes is cut over the mesh that this is traced for; None without a mesh or rules.
-    An axis that does not divide stays whole."""
+def logical_partition_spec(names: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec | None:
+    """Returns the partition spec of an array with logical axes on the current mesh.
+
+    Axes that are not divisible by their mesh axes are not sharded. None without a mesh or axis rules.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not get_logical_axis_rules() or any(kind == AxisType.Manual for kind in mesh.axis_types):
         return None
-    found = []
+    spec = []
     for axes, size in zip(logical_to_mesh_axes(tuple(names)) or (), shape):
-        parts = math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ()))
-        found.append(axes if size % parts == 0 else None)
-    return PartitionSpec(*found)
+        shards = math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ()))
+        spec.append(axes if size % shards == 0 else None)
+    return PartitionSpec(*spec)
 
 
 def with_logical_sharding(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
-    """Says how an array lies on the mesh, by a logical name for each axis; see `split`."""
-    spec = split(names, x.shape)
+    """Constrains the sharding of an array by logical axis names (see `logical_partition_spec`)."""
+    spec = logical_partition_spec(names, x.shape)
     return x if spec is None else jax.lax.with_sharding_constraint(x, spec)
 
 
@@ -74,23 +76,25 @@ def dense(
     dtype: Any = None,
     name: str | None = None,
 ) -> nn.Dense:
-    """[batch, ..., c] -> [batch, ..., features] by a kernel that FSDP keeps cut along "embed", put together before use.
+    """Returns a dense layer whose kernel is gathered over FSDP axes ("embed") before use.
 
-    Left to itself XLA computes a wrong gradient of the input where batch, input and output features are each cut over
-    another mesh axis (see `jaxdl.models.layers.convolution.convolve_gathered`). A pair of ("embed", "mlp") and ("mlp",
-    "embed") is cut over the tensor axis as in Megatron-LM (arXiv:1909.08053): what is between them is, and one sum is
-    exchanged.
+    Without the gather XLA computes a wrong input gradient if batch, input and output features are sharded over
+    different mesh axes (see `jaxdl.models.layers.convolution.convolve_gathered`). A pair of layers with axes ("embed",
+    "mlp") and ("mlp", "embed") is tensor-parallel as in Megatron-LM (arXiv:1909.08053), with one all-reduce.
 
     Args:
-      axes: logical names of the kernel's two axes.
-      kernel_init: by default `variance_scaling(1.0)` (LeCun).
-      dtype: to compute in, such as "bfloat16"; None: that of input and parameters.
+      features: Number of output features.
+      axes: Logical names of the kernel's two axes.
+      use_bias: Adds a bias.
+      kernel_init: Initializer of the kernel. None: `variance_scaling(1.0)` (LeCun initialization).
+      dtype: Computation dtype, such as "bfloat16". None: that of input and parameters.
+      name: Name of the module.
     """
 
     def dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-        inside, outside = (None if axis == "embed" else axis for axis in axes)
-        y = product(x, with_logical_sharding(kernel, (inside, outside)))
-        return with_logical_sharding(y, ("batch", *[None] * (y.ndim - 2), outside))
+        in_axis, out_axis = (None if axis == "embed" else axis for axis in axes)
+        y = product(x, with_logical_sharding(kernel, (in_axis, out_axis)))
+        return with_logical_sharding(y, ("batch", *[None] * (y.ndim - 2), out_axis))
 
     return nn.Dense(
         features,
@@ -104,12 +108,12 @@ def dense(
 
 
 class Embedding(nn.Module):
-    """A vector for each token: int32 [...] -> float32 [..., features]; `attend` gives logits with the same vectors.
+    """Token embedding, int32 [...] -> float32 [..., features].
 
     Attributes:
-      vocabulary: number of tokens.
-      features: size of a vector.
-      deviation: standard deviation of the drawn vectors.
+      vocabulary: Number of tokens.
+      features: Width of the embedding.
+      deviation: Std of the initial embeddings.
     """
 
     vocabulary: int
@@ -124,14 +128,17 @@ class Embedding(nn.Module):
         return gathered(self.embedding)[tokens]
 
     def attend(self, x: jax.Array) -> jax.Array:
-        """[..., features] -> logits [..., vocabulary]: Press & Wolf 2017, arXiv:1608.05859."""
+        """Returns logits [..., vocabulary] of x [..., features] with tied weights (Press & Wolf, arXiv:1608.05859)."""
         return x @ gathered(self.embedding).T
 
 
 class StochasticDepth(nn.Module):
-    """Zeroes the whole residual of an example with probability `rate` in training; [batch, ...] -> [batch, ...].
+    """Stochastic depth: drops the residual of whole examples in training (Huang et al. 2016, arXiv:1603.09382).
 
-    What is kept is divided by `1 - rate`. Draws from the "dropout" key. Huang et al. 2016, arXiv:1603.09382.
+    [batch, ...] -> [batch, ...]. Other residuals are divided by `1 - rate`. Draws from the key "dropout".
+
+    Attributes:
+      rate: Probability of dropping a residual.
     """
 
     rate: float

@@ -1,7 +1,7 @@
-"""softmax(queries keys^T) values: one function, and the way that is fast on the device at hand (arXiv:1706.03762).
+"""Dot-product attention with cuDNN, TPU and XLA implementations (arXiv:1706.03762).
 
-NVIDIA GPUs in half precision: cuDNN's flash attention. TPUs: the splash kernel. All else: matrix products in which each
-block of queries meets only the keys that it may see. All of them compute the same.
+NVIDIA GPUs in half precision use cuDNN's flash attention, TPUs the splash attention kernel, and other devices blockwise
+matrix products that skip masked keys. All compute the same function.
 """
 
 import functools
@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxdl.models.layers.dense import split
+from jaxdl.models.layers.dense import logical_partition_spec
 
 Array = jax.Array
 
-BLOCKS = 4  # of queries under a causal mask: more of them see less that is masked, and are more small products
-_LARGE = -1e30  # of a masked score, in place of an infinity: a row without any key is uniform, not NaN
+BLOCKS = 4  # query blocks under a causal mask: more blocks skip more masked keys, but their products are smaller
+_LARGE = -1e30  # masked score; with -infinity a query without keys would be NaN instead of uniform
 
 
 def dot_product_attention(
@@ -31,43 +31,46 @@ def dot_product_attention(
     causal: bool = False,
     window: int = 0,
 ) -> Array:
-    """
+    """Computes softmax(scale * query key^T + bias) value with the fastest implementation.
+
     Args:
       query: [batch, n, heads, size].
-      key, value: [batch, m, kv_heads, size]; kv_heads divides heads, whose neighbours share a key.
-      bias: broadcasts to [batch, heads, n, m], added to the scores.
-      mask: bool, broadcasts to [batch, 1, n, m]: where False, nothing is seen.
-      segments: int32 [batch, n], of which packed sequence each is: it sees keys of its own alone; n must be m.
-      scale: factor of the scores.
-      causal: query i sees keys 0 to i; n must be m.
-      window: with `causal`, of those only the last `window`; 0: all.
+      key: [batch, m, kv_heads, size]. `kv_heads` divides `heads`; neighbouring heads share a key.
+      value: [batch, m, kv_heads, size].
+      bias: Added to the scores, broadcasts to [batch, heads, n, m].
+      mask: bool, broadcasts to [batch, 1, n, m]. False masks a key.
+      segments: int32 [batch, n], the number of the packed sequence that a token belongs to; n must be m. Sequences do
+        not attend to each other.
+      scale: Factor of the scores.
+      causal: Query i attends to keys 0 to i; n must be m.
+      window: With `causal`, query i attends to the last `window` of those. 0: all.
 
     Returns:
-      [batch, n, heads, size] in the queries' type; scores and softmax are float32. A query that sees nothing gets the
+      [batch, n, heads, size] in the dtype of `query`. Scores and softmax are float32. A query without keys returns the
       mean of the values.
     """
-    given = bias is not None or mask is not None
+    has_mask = bias is not None or mask is not None
     if _cudnn(query, key):
         if segments is not None:
-            mask = _both(mask, same(segments, segments))
+            mask = _both(mask, same_segment(segments, segments))
         options: dict[str, Any] = {"implementation": "cudnn", "is_causal": causal, "scale": scale}
         options["local_window_size"] = (window - 1, 0) if window else None
         return jax.nn.dot_product_attention(query, key, value, bias, mask, **options)
-    if _splash(query, key) and not given:
+    if _splash(query, key) and not has_mask:
         return splash(query, key, value, segments=segments, scale=scale, causal=causal, window=window)
     options = {"bias": bias, "mask": mask, "segments": segments, "scale": scale, "causal": causal, "window": window}
     return by_blocks(query, key, value, **options)
 
 
 def _platform() -> str:
-    """That of the devices that this is traced for, which need not be here."""
+    """Returns the platform that is traced for, which may be absent (ahead-of-time compilation)."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     platform = jax.default_backend() if device is None else device.platform
     return "gpu" if platform == "cuda" else platform
 
 
 def _cudnn(query: Array, key: Array) -> bool:
-    """Whether cuDNN's kernels take these: half precision, heads of at most 128 numbers in steps of 8, some length."""
+    """Returns whether cuDNN's kernels apply: half precision, head sizes up to 128 in steps of 8, even lengths >= 64."""
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     fits = query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
     long = min(query.shape[1], key.shape[1]) >= 64 and query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
@@ -75,7 +78,7 @@ def _cudnn(query: Array, key: Array) -> bool:
 
 
 def _splash(query: Array, key: Array) -> bool:
-    """Whether TPUs' splash kernel takes these: blocks of 128 tokens that attend to themselves."""
+    """Returns whether the TPU splash kernel applies: self-attention with a length divisible by 128."""
     return _platform() == "tpu" and query.shape[1] == key.shape[1] and query.shape[1] % 128 == 0
 
 
@@ -90,43 +93,45 @@ def splash(
     window: int = 0,
     interpret: bool = False,
 ) -> Array:
-    """The splash kernel, which leaves out blocks that nobody sees; arguments as of `dot_product_attention`.
+    """Computes attention with the TPU splash kernel, which skips masked blocks.
+
+    The other arguments are those of `dot_product_attention`.
 
     Args:
-      interpret: compute it without a TPU, slowly.
+      interpret: Runs the kernel in interpret mode, without a TPU.
     """
     groups = query.shape[2] // key.shape[2]
-    rows = [jnp.moveaxis(each, 2, 1) for each in (query * scale, key, value)]
-    rows[1:] = [jnp.repeat(each, groups, axis=1) for each in rows[1:]]
-    attend: Any = functools.partial(_splash_rows, causal=causal, window=window, interpret=interpret)
-    cut = split(("batch", "heads", None, None), rows[0].shape)
-    if cut is not None:  # XLA does not cut a kernel by itself
-        specs = [cut] * 3 + ([] if segments is None else [PartitionSpec(cut[0], None)])
-        attend = jax.shard_map(attend, in_specs=tuple(specs), out_specs=cut, check_vma=False)
-    y = attend(*rows) if segments is None else attend(*rows, segments)
+    operands = [jnp.moveaxis(x, 2, 1) for x in (query * scale, key, value)]  # [batch, heads, length, size]
+    operands[1:] = [jnp.repeat(x, groups, axis=1) for x in operands[1:]]
+    attend: Any = functools.partial(_splash_heads, causal=causal, window=window, interpret=interpret)
+    spec = logical_partition_spec(("batch", "heads", None, None), operands[0].shape)
+    if spec is not None:  # XLA does not partition Pallas kernels
+        specs = [spec] * 3 + ([] if segments is None else [PartitionSpec(spec[0], None)])
+        attend = jax.shard_map(attend, in_specs=tuple(specs), out_specs=spec, check_vma=False)
+    y = attend(*operands) if segments is None else attend(*operands, segments)
     return jnp.moveaxis(y, 1, 2).astype(query.dtype)
 
 
-def _splash_rows(
+def _splash_heads(
     query: Array, key: Array, value: Array, segments: Array | None = None, *, causal: bool, window: int, interpret: bool
 ) -> Array:
-    """All [batch, heads, length, size], of what one device has."""
+    """Returns attention of one device's shard, [batch, heads, length, size]."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     heads, length = query.shape[1], query.shape[2]
     shape = (length, length)
     if not causal:
-        seen: Any = masks.FullMask(shape)
+        mask: Any = masks.FullMask(shape)
     elif window:
-        seen = masks.LocalMask(shape, (window - 1, 0), 0)
+        mask = masks.LocalMask(shape, (window - 1, 0), 0)
     else:
-        seen = masks.CausalMask(shape)
-    attend: Any = kernel.make_splash_mha_single_device(masks.MultiHeadMask([seen] * heads), interpret=interpret)
+        mask = masks.CausalMask(shape)
+    attend: Any = kernel.make_splash_mha_single_device(masks.MultiHeadMask([mask] * heads), interpret=interpret)
     if segments is None:
         return jax.vmap(attend)(query, key, value)
-    apart = jax.vmap(lambda q, k, v, own: attend(q, k, v, kernel.SegmentIds(own, own)))
-    return apart(query, key, value, segments)
+    segmented = jax.vmap(lambda q, k, v, ids: attend(q, k, v, kernel.SegmentIds(ids, ids)))
+    return segmented(query, key, value, segments)
 
 
 def by_blocks(
@@ -142,27 +147,29 @@ def by_blocks(
     window: int = 0,
     blocks: int | None = None,
 ) -> Array:
-    """Matrix products; arguments as of `dot_product_attention`.
+    """Computes attention with XLA matrix products.
+
+    The other arguments are those of `dot_product_attention`.
 
     Args:
-      blocks: of queries, if `causal`; None: `BLOCKS`, or one where that does not divide them.
+      blocks: Number of query blocks if `causal`. None: `BLOCKS`, or 1 if that does not divide the length.
     """
     length = query.shape[1]
     count = blocks or (BLOCKS if length % BLOCKS == 0 and length >= 16 * BLOCKS else 1)
     if not causal:
-        mask = mask if segments is None else _both(mask, same(segments, segments))
+        mask = mask if segments is None else _both(mask, same_segment(segments, segments))
         return _plain(query, key, value, bias, mask, scale)
     size, parts = length // count, []
     for first in range(0, length, size):
         end = first + size
         begin = max(0, first - window + 1) if window else 0
-        ahead = jnp.arange(first, end)[:, None] - jnp.arange(begin, end)[None]
-        seen = (ahead >= 0) & (ahead < window) if window else ahead >= 0
+        distance = jnp.arange(first, end)[:, None] - jnp.arange(begin, end)[None]
+        visible = (distance >= 0) & (distance < window) if window else distance >= 0
         part = functools.partial(_part, rows=slice(first, end), columns=slice(begin, end))
-        seen = _both(part(mask), seen[None, None])
+        visible = _both(part(mask), visible[None, None])
         if segments is not None:
-            seen = seen & same(segments[:, first:end], segments[:, begin:end])
-        parts.append(_plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), seen, scale))
+            visible = visible & same_segment(segments[:, first:end], segments[:, begin:end])
+        parts.append(_plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), visible, scale))
     return jnp.concatenate(parts, axis=1)
 
 
@@ -177,21 +184,24 @@ def attention_weights(
     causal: bool = False,
     window: int = 0,
 ) -> Array:
-    """How much each query looks at each key, float32 [batch, heads, n, m], to be looked at; arguments as above."""
+    """Returns attention weights float32 [batch, heads, n, m], for visualization.
+
+    The arguments are those of `dot_product_attention`.
+    """
     key = jnp.repeat(key, query.shape[2] // key.shape[2], axis=2)
     scores = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) * scale
     scores = scores if bias is None else scores + bias
-    ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])[None]
-    seen = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask
+    distance = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])[None]
+    visible = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask
     if segments is not None:
-        seen = seen & same(segments, segments)
+        visible = visible & same_segment(segments, segments)
     if causal:
-        seen = seen & (ahead >= 0) & ((ahead < window) if window else True)
-    return jax.nn.softmax(jnp.where(seen, scores, _LARGE), axis=-1)
+        visible = visible & (distance >= 0) & ((distance < window) if window else True)
+    return jax.nn.softmax(jnp.where(visible, scores, _LARGE), axis=-1)
 
 
-def same(first: Array, second: Array) -> Array:
-    """bool [batch, 1, n, m]: whether two tokens are of the same packed sequence, int32 [batch, n] and [batch, m]."""
+def same_segment(first: Array, second: Array) -> Array:
+    """Returns the mask of equal segments, bool [batch, 1, n, m], of int32 [batch, n] and [batch, m]."""
     return (first[:, :, None] == second[:, None, :])[:, None]
 
 
@@ -199,12 +209,12 @@ def _both(mask: Array | None, other: Array) -> Array:
     return other if mask is None else mask & other
 
 
-def _part(each: Array | None, rows: slice, columns: slice) -> Array | None:
-    """Those rows and columns of [..., n, m], each of which may be 1, for all."""
-    if each is None:
+def _part(x: Array | None, rows: slice, columns: slice) -> Array | None:
+    """Returns rows and columns of [..., n, m]; axes of size 1 broadcast and stay."""
+    if x is None:
         return None
-    each = each if each.shape[-2] == 1 else each[..., rows, :]
-    return each if each.shape[-1] == 1 else each[..., columns]
+    x = x if x.shape[-2] == 1 else x[..., rows, :]
+    return x if x.shape[-1] == 1 else x[..., columns]
 
 
 def _plain(query: Array, key: Array, value: Array, bias: Array | None, mask: Array | None, scale: float) -> Array:
@@ -213,13 +223,13 @@ def _plain(query: Array, key: Array, value: Array, bias: Array | None, mask: Arr
     q = (query * scale).reshape(batch, n, groups, heads // groups, size)
     scores = jnp.einsum("bngrd,bmgd->bgrnm", q, key, preferred_element_type=jnp.float32)
     if bias is not None:
-        wide = jnp.broadcast_to(bias, (*bias.shape[:1], heads, *bias.shape[2:])) if bias.shape[1] != 1 else bias
+        bias = jnp.broadcast_to(bias, (*bias.shape[:1], heads, *bias.shape[2:])) if bias.shape[1] != 1 else bias
         scores = scores + (
-            wide[:, :, None] if wide.shape[1] == 1 else wide.reshape(wide.shape[0], groups, -1, *wide.shape[2:])
+            bias[:, :, None] if bias.shape[1] == 1 else bias.reshape(bias.shape[0], groups, -1, *bias.shape[2:])
         )
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, _LARGE)
-    # Divided after the product with the values, which has fewer numbers.
+    # The division comes after the product with the values, which has fewer elements.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1)
     y = jnp.einsum("bgrnm,bmgd->bngrd", weights.astype(query.dtype), value, preferred_element_type=jnp.float32)

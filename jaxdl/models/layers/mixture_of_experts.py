@@ -1,4 +1,4 @@
-"""Mixture of experts: feed-forward networks of which each token is given to a few (arXiv:1701.06538)."""
+"""Sparsely-gated mixture of experts (arXiv:1701.06538)."""
 
 from typing import Any
 
@@ -19,21 +19,25 @@ Array = jax.Array
 
 
 class Experts(nn.Module):
-    """Mixture of experts: a weighted sum of each token's best feed-forward networks.
+    """Dropless mixture of feed-forward experts with loss-free load balancing, [batch, n, features] -> the same.
 
-    No token is dropped, so what is made of an example does not depend on the others of its batch: tokens are sorted by
-    expert, and matrix products run over groups of different sizes (MegaBlocks, arXiv:2211.15841).
+    Tokens are sorted by expert and multiplied in groups of different sizes (MegaBlocks, arXiv:2211.15841). No token is
+    dropped, so that examples of a batch are independent.
 
-    Loads are balanced without a further loss (Wang et al. 2024, arXiv:2408.15664): a bias for each expert, in the
-    collection "balance", is added to the scores by which experts are chosen, not to the weights. In training it
-    rises by `rate` for those with less than the mean load of the global batch, and falls for the others.
+    Loads are balanced without an auxiliary loss (Wang et al. 2024, arXiv:2408.15664): a bias per expert, in the
+    collection "balance", is added to the scores that select experts, but not to the weights. In training it increases
+    by `rate` for experts below the mean load of the global batch, and decreases for the others.
 
     Attributes:
-      count: experts.
-      experts_per_token: of which each token has so many.
-      hidden, activation, gated, deviation, out_deviation, dtype: see `jaxdl.models.transformer.FeedForward`; there are
-        no biases.
-      rate: see above.
+      count: Number of experts.
+      experts_per_token: Number of experts that process each token.
+      hidden: Width of an expert's hidden layer.
+      activation: Activation function.
+      gated: Gated linear units (see `jaxdl.models.transformer.FeedForward`). There are no biases.
+      deviation: Std of the initial kernels. None: LeCun initialization.
+      out_deviation: Std of the initial output kernels. None: `deviation`.
+      dtype: Computation dtype.
+      rate: Update of the balancing biases per step.
     """
 
     count: int
@@ -54,38 +58,38 @@ class Experts(nn.Module):
             )
         features = x.shape[-1]
         tokens = x.reshape(-1, features)
-        weights, chosen = self._route(tokens)
-        order = jnp.argsort(chosen.reshape(-1), stable=True)  # of tokens * experts_per_token: by expert
-        owner = order // self.experts_per_token
-        sizes = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.int32)
-        given = tokens[owner].astype(self.dtype or x.dtype)
-        h = jax.lax.ragged_dot(given, self._kernels("in", features, self.hidden, self.deviation), sizes)
+        weights, experts = self._route(tokens)
+        order = jnp.argsort(experts.reshape(-1), stable=True)  # [tokens * experts_per_token], by expert
+        token_ids = order // self.experts_per_token
+        sizes = jnp.bincount(experts.reshape(-1), length=self.count).astype(jnp.int32)
+        inputs = tokens[token_ids].astype(self.dtype or x.dtype)
+        h = jax.lax.ragged_dot(inputs, self._kernels("in", features, self.hidden, self.deviation), sizes)
         if self.gated:
-            gate = jax.lax.ragged_dot(given, self._kernels("gate", features, self.hidden, self.deviation), sizes)
+            gate = jax.lax.ragged_dot(inputs, self._kernels("gate", features, self.hidden, self.deviation), sizes)
             h = h * self.activation(gate)
         else:
             h = self.activation(h)
         out = self._kernels("out", self.hidden, features, self.out_deviation or self.deviation)
         y = jax.lax.ragged_dot(h, out, sizes)
         y = y * weights.reshape(-1)[order][:, None].astype(y.dtype)
-        return jnp.zeros_like(tokens, y.dtype).at[owner].add(y).reshape(x.shape)
+        return jnp.zeros_like(tokens, y.dtype).at[token_ids].add(y).reshape(x.shape)
 
     def _route(self, tokens: Array) -> tuple[Array, Array]:
-        """Weights float32 and experts int32 [tokens, experts_per_token] of tokens [tokens, features]."""
+        """Returns weights float32 and experts int32 [tokens, experts_per_token] of tokens [tokens, features]."""
         router = dense(self.count, ("embed", None), use_bias=False, dtype=jnp.float32, name="router")
         scores = jax.nn.sigmoid(router(tokens))
         bias = self.variable("balance", "bias", jnp.zeros, (self.count,))
-        _, chosen = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.value, self.experts_per_token)
-        weights = jnp.take_along_axis(scores, chosen, axis=-1)
+        _, experts = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.value, self.experts_per_token)
+        weights = jnp.take_along_axis(scores, experts, axis=-1)
         if self.is_mutable_collection("balance") and not self.is_initializing():
-            load = jnp.bincount(chosen.reshape(-1), length=self.count).astype(jnp.float32)
+            load = jnp.bincount(experts.reshape(-1), length=self.count).astype(jnp.float32)
             axis = bound_axis()
             load = load if axis is None else jax.lax.psum(load, axis)
             bias.value = bias.value + self.rate * jnp.sign(jnp.mean(load) - load)
-        return weights / (weights.sum(-1, keepdims=True) + 1e-9), chosen
+        return weights / (weights.sum(-1, keepdims=True) + 1e-9), experts
 
     def _kernels(self, name: str, rows: int, columns: int, deviation: float | None) -> Array:
-        """[count, rows, columns], whole on each device."""
+        """Returns kernels [count, rows, columns], gathered on each device."""
         init = normal(deviation) if deviation is not None else variance_scaling(1.0)
         axes = (None, "embed", "mlp") if name != "out" else (None, "mlp", "embed")
         shape = (self.count, rows, columns)

@@ -1,7 +1,7 @@
-"""Normalization layers and factories: batch, group and layer normalization.
+"""Normalization layers and factories: batch, group and layer normalization, and RMSNorm.
 
-A normalization factory is any function with the signature of `batch_norm`: models take one as an argument, so
-`functools.partial(batch_norm, momentum=0.95)` or `group_norm` can replace `batch_norm`.
+A normalization factory is a function with the signature of `batch_norm`, such as `group_norm` or
+`functools.partial(batch_norm, momentum=0.95)`. Models take one as an argument.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import jax.numpy as jnp
 
 Normalization = Callable[..., nn.Module]
 
-# The axis of jax.pmap and shard_map over which a batch is split; see batch_norm.
+# Axis of jax.pmap and shard_map over which a batch is sharded; see batch_norm.
 DATA_AXIS = "data"
 
 
 def bound_axis(name: str = DATA_AXIS) -> str | None:
-    """`name` if a mapped axis of that name is bound here (in jax.pmap or shard_map), else None.
+    """Returns `name` if jax.pmap or shard_map binds an axis of that name, else None.
 
-    Under `jax.jit` over a sharded batch nothing is bound: there the arrays are global already.
+    Under `jax.jit` over a sharded batch no axis is bound, because arrays are global.
     """
     try:
         jax.lax.axis_size(name)
@@ -38,18 +38,18 @@ def batch_norm(
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
     name: str | None = None,
 ) -> nn.Module:
-    """Batch normalization whose statistics cover the GLOBAL batch (Ioffe & Szegedy 2015, arXiv:1502.03167).
+    """Returns batch normalization over the global batch (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-    Under jit over a sharded batch XLA averages over the devices; inside `jax.pmap` or `shard_map` with an axis "data"
-    the statistics are averaged over that axis. Call it inside a module's `__call__`: it looks for the axis there.
+    Statistics are averaged over devices: by XLA under jit, and over a bound axis "data" in `jax.pmap` or `shard_map`.
+    Call it inside a module's `__call__`, where the axis is bound.
 
     Args:
-      train: normalize with the batch's statistics and update the running ones; else use the running ones.
-      dtype: of the output. Statistics, scale and bias are float32 always.
-      momentum: of the running statistics, `running = momentum * running + (1 - momentum) * batch`.
-      epsilon: added to the variance.
-      scale_init: initializer of the scale [channels].
-      name: of the module; parameters `scale`, `bias`, batch_stats `mean`, `var`, all [channels].
+      train: Normalizes with batch statistics and updates the running statistics, which are used otherwise.
+      dtype: Dtype of the output. Statistics, scale and bias are float32.
+      momentum: Decay of the running statistics, `running = momentum * running + (1 - momentum) * batch`.
+      epsilon: Epsilon added to the variance.
+      scale_init: Initializer of the scale [channels].
+      name: Name of the module. Parameters `scale` and `bias`, batch_stats `mean` and `var`, all [channels].
     """
     return nn.BatchNorm(
         use_running_average=not train,
@@ -72,26 +72,28 @@ def group_norm(
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
     name: str | None = None,
 ) -> nn.Module:
-    """Group normalization (Wu & He 2018, arXiv:1803.08494): each example by itself, so examples stay independent.
+    """Returns group normalization, which keeps examples independent (Wu & He 2018, arXiv:1803.08494).
 
-    Args as in `batch_norm`; `group_size` is the number of channels in a group and must divide the channels.
+    The other arguments are those of `batch_norm`.
+
+    Args:
+      group_size: Number of channels in a group, a divisor of the channels.
     """
-    del train  # the same in training and evaluation
+    del train  # equal in training and evaluation
     return GroupNorm(group_size, epsilon, dtype, scale_init, name=name)
 
 
 class GroupNorm(nn.Module):
-    """Group normalization of [batch, ..., channels] with a scale and a bias for each channel (arXiv:1803.08494).
+    """Group normalization of [batch, ..., channels] with scale and bias per channel (arXiv:1803.08494).
 
-    It adds up over positions first, channel by channel, and only then over the channels of a group: in that order XLA's
-    sums run over neighbours in memory. On CPU its forward pass is faster than that of `nn.GroupNorm`, whose parameters
-    it has.
+    Parameters are those of `nn.GroupNorm`. Sums run over positions first and then over the channels of a group: that
+    memory order makes the forward pass on CPU faster than that of `nn.GroupNorm`.
 
     Attributes:
-      group_size: channels of a group; must divide the channels.
-      epsilon: added to the variance.
-      dtype: of the output; all is computed in float32.
-      scale_init: of the scale [channels].
+      group_size: Number of channels in a group, a divisor of the channels.
+      epsilon: Epsilon added to the variance.
+      dtype: Dtype of the output. Computation is in float32.
+      scale_init: Initializer of the scale [channels].
     """
 
     group_size: int
@@ -101,10 +103,10 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Raises ValueError if the groups do not divide the channels."""
+        """Normalizes x; raises a ValueError if `group_size` does not divide the channels."""
         channels, middle = x.shape[-1], tuple(range(1, x.ndim - 1))
         if channels % self.group_size:
-            raise ValueError(f"groups of {self.group_size} do not divide {channels} channels")
+            raise ValueError(f"group_size={self.group_size} does not divide {channels} channels")
         scale: Any = self.param("scale", nn.with_logical_partitioning(self.scale_init, ("channels",)), (channels,))
         bias: Any = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)), (channels,))
         values = x.astype(jnp.float32)
@@ -114,10 +116,10 @@ class GroupNorm(nn.Module):
         wide = (x.shape[0], *(1,) * len(middle), channels)
         return (values * factor.reshape(wide) + (bias - mean * factor).reshape(wide)).astype(self.dtype)
 
-    def _group_mean(self, each: jax.Array) -> jax.Array:
-        """[batch, channels] -> the mean over the channels of a group, for each of them."""
-        groups = each.reshape(each.shape[0], -1, self.group_size)
-        return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(each.shape)
+    def _group_mean(self, x: jax.Array) -> jax.Array:
+        """Replaces each channel of x [batch, channels] by its group's mean."""
+        groups = x.reshape(x.shape[0], -1, self.group_size)
+        return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(x.shape)
 
 
 def layer_norm(
@@ -128,11 +130,11 @@ def layer_norm(
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
     name: str | None = None,
 ) -> nn.Module:
-    """Layer normalization over each position's channels (Ba et al. 2016, arXiv:1607.06450).
+    """Returns layer normalization over the channels (Ba et al. 2016, arXiv:1607.06450).
 
-    Args as in `batch_norm`.
+    The arguments are those of `batch_norm`.
     """
-    del train  # the same in training and evaluation
+    del train  # equal in training and evaluation
     return nn.LayerNorm(
         epsilon=epsilon,
         dtype=dtype,
@@ -140,3 +142,12 @@ def layer_norm(
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
         name=name,
     )
+
+
+def normalization(kind: str, epsilon: float, use_bias: bool, dtype: Any) -> nn.Module:
+    """Returns layer normalization (arXiv:1607.06450), or RMSNorm for "rms" (arXiv:1910.07467)."""
+    scale = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
+    if kind == "rms":
+        return nn.RMSNorm(epsilon=epsilon, scale_init=scale, dtype=dtype)
+    bias = nn.with_logical_partitioning(nn.initializers.zeros, ("embed",))
+    return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, scale_init=scale, bias_init=bias, dtype=dtype)

@@ -8,7 +8,10 @@ import numpy as np
 
 
 def grid_waves(rows: int, columns: int, features: int) -> np.ndarray:
-    """Sinusoids of row and column, a half for each, of a map's positions; float32 [rows * columns, features]."""
+    """Returns 2D sinusoidal position embeddings, float32 [rows * columns, features].
+
+    The first half of the features encodes the column, the second half the row.
+    """
     frequency = 10000.0 ** (-np.arange(features // 4) / (features / 4))
 
     def waves(position: np.ndarray) -> np.ndarray:
@@ -20,8 +23,21 @@ def grid_waves(rows: int, columns: int, features: int) -> np.ndarray:
 
 
 def sinusoids(level: jax.Array, features: int) -> jax.Array:
-    """[batch] -> [batch, features]: cosines, then sines, of wavelengths from 2 pi to 20,000 pi (arXiv:1706.03762)."""
+    """Returns sinusoidal embeddings [batch, features] of noise levels or times [batch] (arXiv:1706.03762).
+
+    Cosines, then sines, with wavelengths from 2 pi to 20,000 pi.
+    """
     half = features // 2
     frequency = jnp.exp(-math.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
     angle = level.astype(jnp.float32)[:, None] * frequency
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+def waves(positions: jax.Array, features: int) -> jax.Array:
+    """Returns sinusoidal position embeddings [batch, n, features] of positions [batch, n] (arXiv:1706.03762).
+
+    The first half of the features are sines, the second half cosines.
+    """
+    half = features // 2
+    angle = positions.astype(jnp.float32)[..., None] * 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

@@ -1,0 +1,87 @@
+"""Token, position and type embeddings, and masks and positions of padded and packed sequences."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl.models.layers.dense import Embedding
+from jaxdl.models.layers.norms import normalization
+from jaxdl.models.layers.posemb import waves
+
+Array = jax.Array
+
+
+class Tokens(nn.Module):
+    """Token, position and type embeddings, int32 [batch, n] -> float32 [batch, n, features].
+
+    Attributes:
+      vocabulary: Number of tokens.
+      length: Maximum length with learned positions.
+      features: Width of the embeddings.
+      positions: "learned" and "sinusoidal" embeddings are added. Other values add none.
+      types: Number of token types with an embedding (BERT). 0 for none.
+      norm: Layer normalization of the sum (BERT).
+      epsilon: Epsilon of the normalization.
+      dropout: Dropout rate.
+      deviation: Std of the initial embeddings.
+    """
+
+    vocabulary: int
+    length: int
+    features: int
+    positions: str = "none"
+    types: int = 0
+    norm: bool = False
+    epsilon: float = 1e-5
+    dropout: float = 0.0
+    deviation: float = 0.02
+
+    def setup(self):
+        self.word = Embedding(self.vocabulary, self.features, deviation=self.deviation)
+        if self.positions == "learned":
+            self.place = Embedding(self.length, self.features, deviation=self.deviation)
+        if self.types:
+            self.type = Embedding(self.types, self.features, deviation=self.deviation)
+        if self.norm:
+            self.norm_out = normalization("layer", self.epsilon, True, jnp.float32)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, tokens: Array, positions: Array | None, types: Array | None = None, *, train: bool) -> Array:
+        """Returns the embeddings.
+
+        Args:
+          tokens: int32 [batch, n].
+          positions: int32 [batch, n]. None: 0, 1, ...
+          types: int32 [batch, n]. None: all 0.
+          train: Whether dropout is active.
+
+        Raises:
+          ValueError: More tokens than learned positions.
+        """
+        positions = jnp.arange(tokens.shape[1])[None] if positions is None else positions
+        x = self.word(tokens)
+        if self.positions == "learned":
+            if tokens.shape[1] > self.length:
+                raise ValueError(f"{tokens.shape[1]} tokens exceed {self.length} learned positions; increase length")
+            x = x + self.place(positions)
+        elif self.positions == "sinusoidal":
+            x = x + waves(positions, self.features)
+        if self.types:
+            x = x + self.type(jnp.zeros_like(tokens) if types is None else types)
+        return self.drop(self.norm_out(x) if self.norm else x, deterministic=not train)
+
+    def attend(self, x: Array) -> Array:
+        """Returns logits [..., vocabulary] of x [..., features] with tied embeddings (arXiv:1608.05859)."""
+        return self.word.attend(x)
+
+
+def padding_mask(tokens: Array, length: Array) -> Array:
+    """Returns which of tokens [batch, time] with `length` [batch] are valid, bool [batch, time]."""
+    return jnp.arange(tokens.shape[1])[None] < length[:, None]
+
+
+def position_ids(segments: Array) -> Array:
+    """Returns positions that restart in each of the consecutive `segments`, int32 [batch, time]."""
+    time = jnp.arange(segments.shape[1])[None]
+    starts = jnp.concatenate([jnp.ones_like(segments[:, :1]), segments[:, 1:] != segments[:, :-1]], axis=1)
+    return time - jax.lax.cummax(jnp.where(starts, time, 0), axis=1)
