@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxdl.models.layers.attention import Array
 from jaxdl.models.layers.dense import dense, gathered
 from jaxdl.models.layers.norms import normalization
-from jaxdl.models.layers.token_embedding import padding_mask, position_ids
-from jaxdl.models.transformer import UNKNOWN, Stack, exact_gelu, tokens_of
+from jaxdl.models.layers.token_embedding import UNKNOWN, padding_mask, position_ids
+from jaxdl.models.transformer import Stack, exact_gelu, tokens_of
 
 
 class Encoder(nn.Module):

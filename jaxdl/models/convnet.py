@@ -1,11 +1,6 @@
-"""Convolutional networks for images: ConvNet (small) and ResNet (He et al. 2015, arXiv:1512.03385).
+"""Small convolutional network for image classification.
 
-Images are float [batch, height, width, channels]. Parameters are float32; `dtype` is what convolutions compute in, and
-logits are always float32. Padding is symmetric, as in the networks' published weights, not TensorFlow's "SAME".
-
-Logical axis names. Parameters: "channels_in" and "channels" (a kernel's input and output channels; scales), "embed" and
-"classes" (the head's kernel and bias). Activations: "batch", "channels_act". The first kernel's input channels (1 or 3)
-have no name.
+Images are float [batch, height, width, channels]. Logical axis names are those of `jaxdl.models.resnet`.
 """
 
 from collections.abc import Sequence
@@ -21,19 +16,19 @@ from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
 class ConvNet(nn.Module):
-    """Stages of 3x3 convolutions, each with norm and activation, for images of 8x8 to 32x32.
+    """Convolutional classifier of images from 8x8 to 32x32 pixels: stages of 3x3 convolutions with normalization.
 
     Attributes:
-      num_classes: size of the output.
-      channels: of each stage; every stage after the first halves height and width.
-      depth: convolutions in a stage.
-      downsample: how a stage halves: "stride" (its first convolution has stride 2) or "max" (2x2 maximum after it).
-      halve_first: whether the first stage halves, too.
-      residual: add a stage's convolutions after the first to their input.
-      dropout: rate on the pooled features in training.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      num_classes: Number of classes.
+      channels: Channels of each stage. Every stage after the first halves height and width.
+      depth: Number of convolutions per stage.
+      downsample: "stride", a stride of 2 in a stage's first convolution, or "max", 2x2 max pooling after it.
+      halve_first: The first stage halves height and width, too.
+      residual: Residual connections around a stage's convolutions after the first.
+      dropout: Dropout rate on the pooled features.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     num_classes: int
@@ -49,7 +44,7 @@ class ConvNet(nn.Module):
 
     def setup(self):
         if self.downsample not in ("stride", "max"):
-            raise ValueError(f"ConvNet(downsample={self.downsample!r}): use 'stride' or 'max'")
+            raise ValueError(f"ConvNet(downsample={self.downsample!r}) is unknown; use 'stride' or 'max'")
         self.stages = [
             ConvStage(
                 channels,
@@ -68,24 +63,24 @@ class ConvNet(nn.Module):
         self.head = classifier_head(self.num_classes)
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] -> the last stage's output [batch, h', w', channels]."""
+        """Returns the last stage's output [batch, h', w', channels] of images [batch, h, w, c]."""
         x = image
         for stage in self.stages:
             x = stage(x, train=train)
         return x
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """features [batch, h', w', channels] -> logits [batch, classes]."""
+        """Returns logits [batch, classes] of features [batch, h', w', channels]."""
         pooled = features.astype(jnp.float32).mean(axis=(1, 2))
         return self.head(self.drop(pooled, deterministic=not train))
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 
 class ConvStage(nn.Module):
-    """Halving or not, then `depth` times 3x3 convolution, norm, activation.
+    """Stage of 3x3 convolutions with normalization and optional downsampling.
 
     [batch, h, w, c] -> [batch, h', w', channels].
     """
@@ -107,7 +102,7 @@ class ConvStage(nn.Module):
             axis = self.input_axis if first else "channels_in"
             y = convolution(self.channels, 3, stride, dtype=self.dtype, name=f"conv{index + 1}", input_axis=axis)(x)
             if first and self.downsample == "max":
-                y = max_pool_2x2(y)  # before the norm, which then has a quarter of the work
+                y = max_pool_2x2(y)  # before the normalization, which then costs a quarter
             y = self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"norm{index + 1}")(y)
             y = self.activation(y)
             x = constrain(x + y if self.residual and not first else y)

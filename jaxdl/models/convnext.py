@@ -1,6 +1,6 @@
-"""ConvNeXt, a convolutional network built like a vision transformer (Liu et al. 2022, arXiv:2201.03545).
+"""ConvNeXt (Liu et al. 2022, arXiv:2201.03545).
 
-Logical axis names as in `jaxdl.models.resnet`; a depthwise kernel [size, size, 1, channels] names its channels only.
+Logical axis names are those of `jaxdl.models.resnet`. A depthwise kernel [size, size, 1, channels] names channels only.
 """
 
 import functools
@@ -21,7 +21,7 @@ Depthwise = Literal["shifted", "convolution"]
 
 
 def exact_gelu(x: jax.Array) -> jax.Array:
-    """x times the normal distribution function of x. `nn.gelu` is the approximation by tanh, faster on CPU."""
+    """Applies GELU without the tanh approximation of `nn.gelu`, which is faster on CPU."""
     return nn.gelu(x, approximate=False)
 
 
@@ -38,12 +38,11 @@ def _shifted_sum(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def depthwise_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Depthwise convolution as a sum of shifted copies; XLA makes one loop of it.
+    """Computes a depthwise convolution as a sum of shifted copies, which XLA fuses into one loop.
 
-    x [batch, h, w, c], kernel float32 [size, size, 1, c] with an odd size -> [batch, h, w, c] of x's dtype, summed in
-    float32.
-    The kernel's gradient is a loop over its size**2 taps, since what XLA makes of the derivative of the sum is several
-    times slower; over many devices each tap is a reduction of its own. No forward-mode derivatives (`jax.jvp`).
+    x [batch, h, w, c], kernel float32 [size, size, 1, c] with an odd size -> [batch, h, w, c] in the dtype of x, summed
+    in float32. The kernel gradient is a loop over size**2 taps, several times faster than the automatic derivative;
+    with several devices each tap is an all-reduce. Forward-mode derivatives (`jax.jvp`) are not supported.
     """
     return _shifted_sum(x, kernel)
 
@@ -68,11 +67,11 @@ depthwise_shifted.defvjp(_forward, _backward)
 
 
 class DepthwiseConv(nn.Module):
-    """Each channel convolved by its own size x size kernel, padded by size // 2. [batch, h, w, c] -> the same shape.
+    """Depthwise convolution, padded by size // 2, [batch, h, w, c] -> the same shape.
 
-    Both methods have the same parameters and give the same result. "shifted" is `depthwise_shifted`, "convolution" is
-    XLA's grouped one. Forward and backward at [128, 14, 14, 64] on two CPU cores: size 7, 60 ms against 175; size 3, 14
-    against 76.
+    Methods are "shifted" (`depthwise_shifted`) and "convolution" (XLA's grouped convolution), with equal parameters and
+    results. Forward and backward pass at [128, 14, 14, 64] on two CPU cores: 60 ms and 175 ms for size 7, 14 ms and 76
+    ms for size 3.
     """
 
     size: int
@@ -99,15 +98,15 @@ class DepthwiseConv(nn.Module):
 def convolve_patches(
     x: jax.Array, channels: int, size: int, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
 ) -> jax.Array:
-    """A convolution, with bias, of size x size patches that do not overlap. Called inside a module.
+    """Applies a convolution with bias to non-overlapping patches. Call it inside a module.
 
-    [batch, h, w, c] -> [batch, h // size, w // size, channels]; what is left at the bottom and the right is dropped.
+    [batch, h, w, c] -> [batch, h // size, w // size, channels]; incomplete patches at the bottom and right are dropped.
     """
     height, width = x.shape[1:3]
     if min(height, width) < size:
         raise ValueError(
-            f"ConvNeXt: {height}x{width} positions cannot be cut into {size}x{size} patches: use larger images,"
-            " a smaller patch or fewer stages"
+            f"ConvNeXt: {height}x{width} positions are smaller than a {size}x{size} patch; use larger images, a smaller"
+            " patch or fewer stages"
         )
     return nn.Conv(
         channels,
@@ -123,11 +122,11 @@ def convolve_patches(
 
 
 def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) -> nn.Dense:
-    """[..., c] -> [..., channels], with bias; `axes` are the names of the kernel's two axes."""
+    """Returns a pointwise convolution with bias, [..., c] -> [..., channels]; `axes` name the kernel's two axes."""
     gathered = tuple(None if axis == "channels_in" else axis for axis in axes)
 
     def dot_general(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-        # The gradient of x needs this for the reason given at convolve_gathered.
+        # Needed for the gradient of x (see convolve_gathered).
         return jax.lax.dot_general(x, with_logical_constraint(kernel, gathered), *arguments, **options)
 
     return nn.Dense(
@@ -141,7 +140,7 @@ def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) ->
 
 
 class Block(nn.Module):
-    """Depthwise convolution, norm, four times wider, activation, back, layer scale; added to the input, same shape."""
+    """ConvNeXt block: depthwise convolution, normalization, inverted bottleneck and layer scale, with a residual."""
 
     kernel: int
     depthwise: Depthwise
@@ -165,14 +164,14 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Norm and 2x2 patches if `halve` (`downsample_norm`, `downsample`), then block1, block2, ...
+    """ConvNeXt stage: downsampling by 2x2 patches if `halve`, then block1, block2, ...
 
     [batch, h, w, c] -> [batch, h // 2, w // 2, channels], or the input's shape.
     """
 
     channels: int
     halve: bool
-    stochastic_depth: Sequence[float]  # of each block
+    stochastic_depth: Sequence[float]  # drop probability per block
     kernel: int
     depthwise: Depthwise
     layer_scale: float
@@ -193,7 +192,7 @@ class Stage(nn.Module):
 
 
 class Stem(nn.Module):
-    """Patches and norm. [batch, h, w, c] -> [batch, h // patch, w // patch, channels]."""
+    """ConvNeXt stem: patches and normalization, [batch, h, w, c] -> [batch, h // patch, w // patch, channels]."""
 
     channels: int
     patch: int
@@ -207,7 +206,7 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """Mean over positions, norm, dropout, linear. [batch, h, w, c] -> [batch, classes] float32."""
+    """ConvNeXt head: mean pooling, normalization, dropout, dense; [batch, h, w, c] -> float32 [batch, classes]."""
 
     num_classes: int
     dropout: float
@@ -225,23 +224,23 @@ class Head(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt for any number of stages.
+    """ConvNeXt with any number of stages.
 
-    Sub-modules `stem`, `stage1`, `stage2`, ..., `head`; `classify(features(image))` splits the network at the last one.
+    Submodules are `stem`, `stage1`, `stage2`, ..., `head`. `classify(features(image))` equals the network's output.
 
     Attributes:
-      stage_sizes: blocks in each stage; every stage after the first halves height and width.
-      num_classes: size of the output.
-      channels: of each stage.
-      patch: of the stem; 4 for ImageNet, 2 or 1 for small images.
-      kernel: size of the depthwise convolutions, odd.
-      depthwise: how they are computed, see `DepthwiseConv`: "shifted" is far faster on CPU.
-      layer_scale: what each block's output is multiplied by at the start.
-      dropout: rate on the pooled features in training.
-      stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the first.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: inside the blocks.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      stage_sizes: Number of blocks per stage. Every stage after the first halves height and width.
+      num_classes: Number of classes.
+      channels: Channels of each stage.
+      patch: Patch size of the stem; 4 for ImageNet, 2 or 1 for small images.
+      kernel: Size of the depthwise convolutions, odd.
+      depthwise: Implementation of the depthwise convolutions (see `DepthwiseConv`). "shifted" is faster on CPU.
+      layer_scale: Initial layer scale.
+      dropout: Dropout rate on the pooled features.
+      stochastic_depth: Drop probability of the last block, increasing linearly from 0 at the first.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation in the blocks.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     stage_sizes: Sequence[int]
@@ -259,12 +258,12 @@ class ConvNeXt(nn.Module):
 
     def setup(self):
         if self.depthwise not in ("shifted", "convolution"):
-            raise ValueError(f"ConvNeXt(depthwise={self.depthwise!r}): use 'shifted' or 'convolution'")
+            raise ValueError(f"ConvNeXt(depthwise={self.depthwise!r}) is unknown; use 'shifted' or 'convolution'")
         if self.kernel % 2 == 0:
-            raise ValueError(f"ConvNeXt(kernel={self.kernel}): use an odd size")
+            raise ValueError(f"ConvNeXt(kernel={self.kernel}) is even; use an odd size")
         if len(self.stage_sizes) != len(self.channels):
             raise ValueError(
-                f"ConvNeXt: {len(self.stage_sizes)} stage_sizes and {len(self.channels)} channels; use as many"
+                f"ConvNeXt: {len(self.stage_sizes)} stage_sizes and {len(self.channels)} channels must be equally many"
             )
         self.entry = Stem(self.channels[0], self.patch, self.norm, self.dtype, name="stem")
         last = max(sum(self.stage_sizes) - 1, 1)
@@ -288,26 +287,26 @@ class ConvNeXt(nn.Module):
         self.head = Head(self.num_classes, self.dropout, self.norm)
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] -> the last stage's output [batch, h', w', channels[-1]]."""
+        """Returns the last stage's output [batch, h', w', channels[-1]] of images [batch, h, w, c]."""
         return self.scales(image, train=train)[-1]
 
     def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
-        """image [batch, h, w, c] -> the output of every stage [batch, h_i, w_i, channels[i]], finest first."""
+        """Returns the output of every stage [batch, h_i, w_i, channels[i]], finest first."""
         outputs = [self.entry(image, train=train)]
         for stage in self.stages:
             outputs.append(stage(outputs[-1], train=train))
         return tuple(outputs[1:])
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """features [batch, h', w', channels[-1]] -> logits [batch, classes]."""
+        """Returns logits [batch, classes] of features [batch, h', w', channels[-1]]."""
         return self.head(features, train=train)
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 
 def convnext_tiny(num_classes: int = 1000, **arguments: Any) -> ConvNeXt:
-    """ConvNeXt-T: 28,589,128 parameters with 1,000 classes. `arguments` are those of ConvNeXt."""
+    """Returns ConvNeXt-T, 28,589,128 parameters with 1,000 classes; `arguments` are those of `ConvNeXt`."""
     arguments = {"stage_sizes": (3, 3, 9, 3), "channels": (96, 192, 384, 768), **arguments}
     return ConvNeXt(num_classes=num_classes, **arguments)

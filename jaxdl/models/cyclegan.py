@@ -1,10 +1,8 @@
-"""Networks that translate images between two styles: CycleGAN's (Zhu et al. 2017, arXiv:1703.10593).
+"""Generator and PatchGAN discriminator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593).
 
-`StyleGenerator`, a ResNet between strided convolutions (Johnson et al. 2016, arXiv:1603.08155), and
-`PatchDiscriminator` (Isola et al. 2016, arXiv:1611.07004), which judges patches, not whole images. Images are float
-[batch, height, width, channels], white 1 and black -1. Norms keep examples apart: `instance_norm`.
+Images are float [batch, height, width, channels] in [-1, 1]. Instance normalization keeps examples independent.
 
-Logical axis names as in `jaxdl.models.resnet`; the channels of an image and of a judgement have none.
+Logical axis names are those of `jaxdl.models.resnet`; channels of images and of the discriminator's outputs have none.
 """
 
 from collections.abc import Sequence
@@ -21,33 +19,33 @@ from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv
 
 Padding = Literal["zero", "reflect"]
-DEVIATION = 0.02  # of drawn kernels, as in the paper
+STD = 0.02  # std of initial kernels, as in the paper
 
 
 def instance_norm(
     *, train: bool, dtype: Any = jnp.float32, epsilon: float = 1e-5, name: str | None = None
 ) -> nn.Module:
-    """Each channel of each example by itself (Ulyanov et al. 2016, arXiv:1607.08022); with scale and bias."""
+    """Returns instance normalization with scale and bias (Ulyanov et al. 2016, arXiv:1607.08022)."""
     return group_norm(train=train, dtype=dtype, group_size=1, epsilon=epsilon, name=name)
 
 
 class StyleGenerator(nn.Module):
-    """An image of one style in, the same of the other style out, of the same size.
+    """ResNet generator for image translation (Johnson et al. 2016, arXiv:1603.08155).
 
-    Sub-modules: `entry` (7x7), `down1`, `down2`, ... (3x3, stride 2, twice the channels), `block1`, ..., then `up...`
-    down to `up1`, and `exit` (7x7, tanh).
+    Submodules are `entry` (7x7), `down1`, `down2`, ... (3x3, stride 2, twice the channels), `block1`, ..., `up...` to
+    `up1`, and `exit` (7x7, tanh).
 
     Attributes:
-      width: channels at full resolution.
-      blocks: residual blocks at the lowest resolution.
-      levels: how often height and width are halved; 2**levels must divide them.
-      size: of the first and the last kernel, odd.
-      residual: put out the image plus twice what tanh gives, cut off at -1 and 1, with a last kernel of zeros: the
-        generator starts as the identity. Not in the paper.
+      width: Channels at full resolution.
+      blocks: Number of residual blocks at the lowest resolution.
+      levels: Number of halvings of height and width, which 2**levels must divide.
+      size: Size of the first and last kernel, odd.
+      residual: The output is the image plus 2 tanh, clipped to [-1, 1]; the last kernel is initially 0, so that the
+        generator is the identity. Not in the paper.
       upsample: "transposed" (2x2 blocks) or "nearest" (nearest neighbour and a 3x3 convolution).
-      padding: "reflect", as in the paper, or "zero", for all convolutions of stride 1.
-      norm: factory with the signature of `instance_norm`.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      padding: Padding of convolutions of stride 1: "reflect", as in the paper, or "zero".
+      norm: Normalization factory with the signature of `instance_norm`.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     width: int = 64
@@ -62,9 +60,9 @@ class StyleGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] in -1..1 -> [batch, h, w, c] in -1..1."""
+        """Returns the translated images [batch, h, w, c] in [-1, 1]."""
         if any(side % 2**self.levels for side in image.shape[1:3]):
-            raise ValueError(f"StyleGenerator(levels={self.levels}) cannot halve images of {image.shape[1:3]} so often")
+            raise ValueError(f"StyleGenerator(levels={self.levels}): 2**levels does not divide {image.shape[1:3]}")
         x = self._layer(image, self.width, self.size, "entry", train, input_axis=None)
         for level in range(self.levels):
             x = self._layer(x, 2 * x.shape[-1], 3, f"down{level + 1}", train, stride=2)
@@ -78,7 +76,7 @@ class StyleGenerator(nn.Module):
             padding=self.padding,
             use_bias=True,
             output_axis=None,
-            kernel_init=nn.initializers.zeros if self.residual else normal(DEVIATION),
+            kernel_init=nn.initializers.zeros if self.residual else normal(STD),
             dtype=self.dtype,
             name="exit",
         )(x)
@@ -86,7 +84,7 @@ class StyleGenerator(nn.Module):
         return jnp.clip(image + 2.0 * x, -1.0, 1.0) if self.residual else x
 
     def _layer(self, x: jax.Array, channels: int, size: int, name: str, train: bool, **options: Any) -> jax.Array:
-        """Convolution, norm, relu."""
+        """Applies convolution, normalization and ReLU."""
         padding = "zero" if options.get("stride", 1) > 1 else self.padding
         x = square_conv(channels, size, padding=padding, dtype=self.dtype, name=name, **options)(x)
         return constrain(nn.relu(self.norm(train=train, dtype=jnp.dtype(self.dtype), name=f"{name}_norm")(x)))
@@ -99,7 +97,7 @@ class StyleGenerator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x plus convolution, norm, relu, convolution, norm of x. [batch, h, w, c] -> the same shape."""
+    """Residual block of two normalized 3x3 convolutions, [batch, h, w, c] -> the same shape."""
 
     padding: Padding
     norm: Normalization
@@ -116,15 +114,16 @@ class ResidualBlock(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """How real each patch of an image is: 4x4 convolutions, leaky relu, a judgement a position.
+    """PatchGAN discriminator (Isola et al. 2016, arXiv:1611.07004).
 
-    [batch, h, w, c] -> float32 [batch, h', w', 1], where h' = h / 2**(len(channels) - 1). With the four channels below,
-    those of the paper, a judgement sees 70x70 pixels; with three 34x34, with two 16x16.
+    [batch, h, w, c] -> logits float32 [batch, h', w', 1] with h' = h / 2**(len(channels) - 1). The receptive field is
+    70x70 pixels with the four channels of the paper (default), 34x34 with three and 16x16 with two.
 
     Attributes:
-      channels: of each convolution before the last; all but the last of these have stride 2. The first has no norm.
-      norm: factory with the signature of `instance_norm`.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      channels: Channels of each 4x4 convolution before the last. All but the last of these have stride 2; the first is
+        not normalized.
+      norm: Normalization factory with the signature of `instance_norm`.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: Sequence[int] = (64, 128, 256, 512)
@@ -164,15 +163,23 @@ def square_conv(
     dtype: Any,
     name: str,
 ) -> nn.Conv:
-    """[batch, h, w, c] -> [batch, h / stride, w / stride, channels] by a kernel that is gathered before use.
+    """Returns a square convolution whose kernel is gathered before use, -> [batch, h / stride, w / stride, channels].
 
     Args:
-      size: of the kernel; an even one is padded by one pixel more below and at the right, if the stride is 1.
-      input_axis, output_axis: logical names of the kernel's channels.
+      channels: Number of output channels.
+      size: Size of the kernel. An even size has one more pixel of padding at the bottom and right for stride 1.
+      stride: Stride.
+      padding: "zero" or "reflect".
+      use_bias: Adds a bias.
+      input_axis: Logical name of the kernel's input channels.
+      output_axis: Logical name of the kernel's output channels.
+      kernel_init: Initializer of the kernel. None: normal with std 0.02.
+      dtype: Computation dtype.
+      name: Name of the module.
     """
 
     def convolve(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-        kernel = with_logical_constraint(kernel, (None, None, None, output_axis))  # see cnn.convolve_gathered
+        kernel = with_logical_constraint(kernel, (None, None, None, output_axis))  # see convolve_gathered
         return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
 
     before = (size - 1) // 2
@@ -184,9 +191,7 @@ def square_conv(
         padding="REFLECT" if padding == "reflect" else ((before, after),) * 2,
         use_bias=use_bias,
         dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(
-            kernel_init or normal(DEVIATION), (None, None, input_axis, output_axis)
-        ),
+        kernel_init=nn.with_logical_partitioning(kernel_init or normal(STD), (None, None, input_axis, output_axis)),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (output_axis,)),
         conv_general_dilated=convolve,
         name=name,

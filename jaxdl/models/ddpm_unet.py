@@ -1,8 +1,8 @@
-"""Networks that denoise: the U-Net of DDPM and the diffusion Transformer DiT.
+"""U-Net of denoising diffusion models (DDPM; Ho et al. 2020, arXiv:2006.11239).
 
-Both are `network(image [batch, h, w, c], level float32 [batch], label int32 [batch] or None, *, train) -> float32
-[batch, h, w, outputs]`. `level` says how noisy the image is, on a scale of a thousand or so; the label `classes` stands
-for no class, as classifier-free guidance needs (arXiv:2207.12598). Both draw from "dropout" in training.
+Diffusion networks are `network(image [batch, h, w, c], level float32 [batch], label int32 [batch] or None, *, train) ->
+float32 [batch, h, w, outputs]`. `level` is the noise level on a scale of about 1,000. The label `classes` is the null
+label of classifier-free guidance (arXiv:2207.12598).
 
 Logical axis names. Parameters: "channels_in" and "channels" of convolutions as in `jaxdl.models.resnet`; "embed",
 "heads" and "mlp" of dense layers. Activations: "batch", "channels_act".
@@ -24,13 +24,13 @@ from jaxdl.models.layers.posemb import sinusoids
 
 
 class Condition(nn.Module):
-    """What an image's noise level and class say, [batch] and [batch] -> [batch, features].
+    """Embedding of noise level [batch] and class [batch], -> [batch, features].
 
     Attributes:
-      features: size of the output.
-      frequencies: how many sinusoids describe the level.
-      classes: 0: the label is not looked at.
-      activation: between the two dense layers.
+      features: Width of the embedding.
+      frequencies: Number of sinusoids of the noise level.
+      classes: Number of classes. 0: unconditional.
+      activation: Activation between the two dense layers.
     """
 
     features: int
@@ -44,8 +44,8 @@ class Condition(nn.Module):
         x = dense(self.features, ("mlp", "embed"), name="level2")(self.activation(x))
         if self.classes:
             if label is None:
-                raise ValueError(f"the network is conditional on a label of {self.classes} classes, and got none")
-            # As large as what the level says: a label that is faint at first is long in being heard.
+                raise ValueError(f"the network is conditional on {self.classes} classes; the batch needs 'label'")
+            # As large as the embedding of the level: with a smaller std the label has little effect for many steps.
             x = x + Embedding(self.classes + 1, self.features, deviation=1.0, name="label")(label)
         return x
 
@@ -53,7 +53,7 @@ class Condition(nn.Module):
 def _convolution(
     channels: int, size: int, stride: int, name: str, dtype: Any, zero: bool = False, first: bool = False
 ) -> nn.Conv:
-    """A square convolution with bias, padded by size // 2; `first`: of an image, whose channels are not cut."""
+    """Returns a square convolution with bias and padding size // 2; `first`: of an image, not sharded over channels."""
     kernel_init = nn.initializers.zeros if zero else variance_scaling(1.0)
     axes = (None, None, None if first else "channels_in", "channels")
     return nn.Conv(
@@ -70,9 +70,9 @@ def _convolution(
 
 
 class ResidualBlock(nn.Module):
-    """Twice norm, activation, 3x3 convolution, with the condition added between; [batch, h, w, c] -> [..., channels].
+    """Residual block of two normalized 3x3 convolutions with a condition, [batch, h, w, c] -> [..., channels].
 
-    The second convolution starts at zero. An input of other channels goes through a 1x1 convolution before it is added.
+    The second convolution is initially 0. If the number of channels changes, the shortcut is a 1x1 convolution.
     """
 
     channels: int
@@ -86,9 +86,9 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
         h = self.activation(self._norm(x.shape[-1], "norm1")(x))
         h = constrain(_convolution(self.channels, 3, 1, "conv1", self.dtype)(h))
-        told = self.activation(condition)
-        told = dense(self.channels, ("embed", "channels"), dtype=self.dtype, name="condition")(told)
-        h = self.activation(self._norm(self.channels, "norm2")(h + told[:, None, None]))
+        shift = self.activation(condition)
+        shift = dense(self.channels, ("embed", "channels"), dtype=self.dtype, name="condition")(shift)
+        h = self.activation(self._norm(self.channels, "norm2")(h + shift[:, None, None]))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = constrain(_convolution(self.channels, 3, 1, "conv2", self.dtype, zero=True)(h))
         if x.shape[-1] != self.channels:
@@ -100,7 +100,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Group normalization, attention of all positions of a map to each other, and the map added; [batch, h, w, c]."""
+    """Residual self-attention over the positions of a map [batch, h, w, c], after group normalization."""
 
     heads: int
     groups: int
@@ -117,23 +117,24 @@ class SelfAttention(nn.Module):
 
 
 class DiffusionUNet(nn.Module):
-    """The U-Net of Ho et al. 2020 (arXiv:2006.11239), for any square or oblong image that its levels divide.
+    """U-Net of DDPM (Ho et al. 2020, arXiv:2006.11239).
 
-    Every level but the coarsest halves height and width by a 3x3 convolution of stride 2; on the way up nearest
-    neighbours and a 3x3 convolution double them. Each block of the way up sees one output of the way down.
+    Downsampling is a 3x3 convolution of stride 2, upsampling nearest neighbour and a 3x3 convolution. Each decoder
+    block concatenates one output of the encoder.
 
     Attributes:
-      outputs: channels of the output.
-      channels: of each level, finest first.
-      blocks: residual blocks of a level on the way down; one more on the way up.
-      attention: for each level whether attention follows its blocks; the middle always has it.
-      heads: of attention.
-      classes: of the label; 0: not conditional.
-      groups, epsilon: of group normalization.
-      dropout: rate in training, inside residual blocks.
-      patch: squares of `patch` x `patch` pixels that are seen as one position: on CPU the finest level is the dearest.
-      activation: after norms and in the condition.
-      dtype: to compute in, such as "bfloat16"; parameters and the output are float32.
+      outputs: Number of output channels.
+      channels: Channels of each level, finest first.
+      blocks: Number of residual blocks per encoder level; decoder levels have one more.
+      attention: Whether each level has attention after its blocks. The middle always has.
+      heads: Number of attention heads.
+      classes: Number of classes. 0: unconditional.
+      groups: Number of groups of group normalization.
+      epsilon: Epsilon of group normalization.
+      dropout: Dropout rate in residual blocks.
+      patch: Side of patches that are one position. On CPU the finest level is the most expensive.
+      activation: Activation after normalizations and in the condition.
+      dtype: Computation dtype, such as "bfloat16". Parameters and output are float32.
     """
 
     outputs: int
@@ -151,10 +152,10 @@ class DiffusionUNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c], level [batch], label int32 [batch] -> float32 [batch, h, w, outputs].
+        """Returns float32 [batch, h, w, outputs] of image [batch, h, w, c], level [batch] and label int32 [batch].
 
         Raises:
-          ValueError: a size that the levels do not divide, or a list of another length than `channels`.
+          ValueError: An image size that the levels do not divide, or `attention` of another length than `channels`.
         """
         self._check(image.shape)
         condition = Condition(4 * self.channels[0], self.channels[0], self.classes, self.activation, name="condition")(
@@ -207,7 +208,9 @@ class DiffusionUNet(nn.Module):
 
     def _check(self, shape: Sequence[int]) -> None:
         if len(self.attention) != len(self.channels):
-            raise ValueError(f"DiffusionUNet: {len(self.attention)} attentions for {len(self.channels)} levels")
+            raise ValueError(
+                f"DiffusionUNet: {len(self.attention)} values of attention for {len(self.channels)} levels"
+            )
         factor = self.patch * 2 ** (len(self.channels) - 1)
         if shape[1] % factor or shape[2] % factor:
-            raise ValueError(f"DiffusionUNet: images of {shape[1]}x{shape[2]} cannot be cut into squares of {factor}")
+            raise ValueError(f"DiffusionUNet: {factor} does not divide images of {shape[1]}x{shape[2]}; set patch")

@@ -1,11 +1,6 @@
-"""Networks that denoise: the U-Net of DDPM and the diffusion Transformer DiT.
+"""Diffusion Transformer (DiT; Peebles & Xie 2022, arXiv:2212.09748).
 
-Both are `network(image [batch, h, w, c], level float32 [batch], label int32 [batch] or None, *, train) -> float32
-[batch, h, w, outputs]`. `level` says how noisy the image is, on a scale of a thousand or so; the label `classes` stands
-for no class, as classifier-free guidance needs (arXiv:2207.12598). Both draw from "dropout" in training.
-
-Logical axis names. Parameters: "channels_in" and "channels" of convolutions as in `jaxdl.models.resnet`; "embed",
-"heads" and "mlp" of dense layers. Activations: "batch", "channels_act".
+The signature and the logical axis names are those of `jaxdl.models.ddpm_unet`.
 """
 
 from typing import Any
@@ -22,9 +17,9 @@ from jaxdl.models.layers.posemb import grid_waves
 
 
 class DiTBlock(nn.Module):
-    """A Transformer block whose norms, and whose residuals' sizes, come from the condition, which starts at zero.
+    """Transformer block with adaLN-Zero conditioning (arXiv:2212.09748).
 
-    adaLN-Zero of Peebles & Xie 2022 (arXiv:2212.09748): [batch, n, c], condition [batch, c] -> [batch, n, c].
+    [batch, n, c], condition [batch, c] -> [batch, n, c]. Shifts, scales and gates are initially 0.
     """
 
     heads: int
@@ -46,34 +41,32 @@ class DiTBlock(nn.Module):
 
 
 def modulation(count: int, features: int, condition: jax.Array, dtype: Any = "float32") -> list[jax.Array]:
-    """`count` vectors [batch, features] of the condition [batch, c], zero at the start. Call it in a compact module."""
+    """Returns `count` arrays [batch, features], initially 0, of the condition [batch, c]. For compact modules."""
     zeros = nn.initializers.zeros
-    made = dense(count * features, ("embed", "mlp"), kernel_init=zeros, dtype=dtype, name="modulation")
-    return jnp.split(made(nn.silu(condition)), count, axis=-1)
+    layer = dense(count * features, ("embed", "mlp"), kernel_init=zeros, dtype=dtype, name="modulation")
+    return jnp.split(layer(nn.silu(condition)), count, axis=-1)
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """Layer normalization of [batch, n, c], then a scale of 1 + `scale` and a shift [batch, c]."""
+    """Applies layer normalization to x [batch, n, c], then the scale 1 + `scale` and `shift`, both [batch, c]."""
     x = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=x.dtype)(x)
     return x * (1.0 + scale[:, None]) + shift[:, None]
 
 
 class DiT(nn.Module):
-    """The diffusion Transformer with adaLN-Zero (Peebles & Xie 2022, arXiv:2212.09748).
-
-    Squares of `patch` x `patch` pixels are its tokens, with fixed sinusoids of row and column added.
+    """Diffusion Transformer with adaLN-Zero and 2D sinusoidal positions (arXiv:2212.09748).
 
     Attributes:
-      outputs: channels of the output.
-      patch: side of a square.
-      width: features of a token; four must divide it.
-      depth: blocks.
-      heads: of attention.
-      expansion: hidden features of the blocks' two-layer networks, over `width`.
-      classes: of the label; 0: not conditional.
-      frequencies: sinusoids that describe the level.
-      dtype: to compute in, such as "bfloat16"; parameters and the output are float32.
-      remat: blocks are computed again on the way back instead of remembered, to save memory.
+      outputs: Number of output channels.
+      patch: Side of a patch, pixels.
+      width: Width of the tokens, divisible by 4.
+      depth: Number of blocks.
+      heads: Number of attention heads.
+      expansion: Width of the blocks' hidden layers, in units of `width`.
+      classes: Number of classes. 0: unconditional.
+      frequencies: Number of sinusoids of the noise level.
+      dtype: Computation dtype, such as "bfloat16". Parameters and output are float32.
+      remat: Recomputes blocks in the backward pass to save memory.
     """
 
     outputs: int
@@ -89,22 +82,22 @@ class DiT(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c], level [batch], label int32 [batch] -> float32 [batch, h, w, outputs].
+        """Returns float32 [batch, h, w, outputs] of image [batch, h, w, c], level [batch] and label int32 [batch].
 
         Raises:
-          ValueError: a size that `patch` does not divide, or a width that the heads or four do not.
+          ValueError: An image size that `patch` does not divide, or a width that `heads` or 4 does not divide.
         """
-        del train  # the same in training and evaluation
+        del train  # equal in training and evaluation
         batch, height, width, _ = image.shape
         if height % self.patch or width % self.patch:
-            raise ValueError(f"DiT: images of {height}x{width} cannot be cut into squares of {self.patch}")
+            raise ValueError(f"DiT: patch={self.patch} does not divide images of {height}x{width}; set patch")
         if self.width % self.heads or self.width % 4:
-            raise ValueError(f"DiT: a width of {self.width} cannot be cut into {self.heads} heads and 4 sinusoids")
+            raise ValueError(f"DiT: width={self.width} must be divisible by heads={self.heads} and by 4")
         condition = Condition(self.width, self.frequencies, self.classes, name="condition")(level, label)
-        squares = unshuffle(image, self.patch)
-        rows, columns = squares.shape[1:3]
+        patches = unshuffle(image, self.patch)
+        rows, columns = patches.shape[1:3]
         x = dense(self.width, (None, "embed"), dtype=self.dtype, name="entry")(
-            squares.reshape(batch, rows * columns, -1)
+            patches.reshape(batch, rows * columns, -1)
         )
         x = x + jnp.asarray(grid_waves(rows, columns, self.width), x.dtype)
         block = nn.remat(DiTBlock) if self.remat else DiTBlock
@@ -115,7 +108,7 @@ class DiT(nn.Module):
 
 
 class Final(nn.Module):
-    """[batch, n, c], condition [batch, c] -> float32 [batch, n, outputs]; zero at the start."""
+    """Final layer of DiT, initially 0; [batch, n, c], condition [batch, c] -> float32 [batch, n, outputs]."""
 
     outputs: int
 

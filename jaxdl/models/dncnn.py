@@ -1,6 +1,6 @@
-"""Networks that repair images: a plain stack of convolutions, and any network on squares of pixels instead of pixels.
+"""Image restoration networks: DnCNN (arXiv:1608.03981) and pixel unshuffling (arXiv:1710.04026).
 
-Logical axis names as in `jaxdl.models.resnet`; the last layer's are ("embed", "classes"), as in `jaxdl.models.unet`.
+Logical axis names are those of `jaxdl.models.resnet`; those of the last layer are ("embed", "classes").
 """
 
 from typing import Any
@@ -16,20 +16,19 @@ from jaxdl.models.unet import pad_to_multiple
 
 
 class DnCNN(nn.Module):
-    """3x3 convolutions at one resolution, each with norm and activation (Zhang et al. 2016, arXiv:1608.03981).
+    """DnCNN: 3x3 convolutions at one resolution with normalization (Zhang et al. 2016, arXiv:1608.03981).
 
-    In the paper its output is the noise, with the sign turned: see `residual` of
-    `jaxdl.tasks.image_restoration.image_restoration`. Each convolution sees one pixel further: with `depth` of them an
-    output depends on the pixels within `depth` of it. Unlike in the paper the last one is 1x1.
+    In the paper it predicts the negative noise (see `residual` of image restoration). The receptive field is 2 * depth
+    + 1 pixels. Unlike in the paper the last convolution is 1x1.
 
     Attributes:
-      outputs: channels of the output.
-      channels: of every layer.
-      depth: 3x3 convolutions.
-      shortcuts: add each layer but the first to its input, as in a residual network, which learns faster when deep.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      outputs: Number of output channels.
+      channels: Channels of every layer.
+      depth: Number of 3x3 convolutions.
+      shortcuts: Adds a residual connection to each layer but the first.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     outputs: int
@@ -42,7 +41,7 @@ class DnCNN(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> [batch, h, w, outputs] float32."""
+        """Returns float32 [batch, h, w, outputs] of images [batch, h, w, c]."""
         options = ("none", self.shortcuts, None, self.norm, self.activation, self.dtype)
         x = ConvStage(self.channels, self.depth, *options, name="convs")(image, train=train)
         return nn.Dense(
@@ -55,30 +54,29 @@ class DnCNN(nn.Module):
 
 
 class PixelUnshuffle(nn.Module):
-    """A network that sees squares of `factor` x `factor` pixels as one, with all their values as channels, and gives
-    as many back: the cost falls, and an output sees further (FFDNet, arXiv:1710.04026).
+    """Network between pixel unshuffle and pixel shuffle, with lower cost and larger receptive field (FFDNet).
 
-    Any height and width: an image that `factor` does not divide is padded at the bottom and the right by its mirror
-    image, and the output is cut back.
+    arXiv:1710.04026. Images whose size `factor` does not divide are reflect-padded at the bottom and right; outputs are
+    cropped.
 
     Attributes:
       network: `network(image [batch, h / factor, w / factor, c * factor ** 2], *, train) -> [batch, h / factor,
         w / factor, outputs * factor ** 2]`.
-      factor: the side of a square.
+      factor: Side of a square, pixels.
     """
 
     network: nn.Module
     factor: int = 2
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> [batch, h, w, outputs] float32."""
+        """Returns float32 [batch, h, w, outputs] of images [batch, h, w, c]."""
         height, width = image.shape[1:3]
         squares = unshuffle(pad_to_multiple(image, self.factor), self.factor)
         return shuffle(self.network(squares, train=train), self.factor)[:, :height, :width]  # type: ignore
 
 
 def unshuffle(image: jax.Array, factor: int) -> jax.Array:
-    """[batch, h, w, c] -> [batch, h / factor, w / factor, factor ** 2 * c]: a square's pixels row by row."""
+    """Pixel unshuffle, [batch, h, w, c] -> [batch, h / factor, w / factor, factor ** 2 * c], in row-major order."""
     batch, height, width, channels = image.shape
     rows, columns = height // factor, width // factor
     x = image.reshape(batch, rows, factor, columns, factor, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -86,7 +84,7 @@ def unshuffle(image: jax.Array, factor: int) -> jax.Array:
 
 
 def shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """The inverse of `unshuffle`."""
+    """Pixel shuffle, the inverse of `unshuffle`."""
     batch, rows, columns, channels = x.shape
     x = x.reshape(batch, rows, columns, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, rows * factor, columns * factor, channels // factor**2)

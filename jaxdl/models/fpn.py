@@ -1,11 +1,9 @@
-"""Feature pyramids and a one-stage, anchor-free detector over them.
+"""Feature pyramid network (FPN, arXiv:1612.03144) and FCOS detector (arXiv:1904.01355).
 
-FeaturePyramid: Lin et al. 2017, arXiv:1612.03144. Detector: FCOS, Tian et al. 2019, arXiv:1904.01355.
+A backbone is a module with a method `scales(image, *, train) -> ([batch, h_i, w_i, c_i], ...)`, finest first, such as
+`ResNet` and `ConvNeXt`. Each scale halves the height and width of the one before, rounded up or down.
 
-A backbone is any module with a method `scales(image, *, train) -> ([batch, h_i, w_i, c_i], ...)`, finest first, each
-half as high and wide as the one before, rounded up or down: `ResNet`, `ConvNeXt`.
-
-Logical axis names as in `jaxdl.models.resnet`; the output channels of a head's last convolutions are "classes".
+Logical axis names are those of `jaxdl.models.resnet`; the output channels of a head's last convolutions are "classes".
 """
 
 import math
@@ -21,15 +19,15 @@ from jaxdl.models.layers.convolution import constrain, convolution, upsample_2x
 from jaxdl.models.layers.dense import Activation, normal
 from jaxdl.models.layers.norms import Normalization, group_norm
 
-# Sigmoid of every class logit at the start, so that the many empty locations do not drown the rest (arXiv:1708.02002).
+# Initial class probability, so that background locations do not dominate the loss (arXiv:1708.02002).
 PRIOR = 0.01
 
-# Distances stay within exp(-8) and exp(8) = 2981 strides: finite, whatever a diverging network says.
+# Distances are limited to exp(-8) to exp(8) = 2981 strides, so that they are finite if the network diverges.
 LARGEST_EXPONENT = 8.0
 
 
 def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
-    """x [batch, h, w, c] at the height and width of `fine`, which are twice its own or one off: nearest neighbour.
+    """Upsamples x [batch, h, w, c] to the size of `fine`, twice its own up to one pixel, by nearest neighbour.
 
     Raises:
       ValueError: `fine` has another size.
@@ -38,7 +36,7 @@ def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
     rows, columns = height - doubled.shape[1], width - doubled.shape[2]
     if max(abs(rows), abs(columns)) > 1:
         raise ValueError(
-            f"FeaturePyramid: scales of {fine.shape[1:3]} and {x.shape[1:3]}: each must halve the one before"
+            f"FeaturePyramid: scales have sizes {fine.shape[1:3]} and {x.shape[1:3]}; each must halve the one before"
         )
     if rows > 0 or columns > 0:  # the coarser scale dropped the last row or column
         doubled = jnp.pad(doubled, ((0, 0), (0, max(rows, 0)), (0, max(columns, 0)), (0, 0)), mode="edge")
@@ -46,17 +44,17 @@ def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
 
 
 class FeaturePyramid(nn.Module):
-    """Every scale gets `channels` and sees all coarser ones: lateral 1x1, top-down sum, 3x3 (a norm after each).
+    """Feature pyramid network: lateral 1x1 convolutions, top-down sums, 3x3 convolutions, all normalized.
 
-    scales ([batch, h_i, w_i, c_i], ...), finest first -> ([batch, h_i, w_i, channels], ...), then `extra_levels` more,
-    each half as high and wide (rounded up) as the one before.
+    scales ([batch, h_i, w_i, c_i], ...), finest first -> ([batch, h_i, w_i, channels], ...), followed by
+    `extra_levels`, each half as high and wide (rounded up) as the one before.
 
     Attributes:
-      channels: of every level.
-      extra_levels: coarser levels by 3x3 convolutions of stride 2, with an activation between them.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: between extra levels.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      channels: Channels of every level.
+      extra_levels: Number of coarser levels by 3x3 convolutions of stride 2, with an activation between them.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation between extra levels.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: int = 64
@@ -82,7 +80,7 @@ class FeaturePyramid(nn.Module):
 
 
 def predictor(outputs: int, bias: float, name: str) -> nn.Conv:
-    """The last, 3x3 convolution of a head: [batch, h, w, c] -> [batch, h, w, outputs] float32."""
+    """Returns the last 3x3 convolution of a head, [batch, h, w, c] -> [batch, h, w, outputs] float32."""
     return nn.Conv(
         outputs,
         (3, 3),
@@ -95,10 +93,10 @@ def predictor(outputs: int, bias: float, name: str) -> nn.Conv:
 
 
 class DetectorHead(nn.Module):
-    """Two towers of `depth` times 3x3 convolution, norm, activation: one for classes, one for boxes.
+    """FCOS head shared by all levels, with a tower of convolutions for classes and one for boxes.
 
-    x [batch, h, w, channels] -> class logits [batch, h, w, classes], exponents of the distances [batch, h, w, 4] and
-    centerness logits [batch, h, w], all float32. The same parameters serve every level.
+    x [batch, h, w, channels] -> class logits [batch, h, w, classes], log distances [batch, h, w, 4] and centerness
+    logits [batch, h, w], all float32.
     """
 
     num_classes: int
@@ -123,22 +121,21 @@ class DetectorHead(nn.Module):
 
 
 class Detector(nn.Module):
-    """A backbone, a feature pyramid over some of its stages, and one head over all levels.
+    """FCOS detector: backbone, feature pyramid and a shared head.
 
-    Sub-modules `backbone`, `pyramid`, `head`; the parameter `scale` [levels] multiplies each level's exponents.
+    Submodules are `backbone`, `pyramid` and `head`. The parameter `scale` [levels] multiplies each level's log
+    distances.
 
     Attributes:
-      num_classes: of boxes.
-      backbone: module with `scales`, see the top of this file; of stages after `levels` parameters exist but get no
-        gradient, so give it no more than are used. Its own head is not built.
-      levels: the first and the last stage used, both included, counted from 0: (1, 3) is stage2, stage3, stage4.
-      extra_levels: coarser levels beyond the last stage.
-      channels: of the pyramid and the head.
-      head_depth: convolutions in a tower.
-      norm: of pyramid and head, factory with the signature of `jaxdl.models.layers.norms.batch_norm`. Running
-        statistics would be shared by all levels, so group norm is the one to use.
-      activation: in the head and between extra levels.
-      dtype: what pyramid and towers compute in, "float32" or "bfloat16"; the backbone has its own.
+      num_classes: Number of classes.
+      backbone: Module with `scales` (see the module docstring). Stages after `levels` get no gradient; omit them.
+      levels: Index of the first and last stage used, inclusive, from 0: (1, 3) is stage2, stage3, stage4.
+      extra_levels: Number of coarser levels beyond the last stage.
+      channels: Channels of pyramid and head.
+      head_depth: Number of convolutions per tower.
+      norm: Normalization factory of pyramid and head. Batch normalization would share statistics between levels.
+      activation: Activation in the head and between extra levels.
+      dtype: Computation dtype of pyramid and towers, "float32" or "bfloat16".
     """
 
     num_classes: int
@@ -154,7 +151,7 @@ class Detector(nn.Module):
     def setup(self):
         first, last = self.levels
         if not 0 <= first <= last:
-            raise ValueError(f"Detector(levels={self.levels}): use (first, last), 0 <= first <= last")
+            raise ValueError(f"Detector: levels={self.levels} must be (first, last) with 0 <= first <= last")
         options = (self.norm, self.activation, self.dtype)
         self.pyramid = FeaturePyramid(self.channels, self.extra_levels, *options)
         self.head = DetectorHead(self.num_classes, self.channels, self.head_depth, *options)
@@ -162,17 +159,17 @@ class Detector(nn.Module):
         self.scale = self.param("scale", scale_init, (last - first + 1 + self.extra_levels,))
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, tuple[jax.Array, ...]]:
-        """image [batch, h, w, c] float -> tuples with a float32 array for every level, finest first.
+        """Returns float32 outputs of images [batch, h, w, c] per level, finest first.
 
         Returns:
-          `class_logits` [batch, h_l, w_l, classes]; `distances` [batch, h_l, w_l, 4], positive, in pixels, from the
-          location ((i + 0.5) * stride, (j + 0.5) * stride) to the box's (top, left, bottom, right), where
-          stride = h / h_l; `centerness` [batch, h_l, w_l], logits.
+          `class_logits` [batch, h_l, w_l, classes]; `distances` [batch, h_l, w_l, 4] in pixels from the location ((i +
+          0.5) * stride, (j + 0.5) * stride) to the (top, left, bottom, right) sides of the box, where stride = h / h_l;
+          `centerness` [batch, h_l, w_l], logits.
         """
         first, last = self.levels
         scales = self.backbone.scales(image, train=train)  # pyright: ignore[reportAttributeAccessIssue]
         if last >= len(scales):
-            raise ValueError(f"Detector(levels={self.levels}): the backbone has {len(scales)} stages, counted from 0")
+            raise ValueError(f"Detector: levels={self.levels}, but the backbone has {len(scales)} stages, from 0")
         scale, class_logits, distances, centerness = jnp.asarray(self.scale), [], [], []
         for number, x in enumerate(self.pyramid(scales[first : last + 1], train=train)):
             logits, exponents, center = self.head(x, train=train)

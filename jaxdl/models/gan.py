@@ -1,8 +1,8 @@
-"""Generators and discriminators: DCGAN (arXiv:1511.06434) and a spectrally normalized ResNet (arXiv:1802.05957).
+"""Generators and discriminators of GANs: DCGAN (arXiv:1511.06434) and SNGAN's ResNet (arXiv:1802.05957).
 
-Images are float [batch, height, width, channels] in [-1, 1], latents [batch, latents]. A generator that knows classes
-takes `(latent, label, *, train)`, else `(latent, *, train)`; a discriminator `(image, label, *, train)` or
-`(image, *, train)`, and gives logits [batch]. Logical axis names as in `jaxdl.models.resnet`.
+Images are float [batch, height, width, channels] in [-1, 1], latents [batch, latents]. Conditional generators take
+`(latent, label, *, train)`, others `(latent, *, train)`. Discriminators take `(image, label, *, train)` or `(image, *,
+train)` and return logits [batch]. Logical axis names are those of `jaxdl.models.resnet`.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from jaxdl.models.layers.dense import dense, gathered, variance_scaling
 from jaxdl.models.layers.norms import Normalization, batch_norm
 from jaxdl.models.layers.spectral_norm import SpectralConv, SpectralDense, SpectralEmbedding
 
-SLOPE = 0.2  # of a leaky ReLU, as in DCGAN
+SLOPE = 0.2  # leaky ReLU of DCGAN
 
 
 def convolve_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[batch, h, w, c] by a kernel [2, 2, c, ..., channels], without padding -> [batch, h - 1, w - 1, ..., channels].
+    """Convolves [batch, h, w, c] with a kernel [2, 2, c, ..., channels] -> [batch, h - 1, w - 1, ..., channels].
 
-    Four matrix products. XLA's convolution is about as fast forwards, but on CPU its kernel's gradient takes 10 to 25
-    times as long where the input was padded, as it always is in a second derivative (measured with jaxlib 0.10.2).
+    Four matrix products. XLA's forward pass is about as fast, but on CPU its kernel gradient takes 10 to 25 times as
+    long for padded inputs, which second derivatives always have (measured with jaxlib 0.10.2).
     """
     kernel = with_logical_constraint(kernel, (*[None] * (kernel.ndim - 1), "channels"))  # see convolve_gathered
     height, width = x.shape[1] - 1, x.shape[2] - 1
@@ -36,12 +36,10 @@ def convolve_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Upconvolution(nn.Module):
-    """A 4x4 transposed convolution of stride 2: [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
+    """4x4 transposed convolution of stride 2, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
 
-    Each of the four outputs of a value sees 2x2 inputs, so it is one 2x2 convolution with four times the channels, of
-    which every output takes its own, moved by one.
-    Kernel [2, 2, c, 4 * channels], which is not cut along its outputs: as four times the channels they would be cut
-    into the four, not into channels.
+    Each of a value's four outputs depends on 2x2 inputs, so it is a 2x2 convolution with four times the channels. The
+    kernel [2, 2, c, 4 * channels] is not sharded over outputs, whose shards would separate the four outputs.
     """
 
     channels: int
@@ -67,10 +65,10 @@ class Upconvolution(nn.Module):
 
 
 class Downconvolution(nn.Module):
-    """A 4x4 convolution of stride 2, padded by 1: [batch, h, w, c] -> [batch, h // 2, w // 2, channels].
+    """4x4 convolution of stride 2 with padding 1, [batch, h, w, c] -> [batch, h // 2, w // 2, channels].
 
-    Squares of 2x2 values become channels, of which a 2x2 convolution makes the same numbers. Kernel [2, 2, 4 * c,
-    channels], its input channels by row, column and channel within a square.
+    Computed as a 2x2 convolution after pixel unshuffling. The kernel is [2, 2, 4 * c, channels], with input channels
+    ordered by row, column and channel of a 2x2 square.
     """
 
     channels: int
@@ -84,7 +82,7 @@ class Downconvolution(nn.Module):
         rows, columns = height // 2 + 1, width // 2 + 1
         init = nn.with_logical_partitioning(variance_scaling(2.0), (None, None, self.input_axis, "channels"))
         kernel = self.param("kernel", init, (2, 2, 4 * channels, self.channels))
-        # An odd height or width needs no padding at its end.
+        # Odd heights and widths need no padding at the end.
         ends = (1, 2 * rows - height - 1), (1, 2 * columns - width - 1)
         x = jnp.pad(x.astype(self.dtype), ((0, 0), *ends, (0, 0)))
         x = x.reshape(batch, rows, 2, columns, 2, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -97,17 +95,17 @@ class Downconvolution(nn.Module):
 
 
 class DCGANGenerator(nn.Module):
-    """A latent becomes a small map, which transposed convolutions double until it is the image; tanh at the end.
+    """DCGAN generator with transposed convolutions and tanh (arXiv:1511.06434).
 
     [batch, latents] -> [batch, size * 2**n, size * 2**n, outputs] with n = len(channels): 28x28 from size 7 and two
-    channels, 64x64 from size 4 and four. Kernels are drawn by their fan-in, not at 0.02 as in the paper.
+    channels, 64x64 from size 4 and four. Kernel initialization depends on the fan-in, unlike the paper's std of 0.02.
 
     Attributes:
-      outputs: channels of an image.
-      size: of the first map.
-      channels: of the maps, coarsest first.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`; the paper's by default.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      outputs: Channels of an image.
+      size: Size of the first map.
+      channels: Channels of the maps, coarsest first.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`), batch normalization in the paper.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     outputs: int
@@ -128,13 +126,13 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Convolutions 4x4 of stride 2 with leaky ReLU, then one linear map: [batch, h, w, c] -> logits [batch].
+    """DCGAN discriminator, [batch, h, w, c] -> logits [batch].
 
     Attributes:
-      channels: of each convolution, which halves height and width.
-      norm: after each convolution but the first, with the signature of `jaxdl.models.layers.norms.batch_norm`, which is
-        the paper's; None for none, as gradient penalties need it.
-      dtype: what convolutions compute in.
+      channels: Channels of each 4x4 convolution, which halves height and width.
+      norm: Normalization factory after each convolution but the first, batch normalization in the paper. None for none,
+        as gradient penalties require.
+      dtype: Computation dtype of convolutions.
     """
 
     channels: Sequence[int] = (64, 128)
@@ -156,15 +154,16 @@ class DCGANDiscriminator(nn.Module):
 
 
 def _first_map(latent: jax.Array, size: int, channels: int) -> jax.Array:
-    """[batch, latents] -> [batch, size, size, channels]; called inside a generator. A norm follows: no bias."""
+    """Projects [batch, latents] to [batch, size, size, channels], without bias because a normalization follows."""
     x = dense(size * size * channels, use_bias=False, name="project")(latent)
     return x.reshape(-1, size, size, channels)
 
 
 class ConditionalNorm(nn.Module):
-    """A norm whose scale and bias depend on the class (arXiv:1707.00683): [batch, h, w, c] -> the same shape.
+    """Class-conditional normalization (arXiv:1707.00683), [batch, h, w, c] -> the same shape.
 
-    Each class adds to the norm's own scale and bias; its parts start at 0. Without a label it is the norm alone.
+    Scales and biases of each class are added to those of the normalization and are initially 0. Without a label they
+    are omitted.
     """
 
     norm: Normalization
@@ -183,18 +182,18 @@ class ConditionalNorm(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """Residual blocks that double a map until it is the image (arXiv:1802.05957, table 4); tanh at the end.
+    """ResNet generator of SNGAN with tanh (arXiv:1802.05957, table 4).
 
-    latent [batch, latents], label int32 [batch] or None -> [batch, size * 2**n, size * 2**n, outputs], where n is
-    len(channels) - 1: each block after the first map doubles it.
+    latent [batch, latents], label int32 [batch] or None -> [batch, size * 2**n, size * 2**n, outputs] with n =
+    len(channels) - 1.
 
     Attributes:
-      outputs: channels of an image.
-      size: of the first map.
-      channels: of the first map and of the blocks.
-      classes: how many labels there are; 0 if the generator is given none.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`, with a scale and bias a class.
-      dtype: what convolutions compute in.
+      outputs: Channels of an image.
+      size: Size of the first map.
+      channels: Channels of the first map and of the blocks, each of which doubles height and width.
+      classes: Number of classes. 0: unconditional.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`), conditional on the class.
+      dtype: Computation dtype of convolutions.
     """
 
     outputs: int
@@ -216,10 +215,7 @@ class ResNetGenerator(nn.Module):
 
 
 class UpResidual(nn.Module):
-    """Norm, ReLU, doubling, 3x3, norm, ReLU, 3x3, beside a doubled 1x1 shortcut.
-
-    [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
-    """
+    """Pre-activation residual block with upsampling, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels]."""
 
     channels: int
     classes: int
@@ -233,12 +229,12 @@ class UpResidual(nn.Module):
         y = _same(self.channels, 3, self.dtype, "conv1")(upsample_2x(y))
         y = nn.relu(ConditionalNorm(*options, name="norm2")(constrain(y), label, train=train))
         y = _same(self.channels, 3, self.dtype, "conv2", use_bias=True)(y)
-        # The 1x1 convolution before the doubling: the same numbers for a quarter of the work.
+        # The 1x1 convolution commutes with upsampling and costs a quarter before it.
         return constrain(y + upsample_2x(_same(self.channels, 1, self.dtype, "shortcut")(x)))
 
 
 def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = False, image: bool = False) -> nn.Conv:
-    """A square convolution that keeps height and width; one that makes an `image` has few channels, not cut."""
+    """Returns a square convolution with "same" padding; channels of an `image` are too few to be sharded."""
     axis = None if image else "channels"
     return nn.Conv(
         channels,
@@ -254,16 +250,15 @@ def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = Fals
 
 
 class ResNetDiscriminator(nn.Module):
-    """Residual blocks of spectral norm 1, a sum over the last map, a linear map; classes by projection.
+    """ResNet discriminator with spectral normalization and class projection (arXiv:1802.05957, arXiv:1802.05637).
 
-    image [batch, h, w, c], label int32 [batch] or None -> logits [batch]. With a label the logit gains the product of
-    the summed features and the class's vector (Miyato & Koyama 2018, arXiv:1802.05637).
+    image [batch, h, w, c], label int32 [batch] or None -> logits [batch].
 
     Attributes:
-      channels: of each block.
-      halvings: so many of the first blocks halve height and width, which must be even there.
-      classes: how many labels there are; 0 if the discriminator is given none.
-      dtype: what convolutions compute in.
+      channels: Channels of each block.
+      halvings: Number of first blocks that halve height and width, which must be even there.
+      classes: Number of classes. 0: unconditional.
+      dtype: Computation dtype of convolutions.
     """
 
     channels: Sequence[int] = (32, 64, 128)
@@ -273,7 +268,7 @@ class ResNetDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        del train  # nothing that differs
+        del train  # equal in training and evaluation
         x = image
         for level, channels in enumerate(self.channels):
             halve = level < self.halvings
@@ -287,7 +282,7 @@ class ResNetDiscriminator(nn.Module):
 
 
 class DownResidual(nn.Module):
-    """ReLU (but not before an image), 3x3, ReLU, 3x3, beside a 1x1 shortcut, both halved by 2x2 means if `halve`.
+    """Pre-activation residual block of spectral norm 1, with 2x2 mean pooling if `halve`.
 
     [batch, h, w, c] -> [batch, h / 2, w / 2, channels], or [batch, h, w, channels].
     """
@@ -304,7 +299,7 @@ class DownResidual(nn.Module):
         y = x if self.first else nn.relu(x)
         y = nn.relu(constrain(SpectralConv(self.channels, 3, axis, self.dtype, name="conv1")(y)))
         y = SpectralConv(self.channels, 3, dtype=self.dtype, name="conv2")(y)
-        # Mean and 1x1 convolution may change places: the mean first has a quarter of the work.
+        # Mean pooling commutes with the 1x1 convolution, which costs a quarter after it.
         shortcut = halved(x)
         if self.halve or self.first or x.shape[-1] != self.channels:
             shortcut = SpectralConv(self.channels, 1, axis, self.dtype, name="shortcut")(shortcut)
@@ -312,6 +307,6 @@ class DownResidual(nn.Module):
 
 
 def mean_pool_2x2(x: jax.Array) -> jax.Array:
-    """[batch, h, w, c] -> [batch, h / 2, w / 2, c]: means of 2x2 windows; h and w are even."""
+    """Applies 2x2 mean pooling, [batch, h, w, c] -> [batch, h / 2, w / 2, c]; h and w are even."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))

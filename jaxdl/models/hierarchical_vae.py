@@ -1,9 +1,8 @@
-"""A hierarchical VAE: groups of latents from coarse to fine, each on what the groups before it have drawn.
+"""Hierarchical VAE (ladder VAE, Sønderby et al. 2016, arXiv:1602.02282).
 
-The image goes up to ever coarser features; then one top-down path, which generation and inference share, comes down
-(Ladder VAE, Sønderby et al. 2016, arXiv:1602.02282): at each group it gives the prior from itself, and the posterior as
-a change of that prior by the image's features at the same resolution (NVAE, Vahdat & Kautz 2020, arXiv:2007.03898).
-Methods and logical axis names as in `jaxdl.models.vae`.
+A bottom-up path computes features of the image; generation and inference share a top-down path. Its state determines
+the prior of each group of latents, and with the features of equal resolution a residual posterior relative to that
+prior (NVAE, Vahdat & Kautz 2020, arXiv:2007.03898). Methods and logical axis names are those of `jaxdl.models.vae`.
 """
 
 from collections.abc import Sequence
@@ -28,18 +27,20 @@ from jaxdl.models.vae import (
     residual_stage,
 )
 
-_LIMIT = 5.0  # of what the posterior changes in a log variance
+_LIMIT = 5.0  # largest change of a log variance from prior to posterior
 
 
 class LatentGroup(nn.Module):
-    """A group of latents [batch, h, w, latents] at one place of the top-down path [batch, h, w, width].
+    """Group of latents [batch, h, w, latents] on the top-down path [batch, h, w, width].
 
-    Both its prior and the posterior's change of it start as nothing: the prior as the standard normal distribution, the
-    posterior as the prior, so that a group costs no KL before it has learnt to be of use.
+    Initially the prior is standard normal and the posterior equals the prior, so that the KL divergence is 0.
 
     Attributes:
-      latents: channels.
-      width: of the path.
+      latents: Channels of the latents.
+      width: Channels of the path.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation function.
+      dtype: Computation dtype of convolutions.
     """
 
     latents: int
@@ -57,13 +58,13 @@ class LatentGroup(nn.Module):
         self.merge = dense(self.width, ("embed", "channels"))
 
     def prior(self, path: jax.Array) -> Normal:
-        """What the path says of the latents."""
+        """Returns the prior of the latents given the path."""
         return Normal(*jnp.split(self.prior_head(path.astype(jnp.float32)), 2, axis=-1))
 
     def posterior(self, path: jax.Array, features: jax.Array, *, train: bool) -> Normal:
-        """What the path and the image's features [batch, h, w, width] say of them.
+        """Returns the posterior given the path and the image's features [batch, h, w, width].
 
-        Nothing dear: it is computed again for each sample of a bound, the features are not.
+        It is computed for each sample of an importance-weighted bound, the features only once.
         """
         prior = self.prior(path)
         x = features + self.posterior_path(path).astype(features.dtype)
@@ -73,12 +74,12 @@ class LatentGroup(nn.Module):
         return Normal(mean, prior.log_variance + _LIMIT * jnp.tanh(change / _LIMIT))
 
     def onward(self, path: jax.Array, value: jax.Array) -> jax.Array:
-        """The path with the latents in it."""
+        """Adds the latents to the path."""
         return constrain(path + self.merge(value).astype(path.dtype))
 
 
 class NormAct(nn.Module):
-    """A norm and an activation; a module of its own because a norm has to know whether it trains."""
+    """Normalization and activation."""
 
     norm: Normalization
     activation: Activation
@@ -90,19 +91,19 @@ class NormAct(nn.Module):
 
 
 class LadderVAE(nn.Module):
-    """`top` latents without a place, then at each level from the coarsest to the finest a map of latents.
+    """Ladder VAE with a latent vector and, from the coarsest to the finest level, maps of latents.
 
     Attributes:
-      channels: of each level, finest first; every level halves height and width.
-      latents: channels of a level's latents, finest first; 0: the level has none.
-      top: how many latents have no place; their prior is standard normal.
+      channels: Channels of each level, finest first. Every level halves height and width.
+      latents: Channels of each level's latents, finest first. 0: none.
+      top: Width of the latent vector, with a standard normal prior.
       shape: (height, width) of the image, multiples of 2**len(channels).
-      outputs: values a pixel.
-      classes: of the label that it is conditional on; 0 for none.
-      blocks: residual blocks a level, on the way up and on the way down.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm and each sum.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      outputs: Number of outputs per pixel.
+      classes: Number of classes. 0: unconditional.
+      blocks: Number of residual blocks per level, in both paths.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization and each residual sum.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: Sequence[int] = (32, 64)
@@ -118,12 +119,12 @@ class LadderVAE(nn.Module):
 
     @property
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """((top,), (h, w, latents) of each level that has some, coarsest first)."""
+        """((top,), (h, w, latents) of each level with latents, coarsest first)."""
         maps = [(*halved(self.shape, level), self.latents[level - 1]) for level in self._levels() if self._has(level)]
         return ((self.top,), *maps)
 
     def _levels(self) -> list[int]:
-        """The levels' numbers, coarsest first; level n is 2**n times smaller than the image."""
+        """Returns the levels, coarsest first; level n is 2**n times smaller than the image."""
         return list(range(len(self.channels), 0, -1))
 
     def _has(self, level: int) -> bool:
@@ -131,7 +132,7 @@ class LadderVAE(nn.Module):
 
     def setup(self):
         if len(self.latents) != len(self.channels):
-            raise ValueError(f"LadderVAE: {len(self.latents)} latents for {len(self.channels)} levels")
+            raise ValueError(f"LadderVAE: latents={self.latents} must have one value per level, {len(self.channels)}")
         options = (self.norm, self.activation, self.dtype)
         levels = list(reversed(self._levels()))
         self.downs = [
@@ -166,7 +167,7 @@ class LadderVAE(nn.Module):
             self.plane = LabelPlane(self.classes)
 
     def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, ...]:
-        """image float [batch, h, w, c], label int32 [batch] -> features of each level, finest first."""
+        """Returns features of each level, finest first, of images [batch, h, w, c] with label int32 [batch]."""
         x = self.plane(image, label) if self.classes else image
         features = []
         for down, norm, stage in zip(self.downs, self.down_norms, self.up_stages):
@@ -177,7 +178,7 @@ class LadderVAE(nn.Module):
     def decode(
         self, encoded: Sequence[jax.Array], noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
     ) -> Decoded:
-        """noise, standard normal [batch, *shape] for each group -> outputs and latents."""
+        """Returns outputs and latents for standard normal noise [batch, *shape] per group."""
         coarsest = encoded[-1].astype(jnp.float32)
         top = Normal(*jnp.split(self.top_head(coarsest.reshape(coarsest.shape[0], -1)), 2, axis=-1))
         groups = [draw_latent(top, Normal.standard(top.mean), noise[0])]
@@ -191,16 +192,16 @@ class LadderVAE(nn.Module):
         return Decoded(self._down(groups[0].value, draw, label, train), tuple(groups))
 
     def generate(self, latents: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """latents, standard normal [batch, *shape] for each group -> float32 [batch, h, w, outputs]."""
-        rest = iter(latents[1:])
+        """Returns float32 [batch, h, w, outputs] for standard normal latents [batch, *shape] per group."""
+        maps = iter(latents[1:])
 
         def draw(level: int, path: jax.Array) -> jax.Array:
-            return self.groups[level].prior(path).at(next(rest))
+            return self.groups[level].prior(path).at(next(maps))
 
         return self._down(latents[0], draw, label, train)
 
     def _down(self, top: jax.Array, draw: Any, label: jax.Array | None, train: bool) -> jax.Array:
-        """The top-down path; `draw(level, path)` gives a level's latents."""
+        """Runs the top-down path; `draw(level, path)` returns a level's latents."""
         if self.classes:
             top = jnp.concatenate([top, one_hot(label, self.classes)], axis=-1)
         height, width = halved(self.shape, len(self.channels))
@@ -216,5 +217,5 @@ class LadderVAE(nn.Module):
     def __call__(
         self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
     ) -> Decoded:
-        """`decode` of `encode`."""
+        """Returns `decode(encode(image))`."""
         return self.decode(self.encode(image, label, train=train), noise, label, train=train)

@@ -1,11 +1,11 @@
-"""Convolutional networks for images: ConvNet (small) and ResNet (He et al. 2015, arXiv:1512.03385).
+"""Residual networks (ResNet; He et al. 2015, arXiv:1512.03385).
 
-Images are float [batch, height, width, channels]. Parameters are float32; `dtype` is what convolutions compute in, and
-logits are always float32. Padding is symmetric, as in the networks' published weights, not TensorFlow's "SAME".
+Images are float [batch, height, width, channels]. Parameters and logits are float32; `dtype` is the computation dtype
+of convolutions. Padding is symmetric, as in the published weights, unlike TensorFlow's "SAME".
 
-Logical axis names. Parameters: "channels_in" and "channels" (a kernel's input and output channels; scales), "embed" and
-"classes" (the head's kernel and bias). Activations: "batch", "channels_act". The first kernel's input channels (1 or 3)
-have no name.
+Logical axis names. Parameters: "channels_in" and "channels" (input and output channels of a kernel; scales), "embed"
+and "classes" (kernel and bias of the head). Activations: "batch", "channels_act". Input channels of the first kernel (1
+or 3) have no name.
 """
 
 import functools
@@ -24,7 +24,7 @@ StemKind = Literal["small", "strided", "imagenet"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut. [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
+    """Basic residual block of two 3x3 convolutions, [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
 
     width: int
     stride: int
@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the stride is in the 3x3 (version 1.5).
+    """Bottleneck residual block of 1x1, 3x3 and 1x1 convolutions; the 3x3 has the stride (version 1.5).
 
     [batch, h, w, c] -> [batch, h / stride, w / stride, 4 * width].
     """
@@ -75,14 +75,14 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(x: jax.Array, channels: int, stride: int, norm: Normalization, dtype: Any) -> jax.Array:
-    """`x` itself where its shape fits a block's output, else a 1x1 convolution of it. Called inside a block."""
+    """Returns `x`, or a 1x1 convolution of it if the block's output has another shape. Call it inside a block."""
     if x.shape[-1] == channels and stride == 1:
         return x
     return norm(name="shortcut_norm")(convolution(channels, 1, stride, dtype=dtype, name="shortcut")(x))
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, block1, block2, ...; the first one halves it if `stride` is 2."""
+    """Residual blocks block1, block2, ... at one resolution; the first has the stride."""
 
     blocks: int
     width: int
@@ -111,7 +111,7 @@ class Stage(nn.Module):
 
 
 class Stem(nn.Module):
-    """What comes before the stages, see `ResNet.stem`; [batch, h, w, c] -> [batch, h', w', width]."""
+    """Stem before the stages (see `ResNet.stem`), [batch, h, w, c] -> [batch, h', w', width]."""
 
     width: int
     kind: StemKind
@@ -136,25 +136,23 @@ class Stem(nn.Module):
 class ResNet(nn.Module):
     """Residual network, version 1.5 (stride in the 3x3 convolution of a bottleneck).
 
-    Sub-modules `stem`, `stage1`, `stage2`, ..., `head`: a stage's output can be captured by its name, and
-    `classify(features(image))` splits the network at the last one.
+    Submodules are `stem`, `stage1`, `stage2`, ..., `head`. `classify(features(image))` equals the network's output.
 
     Attributes:
-      stage_sizes: blocks in each stage; every stage after the first halves height and width, doubles the width.
-      num_classes: size of the output.
-      width: channels of the first stage (a Bottleneck puts out 4 times as many).
+      stage_sizes: Number of blocks per stage. Every stage after the first halves height and width and doubles `width`.
+      num_classes: Number of classes.
+      width: Channels of the first stage. Outputs of a `Bottleneck` have four times as many.
       block: `BasicBlock` or `Bottleneck`.
-      stem: "small" (3x3, no pooling; images up to 64x64), "imagenet" (7x7 stride 2, 3x3 maximum stride 2) or "strided"
-        (twice 3x3 stride 2, which costs less on CPU than a maximum).
-      zero_init: start the last scale of each block at 0, so that blocks start as the identity (arXiv:1706.02677).
-      dropout: rate on the pooled features in training.
-      stochastic_depth: probability to skip the last block in training; growing linearly from 0 at the input.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm and each sum.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
-      frozen_stages: run the stem and this many stages in training as in evaluation (norms use their running statistics
-        and leave them as they are), and pass no gradient to them; 0: none. Weight decay moves them still: see
-        `jaxdl.training.optimizers.freeze`.
+      stem: "small" (3x3, for images up to 64x64), "imagenet" (7x7 with stride 2, 3x3 max pooling with stride 2) or
+        "strided" (two 3x3 with stride 2, which costs less on CPU than max pooling).
+      zero_init: The last scale of each block is initially 0, so that blocks are the identity (arXiv:1706.02677).
+      dropout: Dropout rate on the pooled features.
+      stochastic_depth: Drop probability of the last block, increasing linearly from 0 at the input.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization and each residual sum.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
+      frozen_stages: Number of stages that, with the stem, run in evaluation mode and get no gradient. 0 for none.
+        Weight decay still applies (see `jaxdl.training.optimizers.freeze`).
     """
 
     stage_sizes: Sequence[int]
@@ -172,9 +170,9 @@ class ResNet(nn.Module):
 
     def setup(self):
         if self.stem not in get_args(StemKind):
-            raise ValueError(f"ResNet(stem={self.stem!r}): use one of {', '.join(get_args(StemKind))}")
+            raise ValueError(f"ResNet(stem={self.stem!r}) is unknown; use one of {', '.join(get_args(StemKind))}")
         if not 0 <= self.frozen_stages <= len(self.stage_sizes):
-            raise ValueError(f"ResNet(frozen_stages={self.frozen_stages}): there are {len(self.stage_sizes)} stages")
+            raise ValueError(f"frozen_stages={self.frozen_stages}, but there are {len(self.stage_sizes)} stages")
         self.entry = Stem(self.width, self.stem, self.norm, self.activation, self.dtype, name="stem")
         total = sum(self.stage_sizes)
         self.stages = [
@@ -199,11 +197,11 @@ class ResNet(nn.Module):
         self.head = classifier_head(self.num_classes)
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] -> the last stage's output [batch, h', w', features]."""
+        """Returns the last stage's output [batch, h', w', features] of images [batch, h, w, c]."""
         return self.scales(image, train=train)[-1]
 
     def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
-        """image [batch, h, w, c] -> the output of every stage [batch, h_i, w_i, channels_i], finest first."""
+        """Returns the output of every stage [batch, h_i, w_i, channels_i], finest first."""
         x, outputs = image, []
         for index, part in enumerate((self.entry, *self.stages)):
             frozen = 0 < self.frozen_stages >= index
@@ -213,16 +211,16 @@ class ResNet(nn.Module):
         return tuple(outputs[1:])
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """features [batch, h', w', features] -> logits [batch, classes]."""
+        """Returns logits [batch, classes] of features [batch, h', w', features]."""
         pooled = features.astype(jnp.float32).mean(axis=(1, 2))
         return self.head(self.drop(pooled, deterministic=not train))
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> logits [batch, classes] float32. Draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 
 def resnet50(num_classes: int = 1000, **arguments: Any) -> ResNet:
-    """ResNet-50 (version 1.5): 25,557,032 parameters with 1,000 classes. `arguments` are those of ResNet."""
+    """Returns ResNet-50 (version 1.5), 25,557,032 parameters with 1,000 classes; `arguments` are those of `ResNet`."""
     arguments = {"stage_sizes": (3, 4, 6, 3), "width": 64, "block": Bottleneck, "stem": "imagenet", **arguments}
     return ResNet(num_classes=num_classes, **arguments)

@@ -1,10 +1,10 @@
-"""Recurrent layers: simple RNN, GRU, LSTM, layer-normalized LSTM, minGRU, and stacks of them in one or both directions.
+"""Recurrent layers (RNN, GRU, LSTM, layer-normalized LSTM, minGRU) and uni- or bidirectional stacks.
 
-Every layer is called as `layer(x, *, mask=None, state=None) -> (outputs, state)` with x [batch, time, channels], mask
-bool [batch, time] and outputs [batch, time, features], 0 where the mask is False. So a layer's class is an argument of
-the networks in `jaxdl.models.sequence`: `cell=GRU` goes where `cell=LSTM` stands.
+A layer is called as `layer(x, *, mask=None, state=None) -> (outputs, state)` with x [batch, time, channels], mask bool
+[batch, time] and outputs [batch, time, features], 0 where the mask is False. Its class is an argument of the networks
+in `jaxdl.models.sequence`, such as `cell=GRU`.
 
-Gates and their order are those of cuDNN and PyTorch, whose two bias vectors are one here where they only add up.
+Gates and their order are those of cuDNN and PyTorch. Two bias vectors that are only added are one here.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ from jaxdl.models.layers.recurrence import (
 
 
 class Cell(nn.Module):
-    """What the layers share: parameters whole on every device, and time-major order inside.
+    """Base class of recurrent layers.
 
     Attributes:
-      features: size of the output and of each array of the state.
-      reverse: runs from the last time to the first.
+      features: Width of the output and of each array of the state.
+      reverse: Runs from the last step to the first.
     """
 
     features: int
@@ -39,13 +39,13 @@ class Cell(nn.Module):
 
     @staticmethod
     def states() -> int:
-        """How many arrays the state has."""
+        """Returns the number of arrays in the state."""
         return 1
 
     def kernels(self, channels: int, gates: int, bias: Callable[[], Array] | None = None) -> tuple[Array, Array, Array]:
-        """`kernel` [channels, gates * features], `recurrent_kernel` [features, gates * features] and `bias`.
+        """Returns kernel [channels, gates * features], recurrent kernel [features, gates * features] and bias.
 
-        A recurrent kernel is orthogonal a gate (Saxe et al. 2013, arXiv:1312.6120).
+        The recurrent kernel of each gate is orthogonal (Saxe et al. 2013, arXiv:1312.6120).
         """
         size = self.features
 
@@ -60,12 +60,12 @@ class Cell(nn.Module):
         )
 
     def whole(self, name: str, init: Any, shape: tuple[int, ...], axes: tuple[str, ...] = ("mlp",)) -> Array:
-        """A parameter that is stored cut over devices and gathered before use: steps are too small to be cut."""
+        """Returns a sharded parameter, gathered before use because one step is too small to be sharded."""
         value = self.param(name, nn.with_logical_partitioning(init, axes), shape)
         return gathered(value)
 
     def start(self, x: Array, state: State | None) -> State:
-        """The state before the first step: zeros unless one is given."""
+        """Returns the state before the first step, zeros by default."""
         return self.zeros(x.shape[0]) if state is None else state
 
     def zeros(self, batch: int) -> State:
@@ -77,9 +77,9 @@ class Cell(nn.Module):
 
 
 def reflections(key: Array, count: int, size: int) -> Array:
-    """`count` random orthogonal matrices [count, size, size], each a product of reflections (Stewart 1980).
+    """Returns random orthogonal matrices [count, size, size], products of Householder reflections (Stewart 1980).
 
-    Not by `jnp.linalg.qr`: with jaxlib 0.10 two batched ones at the same time can wait for each other forever on CPU.
+    `jnp.linalg.qr` is not used: two concurrent batched calls can deadlock on CPU with jaxlib 0.10.
     """
     draws = jnp.triu(jax.random.normal(key, (count, size, size)))
     lengths = jnp.sqrt(jnp.sum(draws**2, axis=-1, keepdims=True))
@@ -94,22 +94,22 @@ def reflections(key: Array, count: int, size: int) -> Array:
 
 
 def swap(x: Array) -> Array:
-    """[batch, time, ...] <-> [time, batch, ...]."""
+    """Swaps batch and time, [batch, time, ...] <-> [time, batch, ...]."""
     return jnp.swapaxes(x, 0, 1)
 
 
 def time_major(mask: Array | None) -> Array | None:
-    """[batch, time] -> [time, batch, 1]."""
+    """Returns the mask [batch, time] as [time, batch, 1]."""
     return None if mask is None else mask.T[..., None]
 
 
 def masked(x: Array, mask: Array | None) -> Array:
-    """x [batch, time, features], 0 where the mask [batch, time] is False."""
+    """Zeroes x [batch, time, features] where the mask [batch, time] is False."""
     return x if mask is None else jnp.where(mask[..., None], x, 0)
 
 
 class RNN(Cell):
-    """h = tanh(x W + h U + b) (Elman 1990)."""
+    """Simple RNN, h = tanh(x W + h U + b) (Elman 1990)."""
 
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
@@ -118,10 +118,9 @@ class RNN(Cell):
 
 
 class GRU(Cell):
-    """Gated recurrent unit, reset after the product, as cuDNN has it (Cho et al. 2014, arXiv:1406.1078).
+    """Gated recurrent unit in cuDNN's variant, reset after the product (Cho et al. 2014, arXiv:1406.1078).
 
-    Gates: reset, update, candidate. The candidate's recurrent part has a bias of its own, `candidate_bias` [features],
-    since the reset gate multiplies it.
+    Gates: reset, update, candidate. The reset gate multiplies the separate recurrent bias `candidate_bias` [features].
     """
 
     @nn.compact
@@ -141,9 +140,9 @@ class GRU(Cell):
 
 
 class LSTM(Cell):
-    """Long short-term memory; see `jaxdl.models.layers.recurrence.lstm`.
+    """Long short-term memory (see `jaxdl.models.layers.recurrence.lstm`).
 
-    Gates: input, forget, candidate, output. The forget gate's bias begins at 1 (Jozefowicz et al. 2015).
+    Gates: input, forget, candidate, output. The forget bias is initially 1 (Jozefowicz et al. 2015).
     """
 
     @staticmethod
@@ -159,15 +158,18 @@ class LSTM(Cell):
 
 
 def forget_bias(features: int) -> Array:
-    """[4 * features]: 1 for the forget gate, 0 for the others."""
+    """Returns the initial bias [4 * features]: 1 for the forget gate, 0 for the others."""
     return jnp.zeros((4, features)).at[1].set(1.0).reshape(-1)
 
 
 class LayerNormLSTM(Cell):
-    """LSTM that normalizes its sums into the gates, and the cell before the output (Ba et al. 2016, arXiv:1607.06450).
+    """LSTM with layer normalization of gates and cell (Ba et al. 2016, arXiv:1607.06450).
 
-    Input and recurrent sums each have a gain, `input_scale` and `recurrent_scale` [4 * features]; the cell has
+    Input and recurrent products have the scales `input_scale` and `recurrent_scale` [4 * features]; the cell has
     `cell_scale` and `cell_bias` [features].
+
+    Attributes:
+      epsilon: Epsilon of the normalization.
     """
 
     epsilon: float = 1e-5
@@ -196,15 +198,15 @@ class LayerNormLSTM(Cell):
         return self.run(step, x, mask, state)
 
     def _normalized(self, x: Array) -> Array:
-        centred = x - x.mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + self.epsilon)
+        centered = x - x.mean(-1, keepdims=True)
+        return centered * jax.lax.rsqrt(jnp.mean(centered**2, -1, keepdims=True) + self.epsilon)
 
 
 class MinGRU(Cell):
-    """A GRU whose gate and candidate see the input alone, so that all times are computed at once (arXiv:2410.01201).
+    """MinGRU, whose gates depend on the input only, so that an associative scan computes it (arXiv:2410.01201).
 
-    h[t] = (1 - z[t]) h[t - 1] + z[t] g(x[t] V), z = sigmoid(x W + b), by an associative scan; g(a) = a + 1/2 for
-    a >= 0, sigmoid(a) below, which keeps the state positive.
+    h[t] = (1 - z[t]) h[t - 1] + z[t] g(x[t] V) with z = sigmoid(x W + b), g(a) = a + 1/2 for a >= 0 and sigmoid(a)
+    otherwise, which keeps the state positive.
     """
 
     @nn.compact
@@ -224,20 +226,20 @@ class MinGRU(Cell):
 
 
 def initial_state(cell: type[Cell], features: int, layers: int, batch: int) -> tuple[State, ...]:
-    """The state of a stack before the first step: zeros [batch, features], a tuple for each layer."""
+    """Returns the initial state of a stack: a tuple of zeros [batch, features] per layer."""
     zeros = jnp.zeros((batch, features))
     return tuple((zeros,) * cell.states() for _ in range(layers))
 
 
 class Stack(nn.Module):
-    """Layers on top of each other, with dropout between them; [batch, time, channels] -> [batch, time, features].
+    """Stack of recurrent layers, [batch, time, channels] -> [batch, time, features].
 
     Attributes:
-      features: of every layer; of both directions together twice that.
-      layers: how many.
-      cell: the layers' class.
-      bidirectional: each layer runs in both directions, and the outputs are put side by side.
-      dropout: rate on the outputs of every layer but the last.
+      features: Width of every layer, in one direction.
+      layers: Number of layers.
+      cell: Class of the layers.
+      bidirectional: Each layer runs in both directions; outputs are concatenated, [batch, time, 2 * features].
+      dropout: Dropout rate between layers.
     """
 
     features: int
@@ -255,25 +257,22 @@ class Stack(nn.Module):
     def __call__(
         self, x: Array, *, length: Array | None = None, state: tuple[State, ...] | None = None, train: bool
     ) -> tuple[Array, tuple[State, ...]]:
-        """
+        """Returns outputs [batch, time, features], 0 on padding, and the final forward state of each layer.
+
         Args:
           x: [batch, time, channels].
-          length: int32 [batch], how much of each is sequence; None: all.
-          state: what a call before returned; not where the stack is bidirectional. None: zeros.
-          train: whether dropout draws, from the key "dropout".
-
-        Returns:
-          outputs [batch, time, features], 0 behind `length`; and the state of every layer after the last step, of the
-          forward direction.
+          length: int32 [batch], the number of valid steps. None: all.
+          state: State of a previous call, not for bidirectional stacks. None: zeros.
+          train: Whether dropout is active. It draws from the key "dropout".
         """
         mask = None if length is None else jnp.arange(x.shape[1])[None] < length[:, None]
         last = []
         for number, layer in enumerate(self.forward):
             if number:
                 x = self.drop(x, deterministic=not train)
-            outputs, after = layer(x, mask=mask, state=None if state is None else state[number])
+            outputs, layer_state = layer(x, mask=mask, state=None if state is None else state[number])
             if self.bidirectional:
                 outputs = jnp.concatenate([outputs, self.backward[number](x, mask=mask)[0]], axis=-1)
             x = with_logical_constraint(outputs, ("batch", None, None))
-            last.append(after)
+            last.append(layer_state)
         return x, tuple(last)

@@ -1,4 +1,4 @@
-"""Encoder and attending decoder: from a sequence, or an image, to a sequence of tokens."""
+"""Recurrent encoder-decoders with attention, from sequences or images to tokens."""
 
 from typing import Any
 
@@ -14,9 +14,16 @@ Memory = dict[str, Array]  # values [batch, places, features], keys [batch, plac
 
 
 class TokenEncoder(nn.Module):
-    """Tokens int32 [batch, time], length [batch] -> values [batch, time, features], mask bool [batch, time].
+    """Recurrent token encoder, int32 [batch, time] -> values [batch, time, features] and mask bool [batch, time].
 
-    Attributes: see `jaxdl.models.rnn.Stack`; `features` are those of one direction.
+    Attributes:
+      vocabulary: Number of tokens.
+      features: Width of every recurrent layer, in one direction.
+      embedding: Width of the token embeddings.
+      layers: Number of recurrent layers.
+      cell: Class of the recurrent layers.
+      bidirectional: Layers run in both directions.
+      dropout: Dropout rate on the embeddings and between layers.
     """
 
     vocabulary: int
@@ -38,11 +45,11 @@ class TokenEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Images float [batch, height, width, channels] -> a value for every cell of a network's last feature map.
+    """Image encoder, float [batch, height, width, channels] -> values [batch, h * w, features] and their mask.
 
     Attributes:
-      backbone: a network with `features(image, *, train) -> [batch, h, w, channels]`, such as `ConvNet`.
-      features: size of the values.
+      backbone: Network with `features(image, *, train) -> [batch, h, w, channels]`, such as `ConvNet`.
+      features: Width of the values.
     """
 
     backbone: Any
@@ -50,20 +57,20 @@ class ImageEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, length: Array | None = None, train: bool) -> tuple[Array, Array]:
-        del length  # an image has no padding
+        del length  # images are not padded
         maps = self.backbone.features(inputs, train=train)
         batch, height, width, channels = maps.shape
         init = nn.with_logical_partitioning(normal(0.02), (None, "embed"))
-        place = gathered(self.param("place", init, (height * width, channels)))
-        values = dense(self.features, name="project")(maps.reshape(batch, height * width, channels) + place)
+        positions = gathered(self.param("place", init, (height * width, channels)))
+        values = dense(self.features, name="project")(maps.reshape(batch, height * width, channels) + positions)
         return values, jnp.ones((batch, height * width), bool)
 
 
 class Attention(nn.Module):
-    """What of a memory a query asks for.
+    """Single-head attention to a memory.
 
     Attributes:
-      size: of queries and keys.
+      size: Width of queries and keys.
       score: "dot", scaled (Luong et al. 2015, arXiv:1508.04025), or "additive" (Bahdanau et al. 2014,
         arXiv:1409.0473).
     """
@@ -73,7 +80,7 @@ class Attention(nn.Module):
 
     def setup(self):
         if self.score not in ("dot", "additive"):
-            raise ValueError(f"attention {self.score!r}: 'dot' or 'additive'")
+            raise ValueError(f"attention={self.score!r} must be 'dot' or 'additive'")
         self.query = dense(self.size, use_bias=False)
         self.key = dense(self.size, use_bias=self.score == "additive")
         if self.score == "additive":
@@ -81,12 +88,16 @@ class Attention(nn.Module):
             self.direction = self.param("direction", init, (self.size,))
 
     def keys(self, values: Array) -> Array:
-        """[batch, places, features] -> [batch, places, size]; computed once for a memory."""
+        """Returns keys [batch, places, size] of values [batch, places, features], once per memory."""
         return self.key(values)
 
     def __call__(self, queries: Array, memory: Memory) -> tuple[Array, Array]:
-        """queries [batch, time, features] -> context [batch, time, features of the values] and weights
-        [batch, time, places]."""
+        """Returns context [batch, time, value features] and weights [batch, time, places].
+
+        Args:
+          queries: [batch, time, features].
+          memory: See `Memory`.
+        """
         queries, keys = self.query(queries), memory["keys"]
         if self.score == "dot":
             scores = jnp.einsum("btd,bpd->btp", queries, keys) * self.size**-0.5
@@ -98,20 +109,19 @@ class Attention(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """Writes tokens while it looks at a memory.
+    """Recurrent decoder with attention.
 
-    The first recurrent layer reads the tokens written so far; from its outputs attention asks the memory; what it gets
-    goes, with them, into the further layers. So only recurrences run step by step in training, and attention is two
-    matrix products over all steps (the order of Wu et al. 2016, arXiv:1609.08144).
+    The outputs of the first recurrent layer are the attention's queries; outputs and context are the inputs of the
+    other layers. So in training attention is two matrix products over all steps (Wu et al. 2016, arXiv:1609.08144).
 
     Attributes:
-      vocabulary: number of tokens.
-      features: of every recurrent layer.
-      embedding: size of a token's vector; logits compare with the same vectors.
-      layers: recurrent layers, the first one included.
-      attention: "dot" or "additive".
-      cell: the recurrent layers' class.
-      dropout: rate on the vectors, between the layers, and before the logits.
+      vocabulary: Number of tokens.
+      features: Width of every recurrent layer.
+      embedding: Width of the token embeddings, which the logits use, too.
+      layers: Number of recurrent layers.
+      attention: "dot" or "additive" (see `Attention`).
+      cell: Class of the recurrent layers.
+      dropout: Dropout rate on the embeddings, between layers and before the logits.
     """
 
     vocabulary: int
@@ -135,12 +145,14 @@ class AttentionDecoder(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def project_memory(self, values: Array, mask: Array) -> Memory:
-        """The memory of an encoder's values [batch, places, features] and mask [batch, places]."""
+        """Returns the memory of an encoder's values [batch, places, features] and mask [batch, places]."""
         return {"values": values, "keys": self.attend.keys(values), "mask": mask}
 
     def start(self, memory: Memory) -> tuple[State, ...]:
-        """The state before the first token, made of the memory's mean and of its first and its last value: the ends of
-        a sequence are what recurrent layers in both directions have read all of it for."""
+        """Returns the initial state, a function of the memory's mean, first and last values.
+
+        In a bidirectional encoder the first and last values depend on the whole sequence.
+        """
         mask = memory["mask"][..., None]
         values = jnp.where(mask, memory["values"], 0)
         count = jnp.maximum(mask.sum(1), 1)
@@ -155,51 +167,53 @@ class AttentionDecoder(nn.Module):
     def __call__(
         self, memory: Memory, carry: tuple[State, ...], tokens: Array, *, train: bool
     ) -> tuple[Array, tuple[State, ...]]:
-        """tokens int32 [batch, time] -> logits float32 [batch, time, vocabulary], and the carry after them."""
+        """Returns next-token logits float32 [batch, time, vocabulary] of tokens int32 [batch, time], and the carry."""
         x = self.drop(self.embed(tokens), deterministic=not train)
-        x, read = self.reader(x, state=carry[:1], train=train)
+        x, first = self.reader(x, state=carry[:1], train=train)
         context, _ = self.attend(x, memory)
         x = self.drop(jnp.concatenate([x, context], axis=-1), deterministic=not train)
         if self.layers > 1:
-            x, written = self.writer(x, state=carry[1:], train=train)
-            carry = (*read, *written)
+            x, others = self.writer(x, state=carry[1:], train=train)
+            carry = (*first, *others)
             x = jnp.concatenate([self.drop(x, deterministic=not train), context], axis=-1)
         else:
-            carry = read
+            carry = first
         x = self.drop(jnp.tanh(self.readout(x)), deterministic=not train)
         return self.embed.attend(x) + gathered(self.bias), carry
 
 
 class EncoderDecoder(nn.Module):
-    """An encoder and a decoder that attends to what the encoder made.
+    """Encoder and recurrent decoder with attention to the encoder's outputs.
 
     Attributes:
-      encoder: called as (inputs, *, length, train) -> values [batch, places, features], mask [batch, places].
-      decoder: see `AttentionDecoder`.
+      encoder: `(inputs, *, length, train) -> (values [batch, places, features], mask [batch, places])`.
+      decoder: Decoder.
     """
 
     encoder: Any
     decoder: AttentionDecoder
 
     def __call__(self, inputs: Array, target: Array, *, length: Array | None = None, train: bool) -> Array:
-        """Logits [batch, time, vocabulary] for what follows each of `target` [batch, time], with teacher forcing.
+        """Returns next-token logits [batch, time, vocabulary] (teacher forcing).
 
         Args:
-          inputs: what the encoder takes.
-          length: int32 [batch] of the inputs, where they are padded.
+          inputs: Inputs of the encoder.
+          target: int32 [batch, time], target tokens, shifted right.
+          length: int32 [batch], the number of valid steps of the inputs. None: all.
+          train: Whether dropout is active.
         """
         memory = self.encode(inputs, length=length, train=train)
         return self.decoder(memory, self.decoder.start(memory), target, train=train)[0]
 
     def encode(self, inputs: Array, *, length: Array | None = None, train: bool = False) -> Memory:
-        """What the decoder looks at; every leaf [batch, ...]."""
+        """Returns the decoder's memory; every leaf [batch, ...]."""
         return self.decoder.project_memory(*self.encoder(inputs, length=length, train=train))
 
     def start(self, memory: Memory) -> tuple[State, ...]:
-        """The decoder's carry before the first token; every leaf [batch, ...]."""
+        """Returns the decoder's carry before the first token; every leaf [batch, ...]."""
         return self.decoder.start(memory)
 
     def decode(self, memory: Memory, carry: tuple[State, ...], token: Array) -> tuple[Array, tuple[State, ...]]:
-        """One step: token int32 [batch] -> logits [batch, vocabulary] for the one that follows, and the carry."""
+        """Returns next-token logits [batch, vocabulary] after token int32 [batch], and the new carry."""
         logits, carry = self.decoder(memory, carry, token[:, None], train=False)
         return logits[:, 0], carry

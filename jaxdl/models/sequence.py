@@ -1,4 +1,4 @@
-"""Networks from sequences to one output, to an output a step, and to the steps that follow."""
+"""Recurrent language model, sequence classifier or regressor, and forecaster."""
 
 import flax.linen as nn
 import jax
@@ -6,22 +6,23 @@ import jax.numpy as jnp
 
 from jaxdl.models.layers.dense import Embedding, dense
 from jaxdl.models.layers.recurrence import Array, State
+from jaxdl.models.layers.token_embedding import UNKNOWN
 from jaxdl.models.rnn import LSTM, Cell, Stack, initial_state
 
 POOLS = ("last", "mean", "max")
 
 
 class LanguageModel(nn.Module):
-    """Says what follows each token, from that token and those before it.
+    """Recurrent language model.
 
     Attributes:
-      vocabulary: number of tokens.
-      features: of every recurrent layer.
-      embedding: size of a token's vector.
-      layers: how many.
-      cell: the recurrent layers' class.
-      dropout: rate on the vectors, between the layers, and on the last one's outputs.
-      tied: the last outputs, brought to the size of a vector, are compared with the tokens' own vectors.
+      vocabulary: Number of tokens.
+      features: Width of every recurrent layer.
+      embedding: Width of the token embeddings.
+      layers: Number of recurrent layers.
+      cell: Class of the recurrent layers.
+      dropout: Dropout rate on the embeddings, between layers and before the head.
+      tied: Logits use the token embeddings, after a projection to their width.
     """
 
     vocabulary: int
@@ -43,20 +44,18 @@ class LanguageModel(nn.Module):
 
     @nn.nowrap
     def initial_carry(self, batch: int) -> tuple[State, ...]:
-        """The state before the first token: every leaf [batch, features]."""
+        """Returns the state before the first token; every leaf [batch, features]."""
         return initial_state(self.cell, self.features, self.layers, batch)
 
     def __call__(
         self, tokens: Array, *, carry: tuple[State, ...] | None = None, train: bool
     ) -> tuple[Array, tuple[State, ...]]:
-        """
+        """Returns next-token logits float32 [batch, time, vocabulary] and the new carry.
+
         Args:
           tokens: int32 [batch, time].
-          carry: what the call before returned; None: nothing came before.
-          train: whether dropout draws, from the key "dropout".
-
-        Returns:
-          logits float32 [batch, time, vocabulary], and the carry after the last token.
+          carry: Carry of the previous call. None: zeros.
+          train: Whether dropout is active. It draws from the key "dropout".
         """
         x = self.drop(self.embed(tokens), deterministic=not train)
         x, carry = self.stack(x, state=carry, train=train)
@@ -65,18 +64,19 @@ class LanguageModel(nn.Module):
 
 
 class ManyToOne(nn.Module):
-    """One vector of outputs for a whole sequence.
+    """Recurrent network with pooling, for sequence classification and regression.
 
     Attributes:
-      outputs: how many.
-      features: of every recurrent layer.
-      vocabulary: number of tokens, where the sequence is of tokens; None: it is of vectors.
-      embedding: size of a token's vector.
-      layers, cell, bidirectional: see `jaxdl.models.rnn.Stack`.
-      pool: what of the last layer's outputs is put side by side: "last" (the state after the last step, of the forward
-        direction), "mean" and "max" over the steps.
-      dropout: rate on the input vectors, between the layers, and on what is pooled.
-      word_dropout: share of the tokens that are replaced by <unknown> in training (Iyyer et al. 2015).
+      outputs: Number of outputs.
+      features: Width of every recurrent layer.
+      vocabulary: Number of tokens. None: inputs are vectors.
+      embedding: Width of the token embeddings.
+      layers: Number of recurrent layers.
+      cell: Class of the recurrent layers.
+      bidirectional: Layers run in both directions.
+      pool: Poolings of the outputs, concatenated: "last" (the final forward state), "mean" and "max" over steps.
+      dropout: Dropout rate on the embeddings, between layers and on the pooled features.
+      word_dropout: Share of the tokens that is replaced by <unknown> in training (Iyyer et al. 2015).
     """
 
     outputs: int
@@ -92,15 +92,18 @@ class ManyToOne(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, length: Array | None = None, train: bool) -> Array:
-        """x int32 [batch, time] or float [batch, time, channels], length int32 [batch] -> [batch, outputs].
+        """Returns [batch, outputs]; draws from "dropout" in training.
 
-        Draws from "dropout" in training.
+        Args:
+          x: int32 [batch, time] or float [batch, time, channels].
+          length: int32 [batch], the number of valid steps. None: all.
+          train: Whether dropout is active.
         """
         drop = nn.Dropout(self.dropout, deterministic=not train)
         if self.vocabulary is not None:
             if train and self.word_dropout:
-                hidden = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, x.shape)
-                x = jnp.where(hidden, 3, x)
+                dropped = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, x.shape)
+                x = jnp.where(dropped, UNKNOWN, x)
             x = drop(Embedding(self.vocabulary, self.embedding, self.embedding**-0.5, name="embed")(x))
         stack = Stack(self.features, self.layers, self.cell, self.bidirectional, self.dropout, name="stack")
         outputs, state = stack(x, length=length, train=train)
@@ -109,9 +112,9 @@ class ManyToOne(nn.Module):
 
 
 def pooling(pool: str, outputs: Array, state: tuple[State, ...], length: Array | None) -> Array:
-    """One of POOLS: outputs [batch, time, features], 0 behind `length` [batch] -> [batch, features]."""
+    """Pools outputs [batch, time, features], 0 on padding, to [batch, features]; `pool` is one of POOLS."""
     if pool not in POOLS:
-        raise ValueError(f"pool {pool!r}: one of {', '.join(POOLS)}")
+        raise ValueError(f"pool={pool!r} must be one of {', '.join(POOLS)}")
     if pool == "last":
         return state[-1][0]
     steps = outputs.shape[1]
@@ -123,19 +126,18 @@ def pooling(pool: str, outputs: Array, state: tuple[State, ...], length: Array |
 
 
 class Forecaster(nn.Module):
-    """What follows a history, given what is known of the times to come: an encoder and a decoder, both recurrent.
+    """Recurrent encoder-decoder forecaster with known future covariates.
 
-    As in DeepAR (Salinas et al. 2017, arXiv:1704.04110), but the decoder is not fed with its own forecasts: all steps
-    come at once.
+    As in DeepAR (Salinas et al. 2017, arXiv:1704.04110), but not autoregressive: the decoder reads covariates only.
 
     Attributes:
-      features: of every recurrent layer.
-      outputs: numbers a step: 1, or a quantile each.
-      layers: of the encoder, and of the decoder.
-      cell: the recurrent layers' class.
-      dropout: rate between layers and before the head.
-      linear: to the forecast is added a linear map of this many last values of the history, which follows a level that
-        was never seen (LSTNet, Lai et al. 2017, arXiv:1703.07015); 0: nothing is.
+      features: Width of every recurrent layer.
+      outputs: Outputs per step: 1, or one per quantile.
+      layers: Number of layers of the encoder and of the decoder.
+      cell: Class of the recurrent layers.
+      dropout: Dropout rate between layers and before the head.
+      linear: Number of last values with a linear autoregressive path, which extrapolates to levels outside the training
+        data (LSTNet, Lai et al. 2017, arXiv:1703.07015). 0 for none.
     """
 
     features: int
@@ -147,15 +149,18 @@ class Forecaster(nn.Module):
 
     @nn.compact
     def __call__(self, history: Array, future: Array, *, train: bool) -> Array:
-        """history [batch, context, channels], future [batch, horizon, known] -> [batch, horizon, outputs].
+        """Returns [batch, horizon, outputs]; draws from "dropout" in training.
 
-        Draws from "dropout" in training.
+        Args:
+          history: [batch, context, channels].
+          future: [batch, horizon, known], known covariates.
+          train: Whether dropout is active.
         """
         drop = nn.Dropout(self.dropout, deterministic=not train)
         _, state = Stack(self.features, self.layers, self.cell, dropout=self.dropout, name="encoder")(
             history, train=train
         )
-        if future.shape[-1] == 0:  # nothing is known: the decoder counts the steps
+        if future.shape[-1] == 0:  # without covariates the decoder needs an input of some width
             future = jnp.ones((*future.shape[:2], 1), history.dtype)
         decoder = Stack(self.features, self.layers, self.cell, dropout=self.dropout, name="decoder")
         outputs, _ = decoder(future, state=state, train=train)

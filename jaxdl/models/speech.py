@@ -1,4 +1,4 @@
-"""From the frames of a recording to characters: strided convolutions, then recurrent layers in both directions."""
+"""Speech recognizer with convolutions and bidirectional recurrent layers (Deep Speech 2, arXiv:1512.02595)."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from jaxdl.models.rnn import LSTM, Cell, Stack
 
 
 class SpeechRecognizer(nn.Module):
-    """Convolutions over time that shorten it, and a bidirectional stack (Amodei et al. 2015, arXiv:1512.02595).
+    """Acoustic model: strided convolutions over time and a bidirectional recurrent stack (arXiv:1512.02595).
 
     Attributes:
-      vocabulary: characters, and the blank as number 0.
-      features: of every recurrent layer, in one direction.
-      channels: of each convolution; every one halves the time.
-      kernel: steps that a convolution sees.
-      layers: recurrent ones.
-      cell: their class.
-      dropout: rate after each convolution, between the layers and before the logits.
+      vocabulary: Number of tokens, with the blank as token 0.
+      features: Width of every recurrent layer, in one direction.
+      channels: Channels of each convolution; each has stride 2.
+      kernel: Kernel size of the convolutions.
+      layers: Number of recurrent layers.
+      cell: Class of the recurrent layers.
+      dropout: Dropout rate after each convolution, between layers and before the head.
     """
 
     vocabulary: int
@@ -33,12 +33,17 @@ class SpeechRecognizer(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Array, *, length: Array, train: bool) -> tuple[Array, Array]:
-        """frames float [batch, time, mels], length int32 [batch] -> logits float32 [batch, steps, vocabulary] and their
-        lengths int32 [batch]. Draws from "dropout" in training."""
+        """Returns logits float32 [batch, steps, vocabulary] and the number of valid steps int32 [batch].
+
+        Args:
+          frames: [batch, time, mels].
+          length: int32 [batch], the number of valid frames.
+          train: Whether dropout is active. It draws from the key "dropout".
+        """
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = frames
         for number, channels in enumerate(self.channels):
-            # What is behind the end must be 0, as it is in front of the start, or the last steps would see padding.
+            # Padding is zeroed, as before the start, because it is inside the receptive field of the last steps.
             x = jnp.where((jnp.arange(x.shape[1])[None] < length[:, None])[..., None], x, 0)
             x = dense(channels, name=f"conv{number + 1}")(neighbours(x, self.kernel, stride=2))
             x = nn.relu(nn.LayerNorm(name=f"norm{number + 1}")(x))
@@ -49,13 +54,13 @@ class SpeechRecognizer(nn.Module):
 
 
 def neighbours(x: Array, kernel: int, stride: int) -> Array:
-    """Every `stride`-th step with those around it: [batch, time, c] -> [batch, ceil(time / stride), kernel * c].
+    """Extracts patches, [batch, time, c] -> [batch, ceil(time / stride), kernel * c].
 
-    A dense layer on it is a convolution with padding on both sides. On CPU that is several times faster than XLA's own.
+    A dense layer on them is a convolution with padding on both sides, on CPU several times faster than XLA's.
     """
     batch, time, channels = x.shape
     steps = -(-time // stride)
     before = (kernel - 1) // 2
     padded = jnp.pad(x, ((0, 0), (before, kernel + stride), (0, 0)))
-    taken = [padded[:, offset : offset + steps * stride : stride] for offset in range(kernel)]
-    return jnp.concatenate(taken, axis=-1).reshape(batch, steps, kernel * channels)
+    taps = [padded[:, offset : offset + steps * stride : stride] for offset in range(kernel)]
+    return jnp.concatenate(taps, axis=-1).reshape(batch, steps, kernel * channels)

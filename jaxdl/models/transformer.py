@@ -31,7 +31,6 @@ POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
 ORDERS = ("pre", "post")
 REMATS = ("nothing", "all", "dots")
-UNKNOWN = 3  # id of <unknown>, as in jaxdl.data.text.special_tokens
 tanh_gelu = functools.partial(nn.gelu, approximate=True)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
 

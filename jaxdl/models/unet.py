@@ -1,7 +1,7 @@
-"""U-Net: an image in, a map of the same height and width out (Ronneberger et al. 2015, arXiv:1505.04597).
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597).
 
-Unlike in the paper, convolutions are padded, so that the output has the size of the input, and a norm follows each.
-Logical axis names as in `jaxdl.models.resnet`; the last layer's are ("embed", "classes").
+Unlike in the paper, convolutions are padded, so that the output has the size of the input, and are normalized.
+Logical axis names are those of `jaxdl.models.resnet`; the last layer's are ("embed", "classes").
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
 def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
-    """Pads [batch, h, w, c] at the bottom and the right by its mirror image until `multiple` divides h and w.
+    """Pads [batch, h, w, c] symmetrically at the bottom and right until `multiple` divides h and w.
 
-    The mirror image begins with the last row or column itself.
+    The padding starts with a copy of the last row or column.
     """
     rows, columns = -image.shape[1] % multiple, -image.shape[2] % multiple
     if not rows and not columns:
@@ -30,10 +30,10 @@ def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
 
 
 class TransposedConv(nn.Module):
-    """A 2x2 transposed convolution of stride 2, without bias: each value becomes a block of 2x2 values.
+    """2x2 transposed convolution of stride 2 without bias, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
 
-    [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels]; kernel [row, column, c, channels]. Blocks do not overlap:
-    it is a matrix product and a rearrangement, on CPU faster than `jax.lax.conv_transpose`.
+    The kernel is [row, column, c, channels]. Output blocks do not overlap, so it is a matrix product, on CPU faster
+    than `jax.lax.conv_transpose`.
     """
 
     channels: int
@@ -42,7 +42,7 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        # A scale of 4, since an output sees one of the kernel's four positions.
+        # Scale 4, because an output depends on one of the kernel's four positions.
         kernel_init = nn.with_logical_partitioning(variance_scaling(4.0), (None, None, "channels_in", "channels"))
         kernel = jnp.asarray(self.param("kernel", kernel_init, (2, 2, channels, self.channels)), self.dtype)
         kernel = with_logical_constraint(kernel, (None, None, None, "channels"))  # see convolve_gathered
@@ -51,7 +51,7 @@ class TransposedConv(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """A 2x2 maximum if `halve`, then `depth` times 3x3 convolution, norm, activation.
+    """Encoder block: optional 2x2 max pooling and `depth` 3x3 convolutions with normalization.
 
     [batch, h, w, c] -> [batch, h // 2, w // 2, channels], or [batch, h, w, channels].
     """
@@ -73,10 +73,10 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles height and width, appends `skip` to the channels, then `depth` times 3x3 convolution, norm, activation.
+    """Decoder block: upsampling, concatenation with `skip` and `depth` 3x3 convolutions with normalization.
 
-    x [batch, h, w, c], skip [batch, 2 * h, 2 * w, s] -> [batch, 2 * h, 2 * w, channels]. How it doubles:
-    "transposed", by `TransposedConv`; "nearest", nearest neighbour and a 3x3 convolution, which mixes neighbours.
+    x [batch, h, w, c], skip [batch, 2 * h, 2 * w, s] -> [batch, 2 * h, 2 * w, channels]. Upsampling is "transposed"
+    (`TransposedConv`) or "nearest" (nearest neighbour and a 3x3 convolution).
     """
 
     channels: int
@@ -98,22 +98,21 @@ class UpBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """A contracting path down1, down2, ..., an expanding path ..., up2, up1 that sees its outputs, and `final`.
+    """U-Net with encoder blocks down1, down2, ..., decoder blocks ..., up2, up1 and the output layer `final`.
 
-    Any height and width: an image that 2**(levels - 1) does not divide is padded at the bottom and the right by its
-    mirror image, and the output is cut back.
+    Images whose size 2**(levels - 1) does not divide are padded symmetrically; outputs are cropped.
 
     Attributes:
-      outputs: channels of the output.
-      channels: of each level, finest first; every level after the first halves height and width.
-      depth: convolutions in a block.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm.
-      dropout: rate in training on the coarsest level's output.
-      final_bias: initializer of the last layer's bias [outputs]; `nn.initializers.constant(-math.log(99))` starts every
-        sigmoid at 0.01, as the focal loss wants (arXiv:1708.02002).
-      upsample: "transposed" or "nearest", see `UpBlock`.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      outputs: Number of output channels.
+      channels: Channels of each level, finest first. Every level after the first halves height and width.
+      depth: Number of convolutions per block.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization.
+      dropout: Dropout rate on the coarsest level's output.
+      final_bias: Initializer of the last bias [outputs]. `nn.initializers.constant(-math.log(99))` makes the initial
+        sigmoids 0.01, for focal loss (arXiv:1708.02002).
+      upsample: "transposed" or "nearest" (see `UpBlock`).
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     outputs: int
@@ -123,15 +122,15 @@ class UNet(nn.Module):
     activation: Activation = nn.relu
     dropout: float = 0.0
     final_bias: nn.initializers.Initializer = nn.initializers.zeros
-    # On CPU a training step at [16, 96, 96, 3] takes 0.31 s with "transposed", 0.43 s with "nearest".
+    # A training step on CPU at [16, 96, 96, 3] takes 0.31 s with "transposed" and 0.43 s with "nearest".
     upsample: Literal["transposed", "nearest"] = "transposed"
     dtype: Any = "float32"
 
     def setup(self):
         if self.upsample not in ("transposed", "nearest"):
-            raise ValueError(f"UNet(upsample={self.upsample!r}): use 'transposed' or 'nearest'")
+            raise ValueError(f"UNet(upsample={self.upsample!r}) is unknown; use 'transposed' or 'nearest'")
         if not self.channels:
-            raise ValueError("UNet(channels=()): give the channels of at least one level")
+            raise ValueError("UNet(channels=()) must contain the channels of at least one level")
         options = (self.norm, self.activation, self.dtype)
         self.downs = [
             DownBlock(
@@ -152,7 +151,7 @@ class UNet(nn.Module):
         )
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] -> the last block's output [batch, h, w, channels[0]]."""
+        """Returns the last block's output [batch, h, w, channels[0]] of images [batch, h, w, c]."""
         height, width = image.shape[1:3]
         x = pad_to_multiple(image, 2 ** (len(self.channels) - 1))
         skips = []
@@ -165,5 +164,5 @@ class UNet(nn.Module):
         return x[:, :height, :width]
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image [batch, h, w, c] float -> [batch, h, w, outputs] float32. Draws from "dropout" in training."""
+        """Returns float32 [batch, h, w, outputs] of images [batch, h, w, c]; draws from "dropout" in training."""
         return self.final(self.features(image, train=train))

@@ -1,15 +1,15 @@
-"""Variational autoencoders with one group of latents (Kingma & Welling 2013, arXiv:1312.6114), dense and convolutional.
+"""Variational autoencoders with one group of latents, dense and convolutional (VAE; arXiv:1312.6114).
 
-A model with Gaussian latents, this `VAE` or `jaxdl.models.hierarchical_vae.LadderVAE`, has
+A model with Gaussian latents, `VAE` or `jaxdl.models.hierarchical_vae.LadderVAE`, has
 
 - `latent_shapes`, the shape of each group of latents of one example;
-- `encode(image, label, *, train) -> encoded`: what an image says of its latents;
-- `decode(encoded, noise, label, *, train) -> Decoded`: draws latents from the posterior and gives the output;
-- `generate(latents, label, *, train) -> output`: from latents that are standard normal under the prior;
-- `classes`, of the label that it is given (int32 [batch]); 0: none, and `label` is None.
+- `encode(image, label, *, train) -> encoded`, the posterior or the features that determine it;
+- `decode(encoded, noise, label, *, train) -> Decoded`, outputs for latents drawn from the posterior;
+- `generate(latents, label, *, train) -> output`, outputs for latents given as standard normal noise under the prior;
+- `classes`, the number of classes of `label` int32 [batch]; 0 if the model is unconditional and `label` is None.
 
-Noise comes as an argument, standard normal [batch, *shape] for each group: a task draws it an example at a time.
-Logical axis names as in `jaxdl.models.resnet`.
+Noise is an argument, standard normal [batch, *shape] per group, because tasks draw it per example.
+Logical axis names are those of `jaxdl.models.resnet`.
 """
 
 import math
@@ -28,7 +28,7 @@ from jaxdl.models.unet import TransposedConv
 
 
 class Normal(NamedTuple):
-    """Independent normal distributions, one a value.
+    """Independent normal distributions, one per value.
 
     Attributes:
       mean: [batch, ...].
@@ -39,35 +39,35 @@ class Normal(NamedTuple):
     log_variance: jax.Array
 
     def at(self, noise: jax.Array) -> jax.Array:
-        """The value that standard normal `noise` stands for (the reparametrization of arXiv:1312.6114)."""
+        """Returns the value of standard normal `noise` (reparametrization trick, arXiv:1312.6114)."""
         return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def whitened(self, value: jax.Array) -> jax.Array:
-        """The inverse of `at`."""
+        """Returns the noise of a value, the inverse of `at`."""
         return (value - self.mean) * jnp.exp(-0.5 * self.log_variance)
 
     @staticmethod
     def standard(like: jax.Array) -> "Normal":
-        """Mean 0 and variance 1, in the shape of `like`."""
+        """Returns standard normal distributions of the shape of `like`."""
         return Normal(jnp.zeros_like(like), jnp.zeros_like(like))
 
 
 def kl_divergence(posterior: Normal, prior: Normal) -> jax.Array:
-    """KL(posterior || prior) of each value in nats, [batch, ...]; arXiv:1312.6114, appendix B, for any normal prior."""
+    """Returns KL(posterior || prior) of each value in nats, [batch, ...] (arXiv:1312.6114, appendix B)."""
     gap = posterior.log_variance - prior.log_variance
     shift = (posterior.mean - prior.mean) * jnp.exp(-0.5 * prior.log_variance)
     return 0.5 * (jnp.exp(gap) + jnp.square(shift) - 1.0 - gap)
 
 
 class Latent(NamedTuple):
-    """One group of latents, drawn from its posterior.
+    """Group of latents drawn from its posterior.
 
     Attributes:
-      value: [batch, ...] what was drawn.
-      white: [batch, ...] the same, as noise under the prior.
-      kl: [batch, ...] in nats, in closed form.
-      log_ratio: [batch] log posterior - log prior of what was drawn, in nats.
-      shift: [batch, ...] the posterior's mean, as noise under the prior.
+      value: [batch, ...], the draw.
+      white: [batch, ...], the draw as noise under the prior.
+      kl: [batch, ...], KL divergence in nats, in closed form.
+      log_ratio: [batch], log posterior - log prior of the draw, nats.
+      shift: [batch, ...], the posterior mean as noise under the prior.
     """
 
     value: jax.Array
@@ -88,11 +88,11 @@ def draw_latent(posterior: Normal, prior: Normal, noise: jax.Array) -> Latent:
 
 
 class Decoded(NamedTuple):
-    """What a model makes of one draw of the latents.
+    """Outputs of a model for one draw of the latents.
 
     Attributes:
       output: float32 [batch, h, w, outputs], parameters of the likelihood of each pixel.
-      groups: of latents, in the order of `latent_shapes`.
+      groups: Groups of latents, in the order of `latent_shapes`.
     """
 
     output: jax.Array
@@ -100,17 +100,17 @@ class Decoded(NamedTuple):
 
 
 def depth_to_space(x: jax.Array) -> jax.Array:
-    """[batch, h, w, 4 * c] -> [batch, 2 * h, 2 * w, c]: each position's values become a block of 2x2."""
+    """Rearranges channels into 2x2 blocks, [batch, h, w, 4 * c] -> [batch, 2 * h, 2 * w, c]."""
     batch, height, width, channels = x.shape
     blocks = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
     return blocks.reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
 def halved(shape: Sequence[int], times: int) -> tuple[int, int]:
-    """(height, width) after halving `times` times.
+    """Returns (height, width) halved `times` times.
 
     Raises:
-      ValueError: a side that does not divide.
+      ValueError: A side that is not divisible.
     """
     factor = 2**times
     if shape[0] % factor or shape[1] % factor:
@@ -119,11 +119,11 @@ def halved(shape: Sequence[int], times: int) -> tuple[int, int]:
 
 
 class DenseEncoder(nn.Module):
-    """[batch, h, w, c] -> [batch, widths[-1]]: dense layers, each with its activation.
+    """Dense encoder, [batch, h, w, c] -> [batch, widths[-1]].
 
     Attributes:
-      widths: of the layers.
-      activation: after each layer.
+      widths: Widths of the layers.
+      activation: Activation after each layer.
     """
 
     widths: Sequence[int] = (500,)
@@ -138,13 +138,13 @@ class DenseEncoder(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """[batch, latents] -> [batch, height, width, outputs]: dense layers with activations, and a last one without.
+    """Dense decoder, [batch, latents] -> [batch, height, width, outputs].
 
     Attributes:
-      widths: of the hidden layers.
+      widths: Widths of the hidden layers.
       shape: (height, width).
-      outputs: values a pixel.
-      activation: after each hidden layer.
+      outputs: Number of outputs per pixel.
+      activation: Activation after each hidden layer.
     """
 
     widths: Sequence[int] = (500,)
@@ -164,7 +164,7 @@ class DenseDecoder(nn.Module):
 def residual_stage(
     blocks: int, width: int, norm: Normalization, activation: Activation, dtype: Any, name: str | None = None
 ) -> Stage:
-    """Residual blocks at one resolution, [batch, h, w, c] -> [batch, h, w, width]."""
+    """Returns residual blocks at one resolution, [batch, h, w, c] -> [batch, h, w, width]."""
     return Stage(
         blocks=blocks,
         width=width,
@@ -180,14 +180,14 @@ def residual_stage(
 
 
 class ConvEncoder(nn.Module):
-    """[batch, h, w, c] -> [batch, features]: levels of a strided 3x3 convolution and residual blocks, then flattened.
+    """Convolutional encoder with strided convolutions and residual blocks, [batch, h, w, c] -> [batch, features].
 
     Attributes:
-      channels: of each level; every level halves height and width.
-      blocks: residual blocks in a level.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm and each sum.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      channels: Channels of each level. Every level halves height and width.
+      blocks: Number of residual blocks per level.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization and each residual sum.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: Sequence[int] = (32, 64)
@@ -209,16 +209,18 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """[batch, latents] -> [batch, height, width, outputs]: the way back of `ConvEncoder`.
+    """Convolutional decoder that mirrors `ConvEncoder`, [batch, latents] -> [batch, height, width, outputs].
 
-    A dense layer gives the coarsest level; after each level's residual blocks height and width double, the last time by
-    giving each position the outputs of its 2x2 pixels, so that nothing dear is computed at full size.
+    The last upsampling rearranges channels into 2x2 pixels, so that no convolution runs at full resolution.
 
     Attributes:
-      channels: of each level, finest first.
+      channels: Channels of each level, finest first.
       shape: (height, width) of the image, multiples of 2**len(channels).
-      outputs: values a pixel.
-      blocks, norm, activation, dtype: as in `ConvEncoder`.
+      outputs: Number of outputs per pixel.
+      blocks: Number of residual blocks per level.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization and each residual sum.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: Sequence[int] = (32, 64)
@@ -247,16 +249,16 @@ class ConvDecoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """One group of latents, standard normal under the prior, with a diagonal normal posterior.
+    """Variational autoencoder with a standard normal prior and a diagonal normal posterior.
 
-    With `classes` it is conditional on a label (Sohn et al. 2015, NeurIPS): the encoder sees a learnt plane of the
-    label beside the image, the decoder its one-hot code beside the latents.
+    With `classes` it is conditional (CVAE; Sohn et al. 2015, NeurIPS): the label is a learned plane of the encoder's
+    input and a one-hot part of the decoder's input.
 
     Attributes:
       encoder: `(image [batch, h, w, c], *, train) -> [batch, features]`.
       decoder: `(latents [batch, n], *, train) -> [batch, h, w, outputs]`.
-      latents: how many.
-      classes: of the label; 0 for none.
+      latents: Number of latents.
+      classes: Number of classes. 0: unconditional.
     """
 
     encoder: Any
@@ -275,7 +277,7 @@ class VAE(nn.Module):
             self.plane = LabelPlane(self.classes)
 
     def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> Normal:
-        """image float [batch, h, w, c], label int32 [batch] -> the posterior, [batch, latents]."""
+        """Returns the posterior [batch, latents] of images [batch, h, w, c] with label int32 [batch]."""
         if self.classes:
             image = self.plane(image, label)
         features = self.encoder(image, train=train)
@@ -284,12 +286,12 @@ class VAE(nn.Module):
     def decode(
         self, encoded: Normal, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
     ) -> Decoded:
-        """noise ([batch, latents],) -> outputs and latents."""
+        """Returns outputs and latents for noise ([batch, latents],)."""
         latent = draw_latent(encoded, Normal.standard(encoded.mean), noise[0])
         return Decoded(self.generate((latent.value,), label, train=train), (latent,))
 
     def generate(self, latents: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """latents ([batch, latents],) -> float32 [batch, h, w, outputs]."""
+        """Returns float32 [batch, h, w, outputs] for latents ([batch, latents],)."""
         value = latents[0]
         if self.classes:
             value = jnp.concatenate([value, one_hot(label, self.classes)], axis=-1)
@@ -298,12 +300,12 @@ class VAE(nn.Module):
     def __call__(
         self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
     ) -> Decoded:
-        """`decode` of `encode`."""
+        """Returns `decode(encode(image))`."""
         return self.decode(self.encode(image, label, train=train), noise, label, train=train)
 
 
 class LabelPlane(nn.Module):
-    """Appends to an image [batch, h, w, c] one channel that is learnt for each class; label int32 [batch]."""
+    """Appends a learned channel per class to images [batch, h, w, c]; label int32 [batch]."""
 
     classes: int
 
@@ -315,11 +317,11 @@ class LabelPlane(nn.Module):
 
 
 def one_hot(label: jax.Array | None, classes: int) -> jax.Array:
-    """int32 [batch] -> float32 [batch, classes].
+    """Returns one-hot labels float32 [batch, classes] of int32 [batch].
 
     Raises:
-      ValueError: no label.
+      ValueError: No label.
     """
     if label is None:
-        raise ValueError(f"the model is conditional on a label of {classes} classes, and got none")
+        raise ValueError(f"the model is conditional on a label of {classes} classes; the batch needs 'label'")
     return jax.nn.one_hot(label, classes)

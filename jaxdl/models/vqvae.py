@@ -1,7 +1,7 @@
-"""VQ-VAE: an autoencoder whose code is a map of entries of a codebook (van den Oord et al. 2017, arXiv:1711.00937).
+"""Vector-quantized VAE (VQ-VAE; van den Oord et al. 2017, arXiv:1711.00937).
 
-The codebook is no parameter: it follows the encoder's vectors by a moving average (the paper's appendix A.1). Its state
-lies in the collection "codebook", see `Codebook`. Logical axis names as in `jaxdl.models.resnet`.
+The codebook is a moving average of the encoder's vectors (appendix A.1 of the paper) in the collection "codebook", not
+a parameter. Logical axis names are those of `jaxdl.models.resnet`.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,17 @@ from jaxdl.models.vae import depth_to_space, residual_stage
 
 
 class Codebook(NamedTuple):
-    """The state of a codebook of `codes` vectors.
+    """State of a codebook.
 
-    What a step adds to the averages waits until the next step begins: so all micro-batches of a step see the same
-    codes, and their sums add up to those of the whole batch.
+    Statistics of a step are applied at the start of the next step, so that all micro-batches of a step use equal codes
+    and their sums add up to those of the whole batch.
 
     Attributes:
-      counts: [codes] moving average of how many vectors a batch gives to a code.
-      sums: [codes, features] moving average of their sum; a code is the ratio.
-      new_counts, new_sums: of the step that is under way.
-      step: int32 [] the step that is under way.
+      counts: [codes], moving average of the number of vectors per code.
+      sums: [codes, features], moving average of the sum of vectors per code. A code is sums / counts.
+      new_counts: [codes], counts of the current step.
+      new_sums: [codes, features], sums of the current step.
+      step: int32 [], the current step.
     """
 
     counts: jax.Array
@@ -40,18 +41,18 @@ class Codebook(NamedTuple):
 
     @property
     def codes(self) -> jax.Array:
-        """[codes, features]."""
+        """Vectors of the codes, [codes, features]."""
         return self.sums / self.counts[:, None]
 
 
 def updated(book: Codebook, decay: float) -> Codebook:
-    """The codebook with what waits in it, if anything does: average = decay * average + (1 - decay) * new."""
-    waits = jnp.sum(book.new_counts) > 0
+    """Returns the codebook after applying its pending statistics: average = decay * average + (1 - decay) * new."""
+    pending = jnp.sum(book.new_counts) > 0
 
     def blend(old: jax.Array, new: jax.Array) -> jax.Array:
-        return jnp.where(waits, decay * old + (1.0 - decay) * new, old)
+        return jnp.where(pending, decay * old + (1.0 - decay) * new, old)
 
-    # A code that nobody uses keeps its vector: both its averages fade alike, down to a count that still divides.
+    # Unused codes keep their vector: both averages decay equally, and counts are bounded from below for the division.
     counts, sums = blend(book.counts, book.new_counts), blend(book.sums, book.new_sums)
     fade = jnp.maximum(counts, 1e-4) / counts
     counts, sums = counts * fade, sums * fade[:, None]
@@ -59,14 +60,15 @@ def updated(book: Codebook, decay: float) -> Codebook:
 
 
 def split_largest(book: Codebook, least: float | jax.Array, spread: float = 0.01) -> Codebook:
-    """Puts each code that fewer than `least` vectors of a batch use beside one of the most used, to share its vectors.
+    """Moves each code with fewer than `least` vectors next to one of the most used codes, to split its vectors.
 
-    The splitting of Linde, Buzo & Gray (1980). Nothing is drawn and no batch is looked at, so it is the same however a
-    batch is cut.
+    Splitting of Linde, Buzo & Gray (1980). It is deterministic and independent of the batch, so micro-batches and
+    devices agree.
 
     Args:
-      least: of the moving average of counts; 0 never splits.
-      spread: how far the two move apart, in the codes' standard deviation.
+      book: Codebook.
+      least: Threshold of the moving average of counts. 0 never splits.
+      spread: Distance of the two codes, in units of the codes' std.
     """
     half = len(book.counts) // 2
     order = jnp.argsort(book.counts)
@@ -81,12 +83,12 @@ def split_largest(book: Codebook, least: float | jax.Array, spread: float = 0.01
 
 
 class Quantized(NamedTuple):
-    """
+    """Quantized vectors.
+
     Attributes:
-      value: [batch, h, w, features] the nearest codes; their gradient goes straight to the encoder's vectors.
-      index: int32 [batch, h, w] which they are.
-      commitment: [batch] squared distance of the vectors from their codes, the sum over places, which draws the vectors
-        to them.
+      value: [batch, h, w, features], the nearest codes, with a straight-through gradient.
+      index: int32 [batch, h, w], indices of the codes.
+      commitment: [batch], commitment loss: squared distance between vectors and codes, summed over positions.
     """
 
     value: jax.Array
@@ -95,19 +97,19 @@ class Quantized(NamedTuple):
 
 
 def nearest(vectors: jax.Array, codes: jax.Array) -> jax.Array:
-    """int32 [...], for each of vectors [..., features] the nearest of codes [codes, features] by squared distance."""
+    """Returns the index int32 [...] of the nearest of codes [codes, features] for vectors [..., features]."""
     distance = jnp.sum(jnp.square(codes), axis=-1) - 2.0 * vectors @ codes.T
     return jnp.argmin(distance, axis=-1).astype(jnp.int32)
 
 
 class Quantizer(nn.Module):
-    """Replaces vectors by their nearest codes.
+    """Vector quantizer.
 
     Attributes:
-      codes: how many.
-      features: of a vector.
-      decay: of the moving averages.
-      least: see `split_largest`, as a share of what each code would get if all got as much.
+      codes: Number of codes.
+      features: Width of the vectors.
+      decay: Decay of the moving averages.
+      least: Usage below which a code is moved (see `split_largest`), as a share of uniform usage.
     """
 
     codes: int
@@ -117,7 +119,7 @@ class Quantizer(nn.Module):
 
     @nn.compact
     def __call__(self, vectors: jax.Array, weight: jax.Array, step: jax.Array, *, train: bool) -> Quantized:
-        """vectors [batch, h, w, features], weight [batch] (0 on padding), step int32 []."""
+        """Quantizes vectors [batch, h, w, features]; weight [batch] (0 on padding), step int32 []."""
         shape = (self.codes, self.features)
         init = {
             "counts": lambda: jnp.ones(shape[:1]),
@@ -126,20 +128,20 @@ class Quantizer(nn.Module):
             "new_sums": lambda: jnp.zeros(shape),
             "step": lambda: jnp.int32(0),
         }
-        kept = {name: self.variable("codebook", name, make) for name, make in init.items()}
-        book = self._current(Codebook(**{name: one.value for name, one in kept.items()}), step, train)
+        state = {name: self.variable("codebook", name, initial) for name, initial in init.items()}
+        book = self._current(Codebook(**{name: variable.value for name, variable in state.items()}), step, train)
         codes = jax.lax.stop_gradient(book.codes)
         index = nearest(jax.lax.stop_gradient(vectors), codes)
         if train:
             book = self._add(book, jax.lax.stop_gradient(vectors), index, weight)
             for name, value in book._asdict().items():
-                kept[name].value = value
-        chosen = codes[index]
-        value = vectors + jax.lax.stop_gradient(chosen - vectors)
-        return Quantized(value, index, jnp.sum(jnp.square(vectors - chosen), axis=(1, 2, 3)))
+                state[name].value = value
+        quantized = codes[index]
+        value = vectors + jax.lax.stop_gradient(quantized - vectors)
+        return Quantized(value, index, jnp.sum(jnp.square(vectors - quantized), axis=(1, 2, 3)))
 
     def _current(self, book: Codebook, step: jax.Array, train: bool) -> Codebook:
-        """The codebook that `step` uses: with what the step before has left, unless a part of this step has done so."""
+        """Returns the codebook of `step`, after applying the previous step's statistics once."""
         fresh = updated(book, self.decay)
         if self.least:
             fresh = split_largest(fresh, self.least * jnp.mean(fresh.counts))
@@ -150,25 +152,28 @@ class Quantizer(nn.Module):
         return jax.tree.map(lambda new, old: jnp.where(due, new, old), fresh, book)
 
     def _add(self, book: Codebook, vectors: jax.Array, index: jax.Array, weight: jax.Array) -> Codebook:
-        """Adds what a batch, or a micro-batch or a device's share of one, gives to each code."""
-        given = jax.nn.one_hot(index, self.codes) * weight[:, None, None, None]
-        counts, sums = given.sum((0, 1, 2)), jnp.einsum("bhwk,bhwf->kf", given, vectors)
+        """Adds the statistics of a batch, a micro-batch or a device's shard."""
+        assigned = jax.nn.one_hot(index, self.codes) * weight[:, None, None, None]
+        counts, sums = assigned.sum((0, 1, 2)), jnp.einsum("bhwk,bhwf->kf", assigned, vectors)
         if (axis := bound_axis()) is not None:
             counts, sums = jax.lax.psum((counts, sums), axis)
         return book._replace(new_counts=book.new_counts + counts, new_sums=book.new_sums + sums)
 
 
 class VQVAE(nn.Module):
-    """A convolutional encoder, a `Quantizer` and a decoder.
+    """Convolutional VQ-VAE.
 
     Attributes:
-      channels: of each level, finest first; every level halves height and width, which 2**levels must divide.
-      codes, features, decay, least: of the codebook.
-      outputs: values a pixel.
-      blocks: residual blocks a level.
-      norm: factory with the signature of `jaxdl.models.layers.norms.batch_norm`.
-      activation: after each norm and each sum.
-      dtype: what convolutions compute in, "float32" or "bfloat16".
+      channels: Channels of each level, finest first. Every level halves height and width, which 2**levels must divide.
+      codes: Number of codes.
+      features: Width of the codes.
+      decay: Decay of the codebook's moving averages.
+      least: See `Quantizer`.
+      outputs: Number of outputs per pixel.
+      blocks: Number of residual blocks per level.
+      norm: Normalization factory (see `jaxdl.models.layers.norms`).
+      activation: Activation after each normalization and each residual sum.
+      dtype: Computation dtype of convolutions, "float32" or "bfloat16".
     """
 
     channels: Sequence[int] = (32, 64)
@@ -210,14 +215,14 @@ class VQVAE(nn.Module):
         self.final = dense(4 * self.outputs, ("embed", "classes"))
 
     def encode(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """image float [batch, h, w, c] -> vectors float32 [batch, h', w', features]."""
+        """Returns vectors float32 [batch, h', w', features] of images [batch, h, w, c]."""
         x = image
         for down, norm, stage in zip(self.downs, self.down_norms, self.up_stages):
             x = stage(constrain(norm(down(x), train=train)), train=train)
         return self.code(x.astype(jnp.float32))
 
     def decode(self, codes: jax.Array, *, train: bool) -> jax.Array:
-        """vectors of codes [batch, h', w', features] -> float32 [batch, h, w, outputs]."""
+        """Returns float32 [batch, h, w, outputs] of codes [batch, h', w', features]."""
         x = self.entry(codes)
         for level in range(len(self.channels), 0, -1):
             x = x if level == len(self.channels) else self.doubles[level - 1](x)
@@ -228,6 +233,6 @@ class VQVAE(nn.Module):
     def __call__(
         self, image: jax.Array, weight: jax.Array, step: jax.Array, *, train: bool
     ) -> tuple[jax.Array, Quantized]:
-        """Outputs [batch, h, w, outputs] and codes; weight [batch], step int32 [] as in `Quantizer`."""
+        """Returns outputs [batch, h, w, outputs] and codes; for weight and step see `Quantizer`."""
         quantized = self.quantizer(self.encode(image, train=train), weight, step, train=train)
         return self.decode(quantized.value, train=train), quantized

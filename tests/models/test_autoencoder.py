@@ -110,7 +110,7 @@ def test_dropout_is_of_the_input_in_training_only():
         (DenseAutoencoder(features=6, code=0), (2, 6), "code=0"),
         (DenseAutoencoder(features=6, code=2, widths=(8, 0)), (2, 6), r"widths=\(8, 0\)"),
         (ConvAutoencoder((8, 8, 1), 4, channels=()), (2, 8, 8, 1), r"channels=\(\)"),
-        (ConvAutoencoder((8, 8, 1), 4, channels=(8,)), (2, 8, 9, 1), r"given images of \(8, 9, 1\)"),
+        (ConvAutoencoder((8, 8, 1), 4, channels=(8,)), (2, 8, 9, 1), r"images have shape \(8, 9, 1\)"),
     ],
 )
 def test_mistakes(model, shape, message):

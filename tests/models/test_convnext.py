@@ -233,7 +233,7 @@ def test_every_parameter_has_logical_axis_names():
         ({"depthwise": "fast"}, "use 'shifted' or 'convolution'"),
         ({"kernel": 4}, "use an odd size"),
         ({"stage_sizes": (1,)}, "1 stage_sizes and 2 channels"),
-        ({"patch": 4}, "1x1 positions cannot be cut into 2x2 patches"),
+        ({"patch": 4}, "1x1 positions are smaller than a 2x2 patch"),
     ],
 )
 def test_wrong_options_are_refused(arguments, message):

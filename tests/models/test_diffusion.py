@@ -231,7 +231,7 @@ def test_wrong_arguments_are_told():
     ):
         with pytest.raises(UserError, match=told):
             Diffusion(**{**make, **wrong})
-    with pytest.raises(ValueError, match="cannot be cut into squares of 4"):
+    with pytest.raises(ValueError, match="4 does not divide"):
         DiffusionUNet(outputs=1, channels=(8, 8), attention=(False, False), groups=4, patch=2).init(
             jax.random.key(0), jnp.zeros((1, 10, 12, 1)), jnp.zeros(1), train=False
         )

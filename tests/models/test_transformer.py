@@ -284,7 +284,7 @@ def test_wrong_choices_are_told():
     with pytest.raises(ValueError, match="13 tokens exceed 12 learned positions"):
         made(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
     model, params = made()
-    with pytest.raises(ValueError, match="packed sequences have no carry"):
+    with pytest.raises(ValueError, match="packed sequences do not support a carry"):
         model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
 
 

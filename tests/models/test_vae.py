@@ -166,7 +166,7 @@ def test_the_label_reaches_encoder_and_decoder(kind):
 
 def test_a_missing_label_and_sides_that_do_not_divide_are_refused():
     model, _, params, call, _ = made("dense")
-    with pytest.raises(ValueError, match="label of 4 classes, and got none"):
+    with pytest.raises(ValueError, match="label of 4 classes; the batch needs 'label'"):
         call(params, images(), noises(model))
     with pytest.raises(ValueError, match="which 4 must divide"):
         _ = LadderVAE((8, 8), (1, 1), shape=(12, 10)).latent_shapes

@@ -13,7 +13,7 @@ from jaxdl.models.layers.dense import gathered, variance_scaling
 def convolution(
     channels: int, size: int, stride: int = 1, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
 ) -> nn.Conv:
-    """A square convolution without bias (a norm follows), padded by size // 2 on every side."""
+    """Returns a square convolution without bias, to be normalized, with padding size // 2 on every side."""
     return nn.Conv(
         channels,
         (size, size),
@@ -30,22 +30,22 @@ def convolution(
 
 
 def convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """`jax.lax.conv_general_dilated` by a kernel that FSDP keeps cut along its input channels, put together first.
+    """Applies `jax.lax.conv_general_dilated` after gathering an FSDP kernel over its input channels.
 
-    Left to itself XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of `x` where batch, input channels and output
-    channels are all cut, each over an axis of its own.
+    Without the gather XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of `x` if batch, input channels and output
+    channels are sharded over three different axes.
     """
     kernel = with_logical_constraint(kernel, (None, None, None, "channels"))
     return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
 
 
 def convolve_whole(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """As `convolve_gathered`, by a kernel with so few output channels that they are not cut either."""
+    """Applies `convolve_gathered` with a kernel whose output channels are too few to be sharded."""
     return jax.lax.conv_general_dilated(x, gathered(kernel), *arguments, **options)
 
 
 def classifier_head(num_classes: int) -> nn.Dense:
-    """[batch, features] -> logits [batch, classes], in float32."""
+    """Returns a dense layer from [batch, features] to logits float32 [batch, classes]."""
     return nn.Dense(
         num_classes,
         dtype=jnp.float32,
@@ -55,15 +55,15 @@ def classifier_head(num_classes: int) -> nn.Dense:
 
 
 def constrain(activations: jax.Array) -> jax.Array:
-    """Says how activations [batch, height, width, channels] lie on the mesh."""
+    """Constrains the sharding of activations [batch, height, width, channels]."""
     return with_logical_constraint(activations, ("batch", None, None, "channels_act"))
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """[batch, h, w, c] -> [batch, h // 2, w // 2, c]: 2x2 windows; an odd last row or column is dropped.
+    """Applies 2x2 max pooling, [batch, h, w, c] -> [batch, h // 2, w // 2, c]; odd last rows and columns are dropped.
 
-    Maxima of pairs: the backward pass of nn.max_pool on CPU is several times slower, and that of jnp.max divides by the
-    number of values equal to the maximum, which is 0, so NaN, where XLA computes them twice and rounds differently.
+    Implemented as pairwise maxima: the backward pass of nn.max_pool on CPU is several times slower, and that of jnp.max
+    divides by the number of values equal to the maximum, which is 0 if XLA recomputes them with other rounding.
     """
     batch, height, width, channels = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
     x = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, 2 * width, channels)
@@ -72,7 +72,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 def upsample_2x(x: jax.Array) -> jax.Array:
-    """[batch, h, w, c] -> [batch, 2 * h, 2 * w, c]: every value four times (nearest neighbour)."""
+    """Upsamples [batch, h, w, c] by nearest neighbour to [batch, 2 * h, 2 * w, c]."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)

@@ -1,7 +1,7 @@
-"""Recurrences over time: a scan over any cell's step, the LSTM's with a gradient of its own, and the linear one.
+"""Recurrences over time: scan over a cell, LSTM with a custom gradient, and linear recurrence.
 
-All are time-major: [time, batch, features]. A mask says where a sequence is: elsewhere the state stays as it is, so
-padding, at either end, changes nothing.
+All are time-major, [time, batch, features]. Where a mask is False the state is unchanged, so padding at either end has
+no effect.
 """
 
 import functools
@@ -11,23 +11,20 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-State = tuple[Array, ...]  # of a cell, each [batch, features]; the first is its output
+State = tuple[Array, ...]  # arrays [batch, features]; the first is the cell's output
 
 
 def scan_cell(
     step: Callable[[State, Array], State], inputs: Array, mask: Array | None, state: State, reverse: bool = False
 ) -> tuple[Array, State]:
-    """Runs a cell over time.
+    """Runs a cell over time and returns outputs [time, batch, features] and the final state.
 
     Args:
-      step: (state, inputs [batch, channels]) -> the next state.
+      step: `(state, inputs [batch, channels]) -> next state`.
       inputs: [time, batch, channels].
-      mask: bool [time, batch, 1], or None where all is sequence.
-      state: before the first step.
-      reverse: from the last time to the first.
-
-    Returns:
-      outputs [time, batch, features], and the state after the last step.
+      mask: bool [time, batch, 1]. None: no padding.
+      state: Initial state.
+      reverse: Runs from the last step to the first.
     """
 
     def body(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
@@ -40,7 +37,7 @@ def scan_cell(
 
 
 def keep(valid: Array | None, new: State, old: State) -> State:
-    """The new state where `valid` [batch, 1], the old one elsewhere."""
+    """Returns the new state where `valid` [batch, 1], the old one elsewhere."""
     return new if valid is None else tuple(jnp.where(valid, after, before) for after, before in zip(new, old))
 
 
@@ -56,26 +53,26 @@ def lstm(
 ) -> tuple[Array, State]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates of Gers et al. 2000).
 
-    `scan_cell` over the same step gives the same numbers. The gradient here keeps the gates rather than compute them
-    again, and adds up the kernels' gradients in one matrix product over all times instead of one a step.
+    Equal to `scan_cell` over the same step, but the gradient stores the gates instead of recomputing them, and computes
+    kernel gradients in one matrix product over all steps.
 
     Args:
       inputs: [time, batch, channels].
-      kernel: [channels, 4 * features], of the gates input, forget, candidate, output in this order.
+      kernel: [channels, 4 * features], gates in the order input, forget, candidate, output.
       recurrent_kernel: [features, 4 * features].
       bias: [4 * features].
-      mask: bool [time, batch, 1] or None.
+      mask: bool [time, batch, 1]. None: no padding.
       state: (output, cell), each [batch, features].
-      reverse: from the last time to the first.
+      reverse: Runs from the last step to the first.
 
     Returns:
-      outputs [time, batch, features], and the state after the last step.
+      Outputs [time, batch, features] and the final state.
     """
     return _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse)[0]
 
 
 def lstm_gates(pre: Array) -> tuple[Array, Array, Array, Array]:
-    """Input gate, forget gate, candidate and output gate from [batch, 4 * features]."""
+    """Returns input gate, forget gate, candidate and output gate from preactivations [batch, 4 * features]."""
     i, f, g, o = jnp.split(pre, 4, axis=-1)
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
@@ -96,7 +93,7 @@ def _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse):
 def _lstm_backward(reverse, saved, cotangents):
     inputs, kernel, recurrent_kernel, bias, mask, state, states, gates = saved
     d_outputs, d_last = cotangents
-    before = tuple(_shifted(first, each, reverse) for first, each in zip(state, states))
+    before = tuple(_shifted(first, after, reverse) for first, after in zip(state, states))
     transposed = recurrent_kernel.T
 
     def body(d_state: State, now):
@@ -120,7 +117,7 @@ def _lstm_backward(reverse, saved, cotangents):
         return (d_pre @ transposed + jnp.where(valid, 0, d_h), jnp.where(valid, d_cell * f, d_c)), d_pre
 
     d_state, d_pre = jax.lax.scan(body, d_last, (d_outputs, gates, before[1], states[1], mask), reverse=not reverse)
-    over = ((0, 1), (0, 1))  # time and batch as they are: made one axis, a batch that is cut would be gathered
+    over = ((0, 1), (0, 1))  # not reshaped to one axis, which would gather a sharded batch
     return (
         d_pre @ kernel.T,
         jnp.tensordot(inputs, d_pre, over),
@@ -135,17 +132,18 @@ lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
 def _shifted(first: Array, states: Array, reverse: bool) -> Array:
-    """The state before each step [time, batch, features], from the one before all and those after each step."""
-    pieces = [states[1:], first[None]] if reverse else [first[None], states[:-1]]
-    return jnp.concatenate(pieces)
+    """Returns the state before each step [time, batch, features] from the initial state and those after each step."""
+    return jnp.concatenate([states[1:], first[None]] if reverse else [first[None], states[:-1]])
 
 
 def linear_recurrence(decay: Array, inputs: Array, state: Array, reverse: bool = False) -> Array:
-    """h[t] = decay[t] * h[t - 1] + inputs[t] in O(log time) parallel steps (Blelloch 1990; arXiv:1709.04057).
+    """Computes h[t] = decay[t] * h[t - 1] + inputs[t] by a parallel scan (Blelloch 1990; arXiv:1709.04057).
 
     Args:
-      decay, inputs: [time, batch, features].
-      state: h before the first step, [batch, features].
+      decay: [time, batch, features].
+      inputs: [time, batch, features].
+      state: Initial h, [batch, features].
+      reverse: Runs from the last step to the first.
 
     Returns:
       h, [time, batch, features].

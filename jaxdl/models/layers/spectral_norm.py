@@ -1,8 +1,8 @@
-"""Spectral normalization: kernels divided by their largest singular value (Miyato et al. 2018, arXiv:1802.05957).
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957).
 
-A kernel counts as the matrix [everything else, output channels]. Its largest singular value is found by power
-iteration from a vector `u` [output channels] in the collection "spectral", which lies where the kernel does. Layers
-only read `u`; whoever trains calls `power_iteration` once a step, so that micro-batches and devices share one value.
+Kernels are divided by their largest singular value as matrices [other axes, output channels], which power iteration
+estimates from a vector `u` [output channels] in the collection "spectral". Layers only read `u`. A task calls
+`power_iteration` once per step, so that micro-batches and devices use equal values.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from flax.linen.spmd import with_logical_constraint
 from jaxdl.models.layers.dense import gathered, normal, variance_scaling
 
 COLLECTION = "spectral"
-# Iterations at the start, from a random vector: one would make the first steps' kernels too large.
+# Initial iterations from a random vector: after one only, kernels of the first steps would be too large.
 _FIRST = 15
 
 
 def spectral_norm(kernel: jax.Array, u: jax.Array) -> jax.Array:
-    """[] an estimate from below of the largest singular value of a kernel [..., channels], given `u` [channels].
+    """Returns a lower bound [] of the largest singular value of a kernel [..., channels], given `u` [channels].
 
-    No gradient goes to the singular vectors, as in the paper: that of the value is theirs' outer product.
+    As in the paper the singular vectors get no gradient; the value's gradient is their outer product.
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     u = _unit(u)  # a moving average of unit vectors is shorter than 1
@@ -32,10 +32,10 @@ def spectral_norm(kernel: jax.Array, u: jax.Array) -> jax.Array:
 
 
 def power_iteration(params: Mapping[str, Any], spectral: Mapping[str, Any]) -> dict[str, Any]:
-    """The collection "spectral" after one more iteration of every vector in it.
+    """Returns the collection "spectral" after one power iteration of each vector.
 
     Args:
-      params: of the same module, whose layers hold their weights as `kernel`.
+      params: Parameters of the same module, with weights named `kernel`.
       spectral: {layer: ... {"u": [channels]}}.
     """
     return {
@@ -54,21 +54,18 @@ def _unit(vector: jax.Array) -> jax.Array:
 
 
 def _normalized(module: nn.Module, parameter: Any) -> jax.Array:
-    """The parameter, whole on every device, divided by its largest singular value."""
+    """Returns the gathered parameter divided by its largest singular value."""
     kernel = gathered(parameter)
 
-    def first() -> jax.Array:
+    def initial() -> jax.Array:
         start = normal(1.0)(module.make_rng("params"), kernel.shape[-1:])
         return jax.lax.fori_loop(0, _FIRST, lambda _, u: _iterate(kernel, u), start)
 
-    return kernel / spectral_norm(kernel, module.variable(COLLECTION, "u", first).value)
+    return kernel / spectral_norm(kernel, module.variable(COLLECTION, "u", initial).value)
 
 
 class SpectralConv(nn.Module):
-    """A square convolution of spectral norm 1, padded by size // 2 on every side.
-
-    [batch, h, w, c] -> [batch, h, w, channels]. Variable `u` [channels] in "spectral".
-    """
+    """Square convolution of spectral norm 1 with padding size // 2, [batch, h, w, c] -> [batch, h, w, channels]."""
 
     channels: int
     size: int
@@ -89,7 +86,7 @@ class SpectralConv(nn.Module):
 
 
 class SpectralDense(nn.Module):
-    """[batch, c] -> [batch, features] by a matrix of spectral norm 1; float32."""
+    """Dense layer of spectral norm 1 in float32, [batch, c] -> [batch, features]."""
 
     features: int
 
@@ -102,7 +99,7 @@ class SpectralDense(nn.Module):
 
 
 class SpectralEmbedding(nn.Module):
-    """A vector for each class, int32 [batch] -> [batch, features], rows of a matrix of spectral norm 1."""
+    """Class embedding of spectral norm 1, int32 [batch] -> [batch, features]."""
 
     classes: int
     features: int

@@ -10,6 +10,8 @@ from jaxdl.models.layers.posemb import waves
 
 Array = jax.Array
 
+UNKNOWN = 3  # id of <unknown>, as in jaxdl.data.text.special_tokens
+
 
 class Tokens(nn.Module):
     """Token, position and type embeddings, int32 [batch, n] -> float32 [batch, n, features].
