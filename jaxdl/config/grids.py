@@ -1,7 +1,7 @@
-"""Sweeps as plain lists of dictionaries, {NAME: VALUE} a run: what a recipe's `sweep()` returns.
+"""Sweeps for a recipe's `sweep()`: lists of dictionaries, {NAME: VALUE} for each run.
 
-`product(seed=range(5), width=[32, 64])` is ten runs; one after another sweep is `+`:
-`product(seed=range(5)) + [{"width": 128}]`.
+`product(seed=range(5), width=[32, 64])` has ten runs. Sweeps are concatenated by `+`:
+`product(seed=range(5)) + [{"width": 128}]`. Paths: `product(**{"task.model.width": [32, 64]})`.
 """
 
 import itertools
@@ -12,33 +12,33 @@ Sweep = list[dict[str, Any]]
 
 
 def product(*sweeps: Iterable[Mapping[str, Any]], **values: Iterable[Any]) -> Sweep:
-    """Each run of each sweep with each of the others: `product(seed=range(3), width=[32, 64])` is six runs.
+    """Returns the Cartesian product of sweeps and values.
 
     Args:
-      sweeps: lists of dictionaries, whose names may not meet.
-      values: the values of one argument.
+      sweeps: Lists of dictionaries with distinct names.
+      values: Values by name.
 
     Raises:
-      ValueError: two give one name.
+      ValueError: A name occurs twice.
     """
     parts = [[dict(run) for run in sweep] for sweep in sweeps]
-    parts += [[{name: value} for value in each] for name, each in values.items()]
+    parts += [[{name: value} for value in options] for name, options in values.items()]
     return [_joined(runs) for runs in itertools.product(*parts)]
 
 
 def zipped(**values: Iterable[Any]) -> Sweep:
-    """The first values together, then the second ones: `zipped(width=[32, 64], learning_rate=[1e-2, 3e-3])`, two runs.
+    """Returns one run per position of the values: `zipped(width=[32, 64], length=[10, 20])` has two runs.
 
     Raises:
-      ValueError: one has more values than another.
+      ValueError: The numbers of values differ.
     """
-    return [dict(zip(values, each)) for each in zip(*values.values(), strict=True)]
+    return [dict(zip(values, row)) for row in zip(*values.values(), strict=True)]
 
 
 def _joined(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    joined: dict[str, Any] = {}
     for run in runs:
-        if twice := sorted(set(found) & set(run)):
+        if twice := sorted(set(joined) & set(run)):
             raise ValueError(f"'{twice[0]}' is given twice")
-        found |= run
-    return found
+        joined |= run
+    return joined

@@ -1,4 +1,4 @@
-"""Recipes: finding, importing and listing the Python files that build experiments.
+"""Discovery, import and listing of recipes, the Python files that build experiments.
 
 A recipe is one file with `@auto_config def experiment(...) -> Experiment` (Fiddle's `auto_config`). It may also have
 `def tiny() -> fdl.Config` and, if its sweep is more than seeds, `def sweep() -> list[dict]`. It may lie under
@@ -29,12 +29,12 @@ class Recipe:
     """An imported recipe.
 
     Attributes:
-      module: the module, with its `experiment`, `tiny` and `sweep`.
-      name: what `load_recipe` finds it by again: its path from the repository's root, for example
-        "experiments/cnn/digits.py"; outside the repository its whole path, or its dotted name in an installed package;
-        "" for a function without an importable file (a notebook cell, `__main__`).
-      path: the file.
-      family: the folder that it lies in, for example "cnn".
+      module: Module with `experiment`, and optionally `tiny` and `sweep`.
+      name: Name for `load_recipe`: the path from the repository's root, for example "experiments/cnn/digits.py";
+        elsewhere the absolute path, or the dotted name in an installed package; "" for a function without an
+        importable file (a notebook cell, `__main__`).
+      path: File.
+      family: Name of the file's folder, for example "cnn".
     """
 
     module: ModuleType
@@ -45,15 +45,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """What a recipe's text says, read without importing it.
+    """Metadata of a recipe, parsed without importing it.
 
     Attributes:
-      name: path from the root, for example "experiments/cnn/digits.py".
-      path: the file.
-      family: the folder that it lies in.
-      title: the docstring's first line, without the full stop.
-      docstring: all of it, "" where there is none.
-      metric: the module constant METRIC, for example "test/accuracy", or None.
+      name: Path from the root, for example "experiments/cnn/digits.py".
+      path: File.
+      family: Name of the file's folder.
+      title: First line of the docstring, without the full stop.
+      docstring: Module docstring. Empty if the recipe has none.
+      metric: Module constant METRIC, for example "test/accuracy". None if the recipe has none.
     """
 
     name: str
@@ -65,20 +65,21 @@ class RecipeFile:
 
 
 def repository_root() -> Path:
-    """The folder that holds the package `jaxdl`, and `experiments/` in a checkout."""
+    """Returns the folder with the package `jaxdl`, and `experiments/` in a checkout."""
     return Path(__file__).resolve().parents[2]
 
 
 def recipes(root: Path) -> list[RecipeFile]:
-    """Every recipe in `root/experiments`, sorted by name; a file that does not parse is listed with its error as title.
+    """Returns the recipes in `root/experiments`, sorted by name.
 
-    Files without a function `experiment` are not recipes and are left out.
+    A file that does not parse is listed with its error as title. Files without a function `experiment`, and files whose
+    name begins with "_", are not recipes.
     """
-    return [found for path in _recipe_paths(root) if (found := _read(path, root)) is not None]
+    return [recipe for path in _recipe_paths(root) if (recipe := _read(path, root)) is not None]
 
 
 def recipe_file(name: str) -> RecipeFile | None:
-    """What the text of one recipe says, named as for `load_recipe`; None where there is no such recipe (any more)."""
+    """Returns the metadata of a recipe named as for `load_recipe`, or None if it does not exist."""
     try:
         path, _ = _find(name)
     except UserError:
@@ -91,12 +92,12 @@ def load_recipe(name: str) -> Recipe:
     """Imports a recipe.
 
     Args:
-      name: a path, absolute, or from here, or from the repository's root ("experiments/cnn/digits.py"), or a dotted
-        module name ("experiments.cnn.digits", "mylab.recipes.flowers").
+      name: Path, absolute or relative to the working directory or the repository's root
+        ("experiments/cnn/digits.py"), or dotted module name ("experiments.cnn.digits", "mylab.recipes.flowers").
 
     Raises:
-      UserError: no such file; an error in it, with its line; no function `experiment` under `auto_config`; a module
-        name that another file has already taken.
+      UserError: The file does not exist, contains an error (with its line), has no function `experiment` under
+        `auto_config`, or its module name belongs to another file.
     """
     path, dotted = _find(name)
     module = _import(path)
@@ -149,7 +150,7 @@ def one_line(error: BaseException, path: Path) -> str:
 
 
 def _users(filename: str, path: Path) -> bool:
-    """Whether a frame's file is the recipe's, or lies with it: not of jaxdl and not an installed package."""
+    """Returns whether a frame's file is the recipe or beside it, not in jaxdl or an installed package."""
     if filename == str(path):
         return True
     base, _ = _import_name(path)
@@ -158,7 +159,7 @@ def _users(filename: str, path: Path) -> bool:
 
 
 def _find(name: str) -> tuple[Path, str | None]:
-    """The file of a recipe, and its dotted name if that is how an installed package's recipe was given."""
+    """Returns the file of a recipe, and its dotted name if it belongs to an installed package."""
     bases = (Path.cwd(), repository_root())
     if name.endswith(".py") or "/" in name:
         given = Path(name if name.endswith(".py") else f"{name}.py").expanduser()
@@ -185,7 +186,7 @@ def _find_installed(dotted: str) -> Path | None:
 
 
 def _import_name(path: Path) -> tuple[Path, str]:
-    """The folder that must be on `sys.path`, and the dotted name that the file has from there."""
+    """Returns the folder for `sys.path`, and the file's dotted name from there."""
     root = repository_root()
     if path.is_relative_to(root):
         parts = path.relative_to(root).with_suffix("").parts
@@ -231,7 +232,7 @@ def _check_origin(dotted: str, path: Path) -> None:
 
 
 def _check_siblings(path: Path) -> None:
-    """Refuses a recipe that imports a file beside it under a name that another module has already taken."""
+    """Refuses a recipe that imports a sibling file whose module name belongs to another module."""
     for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -251,7 +252,7 @@ def _check_siblings(path: Path) -> None:
 
 
 def _shown(path: Path) -> str:
-    """The path from the repository's root, or all of it when it lies elsewhere."""
+    """Returns the path from the repository's root; elsewhere the absolute path."""
     root = repository_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
