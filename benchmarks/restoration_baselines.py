@@ -17,7 +17,6 @@ noise, which is a look-up table. Settings are chosen for either by themselves.
 """
 
 import argparse
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ TUNED, SCORED = 500, 2000
 CHUNK = 500
 
 
-class Spoilt(NamedTuple):
+class CorruptedImages(NamedTuple):
     """Images of a split: clean uint8 [n, h, w, c]; given float32 [n, h, w, c] in 0..255; missing bool [n, h, w]."""
 
     clean: np.ndarray
@@ -113,7 +112,7 @@ def unbiased(image: np.ndarray, sigma: float) -> np.ndarray:
     return np.interp(image, inner + 255 * norm.sf(high), level)
 
 
-def restored(method: Method, settings: Mapping[str, Any], data: Spoilt) -> np.ndarray:
+def restored(method: Method, settings: Mapping[str, Any], data: CorruptedImages) -> np.ndarray:
     """float64 [n, h, w, c] in 0..255."""
     gray = data.clean.shape[-1] == 1
     results = []
@@ -128,7 +127,9 @@ def stored(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-def baselines(methods: Sequence[Method], tuned: Spoilt, scored: Mapping[str, Spoilt], cut: float) -> Iterator[str]:
+def baselines(
+    methods: Sequence[Method], tuned: CorruptedImages, scored: Mapping[str, CorruptedImages], cut: float
+) -> Iterator[str]:
     """A line for each method and split, and one more where noise was cut.
 
     Args:
@@ -151,7 +152,7 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def figures(data: Spoilt, images: np.ndarray) -> str:
+def figures(data: CorruptedImages, images: np.ndarray) -> str:
     """The recipe's metrics of restored images uint8 [n, h, w, c]."""
     line = f"PSNR {psnr(data.clean, images).mean():6.2f}  SSIM {ssim(data.clean, images).mean():.4f}"
     if data.missing is None:
@@ -159,27 +160,28 @@ def figures(data: Spoilt, images: np.ndarray) -> str:
     return f"{line}  missing {np.nanmean(psnr(data.clean, images, data.missing[..., None])):6.2f}"
 
 
-def spoilt(task: Any, corruption: Any, seed: int, source: Any, count: int) -> Spoilt:
-    """The first `count` images of a split, spoilt as the evaluation of `task` does it with the run's `seed`."""
+def corrupt(corruption: Any, seed: int, source: Any, count: int) -> CorruptedImages:
+    """The first `count` images of a split, corrupted as in the evaluation of a run with `seed`."""
     import jax
 
     from jaxdl.data.pipeline import eval_batches
     from jaxdl.training.step import make_eval_step
-    from jaxdl.training.task import Evaluation, example_keys
+    from jaxdl.training.task import Evaluation, Task, example_keys
 
-    def look(params: Any, variables: Any, batch: Any, key: Any) -> Evaluation:
-        given = corruption(example_keys(key, batch), batch["image"])
-        return Evaluation({}, {name: value for name, value in given._asdict().items() if value is not None})
+    class Corrupting(Task):
+        def evaluate(self, params: Any, variables: Any, batch: Any, key: Any) -> Evaluation:
+            corrupted = corruption(example_keys(key, batch), batch["image"])
+            return Evaluation({}, {name: value for name, value in corrupted._asdict().items() if value is not None})
 
-    # The step makes the key of an evaluation, from the seed alone.
-    step = jax.jit(make_eval_step(dataclasses.replace(task, evaluate=look)))
+    # The evaluation step derives its key from the seed only.
+    step = jax.jit(make_eval_step(Corrupting()))
     parts, clean = [], []
     for batch in itertools.islice(eval_batches(source, CHUNK), -(-count // CHUNK)):
         parts.append(jax.device_get(step({}, {}, batch, np.int32(seed)).records))
         clean.append(batch["image"])
     images = {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
     missing = images["known"][..., 0] == 0 if "known" in images else None
-    return Spoilt(np.concatenate(clean)[:count], images["image"], missing)
+    return CorruptedImages(np.concatenate(clean)[:count], images["image"], missing)
 
 
 def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> Iterator[str]:
@@ -212,10 +214,7 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
     data: Any = experiment.data
     sources = {"validation": data.evals["validation"].load(), "test": data.test.load()}
     counts = {split: min(limit, len(sources[split])) for split, limit in (("validation", TUNED), ("test", count))}
-    scored = {
-        split: spoilt(experiment.task, corruption, experiment.seed, source, counts[split])
-        for split, source in sources.items()
-    }
+    scored = {split: corrupt(corruption, experiment.seed, source, counts[split]) for split, source in sources.items()}
     if scored["validation"].missing is not None:
         train = data.train.load()
         methods, cut = inpainting(train.read(np.arange(min(len(train), 10_000)))["image"]), 0.0

@@ -1,4 +1,4 @@
-"""Corruptions: statistics against closed forms, draws by example, what a spoilt file is read as, bad arguments."""
+"""Corruptions: statistics against closed forms, draws per example, reading of files, wrong arguments."""
 
 # What flax's init and apply return, and which of a task's functions it has, no type says.
 # pyright: reportArgumentType=false
@@ -38,7 +38,7 @@ def keys_of(count, seed=0):
     return example_keys(jax.random.key(seed), {"index": jnp.arange(count)})
 
 
-def spoil(corruption, image, seed=0):
+def corrupt(corruption, image, seed=0):
     return jax.device_get(jax.jit(corruption)(keys_of(len(image), seed), image))
 
 
@@ -51,7 +51,7 @@ def photographs(count=6, shape=(12, 16, 3), seed=0):
 
 
 @named
-def test_an_example_is_spoilt_the_same_way_however_the_batch_is_cut(corruption):
+def test_corruptions_do_not_depend_on_the_batch(corruption):
     image, keys = photographs(), keys_of(6)
     whole, part = corruption(keys, image), corruption(keys[2:5], image[2:5])
     np.testing.assert_allclose(part.image, whole.image[2:5], atol=1e-4)
@@ -64,69 +64,71 @@ def test_an_example_is_spoilt_the_same_way_however_the_batch_is_cut(corruption):
 
 
 @named
-def test_what_is_given_is_what_a_file_of_8_bits_holds(corruption):
+def test_corrupted_images_are_8_bit_values(corruption):
     image = photographs()
-    given = spoil(corruption, image)
-    assert given.image.dtype == np.float32
-    assert given.image.shape == image.shape
-    np.testing.assert_array_equal(given.image, given.image.astype(np.uint8))
-    if given.known is not None:
-        assert given.known.shape == (6, 12, 16, 1)
-        assert set(np.unique(given.known)) == {0.0, 1.0}
+    corrupted = corrupt(corruption, image)
+    assert corrupted.image.dtype == np.float32
+    assert corrupted.image.shape == image.shape
+    np.testing.assert_array_equal(corrupted.image, corrupted.image.astype(np.uint8))
+    if corrupted.known is not None:
+        assert corrupted.known.shape == (6, 12, 16, 1)
+        assert set(np.unique(corrupted.known)) == {0.0, 1.0}
     else:
-        # Read back from a file it is the same. A small image is brought back to size by reading it.
-        read = corruption.read(given.image[:, ::2, ::2] if isinstance(corruption, Downsampling) else given.image)
+        # Files are read unchanged, except that small images are upsampled.
+        read = corruption.read(
+            corrupted.image[:, ::2, ::2] if isinstance(corruption, Downsampling) else corrupted.image
+        )
         assert read.image.shape == image.shape
         if not isinstance(corruption, Downsampling):
-            np.testing.assert_array_equal(read.image, given.image)
+            np.testing.assert_array_equal(read.image, corrupted.image)
         assert read.known is None
 
 
-def test_gaussian_noise_has_its_mean_and_deviation():
-    noise = spoil(GaussianNoise(20.0, clip=False), flat(128)).image - 128
+def test_gaussian_noise_has_its_mean_and_std():
+    noise = corrupt(GaussianNoise(20.0, clip=False), flat(128)).image - 128
     assert abs(noise.mean()) < 4 * 20 / np.sqrt(noise.size)
     assert abs(noise.std() / 20 - 1) < 0.01
     neighbours = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
     assert abs(neighbours) < 0.02
 
 
-def test_noise_that_is_cut_has_the_mean_of_a_cut_normal_distribution():
-    given = spoil(GaussianNoise(50.0), flat(0)).image
-    assert abs((given == 0).mean() - norm.cdf(0.5 / 50)) < 0.01
-    np.testing.assert_allclose(given.mean(), 50 / np.sqrt(2 * np.pi), rtol=0.02)
+def test_clipped_noise_has_the_mean_of_a_clipped_normal_distribution():
+    corrupted = corrupt(GaussianNoise(50.0), flat(0)).image
+    assert abs((corrupted == 0).mean() - norm.cdf(0.5 / 50)) < 0.01
+    np.testing.assert_allclose(corrupted.mean(), 50 / np.sqrt(2 * np.pi), rtol=0.02)
 
 
-def test_a_pair_of_deviations_is_drawn_from_evenly():
-    deviations = spoil(GaussianNoise((10.0, 30.0), clip=False), flat(128, count=400)).image.std((1, 2, 3))
-    assert 9 < deviations.min() < 11
-    assert 29 < deviations.max() < 32
-    np.testing.assert_allclose(deviations.mean(), 20, atol=4 * 20 / np.sqrt(12 * 400))
+def test_sigma_is_drawn_uniformly_from_a_pair():
+    stds = corrupt(GaussianNoise((10.0, 30.0), clip=False), flat(128, count=400)).image.std((1, 2, 3))
+    assert 9 < stds.min() < 11
+    assert 29 < stds.max() < 32
+    np.testing.assert_allclose(stds.mean(), 20, atol=4 * 20 / np.sqrt(12 * 400))
 
 
-def test_salt_and_pepper_turns_its_share_black_and_white_in_all_channels():
-    given = spoil(SaltAndPepper(0.3), flat(100, shape=(32, 32, 3))).image
-    assert np.all(given == given[..., :1])
+def test_salt_and_pepper_replaces_its_share_of_pixels():
+    corrupted = corrupt(SaltAndPepper(0.3), flat(100, shape=(32, 32, 3))).image
+    assert np.all(corrupted == corrupted[..., :1])
     for value, share in ((0, 0.15), (255, 0.15), (100, 0.7)):
-        assert abs((given[..., 0] == value).mean() - share) < 0.01
+        assert abs((corrupted[..., 0] == value).mean() - share) < 0.01
 
 
-def test_shot_noise_has_the_variance_of_counted_photons():
-    given = spoil(ShotNoise(100.0), flat(100)).image
-    np.testing.assert_allclose(given.mean(), 100, rtol=0.01)
-    np.testing.assert_allclose(given.var(), 255 * 100 / 100, rtol=0.03)
-    assert np.all(spoil(ShotNoise(100.0), flat(0, count=2)).image == 0)
+def test_shot_noise_has_the_variance_of_photon_counts():
+    corrupted = corrupt(ShotNoise(100.0), flat(100)).image
+    np.testing.assert_allclose(corrupted.mean(), 100, rtol=0.01)
+    np.testing.assert_allclose(corrupted.var(), 255 * 100 / 100, rtol=0.03)
+    assert np.all(corrupt(ShotNoise(100.0), flat(0, count=2)).image == 0)
 
 
-def test_missing_pixels_are_missing_as_often_as_asked():
-    known = spoil(MissingPixels(0.3), flat(0)).known
+def test_missing_pixels_have_their_share():
+    known = corrupt(MissingPixels(0.3), flat(0)).known
     assert abs((known == 0).mean() - 0.3) < 4 * np.sqrt(0.21 / known.size)
-    shares = (spoil(MissingPixels((0.1, 0.9)), flat(0, count=300)).known == 0).mean((1, 2, 3))
+    shares = (corrupt(MissingPixels((0.1, 0.9)), flat(0, count=300)).known == 0).mean((1, 2, 3))
     assert shares.min() < 0.15
     assert shares.max() > 0.85
 
 
-def test_a_rectangle_is_one_inside_the_image_of_the_area_and_aspect_that_were_asked_for():
-    known = spoil(MissingRectangles(1, (0.1, 0.3), aspect=2.0), flat(0, count=300, shape=(40, 60, 1))).known[..., 0]
+def test_rectangles_have_their_area_and_aspect():
+    known = corrupt(MissingRectangles(1, (0.1, 0.3), aspect=2.0), flat(0, count=300, shape=(40, 60, 1))).known[..., 0]
     sizes, corners = [], []
     for one in known:
         rows, columns = np.flatnonzero((one == 0).any(1)), np.flatnonzero((one == 0).any(0))
@@ -146,49 +148,49 @@ def test_a_rectangle_is_one_inside_the_image_of_the_area_and_aspect_that_were_as
     assert (top.min(), bottom.max(), left.min(), right.max()) == (0, 39, 0, 59)
 
 
-def test_two_rectangles_cover_more_than_one_and_overlap():
+def test_two_rectangles_may_overlap():
     shape = {"count": 400, "shape": (32, 32, 1)}
     one, two = (
-        (spoil(MissingRectangles(count, (0.15, 0.15), aspect=1.0), flat(0, **shape)).known == 0).mean()
+        (corrupt(MissingRectangles(count, (0.15, 0.15), aspect=1.0), flat(0, **shape)).known == 0).mean()
         for count in (1, 2)
     )
     assert abs(one - (round(32 * np.sqrt(0.15)) / 32) ** 2) < 1e-6
     assert 1.6 * one < two < 2 * one
 
 
-def test_a_rectangle_as_large_as_the_image_is_the_image():
-    assert np.all(spoil(MissingRectangles(1, (1.0, 1.0), aspect=1.0), flat(7, count=2)).known == 0)
+def test_rectangles_may_cover_the_whole_image():
+    assert np.all(corrupt(MissingRectangles(1, (1.0, 1.0), aspect=1.0), flat(7, count=2)).known == 0)
 
 
-def test_blur_is_scipys_and_keeps_the_mean():
+def test_blur_matches_scipy_and_keeps_the_mean():
     image = photographs(2)
-    blurred = spoil(GaussianBlur(1.5), image).image
+    blurred = corrupt(GaussianBlur(1.5), image).image
     reference = np.stack([ndimage.gaussian_filter(one.astype(float), (1.5, 1.5, 0), mode="reflect") for one in image])
     np.testing.assert_allclose(blurred, reference, atol=0.51)
     np.testing.assert_allclose(blurred.mean((1, 2)), image.mean((1, 2)), atol=0.15)
-    assert np.all(spoil(GaussianBlur(2.0), flat(77, count=1)).image == 77)
+    assert np.all(corrupt(GaussianBlur(2.0), flat(77, count=1)).image == 77)
 
 
-def test_downsampling_takes_means_and_comes_back_to_size():
+def test_downsampling_averages_and_restores_the_size():
     image = photographs(2, (4, 6, 1))
-    given = spoil(Downsampling(2, "nearest"), image).image
+    corrupted = corrupt(Downsampling(2, "nearest"), image).image
     means = np.rint(image.reshape(2, 2, 2, 3, 2, 1).astype(float).mean((2, 4)))
-    np.testing.assert_array_equal(given, means.repeat(2, 1).repeat(2, 2))
-    assert np.all(spoil(Downsampling(3), flat(50, count=1, shape=(12, 12, 1))).image == 50)
+    np.testing.assert_array_equal(corrupted, means.repeat(2, 1).repeat(2, 2))
+    assert np.all(corrupt(Downsampling(3), flat(50, count=1, shape=(12, 12, 1))).image == 50)
     assert Downsampling(3).read(image).image.shape == (2, 12, 18, 1)
-    with pytest.raises(UserError, match="4x6 cannot be made 3 times smaller"):
+    with pytest.raises(UserError, match="4x6 are not divisible by factor=3"):
         Downsampling(3)(keys_of(2), image)
 
 
 @pytest.mark.parametrize("kind", [MissingRectangles, MissingPixels])
-def test_missing_pixels_of_a_file_are_those_with_the_mark(kind):
+def test_missing_pixels_of_files_have_the_missing_color(kind):
     image = photographs(2)
     image[0, 1, 2], image[0, 3, 4], image[1, 5, 6] = (255, 0, 255), (255, 1, 255), (255, 255, 255)
-    gone = np.argwhere(np.asarray(kind(missing=(255, 0, 255)).read(image).known) == 0)
-    np.testing.assert_array_equal(gone, [(0, 1, 2, 0)])
-    gone = np.argwhere(np.asarray(kind().read(image).known) == 0)
-    np.testing.assert_array_equal(gone, [(1, 5, 6, 0)])
-    with pytest.raises(UserError, match="missing has 3 values, images have 1 channels"):
+    missing = np.argwhere(np.asarray(kind(missing=(255, 0, 255)).read(image).known) == 0)
+    np.testing.assert_array_equal(missing, [(0, 1, 2, 0)])
+    missing = np.argwhere(np.asarray(kind().read(image).known) == 0)
+    np.testing.assert_array_equal(missing, [(1, 5, 6, 0)])
+    with pytest.raises(UserError, match="missing has 3 values, but images have 1 channels"):
         kind(missing=(255, 0, 255)).read(image[..., :1])
 
 
@@ -197,7 +199,7 @@ def test_missing_pixels_of_a_file_are_those_with_the_mark(kind):
     [
         (lambda: GaussianNoise(0.0), "sigma=0.0"),
         (lambda: GaussianNoise(float("nan")), "sigma=nan"),
-        (lambda: GaussianNoise((30.0, 10.0)), "first of a pair"),
+        (lambda: GaussianNoise((30.0, 10.0)), "first value of a pair"),
         (lambda: SaltAndPepper(1.5), "share=1.5"),
         (lambda: SaltAndPepper((0.1, 0.2, 0.3)), r"share=\(0.1, 0.2, 0.3\)"),
         (lambda: ShotNoise(-1.0), "peak=-1"),
@@ -214,6 +216,6 @@ def test_missing_pixels_of_a_file_are_those_with_the_mark(kind):
         (lambda: Downsampling(2, "sinc"), "sinc"),
     ],
 )
-def test_bad_arguments_are_refused(make, message):
+def test_arguments_out_of_range_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()

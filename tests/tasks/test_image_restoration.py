@@ -17,7 +17,7 @@ from jaxdl.errors import UserError
 from jaxdl.metrics.restoration import psnr
 from jaxdl.models.dncnn import DnCNN, PixelUnshuffle, shuffle, unshuffle
 from jaxdl.models.layers.norms import group_norm
-from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.tasks.image_restoration import ImageRestoration
 from jaxdl.tasks.parts.corruption import (
     Downsampling,
     GaussianBlur,
@@ -25,14 +25,15 @@ from jaxdl.tasks.parts.corruption import (
     MissingPixels,
     MissingRectangles,
 )
+from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.task import example_keys
 
 KEY = jax.random.key(0)
-OPTIONS = {"mean": 0.4, "std": 0.3}
+NORMALIZE = Normalize(mean=0.4, std=0.3)
 
 
 class Constant(nn.Module):
-    """Says the same everywhere."""
+    """Outputs the same value everywhere."""
 
     value: float = 0.0
     outputs: int = 1
@@ -43,8 +44,8 @@ class Constant(nn.Module):
         return jnp.broadcast_to(level, (*image.shape[:3], self.outputs))
 
 
-class Seen(nn.Module):
-    """Gives back one of the channels that it sees."""
+class Channel(nn.Module):
+    """Outputs one of the input channels."""
 
     channel: int
 
@@ -68,22 +69,22 @@ def evaluated(task, batch):
     ("loss", "function"),
     [("mse", np.square), ("mae", np.abs), ("charbonnier", lambda error: np.sqrt(error**2 + 1e-6))],
 )
-def test_the_loss_is_that_of_a_numpy_reference(loss, function):
+def test_loss_matches_numpy(loss, function):
     corruption = GaussianNoise(30.0)
-    task = image_restoration(Constant(0.25), corruption, loss=loss, **OPTIONS)
+    task = ImageRestoration(Constant(0.25), corruption, pixel_loss=loss, normalize=NORMALIZE)
     batch = make_batch()
     batch["weight"] = np.array([1, 2, 0.5, 0], np.float32)
     params, variables = task.init(KEY, batch)
-    term = jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0).terms[loss]
+    term = jax.jit(task.phases[0].loss)(params, variables, batch, KEY, 0, {}).terms[loss]
     noisy = np.asarray(corruption(example_keys(KEY, batch), batch["image"]).image, np.float64)
     error = function((noisy - batch["image"]) / 255 / 0.3 + 0.25)
     np.testing.assert_allclose(term.sum, (batch["weight"] * error.sum((1, 2, 3))).sum(), rtol=1e-5)
     np.testing.assert_allclose(term.weight, 3.5 * 12 * 14)
 
 
-def test_only_missing_pixels_count_in_the_loss_and_only_they_are_written():
+def test_only_missing_pixels_are_trained_and_predicted():
     corruption = MissingRectangles(1, (0.1, 0.4))
-    task = image_restoration(Constant(0.25), corruption, **OPTIONS)
+    task = ImageRestoration(Constant(0.25), corruption, normalize=NORMALIZE)
     batch = make_batch()
     metrics, records, _ = evaluated(task, batch)
     known = np.asarray(corruption(example_keys(KEY, batch), batch["image"]).known)
@@ -92,40 +93,44 @@ def test_only_missing_pixels_count_in_the_loss_and_only_they_are_written():
     np.testing.assert_allclose(metrics["loss"][1], (1 - known).sum())
     level = round(255 * (0.25 * 0.3 + 0.4))
     np.testing.assert_array_equal(records["restored"], np.where(known > 0, batch["image"], level))
-    np.testing.assert_array_equal(records["given"], np.where(known > 0, batch["image"], 102))
+    np.testing.assert_array_equal(records["corrupted"], np.where(known > 0, batch["image"], 102))
     np.testing.assert_array_equal(records["known"], known)
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(40.0), GaussianBlur(1.0), Downsampling(2)])
-def test_a_residual_network_that_says_nothing_leaves_the_image_as_it_was_given(corruption):
-    _, records, scores = evaluated(image_restoration(Constant(), corruption, **OPTIONS), make_batch())
-    np.testing.assert_array_equal(records["restored"], records["given"])
-    assert np.any(records["given"] != records["clean"])
+def test_residual_models_with_zero_output_return_their_input(corruption):
+    _, records, scores = evaluated(ImageRestoration(Constant(), corruption, normalize=NORMALIZE), make_batch())
+    np.testing.assert_array_equal(records["restored"], records["corrupted"])
+    assert np.any(records["corrupted"] != records["clean"])
     assert scores["psnr"] == scores["psnr_corrupted"]
-    _, direct, _ = evaluated(image_restoration(Constant(), corruption, residual=False, **OPTIONS), make_batch())
+    _, direct, _ = evaluated(
+        ImageRestoration(Constant(), corruption, residual=False, normalize=NORMALIZE), make_batch()
+    )
     assert np.all(direct["restored"] == 102)
 
 
-def test_the_network_sees_missing_pixels_as_zeros_and_a_channel_that_says_which_are_there():
+def test_missing_pixels_are_zero_and_marked_by_a_mask_channel():
     batch = make_batch()
     known = np.asarray(MissingPixels(0.5)(example_keys(KEY, batch), batch["image"]).known)
-    seen = {}
+    outputs = {}
     for channel in (0, 1):
-        task = image_restoration(Seen(channel), MissingPixels(0.5), mean=0.0, std=1.0)
-        seen[channel] = evaluated(task, batch)[1]["restored"][known == 0]
-    assert np.all(seen[0] == 0)
-    assert np.all(seen[1] == 0)
-    task = image_restoration(Seen(1), MissingPixels(0.5), mean=0.25, std=0.5)  # the channel is not normalized
+        task = ImageRestoration(Channel(channel), MissingPixels(0.5), normalize=Normalize(mean=0.0, std=1.0))
+        outputs[channel] = evaluated(task, batch)[1]["restored"][known == 0]
+    assert np.all(outputs[0] == 0)
+    assert np.all(outputs[1] == 0)
+    task = ImageRestoration(
+        Channel(1), MissingPixels(0.5), normalize=Normalize(mean=0.25, std=0.5)
+    )  # the mask is not normalized
     np.testing.assert_array_equal(evaluated(task, batch)[1]["restored"][known == 0], 64)
 
 
 def test_scores_are_means_over_images():
     batch = make_batch(size=3)
-    batch["image"][0] = 102  # which the mean fills in exactly
-    _, records, scores = evaluated(image_restoration(Constant(), MissingPixels(0.3), **OPTIONS), batch)
-    each = psnr(records["clean"], records["restored"])
-    assert each[0] == 60
-    np.testing.assert_allclose(scores["psnr"], each.mean())
+    batch["image"][0] = 102  # equal to the fill value
+    _, records, scores = evaluated(ImageRestoration(Constant(), MissingPixels(0.3), normalize=NORMALIZE), batch)
+    ratios = psnr(records["clean"], records["restored"])
+    assert ratios[0] == 60
+    np.testing.assert_allclose(scores["psnr"], ratios.mean())
     missing = records["known"] == 0
     by_hand = [
         60.0 if n == 0 else 10 * np.log10(255**2 / np.mean((batch["image"][n][missing[n]].astype(float) - 102) ** 2))
@@ -137,72 +142,69 @@ def test_scores_are_means_over_images():
     np.testing.assert_array_equal(scores["examples"][:, 0], batch["image"])
 
 
-def test_evaluation_draws_by_example_and_training_by_step():
-    task = image_restoration(Constant(), GaussianNoise(30.0), **OPTIONS)
+def test_corruptions_depend_on_the_example_and_the_step():
+    task = ImageRestoration(Constant(), GaussianNoise(30.0), normalize=NORMALIZE)
     batch = make_batch()
-    whole = evaluated(task, batch)[1]["given"]
-    np.testing.assert_array_equal(evaluated(task, {k: v[1:3] for k, v in batch.items()})[1]["given"], whole[1:3])
+    whole = evaluated(task, batch)[1]["corrupted"]
+    np.testing.assert_array_equal(evaluated(task, {k: v[1:3] for k, v in batch.items()})[1]["corrupted"], whole[1:3])
     params, variables = task.init(KEY, batch)
     first, second = (
-        task.phases[0].loss(params, variables, batch, jax.random.key(n), 0).terms["mse"].sum for n in (1, 2)
+        task.phases[0].loss(params, variables, batch, jax.random.key(n), 0, {}).terms["mse"].sum for n in (1, 2)
     )
     assert first != second
 
 
-def test_predict_takes_the_image_for_the_spoilt_one():
+def test_predictions_take_corrupted_images():
     batch = {"image": make_batch(shape=(9, 10, 1))["image"]}
     batch["image"][0, 2, 3] = 255
     full = batch | {"index": np.arange(4, dtype=np.int32), "weight": np.ones(4, np.float32)}
-    task = image_restoration(Constant(), GaussianNoise(50.0), **OPTIONS)
+    task = ImageRestoration(Constant(), GaussianNoise(50.0), normalize=NORMALIZE)
     params, variables = task.init(KEY, full)
     restored = task.predict(params, variables, full, KEY)["restored"]
     assert restored.dtype == jnp.uint8
     np.testing.assert_array_equal(restored, batch["image"])
-    task = image_restoration(Constant(), MissingRectangles(), **OPTIONS)
+    task = ImageRestoration(Constant(), MissingRectangles(), normalize=NORMALIZE)
     restored = task.predict(params, variables, full, KEY)["restored"]
     np.testing.assert_array_equal(restored, np.where(batch["image"] == 255, 102, batch["image"]))
-    task = image_restoration(Constant(), Downsampling(3), **OPTIONS)
+    task = ImageRestoration(Constant(), Downsampling(3), normalize=NORMALIZE)
     restored = task.predict(params, variables, full, KEY)["restored"]
     assert restored.shape == (4, 27, 30, 1)
     assert restored.dtype == jnp.uint8
 
 
-def test_draw_shows_the_examples_of_the_evaluation_and_illustrate_one_file():
-    task = image_restoration(Constant(), MissingRectangles(), **OPTIONS)
+def test_pictures_show_evaluation_examples_and_files():
+    task = ImageRestoration(Constant(), MissingRectangles(), normalize=NORMALIZE)
     batch = make_batch()
     *_, scores = evaluated(task, batch)
-    assert task.draw is not None
-    assert task.illustrate is not None
-    picture = task.draw(batch, {}, scores, {})["restored"]
+    picture = task.presentation.pictures(batch, {}, scores, {})["restored"]
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    plain = task.draw(batch, {}, {**scores, "examples_known": np.ones_like(scores["examples_known"])}, {})["restored"]
+    plain = task.presentation.pictures(
+        batch, {}, {**scores, "examples_known": np.ones_like(scores["examples_known"])}, {}
+    )["restored"]
     assert np.any(picture != plain)  # holes are marked
-    assert task.draw(batch, {}, {}, {}) == {}
+    assert task.presentation.pictures(batch, {}, {}, {}) == {}
     image = np.full((20, 30, 1), 90, np.uint8)
     image[5:9, 7:20] = 255
     padded = np.zeros((32, 32, 1), np.uint8)
-    picture = task.illustrate({"image": image}, {"restored": padded}, {})
+    picture = task.presentation.picture({"image": image}, {"restored": padded}, {})
     assert picture.shape[1] > 2 * picture.shape[0]  # two wide images beside each other
     assert np.all(picture == (86, 180, 233), axis=-1).mean() > 0.02
-    larger = image_restoration(Constant(), Downsampling(2), **OPTIONS)
-    assert larger.illustrate is not None
-    assert larger.illustrate({"image": image}, {"restored": padded.repeat(2, 0).repeat(2, 1)}, {}).ndim == 3
+    larger = ImageRestoration(Constant(), Downsampling(2), normalize=NORMALIZE)
+    assert larger.presentation.picture({"image": image}, {"restored": padded.repeat(2, 0).repeat(2, 1)}, {}).ndim == 3
 
 
-def test_bad_arguments_are_refused():
-    with pytest.raises(UserError, match="loss='mes': did you mean 'mse'"):
-        image_restoration(Constant(), GaussianNoise(), loss="mes")
-    with pytest.raises(UserError, match="std=0"):
-        image_restoration(Constant(), GaussianNoise(), std=0.0)
-    task = image_restoration(Constant(outputs=2), GaussianNoise())
+def test_wrong_arguments_and_outputs_are_refused():
+    with pytest.raises(UserError, match="pixel_loss='mes': did you mean 'mse'"):
+        ImageRestoration(Constant(), GaussianNoise(), pixel_loss="mes")
+    task = ImageRestoration(Constant(outputs=2), GaussianNoise())
     batch = make_batch()
     params, variables = task.init(KEY, batch)
     with pytest.raises(UserError, match="must be equal"):
         task.evaluate(params, variables, batch, KEY)
 
 
-def test_unshuffle_moves_squares_into_channels_and_back():
+def test_shuffle_inverts_unshuffle():
     image = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     squares = np.asarray(unshuffle(jnp.asarray(image), 2))
     assert squares.shape == (2, 2, 3, 12)
@@ -210,7 +212,7 @@ def test_unshuffle_moves_squares_into_channels_and_back():
     np.testing.assert_array_equal(shuffle(jnp.asarray(squares), 2), image)
 
 
-def test_networks_give_an_output_for_every_pixel_of_any_size():
+def test_models_output_every_pixel_of_any_size():
     network = DnCNN(outputs=4, channels=8, depth=2, norm=group_norm)
     image = np.random.default_rng(0).random((2, 7, 9, 1), np.float32)
     output, _ = PixelUnshuffle(network).init_with_output(KEY, image, train=False)
@@ -220,7 +222,7 @@ def test_networks_give_an_output_for_every_pixel_of_any_size():
     assert {"params", "batch_stats"} == set(variables)
 
 
-def test_dncnn_sees_as_far_as_it_has_convolutions():
+def test_receptive_field_of_dncnn_is_its_depth():
     network = DnCNN(outputs=1, channels=8, depth=2)
     image = np.random.default_rng(0).random((1, 9, 9, 1), np.float32)
     variables = network.init(KEY, image, train=False)
@@ -238,13 +240,13 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.dncnn import DnCNN
 from jaxdl.tasks.parts.corruption import GaussianNoise
-from jaxdl.tasks.image_restoration import image_restoration
+from jaxdl.tasks.image_restoration import ImageRestoration
 
 
 @auto_config
 def experiment(steps: int = 1) -> Experiment:
     return Experiment(
-        task=image_restoration(DnCNN(outputs=1, channels=4, depth=1), GaussianNoise(25)),
+        task=ImageRestoration(DnCNN(outputs=1, channels=4, depth=1), GaussianNoise(25)),
         data=Data(train=MockImages(shape=(12, 12, 1), examples=8), evals={}, batch_size=8),
         optimizers={"train": optax.adam(1e-3)},
         steps=steps,
@@ -252,7 +254,7 @@ def experiment(steps: int = 1) -> Experiment:
 """
 
 
-def test_repaired_files_are_images_of_their_own_size(tmp_path):
+def test_restored_files_keep_their_size(tmp_path):
     (tmp_path / "denoised.py").write_text(RECIPE)
     train.run(str(tmp_path / "denoised.py"), [], str(tmp_path / "run"))
     sizes = {"small": (12, 12), "alike": (12, 12), "wide": (30, 21), "large": (50, 64)}  # the last: a row a batch

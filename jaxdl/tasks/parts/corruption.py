@@ -1,10 +1,10 @@
-"""What can be wrong with an image: noise, holes, blur, too few pixels. Pure functions of one batch, drawn per example.
+"""Corruptions of images: noise, missing pixels, blur and downsampling, drawn per example.
 
-A corruption is called as `corruption(keys, image)`, keys [batch] from `example_keys`, so that an example is spoilt the
-same way however the batch is cut, and `corruption.read(image)` says what a network is given of an image that comes
-spoilt already. Both take images uint8 or float [batch, height, width, channels] in 0..255 and return `Given`.
+`corruption(keys, image)` corrupts clean images; with keys [batch] from `example_keys` the result for an example does
+not depend on the rest of the batch. `corruption.read(image)` prepares images that are corrupted already. Both take
+uint8 or float images [batch, height, width, channels] in [0, 255] and return `Corrupted`.
 
-Unless said otherwise the spoilt image is what a file of 8 bits can hold: whole numbers in 0..255.
+Unless stated otherwise, corrupted images are rounded to integers in [0, 255], as in an 8-bit file.
 """
 
 import math
@@ -19,15 +19,15 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.training.task import Array
 
-Range = float | tuple[float, float]  # one value, or the ends between which every example draws its own
+Range = float | tuple[float, float]  # a value, or the bounds of a uniform draw per example
 
 
-class Given(NamedTuple):
-    """
+class Corrupted(NamedTuple):
+    """Corrupted images.
+
     Attributes:
-      image: float32 [batch, height, width, channels] in 0..255; where pixels are missing, anything.
-      known: float32 [batch, height, width, 1], 1 where a pixel is there and 0 where it is missing; None where no pixel
-        ever is.
+      image: float32 [batch, height, width, channels] in [0, 255]; undefined at missing pixels.
+      known: Validity mask, float32 [batch, height, width, 1], 0 at missing pixels. None if pixels are never missing.
     """
 
     image: Array
@@ -35,20 +35,21 @@ class Given(NamedTuple):
 
 
 class Corruption(Protocol):
-    def __call__(self, keys: Array, image: Array) -> Given: ...
+    """Interface of corruptions."""
 
-    def read(self, image: Array) -> Given: ...
+    def __call__(self, keys: Array, image: Array) -> Corrupted: ...
+
+    def read(self, image: Array) -> Corrupted: ...
 
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Adds independent normal noise to every value.
+    """Additive Gaussian noise, independent for every value.
 
     Attributes:
-      sigma: standard deviation in 0..255; a pair: every example draws its own in between, for a network that is to know
-        no level (blind denoising).
-      clip: round and cut to 0..255, as a file does. The papers' noise is not cut; an image of much black or white then
-        tells more, since its noise has mean 0 there, too.
+      sigma: Std in [0, 255]. A pair is the range of a uniform draw per example (blind denoising).
+      clip: Whether values are rounded and clipped to [0, 255], as in a file. The papers do not clip; their task is
+        easier on images with much black or white, where clipped noise is biased.
     """
 
     sigma: Range = 50.0
@@ -57,23 +58,24 @@ class GaussianNoise:
     def __post_init__(self):
         _check_range("GaussianNoise", "sigma", self.sigma)
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         def noise(key: Array) -> Array:
-            return _drawn(jax.random.fold_in(key, 1), self.sigma) * jax.random.normal(key, image.shape[1:])
+            return _draw(jax.random.fold_in(key, 1), self.sigma) * jax.random.normal(key, image.shape[1:])
 
         noisy = image + jax.vmap(noise)(keys)
-        return Given(stored(noisy) if self.clip else noisy)
+        return Corrupted(quantize(noisy) if self.clip else noisy)
 
-    def read(self, image: Array) -> Given:
-        return Given(jnp.asarray(image, jnp.float32))
+    def read(self, image: Array) -> Corrupted:
+        return Corrupted(jnp.asarray(image, jnp.float32))
 
 
 @dataclass(frozen=True)
 class SaltAndPepper:
-    """Makes pixels black or white, all their channels together.
+    """Salt-and-pepper noise: black or white pixels, with all channels equal.
 
     Attributes:
-      share: probability of a pixel; black and white are as likely. A pair: every example draws its own in between.
+      share: Probability that a pixel is replaced; black and white are equally likely. A pair is the range of a uniform
+        draw per example.
     """
 
     share: Range = 0.1
@@ -81,24 +83,24 @@ class SaltAndPepper:
     def __post_init__(self):
         _check_range("SaltAndPepper", "share", self.share, 1.0)
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         def draw(key: Array) -> Array:
-            return jax.random.uniform(key, (*image.shape[1:3], 1)) / _drawn(jax.random.fold_in(key, 1), self.share)
+            return jax.random.uniform(key, (*image.shape[1:3], 1)) / _draw(jax.random.fold_in(key, 1), self.share)
 
-        uniform = jax.vmap(draw)(keys)  # below 0.5 black, from there to 1 white
-        return Given(jnp.where(uniform < 0.5, 0.0, jnp.where(uniform < 1.0, 255.0, image.astype(jnp.float32))))
+        uniform = jax.vmap(draw)(keys)  # below 0.5: black; in [0.5, 1): white
+        return Corrupted(jnp.where(uniform < 0.5, 0.0, jnp.where(uniform < 1.0, 255.0, image.astype(jnp.float32))))
 
-    def read(self, image: Array) -> Given:
-        return Given(jnp.asarray(image, jnp.float32))
+    def read(self, image: Array) -> Corrupted:
+        return Corrupted(jnp.asarray(image, jnp.float32))
 
 
 @dataclass(frozen=True)
 class ShotNoise:
-    """The noise of counting photons: every value becomes a Poisson number of photons, brought back to 0..255.
+    """Shot noise: Poisson photon counts, scaled back to [0, 255].
 
     Attributes:
-      peak: photons that 255 stands for; a value v has the variance `255 * v / peak`. A pair: every example draws its
-        own in between.
+      peak: Expected number of photons of the value 255; a value v has the variance `255 * v / peak`. A pair is the
+        range of a uniform draw per example.
     """
 
     peak: Range = 30.0
@@ -106,30 +108,29 @@ class ShotNoise:
     def __post_init__(self):
         _check_range("ShotNoise", "peak", self.peak)
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         def count(key: Array, image: Array) -> Array:
-            peak = _drawn(jax.random.fold_in(key, 1), self.peak)
+            peak = _draw(jax.random.fold_in(key, 1), self.peak)
             return jax.random.poisson(key, image / 255.0 * peak).astype(jnp.float32) * (255.0 / peak)
 
-        return Given(stored(jax.vmap(count)(keys, jnp.asarray(image, jnp.float32))))
+        return Corrupted(quantize(jax.vmap(count)(keys, jnp.asarray(image, jnp.float32))))
 
-    def read(self, image: Array) -> Given:
-        return Given(jnp.asarray(image, jnp.float32))
+    def read(self, image: Array) -> Corrupted:
+        return Corrupted(jnp.asarray(image, jnp.float32))
 
 
 @dataclass(frozen=True)
 class MissingRectangles:
-    """Takes out rectangles that lie inside the image and may overlap.
+    """Missing rectangles inside the image, which may overlap.
 
     Attributes:
-      count: rectangles an image.
-      area: of each, as a share of the image, drawn uniformly in between; before sides are rounded to whole pixels.
-      aspect: the largest ratio of the longer to the shorter side, on the scale of the image's own sides; a ratio's
-        logarithm is drawn uniformly.
-      missing: the mark by which `read` knows missing pixels: they have exactly this value, one number for all channels
-        or one a channel. White by default, which is also what a transparent pixel of a PNG file is read as: so erase
-        what is to be filled in, or paint it white. Where white occurs in your images choose another, such as the
-        magenta (255, 0, 255), and save without loss (no JPEG).
+      count: Number of rectangles per image.
+      area: Range of the area of a rectangle as a share of the image, drawn uniformly before sides are rounded.
+      aspect: Largest ratio of the longer to the shorter side, relative to the image's sides; the log ratio is drawn
+        uniformly.
+      missing: Color of missing pixels in files that `read` takes, one value or one per channel. The default, white, is
+        also the color that transparent pixels of PNG files are read as: erase the pixels to be filled in, or paint them
+        white. If white occurs in the images, choose another color, such as (255, 0, 255), and a lossless format.
     """
 
     count: int = 1
@@ -141,18 +142,20 @@ class MissingRectangles:
         if self.count < 1:
             raise UserError(f"MissingRectangles(count={self.count}): must be at least 1")
         if len(self.area) != 2 or not 0.0 < self.area[0] <= self.area[1] <= 1.0:
-            raise UserError(f"MissingRectangles(area={self.area}): give two shares with 0 < low <= high <= 1")
+            raise UserError(f"MissingRectangles(area={self.area}): must be a pair with 0 < low <= high <= 1")
         if not 1.0 <= self.aspect < math.inf:
             raise UserError(f"MissingRectangles(aspect={self.aspect}): must be at least 1")
-        _check_mark("MissingRectangles", self.missing)
+        _check_color("MissingRectangles", self.missing)
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         height, width = image.shape[1:3]
 
         def hole(key: Array) -> Array:
             share, ratio, down, across = jax.random.uniform(key, (4,))
             share = self.area[0] + share * (self.area[1] - self.area[0])
-            stretch = jnp.exp((ratio - 0.5) * math.log(self.aspect))  # of the height; the width shrinks as much
+            stretch = jnp.exp(
+                (ratio - 0.5) * math.log(self.aspect)
+            )  # of the height; the width shrinks by the same factor
             inside = [
                 _within(jnp.clip(jnp.rint(side * jnp.sqrt(share) * factor), 1, side), side, place)
                 for side, factor, place in ((height, stretch, down), (width, 1.0 / stretch, across))
@@ -162,19 +165,19 @@ class MissingRectangles:
         def holes(key: Array) -> Array:
             return jnp.any(jax.vmap(hole)(jax.random.split(key, self.count)), axis=0)
 
-        return Given(jnp.asarray(image, jnp.float32), 1.0 - jax.vmap(holes)(keys)[..., None])
+        return Corrupted(jnp.asarray(image, jnp.float32), 1.0 - jax.vmap(holes)(keys)[..., None])
 
-    def read(self, image: Array) -> Given:
-        return _marked(image, self.missing)
+    def read(self, image: Array) -> Corrupted:
+        return _read_missing(image, self.missing)
 
 
 @dataclass(frozen=True)
 class MissingPixels:
-    """Takes out pixels, each by itself.
+    """Missing pixels, drawn independently.
 
     Attributes:
-      share: probability of a pixel; a pair: every example draws its own in between.
-      missing: the mark of missing pixels in a file, see `MissingRectangles`.
+      share: Probability that a pixel is missing. A pair is the range of a uniform draw per example.
+      missing: Color of missing pixels in files, see `MissingRectangles`.
     """
 
     share: Range = 0.5
@@ -182,26 +185,26 @@ class MissingPixels:
 
     def __post_init__(self):
         _check_range("MissingPixels", "share", self.share, 1.0)
-        _check_mark("MissingPixels", self.missing)
+        _check_color("MissingPixels", self.missing)
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         def draw(key: Array) -> Array:
-            share = _drawn(jax.random.fold_in(key, 1), self.share)
+            share = _draw(jax.random.fold_in(key, 1), self.share)
             return jax.random.uniform(key, (*image.shape[1:3], 1)) >= share
 
-        return Given(jnp.asarray(image, jnp.float32), jax.vmap(draw)(keys).astype(jnp.float32))
+        return Corrupted(jnp.asarray(image, jnp.float32), jax.vmap(draw)(keys).astype(jnp.float32))
 
-    def read(self, image: Array) -> Given:
-        return _marked(image, self.missing)
+    def read(self, image: Array) -> Corrupted:
+        return _read_missing(image, self.missing)
 
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Blurs by a Gaussian that is cut off at 4 deviations, the image mirrored at its edges; then noise, if any.
+    """Gaussian blur, truncated at 4 std, with reflected edges, optionally followed by noise.
 
     Attributes:
-      sigma: of the Gaussian, in pixels.
-      noise: standard deviation of normal noise after it, in 0..255.
+      sigma: Std of the Gaussian in pixels.
+      noise: Std in [0, 255] of Gaussian noise after the blur.
     """
 
     sigma: float = 1.5
@@ -210,28 +213,28 @@ class GaussianBlur:
     def __post_init__(self):
         _check_range("GaussianBlur", "sigma", self.sigma)
         if not 0.0 <= self.noise < math.inf:
-            raise UserError(f"GaussianBlur(noise={self.noise}): must be 0 or a positive number")
+            raise UserError(f"GaussianBlur(noise={self.noise}): must be finite and at least 0")
 
-    def __call__(self, keys: Array, image: Array) -> Given:
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         down, across = (_blur_matrix(side, self.sigma) for side in image.shape[1:3])
         blurred = jnp.einsum("ih,jw,bhwc->bijc", down, across, image.astype(jnp.float32), precision="highest")
         if self.noise:
             blurred += self.noise * jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
-        return Given(stored(blurred))
+        return Corrupted(quantize(blurred))
 
-    def read(self, image: Array) -> Given:
-        return Given(jnp.asarray(image, jnp.float32))
+    def read(self, image: Array) -> Corrupted:
+        return Corrupted(jnp.asarray(image, jnp.float32))
 
 
 @dataclass(frozen=True)
 class Downsampling:
-    """Takes the mean of squares of pixels, and brings the small image back to size: super-resolution.
+    """Downsampling by average pooling and upsampling to the original size, for super-resolution.
 
-    `read` takes the small image, and gives one that is `factor` times as high and wide.
+    `read` takes small images and returns images `factor` times as high and wide.
 
     Attributes:
-      factor: the side of a square; must divide the sides of the images that are learnt from.
-      method: of bringing it back to size, "nearest", "linear" or "cubic" (Keys 1981).
+      factor: Side of the pooling window; must divide the sides of training images.
+      method: Interpolation of the upsampling, "nearest", "linear" or "cubic" (Keys 1981).
     """
 
     factor: int = 2
@@ -241,65 +244,64 @@ class Downsampling:
         if self.factor < 2:
             raise UserError(f"Downsampling(factor={self.factor}): must be at least 2")
         if self.method not in ("nearest", "linear", "cubic"):
-            raise UserError(f"Downsampling(method={self.method!r}): use 'nearest', 'linear' or 'cubic'")
+            raise UserError(f"Downsampling(method={self.method!r}): must be 'nearest', 'linear' or 'cubic'")
 
-    def __call__(self, keys: Array, image: Array) -> Given:
-        del keys  # nothing is drawn
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
         batch, height, width, channels = image.shape
         if height % self.factor or width % self.factor:
-            raise UserError(f"images of {height}x{width} cannot be made {self.factor} times smaller: cut them to size")
+            raise UserError(f"images of {height}x{width} are not divisible by factor={self.factor}; crop them")
         squares = (batch, height // self.factor, self.factor, width // self.factor, self.factor, channels)
-        return self.read(stored(image.astype(jnp.float32).reshape(squares).mean((2, 4))))
+        return self.read(quantize(image.astype(jnp.float32).reshape(squares).mean((2, 4))))
 
-    def read(self, image: Array) -> Given:
+    def read(self, image: Array) -> Corrupted:
         batch, height, width, channels = image.shape
         shape = (batch, height * self.factor, width * self.factor, channels)
-        return Given(stored(jax.image.resize(image.astype(jnp.float32), shape, self.method)))
+        return Corrupted(quantize(jax.image.resize(image.astype(jnp.float32), shape, self.method)))
 
 
-def stored(image: Array) -> Array:
-    """Values as 8 bits hold them, rounded and cut to 0..255; still float32."""
+def quantize(image: Array) -> Array:
+    """Rounds values and clips them to [0, 255]; returns float32."""
     return jnp.clip(jnp.rint(image), 0.0, 255.0)
 
 
-def _drawn(key: Array, values: Range) -> Array:
-    """The value, or one drawn uniformly between the two."""
+def _draw(key: Array, values: Range) -> Array:
+    """Returns the value, or a uniform draw from the range."""
     low, high = values if isinstance(values, (tuple, list)) else (values, values)
     return jnp.float32(low) if low == high else jax.random.uniform(key, (), minval=low, maxval=high)
 
 
 def _within(length: Array, side: int, place: Array) -> Array:
-    """Bool [side], true on `length` pixels in a row; `place` in [0, 1) says which of the possible rows."""
+    """Returns bool [side], true on `length` adjacent pixels; `place` in [0, 1) selects one of the positions."""
     start = jnp.floor(place * (side - length + 1))
     pixels = jnp.arange(side)
     return (pixels >= start) & (pixels < start + length)
 
 
-def _marked(image: Array, missing: int | Sequence[int]) -> Given:
+def _read_missing(image: Array, missing: int | Sequence[int]) -> Corrupted:
     if np.ndim(missing) and len(np.ravel(missing)) != image.shape[-1]:
-        raise UserError(f"missing has {len(np.ravel(missing))} values, images have {image.shape[-1]} channels")
-    gone = jnp.all(jnp.asarray(image) == jnp.asarray(missing), axis=-1, keepdims=True)
-    return Given(jnp.asarray(image, jnp.float32), 1.0 - gone)
+        raise UserError(f"missing has {len(np.ravel(missing))} values, but images have {image.shape[-1]} channels")
+    absent = jnp.all(jnp.asarray(image) == jnp.asarray(missing), axis=-1, keepdims=True)
+    return Corrupted(jnp.asarray(image, jnp.float32), 1.0 - absent)
 
 
 def _blur_matrix(side: int, sigma: float) -> np.ndarray:
-    """[side, side]: what every pixel of a blurred row takes from each; rows and columns add up to 1."""
+    """Returns the blur of one axis as a matrix [side, side], whose rows and columns sum to 1."""
     from scipy import ndimage
 
     blur: Callable[..., np.ndarray] = ndimage.gaussian_filter1d
     return blur(np.eye(side), sigma, axis=0, mode="reflect", truncate=4.0).astype(np.float32)
 
 
-def _check_range(kind: str, name: str, values: Range, most: float = math.inf) -> None:
+def _check_range(kind: str, name: str, values: Range, maximum: float = math.inf) -> None:
     low, high = values if isinstance(values, (tuple, list)) and len(values) == 2 else (values, values)
-    if not all(isinstance(end, (int, float)) and 0.0 < end <= most and end < math.inf for end in (low, high)):
-        limit = "a positive number" if most == math.inf else f"above 0 and at most {most:g}"
-        raise UserError(f"{kind}({name}={values}): must be {limit}, or a pair of such")
+    if not all(isinstance(end, (int, float)) and 0.0 < end <= maximum and end < math.inf for end in (low, high)):
+        limit = "a positive number" if maximum == math.inf else f"above 0 and at most {maximum:g}"
+        raise UserError(f"{kind}({name}={values}): must be {limit}, or a pair of these")
     if low > high:  # type: ignore
-        raise UserError(f"{kind}({name}={values}): the first of a pair must not be larger than the second")
+        raise UserError(f"{kind}({name}={values}): the first value of a pair must not exceed the second")
 
 
-def _check_mark(kind: str, missing: int | Sequence[int]) -> None:
+def _check_color(kind: str, missing: int | Sequence[int]) -> None:
     values = np.ravel(missing)
     if not len(values) or np.any((values < 0) | (values > 255) | (values != np.rint(values))):
-        raise UserError(f"{kind}(missing={missing}): give a whole number in 0..255, or one a channel")
+        raise UserError(f"{kind}(missing={missing}): must be an integer in [0, 255], or one per channel")
