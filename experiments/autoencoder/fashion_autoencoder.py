@@ -11,7 +11,8 @@ from fiddle.experimental.auto_config import auto_config
 from experiments._fashion_mnist import fashion_mnist
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.autoencoder import ConvAutoencoder
-from jaxdl.tasks.reconstruction import reconstruction
+from jaxdl.tasks.parts.pixels import Normalize
+from jaxdl.tasks.reconstruction import Reconstruction
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
@@ -21,7 +22,9 @@ METRIC = "test/mse"
 @auto_config
 def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
     return Experiment(
-        task=reconstruction(ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), mean=0.286, std=0.353),
+        task=Reconstruction(
+            ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), normalize=Normalize(mean=0.286, std=0.353)
+        ),
         data=fashion_mnist(batch_size=128),
         optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=1e-4)},
         ema=0.99,

@@ -1,7 +1,4 @@
-"""Reconstruction: loss, metrics and predictions against numpy; codes for `predict`; padding; pictures; mistakes."""
-
-# What flax's init and apply return, and which of a task's functions it has, no type says.
-# pyright: reportOptionalCall=false
+"""Reconstruction: loss, metrics and predictions against numpy; padding, pictures, wrong arguments."""
 
 import functools
 
@@ -12,14 +9,15 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.reconstruction import reconstruction
+from jaxdl.tasks.parts.pixels import Normalize
+from jaxdl.tasks.reconstruction import Reconstruction
 
 KEY = jax.random.key(0)
 MEAN, STD = (0.3, 0.6), (0.2, 0.5)
 
 
 class Channels(nn.Module):
-    """A code of one number a channel, the mean; the image from it is that mean everywhere, times a parameter."""
+    """Encodes an image as its channel means and decodes them as constant images, times a parameter."""
 
     def setup(self):
         self.scale = self.param("scale", lambda key: jnp.float32(0.9))
@@ -41,19 +39,19 @@ def make_batch(size=5, seed=0):
 
 @functools.cache
 def compiled():
-    task = reconstruction(Channels(), mean=MEAN, std=STD)
+    task = Reconstruction(Channels(), normalize=Normalize(mean=MEAN, std=STD))
     return task, jax.jit(task.phases[0].loss), jax.jit(task.evaluate), jax.jit(task.predict)
 
 
 def expected(image):
-    """Code [n, 2] and image / 255 [n, 4, 3, 2]."""
+    """Returns the codes [n, 2] and reconstructions in [0, 1], [n, 4, 3, 2]."""
     normal = (image / 255 - np.array(MEAN)) / np.array(STD)
     code = normal.mean((1, 2))
     made = np.broadcast_to(0.9 * code[:, None, None], image.shape) * np.array(STD) + np.array(MEAN)
     return code, made
 
 
-def test_loss_and_metrics_are_those_of_a_numpy_reference():
+def test_loss_and_metrics_match_numpy():
     task, loss, evaluate, _ = compiled()
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 1, 1, 0], np.float32)
@@ -61,14 +59,16 @@ def test_loss_and_metrics_are_those_of_a_numpy_reference():
     assert variables == {}
     errors = (expected(batch["image"])[1] - batch["image"] / 255)[:4]
     squares = np.square(errors).mean((1, 2, 3))
-    np.testing.assert_allclose(loss(params, variables, batch, KEY, 0).terms["mse"][:2], (squares.sum(), 4), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss(params, variables, batch, KEY, 0, {}).terms["mse"][:2], (squares.sum(), 4), rtol=1e-5
+    )
     metrics = evaluate(params, variables, batch, KEY).metrics
     np.testing.assert_allclose(metrics["mse"], (squares.sum(), 4), rtol=1e-5)
     np.testing.assert_allclose(metrics["mae"], (np.abs(errors).mean((1, 2, 3)).sum(), 4), rtol=1e-5)
     np.testing.assert_allclose(metrics["psnr"], (-10 * np.log10(squares).sum(), 4), rtol=1e-5)
 
 
-def test_a_perfect_image_has_a_finite_psnr():
+def test_perfect_reconstructions_have_a_finite_psnr():
     task, _, evaluate, _ = compiled()
     image = np.full((2, 4, 3, 2), 255, np.uint8)
     params, variables = task.init(KEY, make_batch())
@@ -78,7 +78,7 @@ def test_a_perfect_image_has_a_finite_psnr():
     assert total / weight == pytest.approx(100, abs=0.1)
 
 
-def test_predictions_are_pixels_and_codes():
+def test_predictions_are_pixels_and_latents():
     task, _, _, predict = compiled()
     batch = make_batch()
     params, variables = task.init(KEY, batch)
@@ -88,12 +88,14 @@ def test_predictions_are_pixels_and_codes():
     assert outputs["reconstruction"].dtype == np.uint8
     np.testing.assert_allclose(outputs["reconstruction"], np.clip(made, 0, 1) * 255, atol=0.51)
     np.testing.assert_allclose(outputs["mse"], np.square(made - batch["image"] / 255).mean((1, 2, 3)), rtol=1e-4)
-    row = task.readable({}, {name: value[0] for name, value in outputs.items()}, {"label": ("two", "classes")})
+    row = task.presentation.readable(
+        {}, {name: value[0] for name, value in outputs.items()}, {"label": ("two", "classes")}
+    )
     assert set(row) == {"mse", "latents"}
     np.testing.assert_allclose(row["latents"], code[0], rtol=1e-4)
 
 
-def test_pixels_beyond_black_and_white_are_cut():
+def test_reconstructions_are_clipped_to_valid_pixels():
     task, _, _, predict = compiled()
     batch = make_batch(size=2)
     batch["image"][0], batch["image"][1] = 255, 0
@@ -103,33 +105,30 @@ def test_pixels_beyond_black_and_white_are_cut():
     np.testing.assert_array_equal(outputs["reconstruction"][1], np.zeros((4, 3, 2)))
 
 
-def test_pictures():
+def test_pictures_show_images_and_reconstructions():
     task, *_ = compiled()
     draws = np.random.default_rng(0)
     images = draws.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
     weight = np.ones(30, np.float32)
     weight[3:] = 0
     batch, outputs = {"image": images, "weight": weight}, {"reconstruction": images}
-    few = task.draw(batch, outputs, {}, {})["reconstructions"]
-    many = task.draw({"image": images}, outputs, {}, {})["reconstructions"]
+    few = task.presentation.pictures(batch, outputs, {}, {})["reconstructions"]
+    many = task.presentation.pictures({"image": images}, outputs, {}, {})["reconstructions"]
     assert few.dtype == many.dtype == np.uint8
     assert few.shape[0] < many.shape[0]
-    one = task.illustrate(
+    one = task.presentation.picture(
         {"image": draws.integers(0, 256, (50, 70, 3), dtype=np.uint8)}, {"reconstruction": images[0]}, {}
     )
     assert one.dtype == np.uint8
 
 
-def test_mistakes():
-    with pytest.raises(UserError, match=r"std=0\.0"):
-        reconstruction(Channels(), std=0.0)
-
+def test_wrong_output_shapes_are_refused():
     class Flat(nn.Module):
         @nn.compact
         def __call__(self, image, *, train):
             return image[..., :1]
 
-    task = reconstruction(Flat())
+    task = Reconstruction(Flat())
     batch = make_batch()
-    with pytest.raises(UserError, match=r"the model gives \(5, 4, 3, 1\): the task needs the image again"):
+    with pytest.raises(UserError, match=r"the model outputs \(5, 4, 3, 1\); the task needs the shape of the images"):
         task.evaluate({"autoencoder": {}}, {}, batch, KEY)
