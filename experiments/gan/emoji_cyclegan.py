@@ -13,7 +13,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import EachStyle, TwoStyles
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
-from jaxdl.tasks.image_translation import image_translation
+from jaxdl.tasks.image_translation import ImageTranslation
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
@@ -23,7 +23,7 @@ METRIC = "test/relative_lpips"
 @auto_config
 def experiment(steps: int = 1500, size: int = 32, seed: int = 0) -> Experiment:
     return Experiment(
-        task=image_translation(
+        task=ImageTranslation(
             StyleGenerator(
                 width=16,
                 blocks=4,

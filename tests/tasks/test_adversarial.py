@@ -23,15 +23,15 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("loss", REFERENCES)
-def test_losses_are_those_of_the_papers(loss):
+def test_losses_match_the_papers(loss):
     adversarial.check_loss(loss)
     functions = (adversarial.real_loss, adversarial.fake_loss, adversarial.generator_loss)
     for function, reference in zip(functions, REFERENCES[loss], strict=True):
         np.testing.assert_allclose(function(loss, jnp.asarray(LOGITS)), reference(LOGITS), rtol=1e-5, atol=1e-6)
 
 
-def test_the_best_discriminator_is_undecided_when_densities_are_equal():
-    """Goodfellow et al.: with as much real as generated at a place the loss is least at logit 0, 2 log 2."""
+def test_optimal_logit_of_equal_densities_is_0():
+    """Goodfellow et al.: for equal densities the minimum of the loss is 2 log 2, at logit 0."""
 
     def total(x):
         return adversarial.real_loss("non_saturating", x) + adversarial.fake_loss("non_saturating", x)
@@ -40,7 +40,7 @@ def test_the_best_discriminator_is_undecided_when_densities_are_equal():
     np.testing.assert_allclose(total(0.0), 2 * np.log(2), rtol=1e-6)
 
 
-def test_an_unknown_loss_names_the_others():
+def test_unknown_losses_are_refused_with_a_suggestion():
     with pytest.raises(UserError, match="loss is 'hinges'; did you mean 'hinge'"):
         adversarial.check_loss("hinges")
 
@@ -52,7 +52,7 @@ def quadratic():
 
 
 def test_r1_of_a_quadratic_discriminator_in_closed_form():
-    """D(x) = x'Ax / 2 has the gradient Ax: R1 is |Ax|^2 / 2, and its gradient by A is Axx'."""
+    """D(x) = x'Ax / 2 has the gradient Ax: R1 is |Ax|^2 / 2, and its gradient with respect to A is Axx'."""
     a, x = quadratic()
 
     def penalty(a):
@@ -64,19 +64,19 @@ def test_r1_of_a_quadratic_discriminator_in_closed_form():
 
     flat = x.reshape(5, 6)
     np.testing.assert_allclose(penalty(jnp.asarray(a)), 0.5 * ((flat @ a) ** 2).sum(-1), rtol=1e-5)
-    found = jax.grad(lambda a: penalty(a).sum())(jnp.asarray(a))
+    gradient = jax.grad(lambda a: penalty(a).sum())(jnp.asarray(a))
     outer = np.einsum("ij,bj,bk->ik", a, flat, flat)
-    np.testing.assert_allclose(found, (outer + outer.T) / 2, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradient, (outer + outer.T) / 2, rtol=1e-4, atol=1e-4)
 
 
-def test_r1_of_patches_counts_their_sum():
+def test_r1_of_logit_maps_uses_their_sum():
     x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 2, 2, 1)), jnp.float32)
-    found = adversarial.r1(lambda image: image**2, x)
-    np.testing.assert_allclose(found, 0.5 * np.sum((2 * np.asarray(x)) ** 2, (1, 2, 3)), rtol=1e-5)
+    penalty = adversarial.r1(lambda image: image**2, x)
+    np.testing.assert_allclose(penalty, 0.5 * np.sum((2 * np.asarray(x)) ** 2, (1, 2, 3)), rtol=1e-5)
 
 
 def test_gradient_penalty_of_a_linear_critic():
-    """D(x) = w'x: the norm is |w| wherever the mixture lies; the gradient by w is 2 (|w| - 1) w / |w|."""
+    """D(x) = w'x: the norm is |w| for every mixture; its gradient is 2 (|w| - 1) w / |w|."""
     draws = np.random.default_rng(2)
     real, generated = jnp.asarray(draws.normal(size=(2, 5, 3)), jnp.float32)
     w = draws.normal(size=3)
@@ -86,13 +86,12 @@ def test_gradient_penalty_of_a_linear_critic():
 
     norm = np.linalg.norm(w)
     np.testing.assert_allclose(penalty(jnp.asarray(w)), np.full(5, (norm - 1) ** 2), rtol=1e-5)
-    found = jax.grad(lambda w: penalty(w).mean())(jnp.asarray(w))
-    np.testing.assert_allclose(found, 2 * (norm - 1) * w / norm, rtol=1e-5)
+    gradient = jax.grad(lambda w: penalty(w).mean())(jnp.asarray(w))
+    np.testing.assert_allclose(gradient, 2 * (norm - 1) * w / norm, rtol=1e-5)
 
 
-def test_gradient_penalty_looks_between_the_images():
-    """D(x) = |x|^2 / 2 has the gradient x: the penalty tells the mixture's norm, and no gradient goes to what was
-    generated."""
+def test_gradient_penalty_is_evaluated_between_the_images():
+    """D(x) = |x|^2 / 2 has the gradient x, the mixture; generated images get no gradient."""
     real, generated = jnp.full((3, 4), 2.0), jnp.full((3, 4), -1.0)
     share = jnp.array([0.0, 0.5, 1.0])
 
@@ -103,7 +102,7 @@ def test_gradient_penalty_looks_between_the_images():
     np.testing.assert_array_equal(jax.grad(lambda g: penalty(g).sum())(generated), 0.0)
 
 
-def test_gradient_penalty_of_a_critic_that_ignores_its_input_is_finite():
+def test_gradient_penalty_of_a_constant_critic_is_finite():
     def penalty(w):
         return adversarial.gradient_penalty(lambda x: x @ w, jnp.ones((2, 3)), jnp.zeros((2, 3)), jnp.ones(2)).sum()
 
@@ -112,14 +111,14 @@ def test_gradient_penalty_of_a_critic_that_ignores_its_input_is_finite():
     assert np.all(np.isfinite(gradient))
 
 
-def test_metrics_of_logits():
+def test_logit_metrics_match_hand_computed_values():
     weight = jnp.array([1.0, 2.0, 0.0])
-    found = adversarial.logit_metrics("real", jnp.array([3.0, -1.0, 9.0]), weight, real=True)
-    np.testing.assert_allclose(found["real_logit"], (1.0, 3.0))
-    np.testing.assert_allclose(found["real_accuracy"], (1.0, 3.0))
+    metrics = adversarial.logit_metrics("real", jnp.array([3.0, -1.0, 9.0]), weight, real=True)
+    np.testing.assert_allclose(metrics["real_logit"], (1.0, 3.0))
+    np.testing.assert_allclose(metrics["real_accuracy"], (1.0, 3.0))
     maps = jnp.array([[1.0, -1.0], [-1.0, -1.0], [5.0, 5.0]]).reshape(3, 2, 1, 1)
-    found = adversarial.logit_metrics("fake", maps, weight, real=False)
-    np.testing.assert_allclose(found["fake_accuracy"], (0.5 + 2.0, 3.0))
+    metrics = adversarial.logit_metrics("fake", maps, weight, real=False)
+    np.testing.assert_allclose(metrics["fake_accuracy"], (0.5 + 2.0, 3.0))
     threshold = adversarial.threshold_of("wasserstein")
     assert set(adversarial.logit_metrics("fake", maps, weight, False, threshold)) == {"fake_logit"}
     assert adversarial.threshold_of("least_squares") == 0.5

@@ -12,7 +12,8 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.models.layers.norms import batch_norm
-from jaxdl.tasks.image_translation import image_translation, visit
+from jaxdl.tasks.image_translation import ImageTranslation
+from jaxdl.tasks.parts.image_pool import update_pool
 from jaxdl.viz.translation import image_table
 
 BATCH, SIDE, POOL = 4, 6, 3
@@ -52,14 +53,14 @@ def batch(seed=0, rows=BATCH, side=SIDE):
 
 @functools.cache
 def task(**options):
-    return image_translation(Shade(), Shade(), **{"pool": POOL, "perceptual": None, **options})
+    return ImageTranslation(Shade(), Shade(), **{"pool": POOL, "perceptual": None, **options})
 
 
-def outcome(made, phase, given):
-    """What a phase says of a batch, with the task's first carry unless there is one."""
-    given = {"carry": made.carry(given), **given}
+def outcome(made, phase, given, carry=None):
+    """Returns a phase's outcome for a batch, by default with the task's initial carry."""
     loss = made.phases[phase].loss
-    return jax.jit(lambda batch: loss(params(), {"kept": 1.0}, batch, jax.random.key(3), 0))(given)
+    carry = made.carry(given) if carry is None else carry
+    return jax.jit(lambda batch, carry: loss(params(), {"kept": 1.0}, batch, jax.random.key(3), 0, carry))(given, carry)
 
 
 def by_hand(network, image):
@@ -75,7 +76,7 @@ def weighted(given, values):
     return np.sum(given["weight"] * values.reshape(len(values), -1).mean(1)) / given["weight"].sum()
 
 
-def test_the_losses_of_the_generators_are_those_of_the_paper():
+def test_generator_losses_match_the_paper():
     given, (a, b) = batch(), scaled(batch())
     ab, ba = (functools.partial(by_hand, name) for name in ("ab", "ba"))
     expected = {
@@ -95,7 +96,7 @@ def test_the_losses_of_the_generators_are_those_of_the_paper():
     assert found.variables == {"kept": 1.0}
 
 
-def test_without_identity_there_is_no_such_term_and_the_others_are_the_same():
+def test_identity_0_omits_the_identity_terms_only():
     given = batch()
     whole, without = outcome(task(), 0, given), outcome(task(identity=0.0), 0, given)
     assert set(whole.terms) - set(without.terms) == {"identity_a", "identity_b"}
@@ -103,12 +104,12 @@ def test_without_identity_there_is_no_such_term_and_the_others_are_the_same():
         np.testing.assert_allclose(term.sum, whole.terms[name].sum, rtol=1e-6)
 
 
-def test_discriminators_see_real_images_and_what_the_pools_show():
+def test_discriminators_are_trained_on_real_images_and_pools():
     given = batch()
     shown = {name: batch(seed)["image_a"].astype(np.float32) / 127.5 - 1 for name, seed in (("a", 1), ("b", 2))}
     carry = task().carry(given)
     carry = {name: {**carry[name], "shown": shown[name]} for name in carry}
-    found = outcome(task(), 1, given | {"carry": carry})
+    found = outcome(task(), 1, given, carry)
     for name, image in zip(("a", "b"), scaled(given)):
         real, fake = found.terms[f"real_{name}"], found.terms[f"fake_{name}"]
         judged = by_hand(name, image), by_hand(name, shown[name].astype(np.float64))
@@ -120,7 +121,7 @@ def test_discriminators_see_real_images_and_what_the_pools_show():
     jax.tree.map(np.testing.assert_array_equal, found.carry, carry)
 
 
-def test_the_penalty_is_r1_of_the_mean_logit():
+def test_penalty_is_r1_of_the_mean_logit():
     """The mean of n logits scale * pixel + shift has a gradient of n times scale / n."""
     found = outcome(task(penalty=2.0), 1, batch()).terms
     for name, (scale, _) in NETWORKS["discriminators"].items():
@@ -129,7 +130,7 @@ def test_the_penalty_is_r1_of_the_mean_logit():
         assert float(term.coefficient) == 2.0
 
 
-def test_generators_put_their_images_into_the_pools_of_both_styles():
+def test_generated_images_enter_the_pools_of_both_styles():
     given, (a, b) = batch(), scaled(batch())
     found = outcome(task(), 0, given).carry
     for name, made in (("a", by_hand("ba", b)), ("b", by_hand("ab", a))):
@@ -140,7 +141,7 @@ def test_generators_put_their_images_into_the_pools_of_both_styles():
 
 
 @pytest.mark.parametrize("pool", [0, POOL])
-def test_the_carry_keeps_its_shapes_and_leads_with_the_batch(pool):
+def test_carry_keeps_its_shapes_and_leads_with_the_batch(pool):
     made = task(pool=pool)
     before = made.carry(batch())
     after = outcome(made, 0, batch()).carry
@@ -150,7 +151,7 @@ def test_the_carry_keeps_its_shapes_and_leads_with_the_batch(pool):
 
 
 class PlainPool:
-    """One row's pool, as the paper's code has it."""
+    """Image pool of one row, as in the paper's code."""
 
     def __init__(self, places):
         self.places, self.images = places, []
@@ -165,8 +166,8 @@ class PlainPool:
         return old
 
 
-def test_the_pool_is_a_plain_pool_a_row():
-    draws, step = random.Random(0), jax.jit(visit)
+def test_pools_match_a_plain_python_pool_per_row():
+    draws, step = random.Random(0), jax.jit(update_pool)
     state = {
         "shown": jnp.zeros((BATCH, 2, 2, 1)),
         "pool": jnp.zeros((BATCH, POOL, 2, 2, 1)),
@@ -174,7 +175,7 @@ def test_the_pool_is_a_plain_pool_a_row():
     }
     plain, kinds = [PlainPool(POOL) for _ in range(BATCH)], set()
     for number in range(40):
-        numbers = [100.0 * row + number for row in range(BATCH)]  # tells row and step of every image
+        numbers = [100.0 * row + number for row in range(BATCH)]  # encodes row and step of every image
         uniform = np.array([[draws.random(), draws.random()] for _ in range(BATCH)], np.float32)
         state = step(state, jnp.broadcast_to(jnp.array(numbers)[:, None, None, None], (BATCH, 2, 2, 1)), uniform)
         for row, (pool, image) in enumerate(zip(plain, numbers)):
@@ -185,11 +186,11 @@ def test_the_pool_is_a_plain_pool_a_row():
             np.testing.assert_array_equal(held, pool.images)
             assert np.all(held // 100 == row)
     assert kinds == {True, False}
-    assert max(max(pool.images) - 100 * row for row, pool in enumerate(plain)) > 20  # it goes on changing
+    assert max(max(pool.images) - 100 * row for row, pool in enumerate(plain)) > 20  # images are still replaced
 
 
 def test_draws_belong_to_examples():
-    """The rows in another order: the same images are shown and held, whatever the row."""
+    """Permuted rows show and store the same images."""
     given = batch()
     carry = jax.tree.map(
         lambda leaf: jnp.asarray(np.random.default_rng(5).normal(size=leaf.shape), leaf.dtype), task().carry(given)
@@ -197,12 +198,12 @@ def test_draws_belong_to_examples():
     carry = {name: {**one, "filled": jnp.full(BATCH, POOL)} for name, one in carry.items()}
     order = np.array([2, 0, 3, 1])
     turned = {name: value[order] for name, value in given.items()}
-    first = outcome(task(), 0, given | {"carry": carry}).carry
-    second = outcome(task(), 0, turned | {"carry": jax.tree.map(lambda leaf: leaf[order], carry)}).carry
+    first = outcome(task(), 0, given, carry).carry
+    second = outcome(task(), 0, turned, jax.tree.map(lambda leaf: leaf[order], carry)).carry
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[order], y), first, second)
 
 
-def test_evaluation_counts_true_pairs_alone():
+def test_evaluation_compares_true_pairs():
     given = batch()
     found = task().evaluate(params(), {}, given, jax.random.key(0))
     assert found.records == {}
@@ -217,7 +218,6 @@ def test_scores_are_distances_from_the_true_pair():
     made = task(perceptual="alexnet")
     draws = np.random.default_rng(0)
     a, b = draws.uniform(size=(2, 3, 32, 32, 3)).astype(np.float32)
-    assert made.score is not None
     perfect = made.score({"a": a, "b": b, "ab": b, "ba": a}, {}, {})
     assert perfect["lpips_ab"] == pytest.approx(0, abs=1e-6)
     assert perfect["relative_lpips"] == pytest.approx(0, abs=1e-6)
@@ -227,7 +227,7 @@ def test_scores_are_distances_from_the_true_pair():
     assert nothing["lpips_ab"] == pytest.approx(nothing["lpips_identity"], rel=1e-4)
 
 
-def test_predictions_are_translations_and_the_way_back():
+def test_predictions_are_translations_there_and_back():
     given, (a, _) = batch(), scaled(batch())
     found = task().predict(params(), {}, given, jax.random.key(0))
     assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == dict.fromkeys(
@@ -240,8 +240,8 @@ def test_predictions_are_translations_and_the_way_back():
     )
 
 
-def test_each_direction_and_style_has_a_network_of_its_own():
-    made = image_translation(
+def test_directions_and_styles_have_separate_networks():
+    made = ImageTranslation(
         StyleGenerator(width=2, blocks=0, levels=0, size=1), PatchDiscriminator(channels=(2,)), perceptual=None
     )
     found, variables = jax.jit(lambda key: nn.unbox(made.init(key, batch())))(jax.random.key(0))
@@ -257,27 +257,27 @@ def test_each_direction_and_style_has_a_network_of_its_own():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cycle": -1.0}, "cycle=-1.0: must be 0 or more"),
+        ({"cycle": -1.0}, "cycle=-1.0 must be at least 0"),
         ({"pool": -1}, "pool=-1"),
         ({"direction": "back"}, "direction is 'back'"),
         ({"loss": "absolute"}, "loss is 'absolute'"),
         ({"perceptual": "resnet"}, "no network 'resnet'"),
     ],
 )
-def test_a_bad_argument_is_named(options, message):
+def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        image_translation(Shade(), Shade(), **options)
+        ImageTranslation(Shade(), Shade(), **options)
 
 
 def test_networks_with_batch_statistics_are_refused():
-    made = image_translation(
+    made = ImageTranslation(
         StyleGenerator(width=2, blocks=0, levels=0, size=1, norm=batch_norm), Shade(), perceptual=None
     )
-    with pytest.raises(UserError, match="StyleGenerator keeps batch_stats"):
+    with pytest.raises(UserError, match="StyleGenerator has the variables batch_stats"):
         jax.eval_shape(lambda key: made.init(key, batch()), jax.random.key(0))
 
 
-def test_styles_of_another_size_are_refused():
+def test_styles_of_unequal_sizes_are_refused():
     given = batch() | {"image_b": batch(side=4)["image_b"]}
     with pytest.raises(UserError, match="image_b"):
         task().init(jax.random.key(0), given)
@@ -287,7 +287,7 @@ def plain_images(*shades):
     return np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in shades])
 
 
-def test_a_table_shows_each_image_in_its_place():
+def test_tables_place_images_by_row_and_column():
     picture = image_table({"one": plain_images(10, 60), "two": plain_images(110, 160)}, size=50)
     places = {shade: np.argwhere(np.all(picture == shade, -1)).mean(0) for shade in (10, 60, 110, 160)}
     assert places[10][0] == places[110][0] < places[60][0] == places[160][0]
@@ -297,13 +297,11 @@ def test_a_table_shows_each_image_in_its_place():
         image_table({"one": plain_images(10), "two": plain_images(10, 60)})
 
 
-def test_the_user_sees_the_direction_that_was_asked_for():
+def test_picture_shows_the_chosen_direction():
     example = {"image_a": plain_images(20)[0], "image_b": plain_images(40)[0]}
     outputs = {"ab": plain_images(90)[0], "ba": plain_images(130)[0]}
     for direction, shades in (("ab", {20, 90}), ("ba", {40, 130})):
-        illustrate = task(direction=direction).illustrate
-        assert illustrate is not None
-        picture = illustrate(example, outputs, {"style": ("google", "twitter")})
+        picture = task(direction=direction).presentation.picture(example, outputs, {"style": ("google", "twitter")})
         assert {shade for shade in (20, 40, 90, 130) if np.all(picture == shade, -1).sum() > 1000} == shades
 
 
@@ -312,8 +310,6 @@ def test_padding_is_not_drawn():
     shades = dict(zip(names, (20, 40, 60, 80, 100, 120)))
     images = {name: plain_images(shade, shade + 5) for name, shade in shades.items()}
     given = {name: images[name] for name in names[:2]} | {"weight": np.array([1.0, 0.0])}
-    draw = task().draw
-    assert draw is not None
-    picture = draw(given, {name: images[name] for name in names[2:]}, {}, {})["translations"]
+    picture = task().presentation.pictures(given, {name: images[name] for name in names[2:]}, {}, {})["translations"]
     seen = {shade: np.all(picture == shade, -1).sum() > 500 for shade in range(20, 130, 5)}
     assert {shade for shade, there in seen.items() if there} == set(shades.values())

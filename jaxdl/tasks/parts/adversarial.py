@@ -1,7 +1,7 @@
-"""Losses and gradient penalties of adversarial training, one number an example: sum them with the examples' weights.
+"""Adversarial losses and gradient penalties, per example.
 
-A discriminator (a critic) gives logits, high for real images. Logits may also be maps [batch, height, width, 1] of a
-discriminator that judges patches: the losses are those of each number.
+A discriminator (or critic) outputs logits, high for real images. The logits of a patch discriminator are maps [batch,
+height, width, 1]; the losses are then those of each logit.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.training.task import Array
 
 Loss = Literal["non_saturating", "hinge", "wasserstein", "least_squares"]
-Discriminate = Callable[[Array], Array]  # images [batch, ...] -> logits [batch, ...], each example by itself
+Discriminate = Callable[[Array], Array]  # images [batch, ...] -> logits [batch, ...], independent examples
 
 
 def check_loss(loss: str) -> None:
-    """Raises UserError: there is no such loss."""
+    """Raises a UserError for an unknown loss."""
     if loss not in get_args(Loss):
         raise UserError(f"loss is '{loss}'; {nearest(loss, get_args(Loss))}")
 
 
 def real_loss(loss: Loss, logits: Array) -> Array:
-    """What the discriminator pays for its logits of real images; the same shape.
+    """Computes the discriminator's loss of each logit of real images.
 
     Args:
       loss: "non_saturating" (arXiv:1406.2661), "hinge" (arXiv:1705.02894), "wasserstein" (arXiv:1701.07875) or
@@ -42,7 +42,7 @@ def real_loss(loss: Loss, logits: Array) -> Array:
 
 
 def fake_loss(loss: Loss, logits: Array) -> Array:
-    """What the discriminator pays for its logits of generated images; the same shape. Args as in `real_loss`."""
+    """Computes the discriminator's loss of each logit of generated images; see `real_loss`."""
     match loss:
         case "non_saturating":
             return jax.nn.softplus(logits)
@@ -55,10 +55,10 @@ def fake_loss(loss: Loss, logits: Array) -> Array:
 
 
 def generator_loss(loss: Loss, logits: Array) -> Array:
-    """What the generator pays for the logits of its images; the same shape. Args as in `real_loss`.
+    """Computes the generator's loss of each logit of its images; see `real_loss`.
 
-    Under "non_saturating" it raises log D where the game's own loss would lower log(1 - D), whose gradient vanishes
-    while the discriminator wins; under "hinge" it is the logit itself.
+    "non_saturating" maximizes log D instead of minimizing log(1 - D), whose gradient vanishes for a strong
+    discriminator. "hinge" maximizes the logit.
     """
     match loss:
         case "non_saturating":
@@ -70,34 +70,34 @@ def generator_loss(loss: Loss, logits: Array) -> Array:
 
 
 def r1(discriminate: Discriminate, image: Array) -> Array:
-    """R1 on real images (arXiv:1801.04406): half the squared norm of the logit's gradient by the image, [batch].
+    """Computes R1 on real images (arXiv:1801.04406), half the squared norm of the logit's gradient, [batch].
 
-    A term's coefficient is the paper's gamma. To train on it takes a second derivative, which `jax.grad` sees to.
+    The term's coefficient is the paper's gamma.
 
     Args:
-      discriminate: gives logits of images, each by itself (no batch normalization).
-      image: [batch, ...] as the discriminator takes it.
+      discriminate: Discriminator without batch normalization.
+      image: Inputs of the discriminator, [batch, ...].
     """
     return 0.5 * _squares(_gradient(discriminate, image))
 
 
 def gradient_penalty(discriminate: Discriminate, real: Array, generated: Array, share: Array) -> Array:
-    """WGAN-GP (arXiv:1704.00028): the squared distance from 1 of the gradient's norm between two images, [batch].
+    """Computes the WGAN-GP penalty (arXiv:1704.00028), (gradient norm - 1)^2 between two images, [batch].
 
     Args:
-      discriminate: as in `r1`.
-      real, generated: [batch, ...] as the discriminator takes them; no gradient goes to `generated`.
-      share: [batch] of the real image in the mixture, drawn from [0, 1] for each example.
+      discriminate: Discriminator without batch normalization.
+      real, generated: Inputs of the discriminator, [batch, ...]; `generated` gets no gradient.
+      share: Share of the real image in the mixture, uniform in [0, 1], [batch].
     """
     share = share.reshape(-1, *[1] * (real.ndim - 1))
     between = jax.lax.stop_gradient(share * real + (1.0 - share) * generated)
-    # The root has no slope at 0, where a discriminator that ignores its input starts.
+    # The square root is not differentiable at 0, the gradient norm of a discriminator that ignores its input.
     norm = jnp.sqrt(jnp.maximum(_squares(_gradient(discriminate, between)), 1e-12))
     return jnp.square(norm - 1.0)
 
 
 def _gradient(discriminate: Discriminate, image: Array) -> Array:
-    """The gradient of each logit by its own image; a map of logits counts with its sum."""
+    """Returns the gradient of each logit, or of the sum of each map of logits, with respect to its image."""
     return jax.grad(lambda image: jnp.sum(discriminate(image)))(image)
 
 
@@ -106,23 +106,24 @@ def _squares(array: Array) -> Array:
 
 
 def logit_metrics(name: str, logits: Array, weight: Array, real: bool, threshold: float | None = 0.0) -> dict:
-    """(sum, weight) of `<name>_logit` and of `<name>_accuracy`, the share on the right side of the threshold.
+    """Returns (sum, weight) of `<name>_logit` and `<name>_accuracy`, the share of correctly classified logits.
 
     Args:
-      logits: [batch], or maps of which each number counts.
-      weight: [batch].
-      real: whether the images were real, whose logits belong above the threshold.
-      threshold: 0.5 for least squares; None where a logit's zero says nothing (Wasserstein): no accuracy.
+      name: Prefix of the metrics.
+      logits: Logits [batch], or maps of logits.
+      weight: Weights of the examples, [batch].
+      real: Whether the images are real: their logits should be above the threshold, others below it.
+      threshold: Decision threshold, see `threshold_of`. None omits the accuracy.
     """
     logits = logits.reshape(len(weight), -1)
     total = jnp.sum(weight)
     metrics = {f"{name}_logit": (jnp.sum(weight * logits.mean(1)), total)}
     if threshold is not None:
-        right = logits > threshold if real else logits < threshold
-        metrics[f"{name}_accuracy"] = (jnp.sum(weight * right.mean(1)), total)
+        correct = logits > threshold if real else logits < threshold
+        metrics[f"{name}_accuracy"] = (jnp.sum(weight * correct.mean(1)), total)
     return metrics
 
 
 def threshold_of(loss: Loss) -> float | None:
-    """The logit at which a discriminator trained by `loss` is undecided; None for Wasserstein, which has none."""
+    """Returns the logit between real and generated images; None for "wasserstein", which does not define one."""
     return {"least_squares": 0.5, "wasserstein": None}.get(loss, 0.0)
