@@ -1,5 +1,6 @@
-"""Small tasks that are no recipe: two phases with carried state, and tokens of variable length."""
+"""Small tasks for tests: two phases with a carry, and sequences of variable length."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,11 +11,12 @@ import optax
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.source import ColumnSource
-from jaxdl.training.task import Evaluation, FunctionTask, Outcome, Phase, Term, example_keys
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term, example_keys
 
 
 class Columns:
-    """A data set made of given columns."""
+    """Data set with the given columns."""
 
     def __init__(self, **columns: np.ndarray):
         self.columns = columns
@@ -23,68 +25,58 @@ class Columns:
         return ColumnSource(self.columns, fingerprint=str(sorted(self.columns)))
 
 
-def duel() -> Any:
-    """Two groups that pull against each other, as a GAN's do: the critic trains every second step.
+class Duel(Task):
+    """Two groups with opposite losses, as in a GAN; the critic trains every second step.
 
-    The carry counts, for each batch slot, how often it was seen; noise is drawn for each example.
+    The carry counts the updates of each batch row, and noise is drawn per example.
     """
 
-    def init(key, batch):
-        del batch
-        return {"maker": {"shift": jax.random.normal(key, (3,))}, "critic": {"scale": jnp.ones(3)}}, {
-            "seen": jnp.zeros(())
-        }
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return Phase("critic", "critic", self.critic_loss, every=2), Phase("maker", "maker", self.maker_loss)
 
-    def score(params, batch, key):
-        noise = jax.vmap(lambda k: jax.random.normal(k, (3,)))(example_keys(key, batch))
-        made = params["maker"]["shift"] + noise
-        return jnp.sum(params["critic"]["scale"] * (made - batch["x"]) ** 2, axis=-1)
+    def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
+        params = {"maker": {"shift": jax.random.normal(key, (3,))}, "critic": {"scale": jnp.ones(3)}}
+        return params, {"seen": jnp.zeros(())}
 
-    def outcome(params, variables, batch, key, sign):
-        weight = batch["weight"]
-        seen = 0.1 * batch["carry"][:, 0] * jnp.sum(params["critic"]["scale"])  # so that a lost carry is noticed
-        total = jnp.sum(weight * (score(params, batch, key) + seen))
-        penalty = jnp.sum(params["critic"]["scale"] ** 2)
-        return Outcome(
-            terms={
-                "game": Term(sign * total, jnp.sum(weight)),
-                "penalty": Term(penalty * jnp.sum(weight), jnp.sum(weight), 0.5),
-            },
-            variables=variables,
-            metrics={"score": (total, jnp.sum(weight))},
-            carry=batch["carry"] + 1.0,
-        )
+    def carry(self, batch: Batch) -> Array:
+        return jnp.zeros((batch["x"].shape[0], 2))
 
-    def maker(params, variables, batch, key, step):
-        del step
-        return outcome(params, variables, batch, key, 1.0)
+    def maker_loss(self, *inputs: Any) -> Outcome:
+        return self._outcome(1.0, *inputs)
 
-    def critic(params, variables, batch, key, step):
-        del step
-        return outcome(params, variables, batch, key, -1.0)
+    def critic_loss(self, *inputs: Any) -> Outcome:
+        return self._outcome(-1.0, *inputs)
 
-    def evaluate(params, variables, batch, key):
-        del variables
-        values = score(params, batch, key)
-        return Evaluation({"score": (jnp.sum(batch["weight"] * values), jnp.sum(batch["weight"]))}, {"value": values})
+    def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
+        values = self._distances(params, batch, key)
+        return Evaluation({"score": per_example(batch, values)}, {"value": values})
 
-    return FunctionTask(
-        init=init,
-        phases=(Phase("critic", "critic", critic, every=2), Phase("maker", "maker", maker)),
-        evaluate=evaluate,
-        predict=lambda params, variables, batch, key: {"value": score(params, batch, key)},
-        score=lambda records, metrics, names: {
-            "median": float(np.median(records["value"])),
-            "scored": float(len(records["value"])),
-        },
-        carry=lambda batch: jnp.zeros((batch["x"].shape[0], 2)),
-    )
+    def score(self, records: Mapping[str, np.ndarray], metrics: Any, names: Any) -> dict[str, float]:
+        return {"median": float(np.median(records["value"])), "scored": float(len(records["value"]))}
+
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        return {"value": self._distances(params, batch, key)}
+
+    def _distances(self, params: PyTree, batch: Batch, key: Array) -> Array:
+        noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(example_keys(key, batch))
+        fake = params["maker"]["shift"] + noise
+        return jnp.sum(params["critic"]["scale"] * (fake - batch["x"]) ** 2, axis=-1)
+
+    def _outcome(
+        self, sign: float, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree
+    ) -> Outcome:
+        scale = params["critic"]["scale"]
+        updates = 0.1 * carry[:, 0] * jnp.sum(scale)  # a lost carry changes the loss
+        total, weight = per_example(batch, self._distances(params, batch, key) + updates)
+        terms = {"game": Term(sign * total, weight), "penalty": Term(jnp.sum(scale**2) * weight, weight, 0.5)}
+        return Outcome(terms, variables, metrics={"score": (total, weight)}, carry=carry + 1.0)
 
 
 def duel_experiment(**changes) -> Experiment:
     x = np.random.default_rng(0).normal(2.0, 1.0, (40, 3)).astype(np.float32)
     settings = {
-        "task": duel(),
+        "task": Duel(),
         "data": Data(train=Columns(x=x), evals={"validation": Columns(x=x[:13])}, batch_size=16),
         "optimizers": {"critic": optax.sgd(1e-2), "maker": optax.adam(1e-1)},
         "steps": 20,
@@ -93,26 +85,30 @@ def duel_experiment(**changes) -> Experiment:
     return Experiment(**{**settings, **changes})
 
 
-def regression() -> Any:
+class Regression(Task):
     """Least squares over the valid tokens of sequences [batch, time, 4] of very different lengths."""
 
-    def init(key, batch):
-        del batch
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("train", "line", self.loss),)
+
+    def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return {"line": {"kernel": jax.random.normal(key, (4,))}}, {}
 
-    def loss(params, variables, batch, key, step):
-        del key, step
-        mask = (jnp.arange(batch["x"].shape[1])[None] < batch["length"][:, None]) * batch["weight"][:, None]
-        error = jnp.square(batch["x"] @ params["line"]["kernel"] - batch["y"])
-        return Outcome({"square": Term(jnp.sum(mask * error), jnp.sum(mask))}, variables)
+    def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
+        return Outcome({"square": self._square(params, batch)}, variables)
 
-    def evaluate(params, variables, batch, key):
-        term = loss(params, variables, batch, key, 0).terms["square"]
+    def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
+        term = self._square(params, batch)
         return Evaluation({"loss": (term.sum, term.weight)})
 
-    return FunctionTask(
-        init, (Phase("train", "line", loss),), evaluate, lambda params, variables, batch, key: {"x": batch["x"]}
-    )
+    def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
+        return {"x": batch["x"]}
+
+    def _square(self, params: PyTree, batch: Batch) -> Term:
+        mask = (jnp.arange(batch["x"].shape[1])[None] < batch["length"][:, None]) * batch["weight"][:, None]
+        error = jnp.square(batch["x"] @ params["line"]["kernel"] - batch["y"])
+        return Term(jnp.sum(mask * error), jnp.sum(mask))
 
 
 def regression_experiment(**changes) -> Experiment:
@@ -121,5 +117,5 @@ def regression_experiment(**changes) -> Experiment:
     length = random.choice([1, 2, 12], 64).astype(np.int32)
     y = (x @ np.array([1.0, -2.0, 3.0, 0.5], np.float32) + length[:, None]).astype(np.float32)
     data = Data(train=Columns(x=x, y=y, length=length), evals={}, batch_size=16)
-    settings = {"task": regression(), "data": data, "optimizers": {"train": optax.sgd(0.05)}, "steps": 20}
+    settings = {"task": Regression(), "data": data, "optimizers": {"train": optax.sgd(0.05)}, "steps": 20}
     return Experiment(**{**settings, **changes})
