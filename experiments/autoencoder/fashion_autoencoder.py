@@ -8,10 +8,9 @@ The code has 4% of the numbers of an image; the metric is the reconstruction MSE
 
 from fiddle.experimental.auto_config import auto_config
 
-from experiments._fashion_mnist import fashion_mnist
+from experiments._fashion_mnist import fashion_mnist, fashion_normalize
 from jaxdl.config.experiment import Experiment
 from jaxdl.models.autoencoder import ConvAutoencoder
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.tasks.reconstruction import Reconstruction
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
@@ -23,7 +22,7 @@ METRIC = "test/mse"
 def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
     return Experiment(
         task=Reconstruction(
-            ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), normalize=Normalize(mean=0.286, std=0.353)
+            ConvAutoencoder((28, 28, 1), 32, channels=(32, 64), depth=1), normalize=fashion_normalize()
         ),
         data=fashion_mnist(batch_size=128),
         optimizers={"train": adamw(learning_rate=2e-3, steps=steps, warmup=0.05, weight_decay=1e-4)},

@@ -1,33 +1,14 @@
 """What tasks on images share: normalization, how a model is made and applied, whether its examples are independent."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.training.task import Array, PyTree, module_key
-
-
-def normalize_images(image: Array, *, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
-    """`(image / 255 - mean) / std`: [batch, height, width, channels] in 0..255 -> float32 of the same shape.
-
-    Args:
-      mean, std: a number, or one a channel.
-
-    Raises:
-      UserError: another number of axes or channels.
-    """
-    if image.ndim != 4:
-        raise UserError(f"image has shape {image.shape}: the task needs [batch, height, width, channels]")
-    for name, values in (("mean", mean), ("std", std)):
-        if np.ndim(values) and np.shape(values) != (image.shape[-1],):
-            raise UserError(f"{name} has {len(np.ravel(values))} values, images have {image.shape[-1]} channels")
-    return (image.astype(jnp.float32) / 255.0 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
 
 
 def init_model(
