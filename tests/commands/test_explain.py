@@ -20,6 +20,7 @@ from jaxdl.commands.cli import main
 from jaxdl.errors import UserError
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.resnet import ResNet
+from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.viz import explanation, saliency
 
 ROOT = Path(__file__).parents[2]
@@ -344,18 +345,8 @@ def test_a_run_without_checkpoint(run, files, tmp_path, capsys):
     assert re.search(r"error: .*empty has no checkpoint; train it until", capsys.readouterr().err)
 
 
-def test_a_task_that_is_no_classifier(run, files, monkeypatch, capsys):
-    import dataclasses
-
-    from jaxdl.commands import explain
-    from jaxdl.runs import restore
-
-    def load(path, step=None):
-        loaded = restore.load_trained(path, step)
-        task = dataclasses.replace(loaded.experiment.task, logits=None)
-        return loaded._replace(experiment=dataclasses.replace(loaded.experiment, task=task))
-
-    monkeypatch.setattr(explain, "load_trained", load)
+def test_a_task_that_is_not_a_classifier(run, files, monkeypatch, capsys):
+    monkeypatch.setattr(ImageClassification, "logits", None)
     assert command("explain", str(run), *files) == 2
     assert re.search(r"error: .* is not an image classifier", capsys.readouterr().err)
 
