@@ -1,7 +1,5 @@
 """Each law notices when the code is broken on purpose: a law that cannot fail proves nothing."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
