@@ -27,7 +27,7 @@ def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experi
             VisionTransformer(
                 num_classes=10,
                 patch=4,
-                stack=Stack(128, 4, 4, positions="none", deviation=None, dropout=dropout),
+                stack=Stack(128, 4, 4, positions="none", init_std=None, dropout=dropout),
                 dropout=dropout,
             ),
             label_smoothing=0.1,

@@ -28,7 +28,7 @@ def experiment(steps: int = 112590, size: int = 224, seed: int = 0) -> Experimen
             VisionTransformer(
                 num_classes=1000,
                 patch=16,
-                stack=Stack(features=384, layers=12, heads=6, positions="none", deviation=None, dtype="bfloat16"),
+                stack=Stack(features=384, layers=12, heads=6, positions="none", init_std=None, dtype="bfloat16"),
             ),
             normalize=Normalize(mean=0.5, std=0.5),
             top=(1, 5),

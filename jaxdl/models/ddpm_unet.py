@@ -46,7 +46,7 @@ class Condition(nn.Module):
             if label is None:
                 raise ValueError(f"the network is conditional on {self.classes} classes; the batch needs 'label'")
             # As large as the embedding of the level: with a smaller std the label has little effect for many steps.
-            x = x + Embedding(self.classes + 1, self.features, deviation=1.0, name="label")(label)
+            x = x + Embedding(self.classes + 1, self.features, init_std=1.0, name="label")(label)
         return x
 
 

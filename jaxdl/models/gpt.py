@@ -51,7 +51,7 @@ class Decoder(nn.Module):
             raise ValueError(f"Decoder: ngrams={self.ngrams} must be lengths of 2 or more tokens")
         self.run = [Embedding(self.slots, self.stack.features) for _ in self.ngrams]
         if not self.tied:
-            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.stack.deviation, use_bias=False)
+            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.stack.init_std, use_bias=False)
 
     def __call__(
         self,

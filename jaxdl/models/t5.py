@@ -42,7 +42,7 @@ class EncoderDecoder(nn.Module):
         if not self.shared:
             self.embed_source = tokens_of(self.vocabulary, self.length, self.encoder)
         if not self.tied:
-            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.decoder.deviation, use_bias=False)
+            self.head = drawn_dense(self.vocabulary, ("embed", "vocab"), self.decoder.init_std, use_bias=False)
         if self.copies:
             self.pointer = Pointer(self.decoder.features)
 

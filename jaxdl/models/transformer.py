@@ -44,8 +44,8 @@ class FeedForward(nn.Module):
       gated: The output of the first layer is multiplied by an activated third layer (GLU, arXiv:2002.05202; SwiGLU with
         silu).
       use_bias: Biases of the dense layers.
-      deviation: Std of the initial kernels (see `MultiHeadAttention`).
-      out_deviation: Std of the last kernel (see `MultiHeadAttention`).
+      init_std: Std of the initial kernels (see `MultiHeadAttention`).
+      out_init_std: Std of the last kernel (see `MultiHeadAttention`).
       dtype: Computation dtype.
     """
 
@@ -53,21 +53,21 @@ class FeedForward(nn.Module):
     activation: Activation = tanh_gelu
     gated: bool = False
     use_bias: bool = True
-    deviation: float | None = None
-    out_deviation: float | None = None
+    init_std: float | None = None
+    out_init_std: float | None = None
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = self._dense(self.hidden, ("embed", "mlp"), self.deviation, "in")(x)
+        h = self._dense(self.hidden, ("embed", "mlp"), self.init_std, "in")(x)
         if self.gated:
-            h = h * self.activation(self._dense(self.hidden, ("embed", "mlp"), self.deviation, "gate")(x))
+            h = h * self.activation(self._dense(self.hidden, ("embed", "mlp"), self.init_std, "gate")(x))
         else:
             h = self.activation(h)
-        return self._dense(x.shape[-1], ("mlp", "embed"), self.out_deviation or self.deviation, "out")(h)
+        return self._dense(x.shape[-1], ("mlp", "embed"), self.out_init_std or self.init_std, "out")(h)
 
-    def _dense(self, features: int, axes: tuple[str, str], deviation: float | None, name: str) -> nn.Dense:
-        return drawn_dense(features, axes, deviation, use_bias=self.use_bias, dtype=self.dtype, name=name)
+    def _dense(self, features: int, axes: tuple[str, str], init_std: float | None, name: str) -> nn.Dense:
+        return drawn_dense(features, axes, init_std, use_bias=self.use_bias, dtype=self.dtype, name=name)
 
 
 class Block(nn.Module):
@@ -180,7 +180,7 @@ class Stack(nn.Module):
       use_bias: Biases of the dense layers.
       lora: LoRA rank of self-attention (see `MultiHeadAttention`). 0 for none.
       dropout: Dropout rate of the residuals.
-      deviation: Std of initial kernels. Layers that add to the residual stream have it divided by sqrt(2 * layers), as
+      init_std: Std of initial kernels. Layers that add to the residual stream have it divided by sqrt(2 * layers), as
         in GPT-2. None: LeCun initialization.
       dtype: Computation dtype, such as "bfloat16". Parameters, softmax and the final normalization are float32.
       remat: Rematerialization in the backward pass: "nothing", "all", or "dots", which keeps the outputs of matrix
@@ -211,7 +211,7 @@ class Stack(nn.Module):
     use_bias: bool = True
     lora: int = 0
     dropout: float = 0.0
-    deviation: float | None = 0.02
+    init_std: float | None = 0.02
     dtype: Any = "float32"
     remat: str = "nothing"
     scan: bool = False
@@ -308,11 +308,11 @@ class Stack(nn.Module):
         return [block.project_memory(memory.astype(self.dtype)) for block in self.block]
 
     def _parts(self) -> tuple[MultiHeadAttention, nn.Module, MultiHeadAttention | None]:
-        deviation = self.deviation
+        init_std = self.init_std
         shared = {
             "use_bias": self.use_bias,
-            "deviation": deviation,
-            "out_deviation": None if deviation is None else deviation * (2 * self.layers) ** -0.5,
+            "init_std": init_std,
+            "out_init_std": None if init_std is None else init_std * (2 * self.layers) ** -0.5,
             "dtype": jnp.dtype(self.dtype),
         }
         sizes = (self.features, self.heads, self.kv_heads, self.head_size)
@@ -347,7 +347,7 @@ class Stack(nn.Module):
 def tokens_of(vocabulary: int, length: int, stack: Stack, **options: Any) -> Tokens:
     """Returns embeddings that fit a stack; `options` are further arguments of `Tokens`."""
     options = {"positions": stack.positions, "dropout": stack.dropout, "epsilon": stack.epsilon, **options}
-    return Tokens(vocabulary, length, stack.features, deviation=stack.deviation or 0.02, **options)
+    return Tokens(vocabulary, length, stack.features, init_std=stack.init_std or 0.02, **options)
 
 
 def _key_positions(cache: Cache, positions: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Pictures of a classifier: images with what was said of them, and the confusion matrix."""
+"""Grids of classified images and confusion matrices."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from jaxdl.viz.presentation import Presentation, valid_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Sizes in pixels: of an image's box, of the gap around it, and of the two lines below it.
+# Pixels of an image's box, the gap around it, and the two lines of the caption.
 _BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 140, 8, 42, 6, 24
 # Up to this many classes a confusion matrix has a number in each cell.
 _NUMBERED = 20
@@ -30,26 +30,26 @@ def prediction_grid(
     probabilities: Sequence[float] | np.ndarray,
     names: Sequence[str],
 ) -> np.ndarray:
-    """Images with the predicted class and its probability; a wrong one has a thick frame, a cross and the true class.
+    """Draws images with predicted class and probability; errors have a frame, a cross and the true class.
 
     Args:
-      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]; the first 24 are drawn.
-      labels: [n] true classes, or None where they are not known.
+      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. The first 24 are drawn.
+      labels: [n] true classes. None if unknown.
       predictions: [n] predicted classes.
-      probabilities: [n] of the predicted classes, in [0, 1].
-      names: of the classes; a class without a name is shown by its number.
+      probabilities: [n] probabilities of the predicted classes.
+      names: Class names. A class without a name has its number.
 
     Returns:
       uint8 [height, width, 3], at most 900 pixels wide.
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     from matplotlib.patches import Rectangle
 
     count = min(len(images), _SHOWN)
     if count == 0:
-        raise ValueError("prediction_grid: there are no images to draw")
+        raise ValueError("prediction_grid: no images to draw")
     known = [*np.asarray(predictions), *(() if labels is None else np.asarray(labels))]
     names = class_names(names, max(len(names), int(max(known)) + 1))
     columns = min(count, _COLUMNS)
@@ -76,24 +76,24 @@ def prediction_grid(
 
 
 def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Percent of each true class (row) that was given each class (column), and the most frequent mistakes.
+    """Draws a confusion matrix in percent of each true class (row), and a list of the most frequent mistakes.
 
-    Up to 20 classes each cell has its number; beyond 500 a cell stands for a block of classes, by the block's maximum.
-    A class without an example has a gray row.
+    Up to 20 classes cells contain numbers; beyond 500 a cell is the maximum of a block of classes. A class without
+    examples has a gray row.
 
     Args:
-      shares: [classes, classes] of all examples by true and predicted class, or counts: rows are normalized here.
-      names: of the classes; a class without a name is shown by its number.
+      shares: [classes, classes], counts or shares of examples by true and predicted class.
+      names: Class names. A class without a name has its number.
 
     Returns:
       uint8 [height, width, 3], at most 1,200 pixels wide.
 
     Raises:
-      ValueError: shares is not square.
+      ValueError: A matrix that is not square.
     """
     shares = np.asarray(shares, np.float64)
     if shares.ndim != 2 or shares.shape[0] != shares.shape[1]:
-        raise ValueError(f"confusion_matrix: shares has shape {list(shares.shape)}, not [classes, classes]")
+        raise ValueError(f"confusion_matrix: shares has shape {list(shares.shape)}; expected [classes, classes]")
     classes = len(shares)
     names = class_names(names, classes)
     totals = shares.sum(axis=1, keepdims=True)
@@ -101,7 +101,7 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
     height = int(np.clip(260 + 50 * classes, 420, 860))
     width = height + 320
     figure = new_figure(width, height)
-    # Margins from the names' lengths: to measure them by drawing takes longer than all the rest.
+    # Margins from the lengths of the names: measuring them by drawing takes longer than the rest.
     figure.set_layout_engine("none")
     letters = max(map(len, _tick_names(names, classes)[1]))
     side = 42 + math.ceil(letters * _LETTER * _tick_size(classes))
@@ -121,7 +121,7 @@ def _draw_matrix(axes: "Axes", rates: np.ndarray, names: Sequence[str]) -> None:
     classes = len(rates)
     block = math.ceil(classes / _CELLS)
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#E8EAED")
-    # A power below 1: mistakes are a few per cent, and have to be seen beside a diagonal near 100%.
+    # A power below 1, so that mistakes of a few percent are visible beside a diagonal near 100%.
     norm = PowerNorm(0.5, 0.0, 1.0)
     extent = (-0.5, classes - 0.5, classes - 0.5, -0.5)
     axes.imshow(_blocks(rates, block), cmap=colors, norm=norm, interpolation="nearest", aspect="auto", extent=extent)
@@ -149,7 +149,7 @@ def _draw_matrix(axes: "Axes", rates: np.ndarray, names: Sequence[str]) -> None:
 
 
 def _tick_names(names: Sequence[str], classes: int) -> tuple[list[int], list[str]]:
-    """The classes named along the axes, at most 40, and their names."""
+    """Returns the classes with a tick, at most 40, and their names."""
     ticks = list(range(0, classes, 1 if classes <= 40 else math.ceil(classes / 25)))
     return ticks, [shorten(names[tick], 20) for tick in ticks]
 
@@ -170,7 +170,7 @@ def _write_numbers(axes: "Axes", rates: np.ndarray) -> None:
 
 
 def _blocks(rates: np.ndarray, block: int) -> np.ndarray:
-    """The maximum of each block x block cells: of many classes, a nearest-neighbour picture would drop mistakes."""
+    """Returns the maximum of each block of cells, because nearest-neighbour scaling would drop mistakes."""
     if block == 1:
         return rates
     short = -len(rates) % block
@@ -190,7 +190,7 @@ def _list_mistakes(axes: "Axes", rates: np.ndarray, names: Sequence[str], lines:
     title = "Most frequent mistakes" if pairs else "No mistakes" if np.isfinite(rates).any() else "No examples"
     axes.text(0, 1, title, fontsize=11, color=INK, va="top")
     for line, (row, column) in enumerate(pairs):
-        # A text of two lines stands on its second one: so do the per cent, beside the first.
+        # The baseline of a text of two lines is that of its second line, so the percentage has two lines, too.
         height = 0.92 - 0.92 / lines * (line + 0.55)
         style = {"va": "baseline", "fontsize": 9.5, "linespacing": 1.25, "parse_math": False}
         axes.text(0, height, f"{100 * wrong[row, column]:.1f}%\n ", color=WRONG, **style)

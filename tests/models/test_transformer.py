@@ -19,7 +19,7 @@ from jaxdl.models.transformer import POSITIONS, Stack
 from jaxdl.models.vit import VisionTransformer, vit
 from jaxdl.tasks.language_modelling import LanguageModelling
 
-SMALL = Decoder(11, 12, Stack(features=8, layers=2, heads=4, causal=True, deviation=0.3))
+SMALL = Decoder(11, 12, Stack(features=8, layers=2, heads=4, causal=True, init_std=0.3))
 TOKENS = np.random.default_rng(0).integers(1, 11, (2, 12)).astype(np.int32)
 CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSITIONS} | {
     "grouped": {"kv_heads": 2},
@@ -168,7 +168,7 @@ def test_published_sizes():
     assert count(vit(), jnp.zeros((1, 224, 224, 3))) == 86_567_656
 
 
-READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, deviation=0.3), types=2, embedding_norm=True)
+READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), types=2, embedding_norm=True)
 
 
 @pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
@@ -210,19 +210,19 @@ def test_heads_give_what_they_say():
 
 
 PAIRS = {
-    "t5": t5(11, 12, features=8, layers=2, heads=2, head_size=4, deviation=0.3),
-    "t5 1.1": t5(11, 12, tied=False, features=8, layers=2, heads=2, head_size=4, gated=True, deviation=0.3),
+    "t5": t5(11, 12, features=8, layers=2, heads=2, head_size=4, init_std=0.3),
+    "t5 1.1": t5(11, 12, tied=False, features=8, layers=2, heads=2, head_size=4, gated=True, init_std=0.3),
     "first": EncoderDecoder(
         11,
         12,
-        Stack(features=8, layers=2, heads=2, positions="sinusoidal", order="post", deviation=0.3),
-        Stack(8, 2, 2, positions="sinusoidal", order="post", causal=True, cross=True, deviation=0.3),
+        Stack(features=8, layers=2, heads=2, positions="sinusoidal", order="post", init_std=0.3),
+        Stack(8, 2, 2, positions="sinusoidal", order="post", causal=True, cross=True, init_std=0.3),
     ),
     "rotary": EncoderDecoder(
-        11, 12, Stack(8, 2, 2, deviation=0.3), Stack(8, 2, 2, causal=True, cross=True, deviation=0.3), shared=False
+        11, 12, Stack(8, 2, 2, init_std=0.3), Stack(8, 2, 2, causal=True, cross=True, init_std=0.3), shared=False
     ),
     "copies": EncoderDecoder(
-        11, 12, Stack(8, 2, 2, deviation=0.3), Stack(8, 2, 2, causal=True, cross=True, deviation=0.3), copies=True
+        11, 12, Stack(8, 2, 2, init_std=0.3), Stack(8, 2, 2, causal=True, cross=True, init_std=0.3), copies=True
     ),
 }
 
@@ -266,7 +266,7 @@ def test_a_pointer_gives_a_share_to_what_was_read():
 
 def test_an_image_is_a_sequence_of_squares():
     image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
-    stack = Stack(features=8, layers=1, heads=2, positions="none", deviation=0.3)
+    stack = Stack(features=8, layers=1, heads=2, positions="none", init_std=0.3)
     for pool, positions in (("cls", "learned"), ("mean", "sinusoidal")):
         model = VisionTransformer(5, 4, stack, pool, positions)
         logits, params = model.init_with_output(jax.random.key(1), image, train=False)

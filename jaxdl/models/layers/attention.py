@@ -34,8 +34,8 @@ class MultiHeadAttention(nn.Module):
       rotary: Base of the wavelengths of rotary positions (RoPE, arXiv:2104.09864). 0 for none.
       scaled: Scores are divided by sqrt(head_size); not in T5.
       use_bias: Biases of the four dense layers.
-      deviation: Std of the initial kernels. None: LeCun initialization.
-      out_deviation: Std of the initial output kernel. None: `deviation`.
+      init_std: Std of the initial kernels. None: LeCun initialization.
+      out_init_std: Std of the initial output kernel. None: `init_std`.
       lora: Rank of the LoRA weights `query_low` and `value_low` (arXiv:2106.09685). 0 for none.
       dtype: Computation dtype. Softmax and sums are float32.
     """
@@ -49,18 +49,18 @@ class MultiHeadAttention(nn.Module):
     rotary: float = 0.0
     scaled: bool = True
     use_bias: bool = True
-    deviation: float | None = None
-    out_deviation: float | None = None
+    init_std: float | None = None
+    out_init_std: float | None = None
     lora: int = 0
     dtype: Any = None
 
     def setup(self):
         size = self.head_size or self.features // self.heads
         options = {"use_bias": self.use_bias, "dtype": self.dtype}
-        self.query = drawn_dense(self.heads * size, ("embed", "heads"), self.deviation, **options)
-        self.key = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.deviation, **options)
-        self.value = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.deviation, **options)
-        self.out = drawn_dense(self.features, ("heads", "embed"), self.out_deviation or self.deviation, **options)
+        self.query = drawn_dense(self.heads * size, ("embed", "heads"), self.init_std, **options)
+        self.key = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.init_std, **options)
+        self.value = drawn_dense((self.kv_heads or self.heads) * size, ("embed", "heads"), self.init_std, **options)
+        self.out = drawn_dense(self.features, ("heads", "embed"), self.out_init_std or self.init_std, **options)
 
         if self.lora:
             self.query_low = LowRank(self.heads * size, self.lora, self.dtype)
@@ -163,11 +163,9 @@ def merged(params: Any) -> Any:
     return base
 
 
-def drawn_dense(
-    features: int, axes: tuple[str | None, str | None], deviation: float | None, **options: Any
-) -> nn.Dense:
+def drawn_dense(features: int, axes: tuple[str | None, str | None], init_std: float | None, **options: Any) -> nn.Dense:
     """Returns `jaxdl.models.layers.dense.dense` with this std of the initial kernel; None: LeCun initialization."""
-    return dense(features, axes, kernel_init=None if deviation is None else normal(deviation), **options)
+    return dense(features, axes, kernel_init=None if init_std is None else normal(init_std), **options)
 
 
 def empty_cache(batch: int, length: int, kv_heads: int, head_size: int, dtype: Any = jnp.float32) -> Cache:

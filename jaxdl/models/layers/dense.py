@@ -113,15 +113,15 @@ class Embedding(nn.Module):
     Attributes:
       vocabulary: Number of tokens.
       features: Width of the embedding.
-      deviation: Std of the initial embeddings.
+      init_std: Std of the initial embeddings.
     """
 
     vocabulary: int
     features: int
-    deviation: float = 0.02
+    init_std: float = 0.02
 
     def setup(self):
-        init = nn.with_logical_partitioning(normal(self.deviation), ("vocab", "embed"))
+        init = nn.with_logical_partitioning(normal(self.init_std), ("vocab", "embed"))
         self.embedding = self.param("embedding", init, (self.vocabulary, self.features))
 
     def __call__(self, tokens: jax.Array) -> jax.Array:

@@ -34,8 +34,8 @@ class Experts(nn.Module):
       hidden: Width of an expert's hidden layer.
       activation: Activation function.
       gated: Gated linear units (see `jaxdl.models.transformer.FeedForward`). There are no biases.
-      deviation: Std of the initial kernels. None: LeCun initialization.
-      out_deviation: Std of the initial output kernels. None: `deviation`.
+      init_std: Std of the initial kernels. None: LeCun initialization.
+      out_init_std: Std of the initial output kernels. None: `init_std`.
       dtype: Computation dtype.
       rate: Update of the balancing biases per step.
     """
@@ -45,8 +45,8 @@ class Experts(nn.Module):
     hidden: int
     activation: Activation
     gated: bool = False
-    deviation: float | None = None
-    out_deviation: float | None = None
+    init_std: float | None = None
+    out_init_std: float | None = None
     dtype: Any = None
     rate: float = 1e-3
 
@@ -63,13 +63,13 @@ class Experts(nn.Module):
         token_ids = order // self.experts_per_token
         sizes = jnp.bincount(experts.reshape(-1), length=self.count).astype(jnp.int32)
         inputs = tokens[token_ids].astype(self.dtype or x.dtype)
-        h = jax.lax.ragged_dot(inputs, self._kernels("in", features, self.hidden, self.deviation), sizes)
+        h = jax.lax.ragged_dot(inputs, self._kernels("in", features, self.hidden, self.init_std), sizes)
         if self.gated:
-            gate = jax.lax.ragged_dot(inputs, self._kernels("gate", features, self.hidden, self.deviation), sizes)
+            gate = jax.lax.ragged_dot(inputs, self._kernels("gate", features, self.hidden, self.init_std), sizes)
             h = h * self.activation(gate)
         else:
             h = self.activation(h)
-        out = self._kernels("out", self.hidden, features, self.out_deviation or self.deviation)
+        out = self._kernels("out", self.hidden, features, self.out_init_std or self.init_std)
         y = jax.lax.ragged_dot(h, out, sizes)
         y = y * weights.reshape(-1)[order][:, None].astype(y.dtype)
         return jnp.zeros_like(tokens, y.dtype).at[token_ids].add(y).reshape(x.shape)
@@ -88,9 +88,9 @@ class Experts(nn.Module):
             bias.value = bias.value + self.rate * jnp.sign(jnp.mean(load) - load)
         return weights / (weights.sum(-1, keepdims=True) + 1e-9), experts
 
-    def _kernels(self, name: str, rows: int, columns: int, deviation: float | None) -> Array:
+    def _kernels(self, name: str, rows: int, columns: int, init_std: float | None) -> Array:
         """Returns kernels [count, rows, columns], gathered on each device."""
-        init = normal(deviation) if deviation is not None else variance_scaling(1.0)
+        init = normal(init_std) if init_std is not None else variance_scaling(1.0)
         axes = (None, "embed", "mlp") if name != "out" else (None, "mlp", "embed")
         shape = (self.count, rows, columns)
         kernel: Any = self.param(name, nn.with_logical_partitioning(init, axes), shape)

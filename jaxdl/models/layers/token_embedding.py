@@ -25,7 +25,7 @@ class Tokens(nn.Module):
       norm: Layer normalization of the sum (BERT).
       epsilon: Epsilon of the normalization.
       dropout: Dropout rate.
-      deviation: Std of the initial embeddings.
+      init_std: Std of the initial embeddings.
     """
 
     vocabulary: int
@@ -36,14 +36,14 @@ class Tokens(nn.Module):
     norm: bool = False
     epsilon: float = 1e-5
     dropout: float = 0.0
-    deviation: float = 0.02
+    init_std: float = 0.02
 
     def setup(self):
-        self.word = Embedding(self.vocabulary, self.features, deviation=self.deviation)
+        self.word = Embedding(self.vocabulary, self.features, init_std=self.init_std)
         if self.positions == "learned":
-            self.place = Embedding(self.length, self.features, deviation=self.deviation)
+            self.place = Embedding(self.length, self.features, init_std=self.init_std)
         if self.types:
-            self.type = Embedding(self.types, self.features, deviation=self.deviation)
+            self.type = Embedding(self.types, self.features, init_std=self.init_std)
         if self.norm:
             self.norm_out = normalization("layer", self.epsilon, True, jnp.float32)
         self.drop = nn.Dropout(self.dropout)

@@ -1,4 +1,4 @@
-"""What tasks on images share: normalization, how a model is made and applied, whether its examples are independent."""
+"""Initialization and application of Flax modules, and reduction of per-example values."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from jaxdl.training.task import Array, PyTree, module_key
 def init_model(
     group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Any]
 ) -> tuple[dict, dict]:
-    """(params {group: tree}, variables {group: collections}) of a model that takes normalized images."""
+    """Returns (params {group: tree}, variables {group: collections}) of a model of normalized images."""
     return init_module(group, model, key, normalize(jnp.asarray(batch["image"])))
 
 
@@ -27,18 +27,23 @@ def apply_model(
     batch: Mapping[str, Any],
     key: Array | None = None,
 ) -> tuple[Any, PyTree]:
-    """What a model says of a batch's `image`, and the new variables.
+    """Applies a model to the batch's normalized `image` and returns outputs and new variables.
 
     Args:
-      group: of the parameters and variables.
-      key: for training, where the model draws from "dropout" and updates its variables; None for evaluation.
+      group: Group of the parameters and variables.
+      model: `model(image, *, train)`.
+      normalize: Normalization of images.
+      params: Parameters by group.
+      variables: Variables by group.
+      batch: A batch with `image`.
+      key: Key of dropout in training. None evaluates.
     """
-    drawn = None if key is None else module_key(key, batch)
-    return apply_module(group, model, params, variables, normalize(batch["image"]), key=drawn)
+    dropout_key = None if key is None else module_key(key, batch)
+    return apply_module(group, model, params, variables, normalize(batch["image"]), key=dropout_key)
 
 
 def init_module(group: str, model: nn.Module, key: Array, *inputs: Any, **options: Any) -> tuple[dict, dict]:
-    """(params {group: tree}, variables {group: collections}) of a module called as `model(*inputs, **options)`."""
+    """Returns (params {group: tree}, variables {group: collections}) of `model(*inputs, **options)`."""
     collections = dict(model.init(key, *inputs, **options, train=False))
     params = collections.pop("params")
     return {group: params}, {group: collections} if collections else {}
@@ -53,12 +58,14 @@ def apply_module(
     key: Array | None = None,
     **options: Any,
 ) -> tuple[Any, PyTree]:
-    """`model(*inputs, **options)`, and the new variables.
+    """Returns `model(*inputs, **options)` and the new variables.
 
     Args:
-      group: of the parameters and variables.
-      key: for training, where the model draws from "dropout" and updates its variables, such as `module_key` gives it;
-        None for evaluation.
+      group: Group of the parameters and variables.
+      model: Module with the argument `train`.
+      params: Parameters by group.
+      variables: Variables by group.
+      key: Key of dropout in training, such as `module_key`. None evaluates.
     """
     collections = variables.get(group, {})
     tree = {"params": params[group], **collections}
@@ -70,7 +77,7 @@ def apply_module(
 
 
 def batch_coupling(model: nn.Module) -> str:
-    """Why the loss of `model`, or of a module that is its attribute, is not a sum over examples; "" if it is one."""
+    """Returns why the loss of `model` or of its submodules is not a sum over examples, "" if it is."""
     norm = getattr(model, "norm", None)
     while isinstance(norm, functools.partial):
         norm = norm.func

@@ -120,7 +120,7 @@ def test_a_language_model_learns_the_same_from_packed_texts(choice):
 
 
 def test_a_masked_language_model_attends_within_one_sequence():
-    model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, deviation=0.3)))
+    model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, init_std=0.3)))
     task = MaskedLanguageModelling(model)
     packed = batch_of(whole(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
