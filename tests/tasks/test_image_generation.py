@@ -1,6 +1,6 @@
-"""The game of two networks: terms against numpy, what each phase moves, figures of evaluation, the command."""
+"""GANs: terms against numpy, parameters of each phase, evaluation metrics, `launch.py predict --samples`."""
 
-# What flax's init and apply return, and which of a task's functions it has, no type says.
+# The results of flax's init and apply, and a task's optional methods, are not typed.
 # pyright: reportArgumentType=false, reportCallIssue=false
 
 import functools
@@ -34,7 +34,7 @@ SHAPE = (4, 4, 1)
 
 
 class Maker(nn.Module):
-    """One linear map and tanh; a label adds a number."""
+    """A linear map and tanh; the label shifts it."""
 
     @nn.compact
     def __call__(self, latent, label=None, *, train):
@@ -43,7 +43,7 @@ class Maker(nn.Module):
 
 
 class Linear(nn.Module):
-    """A logit that numpy can repeat."""
+    """A linear logit."""
 
     @nn.compact
     def __call__(self, image, label=None, *, train):
@@ -78,12 +78,12 @@ def logit_of(flat, params):
 
 
 def latents_of(key, index, count=8):
-    """As the task draws them, written out."""
+    """Returns the latents of the task, one example at a time."""
     key = jax.random.fold_in(key, 0)
     return np.stack([jax.random.normal(jax.random.fold_in(key, int(i)), (count,)) for i in index])
 
 
-def test_the_terms_of_both_phases_are_those_of_numpy():
+def test_terms_of_both_phases_match_numpy():
     task = ImageGeneration(Maker(), Linear(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
@@ -91,9 +91,9 @@ def test_the_terms_of_both_phases_are_those_of_numpy():
     key = jax.random.key(5)
     critic, maker = (phase.loss(params, variables, batch, key, 0, {}) for phase in task.phases)
 
-    made = image_of(latents_of(key, batch["index"]), params)
+    generated = image_of(latents_of(key, batch["index"]), params)
     real = logit_of(batch["image"].reshape(6, -1) / 127.5 - 1, params)
-    fake = logit_of(made, params)
+    fake = logit_of(generated, params)
     hinge = (batch["weight"] * (np.maximum(0, 1 - real) + np.maximum(0, 1 + fake))).sum()
     np.testing.assert_allclose(critic.terms["adversarial"][:2], (hinge, 5.5), rtol=1e-4)
     slope = 0.5 * np.sum(np.square(params["discriminator"]["Dense_0"]["kernel"]))
@@ -105,7 +105,7 @@ def test_the_terms_of_both_phases_are_those_of_numpy():
     assert set(maker.terms) == {"adversarial"}
 
 
-def test_a_lazy_penalty_is_a_phase_with_so_many_times_the_weight():
+def test_a_lazy_penalty_is_a_phase_with_its_coefficient_multiplied():
     task = ImageGeneration(Maker(), Linear(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8)
     assert [(phase.name, phase.trains, phase.every) for phase in task.phases] == [
         ("discriminator", "discriminator", 1),
@@ -120,20 +120,20 @@ def test_a_lazy_penalty_is_a_phase_with_so_many_times_the_weight():
     np.testing.assert_allclose(lazy.terms["penalty"], (6 * (norm - 1) ** 2, 6, 40.0), rtol=1e-4)
 
 
-def test_a_generator_of_classes_is_given_the_examples_labels():
+def test_a_conditional_generator_uses_the_labels_of_the_batch():
     task = ImageGeneration(Maker(), Linear(), classes=3, latents=8)
     batch = make_batch()
     params, variables = start(task, batch)
     key = jax.random.key(2)
     outputs = task.predict(params, variables, batch, key)
-    made = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None])
-    np.testing.assert_allclose(outputs["image"].reshape(6, -1), (made + 1) * 127.5, atol=0.51)
+    generated = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None])
+    np.testing.assert_allclose(outputs["image"].reshape(6, -1), (generated + 1) * 127.5, atol=0.51)
     np.testing.assert_array_equal(outputs["label"], batch["label"])
 
 
 @functools.cache
 def trained_steps(critic_steps=3, steps=5):
-    """The states of a few steps of a task with everything in it."""
+    """Returns states and reports of a few steps of a task with batch and spectral normalization and FID."""
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
     task = ImageGeneration(
@@ -159,7 +159,7 @@ def moved(states, of):
     return [differs(of(first), of(second)) for first, second in itertools.pairwise(states)]
 
 
-def test_the_generator_moves_when_its_phase_runs_and_the_fid_classifier_never():
+def test_the_generator_changes_when_its_phase_runs_and_the_fid_classifier_never():
     states, reports = trained_steps()
     assert moved(states, lambda state: state.params["discriminator"]) == [True] * 5
     assert moved(states, lambda state: state.params["generator"]) == [True, False, False, True, False]
@@ -171,7 +171,7 @@ def test_the_generator_moves_when_its_phase_runs_and_the_fid_classifier_never():
     assert [bool(report.ran["generator"]) for report in reports] == [True, False, False, True, False]
 
 
-def test_vectors_of_spectral_normalization_move_once_a_step():
+def test_vectors_of_spectral_normalization_change_once_per_step():
     states, _ = trained_steps()
     assert moved(states, lambda state: state.variables["discriminator"]["spectral"]) == [True] * 5
     assert [int(state.variables["spectral_step"]) for state in states] == [-1, 0, 1, 2, 3, 4]
@@ -194,7 +194,7 @@ def test_vectors_of_spectral_normalization_move_once_a_step():
 
 @functools.cache
 def lazy_bench():
-    """Spectral normalization, a lazy penalty between images, a generator every fifth step; nothing couples examples."""
+    """Returns a task with spectral normalization, a lazy penalty and critic steps, without batch coupling."""
     task = ImageGeneration(
         Maker(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
         penalty_every=2, critic_steps=5, latents=8,
@@ -204,16 +204,16 @@ def lazy_bench():
     return Bench(Experiment(task=task, data=data, optimizers=optimizers, steps=6, ema=0.9))
 
 
-def test_micro_batches_of_a_game_with_phases_at_their_own_steps_equal_one_batch():
+def test_micro_batches_of_a_gan_with_lazy_phases_equal_one_batch():
     law_accumulation(lazy_bench(), steps=6)
 
 
-def test_pmap_of_a_game_with_phases_at_their_own_steps_equals_jit():
+def test_pmap_of_a_gan_with_lazy_phases_equals_jit():
     law_pmap(lazy_bench(), steps=6)
 
 
 def spread(images, labels):
-    """The mean squared distance between two images of one class, over all images, written out."""
+    """Returns the mean squared distance between two images of one class, over all pairs."""
     flat = images.reshape(len(images), -1)
     distances = np.square(flat[:, None] - flat[None]).sum(-1)
     same = labels[:, None] == labels[None]
@@ -221,23 +221,23 @@ def spread(images, labels):
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_diversity_is_that_of_all_pairs_and_padding_does_not_count(classes):
+def test_diversity_is_the_distance_of_all_pairs_without_padding(classes):
     task = ImageGeneration(Maker(), Linear(), classes=classes, latents=8)
     batch = make_batch(12)
     params, variables = start(task, batch)
     key = jax.random.key(3)
     labels = batch["label"] if classes else np.zeros(12)
-    made = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None] if classes else 0.0)
-    expected = np.sqrt(spread(made, labels) / spread(batch["image"] / 127.5 - 1, labels))
+    generated = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None] if classes else 0.0)
+    expected = np.sqrt(spread(generated, labels) / spread(batch["image"] / 127.5 - 1, labels))
 
     padded = {name: np.concatenate([value, value[:5]]) for name, value in batch.items()}
     padded["weight"][12:] = 0
     metrics = jax.device_get(task.evaluate(params, variables, padded, key).metrics)
-    found = task.score({}, {name: total / weight for name, (total, weight) in metrics.items()}, {})
-    np.testing.assert_allclose(found["diversity"], expected, rtol=1e-4)
+    scores = task.score({}, {name: total / weight for name, (total, weight) in metrics.items()}, {})
+    np.testing.assert_allclose(scores["diversity"], expected, rtol=1e-4)
 
 
-def test_an_alarm_sounds_when_samples_collapse(caplog):
+def test_mode_collapse_is_reported(caplog):
     task = ImageGeneration(Maker(), Linear(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
     params, variables = start(task, batch)
@@ -247,18 +247,18 @@ def test_an_alarm_sounds_when_samples_collapse(caplog):
         evaluation = jax.device_get(task.evaluate(narrow, variables, batch, jax.random.key(0)))
         metrics = {name: total / weight for name, (total, weight) in evaluation.metrics.items()}
         with caplog.at_level("WARNING", logger="absl"):
-            figures = task.score(evaluation.records, metrics, {})
-        assert figures["collapsed"] == collapsed
+            scores = task.score(evaluation.records, metrics, {})
+        assert scores["collapsed"] == collapsed
         assert ("mode collapse" in caplog.text) == bool(collapsed)
-        assert {"fid", "fid_floor", "classes", "precision"} <= set(figures)
-    assert figures["diversity"] < 0.01
+        assert {"fid", "fid_floor", "classes", "precision"} <= set(scores)
+    assert scores["diversity"] < 0.01
 
 
-def test_a_sample_does_not_depend_on_its_batch_and_another_key_gives_another():
+def test_a_sample_depends_on_the_key_and_not_on_its_batch():
     task = ImageGeneration(Maker(), Linear(), latents=8)
     batch = make_batch(6)
     params, variables = start(task, batch)
-    index = {"index": batch["index"]}  # nothing else is there
+    index = {"index": batch["index"]}
     whole = task.sample(params, variables, index, jax.random.key(0))["image"]
     part = task.sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
     np.testing.assert_array_equal(part, whole[4:])
@@ -268,7 +268,7 @@ def test_a_sample_does_not_depend_on_its_batch_and_another_key_gives_another():
     assert np.all(np.any(path[:, 0] != path[:, -1], axis=(1, 2, 3)))
 
 
-def test_the_way_between_latents_keeps_their_length():
+def test_slerp_preserves_the_norm():
     first, second = np.eye(3)[None, 0], np.eye(3)[None, 1]
     np.testing.assert_allclose(slerp(first, second, 0.0), first, atol=1e-6)
     np.testing.assert_allclose(slerp(first, second, 1.0), second, atol=1e-6)
@@ -287,12 +287,12 @@ def test_the_way_between_latents_keeps_their_length():
         ({"latents": 0}, "latents=0"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         ImageGeneration(Maker(), Linear(), **arguments)
 
 
-def test_batch_normalization_is_told_and_does_not_go_with_a_penalty():
+def test_batch_normalization_couples_examples_and_excludes_a_penalty():
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     critic = DCGANDiscriminator(channels=(4, 4), norm=batch_norm)
     assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_coupled
@@ -302,7 +302,7 @@ def test_batch_normalization_is_told_and_does_not_go_with_a_penalty():
         ImageGeneration(Maker(), critic, penalty="r1")
 
 
-def test_images_of_another_size_are_told():
+def test_generators_of_another_image_size_are_refused():
     task = ImageGeneration(DCGANGenerator(outputs=3, size=2, channels=(4,)), Linear(), latents=4)
     with pytest.raises(UserError, match=r"the generator outputs images \(4, 4, 3\), but the data's are \(4, 4, 1\)"):
         task.init(jax.random.key(0), make_batch())
@@ -322,7 +322,7 @@ def test_pictures(classes):
         assert len(np.unique(picture)) > 20
 
 
-RECIPE = '''"""A GAN that is no recipe."""
+RECIPE = '''"""A GAN outside experiments/."""
 
 import optax
 from fiddle.experimental.auto_config import auto_config
@@ -362,7 +362,7 @@ def command(*arguments):
     return main([*map(str, arguments)])
 
 
-def test_predict_makes_samples_with_a_seed(run, tmp_path, capsys):
+def test_predict_samples_with_a_seed(run, tmp_path, capsys):
     assert command("predict", run, "--samples=11", "--format=json", f"--pictures={tmp_path}") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["sample"] for row in rows] == list(range(11))
@@ -375,7 +375,7 @@ def test_predict_makes_samples_with_a_seed(run, tmp_path, capsys):
     assert (tmp_path / "other" / "sample_0004.png").read_bytes() != first
 
 
-def test_predict_makes_samples_of_a_class(run, tmp_path, capsys):
+def test_predict_samples_of_a_class(run, tmp_path, capsys):
     assert command("predict", run, "--samples=2", "--label=class 2", "--format=json", f"--pictures={tmp_path}") == 0
     assert [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()] == ["class 2"] * 2
 
@@ -390,8 +390,8 @@ def test_predict_makes_samples_of_a_class(run, tmp_path, capsys):
         (("--seed=2", "photo.png"), "--seed and --label need --samples"),
     ],
 )
-def test_mistakes_in_asking_for_samples_are_one_line(run, arguments, message, capsys):
+def test_usage_errors_of_samples_are_one_line(run, arguments, message, capsys):
     assert command("predict", run, *arguments) == 2
-    told = capsys.readouterr().err.strip()
-    assert message in told
-    assert "\n" not in told
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error

@@ -1,4 +1,4 @@
-"""The VAE task: likelihoods by numpy, bounds against the exact likelihood of a linear model, free bits, warm-up."""
+"""Variational autoencoders: likelihoods, bounds against the exact likelihood of a linear model, free bits, warm-up."""
 
 import functools
 import math
@@ -15,14 +15,14 @@ from jaxdl.tasks.parts.likelihood import Bernoulli, Gaussian
 from jaxdl.tasks.variational_autoencoder import GROUP, VariationalAutoencoder, importance_bound
 from jaxdl.training.task import example_keys
 
-DEVIATION = 0.3
-# Orthogonal columns: then the exact posterior is diagonal, as the model's. The third latent does nothing.
+STD = 0.3
+# Orthogonal columns: the exact posterior is diagonal, like the model's. The third latent is unused.
 WEIGHTS = np.array([[0.5, 0.2, 0.0], [0.5, -0.2, 0.0], [-0.3, 0.4, 0.0], [0.3, 0.4, 0.0]])
 BIAS = np.array([0.4, 0.5, 0.6, 0.3])
 
 
 class Flat(nn.Module):
-    """The pixels as they are."""
+    """The pixels as features."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -31,14 +31,14 @@ class Flat(nn.Module):
 
 def linear(**arguments):
     model = VAE(Flat(), DenseDecoder((), shape=(2, 2)), latents=3)
-    return VariationalAutoencoder(model, likelihood=Gaussian(DEVIATION), **arguments)
+    return VariationalAutoencoder(model, likelihood=Gaussian(STD), **arguments)
 
 
 def linear_params(shift=0.0, stretch=1.0):
-    """Parameters of `linear` with the exact posterior, or one whose mean is off by `shift` deviations, too wide."""
-    precision = 1.0 + (WEIGHTS**2).sum(0) / DEVIATION**2
-    gain = WEIGHTS / DEVIATION**2 / precision  # posterior mean = (x - bias) @ gain
-    # The encoder sees 2 * x - 1.
+    """Returns parameters of `linear` with the exact posterior, or one with a mean shifted by `shift` std and wider."""
+    precision = 1.0 + (WEIGHTS**2).sum(0) / STD**2
+    gain = WEIGHTS / STD**2 / precision  # posterior mean = (x - bias) @ gain
+    # The encoder's input is 2 * x - 1.
     kernel = np.concatenate([gain / 2, np.zeros_like(gain)], axis=1)
     mean = (0.5 - BIAS) @ gain + shift / np.sqrt(precision)
     log_variance = np.log(stretch) - np.log(precision)
@@ -55,8 +55,8 @@ def linear_batch(examples=400):
 
 
 def exact(image):
-    """log p(image) in nats, [examples]: normal with covariance W W' + deviation^2."""
-    covariance = WEIGHTS @ WEIGHTS.T + DEVIATION**2 * np.eye(4)
+    """Returns log p(image) in nats, [examples], of a Gaussian with covariance W W' + std^2."""
+    covariance = WEIGHTS @ WEIGHTS.T + STD**2 * np.eye(4)
     gap = image.reshape(len(image), 4) / 255.0 - BIAS
     squares = np.einsum("ni,ij,nj->n", gap, np.linalg.inv(covariance), gap)
     return -0.5 * (squares + np.linalg.slogdet(covariance)[1] + 4 * math.log(2 * math.pi))
@@ -72,42 +72,42 @@ def evaluated(params, batch, bound_samples):
     return {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in metrics.items()}
 
 
-def test_linear_parameters_have_the_models_shapes():
+def test_linear_parameters_have_the_shapes_of_the_model():
     params, variables = jax.eval_shape(linear().init, jax.random.key(0), linear_batch(2))
     assert variables == {}
     shapes = [jax.tree.map(jnp.shape, nn.unbox(tree)) for tree in (params, linear_params())]
     assert shapes[0] == shapes[1]
 
 
-def test_with_the_exact_posterior_every_bound_is_the_likelihood():
+def test_bounds_equal_the_likelihood_with_the_exact_posterior():
     batch = linear_batch()
-    found = evaluated(linear_params(), batch, 1)
-    wanted = -exact(batch["image"]).mean()
-    np.testing.assert_allclose(found["bound"], wanted, rtol=1e-4)
-    # The KL in the loss is exact, the reconstruction is of one draw.
-    np.testing.assert_allclose(found["loss"], wanted, atol=0.3)
-    np.testing.assert_allclose(found["loss"], found["reconstruction"] + found["kl"], rtol=1e-5)
+    metrics = evaluated(linear_params(), batch, 1)
+    nll = -exact(batch["image"]).mean()
+    np.testing.assert_allclose(metrics["bound"], nll, rtol=1e-4)
+    # The KL of the loss is exact; the reconstruction is from one draw.
+    np.testing.assert_allclose(metrics["loss"], nll, atol=0.3)
+    np.testing.assert_allclose(metrics["loss"], metrics["reconstruction"] + metrics["kl"], rtol=1e-5)
 
 
-def test_more_samples_tighten_the_bound_up_to_the_likelihood():
+def test_more_samples_tighten_the_bound_to_the_likelihood():
     batch = linear_batch()
     params = linear_params(shift=0.7, stretch=1.5)
-    wanted = -exact(batch["image"]).mean()
+    nll = -exact(batch["image"]).mean()
     loss = evaluated(params, batch, 1)["loss"]
     bounds = [evaluated(params, batch, samples)["bound"] for samples in (1, 10, 500)]
-    # The gap of the ELBO is the KL between the two posteriors: closed form, three latents alike.
+    # The gap of the ELBO is the KL between the two posteriors, equal for the three latents.
     gap = 3 * 0.5 * (1.5 + 0.7**2 - 1 - math.log(1.5))
-    np.testing.assert_allclose(loss, wanted + gap, atol=0.3)
-    np.testing.assert_allclose(bounds[0], wanted + gap, atol=0.3)
-    assert bounds[0] > bounds[1] > bounds[2] > wanted - 0.02
-    assert bounds[2] < wanted + 0.03
+    np.testing.assert_allclose(loss, nll + gap, atol=0.3)
+    np.testing.assert_allclose(bounds[0], nll + gap, atol=0.3)
+    assert bounds[0] > bounds[1] > bounds[2] > nll - 0.02
+    assert bounds[2] < nll + 0.03
 
 
 def test_the_importance_bound_is_the_log_mean_of_the_weights():
     weights = np.random.default_rng(0).normal(scale=30, size=(7, 5)).astype(np.float32) - 1000
-    found = importance_bound(lambda number: jnp.asarray(weights)[number], 7, 5)
+    bound = importance_bound(lambda number: jnp.asarray(weights)[number], 7, 5)
     top = weights.max(0)
-    np.testing.assert_allclose(found, top + np.log(np.exp(weights - top).mean(0)), rtol=1e-6)
+    np.testing.assert_allclose(bound, top + np.log(np.exp(weights - top).mean(0)), rtol=1e-6)
 
 
 def test_training_on_the_importance_weighted_bound():
@@ -123,18 +123,18 @@ def test_training_on_the_importance_weighted_bound():
     assert -exact(batch["image"]).mean() < term.sum / term.weight < total / weight
 
 
-def test_latents_that_say_nothing_are_not_active():
+def test_unused_latents_are_not_active():
     batch = linear_batch()
-    found = evaluated(linear_params(), batch, 1)
+    metrics = evaluated(linear_params(), batch, 1)
     task = linear()
-    assert task.score({}, found, {}) == {"active_units": 2.0}
-    gain = WEIGHTS / DEVIATION**2 / (1.0 + (WEIGHTS**2).sum(0) / DEVIATION**2)
+    assert task.score({}, metrics, {}) == {"active_units": 2.0}
+    gain = WEIGHTS / STD**2 / (1.0 + (WEIGHTS**2).sum(0) / STD**2)
     means = (batch["image"].reshape(-1, 4) / 255.0 - BIAS) @ gain
-    np.testing.assert_allclose(found["squared_shift"] - found["shift"] ** 2, means.var(0), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(metrics["squared_shift"] - metrics["shift"] ** 2, means.var(0), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.0])
-def test_warm_up_raises_the_factor_of_the_kl_linearly(beta):
+def test_warm_up_increases_the_coefficient_of_the_kl_linearly(beta):
     batch, params = linear_batch(8), linear_params()
     loss = jax.jit(linear(beta=beta, warmup=10).phases[0].loss)
     outcomes = {step: loss(params, {}, batch, jax.random.key(0), step, {}) for step in (0, 4, 9, 50)}
@@ -144,7 +144,7 @@ def test_warm_up_raises_the_factor_of_the_kl_linearly(beta):
     assert outcomes[0].terms["kl"].sum == outcomes[50].terms["kl"].sum
 
 
-def test_free_bits_cost_the_same_for_every_latent_below_them():
+def test_free_bits_replace_the_kl_of_latents_below_them():
     batch, params = linear_batch(8), linear_params()
 
     def term(free_bits):
@@ -162,12 +162,12 @@ def test_free_bits_cost_the_same_for_every_latent_below_them():
     free, still, freed = term(100.0)
     assert free == pytest.approx(8 * 3 * 100.0)
     assert still == 0.0
-    # The third latent's posterior is the prior: it alone is below a small allowance.
+    # The posterior of the third latent is the prior: only its KL is below the free bits.
     assert term(1e-3)[0] == pytest.approx(plain + 8 * 1e-3, rel=1e-5)
     np.testing.assert_allclose(freed.metrics["negative_elbo"], outcome.metrics["negative_elbo"], rtol=1e-6)
 
 
-def test_bernoulli_is_that_of_a_numpy_reference():
+def test_bernoulli_matches_numpy():
     draws = np.random.default_rng(0)
     logits = draws.normal(scale=3, size=(3, 4, 5, 2)).astype(np.float32)
     observed = draws.integers(0, 2, (3, 4, 5, 2)).astype(np.float32)
@@ -178,7 +178,7 @@ def test_bernoulli_is_that_of_a_numpy_reference():
     np.testing.assert_allclose(likelihood.mean(jnp.asarray(logits)), probability, rtol=1e-5)
 
 
-def test_binarization_is_drawn_with_the_grey_value_and_belongs_to_the_example():
+def test_binarization_follows_the_gray_value_and_belongs_to_the_example():
     grey = np.broadcast_to(np.array([0, 51, 204, 255], np.uint8)[:, None, None, None], (4, 60, 60, 1))
     keys = example_keys(jax.random.key(0), {"index": jnp.array([3, 8, 5, 2])})
     drawn = np.asarray(Bernoulli().observe(jnp.asarray(grey), keys))
@@ -190,14 +190,14 @@ def test_binarization_is_drawn_with_the_grey_value_and_belongs_to_the_example():
     np.testing.assert_array_equal(np.asarray(fixed).mean((1, 2, 3)), [0, 0, 1, 1])
 
 
-@pytest.mark.parametrize("deviation", [0.2, None])
-def test_gaussian_is_that_of_a_numpy_reference(deviation):
+@pytest.mark.parametrize("std", [0.2, None])
+def test_gaussian_matches_numpy(std):
     draws = np.random.default_rng(0)
     observed = draws.uniform(size=(3, 4, 5, 2)).astype(np.float32)
-    likelihood = Gaussian(deviation, min_std=0.05)
-    assert likelihood.outputs(2) == (2 if deviation else 4)
+    likelihood = Gaussian(std, min_std=0.05)
+    assert likelihood.outputs(2) == (2 if std else 4)
     output = draws.normal(size=(3, 4, 5, likelihood.outputs(2))).astype(np.float32)
-    spread = deviation if deviation else 0.05 + np.log1p(np.exp(output[..., 2:]))
+    spread = std if std else 0.05 + np.log1p(np.exp(output[..., 2:]))
     scaled = (observed - output[..., :2]) / spread
     expected = (-0.5 * scaled**2 - np.log(spread * np.sqrt(2 * np.pi))).sum((1, 2, 3))
     np.testing.assert_allclose(likelihood.log_likelihood(jnp.asarray(output), jnp.asarray(observed)), expected, 1e-5)
@@ -206,7 +206,7 @@ def test_gaussian_is_that_of_a_numpy_reference(deviation):
 
 @functools.cache
 def small(classes=0):
-    """A task on images of 4x4, its parameters and its compiled functions."""
+    """Returns a task on images of 4x4, its parameters and its compiled functions."""
     model = VAE(DenseEncoder((8,)), DenseDecoder((8,), shape=(4, 4)), latents=2, classes=classes)
     task = VariationalAutoencoder(model, likelihood=Bernoulli(), bound_samples=3)
     params, variables = jax.jit(task.init)(jax.random.key(0), small_batch())
@@ -224,7 +224,7 @@ def small_batch(size=6):
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_an_evaluation_adds_up_over_batches_of_any_size_and_padding_counts_nothing(classes):
+def test_metrics_add_up_over_batches_and_padding_has_no_weight(classes):
     _, params, variables, evaluate, _ = small(classes)
     batch = small_batch()
     whole = evaluate(params, variables, batch, jax.random.key(1)).metrics
@@ -251,11 +251,11 @@ def test_predictions_and_their_pictures(classes):
         "latent_map": (30, 16, 4, 4, 1),
         **({"label": (30,)} if classes else {}),
     }
-    ways = outputs["interpolation"].astype(int)
+    paths = outputs["interpolation"].astype(int)
     ends = outputs["reconstruction"].astype(int)
-    assert np.abs(ways[:24, 0] - ends[:24]).max() <= 1  # rounding
+    assert np.abs(paths[:24, 0] - ends[:24]).max() <= 1  # rounding
     if not classes:
-        assert np.abs(ways[:23, -1] - ends[1:24]).max() <= 1
+        assert np.abs(paths[:23, -1] - ends[1:24]).max() <= 1
     shown = ({name: value[:24] for name, value in tree.items()} for tree in (batch, outputs))
     pictures = task.presentation.pictures(*shown, metrics={}, names={})
     assert set(pictures) == {"reconstructions", "samples", "interpolation", "traversal", "latent_map"}
@@ -268,8 +268,8 @@ def test_predictions_and_their_pictures(classes):
     assert not classes or row["label"] == "abc"[outputs["label"][0]]
 
 
-def test_a_conditional_model_tells_the_label_of_an_image():
-    """With one latent of no use the planes and the code of the label alone say what the image is."""
+def test_a_conditional_model_predicts_the_label_of_an_image():
+    """The latent is unused: the image depends on the label only."""
     model = VAE(DenseEncoder(()), DenseDecoder((), shape=(4, 4)), latents=1, classes=3)
     task = VariationalAutoencoder(model, likelihood=Bernoulli("threshold"))
     image = np.zeros((3, 4, 4, 1), np.uint8)
@@ -295,12 +295,12 @@ def test_a_conditional_model_tells_the_label_of_an_image():
         ({"samples": 2, "free_bits": 0.1}, "has no KL term"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         linear(**arguments)
 
 
-def test_data_and_likelihoods_that_do_not_fit_the_model_are_refused():
+def test_batches_and_likelihoods_that_do_not_match_the_model_are_refused():
     batch = small_batch()
     del batch["label"]
     task, params, variables, *_ = small(3)

@@ -1,4 +1,4 @@
-"""VQ-VAE: nearest codes, the straight-through gradient, the codebook's averages by numpy, micro-batches, the task."""
+"""VQ-VAE: nearest codes, straight-through gradient, moving averages of the codebook, micro-batches, the task."""
 
 import functools
 from typing import Any
@@ -23,7 +23,7 @@ def vectors(batch=4, seed=0):
 
 @functools.cache
 def quantizer(least=0.0):
-    """The first variables, and the compiled call that gives the codes and the new variables."""
+    """Returns the initial variables, and the compiled call that returns the codes and the new variables."""
     module = Quantizer(CODES, FEATURES, DECAY, least)
     variables = module.init(jax.random.key(0), vectors(), jnp.ones(4), 0, train=False)
 
@@ -42,12 +42,12 @@ def numpy_nearest(x, codes):
     return np.square(np.asarray(x)[..., None, :] - codes).sum(-1).argmin(-1)
 
 
-def test_nearest_is_that_of_all_distances():
+def test_nearest_code_minimizes_the_distance():
     codes = np.random.default_rng(1).normal(size=(CODES, FEATURES)).astype(np.float32)
     np.testing.assert_array_equal(nearest(vectors(), jnp.asarray(codes)), numpy_nearest(vectors(), codes))
 
 
-def test_the_gradient_goes_straight_through():
+def test_the_gradient_is_straight_through():
     variables, call = quantizer()
     slope = jnp.asarray(np.random.default_rng(2).normal(size=(4, 2, 2, FEATURES)), jnp.float32)
 
@@ -63,7 +63,7 @@ def test_the_gradient_goes_straight_through():
     np.testing.assert_allclose(commitment, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_codebook_is_the_moving_average_of_a_numpy_reference():
+def test_the_moving_average_of_the_codebook_matches_numpy():
     variables, call = quantizer()
     counts = np.asarray(variables["codebook"]["counts"], np.float64)
     sums = np.asarray(variables["codebook"]["sums"], np.float64)
@@ -78,13 +78,13 @@ def test_the_codebook_is_the_moving_average_of_a_numpy_reference():
         given = np.eye(CODES)[index] * np.array([1, 1, 0, 1.0])[:, None, None, None]
         counts = DECAY * counts + (1 - DECAY) * given.sum((0, 1, 2))
         sums = DECAY * sums + (1 - DECAY) * np.einsum("bhwk,bhwf->kf", given, x)
-    # Evaluation sees what the last step has left, and changes nothing.
+    # Evaluation includes the update of the last step, and does not change the variables.
     quantized, after = call(variables, vectors(seed=20), jnp.ones(4), 0, train=False)
     np.testing.assert_array_equal(quantized.index, numpy_nearest(vectors(seed=20), sums / counts[:, None]))
     jax.tree.map(np.testing.assert_array_equal, after, variables)
 
 
-def test_micro_batches_of_a_step_see_the_same_codes_and_add_up():
+def test_micro_batches_of_a_step_use_the_same_codes_and_add_up():
     variables, call = quantizer()
     _, start = call(variables, vectors(seed=5), jnp.ones(4), 0)
     x = vectors(seed=6)
@@ -103,7 +103,7 @@ def book(counts, seed=0):
     return Codebook(counts, codes * counts[:, None], jnp.zeros(len(counts)), jnp.zeros_like(codes), jnp.int32(0))
 
 
-def test_a_code_that_nobody_uses_shares_the_vectors_of_the_most_used():
+def test_an_unused_code_moves_next_to_the_most_used_one():
     before = book([4.0, 0.01, 9.0, 3.0])
     after = split_largest(before, least=0.5)
     np.testing.assert_allclose(after.counts, [4.0, 4.5, 4.5, 3.0])
@@ -114,7 +114,7 @@ def test_a_code_that_nobody_uses_shares_the_vectors_of_the_most_used():
         np.testing.assert_allclose(still.codes, before.codes, rtol=1e-6)
 
 
-def test_a_code_that_nobody_uses_keeps_its_vector_for_ever():
+def test_an_unused_code_keeps_its_vector():
     start = state = book([2.0, 2.0])
     used = {"new_counts": jnp.array([5.0, 0.0]), "new_sums": jnp.array([[5.0] * FEATURES, [0.0] * FEATURES])}
     follow = jax.jit(lambda state: updated(state._replace(**used), 0.7))
@@ -125,7 +125,7 @@ def test_a_code_that_nobody_uses_keeps_its_vector_for_ever():
 
 
 class Pixels(nn.Module):
-    """A model that is its codebook alone: vectors of one feature are the pixels."""
+    """A model that consists of a codebook only; the pixels are its vectors."""
 
     codes: int = CODES
 
@@ -148,7 +148,7 @@ def batch(size=6):
     return {"image": image, "weight": np.ones(size, np.float32), "index": np.arange(size)}
 
 
-def test_terms_and_metrics_are_those_of_a_numpy_reference():
+def test_terms_and_metrics_match_numpy():
     task, params, variables = pixels()
     data = batch()
     data["weight"][-1] = 0
@@ -164,11 +164,11 @@ def test_terms_and_metrics_are_those_of_a_numpy_reference():
     assert (float(terms["reconstruction"].weight), float(terms["commitment"].coefficient)) == (5.0, 2.0)
 
     metrics = jax.jit(task.evaluate)(params, variables, data, jax.random.key(0)).metrics
-    found = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in metrics.items()}
+    means = {name: np.asarray(total) / np.asarray(weight) for name, (total, weight) in metrics.items()}
     squares = np.square(grey - output.clip(0, 1))[:5].mean((1, 2, 3))
-    np.testing.assert_allclose(found["loss"], -density[:5].sum() / 5, rtol=1e-4)
-    np.testing.assert_allclose(found["psnr"], (-10 * np.log10(squares)).mean(), rtol=1e-4)
-    scores = task.score({}, found, {})
+    np.testing.assert_allclose(means["loss"], -density[:5].sum() / 5, rtol=1e-4)
+    np.testing.assert_allclose(means["psnr"], (-10 * np.log10(squares)).mean(), rtol=1e-4)
+    scores = task.score({}, means, {})
     shares = np.bincount(index[:5].ravel(), minlength=CODES) / index[:5].size
     entropy = -sum(share * np.log(share) for share in shares if share)
     assert scores["perplexity"] == pytest.approx(np.exp(entropy), rel=1e-5)
@@ -194,10 +194,10 @@ def test_predictions_and_their_pictures():
     assert task.presentation.readable(example, output, {}) == {"codes": outputs["codes"][0].tolist()}
 
 
-def test_mistakes_are_the_users():
+def test_invalid_arguments_are_refused():
     with pytest.raises(UserError, match="commitment=-1"):
         VectorQuantization(Pixels(), likelihood=Gaussian(), commitment=-1)
     _, params, variables = pixels()
-    learnt = VectorQuantization(Pixels(), likelihood=Gaussian(None))
+    learned = VectorQuantization(Pixels(), likelihood=Gaussian(None))
     with pytest.raises(UserError, match=r"the likelihood needs \(6, 4, 4, 2\)"):
-        jax.eval_shape(learnt.evaluate, params, variables, batch(), jax.random.key(0))
+        jax.eval_shape(learned.evaluate, params, variables, batch(), jax.random.key(0))

@@ -1,0 +1,61 @@
+"""Consistency distillation: the order of the teacher's step, and the distance of adjacent levels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.decoding.noise_schedules import Karras
+from jaxdl.errors import UserError
+from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.tasks.consistency import ConsistencyDistillation, heun_step, pseudo_huber
+
+NETWORK = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
+MEAN, SPREAD = 0.3, 0.5  # of the data
+
+
+def gaussian_denoiser(image, sigma, previous):
+    """Returns the optimal denoiser for Gaussian data."""
+    return MEAN + (image - MEAN) * SPREAD**2 / (SPREAD**2 + sigma**2)
+
+
+def flowed(image, start, stop):
+    """Returns the exact solution of the probability flow ODE between two levels."""
+    return MEAN + (image - MEAN) * ((SPREAD**2 + stop**2) / (SPREAD**2 + start**2)) ** 0.5
+
+
+def test_a_step_of_the_teacher_is_of_second_order():
+    image = MEAN + jnp.asarray([[1.7], [-0.4], [3.0]])
+    with jax.enable_x64(True):
+        errors = []
+        for step in (0.1, 0.05, 0.025):
+            high = jnp.asarray([2.0, 1.0, 0.5])
+            image_low = heun_step(
+                lambda x, sigma, previous: gaussian_denoiser(x, sigma[:, None], previous), image, high, high - step
+            )
+            exact = flowed(image, high[:, None], high[:, None] - step)
+            errors.append(float(jnp.abs(image_low - exact).max()))
+    # The local error of a second-order method is of third order.
+    np.testing.assert_allclose(np.log2(np.array(errors[:-1]) / errors[1:]), 3, atol=0.2)
+
+
+def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
+    """With adjacent levels the student's outputs are values of one smooth function at close points."""
+    batch = {
+        "image": np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8),
+        "index": np.arange(4, dtype=np.int32),
+        "weight": np.ones(4, np.float32),
+    }
+    distances = []
+    for levels in (5, 200):
+        task = ConsistencyDistillation(NETWORK, Karras(sigma_min=0.1, sigma_max=1.0), levels=levels)
+        params, variables = task.init(jax.random.key(0), batch)
+        outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0), {})
+        spacing = 0.9 / (levels - 1)  # on average
+        distances.append(float(outcome.terms["distance"].sum) * spacing)
+    assert distances[1] < 0.1 * distances[0]
+    assert params.keys() == {"denoiser", "teacher"}
+    with pytest.raises(UserError, match="levels=1"):
+        ConsistencyDistillation(NETWORK, Karras(), levels=1)
+    far = pseudo_huber(jnp.full((1, 100), 3.0))
+    np.testing.assert_allclose(far, 30.0, rtol=1e-3)
