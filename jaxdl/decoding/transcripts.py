@@ -64,21 +64,21 @@ class TranscriptDecoder:
 
 
 def text_of_tokens(tokens: Any, names: Names) -> str:
-    """Returns the text of tokens without special tokens; their numbers if `names` has no tokenizer."""
+    """Returns the text of tokens without special tokens; numbers without a tokenizer."""
     tokens = [int(token) for token in tokens if token > _UNKNOWN]
     tokenizer: Any = names.get("target")
     return tokenizer.decode(tokens) if hasattr(tokenizer, "decode") else " ".join(map(str, tokens))
 
 
 def reference_text(records: Mapping[str, Any], row: int, names: Names) -> str:
-    """Returns the text of one target; an unknown token becomes a character that is never recognized."""
+    """Returns the text of one target; unknown tokens become the replacement character."""
     tokens = np.asarray(records["target"][row])[: int(records["target_length"][row])]
     parts = np.split(tokens, np.flatnonzero(tokens == _UNKNOWN))
     return _REPLACEMENT.join(text_of_tokens(part, names) for part in parts)
 
 
 def path_labels(outputs: Mapping[str, Any], names: Names) -> list[str]:
-    """Returns the label of each valid step of one example's most probable path, "" for the blank."""
+    """Returns the label of each valid step of an example's path, "" for the blank."""
     tokens = names.get("target", ())
     path = np.asarray(outputs["path"])[: int(outputs["steps"])].tolist()
     return ["" if token == BLANK else str(tokens[token] if token < len(tokens) else token) for token in path]

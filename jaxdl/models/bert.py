@@ -114,7 +114,7 @@ class TokenClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array, *, length: Array | None = None, types: Array | None = None, train: bool) -> Array:
-        """Returns [batch, time, outputs] of tokens int32 [batch, time]; for other arguments see `Encoder`."""
+        """Returns outputs per token, [batch, time, outputs]; for the arguments see `Encoder`."""
         x = self.encoder(tokens, length=length, types=types, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
@@ -163,7 +163,7 @@ class MaskedLanguageModel(nn.Module):
 
 
 def bert(vocabulary: int = 30_522, length: int = 512, **changes: Any) -> Encoder:
-    """Returns BERT base without the pooler, 109 million parameters (Devlin et al. 2018, arXiv:1810.04805).
+    """Returns BERT base without the pooler, 109 million parameters (arXiv:1810.04805).
 
     Args:
       vocabulary: Number of tokens.

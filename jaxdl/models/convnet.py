@@ -16,7 +16,7 @@ from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
 class ConvNet(nn.Module):
-    """Convolutional classifier of images from 8x8 to 32x32 pixels: stages of 3x3 convolutions with normalization.
+    """Convolutional classifier of images from 8x8 to 32x32 pixels.
 
     Attributes:
       num_classes: Number of classes.
@@ -75,7 +75,7 @@ class ConvNet(nn.Module):
         return self.head(self.drop(pooled, deterministic=not train))
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 

@@ -38,7 +38,7 @@ def _shifted_sum(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def depthwise_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes a depthwise convolution as a sum of shifted copies, which XLA fuses into one loop.
+    """Computes a depthwise convolution as a sum of shifted copies, fused into one loop.
 
     x [batch, h, w, c], kernel float32 [size, size, 1, c] with an odd size -> [batch, h, w, c] in the dtype of x, summed
     in float32. The kernel gradient is a loop over size**2 taps, several times faster than the automatic derivative;
@@ -122,7 +122,7 @@ def convolve_patches(
 
 
 def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) -> nn.Dense:
-    """Returns a pointwise convolution with bias, [..., c] -> [..., channels]; `axes` name the kernel's two axes."""
+    """Returns a pointwise convolution with bias; `axes` name the kernel's two axes."""
     gathered = tuple(None if axis == "channels_in" else axis for axis in axes)
 
     def dot_general(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
@@ -140,7 +140,7 @@ def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) ->
 
 
 class Block(nn.Module):
-    """ConvNeXt block: depthwise convolution, normalization, inverted bottleneck and layer scale, with a residual."""
+    """ConvNeXt block: depthwise convolution, inverted bottleneck and layer scale."""
 
     kernel: int
     depthwise: Depthwise
@@ -192,7 +192,7 @@ class Stage(nn.Module):
 
 
 class Stem(nn.Module):
-    """ConvNeXt stem: patches and normalization, [batch, h, w, c] -> [batch, h // patch, w // patch, channels]."""
+    """ConvNeXt stem, [batch, h, w, c] -> [batch, h // patch, w // patch, channels]."""
 
     channels: int
     patch: int
@@ -206,7 +206,7 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """ConvNeXt head: mean pooling, normalization, dropout, dense; [batch, h, w, c] -> float32 [batch, classes]."""
+    """ConvNeXt head, [batch, h, w, c] -> logits float32 [batch, classes]."""
 
     num_classes: int
     dropout: float
@@ -302,11 +302,14 @@ class ConvNeXt(nn.Module):
         return self.head(features, train=train)
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 
 def convnext_tiny(num_classes: int = 1000, **arguments: Any) -> ConvNeXt:
-    """Returns ConvNeXt-T, 28,589,128 parameters with 1,000 classes; `arguments` are those of `ConvNeXt`."""
+    """Returns ConvNeXt-T, 28,589,128 parameters with 1,000 classes.
+
+    `arguments` are those of `ConvNeXt`.
+    """
     arguments = {"stage_sizes": (3, 3, 9, 3), "channels": (96, 192, 384, 768), **arguments}
     return ConvNeXt(num_classes=num_classes, **arguments)

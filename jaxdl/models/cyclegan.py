@@ -25,7 +25,7 @@ STD = 0.02  # std of initial kernels, as in the paper
 def instance_norm(
     *, train: bool, dtype: Any = jnp.float32, epsilon: float = 1e-5, name: str | None = None
 ) -> nn.Module:
-    """Returns instance normalization with scale and bias (Ulyanov et al. 2016, arXiv:1607.08022)."""
+    """Returns instance normalization with scale and bias (arXiv:1607.08022)."""
     return group_norm(train=train, dtype=dtype, group_size=1, epsilon=epsilon, name=name)
 
 
@@ -163,7 +163,7 @@ def square_conv(
     dtype: Any,
     name: str,
 ) -> nn.Conv:
-    """Returns a square convolution whose kernel is gathered before use, -> [batch, h / stride, w / stride, channels].
+    """Returns a square convolution whose kernel is gathered before use.
 
     Args:
       channels: Number of output channels.

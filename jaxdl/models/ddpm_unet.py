@@ -53,7 +53,7 @@ class Condition(nn.Module):
 def _convolution(
     channels: int, size: int, stride: int, name: str, dtype: Any, zero: bool = False, first: bool = False
 ) -> nn.Conv:
-    """Returns a square convolution with bias and padding size // 2; `first`: of an image, not sharded over channels."""
+    """Returns a square convolution with bias; the `first` is not sharded over input channels."""
     kernel_init = nn.initializers.zeros if zero else variance_scaling(1.0)
     axes = (None, None, None if first else "channels_in", "channels")
     return nn.Conv(
@@ -70,7 +70,7 @@ def _convolution(
 
 
 class ResidualBlock(nn.Module):
-    """Residual block of two normalized 3x3 convolutions with a condition, [batch, h, w, c] -> [..., channels].
+    """Conditional residual block, [batch, h, w, c] -> [batch, h, w, channels].
 
     The second convolution is initially 0. If the number of channels changes, the shortcut is a 1x1 convolution.
     """
@@ -100,7 +100,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Residual self-attention over the positions of a map [batch, h, w, c], after group normalization."""
+    """Residual self-attention over the positions of a map [batch, h, w, c]."""
 
     heads: int
     groups: int
@@ -152,7 +152,7 @@ class DiffusionUNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """Returns float32 [batch, h, w, outputs] of image [batch, h, w, c], level [batch] and label int32 [batch].
+        """Returns float32 [batch, h, w, outputs] of images with noise levels and labels.
 
         Raises:
           ValueError: An image size that the levels do not divide, or `attention` of another length than `channels`.

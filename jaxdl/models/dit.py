@@ -41,14 +41,14 @@ class DiTBlock(nn.Module):
 
 
 def modulation(count: int, features: int, condition: jax.Array, dtype: Any = "float32") -> list[jax.Array]:
-    """Returns `count` arrays [batch, features], initially 0, of the condition [batch, c]. For compact modules."""
+    """Returns `count` arrays [batch, features] of the condition, initially 0."""
     zeros = nn.initializers.zeros
     layer = dense(count * features, ("embed", "mlp"), kernel_init=zeros, dtype=dtype, name="modulation")
     return jnp.split(layer(nn.silu(condition)), count, axis=-1)
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """Applies layer normalization to x [batch, n, c], then the scale 1 + `scale` and `shift`, both [batch, c]."""
+    """Applies layer normalization, then the scale 1 + `scale` and `shift`, both [batch, c]."""
     x = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=x.dtype)(x)
     return x * (1.0 + scale[:, None]) + shift[:, None]
 
@@ -82,7 +82,7 @@ class DiT(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, level: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """Returns float32 [batch, h, w, outputs] of image [batch, h, w, c], level [batch] and label int32 [batch].
+        """Returns float32 [batch, h, w, outputs] of images with noise levels and labels.
 
         Raises:
           ValueError: An image size that `patch` does not divide, or a width that `heads` or 4 does not divide.
@@ -108,7 +108,7 @@ class DiT(nn.Module):
 
 
 class Final(nn.Module):
-    """Final layer of DiT, initially 0; [batch, n, c], condition [batch, c] -> float32 [batch, n, outputs]."""
+    """Final layer of DiT, initially 0, -> float32 [batch, n, outputs]."""
 
     outputs: int
 

@@ -1,4 +1,4 @@
-"""Image restoration networks: DnCNN (arXiv:1608.03981) and pixel unshuffling (arXiv:1710.04026).
+"""DnCNN (arXiv:1608.03981) and pixel unshuffling (arXiv:1710.04026).
 
 Logical axis names are those of `jaxdl.models.resnet`; those of the last layer are ("embed", "classes").
 """
@@ -16,7 +16,7 @@ from jaxdl.models.unet import pad_to_multiple
 
 
 class DnCNN(nn.Module):
-    """DnCNN: 3x3 convolutions at one resolution with normalization (Zhang et al. 2016, arXiv:1608.03981).
+    """DnCNN denoiser of 3x3 convolutions (Zhang et al. 2016, arXiv:1608.03981).
 
     In the paper it predicts the negative noise (see `residual` of image restoration). The receptive field is 2 * depth
     + 1 pixels. Unlike in the paper the last convolution is 1x1.
@@ -54,7 +54,7 @@ class DnCNN(nn.Module):
 
 
 class PixelUnshuffle(nn.Module):
-    """Network between pixel unshuffle and pixel shuffle, with lower cost and larger receptive field (FFDNet).
+    """Network between pixel unshuffle and pixel shuffle (FFDNet).
 
     arXiv:1710.04026. Images whose size `factor` does not divide are reflect-padded at the bottom and right; outputs are
     cropped.
@@ -76,7 +76,7 @@ class PixelUnshuffle(nn.Module):
 
 
 def unshuffle(image: jax.Array, factor: int) -> jax.Array:
-    """Pixel unshuffle, [batch, h, w, c] -> [batch, h / factor, w / factor, factor ** 2 * c], in row-major order."""
+    """Applies pixel unshuffle, -> [batch, h / factor, w / factor, factor ** 2 * c]."""
     batch, height, width, channels = image.shape
     rows, columns = height // factor, width // factor
     x = image.reshape(batch, rows, factor, columns, factor, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -84,7 +84,7 @@ def unshuffle(image: jax.Array, factor: int) -> jax.Array:
 
 
 def shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Pixel shuffle, the inverse of `unshuffle`."""
+    """Applies pixel shuffle, the inverse of `unshuffle`."""
     batch, rows, columns, channels = x.shape
     x = x.reshape(batch, rows, columns, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, rows * factor, columns * factor, channels // factor**2)

@@ -27,7 +27,7 @@ LARGEST_EXPONENT = 8.0
 
 
 def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
-    """Upsamples x [batch, h, w, c] to the size of `fine`, twice its own up to one pixel, by nearest neighbour.
+    """Upsamples x to the size of `fine`, twice its own up to one pixel, by nearest neighbour.
 
     Raises:
       ValueError: `fine` has another size.
@@ -44,7 +44,7 @@ def upsample_to(x: jax.Array, fine: jax.Array) -> jax.Array:
 
 
 class FeaturePyramid(nn.Module):
-    """Feature pyramid network: lateral 1x1 convolutions, top-down sums, 3x3 convolutions, all normalized.
+    """Feature pyramid network: lateral 1x1, top-down sums and 3x3 convolutions.
 
     scales ([batch, h_i, w_i, c_i], ...), finest first -> ([batch, h_i, w_i, channels], ...), followed by
     `extra_levels`, each half as high and wide (rounded up) as the one before.
@@ -80,7 +80,7 @@ class FeaturePyramid(nn.Module):
 
 
 def predictor(outputs: int, bias: float, name: str) -> nn.Conv:
-    """Returns the last 3x3 convolution of a head, [batch, h, w, c] -> [batch, h, w, outputs] float32."""
+    """Returns the last 3x3 convolution of a head, with float32 outputs."""
     return nn.Conv(
         outputs,
         (3, 3),
@@ -93,7 +93,7 @@ def predictor(outputs: int, bias: float, name: str) -> nn.Conv:
 
 
 class DetectorHead(nn.Module):
-    """FCOS head shared by all levels, with a tower of convolutions for classes and one for boxes.
+    """FCOS head shared by all levels, with towers for classes and boxes.
 
     x [batch, h, w, channels] -> class logits [batch, h, w, classes], log distances [batch, h, w, 4] and centerness
     logits [batch, h, w], all float32.

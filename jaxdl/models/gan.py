@@ -1,4 +1,4 @@
-"""Generators and discriminators of GANs: DCGAN (arXiv:1511.06434) and SNGAN's ResNet (arXiv:1802.05957).
+"""Generators and discriminators of DCGAN (arXiv:1511.06434) and SNGAN (arXiv:1802.05957).
 
 Images are float [batch, height, width, channels] in [-1, 1], latents [batch, latents]. Conditional generators take
 `(latent, label, *, train)`, others `(latent, *, train)`. Discriminators take `(image, label, *, train)` or `(image, *,
@@ -22,7 +22,7 @@ SLOPE = 0.2  # leaky ReLU of DCGAN
 
 
 def convolve_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves [batch, h, w, c] with a kernel [2, 2, c, ..., channels] -> [batch, h - 1, w - 1, ..., channels].
+    """Convolves [batch, h, w, c] with a kernel [2, 2, c, ..., channels], without padding.
 
     Four matrix products. XLA's forward pass is about as fast, but on CPU its kernel gradient takes 10 to 25 times as
     long for padded inputs, which second derivatives always have (measured with jaxlib 0.10.2).
@@ -36,7 +36,7 @@ def convolve_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Upconvolution(nn.Module):
-    """4x4 transposed convolution of stride 2, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
+    """4x4 transposed convolution of stride 2, -> [batch, 2 * h, 2 * w, channels].
 
     Each of a value's four outputs depends on 2x2 inputs, so it is a 2x2 convolution with four times the channels. The
     kernel [2, 2, c, 4 * channels] is not sharded over outputs, whose shards would separate the four outputs.
@@ -65,7 +65,7 @@ class Upconvolution(nn.Module):
 
 
 class Downconvolution(nn.Module):
-    """4x4 convolution of stride 2 with padding 1, [batch, h, w, c] -> [batch, h // 2, w // 2, channels].
+    """4x4 convolution of stride 2, -> [batch, h // 2, w // 2, channels].
 
     Computed as a 2x2 convolution after pixel unshuffling. The kernel is [2, 2, 4 * c, channels], with input channels
     ordered by row, column and channel of a 2x2 square.
@@ -154,7 +154,7 @@ class DCGANDiscriminator(nn.Module):
 
 
 def _first_map(latent: jax.Array, size: int, channels: int) -> jax.Array:
-    """Projects [batch, latents] to [batch, size, size, channels], without bias because a normalization follows."""
+    """Projects latents to [batch, size, size, channels]; a normalization replaces the bias."""
     x = dense(size * size * channels, use_bias=False, name="project")(latent)
     return x.reshape(-1, size, size, channels)
 
@@ -215,7 +215,7 @@ class ResNetGenerator(nn.Module):
 
 
 class UpResidual(nn.Module):
-    """Pre-activation residual block with upsampling, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels]."""
+    """Pre-activation residual block with upsampling, -> [batch, 2 * h, 2 * w, channels]."""
 
     channels: int
     classes: int
@@ -234,7 +234,7 @@ class UpResidual(nn.Module):
 
 
 def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = False, image: bool = False) -> nn.Conv:
-    """Returns a square convolution with "same" padding; channels of an `image` are too few to be sharded."""
+    """Returns a square convolution with "same" padding, not sharded for an `image`."""
     axis = None if image else "channels"
     return nn.Conv(
         channels,
@@ -250,7 +250,7 @@ def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = Fals
 
 
 class ResNetDiscriminator(nn.Module):
-    """ResNet discriminator with spectral normalization and class projection (arXiv:1802.05957, arXiv:1802.05637).
+    """SNGAN discriminator with class projection (arXiv:1802.05957, arXiv:1802.05637).
 
     image [batch, h, w, c], label int32 [batch] or None -> logits [batch].
 

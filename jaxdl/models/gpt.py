@@ -12,7 +12,7 @@ from jaxdl.models.transformer import Stack, tokens_of
 
 
 class Decoder(nn.Module):
-    """Decoder-only Transformer language model (GPT-2 and Llama with the arguments of `gpt2` and `llama`).
+    """Decoder-only Transformer language model (see `gpt2` and `llama`).
 
     Attributes:
       vocabulary: Number of tokens.
@@ -37,7 +37,7 @@ class Decoder(nn.Module):
 
     @nn.nowrap
     def initial_carry(self, batch: int) -> dict[str, Any]:
-        """Returns the carry before the first token: KV caches and the number of tokens so far, int32 [batch]."""
+        """Returns the carry before the first token: KV caches and numbers of tokens."""
         carry = {"caches": self.stack.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
         return {**carry, "recent": jnp.zeros((batch, max(self.ngrams) - 1), jnp.int32)} if self.ngrams else carry
 
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         whole: bool = True,
         train: bool,
     ) -> tuple[Array, dict[str, Any] | None]:
-        """Returns next-token logits float32 [batch, time, vocabulary] and the new carry, None without one.
+        """Returns next-token logits float32 [batch, time, vocabulary] and the new carry.
 
         Args:
           tokens: int32 [batch, time].
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
     def _embed_ngrams(
         self, tokens: Array, positions: Array | None, recent: Array | None, lengths: Array | None
     ) -> tuple[Array, Array]:
-        """Returns the sum of n-gram embeddings [batch, time, features] and the last tokens [batch, n - 1]."""
+        """Returns the sum of n-gram embeddings and the last tokens [batch, n - 1]."""
         reach, time = max(self.ngrams) - 1, tokens.shape[1]
         before = jnp.zeros((tokens.shape[0], reach), tokens.dtype) if recent is None else recent.astype(tokens.dtype)
         context = jnp.concatenate([before, tokens], axis=1).astype(jnp.uint32)
@@ -122,7 +122,7 @@ class Decoder(nn.Module):
         return self.embed.attend(x) if self.tied else self.head(x)
 
     def read(self, tokens: Array, lengths: Array, carry: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-        """Returns next-token logits float32 [batch, vocabulary] after prompts, and the new carry (prefill).
+        """Returns logits float32 [batch, vocabulary] after prompts, and the carry (prefill).
 
         Args:
           tokens: int32 [batch, time].
@@ -134,13 +134,19 @@ class Decoder(nn.Module):
 
 
 def gpt2(vocabulary: int = 50_257, length: int = 1024, **changes: Any) -> Decoder:
-    """Returns GPT-2 (Radford et al. 2019), by default with 124 million parameters; `changes` are those of `Stack`."""
+    """Returns GPT-2, by default with 124 million parameters (Radford et al. 2019).
+
+    `changes` are those of `Stack`.
+    """
     sizes = {"features": 768, "layers": 12, "heads": 12}
     return Decoder(vocabulary, length, Stack(causal=True, positions="learned", **{**sizes, **changes}))
 
 
 def llama(vocabulary: int = 32_000, length: int = 4096, tied: bool = False, **changes: Any) -> Decoder:
-    """Returns Llama 2 (arXiv:2307.09288), by default with 7 billion parameters; `changes` are those of `Stack`."""
+    """Returns Llama 2, by default with 7 billion parameters (arXiv:2307.09288).
+
+    `changes` are those of `Stack`.
+    """
     defaults = {
         "features": 4096,
         "layers": 32,

@@ -91,7 +91,7 @@ class NormAct(nn.Module):
 
 
 class LadderVAE(nn.Module):
-    """Ladder VAE with a latent vector and, from the coarsest to the finest level, maps of latents.
+    """Ladder VAE with a latent vector and maps of latents, coarsest first.
 
     Attributes:
       channels: Channels of each level, finest first. Every level halves height and width.
@@ -167,7 +167,7 @@ class LadderVAE(nn.Module):
             self.plane = LabelPlane(self.classes)
 
     def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, ...]:
-        """Returns features of each level, finest first, of images [batch, h, w, c] with label int32 [batch]."""
+        """Returns features of each level, finest first."""
         x = self.plane(image, label) if self.classes else image
         features = []
         for down, norm, stage in zip(self.downs, self.down_norms, self.up_stages):
@@ -192,7 +192,7 @@ class LadderVAE(nn.Module):
         return Decoded(self._down(groups[0].value, draw, label, train), tuple(groups))
 
     def generate(self, latents: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """Returns float32 [batch, h, w, outputs] for standard normal latents [batch, *shape] per group."""
+        """Returns float32 [batch, h, w, outputs] for standard normal latents per group."""
         maps = iter(latents[1:])
 
         def draw(level: int, path: jax.Array) -> jax.Array:

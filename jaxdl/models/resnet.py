@@ -24,7 +24,7 @@ StemKind = Literal["small", "strided", "imagenet"]
 
 
 class BasicBlock(nn.Module):
-    """Basic residual block of two 3x3 convolutions, [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
+    """Basic residual block, [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
 
     width: int
     stride: int
@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Bottleneck residual block of 1x1, 3x3 and 1x1 convolutions; the 3x3 has the stride (version 1.5).
+    """Bottleneck residual block; the 3x3 convolution has the stride (version 1.5).
 
     [batch, h, w, c] -> [batch, h / stride, w / stride, 4 * width].
     """
@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(x: jax.Array, channels: int, stride: int, norm: Normalization, dtype: Any) -> jax.Array:
-    """Returns `x`, or a 1x1 convolution of it if the block's output has another shape. Call it inside a block."""
+    """Returns `x`, or a 1x1 convolution of it if the block's output has another shape."""
     if x.shape[-1] == channels and stride == 1:
         return x
     return norm(name="shortcut_norm")(convolution(channels, 1, stride, dtype=dtype, name="shortcut")(x))
@@ -216,11 +216,14 @@ class ResNet(nn.Module):
         return self.head(self.drop(pooled, deterministic=not train))
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes] of images [batch, h, w, c]; draws from "dropout" in training."""
+        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
         return self.classify(self.features(image, train=train), train=train)
 
 
 def resnet50(num_classes: int = 1000, **arguments: Any) -> ResNet:
-    """Returns ResNet-50 (version 1.5), 25,557,032 parameters with 1,000 classes; `arguments` are those of `ResNet`."""
+    """Returns ResNet-50 (version 1.5), 25,557,032 parameters with 1,000 classes.
+
+    `arguments` are those of `ResNet`.
+    """
     arguments = {"stage_sizes": (3, 4, 6, 3), "width": 64, "block": Bottleneck, "stem": "imagenet", **arguments}
     return ResNet(num_classes=num_classes, **arguments)

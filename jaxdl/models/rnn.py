@@ -1,4 +1,4 @@
-"""Recurrent layers (RNN, GRU, LSTM, layer-normalized LSTM, minGRU) and uni- or bidirectional stacks.
+"""Recurrent layers (RNN, GRU, LSTM, layer-normalized LSTM, minGRU) and their stacks.
 
 A layer is called as `layer(x, *, mask=None, state=None) -> (outputs, state)` with x [batch, time, channels], mask bool
 [batch, time] and outputs [batch, time, features], 0 where the mask is False. Its class is an argument of the networks
@@ -43,7 +43,7 @@ class Cell(nn.Module):
         return 1
 
     def kernels(self, channels: int, gates: int, bias: Callable[[], Array] | None = None) -> tuple[Array, Array, Array]:
-        """Returns kernel [channels, gates * features], recurrent kernel [features, gates * features] and bias.
+        """Returns kernel, recurrent kernel and bias, each [..., gates * features].
 
         The recurrent kernel of each gate is orthogonal (Saxe et al. 2013, arXiv:1312.6120).
         """
@@ -60,7 +60,7 @@ class Cell(nn.Module):
         )
 
     def whole(self, name: str, init: Any, shape: tuple[int, ...], axes: tuple[str, ...] = ("mlp",)) -> Array:
-        """Returns a sharded parameter, gathered before use because one step is too small to be sharded."""
+        """Returns a parameter, gathered because one step is too small to be sharded."""
         value = self.param(name, nn.with_logical_partitioning(init, axes), shape)
         return gathered(value)
 
@@ -77,7 +77,7 @@ class Cell(nn.Module):
 
 
 def reflections(key: Array, count: int, size: int) -> Array:
-    """Returns random orthogonal matrices [count, size, size], products of Householder reflections (Stewart 1980).
+    """Returns random orthogonal matrices [count, size, size] (Stewart 1980).
 
     `jnp.linalg.qr` is not used: two concurrent batched calls can deadlock on CPU with jaxlib 0.10.
     """
@@ -118,7 +118,7 @@ class RNN(Cell):
 
 
 class GRU(Cell):
-    """Gated recurrent unit in cuDNN's variant, reset after the product (Cho et al. 2014, arXiv:1406.1078).
+    """Gated recurrent unit, reset after the product as in cuDNN (arXiv:1406.1078).
 
     Gates: reset, update, candidate. The reset gate multiplies the separate recurrent bias `candidate_bias` [features].
     """
@@ -203,7 +203,7 @@ class LayerNormLSTM(Cell):
 
 
 class MinGRU(Cell):
-    """MinGRU, whose gates depend on the input only, so that an associative scan computes it (arXiv:2410.01201).
+    """MinGRU, whose gates depend on the input only (arXiv:2410.01201).
 
     h[t] = (1 - z[t]) h[t - 1] + z[t] g(x[t] V) with z = sigmoid(x W + b), g(a) = a + 1/2 for a >= 0 and sigmoid(a)
     otherwise, which keeps the state positive.
@@ -257,7 +257,7 @@ class Stack(nn.Module):
     def __call__(
         self, x: Array, *, length: Array | None = None, state: tuple[State, ...] | None = None, train: bool
     ) -> tuple[Array, tuple[State, ...]]:
-        """Returns outputs [batch, time, features], 0 on padding, and the final forward state of each layer.
+        """Returns outputs [batch, time, features], 0 on padding, and the final forward states.
 
         Args:
           x: [batch, time, channels].

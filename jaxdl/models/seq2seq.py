@@ -14,7 +14,7 @@ Memory = dict[str, Array]  # values [batch, places, features], keys [batch, plac
 
 
 class TokenEncoder(nn.Module):
-    """Recurrent token encoder, int32 [batch, time] -> values [batch, time, features] and mask bool [batch, time].
+    """Recurrent token encoder, -> values [batch, time, features] and mask [batch, time].
 
     Attributes:
       vocabulary: Number of tokens.
@@ -45,7 +45,7 @@ class TokenEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Image encoder, float [batch, height, width, channels] -> values [batch, h * w, features] and their mask.
+    """Image encoder, -> values [batch, h * w, features] and mask [batch, h * w].
 
     Attributes:
       backbone: Network with `features(image, *, train) -> [batch, h, w, channels]`, such as `ConvNet`.
@@ -145,7 +145,7 @@ class AttentionDecoder(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def project_memory(self, values: Array, mask: Array) -> Memory:
-        """Returns the memory of an encoder's values [batch, places, features] and mask [batch, places]."""
+        """Returns the memory of an encoder's values and mask."""
         return {"values": values, "keys": self.attend.keys(values), "mask": mask}
 
     def start(self, memory: Memory) -> tuple[State, ...]:
@@ -167,7 +167,7 @@ class AttentionDecoder(nn.Module):
     def __call__(
         self, memory: Memory, carry: tuple[State, ...], tokens: Array, *, train: bool
     ) -> tuple[Array, tuple[State, ...]]:
-        """Returns next-token logits float32 [batch, time, vocabulary] of tokens int32 [batch, time], and the carry."""
+        """Returns next-token logits float32 [batch, time, vocabulary] and the carry."""
         x = self.drop(self.embed(tokens), deterministic=not train)
         x, first = self.reader(x, state=carry[:1], train=train)
         context, _ = self.attend(x, memory)
@@ -214,6 +214,6 @@ class EncoderDecoder(nn.Module):
         return self.decoder.start(memory)
 
     def decode(self, memory: Memory, carry: tuple[State, ...], token: Array) -> tuple[Array, tuple[State, ...]]:
-        """Returns next-token logits [batch, vocabulary] after token int32 [batch], and the new carry."""
+        """Returns logits [batch, vocabulary] after token int32 [batch], and the new carry."""
         logits, carry = self.decoder(memory, carry, token[:, None], train=False)
         return logits[:, 0], carry

@@ -112,7 +112,7 @@ class ManyToOne(nn.Module):
 
 
 def pooling(pool: str, outputs: Array, state: tuple[State, ...], length: Array | None) -> Array:
-    """Pools outputs [batch, time, features], 0 on padding, to [batch, features]; `pool` is one of POOLS."""
+    """Pools outputs [batch, time, features], 0 on padding, to [batch, features]."""
     if pool not in POOLS:
         raise ValueError(f"pool={pool!r} must be one of {', '.join(POOLS)}")
     if pool == "last":

@@ -1,4 +1,4 @@
-"""Speech recognizer with convolutions and bidirectional recurrent layers (Deep Speech 2, arXiv:1512.02595)."""
+"""Acoustic model of speech recognition (Deep Speech 2, arXiv:1512.02595)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from jaxdl.models.rnn import LSTM, Cell, Stack
 
 
 class SpeechRecognizer(nn.Module):
-    """Acoustic model: strided convolutions over time and a bidirectional recurrent stack (arXiv:1512.02595).
+    """Acoustic model of strided convolutions and bidirectional recurrent layers.
 
     Attributes:
       vocabulary: Number of tokens, with the blank as token 0.
@@ -33,7 +33,7 @@ class SpeechRecognizer(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Array, *, length: Array, train: bool) -> tuple[Array, Array]:
-        """Returns logits float32 [batch, steps, vocabulary] and the number of valid steps int32 [batch].
+        """Returns logits float32 [batch, steps, vocabulary] and valid steps int32 [batch].
 
         Args:
           frames: [batch, time, mels].

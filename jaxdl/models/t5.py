@@ -1,4 +1,4 @@
-"""Encoder-decoder Transformers (T5, and the original Transformer), with a pointer-generator head."""
+"""Encoder-decoder Transformers (T5) and a pointer-generator head."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ class EncoderDecoder(nn.Module):
         return {"caches": self.decoder.empty_caches(batch, self.length), "count": jnp.zeros(batch, jnp.int32)}
 
     def decode(self, memory: dict[str, Any], carry: dict[str, Any], token: Array) -> tuple[Array, dict[str, Any]]:
-        """Returns next-token logits [batch, vocabulary] after token int32 [batch], and the new carry."""
+        """Returns logits [batch, vocabulary] after token int32 [batch], and the new carry."""
         positions = carry["count"][:, None]
         logits, caches = self._decode(memory, token[:, None], positions, carry["caches"], False)
         return logits[:, 0], {"caches": caches, "count": carry["count"] + 1}

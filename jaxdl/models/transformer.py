@@ -71,7 +71,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Transformer block: self-attention, optional cross-attention and a feed-forward network, with residuals.
+    """Transformer block: self-attention, optional cross-attention and feed-forward network.
 
     Attributes:
       attention: Self-attention.
@@ -351,7 +351,7 @@ def tokens_of(vocabulary: int, length: int, stack: Stack, **options: Any) -> Tok
 
 
 def _key_positions(cache: Cache, positions: Array) -> Array:
-    """Returns the positions of the keys of tokens at `positions` [batch, n], in the order of `MultiHeadAttention`."""
+    """Returns key positions for queries at `positions`, in the order of `MultiHeadAttention`."""
     if positions.shape[1] > 1:
         return jnp.concatenate([cache["position"], positions], axis=1)
     return extended({"position": cache["position"]}, positions)["position"]

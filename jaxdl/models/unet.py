@@ -19,7 +19,7 @@ from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
 def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
-    """Pads [batch, h, w, c] symmetrically at the bottom and right until `multiple` divides h and w.
+    """Pads images symmetrically at the bottom and right to multiples of `multiple`.
 
     The padding starts with a copy of the last row or column.
     """
@@ -30,7 +30,7 @@ def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
 
 
 class TransposedConv(nn.Module):
-    """2x2 transposed convolution of stride 2 without bias, [batch, h, w, c] -> [batch, 2 * h, 2 * w, channels].
+    """2x2 transposed convolution of stride 2, -> [batch, 2 * h, 2 * w, channels].
 
     The kernel is [row, column, c, channels]. Output blocks do not overlap, so it is a matrix product, on CPU faster
     than `jax.lax.conv_transpose`.
@@ -73,7 +73,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Decoder block: upsampling, concatenation with `skip` and `depth` 3x3 convolutions with normalization.
+    """Decoder block: upsampling, concatenation with `skip` and 3x3 convolutions.
 
     x [batch, h, w, c], skip [batch, 2 * h, 2 * w, s] -> [batch, 2 * h, 2 * w, channels]. Upsampling is "transposed"
     (`TransposedConv`) or "nearest" (nearest neighbour and a 3x3 convolution).
@@ -98,7 +98,7 @@ class UpBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net with encoder blocks down1, down2, ..., decoder blocks ..., up2, up1 and the output layer `final`.
+    """U-Net with encoder blocks `down1`, ..., decoder blocks ..., `up1`, and `final`.
 
     Images whose size 2**(levels - 1) does not divide are padded symmetrically; outputs are cropped.
 
@@ -164,5 +164,5 @@ class UNet(nn.Module):
         return x[:, :height, :width]
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns float32 [batch, h, w, outputs] of images [batch, h, w, c]; draws from "dropout" in training."""
+        """Returns float32 [batch, h, w, outputs]; draws from "dropout" in training."""
         return self.final(self.features(image, train=train))

@@ -1,4 +1,4 @@
-"""Variational autoencoders with one group of latents, dense and convolutional (VAE; arXiv:1312.6114).
+"""Variational autoencoders with one group of latents (VAE; arXiv:1312.6114).
 
 A model with Gaussian latents, `VAE` or `jaxdl.models.hierarchical_vae.LadderVAE`, has
 
@@ -53,7 +53,7 @@ class Normal(NamedTuple):
 
 
 def kl_divergence(posterior: Normal, prior: Normal) -> jax.Array:
-    """Returns KL(posterior || prior) of each value in nats, [batch, ...] (arXiv:1312.6114, appendix B)."""
+    """Returns KL(posterior || prior) of each value, nats (arXiv:1312.6114, appendix B)."""
     gap = posterior.log_variance - prior.log_variance
     shift = (posterior.mean - prior.mean) * jnp.exp(-0.5 * prior.log_variance)
     return 0.5 * (jnp.exp(gap) + jnp.square(shift) - 1.0 - gap)
@@ -180,7 +180,7 @@ def residual_stage(
 
 
 class ConvEncoder(nn.Module):
-    """Convolutional encoder with strided convolutions and residual blocks, [batch, h, w, c] -> [batch, features].
+    """Convolutional encoder with residual blocks, [batch, h, w, c] -> [batch, features].
 
     Attributes:
       channels: Channels of each level. Every level halves height and width.
@@ -209,7 +209,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Convolutional decoder that mirrors `ConvEncoder`, [batch, latents] -> [batch, height, width, outputs].
+    """Convolutional decoder that mirrors `ConvEncoder`, -> [batch, height, width, outputs].
 
     The last upsampling rearranges channels into 2x2 pixels, so that no convolution runs at full resolution.
 
@@ -277,7 +277,7 @@ class VAE(nn.Module):
             self.plane = LabelPlane(self.classes)
 
     def encode(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> Normal:
-        """Returns the posterior [batch, latents] of images [batch, h, w, c] with label int32 [batch]."""
+        """Returns the posterior [batch, latents] of images with label int32 [batch]."""
         if self.classes:
             image = self.plane(image, label)
         features = self.encoder(image, train=train)

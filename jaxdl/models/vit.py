@@ -12,7 +12,7 @@ from jaxdl.models.transformer import Stack, exact_gelu
 
 
 class VisionTransformer(nn.Module):
-    """Vision Transformer, images [batch, height, width, channels] -> logits float32 [batch, num_classes].
+    """Vision Transformer classifier, with logits float32 [batch, num_classes].
 
     Attributes:
       num_classes: Number of classes.
@@ -45,7 +45,7 @@ class VisionTransformer(nn.Module):
         return dense(self.num_classes, ("embed", None), kernel_init=nn.initializers.zeros, name="head")(x)
 
     def _tokens(self, image: jax.Array) -> jax.Array:
-        """Returns patch embeddings [batch, patches, features], after the class token if there is one."""
+        """Returns patch embeddings [batch, patches, features], after an optional class token."""
         batch, height, width, channels = image.shape
         side, features = self.patch, self.stack.features
         if height % side or width % side:
@@ -76,7 +76,10 @@ class VisionTransformer(nn.Module):
 
 
 def vit(num_classes: int = 1000, patch: int = 16, **changes: Any) -> VisionTransformer:
-    """Returns the published ViT, by default ViT-B with 87 million parameters; `changes` are those of `Stack`."""
+    """Returns the published ViT, by default ViT-B with 87 million parameters.
+
+    `changes` are those of `Stack`.
+    """
     defaults = {
         "features": 768,
         "layers": 12,

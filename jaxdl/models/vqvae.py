@@ -46,7 +46,7 @@ class Codebook(NamedTuple):
 
 
 def updated(book: Codebook, decay: float) -> Codebook:
-    """Returns the codebook after applying its pending statistics: average = decay * average + (1 - decay) * new."""
+    """Returns the codebook after adding its pending statistics to the moving averages."""
     pending = jnp.sum(book.new_counts) > 0
 
     def blend(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -60,7 +60,7 @@ def updated(book: Codebook, decay: float) -> Codebook:
 
 
 def split_largest(book: Codebook, least: float | jax.Array, spread: float = 0.01) -> Codebook:
-    """Moves each code with fewer than `least` vectors next to one of the most used codes, to split its vectors.
+    """Moves each code with fewer than `least` vectors next to one of the most used codes.
 
     Splitting of Linde, Buzo & Gray (1980). It is deterministic and independent of the batch, so micro-batches and
     devices agree.
@@ -97,7 +97,7 @@ class Quantized(NamedTuple):
 
 
 def nearest(vectors: jax.Array, codes: jax.Array) -> jax.Array:
-    """Returns the index int32 [...] of the nearest of codes [codes, features] for vectors [..., features]."""
+    """Returns the index int32 [...] of the nearest code of vectors [..., features]."""
     distance = jnp.sum(jnp.square(codes), axis=-1) - 2.0 * vectors @ codes.T
     return jnp.argmin(distance, axis=-1).astype(jnp.int32)
 

@@ -153,7 +153,7 @@ class AnomalyDetection(Task):
     def _errors(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Array, PyTree]:
-        """Returns squared errors of the shape of the input, and the new variables; without a key in evaluation mode."""
+        """Returns squared errors and new variables; without a key in evaluation mode."""
         inputs = self._inputs(batch)
         dropout_key = None if key is None else module_key(key, batch)
         outputs, variables = apply_module(GROUP, self.model, params, variables, inputs, key=dropout_key)
@@ -167,7 +167,7 @@ class AnomalyDetection(Task):
 
 
 def detection_metrics(score: np.ndarray, anomaly: np.ndarray, threshold: float) -> dict[str, Any]:
-    """Returns the metrics of scores [examples] with labels bool [examples]; see `AnomalyDetection`."""
+    """Returns the metrics of scores and labels [examples]; see `AnomalyDetection`."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     alarm = score > np.float32(threshold)
@@ -215,7 +215,7 @@ def count_errors(counts: Array, errors: Array, weight: Array, memory: int) -> Ar
 
 
 def quantile_of(counts: Array, quantile: float) -> Array:
-    """Returns a quantile [] of the histogram, interpolated within its bin; 1e8, the largest error, if it is empty."""
+    """Returns a quantile [] of the histogram, interpolated within its bin; 1e8 if it is empty."""
     sums = jnp.cumsum(counts)
     target = quantile * sums[-1]
     place = jnp.minimum(jnp.sum(sums < target), _BINS - 1)

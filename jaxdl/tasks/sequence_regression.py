@@ -100,7 +100,7 @@ class SequenceRegression(Task):
 
 
 def vector_norms(vectors: Array) -> Array:
-    """Returns norms [...] of vectors [..., channels], scaled so that squares do not underflow in float32."""
+    """Returns norms [...] of vectors [..., channels] without underflow of the squares."""
     largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
     scale = jnp.where(largest > 0, largest, 1.0)
     return (scale * jnp.linalg.norm(vectors / scale, axis=-1, keepdims=True))[..., 0]
@@ -116,7 +116,7 @@ def _inputs(batch: Batch) -> Array:
 
 
 def _without_tokens(batch: Batch, inputs: Array) -> dict[str, Array]:
-    """Returns the batch with `inputs` replaced and without `tokens`, which would take precedence."""
+    """Returns the batch with new `inputs` and without `tokens`, which take precedence."""
     return {**{name: value for name, value in batch.items() if name != "tokens"}, "inputs": inputs}
 
 

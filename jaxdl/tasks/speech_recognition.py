@@ -113,7 +113,7 @@ class SpeechRecognition(Task):
     def _apply(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Array, Array, PyTree]:
-        """Returns logits float32 [batch, steps, vocabulary], valid steps [batch] and the new variables."""
+        """Returns logits float32 [batch, steps, vocabulary], valid steps and new variables."""
         dropout_key = None if key is None else module_key(key, batch)
         (logits, steps), variables = apply_module(
             GROUP, self.model, params, variables, batch["frames"], key=dropout_key, length=batch["frames_length"]

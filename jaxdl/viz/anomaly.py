@@ -61,7 +61,7 @@ def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float)
 
 
 def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
-    """Plots the ROC curve, with the false positive rate on a logarithmic axis, and marks the threshold.
+    """Plots the ROC curve on a logarithmic axis and marks the threshold.
 
     Args:
       normal: [examples] scores, at least one.
@@ -168,7 +168,7 @@ class AnomalyPresentation(Presentation):
         metrics: Mapping[str, Any],
         names: Mapping[str, Sequence[str]],
     ) -> dict[str, np.ndarray]:
-        """Returns `scores`, a histogram; `roc`, if both classes occur; and for images `errors`, error maps."""
+        """Returns histogram `scores`, curve `roc`, and for images the error maps `errors`."""
         pictures = {}
         if "normal_scores" in metrics:
             normal, anomalous = metrics["normal_scores"], metrics["anomalous_scores"]
@@ -188,7 +188,7 @@ class AnomalyPresentation(Presentation):
     def readable(
         self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
     ) -> dict[str, Any]:
-        """Returns score, prediction and threshold; for tables also `largest_error`, the column with the largest one."""
+        """Returns score, prediction and threshold; for tables also `largest_error`, a column."""
         row: dict[str, Any] = {
             "score": float(f"{float(outputs['score']):.6g}"),
             "anomalous": bool(outputs["anomalous"]),

@@ -30,7 +30,7 @@ def prediction_grid(
     probabilities: Sequence[float] | np.ndarray,
     names: Sequence[str],
 ) -> np.ndarray:
-    """Draws images with predicted class and probability; errors have a frame, a cross and the true class.
+    """Draws images with predicted class and probability; mistakes have a frame and a cross.
 
     Args:
       images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. The first 24 are drawn.
@@ -76,7 +76,7 @@ def prediction_grid(
 
 
 def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draws a confusion matrix in percent of each true class (row), and a list of the most frequent mistakes.
+    """Draws a confusion matrix in percent of each true class, and the frequent mistakes.
 
     Up to 20 classes cells contain numbers; beyond 500 a cell is the maximum of a block of classes. A class without
     examples has a gray row.
@@ -170,7 +170,7 @@ def _write_numbers(axes: "Axes", rates: np.ndarray) -> None:
 
 
 def _blocks(rates: np.ndarray, block: int) -> np.ndarray:
-    """Returns the maximum of each block of cells, because nearest-neighbour scaling would drop mistakes."""
+    """Returns the maximum of each block of cells; resampling would drop mistakes."""
     if block == 1:
         return rates
     short = -len(rates) % block
@@ -207,7 +207,7 @@ class ClassificationPresentation(Presentation):
         metrics: Mapping[str, Any],
         names: Mapping[str, Sequence[str]],
     ) -> dict[str, np.ndarray]:
-        """Returns `predictions`, up to 24 images with true and predicted class, and the `confusion` matrix."""
+        """Returns `predictions`, up to 24 images with classes, and the `confusion` matrix."""
         classes = np.shape(outputs["probabilities"])[-1]
         class_names = names.get("label") or [str(index) for index in range(classes)]
         shown = valid_rows(batch, 24)
@@ -231,7 +231,7 @@ class SequenceClassificationPresentation(Presentation):
         metrics: Mapping[str, Any],
         names: Mapping[str, Sequence[str]],
     ) -> dict[str, np.ndarray]:
-        """Returns `predictions`, up to 16 texts with true and predicted class, and the `confusion` matrix."""
+        """Returns `predictions`, up to 16 texts with classes, and the `confusion` matrix."""
         classes = np.shape(outputs["probabilities"])[-1]
         label_names = names.get("label") or [str(index) for index in range(classes)]
         pictures: dict[str, np.ndarray] = {}

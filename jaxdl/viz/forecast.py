@@ -27,7 +27,7 @@ def forecast_grid(
     titles: Sequence[str] = (),
     share: float | None = None,
 ) -> np.ndarray:
-    """Plots each window's history, forecast, interval, true values and naive forecast in a panel.
+    """Plots history, forecast, interval and true values of each window in a panel.
 
     Step 0 is the last one of the history. Only the end of a long history is drawn.
 
@@ -89,7 +89,7 @@ def _line(
     linewidth: float = 1.1,
     linestyle: str = "-",
 ) -> None:
-    """Draws a line over the future, from the value `before` it on; a short one also has a marker."""
+    """Draws a line over the future, from the value `before` it; short ones have a marker."""
     if before is not None:
         steps, values = np.concatenate([[0], steps]), np.concatenate([[before], values])
     marker = "o" if len(steps) <= 2 else ""
@@ -132,7 +132,7 @@ class ForecastingPresentation(Presentation):
         metrics: Mapping[str, Any],
         names: Mapping[str, Sequence[str]],
     ) -> dict[str, np.ndarray]:
-        """Returns `forecasts`, 8 windows spread evenly over the batch, because consecutive windows look alike."""
+        """Returns `forecasts`, 8 windows spread over the batch; consecutive ones look alike."""
         rows = valid_rows(batch)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _PICTURED).round().astype(int))]
         features = ("history", "target", "naive", "series")

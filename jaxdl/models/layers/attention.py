@@ -1,4 +1,4 @@
-"""Multi-head attention with KV cache, grouped queries, rotary and relative positions, and LoRA (arXiv:1706.03762).
+"""Multi-head attention with KV cache, grouped queries, RoPE, relative bias and LoRA.
 
 The attention mask is computed from integer positions of queries and keys, so that KV caches, sliding windows and packed
 sequences need one mask.
@@ -22,7 +22,7 @@ SEEN = "attention"  # collection of attention weights, float32 [batch, heads, n,
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head self-attention or cross-attention, [batch, n, features] -> [batch, n, features].
+    """Multi-head self-attention or cross-attention (arXiv:1706.03762).
 
     Attributes:
       features: Width of the tokens.
@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
             self.value_low = LowRank((self.kv_heads or self.heads) * size, self.lora, self.dtype)
 
     def project_memory(self, memory: Array) -> Cache:
-        """Returns `key` and `value` [batch, m, kv_heads, head_size] of a memory [batch, m, features]."""
+        """Returns `key` and `value` [batch, m, kv_heads, head_size] of a memory."""
         value = self.value(memory) + self.value_low(memory) if self.lora else self.value(memory)
         return {"key": self._heads(self.key(memory)), "value": self._heads(value)}
 
@@ -164,7 +164,7 @@ def merged(params: Any) -> Any:
 
 
 def drawn_dense(features: int, axes: tuple[str | None, str | None], init_std: float | None, **options: Any) -> nn.Dense:
-    """Returns `jaxdl.models.layers.dense.dense` with this std of the initial kernel; None: LeCun initialization."""
+    """Returns a dense layer with a normal initial kernel; `init_std` None: LeCun initialization."""
     return dense(features, axes, kernel_init=None if init_std is None else normal(init_std), **options)
 
 
@@ -247,7 +247,7 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, query: Array, key: Array) -> Array:
-        """Returns the bias float32 [batch, heads, n, m] of query positions [batch, n] and key positions [batch, m]."""
+        """Returns the bias float32 [batch, heads, n, m] of query and key positions."""
         init = nn.with_logical_partitioning(normal(1.0), (None, None))
         table: Any = self.param("table", init, (self.buckets, self.heads))
         distance = key[:, None, :] - query[:, :, None]

@@ -13,7 +13,7 @@ from jaxdl.models.layers.dense import gathered, variance_scaling
 def convolution(
     channels: int, size: int, stride: int = 1, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
 ) -> nn.Conv:
-    """Returns a square convolution without bias, to be normalized, with padding size // 2 on every side."""
+    """Returns a square convolution without bias, to be normalized, with padding size // 2."""
     return nn.Conv(
         channels,
         (size, size),
@@ -30,7 +30,7 @@ def convolution(
 
 
 def convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """Applies `jax.lax.conv_general_dilated` after gathering an FSDP kernel over its input channels.
+    """Applies a convolution after gathering an FSDP kernel over its input channels.
 
     Without the gather XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of `x` if batch, input channels and output
     channels are sharded over three different axes.
@@ -60,7 +60,7 @@ def constrain(activations: jax.Array) -> jax.Array:
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Applies 2x2 max pooling, [batch, h, w, c] -> [batch, h // 2, w // 2, c]; odd last rows and columns are dropped.
+    """Applies 2x2 max pooling; odd last rows and columns are dropped.
 
     Implemented as pairwise maxima: the backward pass of nn.max_pool on CPU is several times slower, and that of jnp.max
     divides by the number of values equal to the maximum, which is 0 if XLA recomputes them with other rounding.

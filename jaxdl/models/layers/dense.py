@@ -17,7 +17,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def variance_scaling(scale: float, mode: Literal["fan_in", "fan_out"] = "fan_in") -> nn.initializers.Initializer:
-    """Returns `nn.initializers.variance_scaling(scale, mode, "truncated_normal")` for kernels [..., in, out].
+    """Returns a truncated normal variance scaling initializer of kernels [..., in, out].
 
     Values equal Flax's, but are drawn as one vector: XLA:CPU takes seconds to compile draws with small dimensions.
     """
@@ -128,12 +128,12 @@ class Embedding(nn.Module):
         return gathered(self.embedding)[tokens]
 
     def attend(self, x: jax.Array) -> jax.Array:
-        """Returns logits [..., vocabulary] of x [..., features] with tied weights (Press & Wolf, arXiv:1608.05859)."""
+        """Returns logits [..., vocabulary] with tied weights (arXiv:1608.05859)."""
         return x @ gathered(self.embedding).T
 
 
 class StochasticDepth(nn.Module):
-    """Stochastic depth: drops the residual of whole examples in training (Huang et al. 2016, arXiv:1603.09382).
+    """Stochastic depth (Huang et al. 2016, arXiv:1603.09382).
 
     [batch, ...] -> [batch, ...]. Other residuals are divided by `1 - rate`. Draws from the key "dropout".
 

@@ -70,7 +70,7 @@ def _platform() -> str:
 
 
 def _cudnn(query: Array, key: Array) -> bool:
-    """Returns whether cuDNN's kernels apply: half precision, head sizes up to 128 in steps of 8, even lengths >= 64."""
+    """Returns whether dtype, head size and lengths fit cuDNN's kernels."""
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     fits = query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
     long = min(query.shape[1], key.shape[1]) >= 64 and query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
@@ -78,7 +78,7 @@ def _cudnn(query: Array, key: Array) -> bool:
 
 
 def _splash(query: Array, key: Array) -> bool:
-    """Returns whether the TPU splash kernel applies: self-attention with a length divisible by 128."""
+    """Returns whether the TPU splash kernel applies: equal lengths divisible by 128."""
     return _platform() == "tpu" and query.shape[1] == key.shape[1] and query.shape[1] % 128 == 0
 
 
@@ -201,7 +201,7 @@ def attention_weights(
 
 
 def same_segment(first: Array, second: Array) -> Array:
-    """Returns the mask of equal segments, bool [batch, 1, n, m], of int32 [batch, n] and [batch, m]."""
+    """Returns the mask of equal segments, bool [batch, 1, n, m]."""
     return (first[:, :, None] == second[:, None, :])[:, None]
 
 

@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 class Experts(nn.Module):
-    """Dropless mixture of feed-forward experts with loss-free load balancing, [batch, n, features] -> the same.
+    """Dropless mixture of feed-forward experts with loss-free load balancing.
 
     Tokens are sorted by expert and multiplied in groups of different sizes (MegaBlocks, arXiv:2211.15841). No token is
     dropped, so that examples of a batch are independent.
@@ -75,7 +75,7 @@ class Experts(nn.Module):
         return jnp.zeros_like(tokens, y.dtype).at[token_ids].add(y).reshape(x.shape)
 
     def _route(self, tokens: Array) -> tuple[Array, Array]:
-        """Returns weights float32 and experts int32 [tokens, experts_per_token] of tokens [tokens, features]."""
+        """Returns weights float32 and experts int32 [tokens, experts_per_token]."""
         router = dense(self.count, ("embed", None), use_bias=False, dtype=jnp.float32, name="router")
         scores = jax.nn.sigmoid(router(tokens))
         bias = self.variable("balance", "bias", jnp.zeros, (self.count,))

@@ -38,7 +38,7 @@ def batch_norm(
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
     name: str | None = None,
 ) -> nn.Module:
-    """Returns batch normalization over the global batch (Ioffe & Szegedy 2015, arXiv:1502.03167).
+    """Returns batch normalization over the global batch (arXiv:1502.03167).
 
     Statistics are averaged over devices: by XLA under jit, and over a bound axis "data" in `jax.pmap` or `shard_map`.
     Call it inside a module's `__call__`, where the axis is bound.
@@ -72,7 +72,7 @@ def group_norm(
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
     name: str | None = None,
 ) -> nn.Module:
-    """Returns group normalization, which keeps examples independent (Wu & He 2018, arXiv:1803.08494).
+    """Returns group normalization (Wu & He 2018, arXiv:1803.08494).
 
     The other arguments are those of `batch_norm`.
 
@@ -84,7 +84,7 @@ def group_norm(
 
 
 class GroupNorm(nn.Module):
-    """Group normalization of [batch, ..., channels] with scale and bias per channel (arXiv:1803.08494).
+    """Group normalization of [batch, ..., channels] (arXiv:1803.08494).
 
     Parameters are those of `nn.GroupNorm`. Sums run over positions first and then over the channels of a group: that
     memory order makes the forward pass on CPU faster than that of `nn.GroupNorm`.

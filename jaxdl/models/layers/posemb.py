@@ -23,7 +23,7 @@ def grid_waves(rows: int, columns: int, features: int) -> np.ndarray:
 
 
 def sinusoids(level: jax.Array, features: int) -> jax.Array:
-    """Returns sinusoidal embeddings [batch, features] of noise levels or times [batch] (arXiv:1706.03762).
+    """Returns sinusoidal embeddings [batch, features] of noise levels [batch].
 
     Cosines, then sines, with wavelengths from 2 pi to 20,000 pi.
     """
@@ -34,7 +34,7 @@ def sinusoids(level: jax.Array, features: int) -> jax.Array:
 
 
 def waves(positions: jax.Array, features: int) -> jax.Array:
-    """Returns sinusoidal position embeddings [batch, n, features] of positions [batch, n] (arXiv:1706.03762).
+    """Returns sinusoidal position embeddings [batch, n, features] (arXiv:1706.03762).
 
     The first half of the features are sines, the second half cosines.
     """

@@ -1,4 +1,4 @@
-"""Recurrences over time: scan over a cell, LSTM with a custom gradient, and linear recurrence.
+"""Recurrences over time: scan over a cell, fast LSTM, and linear recurrence.
 
 All are time-major, [time, batch, features]. Where a mask is False the state is unchanged, so padding at either end has
 no effect.
@@ -51,7 +51,7 @@ def lstm(
     state: State,
     reverse: bool,
 ) -> tuple[Array, State]:
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates of Gers et al. 2000).
+    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gates: Gers et al. 2000).
 
     Equal to `scan_cell` over the same step, but the gradient stores the gates instead of recomputing them, and computes
     kernel gradients in one matrix product over all steps.
@@ -72,7 +72,7 @@ def lstm(
 
 
 def lstm_gates(pre: Array) -> tuple[Array, Array, Array, Array]:
-    """Returns input gate, forget gate, candidate and output gate from preactivations [batch, 4 * features]."""
+    """Returns input gate, forget gate, candidate and output gate from preactivations."""
     i, f, g, o = jnp.split(pre, 4, axis=-1)
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
@@ -132,12 +132,12 @@ lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
 def _shifted(first: Array, states: Array, reverse: bool) -> Array:
-    """Returns the state before each step [time, batch, features] from the initial state and those after each step."""
+    """Returns the state before each step from the initial state and those after each step."""
     return jnp.concatenate([states[1:], first[None]] if reverse else [first[None], states[:-1]])
 
 
 def linear_recurrence(decay: Array, inputs: Array, state: Array, reverse: bool = False) -> Array:
-    """Computes h[t] = decay[t] * h[t - 1] + inputs[t] by a parallel scan (Blelloch 1990; arXiv:1709.04057).
+    """Computes h[t] = decay[t] * h[t - 1] + inputs[t] by a parallel scan (arXiv:1709.04057).
 
     Args:
       decay: [time, batch, features].

@@ -21,7 +21,7 @@ _FIRST = 15
 
 
 def spectral_norm(kernel: jax.Array, u: jax.Array) -> jax.Array:
-    """Returns a lower bound [] of the largest singular value of a kernel [..., channels], given `u` [channels].
+    """Returns a lower bound [] of the largest singular value of a kernel [..., channels].
 
     As in the paper the singular vectors get no gradient; the value's gradient is their outer product.
     """
@@ -65,7 +65,7 @@ def _normalized(module: nn.Module, parameter: Any) -> jax.Array:
 
 
 class SpectralConv(nn.Module):
-    """Square convolution of spectral norm 1 with padding size // 2, [batch, h, w, c] -> [batch, h, w, channels]."""
+    """Square convolution of spectral norm 1 with padding size // 2."""
 
     channels: int
     size: int

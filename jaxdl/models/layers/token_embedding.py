@@ -1,4 +1,4 @@
-"""Token, position and type embeddings, and masks and positions of padded and packed sequences."""
+"""Token, position and type embeddings; masks and positions of sequences."""
 
 import flax.linen as nn
 import jax
@@ -73,7 +73,7 @@ class Tokens(nn.Module):
         return self.drop(self.norm_out(x) if self.norm else x, deterministic=not train)
 
     def attend(self, x: Array) -> Array:
-        """Returns logits [..., vocabulary] of x [..., features] with tied embeddings (arXiv:1608.05859)."""
+        """Returns logits [..., vocabulary] with tied embeddings (arXiv:1608.05859)."""
         return self.word.attend(x)
 
 

@@ -44,7 +44,7 @@ def classification_metrics(batch: Batch, logits: Array) -> dict[str, tuple[Array
 
 
 def class_predictions(logits: Array) -> dict[str, Array]:
-    """Returns `label` int32 [batch], its `probability` [batch], and `probabilities` [batch, classes]."""
+    """Returns `label` int32 [batch], its `probability`, and `probabilities` [batch, classes]."""
     probabilities = jax.nn.softmax(logits)
     return {
         "label": probabilities.argmax(-1).astype(jnp.int32),
