@@ -1,9 +1,9 @@
-"""Greedy and beam search for the most probable sequence, with fixed shapes: compiled once, run on the device.
+"""Greedy and beam search with fixed shapes, compiled and run on the device.
 
-A model is a function `step(carry, token) -> (logits, carry)`: it reads one token of each example, int32 [batch], and
-gives logits [batch, vocabulary] of the next one. `carry` is a pytree whose leaves are [batch, ...], the state of a
-recurrent network or the key-value cache of a Transformer; a leaf without axes (a position all share) is left alone.
-What never changes while decoding, as an encoder's memory, belongs into the function, not into the carry.
+A model is a function `step(carry, token) -> (logits, carry)`. It reads one token per example, int32 [batch], and
+returns the logits [batch, vocabulary] of the next one. `carry` is a pytree with leaves [batch, ...]: the state of a
+recurrent network, or the KV cache of a Transformer. Scalar leaves (a shared position) are not reordered. Constants such
+as an encoder's memory belong in the closure of `step`, not in the carry.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ Step = Callable[[PyTree, Array], tuple[Array, PyTree]]
 
 
 class Hypotheses(NamedTuple):
-    """Sequences, and what the model says of them. All hypotheses of a beam: [batch, width, ...], the best first.
+    """Decoded sequences with their log-probabilities; whole beams are [batch, width, ...], the best first.
 
     Attributes:
-      tokens: int32 [batch, max_length], without the start token; the padding token after the end token.
-      length: int32 [batch] of the tokens, the end token counted; a sequence without one was cut at `max_length`.
-      score: float32 [batch], the natural logarithm of the sequence's probability, the end token's factor included.
-        It is the model's own probability: neither forbidding tokens nor a length penalty changes it.
+      tokens: int32 [batch, max_length], without the start token, padded after the end token.
+      length: int32 [batch], number of tokens with the end token. A sequence without one is truncated at `max_length`.
+      score: float32 [batch], log-probability of the sequence with its end token, in nats. It is the probability under
+        the model: forbidden tokens and the length penalty do not change it.
     """
 
     tokens: Array
@@ -44,40 +44,42 @@ def greedy(
     forbidden: Sequence[int] = (),
     pad: int = 0,
 ) -> Hypotheses:
-    """The most probable token at each step, until all examples have ended.
+    """Decodes greedily: the most probable token at each step, until all examples have ended.
 
     Args:
-      start: the first token that the model reads; a number, or int32 [batch].
-      end: the token that ends a sequence.
-      max_length: tokens a sequence may have, the end token included.
-      forbidden: tokens that are never produced.
-      pad: what follows the end token.
+      step: Model, see the module's docstring.
+      carry: Its initial carry, leaves [batch, ...].
+      start: Start token, a number or int32 [batch].
+      end: End token.
+      max_length: Maximum length of a sequence, with the end token.
+      forbidden: Tokens that are never generated.
+      pad: Token after the end token.
 
     Raises:
-      UserError: an argument out of range.
+      UserError: An argument out of range.
     """
     check_arguments(end, max_length, forbidden)
     token = _first_tokens(carry, start)
     batch = token.shape[0]
-    found = _nothing((batch,), max_length, pad)
+    hypotheses = _nothing((batch,), max_length, pad)
 
     def unfinished(state: tuple) -> Array:
         index, _, _, done, _ = state
         return (index < max_length) & ~jnp.all(done)
 
     def advance(state: tuple) -> tuple:
-        index, carry, token, done, found = state
+        index, carry, token, done, hypotheses = state
         logits, carry = step(carry, token)
         allowed = forbid(log_softmax(logits), forbidden)
         token = jnp.where(done, pad, jnp.argmax(allowed, axis=-1).astype(jnp.int32))
-        found = Hypotheses(
-            found.tokens.at[:, index].set(token),
-            found.length + ~done,
-            found.score + jnp.where(done, 0.0, jnp.max(allowed, axis=-1)),
+        hypotheses = Hypotheses(
+            hypotheses.tokens.at[:, index].set(token),
+            hypotheses.length + ~done,
+            hypotheses.score + jnp.where(done, 0.0, jnp.max(allowed, axis=-1)),
         )
-        return index + 1, carry, token, done | (token == end), found
+        return index + 1, carry, token, done | (token == end), hypotheses
 
-    return jax.lax.while_loop(unfinished, advance, (0, carry, token, jnp.zeros(batch, bool), found))[-1]
+    return jax.lax.while_loop(unfinished, advance, (0, carry, token, jnp.zeros(batch, bool), hypotheses))[-1]
 
 
 def beam(
@@ -93,31 +95,31 @@ def beam(
     pad: int = 0,
     every: bool = False,
 ) -> Hypotheses:
-    """Beam search: the sequence of the highest log-probability / ((5 + length) / 6)^length_penalty that it finds.
+    """Decodes by beam search with the length penalty of GNMT (Wu et al. 2016, arXiv:1609.08144, equation 14).
 
-    The penalty is that of GNMT (Wu et al. 2016, arXiv:1609.08144, equation 14). Of the `width` best continuations of a
-    step those that end are complete; the best that do not end are carried on. An example is done when `width` of its
-    sequences are complete. Those cut at `max_length` rank after all complete ones. Width 1 is greedy search; a width of
-    at least the number of sequences is exhaustive search.
+    Sequences are ranked by log-probability / ((5 + length) / 6)^length_penalty. Of the `width` best continuations of a
+    step, those with an end token are complete; the best of the others stay in the beam. An example is done when it has
+    `width` complete sequences. Sequences truncated at `max_length` rank after all complete ones. Width 1 is greedy
+    search; a width of at least the number of sequences is exhaustive search.
 
     Args:
-      step: as above, over [batch * width] examples: the beams of an example follow each other. Use `spread` for what
-        the function itself holds of each example.
-      carry: [batch, ...]; it is spread here.
-      start, end, max_length, forbidden, pad: as in `greedy`.
-      width: sequences that are followed at once.
-      length_penalty: 0 ranks by probability, which favours short sequences; the larger, the longer they get.
-      every: return [batch, width, ...]; where there are fewer sequences, the last have length 0 and score -infinity.
+      step: Model over [batch * width] examples, where the beams of an example are consecutive. `spread` repeats the
+        constants in its closure.
+      carry: Initial carry, leaves [batch, ...]; repeated here.
+      start, end, max_length, forbidden, pad: As in `greedy`.
+      width: Beam width.
+      length_penalty: Exponent of the length penalty. 0 ranks by probability, which favours short sequences.
+      every: Whether to return the whole beam, [batch, width, ...]. Missing sequences have length 0 and score -inf.
 
     Raises:
-      UserError: an argument out of range.
+      UserError: An argument out of range.
     """
     check_arguments(end, max_length, forbidden)
     _check_beam(width, length_penalty)
     token = _first_tokens(carry, start)
     shape = (token.shape[0], width)
     nothing = _nothing(shape, max_length, pad)._replace(score=jnp.full(shape, -jnp.inf))
-    # One beam to begin with: equal ones would only find the same sequences again.
+    # The search starts with one beam: equal beams would duplicate each sequence.
     alive = nothing._replace(score=nothing.score.at[:, 0].set(0.0))
 
     def unfinished(state: tuple) -> Array:
@@ -138,62 +140,63 @@ def beam(
 
     state = (0, spread(carry, width), jnp.repeat(token[:, None], width, axis=1), alive, nothing)
     *_, alive, complete = jax.lax.while_loop(unfinished, advance, state)
-    found = _ranked(complete, alive, length_penalty, pad)
-    return _first(found, width) if every else jax.tree.map(lambda leaf: leaf[:, 0], found)
+    hypotheses = _ranked(complete, alive, length_penalty, pad)
+    return _first(hypotheses, width) if every else jax.tree.map(lambda leaf: leaf[:, 0], hypotheses)
 
 
 def spread(tree: PyTree, width: int) -> PyTree:
-    """Each example `width` times, for what a beam's step function holds: [batch, ...] -> [batch * width, ...]."""
+    """Repeats each example `width` times: [batch, ...] -> [batch * width, ...]; scalars are unchanged."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, width, axis=0) if jnp.ndim(leaf) else leaf, tree)
 
 
 def log_softmax(logits: Array) -> Array:
-    """Log-probabilities in float32, whatever the model computes in."""
+    """Returns log-probabilities in float32, also for logits of lower precision."""
     return jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=-1)
 
 
 def forbid(scores: Array, forbidden: Sequence[int]) -> Array:
-    """`scores` [batch, vocabulary] with -infinity for the tokens that must not be produced."""
+    """Returns `scores` [batch, vocabulary] with -inf at forbidden tokens."""
     return scores.at[:, jnp.array(list(forbidden), jnp.int32)].set(-jnp.inf) if len(forbidden) else scores
 
 
 def check_arguments(end: int | None, max_length: int, forbidden: Sequence[int]) -> None:
-    """
+    """Checks the arguments of a decoder.
+
     Raises:
-      UserError: there is no room for a token, or sequences could never end.
+      UserError: A maximum length below 1, or a forbidden end token.
     """
     if max_length < 1:
-        raise UserError(f"max_length={max_length}: must be at least 1")
+        raise UserError(f"max_length={max_length} must be at least 1")
     if end is not None and end in forbidden:
-        raise UserError(f"forbidden={tuple(forbidden)} holds the end token {end}: sequences could not end; take it out")
+        raise UserError(f"forbidden={tuple(forbidden)} contains the end token {end}; remove it")
 
 
 def _check_beam(width: int, length_penalty: float) -> None:
     if width < 1:
-        raise UserError(f"width={width}: a beam must be at least 1 wide")
+        raise UserError(f"width={width} must be at least 1 (greedy search)")
     if not 0.0 <= length_penalty < float("inf"):
-        raise UserError(f"length_penalty={length_penalty}: must be a number of at least 0")
+        raise UserError(f"length_penalty={length_penalty} must be finite and at least 0")
 
 
 def _nothing(shape: tuple[int, ...], max_length: int, pad: int) -> Hypotheses:
-    """Sequences without a token, whose probability is 1."""
+    """Returns empty sequences of probability 1."""
     return Hypotheses(jnp.full((*shape, max_length), pad, jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape))
 
 
 def _first_tokens(carry: PyTree, start: int | Array) -> Array:
-    """[batch] the token that each example begins with; how many there are is told by the carry, if `start` is one."""
+    """Returns the start token of each example, int32 [batch]; a number is repeated to the carry's batch size."""
     if jnp.ndim(start):
         return jnp.asarray(start, jnp.int32)
     batch = [leaf.shape[0] for leaf in jax.tree.leaves(carry) if jnp.ndim(leaf)]
     if not batch:
-        raise UserError("the carry is empty, so it does not tell how many examples there are: give start as [batch]")
+        raise UserError("the carry is empty, so the batch size is unknown; pass start as int32 [batch]")
     return jnp.full(batch[0], start, jnp.int32)
 
 
 def _continuations(alive: Hypotheses, gains: Array, index: Array) -> tuple[Array, Hypotheses]:
-    """The 2 * width best sequences that are one token longer, and of which beam each is: int32 [batch, 2 * width].
+    """Returns the parent beam int32 [batch, 2 * width] and the 2 * width best sequences with one more token.
 
-    Each beam has one continuation that ends, so among twice the width there are `width` that do not end.
+    Each beam has one continuation with an end token, so at least `width` of 2 * width do not end.
     """
     batch, width, vocabulary = gains.shape
     total = (alive.score[:, :, None] + gains).reshape(batch, -1)
@@ -203,53 +206,57 @@ def _continuations(alive: Hypotheses, gains: Array, index: Array) -> tuple[Array
     return parent, Hypotheses(tokens, jnp.full_like(parent, index + 1, dtype=jnp.int32), score)
 
 
-def _exists(found: Hypotheses) -> Array:
-    """[batch, n] False in empty places. A NaN is no empty place: it has to be seen."""
-    return found.score != -jnp.inf
+def _exists(hypotheses: Hypotheses) -> Array:
+    """Returns bool [batch, n], False for missing sequences; a NaN score counts as existing, to be visible."""
+    return hypotheses.score != -jnp.inf
 
 
-def _keep(found: Hypotheses, where: Array) -> Hypotheses:
-    """Empties the places that are not in `where` [batch, n]."""
-    return found._replace(score=jnp.where(where, found.score, -jnp.inf))
+def _keep(hypotheses: Hypotheses, where: Array) -> Hypotheses:
+    """Removes sequences where `where` bool [batch, n] is False."""
+    return hypotheses._replace(score=jnp.where(where, hypotheses.score, -jnp.inf))
 
 
-def _first(found: Hypotheses, count: int) -> Hypotheses:
-    return jax.tree.map(lambda leaf: leaf[:, :count], found)
+def _first(hypotheses: Hypotheses, count: int) -> Hypotheses:
+    return jax.tree.map(lambda leaf: leaf[:, :count], hypotheses)
 
 
-def _pick(found: Hypotheses, places: Array) -> Hypotheses:
-    """The sequences at `places` [batch, k] of [batch, n]."""
-    tokens = jnp.take_along_axis(found.tokens, places[:, :, None], axis=1)
-    return Hypotheses(tokens, *(jnp.take_along_axis(leaf, places, axis=1) for leaf in (found.length, found.score)))
+def _pick(hypotheses: Hypotheses, places: Array) -> Hypotheses:
+    """Returns the sequences at `places` int [batch, k] of [batch, n]."""
+    tokens = jnp.take_along_axis(hypotheses.tokens, places[:, :, None], axis=1)
+    return Hypotheses(
+        tokens, *(jnp.take_along_axis(leaf, places, axis=1) for leaf in (hypotheses.length, hypotheses.score))
+    )
 
 
 def _join(one: Hypotheses, other: Hypotheses) -> Hypotheses:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), one, other)
 
 
-def _rank(found: Hypotheses, length_penalty: float) -> Array:
-    """[batch, n] log-probability over GNMT's length penalty."""
-    return found.score / ((5.0 + found.length) / 6.0) ** length_penalty
+def _rank(hypotheses: Hypotheses, length_penalty: float) -> Array:
+    """Returns log-probability divided by the length penalty, [batch, n]."""
+    return hypotheses.score / ((5.0 + hypotheses.length) / 6.0) ** length_penalty
 
 
 def _best(one: Hypotheses, other: Hypotheses, length_penalty: float) -> Hypotheses:
-    """The best of both, as many as there are in `one`."""
+    """Returns the best sequences of both, as many as `one` contains."""
     both = _join(one, other)
     return _pick(both, jax.lax.top_k(_rank(both, length_penalty), one.score.shape[1])[1])
 
 
 def _ranked(complete: Hypotheses, alive: Hypotheses, length_penalty: float, pad: int) -> Hypotheses:
-    """All sequences, the best first: the complete ones before those that were cut, and empty places last."""
+    """Sorts all sequences: complete ones by rank, then truncated ones, then missing ones."""
     both = _join(complete, alive)
-    cut = jnp.arange(both.score.shape[1]) >= complete.score.shape[1]
-    kind = jnp.where(_exists(both), jnp.broadcast_to(cut, both.score.shape).astype(jnp.int32), 2)
-    found = _pick(both, jnp.lexsort((-_rank(both, length_penalty), kind), axis=-1))
-    empty = ~_exists(found)
-    return Hypotheses(jnp.where(empty[:, :, None], pad, found.tokens), jnp.where(empty, 0, found.length), found.score)
+    truncated = jnp.arange(both.score.shape[1]) >= complete.score.shape[1]
+    kind = jnp.where(_exists(both), jnp.broadcast_to(truncated, both.score.shape).astype(jnp.int32), 2)
+    hypotheses = _pick(both, jnp.lexsort((-_rank(both, length_penalty), kind), axis=-1))
+    empty = ~_exists(hypotheses)
+    return Hypotheses(
+        jnp.where(empty[:, :, None], pad, hypotheses.tokens), jnp.where(empty, 0, hypotheses.length), hypotheses.score
+    )
 
 
 def _reorder(carry: PyTree, parent: Array) -> PyTree:
-    """The state of beam `parent[example, beam]` of the same example, for leaves [batch * width, ...]."""
+    """Returns the carry of beam `parent[example, beam]` of the same example, leaves [batch * width, ...]."""
     batch, width = parent.shape
     rows = (jnp.arange(batch)[:, None] * width + parent).reshape(-1)
     return jax.tree.map(lambda leaf: leaf[rows] if jnp.ndim(leaf) else leaf, carry)

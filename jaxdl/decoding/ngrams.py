@@ -1,8 +1,8 @@
-"""Character and token n-grams with interpolated, modified Kneser-Ney smoothing.
+"""N-gram language models with interpolated, modified Kneser-Ney smoothing.
 
-Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (TR-10-98, 1998): each order takes
-a discount of D1, D2 or D3+ from counts of one, two, and three or more, and gives what it took to the order below, which
-counts in how many different contexts a token was seen rather than how often. The lowest order is interpolated with the
+Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (TR-10-98, 1998). Each order
+subtracts a discount D1, D2 or D3+ from counts of one, two, and three or more, and assigns the mass to the order below.
+Lower orders count the distinct contexts of a token, not its occurrences. The lowest order is interpolated with the
 uniform distribution.
 """
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from jaxdl.errors import UserError
 
-_FALLBACK = np.array([0.5, 1.0, 1.5])  # where the counts are too few to estimate discounts
+_FALLBACK = np.array([0.5, 1.0, 1.5])  # discounts where counts are too few to estimate them
 
 
 @dataclass(frozen=True)
 class Order:
-    """The n-grams of one order. A gram is a number: its characters as digits of base `size`, the first one highest.
+    """N-grams of one order, each coded as a number with its tokens as digits in base `size`, the first one highest.
 
     Attributes:
       grams: int64 [grams], sorted.
-      shares: float64 [grams]: (count - discount) / count of the context.
-      contexts: int64 [contexts], sorted: the grams without their last character.
-      left: float64 [contexts]: the share that the context leaves to the order below.
+      shares: float64 [grams], (count - discount) / count of the context.
+      contexts: int64 [contexts], sorted: n-grams without their last token.
+      left: float64 [contexts], back-off weight: the share of a context that goes to the order below.
     """
 
     grams: np.ndarray
@@ -36,11 +36,11 @@ class Order:
 
 @dataclass(frozen=True)
 class KneserNey:
-    """An n-gram model.
+    """N-gram model with interpolated, modified Kneser-Ney smoothing.
 
     Attributes:
-      size: of the alphabet; characters are numbers from 0 to size - 1.
-      orders: order 1 first.
+      size: Size of the vocabulary. Tokens are numbers from 0 to size - 1.
+      orders: Orders, order 1 first.
     """
 
     size: int
@@ -48,19 +48,20 @@ class KneserNey:
 
     @classmethod
     def fit(cls, texts: Sequence[np.ndarray], order: int, size: int) -> "KneserNey":
-        """
+        """Fits the model to texts.
+
         Args:
-          texts: int [characters] each; no n-gram reaches from one into the next.
-          order: characters of an n-gram: the predicted one and order - 1 before it.
-          size: of the alphabet.
+          texts: Texts, int [tokens] each. N-grams do not cross from one to the next.
+          order: Length of the n-grams: the predicted token and order - 1 before it.
+          size: Size of the vocabulary.
 
         Raises:
-          UserError: an order out of range, or so high that n-grams do not fit in 64 bits; no text.
+          UserError: An order below 1, or n-grams that do not fit in 64 bits; no text.
         """
         if order < 1 or float(size) ** order >= 2.0**63:
-            raise UserError(f"order={order}: must be 1 or more, and {size}**order below 2**63")
+            raise UserError(f"order={order} must be at least 1, and {size}**order below 2**63")
         if not any(len(text) for text in texts):
-            raise UserError("there is no text to count n-grams in; give at least one that is not empty")
+            raise UserError("all texts are empty; pass at least one with tokens")
         grams, counts = np.unique(_all_grams(texts, order, size), return_counts=True)
         orders = [_estimate(grams, counts, size)]
         for length in range(order - 1, 0, -1):
@@ -69,18 +70,18 @@ class KneserNey:
         return cls(size, tuple(reversed(orders)))
 
     def log_probabilities(self, text: np.ndarray) -> np.ndarray:
-        """float64 [characters] of each character of `text` [characters], given those before it in the text."""
+        """Returns the log-probability of each token of `text` [tokens] after those before it, float64 [tokens]."""
         text = np.asarray(text, np.int64)
         probabilities = np.full(len(text), 1.0 / self.size)
         for length, order in enumerate(self.orders, start=1):
             grams = _grams(text, length, self.size)
-            # The first characters have too few before them for this order: they keep what shorter contexts say.
+            # The first tokens have too short a context for this order: they keep the probabilities of lower orders.
             rest = probabilities[length - 1 :]
             probabilities[length - 1 :] = _interpolate(order, grams, self.size, rest)
         return np.log(probabilities)
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
-        """float64 [size]: the probability of each character after `context`, int [any number of characters]."""
+        """Returns the probability of each token after `context` int [tokens], float64 [size]."""
         probabilities = np.full(self.size, 1.0 / self.size)
         for length, order in enumerate(self.orders, start=1):
             if length - 1 <= len(context):
@@ -92,7 +93,7 @@ class KneserNey:
 
 
 def _grams(text: np.ndarray, length: int, size: int) -> np.ndarray:
-    """Every n-gram of `length` in a text, int64 [max(0, characters - length + 1)]."""
+    """Returns all n-grams of `length` in a text, int64 [max(0, tokens - length + 1)]."""
     count = max(0, len(text) - length + 1)
     codes = np.zeros(count, np.int64)
     for place in range(length):
@@ -106,7 +107,7 @@ def _all_grams(texts: Sequence[np.ndarray], length: int, size: int) -> np.ndarra
 
 
 def _estimate(grams: np.ndarray, counts: np.ndarray, size: int) -> Order:
-    """One order from its sorted grams and how often each counts."""
+    """Returns one order from its sorted n-grams and their counts."""
     contexts, starts = np.unique(grams // size, return_index=True)
     if not len(grams):  # every text is shorter than this order
         return Order(grams, np.zeros(0), contexts, np.zeros(0))
@@ -118,18 +119,18 @@ def _estimate(grams: np.ndarray, counts: np.ndarray, size: int) -> Order:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """float64 [3]: D1, D2 and D3+, from how many grams were counted once, twice, three and four times."""
+    """Returns the discounts D1, D2 and D3+, float64 [3], from the numbers of n-grams with counts 1 to 4."""
     ones, twos, threes, fours = (float(np.sum(counts == count)) for count in (1, 2, 3, 4))
     if min(ones, twos, threes) == 0:
         return _FALLBACK
     share = ones / (ones + 2 * twos)
     estimated = np.array([1 - 2 * share * twos / ones, 2 - 3 * share * threes / twos, 3 - 4 * share * fours / threes])
-    # Odd counts give discounts out of range; 0 would leave nothing to characters that were not seen.
+    # Few counts give discounts out of range; a discount of 0 would leave no mass to unseen tokens.
     return np.where((estimated > 0) & (estimated <= [1.0, 2.0, 3.0]), estimated, _FALLBACK)
 
 
 def _interpolate(order: Order, grams: np.ndarray, size: int, below: np.ndarray) -> np.ndarray:
-    """The probabilities of `grams` [n] by this order, from those by the order below, [n]."""
+    """Returns the probabilities of `grams` [n] under this order, from those under the order below, [n]."""
     context, seen = _find(order.contexts, grams // size)
     gram, counted = _find(order.grams, grams)
     if not seen.any():
@@ -138,24 +139,22 @@ def _interpolate(order: Order, grams: np.ndarray, size: int, below: np.ndarray) 
     return np.where(seen, share + order.left[context] * below, below)
 
 
-def _find(where: np.ndarray, what: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of each of `what` in the sorted `where` (0 for those that are not there), and whether it is there."""
-    place = np.searchsorted(where, what)
-    place = np.where(place < len(where), place, 0)
-    found = where[place] == what if len(where) else np.zeros(len(what), bool)
-    return np.where(found, place, 0), found
+def _find(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the position of each value in a sorted table, 0 for missing ones, and whether it exists."""
+    position = np.searchsorted(table, values)
+    position = np.where(position < len(table), position, 0)
+    exists = table[position] == values if len(table) else np.zeros(len(values), bool)
+    return np.where(exists, position, 0), exists
 
 
 @dataclass(frozen=True)
 class NGrams:
-    """A language model for a beam search, made of the n-grams of a corpus.
-
-    Name the training split: what a model is scored on must not shape what helps to read it.
+    """N-gram language model for beam search, fitted to a corpus.
 
     Attributes:
-      corpus: has texts, see `jaxdl.data.dataset.Dataset`.
-      order: tokens of an n-gram.
-      feature: the corpus's text.
+      corpus: Training split of a text corpus, see `jaxdl.data.dataset.Dataset`. Evaluation splits are refused.
+      order: Length of the n-grams in tokens.
+      feature: Text feature of the corpus.
     """
 
     corpus: Any
@@ -163,13 +162,13 @@ class NGrams:
     feature: str = "text"
 
     def following(self, tokenizer: Any) -> Callable[[tuple[int, ...]], np.ndarray]:
-        """`(ids so far) -> float64 [ids]`, the logarithm of the probability of each as the next one, in nats.
+        """Returns a function `(ids so far) -> float64 [ids]`, the log-probabilities of the next token in nats.
 
         Args:
-          tokenizer: a `jaxdl.data.text.tokenizers.Tokenizer`.
+          tokenizer: A `jaxdl.data.text.tokenizers.Tokenizer`.
 
         Raises:
-          UserError: the corpus cannot be read or is no training split, or as `KneserNey.fit`.
+          UserError: A corpus that cannot be read or is not a training split, or as `KneserNey.fit`.
         """
         from jaxdl.data.source import read_texts
         from jaxdl.data.text.special_tokens import END, START
@@ -180,12 +179,12 @@ class NGrams:
         before = np.full(self.order - 1, START)
         framed = [np.concatenate([before, ids, [END]]) for ids in tokenizer.encode_all(texts)]
         model = KneserNey.fit(framed, self.order, len(tokenizer))
-        known: dict[tuple[int, ...], np.ndarray] = {}
+        cache: dict[tuple[int, ...], np.ndarray] = {}
 
         def following(prefix: tuple[int, ...]) -> np.ndarray:
             context = (*before.tolist(), *prefix)[len(prefix) :]
-            if context not in known:
-                known[context] = np.log(model.distribution(np.array(context, np.int64)))
-            return known[context]
+            if context not in cache:
+                cache[context] = np.log(model.distribution(np.array(context, np.int64)))
+            return cache[context]
 
         return following

@@ -1,4 +1,4 @@
-"""Sampling from a language model: temperature, top-k, nucleus (top-p) and a repetition penalty."""
+"""Token sampling: temperature, top-k, nucleus (top-p) sampling and repetition penalty."""
 
 from collections.abc import Sequence
 
@@ -33,32 +33,36 @@ def sample(
     forbidden: Sequence[int] = (),
     pad: int = 0,
 ) -> Hypotheses:
-    """Draws a sequence for each example, in one scan. The filters work in the order of the arguments below.
+    """Samples one sequence per example in one scan.
+
+    Filters are applied in this order: forbidden tokens, repetition penalty, temperature, top-k, top-p.
 
     Args:
-      step: see `jaxdl.decoding.beam_search`.
-      carry, logits: [batch, ...], [batch, vocabulary] after the prompt; prompts of any lengths are the caller's.
-      keys: [batch] one random key an example, so that what is drawn does not depend on the others.
-      length: tokens to draw; the first `n` are the same for every `length` of at least `n`.
-      forbidden: tokens that are never produced.
-      repetition_penalty: see `penalize_repetition`; 1 is none.
-      seen: bool [batch, vocabulary] the tokens that count as repeated from the beginning; see `occurring`.
-      temperature: logits are divided by it; 0 takes the most probable token.
-      top_k: draw among this many; 0 means all.
-      top_p: draw among the most probable that together have this probability; 1 means all.
-      end, pad: the token that ends a sequence and what follows it; without an end all have `length` tokens.
+      step: Model, see `jaxdl.decoding.beam_search`.
+      carry: Its carry after the prompt, leaves [batch, ...].
+      logits: [batch, vocabulary], after the prompt.
+      keys: [batch], one random key per example, so that draws do not depend on the other examples.
+      length: Number of tokens. The first `n` tokens are equal for all lengths of at least `n`.
+      temperature: Divisor of the logits. 0 selects the most probable token.
+      top_k: Number of most probable tokens that are kept. 0: all.
+      top_p: Probability of the nucleus, in (0, 1]. 1: all tokens.
+      repetition_penalty: See `penalize_repetition`. 1: none.
+      seen: bool [batch, vocabulary], tokens that are penalized from the first step, see `occurring`. None: no tokens.
+      end: End token. None: all sequences have `length` tokens.
+      forbidden: Tokens that are never generated.
+      pad: Token after the end token.
 
     Returns:
-      Tokens int32 [batch, length], lengths, and log-probabilities under the model itself, before any filter.
+      Sequences with log-probabilities under the model, before any filter.
 
     Raises:
-      UserError: an argument out of range, or not one key an example.
+      UserError: An argument out of range, or another number of keys than examples.
     """
     check_arguments(end, length, forbidden)
     _check(temperature, top_k, top_p, repetition_penalty)
     if jnp.shape(keys)[:1] != logits.shape[:1]:
         raise UserError(
-            f"keys has shape {jnp.shape(keys)} for {logits.shape[0]} examples: give jax.random.split(key, batch)"
+            f"keys has shape {jnp.shape(keys)} for {logits.shape[0]} examples; pass jax.random.split(key, batch)"
         )
     rows, logits = jnp.arange(logits.shape[0]), jnp.asarray(logits, jnp.float32)
 
@@ -80,7 +84,7 @@ def sample(
 
 
 def _choose(scores: Array, keys: Array, index: Array, temperature: float, top_k: int, top_p: float) -> Array:
-    """[batch] the token number `index` of each example."""
+    """Returns token number `index` of each example, [batch]."""
     if temperature == 0.0:
         return jnp.argmax(scores, axis=-1)
     now = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
@@ -88,34 +92,39 @@ def _choose(scores: Array, keys: Array, index: Array, temperature: float, top_k:
 
 
 def keep_top_k(logits: Array, k: int) -> Array:
-    """[batch, vocabulary] with -infinity for all but the `k` largest, and those equal to the least of them; 0: all."""
+    """Returns logits [batch, vocabulary] with -inf below the k-th largest; ties are kept, k = 0 keeps all."""
     if k == 0 or k >= logits.shape[-1]:
         return logits
     return jnp.where(logits >= jax.lax.top_k(logits, k)[0][:, -1:], logits, -jnp.inf)
 
 
 def keep_top_p(logits: Array, p: float) -> Array:
-    """Nucleus sampling's filter (Holtzman et al. 2019, arXiv:1904.09751): -infinity for all but the nucleus.
+    """Returns logits [batch, vocabulary] with -inf outside the nucleus (Holtzman et al. 2019, arXiv:1904.09751).
 
-    The nucleus is the fewest most probable tokens that together have a probability of at least `p`, and those as
-    probable as the least of them; [batch, vocabulary]. There is always one, and 1 keeps all.
+    The nucleus is the smallest set of most probable tokens with a total probability of at least `p`, and all tokens as
+    probable as its least probable one. It is never empty, and p = 1 keeps all tokens.
     """
     if p >= 1.0:
         return logits
     order = jnp.sort(logits, axis=-1, descending=True)
     probabilities = jax.nn.softmax(order, axis=-1)
-    above = jnp.cumsum(probabilities, axis=-1) - probabilities  # of all more probable tokens together
-    # The first token's own sum may come out as a tiny number other than 0: it stays in any case.
+    above = jnp.cumsum(probabilities, axis=-1) - probabilities  # total probability of all more probable tokens
+    # Rounding may leave a small positive sum above the first token, which is always kept.
     inside = (above < p).at[:, 0].set(True)
     least = jnp.min(jnp.where(inside, order, jnp.inf), axis=-1, keepdims=True)
     return jnp.where(logits >= least, logits, -jnp.inf)
 
 
 def penalize_repetition(logits: Array, seen: Array, penalty: float) -> Array:
-    """CTRL's penalty (Keskar et al. 2019, arXiv:1909.05858) on tokens that have occurred.
+    """Applies the repetition penalty of CTRL (Keskar et al. 2019, arXiv:1909.05858).
 
-    Positive logits are divided by `penalty` and negative ones multiplied, as is usual: so one above 1 always makes a
-    token less probable. Both [batch, vocabulary], `seen` bool.
+    Positive logits are divided by `penalty` and negative ones multiplied, so a penalty above 1 always makes a token
+    less probable.
+
+    Args:
+      logits: [batch, vocabulary].
+      seen: bool [batch, vocabulary], tokens that have occurred.
+      penalty: Penalty. 1: none.
     """
     if penalty == 1.0:
         return logits
@@ -123,7 +132,13 @@ def penalize_repetition(logits: Array, seen: Array, penalty: float) -> Array:
 
 
 def occurring(tokens: Array, length: Array, vocabulary: int) -> Array:
-    """Which tokens occur in prompts: int32 [batch, time], valid up to length [batch] -> bool [batch, vocabulary]."""
+    """Returns bool [batch, vocabulary], the tokens that occur in prompts.
+
+    Args:
+      tokens: int32 [batch, time].
+      length: [batch], numbers of valid tokens.
+      vocabulary: Number of tokens in the vocabulary.
+    """
     valid = jnp.arange(tokens.shape[1]) < length[:, None]
     rows = jnp.arange(tokens.shape[0])[:, None]
     return jnp.zeros((tokens.shape[0], vocabulary), bool).at[rows, tokens].max(valid)
@@ -131,10 +146,10 @@ def occurring(tokens: Array, length: Array, vocabulary: int) -> Array:
 
 def _check(temperature: float, top_k: int, top_p: float, repetition_penalty: float) -> None:
     if not 0.0 <= temperature < float("inf"):
-        raise UserError(f"temperature={temperature}: must be a number of at least 0; 0 takes the most probable token")
+        raise UserError(f"temperature={temperature} must be finite and at least 0 (0: the most probable token)")
     if top_k < 0:
-        raise UserError(f"top_k={top_k}: must be at least 1, or 0 for all tokens")
+        raise UserError(f"top_k={top_k} must be at least 1, or 0 for all tokens")
     if not 0.0 < top_p <= 1.0:
-        raise UserError(f"top_p={top_p}: must be above 0 and at most 1; 1 means all tokens")
+        raise UserError(f"top_p={top_p} must be in (0, 1] (1: all tokens)")
     if not 0.0 < repetition_penalty < float("inf"):
-        raise UserError(f"repetition_penalty={repetition_penalty}: must be a positive number; 1 is none")
+        raise UserError(f"repetition_penalty={repetition_penalty} must be finite and positive (1: none)")

@@ -1,5 +1,4 @@
-"""Pictures of what a Transformer does with a text: who looks at whom, how probable tokens are, and whose vectors are
-alike."""
+"""Pictures of a Transformer on a text: attention maps, token probabilities, nearest neighbours of embeddings."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +8,24 @@ import numpy as np
 from jaxdl.viz.figure import FAINT, INK, new_figure, pixel_axes, render, shorten
 
 _CELL, _GAP, _TOP, _LEFT = 150, 14, 40, 70
-_NAMED = 24  # tokens whose names fit beside a map
+_NAMED = 24  # maximum number of tokens whose names fit beside a map
 
 
 def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.ndarray:
-    """A map for each head, a row a layer: how much each token (from top to bottom) looks at each (left to right).
+    """Draws the attention weights of each head, one row per layer: queries from top to bottom, keys left to right.
 
     Args:
-      weights: [heads, n, n] of each layer; the first 12 heads are drawn.
+      weights: Attention weights [heads, n, n] of each layer, of which the first 12 heads are drawn.
       tokens: [n] texts.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no layers.
+      ValueError: No layers.
     """
     if not len(weights):
-        raise ValueError("attention_page: there are no layers to draw")
+        raise ValueError("attention_page needs at least one layer")
     columns = min(12, max(len(layer) for layer in weights))
     side = max(_CELL, min(320, 11 * len(tokens))) if len(tokens) <= _NAMED else _CELL
     names = side - 20 if len(tokens) <= _NAMED else 0
@@ -37,12 +36,12 @@ def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.n
     for row, layer in enumerate(weights):
         top = _TOP + row * (side + _GAP)
         axes.text(8, top + 14, f"layer {row + 1}", fontsize=9, color=FAINT)
-        for head, one in enumerate(layer[:columns]):
+        for head, attention in enumerate(layer[:columns]):
             x = left + head * (side + _GAP)
             if not row:
                 axes.text(x, _TOP - 10, f"head {head + 1}", fontsize=9, color=FAINT)
             axes.imshow(
-                np.sqrt(np.asarray(one)),  # small weights are to be seen, too
+                np.sqrt(np.asarray(attention)),  # the root makes small weights visible
                 cmap="Blues",
                 vmin=0,
                 vmax=1,
@@ -53,7 +52,7 @@ def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.n
     if names:
         cell, top = side / len(tokens), _TOP + (len(weights) - 1) * (side + _GAP)
         for place, token in enumerate(tokens):
-            text = shorten(_shown(token), 12)
+            text = shorten(_visible(token), 12)
             y = top + (place + 0.5) * cell
             axes.text(left - 4, y, text, fontsize=7, color=INK, ha="right", va="center", parse_math=False)
             x = left + (place + 0.5) * cell
@@ -64,24 +63,24 @@ def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.n
 
 
 def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> np.ndarray:
-    """A text whose tokens have the darker a ground, the less probable they were.
+    """Draws a text whose less probable tokens have a darker background.
 
     Args:
       tokens: [n] texts.
-      probabilities: [n] of each token after those before it; NaN where there is none.
+      probabilities: [n] probabilities of the tokens given those before them. NaN: unknown.
 
     Returns:
       uint8 [height, 900, 3].
 
     Raises:
-      ValueError: no tokens.
+      ValueError: No tokens.
     """
     if not len(tokens):
-        raise ValueError("probability_page: there are no tokens to draw")
+        raise ValueError("probability_page needs at least one token")
     letter, line, width = 8.4, 34, 900
     places, x, y = [], 12.0, 50.0
     for token in tokens:
-        size = letter * max(1, len(_shown(token)))
+        size = letter * max(1, len(_visible(token)))
         if x + size > width - 12:
             x, y = 12.0, y + line
         places.append((x, y, size))
@@ -92,46 +91,49 @@ def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> n
     axes = pixel_axes(figure)
     known = [p for p in probabilities if math.isfinite(p)]
     nats = -float(np.mean(np.log(np.maximum(known, 1e-30)))) if known else math.nan
-    axes.text(12, 22, f"{nats:.3f} nats a token; the darker, the less probable", fontsize=9, color=FAINT)
+    axes.text(12, 22, f"{nats:.3f} nats per token; darker tokens are less probable", fontsize=9, color=FAINT)
     for token, chance, (x, y, size) in zip(tokens, probabilities, places):
         if math.isfinite(chance):
             surprise = min(1.0, -math.log(max(chance, 1e-30)) / 8.0)
             ground = (1.0, 1.0 - 0.65 * surprise, 1.0 - 0.85 * surprise)
             axes.fill_between([x, x + size], y - 16, y + 8, color=ground, linewidth=0)
-        axes.text(x, y, _shown(token), fontsize=10, color=INK, family="monospace", parse_math=False)
+        axes.text(x, y, _visible(token), fontsize=10, color=INK, family="monospace", parse_math=False)
     return render(figure)
 
 
 def neighbour_page(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> np.ndarray:
-    """Tokens with those whose vectors are most like theirs, by cosine.
+    """Draws a table of tokens and their nearest neighbours by cosine similarity.
 
     Args:
-      rows: (token, [(neighbour, cosine), ...]); the first 20 are drawn.
+      rows: (token, [(neighbour, cosine), ...]), of which the first 20 are drawn.
 
     Returns:
       uint8 [height, 900, 3].
 
     Raises:
-      ValueError: no rows.
+      ValueError: No rows.
     """
     if not len(rows):
-        raise ValueError("neighbour_page: there are no tokens to draw")
-    shown = rows[:20]
-    figure = new_figure(900, 24 * len(shown) + 20)
+        raise ValueError("neighbour_page needs at least one token")
+    rows = rows[:20]
+    figure = new_figure(900, 24 * len(rows) + 20)
     axes = pixel_axes(figure)
-    for number, (token, others) in enumerate(shown):
+    for number, (token, others) in enumerate(rows):
         y = 24 * number + 26
-        axes.text(12, y, shorten(_shown(token), 16), fontsize=10, color=INK, weight="bold", parse_math=False)
-        said = "   ".join(f"{_shown(other)} {cosine:.2f}" for other, cosine in others)
-        axes.text(170, y, shorten(said, 95), fontsize=10, color=INK, parse_math=False)
+        axes.text(12, y, shorten(_visible(token), 16), fontsize=10, color=INK, weight="bold", parse_math=False)
+        text = "   ".join(f"{_visible(other)} {cosine:.2f}" for other, cosine in others)
+        axes.text(170, y, shorten(text, 95), fontsize=10, color=INK, parse_math=False)
     return render(figure)
 
 
 def neighbours(vectors: np.ndarray, token: int, count: int = 6, first: int = 4) -> list[tuple[int, float]]:
-    """The tokens whose vectors [vocabulary, features] have the largest cosine with a token's, and these cosines.
+    """Returns the nearest neighbours of a token by cosine similarity, as (token, cosine) pairs.
 
     Args:
-      first: ids below it are no tokens of the text.
+      vectors: [vocabulary, features], embeddings.
+      token: The token.
+      count: Number of neighbours.
+      first: Smallest id of a token that is not special.
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
     cosine = unit @ unit[token]
@@ -140,5 +142,5 @@ def neighbours(vectors: np.ndarray, token: int, count: int = 6, first: int = 4) 
     return [(int(other), float(cosine[other])) for other in np.argsort(-cosine)[:count]]
 
 
-def _shown(token: str) -> str:
+def _visible(token: str) -> str:
     return token.replace("\n", "⏎").replace(" ", "·") or "·"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import beam, greedy, spread
 from jaxdl.errors import UserError
 
-PAD, START, END, UNKNOWN = 0, 1, 2, 3
 FORBIDDEN = (PAD, START, UNKNOWN)
 VOCABULARY, LENGTH = 7, 4
 
@@ -278,7 +278,7 @@ def test_spread_repeats_each_example():
     ("call", "message"),
     [
         (lambda c: greedy(markov, c, START, END, 0), "max_length=0"),
-        (lambda c: greedy(markov, c, START, END, 3, forbidden=(END,)), "holds the end token 2"),
+        (lambda c: greedy(markov, c, START, END, 3, forbidden=(END,)), "contains the end token 2"),
         (lambda c: beam(markov, c, START, END, 3, 0), "width=0"),
         (lambda c: beam(markov, c, START, END, 3, 2, -1.0), "length_penalty=-1.0"),
         (lambda c: greedy(markov, {}, START, END, 3), "the carry is empty"),

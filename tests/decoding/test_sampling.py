@@ -172,7 +172,7 @@ def test_a_high_penalty_repeats_nothing_while_there_is_something_new():
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"repetition_penalty": 0.0}, "repetition_penalty=0.0"),
         ({"length": 0}, "max_length=0"),
-        ({"end": END, "forbidden": (END,)}, "holds the end token"),
+        ({"end": END, "forbidden": (END,)}, "contains the end token"),
         ({"key": jax.random.split(jax.random.key(0), 3)}, "keys has shape"),
     ],
 )
