@@ -4,9 +4,8 @@ A task says what a model learns; it holds no data, does no I/O and knows nothing
 `jaxdl.training.step` turns any task into one compiled update.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -146,83 +145,6 @@ class Task:
     def batch_coupled(self) -> str:
         """Why the loss is not a sum over examples (batch normalization, ...), so accumulation changes it; or ""."""
         return ""
-
-
-@dataclass(frozen=True)
-class FunctionTask:
-    """What a model learns.
-
-    Every batch carries `weight` [batch] (0 on padding) and `index` [batch]; a draw that belongs to an example uses
-    `example_keys(key, batch)`, so it does not depend on how the batch was cut.
-
-    Attributes:
-      init: `(key, batch) -> (params {group: tree}, variables)`; `batch` is an example batch, only shapes matter.
-      phases: the updates of one step, in order.
-      evaluate: `(params, variables, batch, key) -> Evaluation`.
-      predict: `(params, variables, batch, key) -> {name: [batch, ...]}`, outputs that a person can look at.
-      sample: `(params, variables, batch, key) -> {name: [batch, ...]}`, of a model that makes something from nothing:
-        of the batch it reads `index`, shapes, and `label` where the model knows classes; for `predict --samples`.
-      score: `(records {name: [examples, ...]}, metrics, names) -> {metric: float}`, on the host, for metrics that are
-        no sums: made of the records of all examples, or of the metrics that `evaluate` added up.
-      draw: `(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`, on the host: pictures of a batch, of
-        what `predict` made of it, and of the evaluation's metrics. `names` say what the numbers of a feature mean: its
-        class names, or for tokens a `jaxdl.data.text.tokenizers.Tokenizer`, which has `decode`.
-      illustrate: `(example, outputs, names) -> uint8 [height, width, 3]`, on the host: one example, of whose features
-        only `image` need be there, and what `predict` made of it, as a picture for `launch.py predict`.
-      readable: `(example, outputs, names) -> {name: JSON value}`, on the host: what `launch.py predict` says of one
-        example; by default the outputs as they are, classes by name.
-      framing: how an image file of any size is brought to the model: "crop" and "pad" to the size of training, "keep"
-        at its own (see `jaxdl.data.image.files.frame`); None: no image goes in, there is only `sample`.
-      logits: `(params, variables, image) -> [batch, classes]`, image float [batch, height, width, channels] in 0..255:
-        what a classifier says, to be explained.
-      causal: `(params, variables, batch) -> [batch, time, ...]`, of a model that reads `batch["tokens"]` from left to
-        right: what it makes of each position, which rests on that position and those before it alone.
-      names: class names by feature, in place of the data set's, where the task joins or renames classes.
-      carry: `(batch) -> carry`: the per-example state of the first step.
-      batch_coupled: why the loss is not a sum over examples (batch normalization, ...): then accumulation changes it.
-    """
-
-    init: Callable[..., tuple[Mapping[str, PyTree], PyTree]]
-    phases: tuple[Phase, ...]
-    evaluate: Callable[..., Evaluation]
-    predict: Callable[..., Mapping[str, Array]]
-    sample: Callable[..., Mapping[str, Array]] | None = None
-    score: Callable[..., Mapping[str, float]] | None = None
-    draw: Callable[..., Mapping[str, Any]] | None = None
-    illustrate: Callable[..., Any] | None = None
-    readable: Callable[..., Mapping[str, Any]] | None = None
-    framing: str | None = "crop"
-    logits: Callable[..., Array] | None = None
-    causal: Callable[..., Array] | None = None
-    names: Names = field(default_factory=dict)
-    carry: Callable[..., PyTree] = field(default=lambda batch: {})
-    batch_coupled: str = ""
-
-    def __post_init__(self):
-        object.__setattr__(self, "phases", tuple(_with_carry(phase) for phase in self.phases))
-
-    @property
-    def class_names(self) -> Names:
-        return self.names
-
-    @property
-    def presentation(self) -> Presentation:
-        shown = Presentation()
-        for name, value in (("pictures", self.draw), ("picture", self.illustrate), ("readable", self.readable)):
-            object.__setattr__(shown, name, value)
-        object.__setattr__(shown, "framing", self.framing)
-        return shown
-
-
-def _with_carry(phase: Phase) -> Phase:
-    if getattr(phase.loss, "takes_carry", False):
-        return phase
-
-    def loss(params, variables, batch, key, step, carry=None):
-        return phase.loss(params, variables, batch if carry is None else {**batch, "carry": carry}, key, step)
-
-    loss.takes_carry = True  # pyright: ignore[reportFunctionMemberAccess]
-    return dataclasses.replace(phase, loss=loss)
 
 
 def example_keys(key: Array, batch: Mapping[str, Array]) -> Array:
