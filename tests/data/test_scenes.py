@@ -146,7 +146,7 @@ def test_missing_or_small_inputs_are_errors():
         compose([[disc(RED)], []], [BLUE], generator)
     with pytest.raises(UserError, match="50 x 160 pixels is too small"):
         compose(CUTOUTS, [BLUE[:50]], generator)
-    with pytest.raises(UserError, match="no cut-out has 60 pixels"):
+    with pytest.raises(UserError, match="no cut-out has 60 opaque pixels"):
         compose([[disc(RED, length=6)]], [BLUE], generator)
 
 

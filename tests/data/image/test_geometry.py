@@ -321,7 +321,7 @@ def test_mock_scenes_support_other_shapes():
     grey = MockScenes(shape=(16, 24, 1), classes=1, objects=1, examples=4).load()
     assert grey.columns["image"].shape == (4, 16, 24, 1)
     assert grey.fingerprint != MockScenes(shape=(16, 24, 1), classes=1, objects=1, examples=5).load().fingerprint
-    with pytest.raises(UserError, match="room"):
+    with pytest.raises(UserError, match="do not fit"):
         MockScenes(shape=(8, 8, 3), objects=9)
     with pytest.raises(UserError, match="channels"):
         MockScenes(shape=(8, 8, 2))
