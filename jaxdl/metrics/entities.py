@@ -21,21 +21,19 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
     return spans
 
 
-def entity_scores(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
+def entity_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
     """Computes micro-averaged `precision`, `recall` and `f1` of entities.
 
     Span and type of an entity must match.
 
     Args:
-      found, true: Predicted and true tags of each sentence.
+      predicted, true: Tags of each sentence.
     """
-    predicted_count = correct = true_count = 0
-    for predicted_tags, true_tags in zip(found, true):
-        one, other = entities(predicted_tags), entities(true_tags)
-        predicted_count, true_count, correct = (
-            predicted_count + len(one),
-            true_count + len(other),
-            correct + len(one & other),
-        )
+    predicted_count = true_count = correct = 0
+    for predicted_tags, true_tags in zip(predicted, true):
+        predictions, truths = entities(predicted_tags), entities(true_tags)
+        predicted_count += len(predictions)
+        true_count += len(truths)
+        correct += len(predictions & truths)
     precision, recall = correct / max(predicted_count, 1), correct / max(true_count, 1)
     return {"precision": precision, "recall": recall, "f1": 2 * correct / max(predicted_count + true_count, 1)}
