@@ -1,4 +1,4 @@
-"""Pictures of a detector: images with the boxes that are there, and those that were found."""
+"""Pictures of object detection: images with true and predicted boxes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,31 +12,32 @@ from jaxdl.viz.presentation import Presentation, valid_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Sizes in pixels: of an image's longer side in a grid and alone, of the gap around it, and of the legend below.
+# Sizes in pixels: the longer side of an image in a grid and of a single image, the gap between images, the legend; then
+# the columns and images of a grid.
 _TILE, _ALONE, _GAP, _LEGEND, _COLUMNS, _SHOWN = 270, 900, 10, 30, 4, 12
-# Boxes of lower scores are found, but too many to draw.
-DRAWN = 0.5
+# Smallest score of drawn boxes; predictions contain many boxes of lower scores.
+MIN_SCORE = 0.5
 
 
-def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], least: float = DRAWN) -> np.ndarray:
-    """Images with true boxes, white and dashed, and found ones in the colour of their class, with name and score.
+def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], min_score: float = MIN_SCORE) -> np.ndarray:
+    """Draws images with dashed true boxes, and predicted boxes with class name and score.
 
     Args:
-      records: `image` uint8 [n, height, width, 1 or 3]; truth, where it is known, `boxes` [n, objects, 4] (top, left,
-        bottom, right) in pixels, `box_weight` [n, objects]; found, `predicted_boxes` [n, k, 4], `predicted_labels`,
+      records: `image` uint8 [n, height, width, 1 or 3]; for labelled images `boxes` [n, objects, 4] (top, left, bottom,
+        right) in pixels and `box_weight` [n, objects]; predictions `predicted_boxes` [n, k, 4], `predicted_labels` and
         `predicted_scores` [n, k]. The first 12 are drawn.
-      names: of the classes.
-      least: boxes of lower scores are left out.
+      names: Class names.
+      min_score: Smallest score of drawn boxes.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     images = records["image"][:_SHOWN]
     if not len(images):
-        raise ValueError("detection_grid: there are no images to draw")
+        raise ValueError("detection_grid: no images to draw")
     height, width = images.shape[1:3]
     scale = _TILE / max(height, width)
     columns = min(len(images), _COLUMNS)
@@ -51,23 +52,23 @@ def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], leas
             present = records["boxes"][index][records["box_weight"][index] > 0]
             for box in present:
                 _box(axes, box * scale, left, top, "white", dashed=True)
-        found = {name: records[f"predicted_{name}"][index] for name in ("boxes", "labels", "scores")}
-        _found(axes, found, names, least, scale, left, top)
-    text = f"solid: found with a score of {least:g} and more" + ("; dashed: there" if "boxes" in records else "")
+        predicted = {name: records[f"predicted_{name}"][index] for name in ("boxes", "labels", "scores")}
+        _draw_predicted(axes, predicted, names, min_score, scale, left, top)
+    text = f"solid: predicted with a score of at least {min_score:g}" + ("; dashed: true" if "boxes" in records else "")
     axes.text(_GAP, rows * down + _GAP + _LEGEND / 2, text, va="center", fontsize=10, color=FAINT, parse_math=False)
     return render(figure)
 
 
 def detection_picture(
-    image: np.ndarray, found: Mapping[str, Any], names: Sequence[str], least: float = DRAWN
+    image: np.ndarray, predicted: Mapping[str, Any], names: Sequence[str], min_score: float = MIN_SCORE
 ) -> np.ndarray:
-    """One image, its longer side 900 pixels, with the boxes found in it.
+    """Draws one image with its predicted boxes; its longer side is 900 pixels.
 
     Args:
       image: uint8 [height, width, 1 or 3].
-      found: `boxes` [k, 4] in pixels of the image, `labels`, `scores` [k].
-      names: of the classes.
-      least: boxes of lower scores are left out.
+      predicted: `boxes` [k, 4] in pixels of the image, `labels` and `scores` [k].
+      names: Class names.
+      min_score: Smallest score of drawn boxes.
 
     Returns:
       uint8 [height, width, 3].
@@ -77,19 +78,25 @@ def detection_picture(
     figure = new_figure(round(width * scale), round(height * scale))
     axes = pixel_axes(figure)
     show_image(axes, image, 0, 0, width * scale, height * scale)
-    _found(axes, found, names, least, scale, 0, 0)
+    _draw_predicted(axes, predicted, names, min_score, scale, 0, 0)
     return render(figure)
 
 
-def _found(
-    axes: "Axes", found: Mapping[str, Any], names: Sequence[str], least: float, scale: float, left: float, top: float
+def _draw_predicted(
+    axes: "Axes",
+    predicted: Mapping[str, Any],
+    names: Sequence[str],
+    min_score: float,
+    scale: float,
+    left: float,
+    top: float,
 ) -> None:
-    scores, labels = np.asarray(found["scores"]), np.asarray(found["labels"])
+    scores, labels = np.asarray(predicted["scores"]), np.asarray(predicted["labels"])
     names = class_names(names, max(len(names), int(labels.max(initial=0)) + 1))
-    for index in np.flatnonzero(scores >= least)[::-1]:  # the best on top
+    for index in np.flatnonzero(scores >= min_score)[::-1]:  # the highest score on top
         label = int(labels[index])
         color = COLORS[label % len(COLORS)]
-        box = np.asarray(found["boxes"])[index] * scale
+        box = np.asarray(predicted["boxes"])[index] * scale
         _box(axes, box, left, top, color)
         style = {"facecolor": color, "edgecolor": "none", "pad": 1.2, "alpha": 0.85}
         text = f"{names[label]} {scores[index]:.2f}"
@@ -101,7 +108,7 @@ def _box(axes: "Axes", box: np.ndarray, left: float, top: float, color: str, das
     from matplotlib.patches import Rectangle
 
     corner, size = (left + box[1], top + box[0]), (box[3] - box[1], box[2] - box[0])
-    if dashed:  # on light ground white alone cannot be seen
+    if dashed:  # white is not visible on a light background
         axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=INK, linewidth=1.6))
     style: dict[str, Any] = {"linestyle": (0, (3, 2)), "linewidth": 1.2} if dashed else {"linewidth": 1.8}
     axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=color, **style))

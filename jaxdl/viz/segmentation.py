@@ -1,6 +1,6 @@
-"""Pictures of segmentations: masks in class colours, and instances as outlines over the image.
+"""Pictures of segmentation: masks in class colors, and outlines of instances.
 
-Small images are enlarged by a whole factor, so that a pixel stays a square.
+Small images are enlarged by an integer factor, which keeps pixels square.
 """
 
 import colorsys
@@ -18,33 +18,33 @@ from jaxdl.viz.presentation import Presentation, valid_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Sizes in pixels: of an image's longer side in a grid, of the shorter side of narrow ones, of the longer side of one
-# that stands alone, of the gap between images, of a line of text.
+# Sizes in pixels: the longer side of an image in a grid, the shorter side of narrow images, the longer side of a single
+# image, the gap between images, a line of text.
 _TILE, _NARROW, _ALONE, _GAP, _LINE = 256, 160, 900, 10, 22
-# Examples in a grid, and how many stand beside each other.
+# Examples in a grid, and per row.
 _SHOWN, _BESIDE = 8, 2
-# Pixels that a letter of the legend is wide, and classes that it has at most.
+# Width of a letter of the legend in pixels, and its largest number of classes.
 _LETTER, _NAMED = 9, 24
-# Of the class called "background", and of pixels without a label.
+# Colors of the class "background" and of unlabelled pixels.
 _DARK, _UNLABELLED = (60, 64, 67), (218, 220, 224)
 
 
 class Tile(NamedTuple):
-    """A picture uint8 [height, width, 3] and the line below it."""
+    """Picture uint8 [height, width, 3] and its caption."""
 
     picture: np.ndarray
     caption: str = ""
 
 
 def class_colors(names: Sequence[str]) -> np.ndarray:
-    """A colour for each class, uint8 [classes, 3]; the one called "background" is dark gray."""
+    """Returns a color per class, uint8 [classes, 3]; a class "background" is dark gray."""
     colors = [_DARK if name == "background" else None for name in names]
     palette = iter(_palette(len(names)))
     return np.array([next(palette) if color is None else color for color in colors], np.uint8).reshape(-1, 3)
 
 
 def _palette(count: int) -> np.ndarray:
-    """Colours to tell apart, uint8 [count, 3]: those of every figure, then hues a golden angle from each other."""
+    """Returns distinct colors, uint8 [count, 3]: the shared ones, then hues a golden angle apart."""
     fixed = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in COLORS[:count]]
     hues = [(number * 0.618034 % 1.0, (0.95, 0.7)[number % 3 == 1], (0.85, 0.6)[number % 2]) for number in range(count)]
     more = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*hue)) for hue in hues[len(fixed) :]]
@@ -52,16 +52,18 @@ def _palette(count: int) -> np.ndarray:
 
 
 def enlarge(array: np.ndarray, factor: int) -> np.ndarray:
-    """[height, width, ...] -> [factor * height, factor * width, ...], pixel by pixel."""
+    """Repeats pixels: [height, width, ...] -> [factor * height, factor * width, ...]."""
     return array.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def overlay(image: np.ndarray, colors: np.ndarray, where: np.ndarray, share: float = 0.5) -> np.ndarray:
-    """The image uint8 [height, width, channels] with `share` of `colors` uint8 [height, width, 3] mixed in `where`.
+    """Blends colors into an image.
 
     Args:
-      where: bool [height, width].
-      share: of the colour, in [0, 1].
+      image: uint8 [height, width, channels].
+      colors: uint8 [height, width, 3].
+      where: Pixels to blend, bool [height, width].
+      share: Opacity of the color, in [0, 1].
 
     Returns:
       uint8 [height, width, 3].
@@ -72,7 +74,7 @@ def overlay(image: np.ndarray, colors: np.ndarray, where: np.ndarray, share: flo
 
 
 def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
-    """Pixels of regions (labels above 0) that lie within `width` of another label, bool [height, width]."""
+    """Returns the pixels of regions (labels above 0) within `width` pixels of another label, bool [height, width]."""
     edge = np.zeros(labels.shape, bool)
     for distance in range(1, width + 1):
         for axis in (0, 1):
@@ -85,7 +87,7 @@ def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 [height, width, 3]; of channels that are no colours the mean, in gray."""
+    """Returns uint8 [height, width, 3]; images without 3 channels become gray, by their mean."""
     if image.shape[-1] == 3:
         return image
     return np.rint(image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, axis=-1)
@@ -94,19 +96,19 @@ def _rgb(image: np.ndarray) -> np.ndarray:
 def mask_grid(
     images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray, names: Sequence[str]
 ) -> np.ndarray:
-    """Image, true mask and predicted mask side by side, and a legend of the classes that occur.
+    """Draws images beside true and predicted masks, with a legend.
 
     Args:
       images: uint8 [n, height, width, channels]; the first 8 are drawn.
-      truths: [n, height, width] class ids, 255 where nothing is labelled (light gray); None if they are not known.
-      predictions: [n, height, width] class ids.
-      names: of the classes; a class without a name is shown by its number.
+      truths: Class ids [n, height, width], 255 for unlabelled pixels (light gray). None for unlabelled images.
+      predictions: Class ids [n, height, width].
+      names: Class names; a class without a name is shown by its id.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     images, predictions = images[:_SHOWN], predictions[:_SHOWN]
     truths = None if truths is None else truths[:_SHOWN]
@@ -122,25 +124,25 @@ def mask_grid(
         if truths is not None:
             known = truths[number] != 255
             share = np.mean(predictions[number][known] == truths[number][known]) if known.any() else math.nan
-            caption = f"{100 * share:.1f}% right" if known.any() else "nothing labelled"
+            caption = f"{100 * share:.1f}% correct" if known.any() else "unlabelled"
             tiles.append(Tile(table[truths[number]]))
         rows.append([*tiles, Tile(table[predictions[number]], caption)])
     headings = ["image", "prediction"] if truths is None else ["image", "truth", "prediction"]
     legend = [(names[index], table[index]) for index in present]
     if truths is not None and np.any(truths == 255):
-        legend.append(("not labelled", table[255]))
+        legend.append(("unlabelled", table[255]))
     return _sheet(rows, headings, legend, _tile(images.shape[1:3]))
 
 
 def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """One image, large, under its mask in class colours, with a legend that gives each class's share of the pixels.
+    """Draws one enlarged image under its mask, with a legend of the classes' shares of the pixels.
 
-    A class called "background" is not coloured.
+    A class "background" is not colored.
 
     Args:
       image: uint8 [height, width, channels].
-      mask: [height, width] class ids.
-      names: of the classes; a class without a name is shown by its number.
+      mask: Class ids [height, width].
+      names: Class names; a class without a name is shown by its id.
 
     Returns:
       uint8 [height, width, 3].
@@ -164,41 +166,42 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> n
 
 
 def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray) -> np.ndarray:
-    """Image, outlines of the true instances and of the predicted ones side by side, with their numbers.
+    """Draws images beside the outlines of true and predicted instances, with their counts.
 
     Args:
       images: uint8 [n, height, width, channels]; the first 8 are drawn.
-      truths: [n, height, width] label images, 0 for the background; None if they are not known.
-      predictions: [n, height, width] label images.
+      truths: Label images [n, height, width], 0 for the background. None for unlabelled images.
+      predictions: Label images [n, height, width].
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: no images.
+      ValueError: No images.
     """
     rows, size = [], _tile(images.shape[1:3])
     for number, image in enumerate(images[:_SHOWN]):
         labels = [predictions[number]] if truths is None else [truths[number], predictions[number]]
-        outlined = [Tile(_outlined(image, one, size), _counted(one)) for one in labels]
+        outlined = [Tile(_outlined(image, instances, size), _count(instances)) for instances in labels]
         rows.append([Tile(enlarge(_rgb(image), _factor(image.shape, size))), *outlined])
     return _sheet(rows, ["image", "prediction"] if truths is None else ["image", "truth", "prediction"], [], size)
 
 
 def instance_overlay(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """One image, large, its instances [height, width] tinted and outlined, and how many there are.
+    """Draws one enlarged image with its instances tinted and outlined, and their count.
 
     Args:
       image: uint8 [height, width, channels].
+      instances: Label image [height, width].
 
     Returns:
       uint8 [height, width, 3].
     """
-    return _sheet([[Tile(_outlined(image, instances, _ALONE, tint=0.3), _counted(instances))]], [], [], _ALONE)
+    return _sheet([[Tile(_outlined(image, instances, _ALONE, tint=0.3), _count(instances))]], [], [], _ALONE)
 
 
 def _outlined(image: np.ndarray, instances: np.ndarray, size: int, tint: float = 0.0) -> np.ndarray:
-    """The image, enlarged, with each instance in a colour that none of those it touches has, if there are enough."""
+    """Returns the enlarged image with instances in colors that differ from those of touching instances."""
     factor = _factor(image.shape, size)
     labels = enlarge(instances, factor)
     colors = enlarge(_instance_colors(instances), factor)
@@ -207,41 +210,41 @@ def _outlined(image: np.ndarray, instances: np.ndarray, size: int, tint: float =
 
 
 def _instance_colors(instances: np.ndarray) -> np.ndarray:
-    """A colour for each pixel of a label image, uint8 [height, width, 3]."""
-    palette = _palette(len(COLORS))[1:]  # without the blue, which is hard to see on dark images
+    """Returns a color per pixel of a label image, uint8 [height, width, 3]."""
+    palette = _palette(len(COLORS))[1:]  # without blue, which has little contrast on dark images
     numbers, order = np.unique(instances, return_inverse=True)
     order = order.reshape(instances.shape)
     sides = [(order[1:], order[:-1]), (order[:, 1:], order[:, :-1])]
-    pairs = np.concatenate([np.stack([one.ravel(), other.ravel()], axis=1) for one, other in sides])
+    pairs = np.concatenate([np.stack([first.ravel(), second.ravel()], axis=1) for first, second in sides])
     pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
-    chosen = np.zeros(len(numbers), int)
+    indices = np.zeros(len(numbers), int)
     for index in range(len(numbers)):
-        taken = chosen[pairs[pairs[:, 1] == index, 0]]  # by neighbours of lower numbers
+        taken = indices[pairs[pairs[:, 1] == index, 0]]  # by neighbors with lower numbers
         free = [color for color in np.roll(range(len(palette)), -index) if color not in taken]
-        chosen[index] = free[0] if free else index % len(palette)
-    return palette[chosen][order]
+        indices[index] = free[0] if free else index % len(palette)
+    return palette[indices][order]
 
 
-def _counted(instances: np.ndarray) -> str:
+def _count(instances: np.ndarray) -> str:
     count = len(np.unique(instances[instances > 0]))
     return f"{count} instance{'' if count == 1 else 's'}"
 
 
 def _tile(shape: Sequence[int]) -> int:
-    """The longer side of a grid's tiles for images [height, width]: more where they are narrow."""
+    """Returns the longer side of a grid's tiles for images [height, width]; larger for narrow images."""
     return min(4 * _TILE, max(_TILE, round(_NARROW * max(shape) / min(shape))))
 
 
 def _factor(shape: Sequence[int], size: int) -> int:
-    """The whole number by which an image is enlarged to at most `size` pixels; 1 if it is larger than that."""
+    """Returns the integer factor that enlarges an image to at most `size` pixels, at least 1."""
     return max(1, size // max(shape[:2]))
 
 
 def _stroke(shape: Sequence[int], size: int) -> int:
-    """How wide an outline is, in pixels of the image after it was enlarged by `_factor`.
+    """Returns the width of outlines in pixels of the image enlarged by `_factor`.
 
-    In a small image thinner than one of its pixels, so that those beside it can be seen; in one that is going to be
-    shrunk to `size` wide enough to be left.
+    Thinner than a pixel of a small image, which stays visible, and wide enough to survive the downscaling of a large
+    image to `size`.
     """
     factor = _factor(shape, size)
     return min(factor // 2, 4) if factor > 1 else math.ceil(1.5 * max(shape[:2]) / size)
@@ -250,9 +253,9 @@ def _stroke(shape: Sequence[int], size: int) -> int:
 def _sheet(
     rows: Sequence[Sequence[Tile]], headings: Sequence[str], legend: Sequence[tuple[str, np.ndarray]], size: int
 ) -> np.ndarray:
-    """Rows of tiles, two beside each other, headings above and the legend below: uint8 [height, width, 3]."""
+    """Draws rows of tiles, two per line, with headings above and a legend below: uint8 [height, width, 3]."""
     if not rows:
-        raise ValueError("segmentation: there are no images to draw")
+        raise ValueError("segmentation: no images to draw")
     shape = rows[0][0].picture.shape
     shape = tuple(side * _factor(shape, size) for side in shape[:2])
     shrink = min(1.0, size / max(shape))
@@ -284,7 +287,7 @@ def _write(axes: "Axes", text: str, x: float, y: float, color: str, align: str =
 
 
 def _legend_lines(legend: Sequence[tuple[str, np.ndarray]], width: int) -> list[list[tuple[int, str, np.ndarray]]]:
-    """The entries (left, name, colour) of every line of a legend as wide as the picture."""
+    """Returns the entries (left, name, color) of each line of a legend as wide as the picture."""
     entries = [(shorten(name, 26), color) for name, color in legend[:_NAMED]]
     if len(legend) > _NAMED:
         entries.append((f"and {len(legend) - _NAMED} more", np.array([255, 255, 255], np.uint8)))
