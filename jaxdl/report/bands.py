@@ -1,4 +1,4 @@
-"""Several runs' curves as one: the mean and, around it, from the least to the greatest; thinned to be drawn."""
+"""Mean, minimum and maximum of learning curves over runs, and their downsampling."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,13 @@ import numpy as np
 
 
 class Band(NamedTuple):
-    """A curve with what lies around it; NaN where there is nothing.
+    """Mean curve with minimum and maximum; NaN where no value is finite.
 
     Attributes:
-      steps: [n], rising.
-      mean, low, high: [n].
+      steps: [n], ascending.
+      mean: [n].
+      low: [n], minimum.
+      high: [n], maximum.
     """
 
     steps: np.ndarray
@@ -21,32 +23,33 @@ class Band(NamedTuple):
 
 
 def band(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """The mean over runs, and their least and greatest value, at every step that one of them has.
+    """Returns mean, minimum and maximum over runs at the union of their steps.
 
-    Between its own steps a run's value is interpolated; before its first and after its last step it does not count.
+    Values between a run's steps are interpolated. Steps outside its range ignore the run.
 
     Args:
-      series: (steps [n], values [n]) of each run, steps rising, NaN where a value is not finite.
+      series: (steps [n], values [n]) of each run. Steps ascend; values are NaN where not finite.
     """
     first = series[0][0]
     if all(np.array_equal(steps, first) for steps, _ in series):
         steps, values = first, np.stack([values for _, values in series])
     else:
         steps = np.unique(np.concatenate([steps for steps, _ in series]))
-        values = np.stack([np.interp(steps, own, line, np.nan, np.nan) for own, line in series])
+        values = np.stack([np.interp(steps, own_steps, line, np.nan, np.nan) for own_steps, line in series])
     low, high = np.fmin.reduce(values), np.fmax.reduce(values)
     return Band(steps, _mean(np.nan_to_num(values).sum(0), np.isfinite(values).sum(0)), low, high)
 
 
-def thin(curve: Band, most: int = 300) -> Band:
-    """At most so many points: the first, the last, and between them the means of stretches of equal length.
+def thin(curve: Band, max_points: int = 300) -> Band:
+    """Downsamples a curve to at most `max_points`; keeps the first and last point.
 
-    The band keeps the least and the greatest of each stretch, so that a spike stays to be seen.
+    Points in between are means of intervals of equal length. `low` and `high` keep each interval's extremes, so that
+    spikes remain visible.
     """
     count = len(curve.steps)
-    if count <= most:
+    if count <= max_points:
         return curve
-    starts = np.concatenate([[0], np.linspace(1, count - 1, most - 1).astype(int)])
+    starts = np.concatenate([[0], np.linspace(1, count - 1, max_points - 1).astype(int)])
     sizes = np.diff(np.append(starts, count))
     finite = np.isfinite(curve.mean)
     mean = _mean(np.add.reduceat(np.nan_to_num(curve.mean), starts), np.add.reduceat(finite.astype(int), starts))

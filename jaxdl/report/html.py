@@ -1,7 +1,6 @@
-"""Pages of HTML that stand alone: no network, no library, light or dark as the reader's machine is, for screens of any
-width. They read without their script, which only adds values under the pointer.
+"""Self-contained HTML pages: no network, no library, light and dark mode, responsive layout.
 
-What goes into a page is text, and is escaped, unless it is `Markup`.
+The script is optional; it adds tooltips, highlighting and sortable tables. Content is escaped unless it is `Markup`.
 """
 
 import base64
@@ -15,35 +14,38 @@ from jaxdl.report.style import SCRIPT, STYLE
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is HTML already; it is not escaped."""
 
 
 def markup(value: object) -> Markup:
-    """`value` as HTML: escaped, unless it is `Markup`."""
+    """Returns `value` as HTML, escaped unless it is `Markup`."""
     return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
 
 
-def join(parts: Iterable[object], between: str = "") -> Markup:
-    return Markup(between.join(map(markup, parts)))
+def join(parts: Iterable[object], separator: str = "") -> Markup:
+    return Markup(separator.join(map(markup, parts)))
 
 
 def tag(name: str, *content: object, **attributes: object) -> Markup:
-    """An element; `class_` and the like lose their last `_`, and an attribute that is None or "" is left out."""
-    told = "".join(
+    """Returns an element.
+
+    Attribute names lose a trailing `_` (`class_`); attributes that are None or "" are omitted.
+    """
+    attribute_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
         if value not in (None, "")
     )
-    return Markup(f"<{name}{told}>{join(content)}</{name}>")
+    return Markup(f"<{name}{attribute_text}>{join(content)}</{name}>")
 
 
 def link(content: object, target: str) -> Markup:
-    """A link to a path from the page, or to a place "#name" in it."""
+    """Returns a link to a path relative to the page, or to an anchor "#name" in it."""
     return tag("a", content, href=target if target.startswith("#") else quote(target))
 
 
 def document(title: str, *content: object) -> str:
-    """The whole page."""
+    """Returns the page."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{html.escape(title)}</title><style>{STYLE}</style>'
@@ -53,50 +55,51 @@ def document(title: str, *content: object) -> str:
 
 
 def section(title: object, *content: object, anchor: str = "", note: object = "") -> Markup:
-    """A part with a heading of its own, and below that a note in small letters."""
+    """Returns a section with a heading and an optional note below it."""
     notes = tag("p", note, class_="note") if note else ""
     return tag("section", tag("h3", title), notes, *content, id=anchor)
 
 
 def folded(title: object, *content: object) -> Markup:
-    """What is seen when the reader opens it."""
+    """Returns a collapsed section."""
     return tag("details", tag("summary", title), *content)
 
 
 def table(names: Sequence[object], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> Markup:
-    """A table in a box of its own that scrolls sideways; `numbers` are the columns that are set to the right."""
+    """Returns a horizontally scrollable table; the columns `numbers` are right-aligned."""
     right = set(numbers)
     head = join(tag("th", name, scope="col", class_="n" if index in right else "") for index, name in enumerate(names))
-    lines = [
+    body = [
         tag("tr", *(tag("td", cell, class_="n" if index in right else "") for index, cell in enumerate(row)))
         for row in rows
     ]
-    whole = tag("table", tag("thead", tag("tr", head)), tag("tbody", *lines))
-    return tag("div", whole, class_="scroll", tabindex="0")
+    content = tag("table", tag("thead", tag("tr", head)), tag("tbody", *body))
+    return tag("div", content, class_="scroll", tabindex="0")
 
 
 def figures(parts: Iterable[tuple[object, object]], kind: str = "") -> Markup:
-    """(caption, picture) side by side, as many in a row as there is room for."""
-    each = [tag("figure", tag("figcaption", caption), content) for caption, content in parts]
-    return tag("div", *each, class_=f"grid {kind}".strip())
+    """Returns a responsive grid of (caption, picture)."""
+    cells = [tag("figure", tag("figcaption", caption), content) for caption, content in parts]
+    return tag("div", *cells, class_=f"grid {kind}".strip())
 
 
 def tiles(parts: Iterable[tuple[object, object]]) -> Markup:
-    """(number, what it counts) in large letters."""
+    """Returns a row of (number, label) in large type."""
     return tag("dl", *(tag("div", tag("dd", value), tag("dt", name)) for value, name in parts), class_="tiles")
 
 
 def picture(path: Path, alt: str, width: int = 380, height: int = 640, crop: bool = False) -> Markup:
-    """A picture inside the page, made smaller where it is larger than `width` x `height` pixels.
+    """Returns an embedded picture, downscaled to at most `width` x `height` pixels.
 
     Args:
-      path: the file.
-      alt: what it shows.
-      width, height: the most that it may have.
-      crop: cut off what is below `height`, instead of making the picture smaller still.
+      path: Image file.
+      alt: Alternative text.
+      width: Maximum width, pixels.
+      height: Maximum height, pixels.
+      crop: Whether to crop at `height` instead of downscaling to it.
 
     Raises:
-      OSError: the file is no picture.
+      OSError: The file is not an image.
     """
     from PIL import Image
 
@@ -108,5 +111,5 @@ def picture(path: Path, alt: str, width: int = 380, height: int = 640, crop: boo
         small.save(buffer, "webp", quality=70, method=2)
     data = base64.b64encode(buffer.getvalue()).decode()
     size = f'width="{small.width}" height="{small.height}"'
-    told = f'loading="lazy" decoding="async" alt="{html.escape(alt)}"'
-    return Markup(f'<img src="data:image/webp;base64,{data}" {size} {told}>')
+    attributes = f'loading="lazy" decoding="async" alt="{html.escape(alt)}"'
+    return Markup(f'<img src="data:image/webp;base64,{data}" {size} {attributes}>')

@@ -1,6 +1,6 @@
-"""Run folders as a report tells of them: what was measured, how the run ended, and what is damaged.
+"""Run folders read for reports: metrics, curves, state and problems.
 
-A folder is read without the code that made it: of the configuration config.txt is enough.
+The code that trained the run is not needed; its settings come from config.txt.
 """
 
 import json
@@ -27,7 +27,7 @@ from jaxdl.viz.curves import learned
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
 _LOGS = ("*.log", "*.out", "*.err")
 _COLORS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_END = 16_384  # bytes of a log that are read
+_TAIL = 16_384  # bytes read from the end of a log
 
 # {metric: {split: (steps [n], values [n])}}
 Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
@@ -35,24 +35,24 @@ Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Run:
-    """What is told of one run.
+    """Run of a report.
 
     Attributes:
-      folder: where it lies.
-      state: FINISHED, RUNNING, STOPPED by a signal, FAILED with an exit code, KILLED, or DAMAGED: not to be read.
-      problem: what is wrong, "" for a run that is finished and whole.
-      recipe: its file, from the repository's root where it lies there; "" where that is not known.
-      overrides: the --set flags.
-      seed: None where it is not known.
-      settings: its configuration; () where that is not known.
-      metrics: {"EVAL/NAME": value} of its result, NaN where one was not finite.
-      steps: that are done; None before the first report.
-      minutes: of wall-clock time, up to now for one that is running.
-      device: what it ran on.
-      commit: of the code, "" outside of a repository.
-      dirty: whether the code had changes that were not committed.
-      started: when its last attempt began, ISO 8601 in UTC.
-      curves: what it learned over its steps.
+      folder: Run folder.
+      state: FINISHED, RUNNING, STOPPED by a signal, FAILED with an exit code, KILLED, or DAMAGED (unreadable).
+      problem: Problem of the run. "" if it is finished and complete.
+      recipe: Recipe file, relative to the repository if inside it. "" if unknown.
+      overrides: Values of the --set flags.
+      seed: Seed. None if unknown.
+      settings: Configuration. () if unknown.
+      metrics: {"EVAL/NAME": value} of the result; NaN where not finite.
+      steps: Completed steps. None before the first report.
+      minutes: Wall-clock time, up to now for a running run.
+      device: Device name.
+      commit: Commit of the code. "" outside a repository.
+      dirty: Whether the code had uncommitted changes.
+      started: Start of the last attempt, ISO 8601, UTC.
+      curves: Losses and evaluation metrics over steps.
     """
 
     folder: Path
@@ -73,75 +73,75 @@ class Run:
 
 
 def find(folders: Sequence[str]) -> list[Path]:
-    """The run folders at or below each of `folders`, at any depth, each once.
+    """Returns the distinct run folders at or below `folders`, at any depth.
 
     Raises:
-      UserError: one of them does not exist, or holds no run.
+      UserError: A folder that does not exist or contains no run.
     """
-    found = dict[Path, Path]()
+    run_dirs = dict[Path, Path]()
     for folder in folders:
         runs = find_runs(folder, depth=math.inf)
         if not runs:
             problem = "contains no run at any depth" if Path(folder).is_dir() else "is not a folder"
             raise UserError(f"{folder} {problem}; {hint_near(folder)}")
         for run in runs:
-            found.setdefault(run.resolve(), run)
-    return list(found.values())
+            run_dirs.setdefault(run.resolve(), run)
+    return list(run_dirs.values())
 
 
 def read(path: Path) -> Run:
-    """Reads a run folder; one that is damaged is told of, not refused."""
+    """Reads a run folder; a damaged one gets state DAMAGED and raises nothing."""
     try:
         return _read(RunFolder.open(path))
     except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return Run(path, DAMAGED, _inside(path, error))
+        return Run(path, DAMAGED, _problem(path, error))
 
 
-def last_words(path: Path, most: int = 12) -> tuple[str, list[str]]:
-    """Where they are from, and the last lines that a run has said: of its log or, without one, of metrics.jsonl."""
+def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
+    """Returns (source, last lines) of a run's newest log, or of metrics.jsonl if it has no log."""
     logs = sorted((log for pattern in _LOGS for log in path.glob(pattern)), key=lambda log: log.stat().st_mtime)
-    if logs and (lines := _last_lines(logs[-1], most)):
-        return f"{logs[-1].name}, its last lines", lines
+    if logs and (lines := _last_lines(logs[-1], max_lines)):
+        return f"Last lines of {logs[-1].name}", lines
     if lines := _last_lines(path / "metrics.jsonl", 3):
-        return "there is no log; the last rows of metrics.jsonl", lines
-    return "there is no log, and nothing was measured", []
+        return "No log; last rows of metrics.jsonl", lines
+    return "No log and no metrics", []
 
 
 def _read(folder: RunFolder) -> Run:
-    made = _parsed(folder.path / "manifest.json")
-    state, problem = _state(folder, made["attempts"])
+    manifest = _parsed(folder.path / "manifest.json")
+    state, problem = _state(folder, manifest["attempts"])
     result, rows = dict[str, Any](), list[dict[str, Any]]()
     try:
         result = _parsed(folder.path / "result.json") if state == FINISHED else {}
         rows = folder.rows()
     except UserError as error:
         state = state if result or state != FINISHED else DAMAGED
-        problem = _inside(folder.path, error)
-    code = latest(made, "code")
-    seconds = result["seconds"] if result else _seconds(folder, made["attempts"], state)
+        problem = _problem(folder.path, error)
+    code = latest(manifest, "code")
+    seconds = result["seconds"] if result else _seconds(folder, manifest["attempts"], state)
     return Run(
         folder=folder.path,
         state=state,
         problem=problem,
-        recipe=_recipe(str(made["recipe"])),
-        overrides=tuple(made.get("overrides", ())),
-        seed=int(made["seed"]),
+        recipe=_recipe(str(manifest["recipe"])),
+        overrides=tuple(manifest.get("overrides", ())),
+        seed=int(manifest["seed"]),
         settings=tuple(_settings(folder)),
         metrics=_metrics(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         minutes=seconds / 60,
-        device=device_name(latest(made, "devices")),
+        device=device_name(latest(manifest, "devices")),
         commit=code["commit"] or "",
         dirty=bool(code["dirty"]),
-        started=made["attempts"][-1]["start"],
+        started=manifest["attempts"][-1]["start"],
         curves=_curves(rows),
     )
 
 
-def _inside(path: Path, error: Exception) -> str:
-    """What is wrong in a folder, in words that need not name it."""
-    told = str(error) if isinstance(error, UserError) else f"it cannot be read: {error!r}"
-    return told.replace(f"{path}/", "")
+def _problem(path: Path, error: Exception) -> str:
+    """Returns the error's text with paths relative to the run folder."""
+    text = str(error) if isinstance(error, UserError) else f"cannot be read: {error!r}"
+    return text.replace(f"{path}/", "")
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); run its command again to make it anew") from error
+        raise UserError(f"{path} is damaged ({error}); rerun its command to rewrite it") from error
 
 
 def _settings(folder: RunFolder) -> list[Setting]:
@@ -161,29 +161,32 @@ def _settings(folder: RunFolder) -> list[Setting]:
 
 
 def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """How a run ended, if it has, and that in words."""
+    """Returns the state of a run and, unless it is finished, a description."""
     if (folder.path / "result.json").exists():
         return FINISHED, ""
     code = attempts[-1].get("exit")
     if code is None and attempts[-1].get("end") is None:
         alive = _alive(folder.path / ".lock")
         if alive is None:
-            return RUNNING, "it goes on on another machine, or was killed there"
-        return (RUNNING, "it goes on") if alive else (KILLED, "killed; run its command again to go on with it")
+            return RUNNING, "is running (or was killed) on another host"
+        return (RUNNING, "is running") if alive else (KILLED, "killed; rerun its command to resume")
     if code == 75:
-        return STOPPED, "stopped by a signal, and saved; run its command again to go on with it"
-    return FAILED, f"ended with exit code {code}, without a result"
+        return STOPPED, "stopped by a signal after saving a checkpoint; rerun its command to resume"
+    return FAILED, f"exited with code {code} without a result"
 
 
 def _alive(lock: Path) -> bool | None:
-    """Whether the process that holds the lock goes on; None where it is on another machine. Touches no lock."""
-    held = re.match(r"process (\d+) on (\S+)", lock.read_text()) if lock.is_file() else None
-    if held is None:
+    """Returns whether the process that holds the lock is running; None if it is on another host.
+
+    Does not acquire the lock.
+    """
+    holder = re.match(r"process (\d+) on (\S+)", lock.read_text()) if lock.is_file() else None
+    if holder is None:
         return False
-    if held[2] != socket.gethostname():
+    if holder[2] != socket.gethostname():
         return None
     try:
-        os.kill(int(held[1]), 0)
+        os.kill(int(holder[1]), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -192,14 +195,17 @@ def _alive(lock: Path) -> bool | None:
 
 
 def _seconds(folder: RunFolder, attempts: Sequence[Mapping[str, Any]], state: str) -> float:
-    """Of a run without a result: up to its end, or to the last that it wrote if nobody has noted the end."""
-    wrote = folder.path / "metrics.jsonl"
+    """Returns the wall-clock time of a run without a result.
+
+    An attempt without a recorded end counts until the last write of metrics.jsonl.
+    """
+    metrics = folder.path / "metrics.jsonl"
     if state == RUNNING or attempts[-1].get("end"):
         return wall_seconds(attempts)
     from datetime import UTC, datetime
 
     start = datetime.fromisoformat(attempts[-1]["start"])
-    end = datetime.fromtimestamp(wrote.stat().st_mtime, UTC) if wrote.exists() else start
+    end = datetime.fromtimestamp(metrics.stat().st_mtime, UTC) if metrics.exists() else start
     return wall_seconds(attempts[:-1]) + max((end - start).total_seconds(), 0.0)
 
 
@@ -209,40 +215,40 @@ def _recipe(name: str) -> str:
 
 
 def _metrics(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Those that are numbers: what is a list or an object is no metric."""
+    """Returns the scalar metrics; lists and objects are omitted."""
     return {
         f"{name}/{metric}": math.nan if value is None else float(value)
-        for name, each in scores.items()
-        for metric, value in each.items()
+        for name, values in scores.items()
+        for metric, value in values.items()
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     }
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
-    """The losses, and what evaluations report; see `jaxdl.viz.curves.learned`."""
+    """Returns losses and evaluation metrics; see `jaxdl.viz.curves.learned`."""
     splits: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         splits.setdefault(row["split"], {})[row["step"]] = row
     names = {split: set().union(*lines.values()) for split, lines in splits.items()}
-    evaluated = set().union(*(each for split, each in names.items() if split != "train"))
-    found: Curves = {}
+    evaluated = set().union(*(metrics for split, metrics in names.items() if split != "train"))
+    curves: Curves = {}
     for split, lines in splits.items():
-        told = [lines[step] for step in sorted(lines)]
+        ordered = [lines[step] for step in sorted(lines)]
         steps = np.array(sorted(lines))
         for name in sorted(name for name in names[split] if learned(name, evaluated)):
-            values = np.array([row.get(name, math.nan) for row in told], float)
+            values = np.array([row.get(name, math.nan) for row in ordered], float)
             values[~np.isfinite(values)] = np.nan
             if np.isfinite(values).any():
-                found.setdefault(name, {})[split] = (steps, values)
-    return found
+                curves.setdefault(name, {})[split] = (steps, values)
+    return curves
 
 
-def _last_lines(path: Path, most: int) -> list[str]:
-    """Without what a progress bar has overwritten, and without colours."""
+def _last_lines(path: Path, max_lines: int) -> list[str]:
+    """Returns the last non-empty lines without overwritten progress bars and color codes."""
     if not path.is_file():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _END))
+        file.seek(max(0, path.stat().st_size - _TAIL))
         text = file.read().decode(errors="replace")
     lines = [_COLORS.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in text.split("\n")]
-    return [line for line in lines if line][-most:]
+    return [line for line in lines if line][-max_lines:]

@@ -1,4 +1,4 @@
-"""The page of `launch.py report`: an overview, a part for each recipe, and what is not finished."""
+"""HTML report: overview, a section for each recipe, unfinished and damaged runs."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.report import html, svg
-from jaxdl.report.load import FINISHED, RUNNING, Run, last_words
+from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
 from jaxdl.report.plots import (
     arguments,
     curves,
@@ -30,16 +30,20 @@ _NONE = "–"
 
 
 def render(sections: Sequence[Section], runs: Sequence[Run], here: Path) -> str:
-    """The page.
+    """Returns the HTML page.
 
     Args:
-      sections: the recipes.
-      runs: all runs, also those that are in no section because too little of them can be read.
-      here: the folder of the page, from which links start.
+      sections: Sections, one per recipe.
+      runs: All runs, including unreadable ones that are not in a section.
+      here: Folder of the page, to which links are relative.
     """
     several = len(sections) != 1
     title = f"{len(runs)} runs of {len(sections)} recipes" if several else sections[0].title or sections[0].recipe
-    problems = {run.folder: f"{section.metric} is no finite number" for section in sections for run in section.lacking}
+    problems = {
+        run.folder: f"{section.metric} is missing or not finite"
+        for section in sections
+        for run in section.without_result
+    }
     problems |= {run.folder: run.problem for run in runs if run.problem}
     wrong = [dataclasses.replace(run, problem=problems[run.folder]) for run in runs if run.folder in problems]
     parts = [_head(title, sections, runs, wrong), _overview(sections) if len(sections) > 1 else ""]
@@ -55,34 +59,34 @@ def render(sections: Sequence[Section], runs: Sequence[Run], here: Path) -> str:
 def _head(title: str, sections: Sequence[Section], runs: Sequence[Run], wrong: Sequence[Run]) -> html.Markup:
     hours = sum(run.minutes for run in runs if math.isfinite(run.minutes)) / 60
     days = sorted(run.started[:10] for run in runs if run.started)
-    when = f"Begun on {days[0]}" if len(set(days)) == 1 else f"Begun from {days[0]} to {days[-1]}" if days else ""
+    when = f"Started on {days[0]}" if len(set(days)) == 1 else f"Started from {days[0]} to {days[-1]}" if days else ""
     counts: list[tuple[object, object]] = [
         (len(runs), "runs" if len(runs) != 1 else "run"),
         (sum(len(section.groups) for section in sections), "configurations"),
         (sum(run.state == FINISHED for run in runs), "finished"),
         (html.link(len(wrong), "#unfinished") if wrong else 0, "unfinished"),
-        (minutes(hours), "hours in all"),
+        (minutes(hours), "hours in total"),
     ]
     return html.tag("header", html.tag("h1", title), html.tag("div", when, class_="note"), html.tiles(counts))
 
 
 def _overview(sections: Sequence[Section]) -> html.Markup:
-    """A row a recipe, with the best group's result, or the first's where nobody says which is better."""
+    """Returns a table of recipes with the best group's result, or the first one's without a direction."""
     rows = []
     for index, section in enumerate(sections):
         group = section.best or next((group for group in section.groups if group.counted), section.groups[0])
         result = _mean(group.estimate(section.metric)) if section.metric else _NONE
         link = html.link(section.title or section.recipe, f"#recipe{index}")
-        which = "" if group.alone else group.name
+        group_name = "" if group.alone else group.name
         name = html.tag("span", link, class_="name")
-        rows.append([name, readable(section.metric), result, which, len(section.groups), len(section.runs)])
+        rows.append([name, readable(section.metric), result, group_name, len(section.groups), len(section.runs)])
     names = ("Recipe", "Metric", "Result", "Group", "Groups", "Runs")
-    note = "The result is the best group's where the configuration says which is better, else the first one's."
+    note = "Result of the best group if keep.metric and keep.mode define a direction, else of the first group."
     return html.section("Recipes", html.table(names, rows, (2, 4, 5)), note=note)
 
 
 def _results(section: Section, here: Path) -> html.Markup:
-    """The groups, and folded below them the other metrics and the runs."""
+    """Returns the table of groups; other metrics and the runs are collapsed below it."""
     if section.metric is None:
         rows = [
             [_colored(section, group), group.seeds(section.metric), ", ".join(group.devices)]
@@ -90,28 +94,28 @@ def _results(section: Section, here: Path) -> html.Markup:
         ]
         table = html.table(("Group", "Seeds", "Device"), rows, (1,))
         return html.section("No results yet", table, _runs(section, here))
-    told = [group.estimate(section.metric) for group in section.groups]
-    values = [value for each in told for value in each.values]
-    seeds = any(each.std is not None for each in told)
+    estimates = [group.estimate(section.metric) for group in section.groups]
+    values = [value for estimate in estimates for value in estimate.values]
+    seeds = any(estimate.std is not None for estimate in estimates)
     names = ["Group", readable(section.metric), *(["95% interval"] if seeds else []), "Seeds", "Minutes", "Device"]
     spread = len(values) > 1
     if spread:
-        names.insert(2, f"from {figure(min(values))} to {figure(max(values))}")
+        names.insert(2, f"{figure(min(values))} to {figure(max(values))}")
     rows = []
-    for group, each in zip(section.groups, told):
-        between = interval(each.values)
-        row: list[object] = [_colored(section, group), _mean(each)]
+    for group, estimate in zip(section.groups, estimates):
+        between = interval(estimate.values)
+        row: list[object] = [_colored(section, group), _mean(estimate)]
         if spread:
             ends = (min(values), max(values))
-            row.append(html.Markup(svg.spread(each.values, between, ends, hues(section)[group.number])))
+            row.append(html.Markup(svg.spread(estimate.values, between, ends, hues(section)[group.number])))
         if seeds:
             row.append(" to ".join(map(figure, between)) if between else _NONE)
         spent = minutes(group.minutes) if group.counted else _NONE
         rows.append([*row, group.seeds(section.metric), spent, ", ".join(group.devices)])
     table = html.table(names, rows, {1, *range(2 + spread, len(names) - 1)})
     note = (
-        "Mean ± sample standard deviation over seeds. The interval is the mean's: percentile bootstrap,"
-        f" {RESAMPLES:,} resamples of the seeds with seed 0; of fewer than about five seeds it is too narrow."
+        "Mean ± sample standard deviation over seeds. Confidence interval of the mean: percentile bootstrap,"
+        f" {RESAMPLES:,} resamples of the seeds with seed 0; too narrow for fewer than about five seeds."
     )
     folded = [_metrics(section), _runs(section, here)]
     return html.section(f"Results: {readable(section.metric)}", table, *folded, note=note if seeds else "")
@@ -136,34 +140,34 @@ def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     if run.state not in (FINISHED, RUNNING):
         state = html.tag("span", run.state, class_="wrong")
     elif run.state == FINISHED and run not in group.counted:
-        state = f"{run.state}; a newer one of this seed counts"
-    commit = f"{run.commit[:7]}{', changed' if run.dirty else ''}" if run.commit else _NONE
+        state = f"{run.state}; superseded by a newer run of this seed"
+    commit = f"{run.commit[:7]}{', dirty' if run.dirty else ''}" if run.commit else _NONE
     steps = _NONE if run.steps is None else run.steps
     result = _NONE if value is None else figure(value)
     return [group.name, run.seed, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
 
 
 def _configurations(section: Section) -> html.Markup:
-    """The command that makes the first group, and where the others' configurations differ from its."""
+    """Returns the command of the first group and a table of differences from its configuration."""
     first, *others = section.groups
     settings = [f"--set={name}={value}" for name, value in typed(first.runs[0]).items()]
-    command = html.tag("pre", shlex.join(["python", "launch.py", f"--config={section.recipe}", *settings]))
+    command = html.tag("pre", shlex.join(["jaxdl", "train", f"--config={section.recipe}", *settings]))
     if not others:
-        return html.section("Made by", command)
+        return html.section("Command", command)
     changes = [{path: (a, b) for path, a, b in section.changes(group)} for group in others]
-    before = {path: a for each in changes for path, (a, _) in each.items()}
+    reference = {path: a for change in changes for path, (a, _) in change.items()}
     rows = []
-    for path, value in before.items():
-        cells = [each[path][1] if path in each else None for each in changes]
+    for path, value in reference.items():
+        cells = [change[path][1] if path in change else None for change in changes]
         same = html.tag("span", "as 1", class_="same")
         rows.append([*map(_code, (path, value)), *(same if cell is None else _code(cell) for cell in cells)])
     names = ("Argument", *(group.number for group in section.groups))
-    note = "Where they differ from the first, without the seed and what does not change a result. The first is made by"
+    note = "Differences from group 1, without the seed and arguments that do not affect results. Command of group 1:"
     return html.section("Configurations", command, html.table(names, rows), note=note)
 
 
 def _unfinished(runs: Sequence[Run], sections: Sequence[Section], here: Path) -> html.Markup:
-    """Every run without a whole and finite result, with the last that it said."""
+    """Returns every run without a complete, finite result, with the tail of its log."""
     names = {
         run.folder: f"{section.recipe}, seed {run.seed}{'' if group.alone else f', {group.name}'}"
         for section in sections
@@ -172,13 +176,13 @@ def _unfinished(runs: Sequence[Run], sections: Sequence[Section], here: Path) ->
     }
     parts = [html.tag("h2", "Unfinished or damaged", id="unfinished")]
     for run in runs:
-        source, lines = last_words(run.folder)
+        source, lines = log_tail(run.folder)
         steps = "" if run.steps is None else f" after step {run.steps}"
         state = html.tag("span", f"{run.state}{steps}", class_="wrong" if run.state != RUNNING else "")
-        told = html.tag("p", state, f": {run.problem}")
+        problem = html.tag("p", state, f": {run.problem}")
         name = html.tag("div", names.get(run.folder, ""), class_="small")
-        said = html.tag("pre", "\n".join(lines)) if lines else ""
-        parts.append(html.section(_folder(run, here), name, told, html.tag("div", source, class_="small"), said))
+        tail = html.tag("pre", "\n".join(lines)) if lines else ""
+        parts.append(html.section(_folder(run, here), name, problem, html.tag("div", source, class_="small"), tail))
     return html.join(parts)
 
 
@@ -192,10 +196,10 @@ def _colored(section: Section, group: Group) -> html.Markup:
     return html.tag("span", html.tag("i"), group.name, mark, class_=f"name {svg.hue(hues(section)[group.number])}")
 
 
-def _mean(told: Estimate) -> html.Markup:
-    if not told.values:
+def _mean(estimate: Estimate) -> html.Markup:
+    if not estimate.values:
         return html.Markup(_NONE)
-    value, _, spread = figure(told.mean, told.std).partition(" +- ")
+    value, _, spread = figure(estimate.mean, estimate.std).partition(" +- ")
     return html.join([html.tag("b", value), f" ± {spread}" if spread else ""])
 
 

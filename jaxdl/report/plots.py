@@ -1,4 +1,4 @@
-"""What a report draws of one recipe's runs: curves, results over arguments, and the runs' own pictures."""
+"""Figures of one recipe: learning curves, results against arguments, pictures of the runs."""
 
 import math
 import os
@@ -14,28 +14,35 @@ from jaxdl.viz.curves import logarithmic
 
 _PANELS = 12
 _PICTURES = 24
-_POINTS, _POINTS_OF_THE_REST = 300, 60
-_CURVES = "learning_curves"  # the picture of what the page draws itself
+_POINTS, _POINTS_OF_OTHERS = 300, 60
+_CURVES = "learning_curves"  # omitted: the page draws these curves
 
 
 def hues(section: Section) -> dict[int, int]:
-    """{group's number: its colour}: the first, or the best where that is known, have their own, the rest share one."""
+    """Returns {group number: color index}.
+
+    The groups closest to the best one, or the first groups without a best one, have distinct colors. The others share
+    one.
+    """
     groups = list(section.groups)
     if len(groups) > svg.HUES and section.best and section.metric:
         metric, best = section.metric, section.best.estimate(section.metric).mean
-        away = {group.number: abs(group.estimate(metric).mean - best) for group in groups}
-        groups.sort(key=lambda group: (math.isnan(away[group.number]), away[group.number]))
+        gaps = {group.number: abs(group.estimate(metric).mean - best) for group in groups}
+        groups.sort(key=lambda group: (math.isnan(gaps[group.number]), gaps[group.number]))
     chosen = sorted(group.number for group in groups[: svg.HUES])
     return {group.number: chosen.index(group.number) if group.number in chosen else svg.HUES for group in groups}
 
 
 def readable(metric: str | None) -> str:
-    """A metric's name for people: "test/mean_iou" -> "test mean iou"."""
+    """Returns a metric's label: "test/mean_iou" -> "test mean iou"."""
     return (metric or "").replace("_", " ").replace("/", " ")
 
 
 def curves(section: Section) -> html.Markup:
-    """A panel for each metric that was measured more than once, that of the results first; nothing without one."""
+    """Returns a panel for each metric with more than one step; "" if there is none.
+
+    The metric of the results comes first, then losses.
+    """
     head = (section.metric or "").partition("/")[2]
     names = sorted(dict.fromkeys(name for run in section.runs for name in run.curves))
     names.sort(key=lambda name: (name != head, name.rpartition("/")[2] != "loss"))
@@ -52,14 +59,14 @@ def curves(section: Section) -> html.Markup:
         log = logarithmic(name, np.concatenate([side for line in lines for side in line.band[1:]]))
         panels.append((readable(name), html.Markup(svg.curves(name, lines, last, log))))
     note = (
-        "Over steps. Thin: training; thick: evaluations while training; rings: the test. A line is the mean of a"
-        f" group's seeds, around it lies the range from the least to the greatest.{_left_out(len(drawn) - _PANELS)}"
+        "Thin: training; thick: evaluations during training; rings: test. Lines are means over a group's seeds;"
+        f" bands span minimum to maximum.{_omitted(len(drawn) - _PANELS)}"
     )
     return html.section("Learning curves", _key(section, colors), html.figures(panels), note=note)
 
 
 def arguments(section: Section) -> html.Markup:
-    """A panel for each argument that varies, with the results over it; nothing if none does."""
+    """Returns a scatter plot of the results for each varied argument; "" if there is none."""
     colors, metric, panels = hues(section), section.metric or "", []
     for name in section.arguments:
         points = [
@@ -69,16 +76,16 @@ def arguments(section: Section) -> html.Markup:
             if math.isfinite(value := run.metrics.get(metric, math.nan))
         ]
         if len({point.argument for point in points}) > 1:
-            panels.append((name, html.Markup(svg.scatter(f"{metric} over {name}", points))))
+            panels.append((name, html.Markup(svg.scatter(f"{metric} against {name}", points))))
     if not panels:
         return html.Markup("")
-    note = f"A dot is a run; a tick is at the mean of an argument's value.{_left_out(len(panels) - _PANELS)}"
+    note = f"Dots: runs. Ticks: mean result for each argument value.{_omitted(len(panels) - _PANELS)}"
     return html.section(f"Arguments against {readable(metric)}", html.figures(panels[:_PANELS]), note=note)
 
 
 def pictures(section: Section, here: Path) -> html.Markup:
-    """The newest pictures of one run of each group, side by side, each a link from `here` to its file."""
-    found: dict[str, list[tuple[object, object]]] = {}
+    """Returns the newest pictures of one run of each group, linked to their files relative to `here`."""
+    cells: dict[str, list[tuple[object, object]]] = {}
     files = [
         (group, name, path)
         for group in section.groups
@@ -86,54 +93,54 @@ def pictures(section: Section, here: Path) -> html.Markup:
     ]
     for group, name, path in files[:_PICTURES]:
         try:
-            shown = html.picture(path, f"{readable(name)}, {group.name}")
+            image = html.picture(path, f"{readable(name)}, {group.name}")
         except OSError:
-            continue  # half written, or no picture
+            continue  # partially written, or not an image
         step = path.name.partition("_")[0]
         caption = f"{readable(name)}, step {step}" if group.alone else f"{group.name}, step {step}"
         heading = "" if group.alone else readable(name)
-        found.setdefault(heading, []).append((caption, html.link(shown, os.path.relpath(path, here))))
-    if not found:
+        cells.setdefault(heading, []).append((caption, html.link(image, os.path.relpath(path, here))))
+    if not cells:
         return html.Markup("")
     parts = [
-        html.join([html.tag("h4", heading) if heading else "", html.figures(each, "pictures")])
-        for heading, each in found.items()
+        html.join([html.tag("h4", heading) if heading else "", html.figures(group_cells, "pictures")])
+        for heading, group_cells in cells.items()
     ]
-    note = f"The newest of one run of each group; each leads to its file.{_left_out(len(files) - _PICTURES)}"
+    note = f"Newest pictures of one run of each group, linked to their files.{_omitted(len(files) - _PICTURES)}"
     return html.section("Pictures", *parts, note=note)
 
 
 def newest_pictures(folder: Path) -> dict[str, Path]:
-    """{name: its newest file} of what a run has drawn besides curves: of the test alone, if there is any of it."""
+    """Returns {name: newest file} of a run's pictures except curves; only test pictures if it has any."""
     newest: dict[str, tuple[int, Path]] = {}
     for path in sorted(folder.glob("pictures/*_*.png")):
         step, _, name = path.stem.partition("_")
         if step.isdecimal() and name != _CURVES and int(step) >= newest.get(name, (0, path))[0]:
             newest[name] = (int(step), path)
-    tests = {name: each for name, each in newest.items() if name.startswith("test_")}
+    tests = {name: entry for name, entry in newest.items() if name.startswith("test_")}
     return {name: path for name, (_, path) in sorted((tests or newest).items())}
 
 
 def _lines(group: Group, name: str, hue: int) -> Iterable[svg.Line]:
-    """Of the group's finished runs or, as long as there are none, of those that are not."""
+    """Returns curves of the group's finished runs, or of its unfinished runs if none is finished."""
     runs = [run for run in group.counted or group.runs if name in run.curves]
     for split in dict.fromkeys(split for run in runs for split in run.curves[name]):
-        told = [run.curves[name][split] for run in runs if split in run.curves[name]]
-        who = split if group.alone else f"{group.number} {split}"
-        points = _POINTS if hue < svg.HUES else _POINTS_OF_THE_REST
-        yield svg.Line(who if group.counted else f"{who}, not finished", hue, thin(band(told), points), split)
+        series = [run.curves[name][split] for run in runs if split in run.curves[name]]
+        label = split if group.alone else f"{group.number} {split}"
+        points = _POINTS if hue < svg.HUES else _POINTS_OF_OTHERS
+        yield svg.Line(label if group.counted else f"{label}, unfinished", hue, thin(band(series), points), split)
 
 
 def _key(section: Section, colors: dict[int, int]) -> html.Markup:
-    """Which colour is which group; nothing for one group."""
+    """Returns the color legend; "" for one group."""
     names = [(colors[group.number], group.name) for group in section.groups if colors[group.number] < svg.HUES]
     if rest := len(section.groups) - len(names):
         names.append((svg.HUES, f"{rest} others"))
     if len(names) < 2:
         return html.Markup("")
-    each = [html.tag("span", html.tag("i"), name, class_=svg.hue(hue), data_hue=svg.hue(hue)) for hue, name in names]
-    return html.tag("div", *each, class_="key")
+    entries = [html.tag("span", html.tag("i"), name, class_=svg.hue(hue), data_hue=svg.hue(hue)) for hue, name in names]
+    return html.tag("div", *entries, class_="key")
 
 
-def _left_out(count: int) -> str:
-    return f" {count} more are left out." if count > 0 else ""
+def _omitted(count: int) -> str:
+    return f" {count} more are omitted." if count > 0 else ""

@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone, as one group: what its results are, and in what groups differ."""
+"""Groups of runs that differ only by seed: estimates over seeds and varied arguments."""
 
 import ast
 import math
@@ -16,17 +16,17 @@ from jaxdl.config.recipes import recipe_file
 from jaxdl.report.load import FINISHED, Run
 
 RESAMPLES = 10_000
-AS_IT_IS = "(as the recipe says)"
+RECIPE_DEFAULTS = "(recipe defaults)"
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 class Estimate(NamedTuple):
-    """A metric over seeds.
+    """Estimate of a metric over seeds.
 
     Attributes:
-      values: of each seed, those that are finite.
-      mean: NaN without values.
-      std: the sample standard deviation; None below two values.
+      values: Finite values, one per seed.
+      mean: Mean. NaN without values.
+      std: Sample standard deviation. None below two values.
     """
 
     values: tuple[float, ...]
@@ -39,10 +39,10 @@ class Group:
     """Runs of one configuration.
 
     Attributes:
-      number: from 1 on, in its recipe.
-      runs: oldest first.
-      arguments: {name: value} of what varies between the recipe's groups.
-      alone: whether the recipe has no other group.
+      number: Number in the recipe, from 1.
+      runs: Runs, oldest first.
+      arguments: {name: value} of the arguments that vary between the recipe's groups.
+      alone: Whether it is the recipe's only group.
     """
 
     number: int
@@ -52,35 +52,35 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Its label, and its number if it has others beside it."""
+        """Label, preceded by the number unless it is the only group."""
         return self.label if self.alone else f"{self.number} · {self.label}"
 
     @property
     def label(self) -> str:
-        """In what it differs from the recipe's other groups or, alone, from the recipe."""
+        """Arguments that vary between the recipe's groups or, in a single group, the overrides."""
         if self.arguments:
             return ", ".join(f"{name}={value}" for name, value in self.arguments.items())
-        return ", ".join(f"{name}={value}" for name, value in typed(self.runs[0]).items()) or AS_IT_IS
+        return ", ".join(f"{name}={value}" for name, value in typed(self.runs[0]).items()) or RECIPE_DEFAULTS
 
     @property
     def counted(self) -> list[Run]:
-        """The newest finished run of each seed."""
+        """Newest finished run of each seed."""
         return list({run.seed: run for run in self.runs if run.state == FINISHED}.values())
 
     def seeds(self, metric: str | None) -> str:
-        """How many have a finite result, and of how many where some have not."""
-        begun, known = len({run.seed for run in self.runs}), len(self.estimate(metric).values) if metric else 0
-        return str(begun) if known == begun else f"{known} of {begun}"
+        """Returns the number of seeds with a finite result: "3", or "2 of 3" if some have none."""
+        started, finite = len({run.seed for run in self.runs}), len(self.estimate(metric).values) if metric else 0
+        return str(started) if finite == started else f"{finite} of {started}"
 
     @property
     def minutes(self) -> float:
-        """The mean wall-clock time of a run; NaN where none is finished."""
+        """Mean wall-clock time of a finished run; NaN without one."""
         spent = [run.minutes for run in self.counted]
         return sum(spent) / len(spent) if spent else math.nan
 
     @property
     def devices(self) -> list[str]:
-        """What its runs ran on."""
+        """Names of the runs' devices."""
         return list(dict.fromkeys(run.device for run in self.counted or self.runs if run.device))
 
     def estimate(self, metric: str) -> Estimate:
@@ -89,13 +89,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """The runs of one recipe.
+    """Runs of one recipe.
 
     Attributes:
-      recipe: its file.
-      title: what it says of itself, "" where its file is not here.
-      metric: the one to compare by; None if no run has a result.
-      groups: the first is the recipe as it is, if that was run.
+      recipe: Recipe file.
+      title: Title of the recipe. "" if its file is missing.
+      metric: Metric to compare by. None if no run has a result.
+      groups: Groups; runs without overrides come first.
     """
 
     recipe: str
@@ -108,8 +108,8 @@ class Section:
         return [run for group in self.groups for run in group.runs]
 
     @property
-    def lacking(self) -> list[Run]:
-        """The finished runs whose result is missing or not finite."""
+    def without_result(self) -> list[Run]:
+        """Finished runs with a missing or non-finite result."""
         name = self.metric or ""
         return [
             run for run in self.runs if run.state == FINISHED and not math.isfinite(run.metrics.get(name, math.nan))
@@ -117,62 +117,61 @@ class Section:
 
     @property
     def metrics(self) -> list[str]:
-        """All that some run has, the one to compare by first."""
+        """Union of the runs' metrics; the one to compare by comes first."""
         return list(dict.fromkeys([*filter(None, [self.metric]), *(m for run in self.runs for m in run.metrics)]))
 
     @property
     def arguments(self) -> list[str]:
-        """The names of what varies."""
+        """Names of the varied arguments."""
         return list(self.groups[0].arguments)
 
     def changes(self, group: Group) -> list[tuple[str, str, str]]:
-        """(path, value in the first group, value in this one), without the seed and what does not change the result."""
-        return _apart(self.groups[0].runs[0], group.runs[0])
+        """Returns (path, value in the first group, value in `group`) of arguments that affect results."""
+        return _changes(self.groups[0].runs[0], group.runs[0])
 
     @property
     def best(self) -> Group | None:
-        """The group with the best mean; None if the configuration does not say which direction is better."""
-        told = {setting.path: setting.value.strip("'") for setting in self.groups[0].runs[0].settings}
-        if self.metric is None or told.get("keep.metric", "").split("/")[-1] != self.metric.split("/")[-1]:
+        """Group with the best mean; None unless keep.metric and keep.mode define a direction."""
+        values = {setting.path: setting.value.strip("'") for setting in self.groups[0].runs[0].settings}
+        if self.metric is None or values.get("keep.metric", "").split("/")[-1] != self.metric.split("/")[-1]:
             return None
-        sign = -1 if told.get("keep.mode") == "min" else 1
+        sign = -1 if values.get("keep.mode") == "min" else 1
         means = [(sign * group.estimate(self.metric).mean, -group.number, group) for group in self.groups]
-        found = [each for each in means if math.isfinite(each[0])]
-        return max(found)[2] if len(found) > 1 else None
+        finite = [entry for entry in means if math.isfinite(entry[0])]
+        return max(finite)[2] if len(finite) > 1 else None
 
 
 def sections(runs: Iterable[Run], metric: str | None = None) -> list[Section]:
-    """A section for each recipe, by its name, those outside of the repository last.
+    """Returns a section for each recipe, sorted by name; recipes outside the repository come last.
 
     Args:
-      runs: those that are not known well enough to have a configuration are left out.
-      metric: "EVAL/NAME" to compare by, where a recipe's runs have it; by default the recipe's METRIC, if all finished
-        runs have it, else the first of the test or of another evaluation.
+      runs: Runs. Those with an unknown configuration are omitted.
+      metric: "EVAL/NAME" to compare by, where a recipe's runs have it. None uses the recipe's METRIC if all finished
+        runs have it, else the first metric of the test or of another evaluation.
     """
     recipes: dict[str, list[Run]] = {}
     for run in runs:
         if run.settings:
             recipes.setdefault(run.recipe, []).append(run)
-    found = []
+    parts = []
     for name in sorted(recipes, key=lambda name: (Path(name).is_absolute(), name)):
         own, file = recipes[name], recipe_file(name)
         chosen = _metric(own, metric, file.metric if file else None)
-        found.append(Section(name, file.title if file else "", chosen, tuple(_groups(own))))
-    return found
+        parts.append(Section(name, file.title if file else "", chosen, tuple(_groups(own))))
+    return parts
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and standard deviation of what is finite."""
-    known = tuple(value for value in values if math.isfinite(value))
-    mean = float(np.mean(known)) if known else math.nan
-    return Estimate(known, mean, float(np.std(known, ddof=1)) if len(known) > 1 else None)
+    """Returns mean and standard deviation of the finite values."""
+    finite = tuple(value for value in values if math.isfinite(value))
+    mean = float(np.mean(finite)) if finite else math.nan
+    return Estimate(finite, mean, float(np.std(finite, ddof=1)) if len(finite) > 1 else None)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Where the mean lies with 95%; None below two values.
+    """Returns the 95% confidence interval of the mean; None below two values.
 
-    By the percentile bootstrap: the middle 95% of the means of `RESAMPLES` samples, drawn with replacement from the
-    values by a generator seeded with 0. Of fewer than about five values it is too narrow.
+    Percentile bootstrap with `RESAMPLES` resamples and seed 0. It is too narrow for fewer than about five values.
     """
     if len(values) < 2:
         return None
@@ -182,16 +181,16 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def typed(run: Run) -> dict[str, str]:
-    """The run's overrides that change the result, without the seed: {name: value}."""
+    """Returns {name: value} of the overrides that affect results, without the seed."""
     pairs = (text.partition("=") for text in run.overrides)
-    found = {name.strip(): _plain(value.strip()) for name, _, value in pairs}
-    return {name: value for name, value in found.items() if name != "seed" and not observes(name)}
+    values = {name.strip(): _plain(value.strip()) for name, _, value in pairs}
+    return {name: value for name, value in values.items() if name != "seed" and not observes(name)}
 
 
-def _metric(runs: Sequence[Run], asked: str | None, recipes: str | None) -> str | None:
+def _metric(runs: Sequence[Run], requested: str | None, default: str | None) -> str | None:
     finished = [run.metrics for run in runs if run.state == FINISHED and run.metrics]
-    for name in filter(None, (asked, recipes)):
-        if finished and (all(name in metrics for metrics in finished) or name == asked):
+    for name in filter(None, (requested, default)):
+        if finished and (all(name in metrics for metrics in finished) or name == requested):
             return name
     names = sorted(dict.fromkeys(name for metrics in finished for name in metrics), key=_not_the_test)
     shared = [name for name in names if all(name in metrics for metrics in finished)]
@@ -203,31 +202,33 @@ def _not_the_test(name: str) -> bool:
 
 
 def _groups(runs: Sequence[Run]) -> list[Group]:
-    gathered = _gathered(sorted(runs, key=lambda run: run.started))
-    arguments = _arguments(gathered)
-    order = sorted(range(len(gathered)), key=lambda index: _rank(gathered[index][0], arguments[index]))
+    clusters = _clusters(sorted(runs, key=lambda run: run.started))
+    arguments = _arguments(clusters)
+    order = sorted(range(len(clusters)), key=lambda index: _rank(clusters[index][0], arguments[index]))
     alone = len(order) == 1
-    return [Group(place, tuple(gathered[index]), arguments[index], alone) for place, index in enumerate(order, 1)]
+    return [Group(place, tuple(clusters[index]), arguments[index], alone) for place, index in enumerate(order, 1)]
 
 
 def _rank(run: Run, arguments: Mapping[str, str]) -> tuple:
-    """The recipe as it is first, then by the numbers in the arguments' values: (8, 16) before (16, 32)."""
-    values = [([float(found) for found in _NUMBER.findall(value)], value) for value in arguments.values()]
+    """Returns the sort key: runs without overrides first, then numbers in values: (8, 16) before (16, 32)."""
+    values = [([float(digits) for digits in _NUMBER.findall(value)], value) for value in arguments.values()]
     return bool(typed(run)), values, run.started
 
 
-def _gathered(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs with one configuration, or that one commit made with the same overrides: what else differs, such as the part
-    of the data in a cross-validation, follows from the seed."""
+def _clusters(runs: Iterable[Run]) -> list[list[Run]]:
+    """Returns lists of runs with equal configurations, or with equal commit and overrides.
+
+    The latter differ only in values derived from the seed, such as the fold of a cross-validation.
+    """
     groups: list[list[Run]] = []
     known: dict[Any, list[Run]] = {}
     for run in runs:
-        keys: list[Any] = [tuple(each for each in run.settings if each.path != "seed")]
+        keys: list[Any] = [tuple(setting for setting in run.settings if setting.path != "seed")]
         if run.commit and not run.dirty:
             keys.append((run.commit, tuple(sorted(typed(run).items()))))
         group = next((known[key] for key in keys if key in known), None)
         if group is None:
-            group = next((each for each in groups if not _apart(each[0], run)), None)
+            group = next((members for members in groups if not _changes(members[0], run)), None)
         if group is None:
             group = []
             groups.append(group)
@@ -237,27 +238,28 @@ def _gathered(runs: Iterable[Run]) -> list[list[Run]]:
     return groups
 
 
-def _apart(a: Run, b: Run) -> list[tuple[str, str, str]]:
+def _changes(a: Run, b: Run) -> list[tuple[str, str, str]]:
     return [row for row in differences(a.settings, b.settings) if row[0] != "seed" and not observes(row[0])]
 
 
 def _arguments(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
-    """What varies between groups, {name: value} for each: overrides, then what no override explains.
+    """Returns {name: value} of the varied arguments for each group.
 
-    Of paths that vary together the shortest stands for all.
+    Overrides come first, then paths whose differences no override explains. Of paths that vary together only the
+    shortest is listed.
     """
     firsts = [group[0] for group in groups]
-    told = [{setting.path: setting.value for setting in run.settings} for run in firsts]
+    configs = [{setting.path: setting.value for setting in run.settings} for run in firsts]
     columns: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for run in firsts for name in typed(run)):
-        values = _values(name, [typed(run).get(name) for run in firsts], told)
+        values = _values(name, [typed(run).get(name) for run in firsts], configs)
         if len(set(values)) > 1:
             columns[name] = values
     explained = list(zip(*columns.values())) or [()] * len(groups)
     seen = set()
-    paths = dict.fromkeys(row[0] for run in firsts[1:] for row in _apart(firsts[0], run))
+    paths = dict.fromkeys(row[0] for run in firsts[1:] for row in _changes(firsts[0], run))
     for path in sorted(paths, key=lambda path: (path.count(".") + path.count("["), path)):
-        values = [_plain(each.get(path, ABSENT)) for each in told]
+        values = [_plain(config.get(path, ABSENT)) for config in configs]
         pattern = tuple(values.index(value) for value in values)
         if len(set(zip(explained, values))) > len(set(explained)) and pattern not in seen:
             columns[path] = values
@@ -266,20 +268,23 @@ def _arguments(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     return [{names[name]: values[index] for name, values in columns.items()} for index in range(len(groups))]
 
 
-def _values(name: str, given: Sequence[str | None], told: Sequence[Mapping[str, str]]) -> list[str]:
-    """An override's value in each group; where it was not given, that of the configuration's argument which has the
-    given values elsewhere, one of the same name before others."""
+def _values(name: str, given: Sequence[str | None], configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Returns an override's value in each group.
+
+    Where it was not given, the value comes from the argument with the given values in the other groups; one of the
+    same name is preferred.
+    """
     if None in given:
-        paths = {path: None for each in told for path in each}
+        paths = {path: None for config in configs for path in config}
         for path in sorted(paths, key=lambda path: (path.split(".")[-1] != name.split(".")[-1], len(path))):
-            found = [_plain(each.get(path, ABSENT)) for each in told]
-            if len(set(found)) > 1 and all(value in (None, own) for value, own in zip(given, found)):
-                return found
+            values = [_plain(config.get(path, ABSENT)) for config in configs]
+            if len(set(values)) > 1 and all(value in (None, own) for value, own in zip(given, values)):
+                return values
     return ["(not given)" if value is None else value for value in given]
 
 
 def _plain(text: str) -> str:
-    """A value as people write it: strings without quotes, numbers in Python's way."""
+    """Returns a literal as text: strings without quotes, numbers in Python's notation."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -288,11 +293,11 @@ def _plain(text: str) -> str:
 
 
 def _short(paths: Sequence[str]) -> dict[str, str]:
-    """{path: its last parts, as many as tell it from the others}."""
-    found = {}
+    """Returns {path: shortest suffix that is unique among `paths`}."""
+    names_of = {}
     for path in paths:
         parts = path.split(".")
         names = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
         others = [other for other in paths if other != path]
-        found[path] = next(name for name in names if not any(f".{other}".endswith(f".{name}") for other in others))
-    return found
+        names_of[path] = next(name for name in names if not any(f".{other}".endswith(f".{name}") for other in others))
+    return names_of

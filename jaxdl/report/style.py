@@ -1,4 +1,4 @@
-"""How pages look, and what they do under a pointer: the style sheet and the script of `jaxdl.report.html`."""
+"""Style sheet and script of the HTML pages."""
 
 STYLE = """
 :root {
@@ -114,16 +114,16 @@ SCRIPT = r"""
   const [LEFT, RIGHT, TOP, BOTTOM] = [190, 1560, 40, 880];
   const show = v => Math.abs(v) >= 1e5 || (v && Math.abs(v) < 1e-3) ? v.toExponential(2) : +v.toPrecision(4);
   const points = path => {
-    const found = []; let x = 0, y = 0;
+    const coordinates = []; let x = 0, y = 0;
     for (const part of path.getAttribute('d').split('M').slice(1)) {
       const n = part.match(/-?\d+/g).map(Number);
       x = n[0]; y = n[1];
-      for (let i = 2; i + 1 < n.length; i += 2) { x += n[i]; y += n[i + 1]; found.push([x, y]); }
+      for (let i = 2; i + 1 < n.length; i += 2) { x += n[i]; y += n[i + 1]; coordinates.push([x, y]); }
     }
-    return found;
+    return coordinates;
   };
-  const value = ([low, high, log], share) => {
-    const v = low + share * (high - low);
+  const value = ([low, high, log], fraction) => {
+    const v = low + fraction * (high - low);
     return log ? 10 ** v : v;
   };
   for (const svg of document.querySelectorAll('svg[data-x]')) {
@@ -175,10 +175,10 @@ SCRIPT = r"""
     head.addEventListener('click', () => {
       const body = head.closest('table').tBodies[0], index = head.cellIndex;
       const down = head.dataset.down = +!+(head.dataset.down ?? 0);
-      const said = row => row.cells[index].textContent.trim(), rows = [...body.rows];
+      const cell = row => row.cells[index].textContent.trim(), rows = [...body.rows];
       const order = (a, b) => {
-        const [x, y] = [parseFloat(said(a)), parseFloat(said(b))];
-        return isNaN(x) || isNaN(y) ? said(a).localeCompare(said(b), undefined, {numeric: true}) : x - y;
+        const [x, y] = [parseFloat(cell(a)), parseFloat(cell(b))];
+        return isNaN(x) || isNaN(y) ? cell(a).localeCompare(cell(b), undefined, {numeric: true}) : x - y;
       };
       rows.sort((a, b) => (down ? 1 : -1) * order(a, b));
       body.append(...rows);

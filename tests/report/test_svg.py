@@ -1,4 +1,4 @@
-"""Plots as SVG: what several runs' curves become, and the axes that they are drawn between."""
+"""SVG plots: bands over runs, downsampling, axes and paths."""
 
 import re
 
@@ -9,7 +9,7 @@ from jaxdl.report import svg
 from jaxdl.report.bands import Band, band, thin
 
 
-def test_thinning_keeps_the_first_and_the_last_point_and_spikes():
+def test_thinning_keeps_ends_and_spikes():
     steps = np.arange(1, 5001) * 10
     values = np.linspace(5, 1, 5000)
     values[2345] = 100
@@ -26,15 +26,15 @@ def test_thinning_keeps_the_first_and_the_last_point_and_spikes():
     assert thin(few) is few
 
 
-def test_a_band_is_the_mean_between_the_least_and_the_greatest():
+def test_band_is_mean_minimum_and_maximum():
     steps = np.array([1, 2, 3])
-    told = band([(steps, np.array([1.0, 2.0, np.nan])), (steps, np.array([3.0, 4.0, 5.0]))])
-    np.testing.assert_allclose(told[1:], [[2, 3, 5], [1, 2, 5], [3, 4, 5]])
-    told = band([(np.array([1, 3]), np.array([1.0, 3.0])), (np.array([2, 3, 4]), np.array([4.0, 5.0, 6.0]))])
-    np.testing.assert_allclose(told[:2], [[1, 2, 3, 4], [1, 3, 4, 6]])
+    curve = band([(steps, np.array([1.0, 2.0, np.nan])), (steps, np.array([3.0, 4.0, 5.0]))])
+    np.testing.assert_allclose(curve[1:], [[2, 3, 5], [1, 2, 5], [3, 4, 5]])
+    curve = band([(np.array([1, 3]), np.array([1.0, 3.0])), (np.array([2, 3, 4]), np.array([4.0, 5.0, 6.0]))])
+    np.testing.assert_allclose(curve[:2], [[1, 2, 3, 4], [1, 3, 4, 6]])
 
 
-def test_axes_have_round_numbers():
+def test_ticks_are_round_numbers():
     assert svg.ticks(0.0, 1.03) == pytest.approx([0, 0.5, 1.0])
     assert svg.ticks(10.0, 47_000.0) == [10_000, 20_000, 30_000, 40_000]
     assert svg.ticks(1e-4, 1.0, log=True) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
@@ -48,7 +48,7 @@ def test_axes_have_round_numbers():
     ]
 
 
-def test_an_argument_s_axis_suits_its_values():
+def test_argument_axis_depends_on_its_values():
     def labels(values):
         drawn = svg.scatter("", [svg.Point(value, 1.0, 0, "run") for value in values])
         return re.findall(r'text-anchor="middle">([^<]*)<', drawn)
@@ -58,13 +58,13 @@ def test_an_argument_s_axis_suits_its_values():
     assert labels(["True", "<False>"]) == ["True", "&lt;False&gt;"]
 
 
-def test_a_curve_is_told_point_by_point_with_gaps():
+def test_curve_path_is_relative_with_gaps():
     values = np.array([0.0, 1.0, np.nan, 0.5])
     line = svg.Line("run <1>", 0, Band(np.arange(4) * 10, values, values, values), "train")
     drawn = svg.curves("loss & more", [line], last=30)
     (path,) = re.findall(r'data-name="run &lt;1&gt;" d="([^"]*)"', drawn)
     first, second = path.split("M")[1:]
-    numbers = [int(found) for found in re.findall(r"-?\d+", first)]
+    numbers = [int(digits) for digits in re.findall(r"-?\d+", first)]
     assert numbers[0] == 190  # step 0, where the axis begins
     assert numbers[4:] == [457, -764]  # a third of the width on, and up by the range of the values
     assert second.startswith("1560 ")  # the last step, where it ends
