@@ -61,15 +61,15 @@ def make_mesh(parallel: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
         if axis not in AXES:
             raise UserError(f"parallel.mesh has no axis '{axis}'; {nearest(axis, AXES)}")
     sizes = [int(parallel.mesh.get(axis, 1)) for axis in AXES]
-    shown = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes))
+    text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
-        raise UserError(f"parallel.mesh is {shown}; use positive sizes, one of them -1 for all remaining devices")
+        raise UserError(f"parallel.mesh is {text}; use positive sizes, one of them -1 for all remaining devices")
     known = math.prod(size for size in sizes if size > 0)
     if -1 in sizes and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
     if math.prod(sizes) != len(devices):
         raise UserError(
-            f"parallel.mesh {shown} does not match the {len(devices)} device(s); sizes must multiply to"
+            f"parallel.mesh {text} does not match the {len(devices)} device(s); sizes must multiply to"
             f" {len(devices)} (set one to -1, or --cpu_devices=N for virtual CPU devices)"
         )
     if parallel.mode == "pmap" and sizes[1:] != [1, 1]:

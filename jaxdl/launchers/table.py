@@ -72,11 +72,11 @@ class Table:
             self._console.file.flush()
 
     def _draw(self) -> Any:
-        shown = self._jobs
-        if len(shown) > _ROWS:
-            shown = [job for job in shown if self._states[job.folder] not in ("waiting", "finished")]
+        jobs = self._jobs
+        if len(jobs) > _ROWS:
+            jobs = [job for job in jobs if self._states[job.folder] not in ("waiting", "finished")]
         rows = []
-        for job in shown[:_ROWS]:
+        for job in jobs[:_ROWS]:
             begun = self._since.get(job.folder)
             seconds = self._took.get(job.folder, 0.0) + (0.0 if begun is None else time.monotonic() - begun)
             rows.append((job.name, self._states[job.folder], _progress(job), duration(seconds) if seconds else ""))

@@ -177,13 +177,13 @@ def summarize(rows: Iterable[Row], headlines: Mapping[str, str | None] | None = 
     for row in rows:
         if not row.overrides:
             groups.setdefault(row.recipe, []).append(row)
-    found = {}
+    results = {}
     for recipe, group in groups.items():
         metric = headlines.get(recipe) or group[0].metric
         group = [row for row in group if row.metric == metric]
         if group:
-            found[recipe] = _summary(group)
-    return found
+            results[recipe] = _summary(group)
+    return results
 
 
 def summaries(root: Path) -> dict[str, Summary]:
@@ -214,10 +214,10 @@ def docstring_headline(recipe: RecipeFile) -> str | None:
 
 def disagreements(root: Path) -> list[str]:
     """Lists the recipes whose docstring differs from the recorded result, with the expected text."""
-    found = summaries(root)
+    results = summaries(root)
     lines = []
     for recipe in recipes(root):
-        wanted = headline(found[recipe.name]) if recipe.name in found else NONE_RECORDED
+        wanted = headline(results[recipe.name]) if recipe.name in results else NONE_RECORDED
         if docstring_headline(recipe) != wanted:
             lines.append(f"{recipe.name}: the docstring must contain `Result: {wanted}`")
     return lines
@@ -225,12 +225,12 @@ def disagreements(root: Path) -> list[str]:
 
 def readme_table(root: Path) -> str:
     """Returns the recorded results as a Markdown table with one row per recipe, "" without results."""
-    found = summaries(root)
+    results = summaries(root)
     lines = []
     for recipe in recipes(root):
-        if recipe.name not in found:
+        if recipe.name not in results:
             continue
-        summary = found[recipe.name]
+        summary = results[recipe.name]
         cells = (
             f"[{recipe.title.replace('|', '/')}]({recipe.name})",
             summary.split,

@@ -69,12 +69,12 @@ DIGESTS = "digests"
 
 
 class Restored(NamedTuple):
-    """A checkpoint that verified.
+    """Restored checkpoint whose digests match.
 
     Attributes:
-      state: the train state, in the shardings that were asked for.
-      record: what was saved beside it.
-      bad: (step, reason) of every newer checkpoint that did not verify.
+      state: Train state in the requested shardings.
+      record: JSON values saved with it.
+      bad: (step, reason) of every newer checkpoint that is damaged.
     """
 
     state: TrainState
@@ -83,50 +83,51 @@ class Restored(NamedTuple):
 
 
 def items_of(state: TrainState) -> dict[str, PyTree]:
-    """A state as Orbax items; Orbax takes no empty tree, so those are left out."""
+    """Returns a state as Orbax items, without empty trees, which Orbax does not save."""
     training = {"step": state.step, "seed": state.seed, "carry": state.carry, "opt_state": state.opt_state}
     items = {"params": state.params, "variables": state.variables, "ema": state.ema, "training": training}
     return {name: item for name, item in items.items() if jax.tree.leaves(item)}
 
 
 def _state(items: Mapping[str, PyTree], like: TrainState) -> TrainState:
-    """The inverse of `items_of`; what was empty stays as in `like`."""
+    """Inverts `items_of`; empty trees are those of `like`."""
     whole = {name: items[name] for name in ("params", "variables", "ema") if name in items}
     return like.replace(**whole, **items["training"])
 
 
 @functools.cache
 def _orbax() -> ModuleType:
-    """Orbax, quiet, and quick with small arrays: settings of the whole process."""
+    """Imports Orbax with process-wide settings: fewer log messages, small arrays written whole."""
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells every step of its work at level INFO
-    # Of an array that several devices hold, each of them writes a part. Cutting small ones takes longer than it saves:
-    # see benchmarks/saving.py.
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every operation at level INFO
+    # Each device that holds a replica writes a slice of it. Slicing small arrays takes longer than it saves, see
+    # benchmarks/saving.py.
     arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)
     ocp.type_handlers.register_type_handler(jax.Array, arrays, override=True)
     return ocp
 
 
 def digests_of(state: TrainState) -> dict[str, str]:
-    """{item/path: SHA-256} of every array of a state."""
+    """Returns {item/path: SHA-256} of every array of a state."""
     return state_digest(items_of(state))[0]
 
 
 class Checkpoints:
-    """The checkpoints of one run folder.
+    """Checkpoints of one run folder.
 
-    Saving returns once the state is copied off the devices; writing goes on in the background. The newest
-    `keep.latest` and the best `keep.best` are preserved.
+    `save` returns once the state is copied to the host and writes in the background. The newest `keep.latest` and the
+    best `keep.best` checkpoints are preserved.
     """
 
     def __init__(self, path: str | Path, keep: CheckpointPolicy | None = None):
         """
         Args:
-          path: the folder; made if `keep` is given, only read if it is None.
+          path: Folder of the checkpoints.
+          keep: Preservation policy; the folder is created. None: the folder is only read.
 
         Raises:
-          UserError: the folder cannot be made.
+          UserError: The folder cannot be created.
         """
         ocp = _orbax()
         policies = ocp.checkpoint_managers
@@ -159,7 +160,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, ascending; not verified."""
+        """Steps with a checkpoint, ascending, without verification."""
         return sorted(self._manager.all_steps())
 
     @property
@@ -167,14 +168,15 @@ class Checkpoints:
         return self.steps[-1] if self.steps else None
 
     def save(self, state: TrainState, record: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-        """Saves the state of its own step; a step that is there already is left as it is.
+        """Saves the state, unless its step has a checkpoint.
 
         Args:
-          record: JSON values that `restore` gives back.
-          metrics: {"eval/name": value} to choose the best checkpoints by.
+          state: Train state.
+          record: JSON values that `restore` returns.
+          metrics: {"eval/name": value} that rank the checkpoints.
 
         Raises:
-          UserError: this checkpoint or the one before could not be written; the earlier ones are intact.
+          UserError: This checkpoint or the previous one could not be written; earlier ones are intact.
         """
         step = int(state.step)
         if step in self.steps:
@@ -189,10 +191,10 @@ class Checkpoints:
             raise self._write_error(step, error) from error
 
     def wait(self) -> None:
-        """Waits for the save in the background.
+        """Waits for the background save.
 
         Raises:
-          UserError: it could not be written.
+          UserError: The checkpoint could not be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -203,78 +205,78 @@ class Checkpoints:
 
     def _write_error(self, step: int | None, error: Exception) -> UserError:
         which = "a checkpoint" if step is None else f"the checkpoint of step {step}"
-        intact = f"the checkpoint of step {self._last_saved} is intact" if self._last_saved else "none was saved before"
+        intact = f"the checkpoint of step {self._last_saved} is intact" if self._last_saved else "no earlier one exists"
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return UserError(
-            f"could not write {which} in {self.path}: {reason}; {intact}: free space or mend the folder, then run the"
-            " same command to go on"
+            f"could not write {which} in {self.path}: {reason}; {intact}; free space or repair the folder, then run the"
+            " same command to resume"
         )
 
     def record(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state of `step`. Raises whatever reading a damaged checkpoint raises."""
+        """Returns the JSON values saved with the state of `step`. A damaged checkpoint raises any exception."""
         args = self._ocp.args.Composite(record=self._ocp.args.JsonRestore())
         return dict(self._manager.restore(step, args=args)["record"])
 
     def newest_record(self, step: int | None = None) -> dict[str, Any]:
-        """The record of a step, or of the newest checkpoint whose record can be read.
+        """Returns the record of a step, or of the newest checkpoint whose record is readable.
 
         Raises:
-          UserError: there is no such step, or no checkpoint has a record that can be read.
+          UserError: The step has no checkpoint, or no checkpoint has a readable record.
         """
         reasons = []
         for candidate in [step] if step is not None else reversed(self.steps):
             try:
                 return self.record(candidate)
-            except Exception as error:  # whatever a damaged file raises; told below if no other can be read
+            except Exception as error:  # damaged files raise many types; reported if no record is readable
                 reasons.append(f"step {candidate}: {' '.join(str(error).split())[:120]}")
-        shown = ", ".join(map(str, self.steps)) or "none"
-        raise UserError(f"no checkpoint to read in {self.path}; steps that exist: {shown}; {'; '.join(reasons)}")
+        steps = ", ".join(map(str, self.steps)) or "none"
+        raise UserError(f"no checkpoint to read in {self.path}; steps that exist: {steps}; {'; '.join(reasons)}")
 
     def _read(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
         record = self.record(step)
         wanted = {name: self._ocp.args.StandardRestore(item) for name, item in items_of(abstract).items()}
         items = self._manager.restore(step, args=self._ocp.args.Composite(**wanted))
         state = _state(dict(items.items()), abstract)
-        found, expected = digests_of(state), record.pop(DIGESTS)
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
+        actual, expected = digests_of(state), record.pop(DIGESTS)
+        for name in sorted(expected.keys() | actual.keys()):
+            if expected.get(name) != actual.get(name):
                 raise ValueError(
-                    f"{name} has SHA-256 {found.get(name, 'missing')[:12]}, saved as {expected.get(name, '?')[:12]}"
+                    f"{name} has SHA-256 {actual.get(name, 'missing')[:12]}, expected {expected.get(name, '?')[:12]}"
                 )
         return state, record
 
     def restore(self, abstract: TrainState, step: int | None = None) -> Restored | None:
-        """Restores the newest checkpoint that verifies.
+        """Restores the newest checkpoint whose digests match.
 
         Args:
-          abstract: shapes, types and shardings; any mesh and device count.
-          step: this one only.
+          abstract: Shapes, types and shardings, for any mesh and device count.
+          step: Step of the checkpoint. None: the newest that is intact.
 
         Returns:
-          the state, or None when the folder holds no checkpoint.
+          The checkpoint, or None if the folder has none.
 
         Raises:
-          UserError: there is no such step, or none of the checkpoints verifies.
+          UserError: The step has no checkpoint, or all checkpoints are damaged.
         """
         if step is not None and step not in self.steps:
-            shown = ", ".join(map(str, self.steps)) or "none"
-            raise UserError(f"no checkpoint of step {step} in {self.path}; steps that exist: {shown}")
+            steps = ", ".join(map(str, self.steps)) or "none"
+            raise UserError(f"no checkpoint of step {step} in {self.path}; steps that exist: {steps}")
         bad: list[tuple[int, str]] = []
         for candidate in [step] if step is not None else reversed(self.steps):
             try:
                 state, record = self._read(candidate, abstract)
                 return Restored(state, record, bad)
-            except Exception as error:  # a damaged checkpoint may raise anything; the reason is told, never dropped
+            except Exception as error:  # damaged files raise many types; the reason is always reported
                 if lost(error):
                     raise
                 bad.append((candidate, " ".join(str(error).split())[:200] or type(error).__name__))
         if bad:
-            shown = "; ".join(f"step {number}: {reason}" for number, reason in bad)
-            raise UserError(f"no checkpoint in {self.path} can be restored ({shown}); train in another --workdir")
+            reasons = "; ".join(f"step {number}: {reason}" for number, reason in bad)
+            raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
         return None
 
     def set_aside(self, steps: list[int]) -> Path:
-        """Moves damaged checkpoints to `damaged/` beside the folder, so that their steps can be saved again."""
+        """Moves damaged checkpoints to `../damaged/`, so that their steps can be saved again."""
         target = self.path.parent / "damaged"
         target.mkdir(exist_ok=True)
         for step in steps:
@@ -285,17 +287,18 @@ class Checkpoints:
 
 
 def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, step: int | None = None) -> TrainState:
-    """Parameter groups (and their variables) of another run, put into a fresh state.
+    """Loads parameter groups and their variables from another run into a state.
 
-    The averaged parameters are taken where the other run has them. Optimizer state and step stay as they are.
+    If the other run has averaged parameters, these are loaded. Optimizer state and step are unchanged.
 
     Args:
-      run: the other run's folder.
-      groups: {group here: group there}; "group/module" is a module of it, such as "classifier/encoder".
-      like: the state that takes them; its shardings are kept.
+      run: Folder of the other run.
+      groups: {group here: group there}; "group/module" is a module of a group, such as "classifier/encoder".
+      like: State that receives them, with its shardings.
+      step: Step of the checkpoint. None: the newest.
 
     Raises:
-      UserError: a folder, step or group that does not exist, or a shape that differs.
+      UserError: A folder, step or group that does not exist, or a different shape.
     """
     path = Path(run) / "checkpoints"
     if not path.is_dir():
@@ -303,7 +306,9 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
     with Checkpoints(path) as checkpoints:
         chosen = step if step is not None else checkpoints.latest
         if chosen is None or chosen not in checkpoints.steps:
-            raise UserError(f"start.run: no checkpoint of step {chosen} in {path}; there are {checkpoints.steps}")
+            raise UserError(
+                f"start.run: no checkpoint of step {chosen} in {path}; steps that exist: {checkpoints.steps}"
+            )
         ocp, manager = checkpoints._ocp, checkpoints._manager
         present = [name for name in ("params", "variables", "ema") if (path / str(chosen) / name).is_dir()]
         saved = dict(
@@ -323,20 +328,20 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
 
 
 def _module(params: Mapping[str, PyTree], name: str, whose: str) -> PyTree:
-    """The group, or the module "group/module" of it."""
+    """Returns a group "group" or a module "group/module" of it."""
     group, *modules = name.split("/")
     if group not in params:
         raise UserError(f"{whose} has no parameter group '{group}'; {nearest(group, params)}")
-    found = params[group]
+    tree = params[group]
     for module in modules:
-        if not isinstance(found, Mapping) or module not in found:
-            raise UserError(f"{whose} has no '{module}' in '{name}'; {nearest(module, list(found))}")
-        found = found[module]
-    return found
+        if not isinstance(tree, Mapping) or module not in tree:
+            raise UserError(f"{whose} has no '{module}' in '{name}'; {nearest(module, list(tree))}")
+        tree = tree[module]
+    return tree
 
 
 def _with_module(params: Mapping[str, PyTree], path: Sequence[str], value: PyTree) -> dict[str, PyTree]:
-    """`params` with `value` at a path."""
+    """Returns `params` with `value` at a path."""
     first, *rest = path
     return {**params, first: _with_module(params[first], rest, value) if rest else value}
 
@@ -344,17 +349,19 @@ def _with_module(params: Mapping[str, PyTree], path: Sequence[str], value: PyTre
 def _verify(items: Mapping[str, PyTree], expected: Mapping[str, str], name: str) -> None:
     for path, digest in state_digest(items)[0].items():
         if expected.get(path) != digest:
-            raise UserError(f"checkpoint {name} is damaged: {path} does not have the SHA-256 it was saved with")
+            raise UserError(
+                f"checkpoint {name} is damaged: {path} has another SHA-256 than when saved; use another step"
+            )
 
 
 def _put(like: PyTree, values: PyTree, name: str) -> PyTree:
-    """`values` in the structure and shardings of `like`."""
+    """Puts `values` into the structure and shardings of `like`."""
     here, there = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (like, values))
     for path in here.keys() | there.keys():
         shapes = [str(tree[path].shape) if path in tree else "missing" for tree in (here, there)]
         if shapes[0] != shapes[1]:
             where = jax.tree_util.keystr(path)
             raise UserError(
-                f"{name} does not fit: {where} is {shapes[0]} here and {shapes[1]} there; use the same model"
+                f"{name} does not match: {where} is {shapes[0]} here and {shapes[1]} there; use the same model"
             )
     return jax.tree.map(lambda leaf, value: jax.device_put(np.asarray(value), leaf.sharding), like, values)

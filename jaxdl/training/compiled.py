@@ -1,4 +1,4 @@
-"""An experiment compiled for the devices at hand: init, train step, evaluation and prediction on one mesh."""
+"""Compiled functions of an experiment: initialization, train step, evaluation and prediction on one mesh."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,23 +23,25 @@ Batch = Mapping[str, np.ndarray]
 
 
 class Program:
-    """The compiled functions of one experiment; compilation happens at first use.
+    """Compiled functions of one experiment; each compiles at its first use.
 
     Attributes:
-      mesh: the devices.
-      abstract: the train state as shapes, types and shardings; nothing is allocated.
-      eval_batch_size: examples of an evaluation batch: a multiple of the devices, since padding is exact there.
-      flops: floating-point operations of one step over the global batch, once it is compiled by jit; else None.
-      eval_rows: the rows of a global evaluation batch that this process makes.
+      mesh: Device mesh.
+      abstract: Train state as shapes, types and shardings, without allocation.
+      eval_batch_size: Size of evaluation batches, rounded up to a multiple of the devices.
+      flops: FLOPs of one step over the global batch. None before compilation and under pmap.
+      eval_rows: Rows of a global evaluation batch that this process loads.
     """
 
     def __init__(self, experiment: Experiment, example: Batch, devices: Sequence[Any] | None = None):
         """
         Args:
-          example: a training batch of any length, for shapes and types.
+          experiment: Experiment to compile.
+          example: Training batch of any length, for shapes and types.
+          devices: Devices of the mesh. None: all.
 
         Raises:
-          UserError: the mesh does not fit the devices.
+          UserError: The mesh does not match the devices.
         """
         self.experiment = experiment
         self.flops: float | None = None
@@ -70,17 +72,17 @@ class Program:
 
     @functools.cached_property
     def rows(self) -> slice:
-        """The rows of a global training batch that this process makes.
+        """Rows of a global training batch that this process loads.
 
         Raises:
-          UserError: the batch does not divide over the devices and micro-batches.
+          UserError: The batch is not divisible by the devices and micro-batches.
         """
         size = self.experiment.data.batch_size
         meshes.check_batch(self.mesh, size, self.experiment.accumulate)
         return meshes.process_rows(self.mesh, size)
 
     def init(self) -> TrainState:
-        """The state before the first step, made straight in its shardings."""
+        """Initializes the state directly in its shardings."""
         with meshes.active(self.mesh, self.experiment.parallel):
             return self._init(np.int32(self.experiment.seed))
 
@@ -89,7 +91,7 @@ class Program:
         return jax.jit(
             lambda seed: nn.unbox(self._boxed_state(seed)),
             out_shardings=self._shardings,
-            # It runs once: on CPU compiling it takes a third of the time when LLVM does not optimize it.
+            # Initialization runs once; without LLVM optimization it compiles in a third of the time on CPU.
             compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
         )
 
@@ -98,7 +100,7 @@ class Program:
         return meshes.place_batch(self.mesh, self.experiment.parallel.mode, batch)
 
     def step(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
-        """One update; `state` is donated, `batch` comes from `place`."""
+        """Runs one train step. `state` is donated; `batch` is a result of `place`."""
         if self.experiment.parallel.mode == "pmap" and jax.tree.leaves(state.carry):
             per_device = functools.partial(jax.tree.map, lambda a: a.reshape(self.mesh.size, -1, *a.shape[1:]))
             state, report = self.compiled(state.replace(carry=per_device(state.carry)), batch)
@@ -107,7 +109,7 @@ class Program:
 
     @functools.cached_property
     def compiled(self) -> jax.stages.Compiled:
-        """The compiled train step."""
+        """Compiled train step."""
         experiment, parallel = self.experiment, self.experiment.parallel
         build = functools.partial(
             make_train_step,
@@ -118,8 +120,8 @@ class Program:
             nonfinite=experiment.nonfinite,
         )
         if parallel.mode == "pmap":
-            same: Any = None  # all but the carry is the same on every device
-            axes = TrainState(same, same, same, same, 0, same, same)
+            replicated: Any = None  # everything except the carry is replicated
+            axes = TrainState(replicated, replicated, replicated, replicated, 0, replicated, replicated)
             step = jax.pmap(
                 build(axis_name="data"),
                 axis_name="data",
@@ -128,10 +130,10 @@ class Program:
                 devices=self.mesh.devices.flatten().tolist(),
                 donate_argnums=0,
             )
-            cut = functools.partial(_per_device, devices=self.mesh.size)
+            shard = functools.partial(_per_device, devices=self.mesh.size)
             abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
-            state = abstract.replace(carry=jax.tree.map(cut, abstract.carry))
-            return step.lower(state, jax.tree.map(cut, self.batch_shape)).compile()
+            state = abstract.replace(carry=jax.tree.map(shard, abstract.carry))
+            return step.lower(state, jax.tree.map(shard, self.batch_shape)).compile()
         step = jax.jit(
             build(),
             in_shardings=(self._shardings, meshes.batch_sharding(self.mesh)),
@@ -164,11 +166,12 @@ class Program:
     def evaluate(
         self, state: TrainState, batches: Iterable[Batch], names: Names | None = None
     ) -> dict[str, float | np.ndarray]:
-        """The task's metrics over all batches, exact: sums and weights are added up in float64 on the host.
+        """Computes the task's metrics over all batches; sums and weights are accumulated in float64 on the host.
 
         Args:
-          batches: padded evaluation batches with `weight` and `index`.
-          names: what the numbers of the data's features mean.
+          state: Train state.
+          batches: Padded evaluation batches with `weight` and `index`.
+          names: Class names and tokenizers by feature.
 
         Returns:
           {metric: value}; a value may be an array (a confusion matrix).
@@ -187,11 +190,11 @@ class Program:
         return metrics
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-        """The task's outputs for one batch whose length is a multiple of the devices: {name: [batch, ...]}."""
+        """Returns the task's predictions {name: [batch, ...]} for a batch whose size is a multiple of the devices."""
         return self._outputs(self._predict, state, batch)
 
     def sample(self, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-        """As `predict`, of the task's `sample`."""
+        """Returns the task's samples, as `predict`."""
         return self._outputs(self._sample, state, batch)
 
     def _outputs(self, function: Callable[..., Any], state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
@@ -202,10 +205,10 @@ class Program:
 
 
 def _flops(jaxpr: Any) -> float | None:
-    """The operations of a traced step, or None with one warning: an auxiliary figure never ends a run."""
+    """Counts the FLOPs of a traced step; a failure is one warning and None, since FLOPs are auxiliary."""
     try:
         return traced_flops(jaxpr)
-    except Exception as error:  # an equation of a JAX version that the counter does not know
+    except Exception as error:  # an equation that the counter does not support
         logging.warning("FLOPs and MFU are not reported: cannot count the step's operations (%r)", error)
         return None
 
@@ -216,15 +219,15 @@ def _per_device(spec: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruc
 
 
 def _add(sums: Sequence[Mapping[str, tuple[Any, Any]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Adds (sum, weight) pairs over batches in float64, so the cut into batches leaves no trace."""
+    """Adds (sum, weight) pairs over batches in float64, so that results do not depend on the batch size."""
     return {
-        name: tuple(np.sum([np.asarray(one[name][part], np.float64) for one in sums], axis=0) for part in (0, 1))
+        name: tuple(np.sum([np.asarray(batch[name][part], np.float64) for batch in sums], axis=0) for part in (0, 1))
         for name in (sums[0] if sums else {})
     }
 
 
 def gather(parts: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> dict[str, np.ndarray]:
-    """Per-example records in the order of their index, each example once, padding (index -1) dropped."""
+    """Concatenates per-example records in the order of their index, without duplicates and padding (index -1)."""
     index = np.concatenate([index for _, index in parts])
     _, first = np.unique(index, return_index=True)
     order = first[index[first] >= 0]

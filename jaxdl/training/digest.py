@@ -13,17 +13,17 @@ from jaxdl.training.meters import PyTree, leaf_names
 
 
 def state_digest(tree: PyTree) -> tuple[dict[str, str], str]:
-    """SHA-256 of every array of a state, and of the whole.
+    """Computes the SHA-256 of every array of a state, and of the whole state.
 
-    An array's digest covers its dtype, shape and bytes in C order, not its sharding: a state has the same digest on
-    any number of devices. PRNG keys count as their key data. The whole is the digest of the sorted lines "name dtype
-    shape digest". Arrays that lie on several processes are gathered, one by one, so then every process must call this.
+    The digest of an array covers its dtype, shape and bytes in C order. It does not depend on the sharding. PRNG keys
+    are hashed as their key data. The digest of the state is that of the sorted lines "name dtype shape digest". Arrays
+    that are sharded over several processes are gathered one by one, so every process must call this function.
 
     Returns:
-      ({name: hexadecimal digest}, hexadecimal digest of the whole).
+      ({name: hexadecimal digest}, hexadecimal digest of the state).
     """
     names, leaves = leaf_names(tree), jax.tree.leaves(tree)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing frees the interpreter's lock
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing releases the GIL
         futures = [pool.submit(_leaf_digest, _addressable(leaf)) for leaf in leaves]
         described = [future.result() for future in futures]
     digests = {name: digest for name, (_, digest) in zip(names, described, strict=True)}

@@ -11,18 +11,18 @@ from jaxdl.compatibility import inner_jaxprs, scan_arguments
 
 
 def traced_flops(jaxpr: ClosedJaxpr) -> float:
-    """The floating-point operations of the matrix products and convolutions in a traced function, for MFU.
+    """Counts the FLOPs of the matrix products and convolutions in a traced function, for MFU.
 
-    `jax.jit(step).trace(state, batch).jaxpr` has the global batch, so this is the work of all devices together. A
-    multiply-add counts two. A loop's body counts as often as it runs (XLA's own count takes it once), a branch as its
-    dearest side, what no output needs not at all. Recomputation asked for by `jax.checkpoint` is counted. A `while`
-    loop, whose length is not known, counts once; hand-written kernels count nothing.
+    `jax.jit(step).trace(state, batch).jaxpr` has the global batch, so the count covers all devices. A multiply-add
+    counts as two. The body of a scan counts once per iteration (XLA counts it once), a branch as its most expensive
+    side, dead code not at all. Recomputation of `jax.checkpoint` is counted. A `while` loop of unknown length counts
+    once; custom kernels are not counted.
     """
     return _count(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))[0]
 
 
 def _count(jaxpr: Jaxpr, wanted: Sequence[bool]) -> tuple[float, list[bool]]:
-    """The operations that the wanted outputs need, and which inputs they need."""
+    """Returns the FLOPs that the wanted outputs depend on, and the inputs that they depend on."""
     live = {var for var, want in zip(jaxpr.outvars, wanted, strict=True) if want and isinstance(var, Var)}
     total = 0.0
     for equation in reversed(jaxpr.eqns):
@@ -45,7 +45,7 @@ def _equation(equation: JaxprEqn, wanted: list[bool]) -> tuple[float, list[bool]
             kernel, out = _shape(equation.invars[1]), _shape(equation.outvars[0])
             _, inputs, *spatial = params["dimension_numbers"].rhs_spec
             taps = math.prod(kernel[axis] for axis in (inputs, *spatial))
-            # A dilated input (a transposed convolution) is mostly zeros that nobody multiplies.
+            # A dilated input (transposed convolution) is mostly zeros, which are not multiplied.
             return 2.0 * math.prod(out) * taps / math.prod(params["lhs_dilation"]), everything
         case "scan":
             constants, carries = scan_arguments(params)
@@ -71,7 +71,7 @@ def _shape(var: Any) -> tuple[int, ...]:
 
 
 def _shards(equation: JaxprEqn) -> int:
-    """How many devices run the body of a `shard_map`, whose shapes are one device's."""
+    """Returns the number of devices that run the body of a `shard_map`, whose shapes are those of one device."""
     if equation.primitive.name != "shard_map":
         return 1
     mesh = equation.params["mesh"]
@@ -80,9 +80,9 @@ def _shards(equation: JaxprEqn) -> int:
 
 
 def flops(compiled: jax.stages.Compiled) -> float | None:
-    """XLA's count of the operations of a compiled function on ONE device, or None where it has none.
+    """Returns XLA's FLOP count of a compiled function on one device, None if there is none.
 
-    It takes the body of a loop once, however often it runs: with scanned layers or micro-batches use `traced_flops`.
+    XLA counts the body of a loop once. For scanned layers or micro-batches use `traced_flops`.
     """
     analysis = compiled.cost_analysis()
     analysis = analysis[0] if isinstance(analysis, (list, tuple)) and analysis else analysis
@@ -91,16 +91,13 @@ def flops(compiled: jax.stages.Compiled) -> float | None:
 
 
 def mfu(flops_per_step: float | None, step_time: float, devices: int, peak: float | None) -> float | None:
-    """Model FLOPs utilization: the share of the devices' peak that went into the model (Chowdhery et al., 2022, PaLM).
+    """Returns the model FLOPs utilization (arXiv:2204.02311), None if an argument is None.
 
     Args:
-      flops_per_step: of the global batch (`traced_flops`).
-      step_time: seconds.
-      devices: how many share the work.
-      peak: `peak_flops` of one of them.
-
-    Returns:
-      A share of 1, or None where an argument is not known.
+      flops_per_step: FLOPs of the global batch (`traced_flops`).
+      step_time: Seconds per step.
+      devices: Number of devices.
+      peak: `peak_flops` of one device.
     """
     if flops_per_step is None or peak is None or step_time <= 0:
         return None

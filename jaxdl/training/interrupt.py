@@ -1,4 +1,4 @@
-"""Why a run stops before its end: a signal (finish the step, save, "run me again"), or numbers that are not finite."""
+"""Early ends of a run: signals, after which the state is saved, and nonfinite losses or gradients."""
 
 import os
 import signal
@@ -10,23 +10,22 @@ import jax
 
 
 class Preempted(Exception):
-    """A signal stopped the run after its state was saved; `launch.py` exits with code 75."""
+    """Stop by a signal after the state was saved; `launch.py` exits with code 75."""
 
 
 class NonFinite(Exception):
-    """A loss or gradient was NaN or infinite. The message names the step, the phase and the leaves."""
+    """NaN or infinite loss or gradient, with the step, the phase and the leaves."""
 
 
 class Interrupt:
-    """What the last signal was; `received` is empty until one comes."""
+    """Received signal; `received` is its name, "" before."""
 
     received = ""
 
     def stops(self, step: int) -> bool:
-        """Whether the run stops after this step, alike on all processes; to be asked after every step.
+        """Returns whether the run stops after this step, the same on all processes; called after every step.
 
-        With one process: whether a signal has come. With more of them JAX's runtime waits for SIGTERM on each, and
-        settles on a step that none has made yet.
+        With several processes, JAX's runtime handles SIGTERM and agrees on a step that no process has reached.
         """
         if jax.process_count() == 1:
             return bool(self.received)
@@ -39,10 +38,10 @@ class Interrupt:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Turns SIGTERM and SIGINT into `Interrupt.received`; a second SIGINT stops at once, as usual.
+    """Handles SIGTERM and SIGINT by setting `Interrupt.received`; a second SIGINT raises KeyboardInterrupt.
 
-    With several processes SIGTERM is left to JAX's runtime, which tells the others of it, and SIGINT becomes one.
-    Outside the main thread, where Python takes no handlers, signals are left alone.
+    With several processes, JAX's runtime handles SIGTERM and notifies the other processes; SIGINT is forwarded as
+    SIGTERM. Outside the main thread, where Python allows no handlers, signals are not handled.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The training loop, in one fixed order: batch, step, report, evaluate, save; then stop or go on."""
+"""Training loop, in one fixed order: batch, step, report, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,10 +18,10 @@ from jaxdl.training.state import TrainState
 
 
 def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any] | None = None) -> Program:
-    """The experiment compiled for the devices here, its batches shaped like those of the data.
+    """Creates the program of an experiment for the given or the local devices, with the data's batch shapes.
 
     Raises:
-      UserError: a mesh or a batch that does not fit the devices.
+      UserError: The mesh or the batch does not match the devices.
     """
     example = Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0)
     program = Program(experiment, example, devices)
@@ -42,20 +42,21 @@ def train(
     """Trains from the newest checkpoint in the folder, or from the start, to `experiment.steps`.
 
     Args:
-      folder: a `jaxdl.runs.folder.RunFolder`, open for writing.
-      progress: a `jaxdl.training.progress.Progress`.
-      sources: the experiment's data, loaded.
-      identity: JSON values saved in every checkpoint: what a resume must agree with.
-      wall: seconds that the run has been up so far, over all its attempts.
-      program: the compiled experiment, where the caller has it already.
+      experiment: Experiment to train.
+      folder: `jaxdl.runs.folder.RunFolder`, open for writing.
+      progress: `jaxdl.training.progress.Progress`.
+      sources: Loaded data of the experiment.
+      identity: JSON values for every checkpoint, which a resumed run must match.
+      wall: Returns the wall time of the run over all attempts, seconds.
+      program: Compiled experiment. None: it is created.
 
     Returns:
-      the final state, and what result.json holds.
+      The final state, and the content of result.json.
 
     Raises:
-      Preempted: a signal came; the state is saved.
-      NonFinite: a loss or gradient was not finite; the last good checkpoint is kept.
-      UserError: a batch, mesh or checkpoint that does not fit.
+      Preempted: A signal was received; the state is saved.
+      NonFinite: A loss or gradient was not finite; the last finite checkpoint is kept.
+      UserError: A batch, mesh or checkpoint does not match.
     """
     program = program or make_program(experiment, sources)
     with ExitStack() as stack:
@@ -79,5 +80,5 @@ def train(
                 session.save(step, state)
             if stop:
                 checkpoints.wait()
-                raise Preempted(f"{interrupt.received} after step {step}; saved, run the same command to go on")
+                raise Preempted(f"{interrupt.received} after step {step}; saved; run the same command to resume")
         return state, session.finish(state)

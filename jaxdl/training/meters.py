@@ -1,4 +1,4 @@
-"""Step times, exact means, and gradient norms per leaf."""
+"""Throughput, exact means, and gradient norms per leaf."""
 
 import contextlib
 import time
@@ -13,15 +13,15 @@ PyTree = Any
 
 
 class Meter:
-    """Times the loop on the host, without waiting for the device.
+    """Measures the throughput of the loop on the host, without waiting for the device.
 
-    Dispatch is asynchronous, so the time of one step on the host says nothing; over the steps between two reports it is
-    right, because fetching a report waits for its step. The window of a report runs from the last report (at first:
-    from the construction) and leaves out what is paused: compiling, evaluation, pictures, saving.
+    Dispatch is asynchronous, so the host time of a single step is meaningless. Over the steps between two reports it is
+    correct, because fetching a report waits for its step. The window of a report starts at the previous report (or the
+    construction) and excludes pauses: compilation, evaluation, pictures, saving.
 
     Args:
-      useful_seconds: what a resumed run had gathered up to the step it goes on from.
-      clock: seconds, monotonic.
+      useful_seconds: Useful seconds of a resumed run up to its checkpoint.
+      clock: Monotonic clock, seconds.
     """
 
     def __init__(self, useful_seconds: float = 0.0, clock: Callable[[], float] = time.perf_counter):
@@ -36,16 +36,16 @@ class Meter:
         self._steps = self._examples = 0
 
     def _seconds(self) -> float:
-        """The window's seconds so far, without the pauses."""
+        """Returns the seconds of the window so far, without pauses."""
         now = self._clock()
         return max(0.0, now - self._start - self._paused - (now - self._pause_start if self._pauses else 0.0))
 
     @contextlib.contextmanager
     def data(self, busy: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Time spent here waits for training data. Inside a pause (an evaluation's data) it is not counted.
+        """Measures the wait for training data. Inside a pause (evaluation data) it is not counted.
 
         Args:
-          busy: whether the device still computes when the data are there: then nobody has waited.
+          busy: Returns whether the device still computes when the data arrive. The wait is not counted then.
         """
         start = self._clock()
         try:
@@ -56,7 +56,7 @@ class Meter:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Time spent here is no training: evaluation, saving, pictures, compiling. Pauses may nest."""
+        """Excludes time from training: evaluation, saving, pictures, compilation. Pauses may nest."""
         if not self._pauses:
             self._pause_start = self._clock()
         self._pauses += 1
@@ -68,21 +68,21 @@ class Meter:
                 self._paused += self._clock() - self._pause_start
 
     def step(self, examples: int) -> None:
-        """Counts one step over `examples` examples of the global batch."""
+        """Counts one step over a global batch of `examples` examples."""
         self._steps += 1
         self._examples += examples
 
     @property
     def useful_seconds(self) -> float:
-        """Seconds in training steps so far: neither waiting for data nor paused."""
+        """Seconds in training steps so far, without waits for data and pauses."""
         return self._useful + max(0.0, self._seconds() - self._data)
 
     def report(self) -> dict[str, float]:
-        """The figures since the last report; a new window begins.
+        """Returns the metrics since the last report and starts a new window.
 
         Returns:
-          `step_time` (seconds a step, waiting for data included), `data_wait` (seconds a step), `data_wait_share` (of
-          the step time), `examples_per_second`; and `useful_seconds`, the total. Only the last where no step was made.
+          `step_time` (seconds per step, including waits for data), `data_wait` (seconds per step), `data_wait_share`
+          (share of the step time), `examples_per_second`, and the total `useful_seconds`. Without a step, only it.
         """
         seconds = self._seconds()
         figures: dict[str, float] = {}
@@ -99,9 +99,9 @@ class Meter:
 
 
 def finalize(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Divides {name: (sum, weight)} on the host in float64: {name: float, or an array where the sum is one}.
+    """Divides sums by weights on the host in float64: {name: (sum, weight)} to {name: float or array}.
 
-    A weight of 0 gives NaN: nothing was counted.
+    A weight of 0 gives NaN.
     """
     result: dict[str, Any] = {}
     for name, (total, weight) in sums.items():
@@ -113,10 +113,10 @@ def finalize(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def leaf_names(tree: PyTree) -> list[str]:
-    """The paths of a tree's leaves, in the order of `jax.tree.leaves`: "params/classifier/stem/kernel".
+    """Returns the paths of a tree's leaves, such as "params/classifier/stem/kernel", in the order of `jax.tree.leaves`.
 
     Raises:
-      ValueError: two leaves have one name, because a key holds a "/".
+      ValueError: Two leaves have the same path, because a key contains "/".
     """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
@@ -127,7 +127,7 @@ def leaf_names(tree: PyTree) -> list[str]:
 
 
 def squared_norms(tree: PyTree) -> jax.Array:
-    """[leaves] the sum of squares of each leaf in float32, in the order of `leaf_names`; one small array to fetch."""
+    """Returns the float32 sum of squares of each leaf, [leaves], in the order of `leaf_names`."""
     leaves = jax.tree.leaves(tree)
     return (
         jnp.stack([jnp.sum(jnp.square(jnp.abs(leaf).astype(jnp.float32))) for leaf in leaves])
@@ -137,7 +137,7 @@ def squared_norms(tree: PyTree) -> jax.Array:
 
 
 def nonfinite_leaves(norms: Any, names: Sequence[str]) -> list[str]:
-    """The names whose value in `norms` [leaves] is NaN or infinite (a sum of squares above 3e38 is infinite, too)."""
+    """Returns the names whose value in `norms` [leaves] is NaN or infinite, as is a sum of squares above 3e38."""
     norms = np.asarray(norms)
     if norms.shape != (len(names),):
         raise ValueError(f"{len(names)} names for norms of shape {list(norms.shape)}")

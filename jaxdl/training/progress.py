@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
+"""Terminal output of a run: a progress bar or plain lines, and a table of results."""
 
 import math
 import sys
@@ -9,19 +9,18 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Tells people how a run gets on, on standard output, so that warnings on standard error stay apart.
+    """Reports training progress on standard output; a context manager that stops the bar.
 
-    On a terminal one bar is redrawn (step, loss, examples/s, time left) and lines scroll above it; anywhere else each
-    report is a line of its own, flushed, without colours or control characters. A context manager: leaving it stops
-    the bar.
+    On a terminal one bar is redrawn (step, loss, examples/s, time left) below the other lines. Elsewhere each report is
+    one flushed line, without colors or control characters.
 
     Args:
-      total_steps: the step at which the run ends.
-      start: the step it goes on from.
-      clock: seconds, monotonic.
-      file: where to write; standard output if None.
-      console: a rich Console to use instead of one made for `file`.
-      shown: False on all but the first process of a distributed run: nothing is written.
+      total_steps: Last step of the run.
+      start: Step from which the run resumes.
+      clock: Monotonic clock, seconds.
+      file: Output stream. None: standard output.
+      console: rich Console. None: one for `file`.
+      shown: Whether anything is printed. False on all but the first process of a distributed run.
     """
 
     def __init__(
@@ -55,40 +54,40 @@ class Progress:
             self._bar.stop()
 
     def advance(self, step: int) -> None:
-        """Says that `step` steps are made. Cheap enough for every step; on a terminal the bar moves."""
+        """Advances the bar to `step`; cheap enough for every step."""
         self._step = step
         if self._anchor is None:
-            self._anchor = (step, self._clock())  # after the first step, whose time is mostly compiling
+            self._anchor = (step, self._clock())  # after the first step, which compiles
         if self._bar is not None:
             self._bar.update(self._row, completed=step, left=self._left())
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Shows a step's training figures, those that a line has room for: up to three losses and the examples/s."""
+        """Prints training metrics of a step: up to three losses and the examples/s."""
         self.advance(step)
         names = [*[name for name in figures if name.endswith("loss")][:3], "examples_per_second"]
-        shown = {name: figures[name] for name in names if name in figures}
+        selected = {name: figures[name] for name in names if name in figures}
         if self._bar is not None:
-            self._bar.update(self._row, figures=_figures(shown))
+            self._bar.update(self._row, figures=_figures(selected))
         elif self._shown:
-            parts = [f"step {step}/{self._total}", _figures(shown), self._left()]
+            parts = [f"step {step}/{self._total}", _figures(selected), self._left()]
             self._print("  ".join(part for part in parts if part))
 
     def evaluation(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
-        """A line with an evaluation's scalars."""
+        """Prints the scalars of an evaluation."""
         self.line(f"step {step} {split}  {_figures(figures)}")
 
     def line(self, text: str) -> None:
-        """A line of its own: where a run resumes, what was skipped, where it stopped."""
+        """Prints one line of text."""
         if self._shown:
             self._print(text)
 
     def results(self, result: Mapping[str, Any], pictures: str | Path | None = None) -> None:
-        """Ends the bar and shows the results: metric by split, then parameters, time and where the pictures are.
+        """Stops the bar and prints the results: metrics by split, parameters, time, folder of the pictures.
 
         Args:
-          result: what result.json holds: `metrics` {split: {name: value}}; `step`, `parameters`, `seconds`, `goodput`
-            are shown if they are there.
-          pictures: the folder they are in; None if there are none.
+          result: Content of result.json: `metrics` {split: {name: value}} and optionally `step`, `parameters`,
+            `seconds`, `goodput`.
+          pictures: Folder of the pictures. None if there are none.
         """
         if self._bar is not None:
             self._bar.stop()
@@ -114,7 +113,7 @@ class Progress:
     def _make_bar(self) -> tuple[Any, Any]:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        # Elastic to narrow terminals: the figures matter more than the bar.
+        # On narrow terminals the metrics matter more than the bar.
         columns = (
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=20),
@@ -125,7 +124,7 @@ class Progress:
         return bar, bar.add_task("", total=self._total, completed=self._start, figures="", left="")
 
     def _left(self) -> str:
-        """The time left, by the pace since the first step of this process: evaluations and saves are part of it."""
+        """Formats the time left, by the pace since the first step of this process, evaluations and saves included."""
         if self._anchor is None or self._step <= self._anchor[0]:
             return ""
         pace = (self._clock() - self._anchor[1]) / (self._step - self._anchor[0])
@@ -148,13 +147,13 @@ class Progress:
             self._print("  ".join(cells).rstrip())
 
     def _print(self, text: str) -> None:
-        # Without wrapping and markup: a line stays a line, and "[test]" stays "[test]".
+        # Wrapping would split lines; markup would interpret "[test]".
         self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         self._console.file.flush()
 
 
 def duration(seconds: float) -> str:
-    """ "1:23", "2:03:04" or "1 d 2:03:04"; "?" for what is not finite."""
+    """Formats seconds as "1:23", "2:03:04" or "1 d 2:03:04", and nonfinite values as "?"."""
     if not math.isfinite(seconds):
         return "?"
     minutes, second = divmod(round(seconds), 60)
@@ -166,7 +165,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: Any) -> str:
-    """Four significant digits or more, thousands separated: "0.4320", "12,345", "1.200e-07"; integers in full."""
+    """Formats a number with four or more significant digits, integers in full: "0.4320", "12,345", "1.200e-07"."""
     if isinstance(value, int) or (hasattr(value, "dtype") and value.dtype.kind in "iu"):
         return f"{int(value):,}"
     value = float(value)
@@ -178,13 +177,13 @@ def number(value: Any) -> str:
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
-    shown = []
+    parts = []
     for name, value in figures.items():
         if name == "examples_per_second":
-            shown.append(f"{number(value)} examples/s")
+            parts.append(f"{number(value)} examples/s")
         elif _is_scalar(value):
-            shown.append(f"{name} {number(value)}")
-    return "  ".join(shown)
+            parts.append(f"{name} {number(value)}")
+    return "  ".join(parts)
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""From the reports of single steps to the lines of metrics.jsonl."""
+"""Aggregation of step reports to the rows of metrics.jsonl."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,44 +10,46 @@ from jaxdl.training.task import Task
 
 
 class Window:
-    """Means of the figures of the steps since the last line; each phase over the steps in which it ran.
+    """Means of training metrics since the last row, of each phase over the steps in which it ran.
 
-    The sums are JSON values, saved beside a checkpoint, so that a resumed run writes the same lines.
+    The sums are JSON values and saved in checkpoints, so that a resumed run writes the same rows.
     """
 
     def __init__(self, sums: Mapping[str, list[float]] | None = None):
         self.sums: dict[str, list[float]] = {name: list(pair) for name, pair in (sums or {}).items()}
 
     def add(self, report: Report) -> None:
-        """Takes a report that was fetched to the host."""
+        """Adds a report that was fetched to the host."""
         for phase, figures in report.figures.items():
             if not report.ran[phase]:
                 continue
             prefix = f"{phase}/" if len(report.figures) > 1 else ""
             values = {name: float(value) for name, value in figures.items()}
             if not report.finite[phase]:
-                values = {"skipped": 1.0}  # nonfinite="skip": the update was not made, its figures say nothing
+                values = {"skipped": 1.0}  # nonfinite="skip": the update was dropped
             for name, value in values.items():
                 pair = self.sums.setdefault(prefix + name, [0.0, 0.0])
                 pair[0] += value
                 pair[1] += 1
 
     def take(self) -> dict[str, float]:
-        """The means ("skipped" is a count), and an empty window after."""
+        """Returns the means ("skipped" is a count) and empties the window."""
         means = {n: total if n.endswith("skipped") else total / count for n, (total, count) in self.sums.items()}
         self.sums = {}
         return means
 
 
 def check_finite(task: Task, params: Mapping[str, Any], step: int, report: Report) -> None:
-    """Stops a run at the first loss or gradient that is not finite.
+    """Raises NonFinite at the first loss or gradient that is not finite.
 
     Args:
-      params: parameters, or their shapes: only names are read.
-      report: fetched to the host.
+      task: Task of the run.
+      params: Parameters or their shapes, for the names of leaves.
+      step: Step of the report.
+      report: Report fetched to the host.
 
     Raises:
-      NonFinite: naming the step, the phase and the leaves.
+      NonFinite: With the step, the phase and the leaves.
     """
     for phase in task.phases:
         if not report.ran[phase.name] or report.finite[phase.name]:
@@ -55,5 +57,5 @@ def check_finite(task: Task, params: Mapping[str, Any], step: int, report: Repor
         names = [f"{phase.trains}/{name}" for name in leaf_names(params[phase.trains])]
         bad = nonfinite_leaves(report.squares[phase.name], names)
         loss = float(report.figures[phase.name]["loss"])
-        shown = ", ".join(bad[:8]) + (f" and {len(bad) - 8} more" if len(bad) > 8 else "") or "none"
-        raise NonFinite(f"step {step}, phase {phase.name}: loss {loss}; gradients not finite: {shown}")
+        leaves = ", ".join(bad[:8]) + (f" and {len(bad) - 8} more" if len(bad) > 8 else "") or "none"
+        raise NonFinite(f"step {step}, phase {phase.name}: loss {loss}; gradients not finite: {leaves}")

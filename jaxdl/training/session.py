@@ -1,4 +1,4 @@
-"""What the loop calls between steps: begin, report, evaluate, save, finish. Nothing here touches a gradient."""
+"""Training session: the operations of the loop around the step (begin, report, evaluate, save, finish)."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +22,11 @@ from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState
 from jaxdl.training.step import Report
 
-PICTURED = 24  # examples that pictures are made of
+PICTURED = 24  # examples in pictures
 
 
 class Session:
-    """One attempt at a run: the compiled program, the data, and everything that is written about it."""
+    """Attempt at a run: its compiled program, data, metrics and output files."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Session:
         self.identity, self.wall = dict(identity), wall
         self.meter, self.window = Meter(), Window()
         self.pending: deque[tuple[int, Report]] = deque()
-        self.metrics: dict[str, dict[str, float]] = {}  # the newest of every evaluation
+        self.metrics: dict[str, dict[str, float]] = {}  # newest metrics of every evaluation
         self.evaluated_at = -1
 
     def begin(self) -> tuple[TrainState, int]:
-        """The state to go on from, and its step: the newest checkpoint that verifies, or a fresh start."""
+        """Restores the newest intact checkpoint, or initializes; returns the state and its step."""
         restored = self.checkpoints.restore(self.program.abstract)
         if restored is None:
             state, step = self.program.init(), 0
@@ -60,9 +60,11 @@ class Session:
         else:
             state, step = restored.state, int(restored.state.step)
             if step > self.experiment.steps:
-                raise UserError(f"the run is at step {step} already: set steps to more than {self.experiment.steps}")
+                raise UserError(
+                    f"the run is at step {step}, beyond steps={self.experiment.steps}; use steps={step} or more"
+                )
             for number, reason in restored.bad:
-                self.progress.line(f"checkpoint of step {number} is damaged ({reason}); going back to step {step}")
+                self.progress.line(f"checkpoint of step {number} is damaged ({reason}); step {step} is used")
             if restored.bad:
                 self.checkpoints.set_aside([number for number, _ in restored.bad])
             self.folder.rewind(step)
@@ -71,12 +73,12 @@ class Session:
             self.window = Window(restored.record["window"])
             self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
             self.meter = Meter(restored.record["useful_seconds"])
-            self.progress.line(f"going on from step {step}")
+            self.progress.line(f"resuming from step {step}")
         return state, step
 
     @contextmanager
     def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
-        """Training batches from step `start` on, put on the devices ahead of time."""
+        """Iterates over training batches from step `start`, transferred to the devices ahead of time."""
         host = Batches(self.sources.train, self.experiment.data, self.experiment.seed, rows=self.program.rows)
         stream = host.iterate(start, self.program.place)
         try:
@@ -87,12 +89,12 @@ class Session:
             stream.close()
 
     def busy(self) -> bool:
-        """Whether the devices still compute the last step."""
+        """Returns whether the devices still compute the last step."""
         finite: list[Any] = list(self.pending[-1][1].finite.values()) if self.pending else []
-        return not all(one.is_ready() for one in finite)
+        return not all(array.is_ready() for array in finite)
 
     def report(self, step: int, report: Report) -> None:
-        """Takes the report of a step that is under way, and reads that of the step before, which is done."""
+        """Queues the report of the current step and reads that of the previous step, which is complete."""
         self.meter.step(self.experiment.data.batch_size)
         self.progress.advance(step)
         self.pending.append((step, report))
@@ -111,7 +113,7 @@ class Session:
             self.progress.report(step, figures)
 
     def flush(self) -> None:
-        """Reads every report that is pending; waits for the last step."""
+        """Reads all pending reports, which waits for the last step."""
         while self.pending:
             self._read_oldest()
 
@@ -123,10 +125,10 @@ class Session:
         return {**speed, **({} if work is None else {"flops": work}), **({} if share is None else {"mfu": share})}
 
     def evaluate(self, step: int, state: TrainState) -> None:
-        """Scores every evaluation, the test split after the last step only, and draws the pictures."""
+        """Runs every evaluation, the test split only after the last step, and draws the pictures."""
         self.flush()
         if self.evaluated_at == step:
-            return  # a run that was killed between its last save and its result
+            return  # resumed after a kill between the last save and result.json
         with self.meter.pause():
             names = [name for name in self.sources.evals if name != "test" or step == self.experiment.steps]
             values = {name: self._score(state, name) for name in names}
@@ -156,7 +158,7 @@ class Session:
             self.folder.picture(step, f"{name}_{key}", image)
 
     def save(self, step: int, state: TrainState) -> None:
-        """Saves a checkpoint, after the reports up to it were read: a state with NaN in it is never saved."""
+        """Saves a checkpoint after reading all reports, so that a nonfinite state is never saved."""
         self.flush()
         with self.meter.pause():
             shapes = self.program.batch_shape.items()
@@ -169,12 +171,12 @@ class Session:
                 "useful_seconds": self.meter.useful_seconds,
                 "examples_seen": step * self.experiment.data.batch_size,
             }
-            fresh = self.metrics if self.evaluated_at == step else {}
-            flat = {f"{name}/{key}": value for name, values in fresh.items() for key, value in values.items()}
+            current = self.metrics if self.evaluated_at == step else {}
+            flat = {f"{name}/{key}": value for name, values in current.items() for key, value in values.items()}
             self.checkpoints.save(state, record, flat)
 
     def finish(self, state: TrainState) -> dict[str, Any]:
-        """Writes the learning curves and result.json, once the last checkpoint is on disk."""
+        """Writes the learning curves and result.json after the last checkpoint is on disk."""
         from jaxdl.viz.curves import learning_curves
 
         useful = self.meter.useful_seconds
@@ -196,6 +198,6 @@ class Session:
 
 
 def digest(state: TrainState) -> str:
-    """SHA-256 over parameters, variables, optimizer state and moving average."""
+    """Returns the SHA-256 of parameters, variables, optimizer state and moving average."""
     parts = {"params": state.params, "variables": state.variables, "opt_state": state.opt_state, "ema": state.ema}
     return state_digest(parts)[1]

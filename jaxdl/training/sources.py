@@ -1,4 +1,4 @@
-"""The data of a run, loaded."""
+"""Loaded data of a run."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from jaxdl.data.source import Source
 
 
 class Sources(NamedTuple):
-    """For training, and for every evaluation by name (`test` among them)."""
+    """Sources of training data and of every evaluation by name, including `test`."""
 
     train: Source
     evals: Mapping[str, Source]
 
 
 def load_sources(data: Data) -> Sources:
-    """Loads every data set that `data` names; whatever is missing is fetched and prepared first."""
+    """Loads every data set of `data`; missing ones are downloaded and prepared first."""
     evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
     return Sources(data.train.load(), {name: dataset.load() for name, dataset in evals.items()})

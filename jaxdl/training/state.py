@@ -1,4 +1,4 @@
-"""All that a run carries from one step to the next."""
+"""Train state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,18 +11,18 @@ import optax
 from jaxdl.training.task import Task
 
 PyTree = Any
-Average = float | Callable[[jax.Array], jax.Array]  # a decay, or the decay after so many steps
+Average = float | Callable[[jax.Array], jax.Array]  # decay, or decay as a function of the step
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state of a run. No random key is in it: every key is derived from `seed`, `step` and the phase.
+    """State of a run, without random keys: every key is derived from `seed`, `step` and the phase.
 
     Attributes:
-      step: int32 [], updates done so far.
-      seed: int32 [], constant; an argument of the compiled step so that runs over seeds share one compilation.
+      step: int32 [], steps done.
+      seed: int32 [], constant. It is part of the state so that runs over seeds share one compilation.
       params: {group: tree}, float32.
-      variables: batch statistics and the like, the same on every device.
-      carry: per-example state, leading axis = batch.
+      variables: Batch statistics and the like, the same on every device.
+      carry: Per-example state, leading axis = batch.
       opt_state: {phase: optax state}.
       ema: {"params", "variables"} averaged over steps, or {} without averaging.
     """
@@ -37,7 +37,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def evaluated(self) -> tuple[PyTree, PyTree]:
-        """The (params, variables) that evaluation and prediction use: the averaged ones if there are any."""
+        """(params, variables) of evaluation and prediction: averaged if `ema` is not empty."""
         return (self.ema["params"], self.ema["variables"]) if self.ema else (self.params, self.variables)
 
 
@@ -48,11 +48,14 @@ def init_state(
     seed: jax.Array,
     batch: Mapping[str, jax.Array],
 ) -> TrainState:
-    """The state before the first step; parameters keep their `nn.LogicallyPartitioned` boxes.
+    """Initializes the state; parameters keep their `nn.LogicallyPartitioned` boxes.
 
     Args:
+      task: Task to initialize.
+      optimizers: Optimizer of each phase.
+      ema: Decay of the moving average. None: no average.
       seed: int32 [].
-      batch: an example batch; only shapes matter.
+      batch: Example batch, of which only shapes and types matter.
     """
     params, variables = task.init(jax.random.key(seed), batch)
     opt_state = {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in task.phases}

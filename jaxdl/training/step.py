@@ -1,4 +1,4 @@
-"""The one train step: phases, exact accumulation, moving average. The only code that takes gradients."""
+"""Train step: phases, exact gradient accumulation, moving average. No other module computes gradients."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ PyTree = Any
 
 
 class Report(NamedTuple):
-    """What one step says of itself, on the device.
+    """Report of one step, on the device.
 
     Attributes:
-      figures: {phase: {name: []}}; zeros where the phase did not run.
-      ran: {phase: bool []}.
-      finite: {phase: bool []}, False when the loss or a gradient was NaN or infinite.
-      squares: {phase: [leaves]} squared gradient norm of every leaf, which names the leaves that were not finite.
+      figures: {phase: {metric: []}}, zeros if the phase did not run.
+      ran: {phase: bool []}, whether the phase ran.
+      finite: {phase: bool []}, False if the loss or a gradient was NaN or infinite.
+      squares: {phase: [leaves]}, squared gradient norm of every leaf, which identifies nonfinite leaves.
     """
 
     figures: Mapping[str, Mapping[str, Array]]
@@ -39,14 +39,15 @@ def make_train_step(
     nonfinite: str = "stop",
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Report]]:
-    """The pure function `train_step(state, batch) -> (state, report)`, to be compiled by jit or pmap.
+    """Creates the pure function `train_step(state, batch) -> (state, report)`, to be compiled by jit or pmap.
 
     Args:
-      optimizers: one for each phase.
-      accumulate: micro-batches a step; the loss is exactly that of the whole batch, since weights are added up first.
-      ema: decay of the moving average of parameters and variables, see `average`.
-      nonfinite: "skip" leaves the state as it was when a phase's loss or gradient is not finite.
-      axis_name: the mapped axis under pmap; None under jit, where a batch is global already.
+      task: Task to train.
+      optimizers: Optimizer of each phase.
+      accumulate: Number of micro-batches. The loss equals that of the whole batch, since weights are summed first.
+      ema: Decay of the moving average of parameters and variables, see `average`. None: no average.
+      nonfinite: "skip" keeps the state of a phase whose loss or gradient is not finite.
+      axis_name: Mapped axis of pmap. None under jit, where arrays are global.
     """
 
     def train_step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Report]:
@@ -90,7 +91,7 @@ def run_phase(
     accumulate: int,
     axis_name: str | None,
 ) -> tuple[TrainState, tuple[dict[str, Array], Array, Array]]:
-    """One update of one group of parameters. Returns the new state and (figures, finite, squares)."""
+    """Updates one group of parameters; returns the new state and (figures, finite, squares)."""
     loss, gradients, outcome = phase_gradients(phase, state, batch, key, accumulate, axis_name)
     trained = state.params[phase.trains]
     updates, opt_state = optimizer.update(gradients, state.opt_state[phase.name], trained)
@@ -114,10 +115,10 @@ def run_phase(
 def phase_gradients(
     phase: Phase, state: TrainState, batch: Mapping[str, Any], key: Array, accumulate: int, axis_name: str | None
 ) -> tuple[Array, PyTree, Outcome]:
-    """The loss over the global batch, its gradient, and the outcome with sums over devices and micro-batches.
+    """Computes the loss over the global batch, its gradient, and the outcome summed over devices and micro-batches.
 
-    A loss is a sum of terms `coefficient * sum / weight`. Its denominators are needed before the first gradient, so
-    with micro-batches a first pass adds up the weights alone; XLA drops all of that pass that the weights do not need.
+    A loss is a sum of terms `coefficient * sum / weight`. The gradient needs the weights of the whole batch, so with
+    micro-batches a first pass sums the weights; XLA eliminates the rest of that pass as dead code.
     """
 
     def loss_fn(trained, variables, inputs, totals):
@@ -142,10 +143,10 @@ def phase_gradients(
 
         totals = over_devices(jax.tree.map(lambda w: w.sum(0), jax.lax.map(micro_weights, micros)), axis_name)
 
-        def micro_gradient(so_far, micro):
-            variables, gradients = so_far
-            (loss, outcome), more = gradient(trained, variables, micro, totals)
-            gradients = jax.tree.map(jnp.add, gradients, more)
+        def micro_gradient(carry, micro):
+            variables, gradients = carry
+            (loss, outcome), gradient_of_micro = gradient(trained, variables, micro, totals)
+            gradients = jax.tree.map(jnp.add, gradients, gradient_of_micro)
             return (outcome.variables, gradients), (loss, outcome._replace(variables={}))
 
         start = (state.variables, jax.tree.map(jnp.zeros_like, trained))
@@ -162,30 +163,31 @@ def phase_gradients(
 
 
 def over_devices(sums: PyTree, axis_name: str | None) -> PyTree:
-    """Adds up over the mapped axis of pmap; under jit arrays are global and there is nothing to add."""
+    """Sums over the mapped axis of pmap; under jit arrays are global already."""
     return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 
 
 def ratio(total: Array, weight: Array) -> Array:
-    """total / weight, and 0 where nothing was counted."""
+    """Returns total / weight, 0 where the weight is 0."""
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0.0)
 
 
 def split(array: Array, parts: int) -> Array:
-    """[batch, ...] -> [parts, batch / parts, ...] by stride, so that a sharded batch needs no exchange of rows."""
+    """Splits [batch, ...] to [parts, batch / parts, ...] by stride, which moves no rows of a sharded batch."""
     return jnp.moveaxis(array.reshape(array.shape[0] // parts, parts, *array.shape[1:]), 1, 0)
 
 
 def merge(array: Array) -> Array:
-    """The inverse of `split`."""
+    """Inverts `split`."""
     return jnp.moveaxis(array, 0, 1).reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
 def average(state: TrainState, decay: Average) -> dict[str, PyTree]:
-    """The moving average of parameters and variables after step t; counters are copied.
+    """Updates the moving average of parameters and variables after step t; integer counters are copied.
 
     Args:
-      decay: a number is warmed up as min(decay, (1 + t) / (10 + t)); a function gives the decay at t, from 1 on.
+      state: Train state after step t, with its previous average.
+      decay: Number, warmed up as min(decay, (1 + t) / (10 + t)), or function of t, which starts at 1.
     """
     count = state.step.astype(jnp.float32)
     rate = decay(count) if callable(decay) else jnp.minimum(decay, (1 + count) / (10 + count))
@@ -197,7 +199,7 @@ def average(state: TrainState, decay: Average) -> dict[str, PyTree]:
 
 
 def make_eval_step(task: Task) -> Callable[..., Evaluation]:
-    """The pure function `eval_step(params, variables, batch, seed) -> Evaluation`; draws are the same at any step."""
+    """Creates the pure function `eval_step(params, variables, batch, seed)`, with the same draws at every step."""
 
     def eval_step(params: PyTree, variables: PyTree, batch: Mapping[str, Array], seed: Array) -> Evaluation:
         return task.evaluate(params, variables, batch, jax.random.fold_in(jax.random.key(seed), 2**31 - 1))

@@ -1,7 +1,7 @@
-"""The vocabulary of a training run: Term, Outcome, Phase, Task.
+"""Vocabulary of training: Term, Outcome, Phase, Evaluation, Task.
 
-A task says what a model learns; it holds no data, does no I/O and knows nothing of devices. The step in
-`jaxdl.training.step` turns any task into one compiled update.
+A task defines what a model learns. It contains no data, does no I/O and does not depend on devices. The step in
+`jaxdl.training.step` compiles any task to one update.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,9 @@ class Term(NamedTuple):
     `sum` is never a mean: sums and weights add up over devices and micro-batches, means do not.
 
     Attributes:
-      sum: [] the loss summed over what the term counts (tokens, boxes, examples).
-      weight: [] how much that was: the term's own denominator.
-      coefficient: how much the term counts in the loss.
+      sum: [], loss summed over tokens, boxes or examples.
+      weight: [], number of summands, the denominator of the term.
+      coefficient: Factor of the term in the loss.
     """
 
     sum: Array
@@ -35,13 +35,13 @@ class Term(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a phase's loss function returns.
+    """Result of a phase's loss function.
 
     Attributes:
-      terms: differentiated, as sum_i coefficient_i * sum_i / weight_i.
-      variables: the new variables: batch statistics and the like, the same on every device.
-      metrics: (sum, weight) pairs, only reported.
-      carry: per-example state for the next step, leading axis = batch.
+      terms: Terms by name, differentiated as sum_i coefficient_i * sum_i / weight_i.
+      variables: New batch statistics and the like, the same on every device.
+      metrics: (sum, weight) pairs, reported without gradient.
+      carry: Per-example state for the next step, leading axis = batch.
     """
 
     terms: Mapping[str, Term]
@@ -69,7 +69,7 @@ class Phase:
 
 
 class Evaluation(NamedTuple):
-    """What a task's `evaluate` returns for one batch.
+    """Result of a task's `evaluate` for one batch.
 
     Attributes:
       metrics: (sum, weight) pairs that add up over batches. A sum may be an array (a confusion matrix).
@@ -148,10 +148,10 @@ class Task:
 
 
 def example_keys(key: Array, batch: Mapping[str, Array]) -> Array:
-    """One key an example, [batch]: the same example draws the same numbers however the batch is cut."""
+    """Returns one key per example, [batch], so that draws do not depend on how the batch is split."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["index"])
 
 
 def module_key(key: Array, batch: Mapping[str, Array]) -> Array:
-    """A key for draws inside a module (dropout): differs between micro-batches and devices, by their first example."""
+    """Returns a key for draws inside a module (dropout), which differs between micro-batches and devices."""
     return jax.random.fold_in(key, batch["index"][0])

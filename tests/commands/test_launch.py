@@ -274,7 +274,7 @@ def test_resume_goes_back_to_the_newest_checkpoint_that_verifies(run, capsys, da
     assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 0
     output = capsys.readouterr().out
     assert "checkpoint of step 12 is damaged" in output
-    assert "going on from step 10" in output
+    assert "resuming from step 10" in output
     again = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
     assert again == digest
 

@@ -147,7 +147,7 @@ def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_pat
 
     codes, told = Launched(other, count=1, devices=8).ended()  # goes on in another number of processes
     assert codes == [0], told
-    assert "going on from step" in told[0]
+    assert "resuming from step" in told[0]
     mine, theirs = ([row["loss"] for row in lines(each)] for each in (other, alone))
     np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 

@@ -57,7 +57,7 @@ def test_a_signal_saves_and_exits_with_75(alone, tmp_path, number):
     process = launch(workdir)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "going on from step" in output
+    assert "resuming from step" in output
     assert result(workdir)["state_digest"] == result(alone)["state_digest"]
     assert lines(workdir) == lines(alone)
 
