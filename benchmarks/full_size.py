@@ -17,7 +17,7 @@ import jax
 
 from jaxdl.config import overrides, serialize
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.synthetic import with_made_up_data
+from jaxdl.config.synthetic import with_synthetic_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
 from jaxdl.training.loop import make_program
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         shape: Any = tuple(int(side) for side in given.shape.split(","))
         config = overrides.resolve(load_recipe(given.recipe), given.set)
-        config = with_made_up_data(config, shape, max(8, given.batch_size))
+        config = with_synthetic_data(config, shape, max(8, given.batch_size))
         config.data.batch_size, config.accumulate = given.batch_size, 1
         experiment = serialize.build(config)
         sources = load_sources(experiment.data)

@@ -20,7 +20,7 @@ from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
 from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.synthetic import with_made_up_data
+from jaxdl.config.synthetic import with_synthetic_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.distributed.cost_model import Costs, costs
 from jaxdl.distributed.hardware import Hardware, target
@@ -101,7 +101,7 @@ def run(
         jax.config.update("jax_enable_compilation_cache", False)  # a program for other devices cannot be loaded here
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
-        config = with_made_up_data(config, parse_shape(shape))
+        config = with_synthetic_data(config, parse_shape(shape))
     example = first_example(serialize.build(config))
     plans = []
     for changes in candidates(config, len(devices)) if search else [()]:

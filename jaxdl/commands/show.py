@@ -12,7 +12,7 @@ from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
 from jaxdl.commands.plan import first_example, parse_shape
 from jaxdl.config import overrides, serialize
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.synthetic import with_made_up_data
+from jaxdl.config.synthetic import with_synthetic_data
 from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
 from jaxdl.runs.table import print_table
@@ -69,7 +69,7 @@ def show(
     devices = target(topology)[1] if topology else jax.devices()
     config = overrides.resolve(load_recipe(recipe_name), settings)
     if shape is not None:
-        config = with_made_up_data(config, parse_shape(shape))
+        config = with_synthetic_data(config, parse_shape(shape))
     experiment = serialize.build(config)
     program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params

@@ -1,4 +1,4 @@
-"""Whether a value from the command line fits what an argument takes."""
+"""Type check and conversion of literals against annotations."""
 
 import collections.abc
 import dataclasses
@@ -25,9 +25,11 @@ _NAMES = {
 
 
 class Fit(typing.NamedTuple):
-    """Attributes:
-    ok: whether the value fits; None where the annotation does not tell.
-    value: the value as the argument wants it (an int as float, a list as tuple).
+    """Result of a check.
+
+    Attributes:
+      ok: Whether the value fits. None if the annotation does not determine it.
+      value: Value converted to the annotated type (an int to float, a list to tuple).
     """
 
     ok: bool | None
@@ -35,20 +37,20 @@ class Fit(typing.NamedTuple):
 
 
 def annotation_of(function: Callable[..., Any], name: str) -> Any:
-    """What an argument of a function or class is annotated with; None where that is unknown."""
+    """Returns the annotation of an argument of a function or class; None if unknown."""
     target: Any = function
     if isinstance(function, type) and not dataclasses.is_dataclass(function):
         target = function.__init__
     try:
         return typing.get_type_hints(target)[name]
-    except (NameError, TypeError, AttributeError, KeyError):  # a name known to type checkers only, or no annotation
+    except (NameError, TypeError, AttributeError, KeyError):  # imported under TYPE_CHECKING, or not annotated
         parameter = inspect.signature(function).parameters.get(name)
     annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
     return None if annotation is inspect.Parameter.empty or isinstance(annotation, str) else annotation
 
 
 def fit(value: Any, annotation: Any) -> Fit:
-    """Whether a Python literal fits an annotation."""
+    """Checks a Python literal against an annotation."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or annotation is object or isinstance(annotation, (str, typing.TypeVar, typing.ForwardRef)):
         return Fit(None, value)
@@ -81,7 +83,7 @@ def fit(value: Any, annotation: Any) -> Fit:
 
 
 def fit_like(value: Any, present: Any) -> Fit:
-    """Whether a literal fits where `present` stands, for arguments whose annotation does not tell."""
+    """Checks a literal against the type of the present value, where the annotation does not suffice."""
     for kind in (bool, float, str, tuple, list):
         if isinstance(present, kind):
             return fit(value, kind)
@@ -91,7 +93,7 @@ def fit_like(value: Any, present: Any) -> Fit:
 
 
 def describe(annotation: Any) -> str:
-    """What an annotation takes, in words: "an int", "a number or None"."""
+    """Returns an annotation in words: "an int", "a number or None"."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _NAMES:
         return _NAMES[annotation]
@@ -104,7 +106,7 @@ def describe(annotation: Any) -> str:
     if origin is typing.Annotated:
         return describe(arguments[0])
     if origin is type and isinstance(arguments[0], type):
-        return " or ".join(sorted(classes_below(arguments[0]))) or f"a class made from {arguments[0].__name__}"
+        return " or ".join(sorted(subclasses(arguments[0]))) or f"a subclass of {arguments[0].__name__}"
     if collections.abc.Callable in (origin, annotation):
         return "a function"
     if origin is not None:
@@ -113,37 +115,37 @@ def describe(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 
-def classes_below(base: type) -> dict[str, type]:
-    """Every class made from `base`, by name."""
-    found: dict[str, type] = {}
+def subclasses(base: type) -> dict[str, type]:
+    """Returns all subclasses of `base` by name."""
+    classes: dict[str, type] = {}
     for child in base.__subclasses__():
-        found |= {child.__name__: child} | classes_below(child)
-    return found
+        classes |= {child.__name__: child} | subclasses(child)
+    return classes
 
 
 def _fit_class(value: Any, base: Any) -> Fit:
-    """A class made from `base`, given by its name."""
+    """Checks the name of a subclass of `base`."""
     if not isinstance(base, type) or not isinstance(value, str):
         return Fit(isinstance(value, type) and issubclass(value, base), value)
-    classes = classes_below(base)
+    classes = subclasses(base)
     return Fit(value in classes, classes.get(value, value))
 
 
 def _plain(words: list[str]) -> list[str]:
-    """Of alternatives, those that can be typed: arrays and NumPy scalars go where a number does as well."""
+    """Returns the alternatives without arrays and NumPy scalars, which a number replaces."""
     if "a number" in words:
         return [word for word in words if word in ("a number", "a string", "None", "a function")]
     return words
 
 
 def _fit_any(value: Any, annotations: tuple[Any, ...]) -> Fit:
-    """The first annotation that takes the value unchanged, else the first that takes it at all."""
+    """Prefers the first annotation that fits without conversion, then the first that fits."""
     fits = [fit(value, annotation) for annotation in annotations]
     for ok in (True, None):
-        found = [one for one in fits if one.ok is ok]
-        unchanged = [one for one in found if type(one.value) is type(value)]
-        if found:
-            return (unchanged or found)[0]
+        matches = [match for match in fits if match.ok is ok]
+        unchanged = [match for match in matches if type(match.value) is type(value)]
+        if matches:
+            return (unchanged or matches)[0]
     return Fit(False, value)
 
 
@@ -151,7 +153,7 @@ def _fit_items(value: Any, arguments: tuple[Any, ...]) -> Fit:
     if not isinstance(value, (list, tuple)):
         return Fit(False, value)
     fits = [fit(item, arguments[0]) if arguments else Fit(True, item) for item in value]
-    return Fit(all(one.ok is not False for one in fits), type(value)(one.value for one in fits))
+    return Fit(all(item.ok is not False for item in fits), type(value)(item.value for item in fits))
 
 
 def _fit_tuple(value: Any, arguments: tuple[Any, ...]) -> Fit:
@@ -162,11 +164,11 @@ def _fit_tuple(value: Any, arguments: tuple[Any, ...]) -> Fit:
     if arguments and len(arguments) != len(value):
         return Fit(False, value)
     fits = [fit(item, annotation) for item, annotation in zip(value, arguments)] or [Fit(True, item) for item in value]
-    return Fit(all(one.ok is not False for one in fits), tuple(one.value for one in fits))
+    return Fit(all(item.ok is not False for item in fits), tuple(item.value for item in fits))
 
 
 def _fit_mapping(value: Any, arguments: tuple[Any, ...]) -> Fit:
     if not isinstance(value, dict):
         return Fit(False, value)
     fits = {name: fit(item, arguments[1]) if arguments else Fit(True, item) for name, item in value.items()}
-    return Fit(all(one.ok is not False for one in fits.values()), {name: one.value for name, one in fits.items()})
+    return Fit(all(item.ok is not False for item in fits.values()), {name: item.value for name, item in fits.items()})

@@ -1,4 +1,4 @@
-"""What a configuration says: every argument with its value, differences between two, and a fingerprint."""
+"""Settings, differences and fingerprints of configurations."""
 
 import dataclasses
 import functools
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import fiddle as fdl
 
 ABSENT = "(absent)"
-_WHOLE, _DEFAULT = "experiment", "  # default"  # as_text's name of the whole, and its mark
+_ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults in `as_text`
 
 
 class Setting(NamedTuple):
-    """One argument of a configuration.
+    """Argument of a configuration.
 
     Attributes:
-      path: for example "optimizers.train.learning_rate.peak_value"; "" is the experiment itself.
-      value: to read; a call is shown as `name(...)`, and its arguments are settings of their own.
-      default: whether it was left to the default of the function or class that takes it.
+      path: Path, for example "optimizers.train.learning_rate.peak_value". "" is the experiment.
+      value: Value as text. A call is `name(...)`; its arguments are separate settings.
+      default: Whether the value is the default of the function or class.
     """
 
     path: str
@@ -38,43 +38,43 @@ class Setting(NamedTuple):
 
 
 def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
-    """Every argument of a configuration, in the order of the signatures, defaults included."""
+    """Returns all arguments in the order of the signatures, defaults included."""
     return list(_settings(as_config(config), "", False))
 
 
 def as_text(config: "fdl.Buildable | Experiment") -> str:
-    """`path = value`, an argument a line, defaults marked: config.txt and `show`."""
+    """Returns lines `path = value` with defaults marked, as in config.txt and `show`."""
     return "".join(
-        f"{path or _WHOLE} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)
+        f"{path or _ROOT} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)
     )
 
 
 def from_text(text: str) -> list[Setting]:
-    """The inverse of `as_text`: what config.txt says, read without the code that made it.
+    """Parses the output of `as_text` without the code of the run.
 
     Raises:
-      ValueError: a line that is no setting.
+      ValueError: A line without " = ".
     """
-    found = []
+    parsed = []
     for line in text.splitlines():
         path, equals, value = line.partition(" = ")
         if not equals:
-            raise ValueError(f"'{line[:60]}' is no setting")
-        left = value.endswith(_DEFAULT)
-        found.append(Setting("" if path == _WHOLE else path, value.removesuffix(_DEFAULT), left))
-    return found
+            raise ValueError(f"'{line[:60]}' is not a setting; expected PATH = VALUE")
+        default = value.endswith(_DEFAULT)
+        parsed.append(Setting("" if path == _ROOT else path, value.removesuffix(_DEFAULT), default))
+    return parsed
 
 
 def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str, str, str]]:
-    """Where two configurations differ: (path, value in a, value in b), `ABSENT` where one has no such argument.
+    """Returns (path, value in a, value in b) of the differences; `ABSENT` where an argument is missing.
 
-    An argument that one lacks and the other leaves to its default is not listed.
+    An argument that is missing in one and a default in the other is not listed.
     """
     return differences(settings(config_a), settings(config_b))
 
 
 def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) -> list[tuple[str, str, str]]:
-    """`diff` of what `settings` or `from_text` lists."""
+    """Returns `diff` of two outputs of `settings` or `from_text`."""
     a, b = ({setting.path: setting for setting in side} for side in (settings_a, settings_b))
     rows = []
     for path in dict.fromkeys([*a, *b]):
@@ -88,13 +88,13 @@ def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) ->
 
 
 def fingerprint(config: "fdl.Buildable") -> str:
-    """SHA-256, in hex, of all that changes a run's numbers.
+    """Returns the SHA-256, in hex, of all settings that affect results.
 
-    Left out are the paths in `OBSERVES`, and arguments that equal their defaults: writing a default out changes
-    nothing. The code is pinned by the commit in the run's manifest.
+    It ignores the paths in `OBSERVES`, and arguments equal to their defaults. The manifest of a run records the commit
+    of the code.
 
     Raises:
-      UserError: the configuration holds something without a name, with its path.
+      UserError: A value without a public name, with its path.
     """
     tree = canonical(config)
     for path in OBSERVES:
@@ -108,10 +108,10 @@ def fingerprint(config: "fdl.Buildable") -> str:
 
 
 def canonical(value: Any, path: str = "") -> Any:
-    """The value as JSON objects that are equal exactly when the configurations build the same.
+    """Returns JSON objects that are equal if and only if the configurations build equal experiments.
 
     Raises:
-      UserError: something without a public name (a lambda, an object made outside the recipe), with its path.
+      UserError: A value without a public name (a lambda, an object created outside the recipe), with its path.
     """
     import fiddle as fdl
 
@@ -141,16 +141,16 @@ def canonical(value: Any, path: str = "") -> Any:
     if name := public_name(value):
         return {"name": ".".join(name)}
     raise UserError(
-        f"{path or 'the experiment'} holds {_leaf_text(value)} ({type(value).__name__}), which cannot be saved: use a"
-        " function or class that has a name at the top of its module, or make the call inside experiment()"
+        f"{path or 'the experiment'} is {_leaf_text(value)} ({type(value).__name__}), which cannot be saved; use a"
+        " function or class defined at module level, or make the call inside experiment()"
     )
 
 
 def as_config(value: Any) -> Any:
-    """Rewrites what was made outside of `experiment()` into what can be overridden, saved and compared.
+    """Converts objects created outside `experiment()` to configurations that can be overridden and saved.
 
-    Dataclass instances become calls of their class, `functools.partial` a Fiddle `Partial`, mappings plain
-    dictionaries, numpy dtypes calls of `np.dtype`; also inside lists, tuples, dictionaries and arguments of calls.
+    Converts dataclass instances to calls of their class, `functools.partial` to Fiddle's `Partial`, mappings to
+    dictionaries and numpy dtypes to calls of `np.dtype`; also inside containers and arguments of calls.
     """
     import fiddle as fdl
 
@@ -182,7 +182,7 @@ def as_config(value: Any) -> Any:
 
 
 def assign(config: "fdl.Buildable", name: str | int, value: Any) -> None:
-    """Sets an argument by its name, or a variadic one by its position."""
+    """Sets an argument by name, or a variadic one by position."""
     if isinstance(name, int):
         config[name] = value
     else:
@@ -190,7 +190,7 @@ def assign(config: "fdl.Buildable", name: str | int, value: Any) -> None:
 
 
 def default_of(config: "fdl.Buildable", name: str) -> Any:
-    """The default of an argument; `inspect.Parameter.empty` where it has none."""
+    """Returns the default of an argument; `inspect.Parameter.empty` without one."""
     import fiddle as fdl
 
     field = getattr(fdl.get_callable(config), "__dataclass_fields__", {}).get(name)
@@ -201,7 +201,7 @@ def default_of(config: "fdl.Buildable", name: str) -> Any:
 
 
 def argument_names(config: "fdl.Buildable") -> list[str]:
-    """The arguments that can be set by name, set or not; without linen's bookkeeping (`parent`, an unset `name`)."""
+    """Returns the arguments that can be set by name, without linen's `parent` and an unset `name`."""
     import fiddle as fdl
 
     names = [*config.__signature_info__.valid_param_names, *(n for n in config.__arguments__ if isinstance(n, str))]
@@ -212,7 +212,7 @@ def argument_names(config: "fdl.Buildable") -> list[str]:
 
 
 def join(path: str, name: str | int) -> str:
-    """The path of an argument or item: `a.b`, `a[0]`, `a['not a name']`."""
+    """Returns the path of an argument or item: `a.b`, `a[0]`, `a['not a name']`."""
     if isinstance(name, str) and name.isidentifier():
         return f"{path}.{name}" if path else name
     return f"{path}[{name!r}]"
@@ -227,9 +227,9 @@ def _import(module: str) -> Any:
 
 
 def public_name(value: Any) -> tuple[str, str] | None:
-    """Where a function, class, jitted function or enum member can be imported from: (module, name), or None.
+    """Returns (module, name) to import a function, class, jitted function or enum member from, or None.
 
-    A module without a private part in its name is preferred: `optax.sgd` is defined in `optax._src.alias`.
+    Public modules are preferred: `optax.sgd`, which is defined in `optax._src.alias`.
     """
     if isinstance(value, Enum):
         symbol = f"{type(value).__qualname__}.{value.name}"
@@ -243,10 +243,10 @@ def public_name(value: Any) -> tuple[str, str] | None:
         public = [part for part in module.split(".") if not part.startswith("_")]
         candidates = [".".join(public[:length]) for length in range(len(public), 0, -1)] + candidates
     for candidate in candidates:
-        found = _import(candidate)
+        target = _import(candidate)
         for part in symbol.split("."):
-            found = getattr(found, part, None)
-        if found is value or (inspect.ismethod(value) and found == value):
+            target = getattr(target, part, None)
+        if target is value or (inspect.ismethod(value) and target == value):
             return candidate, symbol
     return None
 
@@ -260,8 +260,8 @@ def _settings(value: Any, path: str, default: bool) -> Iterator[Setting]:
         for name in [*argument_names(value), *(n for n in value.__arguments__ if isinstance(n, int))]:
             if name in value.__arguments__:
                 yield from _settings(value.__arguments__[name], join(path, name), default)
-            elif (left := default_of(value, str(name))) is not inspect.Parameter.empty:
-                yield from _settings(as_config(left), join(path, name), True)
+            elif (unset := default_of(value, str(name))) is not inspect.Parameter.empty:
+                yield from _settings(as_config(unset), join(path, name), True)
     elif isinstance(value, Mapping) and _has_calls(value):
         for name, item in value.items():
             yield from _settings(item, join(path, name), default)
@@ -303,7 +303,7 @@ def _leaf_text(value: Any) -> str:
 
 
 def _canonical_or_text(value: Any) -> Any:
-    """For defaults, which need not be savable."""
+    """Returns the canonical form; text for defaults that cannot be saved."""
     try:
         return canonical(as_config(value))
     except UserError:

@@ -1,4 +1,4 @@
-"""Experiment: the complete description of one run, and the checks that need neither devices nor data."""
+"""Experiment, the complete description of a run, and its validation without devices and data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun, Initializer
 
-# Paths that say how a run is watched and laid out; they do not change its numbers, so the fingerprint leaves them out.
+# Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
 OBSERVES = (
     "parallel",
     "log_every",
@@ -26,38 +26,36 @@ OBSERVES = (
     "data.eval_batch_size",
 )
 
-# The least values of counts.
-LEAST = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
+# Minimum values of counts.
+MINIMA = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
 
 
 def observes(path: str) -> bool:
-    """Whether a path of a configuration, or the name of an override, only observes the run."""
+    """Returns whether a path or override does not affect results."""
     return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that one run is made of.
+    """Complete description of a run.
 
     Attributes:
-      task: what is learnt: parameters, losses, evaluation, prediction.
-      data: what it is learnt from and evaluated on, and how batches are made.
-      optimizers: one optax transformation for each phase of the task, by the phase's name.
-      steps: how many training steps the run takes.
-      seed: every random draw of the run derives from it.
-      accumulate: micro-batches that a batch is cut into, one after the other, to save memory; the gradient stays that
-        of the whole batch.
-      ema: decay, between 0 and 1, of the exponential moving average of parameters and variables, or a function of the
-        step such as `jaxdl.training.optimizers.power_average`; evaluation, prediction and export then use the average.
-        None: no average is kept.
-      nonfinite: what a step with a loss or gradient that is not finite does: "stop" ends the run, "skip" drops the
-        update and goes on.
-      start: what parameters are taken from instead of drawn: another run, or weights of another library.
-      parallel: how the run is spread over devices.
-      log_every: training figures are reported every so many steps.
-      eval_every: every eval runs after every so many steps, and after the last.
-      save_every: a checkpoint is saved after every so many steps, and after the last.
-      keep: which checkpoints stay.
+      task: Model, losses, evaluation and prediction.
+      data: Training and evaluation data, batching and augmentation.
+      optimizers: {phase: optax transformation} for each phase of the task.
+      steps: Training steps.
+      seed: Seed of all random numbers of the run.
+      accumulate: Micro-batches of a batch (gradient accumulation). The gradient equals that of the full batch.
+      ema: Decay, between 0 and 1, of the exponential moving average (EMA) of parameters and variables, or a function
+        of the step such as `jaxdl.training.optimizers.power_average`. Evaluation, prediction and export use the
+        average. None disables it.
+      nonfinite: Response to a non-finite loss or gradient: "stop" ends the run, "skip" skips the update.
+      start: Source of initial parameters: another run, or weights of another library. None initializes randomly.
+      parallel: Device mesh and sharding.
+      log_every: Steps between reports of training metrics.
+      eval_every: Steps between evaluations. The last step is always evaluated.
+      save_every: Steps between checkpoints. The last step is always saved.
+      keep: Checkpoint retention.
     """
 
     task: Task
@@ -77,35 +75,35 @@ class Experiment:
 
 
 def validate(experiment: Experiment) -> None:
-    """Refuses an experiment that cannot run.
+    """Validates an experiment.
 
     Raises:
-      UserError: a count below its least value, a batch that does not cut into the micro-batches, a phase without
-        optimizer or an optimizer without phase, an unknown mode, a moving-average decay outside (0, 1), a metric of an
-        eval that does not exist.
+      UserError: A count below its minimum, a batch size that is not divisible by the micro-batches, a phase without
+        optimizer or an optimizer without phase, an unknown mode, an EMA decay outside (0, 1), a metric of a missing
+        evaluation.
     """
-    validate_counts({name: getattr(experiment, name) for name in LEAST})
+    validate_counts({name: getattr(experiment, name) for name in MINIMA})
     batch_size = experiment.data.batch_size
     if batch_size % experiment.accumulate:
         raise UserError(
-            f"data.batch_size {batch_size} does not cut into accumulate={experiment.accumulate} micro-batches;"
-            " make it a multiple"
+            f"data.batch_size={batch_size} is not divisible by accumulate={experiment.accumulate} micro-batches;"
+            " use a multiple"
         )
     if experiment.nonfinite not in ("stop", "skip"):
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
     if isinstance(experiment.ema, (int, float)) and not 0 < experiment.ema < 1:
-        raise UserError(f"ema is {experiment.ema}; a decay lies between 0 and 1, for example 0.999, or is None")
+        raise UserError(f"ema is {experiment.ema}; expected a decay between 0 and 1, for example 0.999, or None")
     if isinstance(experiment.start, InitFromRun) and not experiment.start.groups:
-        raise UserError("start.groups is empty; name the parameter groups to take, or leave start out")
+        raise UserError("start.groups is empty; name the parameter groups to load, or omit start")
     _validate_optimizers(experiment)
     _validate_keep(experiment)
 
 
 def validate_counts(values: Mapping[Any, Any]) -> None:
-    """Refuses, of the values of fields by name, a count below its least value, with a UserError."""
-    for name, minimum in LEAST.items():
+    """Raises UserError for a count below its minimum; `values` maps field names to values."""
+    for name, minimum in MINIMA.items():
         if name in values and values[name] < minimum:
-            raise UserError(f"{name} is {values[name]}; it must be at least {minimum}")
+            raise UserError(f"{name} is {values[name]}; expected at least {minimum}")
 
 
 def _validate_optimizers(experiment: Experiment) -> None:
@@ -113,30 +111,30 @@ def _validate_optimizers(experiment: Experiment) -> None:
     for name in phases:
         if name not in experiment.optimizers:
             raise UserError(
-                f"optimizers has none for the phase '{name}' of the task;"
+                f"optimizers lacks the phase '{name}' of the task;"
                 f" it has: {', '.join(sorted(experiment.optimizers)) or '(none)'}"
             )
     for name in experiment.optimizers:
         if name not in phases:
-            raise UserError(f"optimizers.{name} belongs to no phase of the task; {nearest(name, phases)}")
+            raise UserError(f"optimizers.{name} does not match a phase of the task; {nearest(name, phases)}")
 
 
 def _validate_keep(experiment: Experiment) -> None:
     keep, evals = experiment.keep, experiment.data.evals
     if keep.latest < 1:
-        raise UserError(f"keep.latest is {keep.latest}; a run needs its newest checkpoint to resume: at least 1")
+        raise UserError(f"keep.latest is {keep.latest}; expected at least 1, the checkpoint to resume from")
     if keep.best < 0:
-        raise UserError(f"keep.best is {keep.best}; it must be at least 0")
+        raise UserError(f"keep.best is {keep.best}; expected at least 0")
     if keep.mode not in ("max", "min"):
         raise UserError(f"keep.mode is '{keep.mode}'; {nearest(keep.mode, ('max', 'min'))}")
     if "train" in evals:
-        raise UserError("data.evals has an eval 'train', the name of the training figures; give it another name")
+        raise UserError("data.evals has an eval 'train', which is reserved for training metrics; rename it")
     if experiment.data.test is not None and "test" in evals:
-        raise UserError("data.evals has an eval 'test' besides data.test; give it another name, or leave data.test out")
+        raise UserError("data.evals has an eval 'test', which conflicts with data.test; rename it or omit data.test")
     if keep.metric is None:
         return
     name, slash, metric = keep.metric.partition("/")
     if not slash or not metric:
-        raise UserError(f"keep.metric is '{keep.metric}'; it has the form EVAL/NAME, for example validation/accuracy")
+        raise UserError(f"keep.metric is '{keep.metric}'; expected EVAL/NAME, for example validation/accuracy")
     if name not in evals:
-        raise UserError(f"keep.metric '{keep.metric}' names no eval of data.evals; {nearest(name, evals)}")
+        raise UserError(f"keep.metric='{keep.metric}' does not match an eval of data.evals; {nearest(name, evals)}")

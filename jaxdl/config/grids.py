@@ -38,7 +38,7 @@ def zipped(**values: Iterable[Any]) -> Sweep:
 def _joined(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     joined: dict[str, Any] = {}
     for run in runs:
-        if twice := sorted(set(joined) & set(run)):
-            raise ValueError(f"'{twice[0]}' is given twice")
+        if duplicates := sorted(set(joined) & set(run)):
+            raise ValueError(f"'{duplicates[0]}' is given twice")
         joined |= run
     return joined

@@ -1,8 +1,8 @@
-"""`--set=NAME=VALUE`: a recipe's arguments, and any path in what the recipe built.
+"""Overrides `--set=NAME=VALUE` of recipe arguments and configuration paths.
 
-A name that the recipe's `experiment` takes is passed to it, so all that derives from it follows; any other path is set
-in the result. A path is names, `[0]` for items of lists and tuples and for arguments without a name, and entries of
-mappings by name or, where that is no Python name, as `['en-de']`.
+An argument of the recipe's `experiment` is passed to it, so that derived values follow. Any other path is set in the
+resulting configuration. A path consists of names, `[0]` for items of sequences and for positional arguments, and keys
+of mappings: `name` or `['en-de']`.
 """
 
 import ast
@@ -35,14 +35,14 @@ _EMPTY = inspect.Parameter.empty
 
 
 class _UnknownNameError(UserError):
-    """A part of a path that does not exist."""
+    """Part of a path that does not exist."""
 
 
 def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
-    """The recipe's configuration under `NAME=VALUE` overrides; of two for one name the last counts.
+    """Returns the recipe's configuration with `NAME=VALUE` overrides; the last one for a name counts.
 
     Raises:
-      UserError: no such name, a value of another type than the argument takes, or an error in the recipe.
+      UserError: An unknown name, a value of the wrong type, or an error in the recipe.
     """
     function = recipe.module.experiment.func
     parameters = inspect.signature(function).parameters
@@ -63,12 +63,12 @@ def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
 
 
 def override(config: "fdl.Config", overrides: Sequence[str]) -> "fdl.Config":
-    """`resolve` for a configuration without a recipe's arguments, such as that of `tiny()`; changes `config`."""
+    """Applies overrides to a configuration in place, such as that of `tiny()`; returns it."""
     return _apply(config, _split(overrides), "the configuration", ())
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """`NAME=VALUE` for a dictionary of a recipe's `sweep()`."""
+    """Returns `NAME=VALUE` for each item of a recipe's `sweep()` dictionary."""
     return [f"{name}={value!r}" for name, value in values.items()]
 
 
@@ -94,42 +94,42 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
         except _UnknownNameError as error:
             ending = f".{name.rpartition('.')[2]}"
             stated_first = sorted(settings(config), key=lambda setting: setting.default)
-            same = [setting.path for setting in stated_first if setting.path.endswith(ending)]
-            if not same:
+            matches = [setting.path for setting in stated_first if setting.path.endswith(ending)]
+            if not matches:
                 raise
-            problem = f"{error}; the same name:" if "." in name else f"no '{name}' in the experiment; did you mean"
-            raise UserError(f"{problem} {' or '.join(same[:3])}") from error
+            problem = f"{error}; similar paths:" if "." in name else f"no '{name}' in the experiment; did you mean"
+            raise UserError(f"{problem} {' or '.join(matches[:3])}") from error
     return config
 
 
 def _parse(path: str) -> list[str | int]:
     parts, position = [], 0
     while position < len(path):
-        found = _PART.match(path, position)
-        if not found or (position == 0 and path[0] in ".["):
+        match = _PART.match(path, position)
+        if not match or (position == 0 and path[0] in ".["):
             raise UserError(f"--set={path}=... is not a path; write names and items like data.augment[0].padding")
-        name, index, single, double = found.groups()
+        name, index, single, double = match.groups()
         parts.append(int(index) if index else next(part for part in (name, single, double) if part is not None))
-        position = found.end()
+        position = match.end()
     return parts
 
 
 def _set(node: Any, path: list[str | int], here: str, text: str, arguments: tuple[str, ...]) -> Any:
-    """`node` with the value at `path` replaced: calls are changed in place, containers copied."""
+    """Returns `node` with the value at `path` replaced; changes calls in place, copies containers."""
     key, present = _find(node, path[0], here, arguments)
-    there = join(here, key)
+    child_path = join(here, key)
     if len(path) > 1:
         inner = _opened(present, _annotation(node, key))
         if not _is_container(inner):
-            raise UserError(f"{there} is {_shown(inner)}, which has no '{path[1]}'; set {there} itself")
-        value = _set(inner, path[1:], there, text, ())
+            raise UserError(f"{child_path} is {_text(inner)}, which has no '{path[1]}'; set {child_path} itself")
+        value = _set(inner, path[1:], child_path, text, ())
     else:
-        value = _convert(text, _annotation(node, key), present, there)
+        value = _convert(text, _annotation(node, key), present, child_path)
     return _replaced(node, key, value)
 
 
 def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> tuple[str | int, Any]:
-    """The key as `node` has it, and what is there now (the default where nothing was set)."""
+    """Returns the key in `node` and its present value (the default if unset)."""
     import fiddle as fdl
 
     if _is_call(node):
@@ -139,24 +139,24 @@ def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> t
         if key in names:
             return key, node.__arguments__[key] if key in node.__arguments__ else default_of(node, str(key))
         function = fdl.get_callable(node)
-        what = f" ({getattr(function, '__name__', function)})"
+        kind = f" ({getattr(function, '__name__', function)})"
     elif isinstance(node, Mapping):
-        names, what = [str(name) for name in node], ""
+        names, kind = [str(name) for name in node], ""
         for name in node:
             if str(name) == str(key):
                 return name, node[name]
     else:
-        names, what = [str(index) for index in range(len(node))], f" ({len(node)} items)"
+        names, kind = [str(index) for index in range(len(node))], f" ({len(node)} items)"
         if re.fullmatch(r"-?\d+", str(key)) and -len(node) <= int(key) < len(node):
             index = int(key) % len(node)
             return index, node[index]
-    asked = str(key) if isinstance(key, str) else f"[{key}]"
-    place = f"in {here}{what}" if here else "in the experiment or among the recipe's arguments"
-    raise _UnknownNameError(f"no '{asked}' {place}; {nearest(asked, {*names, *arguments})}")
+    requested = str(key) if isinstance(key, str) else f"[{key}]"
+    place = f"in {here}{kind}" if here else "in the experiment or among the recipe's arguments"
+    raise _UnknownNameError(f"no '{requested}' {place}; {nearest(requested, {*names, *arguments})}")
 
 
 def _opened(present: Any, annotation: Any) -> Any:
-    """What is present, as something to set arguments in; for None a call of the dataclass that belongs there."""
+    """Returns the present value as a configuration; for None a call of the annotated dataclass."""
     import fiddle as fdl
 
     candidates = (annotation, *typing.get_args(annotation))
@@ -186,7 +186,7 @@ def _annotation(node: Any, key: str | int) -> Any:
 
 
 def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
-    """VALUE as a Python literal, or as the text that it is, of the type that the argument takes."""
+    """Returns VALUE as a Python literal or as text, converted to the argument's type."""
     try:
         literal = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -203,14 +203,16 @@ def _convert(text: str, annotation: Any, present: Any, path: str) -> Any:
             return text
         if ok is not False:
             return converted
-    raise UserError(f"{path} takes {_wanted(annotation, present, undecided)}, got {text!r}{_advice(present, path)}")
+    raise UserError(
+        f"{path} takes {_expected_type(annotation, present, undecided)}, got {text!r}{_advice(present, path)}"
+    )
 
 
-def _wanted(annotation: Any, present: Any, undecided: bool) -> str:
+def _expected_type(annotation: Any, present: Any, undecided: bool) -> str:
     if annotation is not None and not undecided:
         return describe(annotation)
     if _is_call(present) or _is_function(present):
-        return "what only a recipe can make"
+        return "an object that only a recipe can construct"
     return describe(type(present))
 
 
@@ -218,7 +220,7 @@ def _advice(present: Any, path: str) -> str:
     if _is_call(present):
         names = argument_names(present)
         return f"; set its arguments ({', '.join(f'{path}.{name}' for name in names[:3])}, ...)" if names else ""
-    return "; a function cannot be given here: change the recipe" if _is_function(present) else ""
+    return "; --set cannot pass a function; edit the recipe" if _is_function(present) else ""
 
 
 def _is_call(value: Any) -> bool:
@@ -231,7 +233,7 @@ def _is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, type)
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is _EMPTY:
         return "not set"
     return f"{value!r}" if isinstance(value, (bool, int, float, str, type(None))) else f"a {type(value).__name__}"

@@ -1,8 +1,8 @@
-"""Configurations: what a recipe makes before it is built. Building, saving and loading them.
+"""Building, saving and loading of configurations.
 
-A configuration is a Fiddle `Config`: the calls that a recipe makes, as data. `jaxdl.config.recipes` finds and imports
-recipes, `jaxdl.config.overrides` applies `--set`, `jaxdl.config.describe` lists what a configuration says. What is
-saved names functions and classes by their public names (`jax.nn.relu`, not the private module that defines it).
+A configuration is a Fiddle `Config`: the calls of a recipe as data. `jaxdl.config.recipes` imports recipes,
+`jaxdl.config.overrides` applies `--set`, `jaxdl.config.describe` lists settings. Saved configurations refer to
+functions and classes by their public names (`jax.nn.relu`, not the private module that defines it).
 """
 
 import importlib
@@ -52,13 +52,13 @@ _SAVED_BY_FIDDLE = (type, types.FunctionType, types.MethodType, Enum)
 
 @dataclass(frozen=True)
 class Saved:
-    """What config.json holds.
+    """Content of config.json.
 
     Attributes:
-      recipe: the recipe's name, as `load_recipe` takes it; "" for a configuration without a recipe file.
-      overrides: the `NAME=VALUE` that were applied to it.
-      fingerprint: of the configuration, when it was saved.
-      config: equal to the configuration that was saved.
+      recipe: Name for `load_recipe`. "" for a configuration without a recipe file.
+      overrides: Applied `NAME=VALUE` overrides.
+      fingerprint: Fingerprint at the time of saving.
+      config: Configuration, equal to the saved one.
     """
 
     recipe: str
@@ -71,11 +71,11 @@ def build(config: "fdl.Buildable") -> Experiment:
     """Builds the experiment and validates it.
 
     Raises:
-      UserError: an argument that is missing, unknown, or refused by what it is given to, with its path.
+      UserError: A missing, unknown or invalid argument, with its path.
     """
     import fiddle as fdl
 
-    validate_counts(config.__arguments__)  # before a schedule refuses them in its own words
+    validate_counts(config.__arguments__)  # first, since schedules raise less specific errors
     try:
         experiment = fdl.build(config)
     except (UserError, TypeError, ValueError) as error:
@@ -83,10 +83,10 @@ def build(config: "fdl.Buildable") -> Experiment:
         if isinstance(original, UserError):
             raise UserError(str(original)) from error
         message = str(original).strip().partition("\n")[0]
-        found = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
-        if found and found[1].rpartition(".")[2] not in message:
-            message = f"{found[1]}: {message}"
-        where = re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", found[2]) if found else ""
+        match = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
+        if match and match[1].rpartition(".")[2] not in message:
+            message = f"{match[1]}: {message}"
+        where = re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", match[2]) if match else ""
         raise UserError(f"{where or 'experiment'}: {message}") from error
     if not isinstance(experiment, Experiment):
         raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
@@ -98,7 +98,7 @@ def save(path: str | os.PathLike, config: "fdl.Config", recipe: str, overrides: 
     """Writes config.json atomically.
 
     Raises:
-      UserError: the configuration holds something that cannot be saved, with its path.
+      UserError: A value that cannot be saved, with its path.
     """
     part = Path(f"{os.fspath(path)}.part")
     part.write_text(to_json(config, recipe, overrides))
@@ -106,20 +106,20 @@ def save(path: str | os.PathLike, config: "fdl.Config", recipe: str, overrides: 
 
 
 def load(path: str | os.PathLike) -> Saved:
-    """Reads config.json, after importing its recipe, so that the models beside it are found.
+    """Imports the recipe, so that the models beside it can be imported, and reads config.json.
 
     Raises:
-      UserError: no such file, damaged, or it names code that is not here any more.
+      UserError: A missing or damaged file, or one that refers to code that no longer exists.
     """
     try:
         text = Path(path).read_text()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give the config.json of a run") from error
+        raise UserError(f"cannot read {path}: {error.strerror}; pass the config.json of a run") from error
     return from_json(text, str(path))
 
 
 def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[str] = ()) -> str:
-    """The text of config.json. Raises UserError for what cannot be saved, with its path.
+    """Returns the text of config.json. Raises UserError as `save` does.
 
     An `Experiment` object is marked opaque: its closures cannot be saved.
     """
@@ -134,7 +134,7 @@ def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[
 
 
 def from_json(text: str, where: str = "config.json") -> Saved:
-    """The inverse of `to_json`; errors name the text by `where`. Raises UserError as `load` does."""
+    """Parses the text of config.json; `where` names it in errors. Raises UserError as `load` does."""
     from fiddle.experimental import serialization
 
     try:
@@ -162,18 +162,18 @@ def from_json(text: str, where: str = "config.json") -> Saved:
 
 
 def as_tree(config: "fdl.Buildable") -> dict[str, Any]:
-    """The configuration as JSON objects: Fiddle's format, with public names. Raises UserError as `to_json` does."""
+    """Returns JSON objects in Fiddle's format with public names. Raises UserError as `to_json` does."""
     from fiddle.experimental import serialization
 
     config = as_config(config)
-    canonical(config)  # refuses, with its path, what cannot be saved
+    canonical(config)  # raises for a value that cannot be saved, with its path
     for module, symbol in _jitted(config):
         serialization.register_constant(module, symbol, compare_by_identity=True)
     return _publish(json.loads(serialization.dump_json(config)))
 
 
 def _jitted(value: Any) -> Iterator[tuple[str, str]]:
-    """Names of the values that Fiddle does not save by name of its own: `jax.nn.relu` is an object, not a function."""
+    """Yields names of callables that Fiddle cannot serialize: `jax.nn.relu` is a jitted object."""
     import fiddle as fdl
 
     if isinstance(value, fdl.Buildable):
@@ -191,15 +191,15 @@ def _jitted(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _publish(tree: Any) -> Any:
-    """Replaces the private modules that Fiddle notes for names by public ones."""
+    """Replaces private modules in Fiddle's references by public ones."""
     if isinstance(tree, list):
         return [_publish(item) for item in tree]
     if not isinstance(tree, dict):
         return tree
     if tree.get("type") == "pyref" and "._" in tree["module"]:
-        found = importlib.import_module(tree["module"])
+        target = importlib.import_module(tree["module"])
         for part in tree["name"].split("."):
-            found = getattr(found, part)
-        if name := public_name(found):
+            target = getattr(target, part)
+        if name := public_name(target):
             return {**tree, "module": name[0], "name": name[1]}
     return {name: _publish(item) for name, item in tree.items()}

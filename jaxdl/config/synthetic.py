@@ -1,4 +1,4 @@
-"""Made-up data of a recipe's shapes, for what needs no real ones: compiling, and timing a step."""
+"""Synthetic data in a recipe's shapes, for compilation and timing without real data."""
 
 from typing import Any
 
@@ -11,9 +11,14 @@ from jaxdl.data.text.windows import Windows
 from jaxdl.training.checkpoint import CheckpointPolicy
 
 
-def with_made_up_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.Config:
-    """The configuration with windows of text where it has such, else with images of a shape (height, width, channels);
-    without evaluations."""
+def with_synthetic_data(config: fdl.Config, shape: Any, examples: int = 8) -> fdl.Config:
+    """Replaces the training data by synthetic text windows or images and removes evaluations.
+
+    Args:
+      config: Configuration, changed in place. Text windows replace data with a `length`, images other data.
+      shape: (height, width, channels) of the images.
+      examples: Examples.
+    """
     length = getattr(config.data.train, "length", None)
     if length:
         corpus = MockText(examples=4, characters=(examples + 1) * length)

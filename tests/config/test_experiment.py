@@ -1,4 +1,4 @@
-"""Experiments and their configurations: checks, saving, printing, comparing."""
+"""Experiments and configurations: validation, serialization, text, differences."""
 
 import dataclasses
 import json
@@ -19,10 +19,10 @@ from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 from jaxdl.training.checkpoint import CheckpointPolicy
 
-# Building and checks
+# Building and validation
 
 
-def test_building_gives_the_objects_that_the_recipe_names():
+def test_build_returns_the_experiment():
     built = build("steps=20", "parallel.mesh.fsdp=2")
     assert built.steps == 20
     assert built.keep == WIDE_KEEP
@@ -34,23 +34,23 @@ def test_building_gives_the_objects_that_the_recipe_names():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("steps=0", "steps is 0; it must be at least 1"),
+        ("steps=0", "steps is 0; expected at least 1"),
         ("accumulate=0", "accumulate is 0"),
         ("log_every=0", "log_every is 0"),
         ("seed=-1", "seed is -1"),
-        ("accumulate=3", "data.batch_size 16 does not cut into accumulate=3"),
+        ("accumulate=3", "data.batch_size=16 is not divisible by accumulate=3"),
         ("nonfinite=sikp", "nonfinite is 'sikp'; did you mean 'skip'"),
-        ("ema=1", "ema is 1.0; a decay lies between 0 and 1"),
+        ("ema=1", "ema is 1.0; expected a decay between 0 and 1"),
         ("keep.latest=0", "keep.latest is 0"),
         ("keep.mode=maximum", "keep.mode is 'maximum'"),
-        ("keep.metric=accuracy", "keep.metric is 'accuracy'; it has the form EVAL/NAME"),
-        ("keep.metric=valid/accuracy", "names no eval of data.evals; did you mean 'validation'"),
+        ("keep.metric=accuracy", "keep.metric is 'accuracy'; expected EVAL/NAME"),
+        ("keep.metric=valid/accuracy", "does not match an eval of data.evals; did you mean 'validation'"),
         ("start.run=other", "start: "),
         ("task.label_smoothing=2", "label_smoothing=2"),
-        ("data.batch_size=-1", "batch size"),
+        ("data.batch_size=-1", "data.batch_size"),
     ],
 )
-def test_an_experiment_that_cannot_run_is_refused_in_one_line(setting, message):
+def test_invalid_experiment_raises_a_one_line_error(setting, message):
     config = resolved(setting)
     with pytest.raises(UserError) as raised:
         serialize.build(config)
@@ -61,19 +61,21 @@ def test_an_experiment_that_cannot_run_is_refused_in_one_line(setting, message):
 def test_phases_and_optimizers_must_match_and_evals_have_their_own_names():
     good = build()
     sgd = optax.sgd(0.1)
-    with pytest.raises(UserError, match="optimizers has none for the phase 'train' of the task; it has: generator"):
+    with pytest.raises(UserError, match="optimizers lacks the phase 'train' of the task; it has: generator"):
         validate(dataclasses.replace(good, optimizers={"generator": sgd}))
-    with pytest.raises(UserError, match=r"optimizers.critic belongs to no phase of the task; names that exist: train"):
+    with pytest.raises(
+        UserError, match=r"optimizers.critic does not match a phase of the task; names that exist: train"
+    ):
         validate(dataclasses.replace(good, optimizers={"train": sgd, "critic": sgd}))
     data = dataclasses.replace(good.data, evals={"train": Dataset("digits", "test")})
     with pytest.raises(UserError, match="has an eval 'train'"):
         validate(dataclasses.replace(good, data=data))
     data = dataclasses.replace(good.data, evals={"test": Dataset("digits", "test")}, test=Dataset("digits", "test"))
-    with pytest.raises(UserError, match=r"has an eval 'test' besides data.test"):
+    with pytest.raises(UserError, match=r"has an eval 'test', which conflicts with data.test"):
         validate(dataclasses.replace(good, data=data))
 
 
-def test_a_missing_argument_is_told_with_its_path():
+def test_error_of_a_missing_argument_contains_its_path():
     config = resolved()
     del config.optimizers["train"][1].learning_rate
     with pytest.raises(UserError, match=r"^optimizers\.train\[1\]: sgd\(\) missing .*learning_rate"):
@@ -117,7 +119,7 @@ def test_a_saved_configuration_loads_back_equal_and_builds_the_same(tmp_path, mo
     ],
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", repr(value)),
 )
-def test_whatever_recipes_hold_is_saved(value, monkeypatch):
+def test_values_of_recipes_are_saved(value, monkeypatch):
     monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     config = resolved()
     config.task.model.block = value
@@ -127,7 +129,7 @@ def test_whatever_recipes_hold_is_saved(value, monkeypatch):
     assert serialize.fingerprint(loaded) == serialize.fingerprint(config) != serialize.fingerprint(resolved())
 
 
-def test_the_same_object_made_outside_of_the_recipe_is_the_same_configuration():
+def test_objects_created_outside_the_recipe_give_equal_configurations():
     inside, outside = resolved(), resolved()
     outside.data.train = Dataset("digits", split="train")
     assert overrides.override(outside, []) == inside
@@ -135,15 +137,15 @@ def test_the_same_object_made_outside_of_the_recipe_is_the_same_configuration():
 
 
 @pytest.mark.parametrize("value", [lambda x: x, optax.constant_schedule(0.1), object(), jnp.ones(2)])
-def test_what_has_no_name_cannot_be_saved(value):
+def test_values_without_a_public_name_cannot_be_saved(value):
     config = resolved()
     config.task.model.activation = value
-    with pytest.raises(UserError, match=r"^task\.model\.activation holds .*, which cannot be saved: ") as raised:
+    with pytest.raises(UserError, match=r"^task\.model\.activation is .*, which cannot be saved; ") as raised:
         serialize.to_json(config, "here")
     assert "\n" not in str(raised.value)
 
 
-def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
+def test_fingerprint_ignores_observing_settings_and_explicit_defaults():
     same = serialize.fingerprint(resolved())
     for setting in (
         "log_every=7",
@@ -169,7 +171,7 @@ def test_the_fingerprint_ignores_what_observes_a_run_and_defaults_written_out():
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"recipe": "x"}'])
-def test_a_damaged_config_is_told(tmp_path, text):
+def test_damaged_config_json_raises(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json is not the config\.json of a run"):
         serialize.load(tmp_path / "config.json")
@@ -177,7 +179,7 @@ def test_a_damaged_config_is_told(tmp_path, text):
         serialize.load(tmp_path / "other.json")
 
 
-def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
+def test_config_json_with_missing_code_raises(monkeypatch):
     monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     text = serialize.to_json(resolved(), "here").replace('"ImageClassification"', '"GoneClassification"')
     with pytest.raises(UserError, match=r"does not match the installed code: .*GoneClassification") as raised:
@@ -185,7 +187,7 @@ def test_a_config_that_names_code_that_is_gone_is_told(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
-# Printing, comparing
+# Text and differences
 
 
 def test_the_text_shows_every_argument_and_marks_defaults():
@@ -210,7 +212,7 @@ def test_the_text_shows_every_argument_and_marks_defaults():
 def test_the_text_reads_back_as_the_settings():
     config = resolved("split='a = b'")
     assert from_text(serialize.as_text(config)) == serialize.settings(config)
-    with pytest.raises(ValueError, match="'steps: 3' is no setting"):
+    with pytest.raises(ValueError, match="'steps: 3' is not a setting"):
         from_text("steps: 3")
 
 
@@ -224,7 +226,7 @@ def test_every_path_in_the_text_of_a_plain_value_can_be_set_to_that_value():
         assert serialize.fingerprint(config) == serialize.fingerprint(again), setting
 
 
-def test_diff_lists_what_differs_and_nothing_else():
+def test_diff_lists_only_differences():
     assert serialize.diff(resolved(), resolved("seed=0")) == []
     assert serialize.diff(resolved(), resolved("seed=3", "task.model.dtype=float32")) == [
         ("task.model.dtype", "jax.numpy.bfloat16", "'float32'"),

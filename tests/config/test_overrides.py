@@ -9,7 +9,7 @@ from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 
 
-def test_an_argument_of_the_recipe_reaches_all_that_derives_from_it():
+def test_derived_values_follow_a_recipe_argument():
     config = resolved("steps=40")
     assert (config.steps, schedule(config).warmup_steps, schedule(config).decay_steps) == (40, 4, 40)
 
@@ -46,9 +46,9 @@ def test_an_argument_of_the_recipe_reaches_all_that_derives_from_it():
     ],
 )  # fmt: skip
 def test_any_path_can_be_set(setting, read, value):
-    found = read(resolved(setting))
-    assert found == value
-    assert type(found) is type(value)
+    result = read(resolved(setting))
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_any_path_can_be_set(setting, read, value):
             "momentum=0.5",
             "no 'momentum' in the experiment; did you mean task.model.norm.momentum or optimizers.train[1].momentum",
         ),
-        ("data.train.momentum=0.5", "the same name: task.model.norm.momentum or optimizers.train[1].momentum"),
+        ("data.train.momentum=0.5", "similar paths: task.model.norm.momentum or optimizers.train[1].momentum"),
         ("task.modle.width=8", "no 'modle' in task (ImageClassification); did you mean 'model'"),
         ("task.model.widht=8", "no 'widht' in task.model (Net); did you mean 'width'? names that exist: activation"),
         ("optimizers.train[1].learning_rate.peek_value=1", "did you mean 'peak_value'"),
@@ -81,22 +81,22 @@ def test_any_path_can_be_set(setting, read, value):
         ("data.augment[2].padding=1", "no '[2]' in data.augment (2 items); names that exist: 0, 1"),
         ("data.evals.tset.split=x", "no 'tset' in data.evals; names that exist: en-de, validation"),
         ("task.model=Net", "task.model takes Module, got 'Net'; set its arguments (task.model.width"),
-        ("task.model.activation=gelu", "a function cannot be given here: change the recipe"),
-        ("activation=gelu", "a function cannot be given here: change the recipe"),
+        ("task.model.activation=gelu", "--set cannot pass a function; edit the recipe"),
+        ("activation=gelu", "--set cannot pass a function; edit the recipe"),
         ("task.model.sizes=3", "task.model.sizes takes tuple[int, ...], got '3'"),
         ("task.model.sizes=[1, 'x']", "task.model.sizes takes tuple[int, ...]"),
         ("optimizers.train[1].nesterov=yes", "takes True or False, got 'yes'"),
         ("seed.x=3", "seed is 0, which has no 'x'; set seed itself"),
     ],
 )
-def test_a_wrong_override_is_one_line_that_says_how_to_mend_it(setting, message):
+def test_invalid_override_raises_a_one_line_error(setting, message):
     with pytest.raises(UserError) as raised:
         resolved(setting)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_dictionary_that_a_recipe_keeps_as_a_constant_is_not_changed():
+def test_override_does_not_mutate_a_shared_dictionary():
     mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config = resolved()
     config.parallel = fdl.Config(Parallel, mesh=mesh)
@@ -104,7 +104,7 @@ def test_a_dictionary_that_a_recipe_keeps_as_a_constant_is_not_changed():
     assert mesh["fsdp"] == 1
 
 
-def test_the_last_of_two_overrides_counts_and_none_leaks_into_the_next_resolve():
+def test_last_override_counts_and_resolve_is_stateless():
     config = resolved("seed=1", "steps=30", "seed=2", "keep.latest=1", "parallel.mesh.fsdp=4")
     assert (config.seed, config.keep.latest) == (2, 1)
     assert resolved().keep.latest == WIDE_KEEP.latest == 5

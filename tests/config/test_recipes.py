@@ -1,4 +1,4 @@
-"""Recipes: found, imported, listed, and mistakes in them told in one line."""
+"""Recipes: discovery, import, listing, and one-line errors."""
 
 import sys
 import textwrap
@@ -19,7 +19,7 @@ from jaxdl.testing import tiny
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A user's own folder outside of the repository; what is imported from it is forgotten afterwards."""
+    """User folder outside the repository; its imports are removed afterwards."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
@@ -147,7 +147,7 @@ def test_tiny_and_sweep(folder):
     assert sweep(recipe) == [{"seed": seed} for seed in range(5)]
 
 
-def test_a_missing_recipe_names_the_nearest():
+def test_missing_recipe_error_suggests_the_nearest_name():
     with pytest.raises(
         UserError, match=r"no recipe 'experiments/cnn/digitz\.py'; did you mean 'experiments/cnn/digits"
     ):
@@ -171,14 +171,14 @@ def test_a_missing_recipe_names_the_nearest():
         ),
     ],
 )
-def test_a_mistake_in_a_recipes_file_is_one_line_with_its_place(folder, text, message):
+def test_error_in_a_recipe_file_is_one_line_with_its_location(folder, text, message):
     (folder / "broken.py").write_text(text)
     with pytest.raises(UserError, match=message) as raised:
         load_recipe("broken.py")
     assert "\n" not in str(raised.value)
 
 
-def test_a_mistake_inside_experiment_is_one_line_with_its_place(folder):
+def test_error_inside_experiment_is_one_line_with_its_location(folder):
     text = "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment(n: int = 1):\n"
     (folder / "raising.py").write_text(text + "    return slice_of(3 // n)\ndef slice_of(n): return n")
     recipe = load_recipe("raising.py")
@@ -188,7 +188,7 @@ def test_a_mistake_inside_experiment_is_one_line_with_its_place(folder):
         overrides.resolve(recipe, [])
 
 
-def test_a_module_name_that_another_file_has_taken_is_refused(folder):
+def test_module_name_of_another_file_raises(folder):
     text = "from fiddle.experimental.auto_config import auto_config\n@auto_config\ndef experiment(): return None"
     write(folder / "a" / "twin_recipe.py", text)
     write(folder / "b" / "twin_recipe.py", text)
@@ -240,7 +240,7 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
     assert vars(serialize.build(loaded).task)["top"] == (1, 9)
 
 
-def test_modules_with_a_leading_underscore_are_parts_and_not_recipes(tmp_path):
+def test_modules_with_a_leading_underscore_are_not_recipes(tmp_path):
     for name in ("experiments/_data.py", "experiments/cnn/_parts.py", "experiments/cnn/flowers.py"):
         write(tmp_path / name, "def experiment(): ...")
     assert [recipe.name for recipe in recipes(tmp_path)] == ["experiments/cnn/flowers.py"]

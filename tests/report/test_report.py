@@ -220,7 +220,7 @@ def test_state_of_a_run(make):
         ("manifest.json", None, "manifest.json is missing", DAMAGED),
         ("manifest.json", "{", "manifest.json is damaged", DAMAGED),
         ("manifest.json", "[]", "cannot be read", DAMAGED),
-        ("config.txt", "nonsense", "'nonsense' is no setting", DAMAGED),
+        ("config.txt", "nonsense", "'nonsense' is not a setting", DAMAGED),
         ("result.json", "{", "result.json is damaged", DAMAGED),
         ("metrics.jsonl", '{"step": 1, "split": "train"}\n{"st\n{}\n', "line 2 of metrics.jsonl", FINISHED),
     ],
