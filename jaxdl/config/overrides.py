@@ -7,6 +7,7 @@ of mappings: `name` or `['en-de']`.
 
 import ast
 import dataclasses
+import difflib
 import inspect
 import re
 import typing
@@ -92,14 +93,20 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
         try:
             _set(config, _parse(name), "", text, arguments)
         except _UnknownNameError as error:
-            ending = f".{name.rpartition('.')[2]}"
-            stated_first = sorted(settings(config), key=lambda setting: setting.default)
-            matches = [setting.path for setting in stated_first if setting.path.endswith(ending)]
-            if not matches:
+            similar = _similar_paths(config, name)
+            if not similar:
                 raise
             problem = f"{error}; similar paths:" if "." in name else f"no '{name}' in the experiment; did you mean"
-            raise UserError(f"{problem} {' or '.join(matches[:3])}") from error
+            raise UserError(f"{problem} {' or '.join(similar)}") from error
     return config
+
+
+def _similar_paths(config: "fdl.Config", name: str) -> list[str]:
+    """Returns up to three paths that end in the same name, the most similar first, otherwise one similar path."""
+    paths = [setting.path for setting in sorted(settings(config), key=lambda setting: setting.default)]
+    same = [path for path in paths if path.endswith(f".{name.rpartition('.')[2]}")]
+    ranked = sorted(same, key=lambda path: -difflib.SequenceMatcher(None, name, path).ratio())
+    return ranked[:3] or difflib.get_close_matches(name, paths if "." in name else (), n=1, cutoff=0.7)
 
 
 def _parse(path: str) -> list[str | int]:
