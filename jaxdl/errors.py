@@ -1,4 +1,4 @@
-"""The exceptions that `launch.py` tells of in one line."""
+"""Exceptions that the command line reports in one line."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A mistake in a flag, path, config, data file, checkpoint or device count.
+    """Usage error: an invalid flag, path, config, data file, checkpoint or device count.
 
-    The message is one line that says what is wrong and how to mend it. `launch.py` prints it and exits with code 2;
-    no traceback is shown unless `--debug` is given.
+    The message is one line with the problem and its fix. The command line prints it without a traceback, unless
+    `--debug` is given, and the exit code is 2.
     """
 
 
 class Failed(Exception):
-    """Something that was asked for failed though the command was right; `launch.py` says what and exits with code 1."""
+    """Failure of a valid command, reported in one line; the exit code is 1."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The hint that ends a "no such name" line: the nearest match, if there is one, and the names that exist."""
+    """Returns a hint for an unknown name: the closest match, if any, and the names that exist."""
     names = sorted(names)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return (f"did you mean '{match[0]}'? " if match else "") + f"names that exist: {', '.join(names) or '(none)'}"

@@ -49,9 +49,9 @@ COMMAND = Command(
     example="jaxdl predict runs/digits photo.png folder --format=json",
 )
 
-# Features whose class names the outputs of that name carry.
+# Outputs whose values are class indices, with the feature that has the class names.
 NAMED = {"label": "label", "labels": "box_label"}
-# Arrays with more numbers than this are not written as JSON.
+# Largest number of elements of a multi-dimensional array that is written as JSON.
 WRITTEN = 256
 
 
@@ -95,39 +95,38 @@ def run(
     pictures: str | None = None,
     settings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Predicts for files and texts, and prints a table, or JSON lines; draws what can be drawn.
+    """Predicts for files and texts, prints a table or JSON lines, and draws pictures.
 
     Args:
-      path: the run folder.
-      files: image files or folders of them, brought to the size and channels that the model was trained on, as the
-        task's `framing` says, boxes in pixels of the files; or what the run's data read: texts, recordings, tables.
-      texts: sentences or prompts, for a run on text.
-      step: the checkpoint; None for the newest.
-      format: "text" for a table, "json" for a JSON object a line.
-      output: also write the JSON lines to this file.
-      pictures: the folder for what is drawn, and for masks as PNG files; None for `predictions` in the run folder.
+      path: Run folder.
+      files: Image files or folders of them, converted to the size and channels of the training images by the task's
+        `framing`, with boxes in pixels of the files. Or files that the run's data read: texts, recordings, tables.
+      texts: Sentences, prompts or questions, for a run on text.
+      step: Checkpoint. None: the newest.
+      format: "text" for a table, "json" for one JSON object a line.
+      output: File for the JSON lines. None: they are not written.
+      pictures: Folder of the pictures, and of masks as PNG files. None: `predictions` in the run folder.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Returns:
-      one dict a file or text: "file" or "text", and the task's outputs; classes by name.
+      A dict for each file or text: "file" or "text", and the task's outputs with classes by name.
 
     Raises:
-      UserError: a run, file or text that cannot be read, or that the model does not take.
+      UserError: A run, file or text that cannot be read, or that the model does not take.
     """
     trained = load_trained(path, step, settings)
-    shown, names = trained.experiment.task.presentation, trained.names
-    given = read_examples(trained, path, files, texts)
+    presentation, names = trained.experiment.task.presentation, trained.names
+    examples = read_examples(trained, path, files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
-    if shown.picture is not None:
+    if presentation.picture is not None:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-    shown_as = stems([Path(one.name if one.framed else f"{number}") for number, one in enumerate(given)])
+    names_of_pictures = stems([Path(one.name if one.framed else f"{n}") for n, one in enumerate(examples)])
     rows: list[dict[str, Any]] = []
-    for number, (one, outputs) in enumerate(zip(given, predict(trained, given))):
-        readable = _readable(outputs, names) if shown.readable is None else shown.readable(one.example, outputs, names)
-        row = {"file" if files else "text": one.name, **readable}
-        if shown.picture is not None:
-            row |= _draw(trained, one, outputs, names, folder / shown_as[number])
+    for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
+        row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
+        if presentation.picture is not None:
+            row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number])
         rows.append(row)
     _print(rows, format, output)
     return rows
@@ -143,63 +142,64 @@ def sample(
     pictures: str | None = None,
     settings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Lets a generative model make `count` things from nothing, and draws each and all of them in one picture.
+    """Draws samples of a generative model, and writes a picture of each and one of all.
 
-    If the model tells how they came about, there is an animation, too.
+    If the model outputs the intermediate steps, an animation is written, too. The other arguments are those of `run`.
 
     Args:
-      label: of which class, by name or number; None for all classes in turn, where the model knows classes.
-      settings: as in `run`; `seed=1` for other samples than those of the run's own seed.
+      path: Run folder.
+      count: Number of samples.
+      label: Class, by name or number. None: all classes in turn if the model is conditional.
+      settings: As for `run`. `seed=1` replaces the seed of the run.
 
     Returns:
-      one dict a sample: "sample", its number, and the task's outputs.
+      A dict for each sample: "sample", its number, and the task's outputs.
 
     Raises:
-      UserError: a run that makes nothing, or not by class, or has no such class.
+      UserError: The model is not generative, not conditional, or has no such class.
     """
     trained = load_trained(path, step, settings)
-    shown, names = trained.experiment.task.presentation, trained.names
+    presentation, names = trained.experiment.task.presentation, trained.names
     if trained.experiment.task.sample is None:
-        raise UserError(f"{path} makes nothing from nothing: leave --samples out and give it files or --text")
+        raise UserError(f"{path} is not a generative model; drop --samples and pass files or --text")
     folder = Path(pictures) if pictures else Path(path) / "predictions"
-    rows, drawn, labels, ways = [], [], [], []
-    for number, outputs in enumerate(_outputs(trained, trained.program.sample, _asked(trained, path, count, label))):
+    rows, images, labels, strips = [], [], [], []
+    for number, outputs in enumerate(_outputs(trained, trained.program.sample, _inputs(trained, path, count, label))):
         if label is not None and "label" not in outputs:
-            raise UserError(f"{path} does not know classes: leave --label out")
-        readable = _readable(outputs, names) if shown.readable is None else shown.readable({}, outputs, names)
-        rows.append({"sample": number, **readable})
+            raise UserError(f"{path} is not conditional on classes; drop --label")
+        rows.append({"sample": number, **_readable(presentation, {}, outputs, names)})
         labels += [int(outputs["label"])] if "label" in outputs else []
-        ways += [outputs["strip"]] if "strip" in outputs else []
-        if shown.picture is not None:
-            drawn.append(shown.picture({}, outputs, names))
+        strips += [outputs["strip"]] if "strip" in outputs else []
+        if presentation.picture is not None:
+            images.append(presentation.picture({}, outputs, names))
             rows[-1]["picture"] = str(folder / f"sample_{number:04}.png")
-    if drawn:
+    if images:
         from jaxdl.viz.generation import sample_grid
 
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        for row, picture in zip(rows, drawn):
+        for row, picture in zip(rows, images):
             write_png(Path(row["picture"]), picture)
-        pages = [np.stack(drawn), *np.stack(ways, axis=1)] if ways else [np.stack(drawn)]
-        grids = [sample_grid(images, labels or None, names.get("label")) for images in pages]
+        pages = [np.stack(images), *np.stack(strips, axis=1)] if strips else [np.stack(images)]
+        grids = [sample_grid(page, labels or None, names.get("label")) for page in pages]
         write_png(folder / "samples.png", grids[0])
-        if ways:
+        if strips:
             write_gif(folder / "samples.gif", np.stack(grids[1:]))
     _print(rows, format, output)
     return rows
 
 
-def _asked(trained: Trained, path: str, count: int, label: str | None) -> list[dict[str, np.ndarray]]:
-    """What is known of each sample before it is made: its index, and its class where the data have classes."""
+def _inputs(trained: Trained, path: str, count: int, label: str | None) -> list[dict[str, np.ndarray]]:
+    """Returns the index of each sample, and its class if the data have classes."""
     classes = [str(name) for name in trained.names.get("label", ())] if "label" in trained.record["batch"] else []
     if label is not None and label not in classes:
         if not label.isdecimal() or int(label) >= len(classes):
             raise UserError(f"{path} has no class '{label}'; {nearest(label, classes)}")
         label = classes[int(label)]
-    asked: list[dict[str, np.ndarray]] = [{"index": np.array(number, np.int32)} for number in range(count)]
-    for number, one in enumerate(asked if classes else ()):
-        one["label"] = np.array(number % len(classes) if label is None else classes.index(label), np.int32)
-    return asked
+    inputs: list[dict[str, np.ndarray]] = [{"index": np.array(number, np.int32)} for number in range(count)]
+    for number, example in enumerate(inputs if classes else ()):
+        example["label"] = np.array(number % len(classes) if label is None else classes.index(label), np.int32)
+    return inputs
 
 
 def predict(trained: Trained, examples: Sequence[Example]) -> Iterator[dict[str, np.ndarray]]:
@@ -212,13 +212,13 @@ def predict(trained: Trained, examples: Sequence[Example]) -> Iterator[dict[str,
 def read_examples(
     trained: Trained, path: str, files: Sequence[str | np.ndarray], texts: Sequence[str]
 ) -> list[Example]:
-    """Reads files, arrays of images or texts as the run's model takes them.
+    """Reads files, arrays of images or texts as inputs of the run's model.
 
     Raises:
-      UserError: a file that cannot be read, or data that the model does not take.
+      UserError: A file cannot be read, or the model does not take such data.
     """
     spec = trained.record["batch"]
-    data: Any = trained.experiment.data.train  # may have a `read`, for what is no image
+    data: Any = trained.experiment.data.train  # has a method `read` if it is not a data set of images
     arrays = [file for file in files if isinstance(file, np.ndarray)]
     paths = [file for file in files if not isinstance(file, np.ndarray)]
     if sum(map(bool, (arrays, paths, texts))) > 1:
@@ -233,7 +233,7 @@ def read_examples(
         raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
     framing = trained.experiment.task.presentation.framing
     if framing is None:
-        raise UserError(f"{path} makes images from nothing and looks at none: leave the files out, use --samples=16")
+        raise UserError(f"{path} does not take images; it is an unconditional generator, use --samples=16")
     sources = list(enumerate(arrays)) if arrays else [(file, file) for file in find_images(paths)]
     framed = [(str(name), frame(source, tuple(spec["image"][0]), framing)) for name, source in sources]
     return [Example(name, {"image": one.image}, one) for name, one in framed]
@@ -242,7 +242,7 @@ def read_examples(
 def _outputs(
     trained: Trained, function: Callable[..., dict[str, np.ndarray]], examples: Sequence[Mapping[str, np.ndarray]]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The function's outputs for each example; examples of the same shapes that follow each other share a batch."""
+    """Yields the outputs of each example; consecutive examples of equal shapes share a batch."""
     start = 0
     while start < len(examples):
         size = _rows(trained, examples[start])
@@ -262,19 +262,19 @@ def _outputs(
 
 
 def _rows(trained: Trained, example: Mapping[str, np.ndarray]) -> int:
-    """Rows of a batch: as in evaluation; fewer where the example is larger than those of training, for the memory."""
+    """Returns the batch size of evaluation, reduced in proportion if the example is larger than those of training."""
     spec, shards = trained.record["batch"], batch_shards(trained.program.mesh)
     grown = [value.size / math.prod(spec[name][0]) for name, value in example.items() if name in spec]
     return max(shards, int(trained.program.eval_batch_size / max(grown, default=1.0)) // shards * shards)
 
 
-def _batch(given: Mapping[str, np.ndarray], start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Examples as a batch filled up to `size`; other features that the model was trained with are zeros."""
-    count = len(next(iter(given.values())))
+def _batch(features: Mapping[str, np.ndarray], start: int, size: int, spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns a batch padded to `size`; features of training that are absent are zeros."""
+    count = len(next(iter(features.values())))
     batch: dict[str, np.ndarray] = {name: np.zeros((size, *shape), dtype) for name, (shape, dtype) in spec.items()}
-    # Rows that fill up repeat the first one, since a length or a scale of 0 may be no valid input.
+    # Padding repeats the first row, because a length or a scale of 0 may be invalid.
     rows = np.where(np.arange(size) < count, np.arange(size), 0)
-    batch |= {name: value[rows] for name, value in given.items()}
+    batch |= {name: value[rows] for name, value in features.items()}
     batch["index"] = np.arange(start, start + size, dtype=np.int32)
     batch["weight"] = (np.arange(size) < count).astype(np.float32)
     return batch
@@ -294,9 +294,7 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
 
 
 def _in_file(outputs: Mapping[str, np.ndarray], framed: Framed) -> dict[str, np.ndarray]:
-    """Outputs for the file at its own size: only the boxes that were found, maps [height, width] pixel by pixel, images
-    without what was added to the file's.
-    """
+    """Converts outputs to the size of the file: detected boxes, maps [height, width], and images without padding."""
     outputs = dict(outputs)
     if "boxes" in outputs and "scores" in outputs:
         kept = outputs["scores"] > 0
@@ -312,7 +310,7 @@ def _is_image(value: np.ndarray) -> bool:
 
 
 def _cut(image: np.ndarray, framed: Framed) -> np.ndarray:
-    """An image made of one that kept its size, or a whole number of times as large, without what framing added."""
+    """Crops the padding of framing from an image that is an integer multiple of the framed one."""
     factor = image.shape[0] // framed.image.shape[0]
     kept = framed.scale == (1.0, 1.0) and framed.offset == (0.0, 0.0)
     same = image.shape[:2] == tuple(factor * side for side in framed.image.shape[:2])
@@ -320,17 +318,21 @@ def _cut(image: np.ndarray, framed: Framed) -> np.ndarray:
     return image[: factor * height, : factor * width] if kept and same else image
 
 
-def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Outputs as JSON values, classes by name; maps and other large arrays are left out."""
+def _readable(
+    presentation: Any, example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], names: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns outputs as JSON values: as the task presents them, otherwise classes by name without large arrays."""
+    if presentation.readable is not None:
+        return presentation.readable(example, outputs, names)
     row: dict[str, Any] = {}
     for key, value in outputs.items():
         classes = names.get(NAMED.get(key, ""))
         if value.size > WRITTEN and value.ndim > 1:
             continue
         if classes:
-            row[key] = [classes[int(one)] for one in value] if value.ndim else classes[int(value)]
+            row[key] = [classes[int(index)] for index in value] if value.ndim else classes[int(value)]
         elif value.ndim == 1 and len(value) == len(names.get("label", ())):
-            row[key] = {name: round(float(share), 6) for name, share in zip(names["label"], value)}
+            row[key] = {name: round(float(number), 6) for name, number in zip(names["label"], value)}
         else:
             row[key] = value.tolist()
     return row
@@ -339,9 +341,10 @@ def _readable(outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
 def _draw(
     trained: Trained, one: Example, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
 ) -> dict[str, str]:
-    """Writes the picture, images and maps of whole numbers as PNG files, images in a row as animations.
+    """Writes the picture, images and integer maps as PNG files, and sequences of images as animations.
 
-    Returns {name: path}.
+    Returns:
+      {name: path}.
     """
     picture = trained.experiment.task.presentation.picture
     assert picture is not None
@@ -368,7 +371,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]
 
 def _cell(row: Mapping[str, Any], key: str, value: Any) -> str:
     if key == "labels":
-        return ", ".join(f"{label} {score:.2f}" for label, score in zip(value, row["scores"]))[:80] or "nothing"
+        return ", ".join(f"{label} {score:.2f}" for label, score in zip(value, row["scores"]))[:80] or "none"
     if isinstance(value, (list, dict)):
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -65,21 +65,21 @@ def run(
     allow: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Trains a recipe in a run folder, or goes on with the run that is there.
+    """Trains a recipe in a run folder, or resumes the run in it.
 
     Args:
-      recipe_name: what --config names.
-      settings: the --set flags.
-      workdir: the run folder; by default `runs/<recipe>-<fingerprint>`, so that a configuration finds its run again.
-      allow: differences from the run in the folder that are wanted: "config", "data", "batch_size".
-      command: the command line, for the manifest.
+      recipe_name: Recipe, as for --config.
+      settings: Values of --set.
+      workdir: Run folder. None: `runs/<recipe>-<fingerprint>`, by which a configuration finds its run again.
+      allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
+      command: Command line, for the manifest.
 
     Returns:
-      what result.json holds.
+      The content of result.json.
 
     Raises:
-      UserError: a mistake in any of these.
-      Preempted: a signal came; the state is saved.
+      UserError: An argument is invalid.
+      Preempted: A signal was received; the state is saved.
     """
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
@@ -159,18 +159,18 @@ def make(
 
 
 def _finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[str, Any] | None:
-    """The result of a run that is done, shown again; None if there is something left to do."""
+    """Prints and returns the result of a finished run; None if the run is not finished."""
     done = folder.result()
     if done is None or done["step"] != experiment.steps:
         return None
     with Progress(experiment.steps, shown=shown) as progress:
-        progress.line(f"{folder.path} is finished: nothing to do")
+        progress.line(f"{folder.path} is already finished")
         progress.results(done, folder.pictures)
     return done
 
 
 def check_allowances(allow: Sequence[str]) -> None:
-    """Raises UserError for a value of --allow that is unknown."""
+    """Raises UserError for an unknown value of --allow."""
     for name in allow:
         if name not in ALLOWANCES:
             raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
@@ -178,7 +178,7 @@ def check_allowances(allow: Sequence[str]) -> None:
 
 @contextmanager
 def _attempt(folder: RunFolder) -> Iterator[None]:
-    """Closes the attempt in the manifest with the exit code that launch.py is about to give."""
+    """Closes the attempt in the manifest with the exit code of the command."""
     code = 1
     try:
         yield
@@ -194,7 +194,7 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
 
 
 def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
-    """What a run was trained and scored on: {role: name, split, examples, fingerprint, class names}."""
+    """Returns the data sets of a run: {role: name, split, examples, fingerprint, class names}."""
     loaded = {"train": sources.train, **sources.evals}
     specified = {"train": experiment.data.train, **experiment.data.evals, "test": experiment.data.test}
     described = {}
@@ -205,44 +205,44 @@ def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
             "split": getattr(dataset, "split", None),
             "examples": len(source),
             "fingerprint": source.fingerprint,
-            "names": {name: list(each) for name, each in source.names.items() if not isinstance(each, Tokenizer)},
+            "names": {key: list(names) for key, names in source.names.items() if not isinstance(names, Tokenizer)},
         }
     return described
 
 
 def save_tokenizers(folder: RunFolder, source: Source) -> None:
-    """Keeps the tokenizers of a source in the run, where prediction finds them."""
+    """Writes the tokenizers of a source to the run folder, from which prediction reads them."""
     for feature, tokenizer in source.names.items():
         if isinstance(tokenizer, Tokenizer):
             folder.write_tokenizer(feature, tokenizer.json)
 
 
 def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequence[str]) -> None:
-    """Refuses to go on with a run under another configuration, unless it differs only in what observes the run.
+    """Refuses to resume a run under another configuration; settings that only observe the run may differ.
 
     Raises:
-      UserError: naming the differences and the flag that allows them.
+      UserError: The configuration differs. The message names the differences and the flag that allows them.
     """
     if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
     rows = changed_settings(folder, config)
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]
-    for kind, found in (("batch_size", batch_size), ("config", others)):
-        if found and kind not in allow:
-            shown = ", ".join(f"{name} was {before} and is {now}" for name, before, now in found[:3])
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    for kind, changes in (("batch_size", batch_size), ("config", others)):
+        if changes and kind not in allow:
+            listed = ", ".join(f"{name} was {before} and is {now}" for name, before, now in changes[:3])
+            more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise UserError(
-                f"{folder.path} holds a run with another configuration: {shown}{more};"
-                f" give another --workdir, or --allow={kind} to go on with it"
+                f"{folder.path} contains a run with another configuration: {listed}{more};"
+                f" give another --workdir, or resume it with --allow={kind}"
             )
 
 
 def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:
-    """Refuses to go on with a run on data that are not those it began with.
+    """Refuses to resume a run on other data than it was started with.
 
     Raises:
-      UserError: naming the data set and the flag that allows it.
+      UserError: The data differ. The message names the data set and the flag that allows it.
     """
     if "data" in allow or not folder.has_checkpoint:
         return
@@ -252,5 +252,5 @@ def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[s
             raise UserError(
                 f"{folder.path} was trained on other data: '{role}' had fingerprint {before['fingerprint'][:12]} with"
                 f" {before['examples']} examples, now {now['fingerprint'][:12]} with {now['examples']};"
-                " give another --workdir, or --allow=data to go on with it"
+                " give another --workdir, or resume it with --allow=data"
             )

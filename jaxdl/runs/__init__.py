@@ -1,1 +1,1 @@
-"""Run folders and what the commands of launch.py do with them."""
+"""Run folders: files, manifests, recorded results and restoring."""

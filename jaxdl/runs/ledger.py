@@ -1,6 +1,6 @@
 """Ledger of recorded results, experiments/results.csv: one row per metric of a finished run.
 
-`launch.py list`, the README's table and the docstrings of recipes are generated from it.
+`jaxdl list`, the README's table and the docstrings of recipes are generated from it.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Provenance of a run and its attempts, manifest.json.
 
 The top level describes the first attempt: command, code, recipe, packages, devices, data. Each attempt has `start`,
-`end` (UTC), `first_step`, `last_step` and `exit` (the exit code of launch.py, or "killed"), and under `changed` the
+`end` (UTC), `first_step`, `last_step` and `exit` (the exit code of the command, or "killed"), and under `changed` the
 entries that differ from the first attempt: commit, devices, flags.
 """
 

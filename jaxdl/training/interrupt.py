@@ -10,7 +10,7 @@ import jax
 
 
 class Preempted(Exception):
-    """Stop by a signal after the state was saved; `launch.py` exits with code 75."""
+    """Stop by a signal after the state was saved; the exit code is 75."""
 
 
 class NonFinite(Exception):

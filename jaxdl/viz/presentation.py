@@ -13,9 +13,9 @@ class Presentation:
 
     - `pictures(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`: pictures of an evaluation batch,
       the outputs of `Task.predict` for it, and the evaluation's metrics.
-    - `picture(example, outputs, names) -> uint8 [height, width, 3]`: one example and its outputs, for `launch.py
+    - `picture(example, outputs, names) -> uint8 [height, width, 3]`: one example and its outputs, for `jaxdl
       predict`. The example may contain `image` only.
-    - `readable(example, outputs, names) -> {name: JSON value}`: the row that `launch.py predict` prints. By default the
+    - `readable(example, outputs, names) -> {name: JSON value}`: the row that `jaxdl predict` prints. By default the
       outputs with class names for class indices.
 
     `names` maps features to class names, or to a tokenizer with a method `decode`.

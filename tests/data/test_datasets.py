@@ -182,7 +182,7 @@ def test_a_damaged_file_is_reported(home, pattern, damage):
         path.write_bytes(content[:-5])
     else:
         path.unlink()
-    with pytest.raises(UserError, match=r"launch\.py data --prepare digits") as error:
+    with pytest.raises(UserError, match=r"jaxdl data --prepare digits") as error:
         Dataset("digits", "train").load()
     assert str(path) in str(error.value)
     assert "expected" in str(error.value)

@@ -385,7 +385,7 @@ def test_predict_samples_of_a_class(run, tmp_path, capsys):
     [
         (("--samples=2", "--label=clas 2"), "has no class 'clas 2'; did you mean 'class 2'"),
         (("--samples=2", "--label=3"), "has no class '3'"),
-        (("photo.png",), "looks at none: leave the files out, use --samples=16"),
+        (("photo.png",), "does not take images; it is an unconditional generator, use --samples=16"),
         (("--samples=2", "photo.png"), "'photo.png' is not expected; usage: jaxdl predict RUN FILE"),
         (("--seed=2", "photo.png"), "--seed and --label need --samples"),
     ],

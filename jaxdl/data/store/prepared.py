@@ -93,8 +93,7 @@ class Prepared:
 
     def _damaged(self, path: Path, expected: str, actual: str) -> None:
         raise Damaged(
-            f"{path} is damaged: expected {expected}, got {actual}; prepare it again: "
-            f"python launch.py data --prepare {self.name}"
+            f"{path} is damaged: expected {expected}, got {actual}; prepare it again: jaxdl data --prepare {self.name}"
         )
 
     def open(self, split: str, features: tuple[str, ...] = ()) -> Source:
@@ -161,7 +160,7 @@ def read_manifest(path: Path) -> Prepared:
         return Prepared(name, path.parent, version, splits, columns, names, files)
     except (ValueError, KeyError, TypeError) as error:
         name = name_of(str(path.parent.parent.relative_to(data_home())))
-        raise Damaged(f"{path} is damaged; prepare it again: python launch.py data --prepare {name}") from error
+        raise Damaged(f"{path} is damaged; prepare it again: jaxdl data --prepare {name}") from error
 
 
 def folder_of(name: str) -> str:

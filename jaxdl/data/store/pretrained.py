@@ -50,7 +50,7 @@ SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's special tokens in jaxd
 
 
 def home() -> Path:
-    """Returns the folder of the weights that `launch.py data --prepare=NAME` prepares."""
+    """Returns the folder of the weights that `jaxdl data --prepare=NAME` prepares."""
     return data_home() / "pretrained"
 
 
@@ -63,7 +63,7 @@ def find_folder(name: str) -> Path:
     for folder in (Path(name).expanduser(), home() / name):
         if name and folder.is_dir():
             return folder
-    hint = "run: python launch.py data --prepare=minilm" if name == "minilm" else "pass a folder with config.json"
+    hint = "run: jaxdl data --prepare=minilm" if name == "minilm" else "pass a folder with config.json"
     raise UserError(f"no folder {name!r} of pretrained weights; {hint}")
 
 

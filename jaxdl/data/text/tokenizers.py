@@ -255,7 +255,7 @@ class Pretrained:
     Its special tokens are moved to jaxdl's ids; see `jaxdl.data.store.pretrained`.
 
     Attributes:
-      folder: Folder with tokenizer.json, or a name such as "minilm" prepared by `launch.py data --prepare=NAME`.
+      folder: Folder with tokenizer.json, or a name such as "minilm" prepared by `jaxdl data --prepare=NAME`.
     """
 
     folder: str

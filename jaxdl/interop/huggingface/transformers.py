@@ -55,7 +55,7 @@ class TransformerWeights:
 
     Attributes:
       folder: Folder with config.json and model.safetensors, or a name such as "minilm" prepared by
-        `launch.py data --prepare=NAME`. "" marks a recipe's required argument. With a BERT tokenizer.json, embeddings
+        `jaxdl data --prepare=NAME`. "" marks a recipe's required argument. With a BERT tokenizer.json, embeddings
         of special tokens move to jaxdl's ids, as in `jaxdl.data.text.tokenizers.Pretrained`.
       group: Parameter group to initialize.
       into: Module of the group to initialize, such as "encoder" for BERT in a classifier. "" for the whole group.
