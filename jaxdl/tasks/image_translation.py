@@ -63,7 +63,7 @@ class ImageTranslation(Task):
       loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.real_loss`.
       penalty: Coefficient of R1 on the mean logit of an image, for each discriminator. 0 omits it, as in the paper.
       pool: Size of the image pool per row and style. 0: the discriminators are trained on the new images.
-      direction: Translation that `launch.py predict` draws.
+      direction: Translation that `jaxdl predict` draws.
       perceptual: Network of LPIPS in evaluation, see `jaxdl.metrics.perceptual`. None: no LPIPS.
 
     Raises:

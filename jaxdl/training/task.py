@@ -99,7 +99,7 @@ class Task:
       and shapes from the batch, and `label` if the model is conditional.
     - `score(records, metrics, names) -> {metric: float}`: corpus metrics, on the host, from the records of all examples
       ({name: [examples, ...]}) and the means that `evaluate` accumulated.
-    - `logits(params, variables, image) -> [batch, classes]`: the classifier that `launch.py explain` attributes;
+    - `logits(params, variables, image) -> [batch, classes]`: the classifier that `jaxdl explain` attributes;
       `image` is float [batch, height, width, channels] in [0, 255].
     - `causal(params, variables, batch) -> [batch, time, ...]`: outputs at each position of `batch["tokens"]`, which may
       depend on that position and earlier ones only.
