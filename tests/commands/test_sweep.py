@@ -126,7 +126,9 @@ os.kill(os.getppid(), signal.SIGTERM); time.sleep(20)
 
 def test_a_signal_is_passed_on_once_and_nothing_more_begins(tmp_path):
     jobs = [job(tmp_path, "one", STOPS), job(tmp_path, "two", "print('never')")]
-    with pytest.raises(Preempted, match="SIGTERM: the runs have saved their states; run the same command again"):
+    with pytest.raises(
+        Preempted, match="SIGTERM: the runs have saved their states; run the same command to resume them"
+    ):
         local.launch(jobs, Options(slots=1))
     assert not (tmp_path / "two").exists()
 
