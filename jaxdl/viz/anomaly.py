@@ -47,15 +47,15 @@ def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float)
     plain(axes)
     for kind, values, color in (("normal", normal, COLORS[0]), ("anomalous", anomalous, COLORS[1])):
         if len(values):
-            shares = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
+            fractions = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
             label = f"{kind} ({len(values):,}; {np.mean(values > threshold):.1%} above)"
-            axes.stairs(shares, edges, fill=True, color=color, alpha=0.45, label=label)
-            axes.stairs(shares, edges, color=color, linewidth=1.2)
+            axes.stairs(fractions, edges, fill=True, color=color, alpha=0.45, label=label)
+            axes.stairs(fractions, edges, color=color, linewidth=1.2)
     if edges[0] <= threshold <= edges[-1]:
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.3g}")
     axes.set_xscale("log")
     axes.set_xlabel("score (mean squared error)", fontsize=10, color=INK)
-    axes.set_ylabel("share of the class", fontsize=10, color=INK)
+    axes.set_ylabel("fraction of the class", fontsize=10, color=INK)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return render(figure)
 
@@ -90,8 +90,8 @@ def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np
     chosen = [max(float(np.mean(normal > threshold)), lowest)], [float(np.mean(anomalous > threshold))]
     axes.plot(*chosen, "o", color=COLORS[1], markersize=6, label="at the threshold")
     axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02))
-    axes.set_xlabel("false positive rate (share of normal examples)", fontsize=10, color=INK)
-    axes.set_ylabel("true positive rate (share of anomalous examples)", fontsize=10, color=INK)
+    axes.set_xlabel("false positive rate (fraction of normal examples)", fontsize=10, color=INK)
+    axes.set_ylabel("true positive rate (fraction of anomalous examples)", fontsize=10, color=INK)
     axes.set_title(f"ROC curve, AUROC {wins.mean() / len(normal):.4f}", fontsize=11, color=INK, loc="left")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return render(figure)

@@ -1,4 +1,4 @@
-"""Learning curves: a run's figures over its steps, or those of several over the time that they took."""
+"""Learning curves of one run over steps, or of several runs over training time."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 _COLUMNS = 3
 _MARKERS = "osD^vP"
-# Said of the machine or of one step, not of what was learned; behind a phase's name ("generator/grad_norm") too.
+# Metrics of speed or of a single step, also with a phase prefix ("generator/grad_norm").
 _NOT_LEARNED = frozenset(
     (
         *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds"),
@@ -27,22 +27,22 @@ _NOT_LEARNED = frozenset(
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """One panel for the loss and one for each metric of an evaluation, with a line for each split that has it.
+    """Plots the loss and each evaluation metric in a panel, with a line for each split.
 
-    What is not finite is a gap in its line. The loss has a logarithmic axis if it spans more than two decades.
+    Non-finite values are gaps. The loss has a logarithmic axis if it spans more than two decades.
 
     Args:
-      rows: the objects of `metrics.jsonl`: `step`, `split` ("train" or an evaluation's name), and figures by name.
-        What is not a number, and figures of speed, are left out. Of two rows of one step and split the later counts.
+      rows: Rows of `metrics.jsonl`: `step`, `split` ("train" or the evaluation), and metrics by name. Values that are
+        not numbers, and metrics of speed, are ignored. The later of two rows with equal step and split counts.
 
     Returns:
-      uint8 [height, width, 3], at most 1,200 pixels wide; a small picture that says so if there is nothing to draw.
+      uint8 [height, width, 3], at most 1,200 pixels wide; a smaller picture with a message without finite metrics.
     """
     from matplotlib.lines import Line2D
 
     curves = _collect(rows)
     if not curves:
-        return message("No learning curves: nothing was measured yet." if not rows else "No finite loss or metric yet.")
+        return message("No learning curves: no metrics yet." if not rows else "No finite loss or metric yet.")
     splits = list(dict.fromkeys(split for lines in curves.values() for split in lines))
     splits.sort(key=lambda split: split != "train")
     columns = min(len(curves), _COLUMNS)
@@ -63,60 +63,64 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
-    """One panel for the loss and one for each metric of an evaluation that all have, with a colour for each run.
+    """Plots metrics that all runs share against training time, with a color for each run.
 
-    Below lies the time spent in training, without evaluations and what was lost, in minutes. Thin lines are training,
-    those with marks evaluations while training; the test is not drawn.
+    The horizontal axis is minutes in training steps, without evaluations and lost work. Thin lines are training, lines
+    with markers evaluations during training. The test is not drawn.
 
     Args:
-      runs: for each name the objects of `metrics.jsonl`, see `learning_curves`.
+      runs: {name: rows of `metrics.jsonl`}, see `learning_curves`.
 
     Returns:
-      uint8 [height, width, 3]; a small picture that says so if there is nothing that all of them have.
+      uint8 [height, width, 3]; a smaller picture with a message without a shared metric.
     """
     from matplotlib.lines import Line2D
 
-    found = {name: _collect([row for row in rows if row["split"] != "test"]) for name, rows in runs.items()}
-    shared = [metric for metric in next(iter(found.values())) if all(metric in curves for curves in found.values())]
+    collected = {name: _collect([row for row in rows if row["split"] != "test"]) for name, rows in runs.items()}
+    shared = [
+        metric for metric in next(iter(collected.values())) if all(metric in curves for curves in collected.values())
+    ]
     if not shared:
-        return message("No learning curves: there is no metric that all runs have.")
+        return message("No learning curves: the runs share no metric.")
     columns = min(len(shared), _COLUMNS)
     height = math.ceil(len(shared) / columns)
     figure, panels = _panels(max(400 * columns, 600), 320 * height + 40, height, columns)
     for axes, metric in zip(panels.flat, shared):
-        every = {f"{run} {split}": line for run, curves in found.items() for split, line in curves[metric].items()}
-        _draw_panel(axes, metric, every, "minutes")
-        for index, (run, curves) in enumerate(found.items()):
+        all_lines = {
+            f"{run} {split}": line for run, curves in collected.items() for split, line in curves[metric].items()
+        }
+        _draw_panel(axes, metric, all_lines, "minutes")
+        for index, (run, curves) in enumerate(collected.items()):
             minutes = _minutes(runs[run])
             for split, (steps, values) in curves[metric].items():
                 _draw_line(axes, index, split == "train", minutes(steps), values)
     for axes in panels.flat[len(shared) :]:
         axes.axis("off")
-    handles = [Line2D([], [], **_style(index, train=False)) for index in range(len(found))]
-    figure.legend(handles, list(found), loc="upper right", ncols=min(len(found), 3), frameon=False)
+    handles = [Line2D([], [], **_style(index, train=False)) for index in range(len(collected))]
+    figure.legend(handles, list(collected), loc="upper right", ncols=min(len(collected), 3), frameon=False)
     return render(figure)
 
 
 def learned(name: str, evaluated: Collection[str]) -> bool:
-    """Whether a figure of metrics.jsonl says what was learned: a loss, or a figure that evaluations report too."""
+    """Returns whether a metric is a loss or is reported by evaluations, and not a metric of speed."""
     return name.rsplit("/", 1)[-1] not in _NOT_LEARNED and (name in evaluated or _is_loss(name))
 
 
 def logarithmic(metric: str, values: np.ndarray) -> bool:
-    """Whether a metric's axis is logarithmic: that of a loss which spans more than two decades."""
+    """Returns whether the axis is logarithmic: for a positive loss over more than two decades."""
     finite = values[np.isfinite(values)]
     return bool(_is_loss(metric) and finite.size and finite.min() > 0 and finite.max() > 100 * finite.min())
 
 
 def _minutes(rows: Sequence[Mapping[str, Any]]) -> Callable[[np.ndarray], np.ndarray]:
-    """What says how many minutes of training the steps took up to each, from what a run has written."""
-    told = {row["step"]: row["useful_seconds"] / 60.0 for row in rows if row.get("useful_seconds")}
-    steps = [0, *sorted(told)]
-    return lambda asked: np.interp(asked, steps, [told.get(step, 0.0) for step in steps])
+    """Returns a function from steps to cumulative minutes of training."""
+    minutes = {row["step"]: row["useful_seconds"] / 60.0 for row in rows if row.get("useful_seconds")}
+    steps = [0, *sorted(minutes)]
+    return lambda queries: np.interp(queries, steps, [minutes.get(step, 0.0) for step in steps])
 
 
 def _panels(width: int, height: int, rows: int, columns: int) -> tuple["Figure", Any]:
-    """Axes in a grid with room for their titles and ticks; arranging them by what is in them takes half the time."""
+    """Returns a figure and a grid of axes with fixed margins; constrained layout takes half the time."""
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
     edges = {"left": 70 / width, "right": 1 - 15 / width, "bottom": 50 / height, "top": 1 - 70 / height}
@@ -127,28 +131,28 @@ def _panels(width: int, height: int, rows: int, columns: int) -> tuple["Figure",
 
 
 def _draw_panel(
-    axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], below: str = "step"
+    axes: "Axes", metric: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str = "step"
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
     plain(axes)
     axes.set_title(metric.replace("_", " "), fontsize=11, color=INK, loc="left", parse_math=False)
-    axes.set_xlabel(below, fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "step", steps=[1, 2, 5, 10]))
+    axes.set_xlabel(x_label, fontsize=9, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=x_label == "step", steps=[1, 2, 5, 10]))
     values = np.concatenate([values for _, values in lines.values()])
     if logarithmic(metric, values):
         axes.set_yscale("log")
 
 
 def _draw_line(axes: "Axes", index: int, train: bool, steps: np.ndarray, values: np.ndarray) -> None:
-    """Draws one split's line, with markers if it is an evaluation's, and where a point has no neighbour to go to."""
+    """Draws the line of a split, with markers on evaluations and isolated points."""
     finite = np.isfinite(values)
     gaps = np.concatenate([[False], finite, [False]])
-    alone = finite & ~gaps[:-2] & ~gaps[2:]
-    marked = alone if train or len(values) >= 40 else finite
+    isolated = finite & ~gaps[:-2] & ~gaps[2:]
+    marked = isolated if train or len(values) >= 40 else finite
     style: dict[str, Any] = _style(index, train) | {"marker": _MARKERS[index % len(_MARKERS)]}
     style |= {"markevery": np.flatnonzero(marked).tolist(), "zorder": 2 + 0.01 * index}
-    # The train line lies below, with the larger marker: neither hides the other where both are at one place.
+    # The train line is below with larger markers, so that overlapping points remain visible.
     axes.plot(steps, values, **style)
 
 
@@ -164,7 +168,7 @@ def _is_loss(name: str) -> bool:
 
 
 def _collect(rows: Sequence[Mapping[str, Any]]) -> Curves:
-    """The losses first; metrics that only training reports, and lines without a finite value, are left out."""
+    """Returns curves, losses first, without training-only metrics and lines without finite values."""
     evaluated = {name for row in rows if row["split"] != "train" for name in row}
     points: dict[str, dict[str, dict[int, float]]] = {}
     for row in sorted(rows, key=lambda row: row["step"]):

@@ -1,6 +1,6 @@
-"""Pages that explain a classifier: what in an image its answer rests on, its activations, its first filters.
+"""Pages of saliency maps, activations and filters of image classifiers.
 
-The numbers come from `jaxdl.viz.saliency`; all arrays here are numpy's.
+`jaxdl.viz.saliency` computes the arrays; all arrays here are numpy arrays.
 """
 
 import math
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-# Pixels: of a panel, of the gap between panels, of the margin around the page, of a colour bar with its numbers.
+# Pixels of a panel, the gap between panels, the page margin, a color bar and its numbers.
 _PANEL, _GAP, _MARGIN, _BAR, _BAR_NUMBERS = 264, 24, 20, 12, 52
 _HEAT, _SIGNED, _MAGNITUDE = "inferno", "RdBu_r", "viridis"
-# How much of a heat map covers the image below it, and how bright the image's black is there: else it swallows the map.
+# Opacity of the heat map, and brightness of black in the image below it, which would hide the map.
 _COVER, _BLACK = 0.6, 0.3
-# Classes in the list of probabilities; filters on their page; pixels of a map of activations.
+# Listed classes, filters on their page, pixels of an activation map.
 _CLASSES, _FILTERS, _MAP = 5, 64, 92
 
 
@@ -48,18 +48,18 @@ def saliency_page(
     title: str,
     layer: str,
 ) -> np.ndarray:
-    """One image, its Grad-CAM, its integrated gradients, and the most probable classes.
+    """Draws an image, its Grad-CAM, its integrated gradients and the most probable classes.
 
     Args:
       image: uint8 [height, width, 1, 3 or 4].
-      cam: [h', w'] at least 0, a map of the image in any resolution; None where the model has no layer for it.
+      cam: [h', w'], 0 or more, Grad-CAM at any resolution. None if the model has no spatial layer.
       values: [height, width, channels], integrated gradients.
-      difference: logit(image) - logit(baseline), what `values` add up to.
+      difference: logit(image) - logit(baseline), the expected sum of `values`.
       probabilities: [classes].
-      target: the class that is explained.
-      names: of the classes; a class without a name is shown by its number.
-      title: what the image is called.
-      layer: name and shape of the layer that `cam` is of.
+      target: Explained class.
+      names: Class names. A class without a name is shown by its number.
+      title: Name of the image.
+      layer: Name and shape of the layer of `cam`.
 
     Returns:
       uint8 [height, width, 3], 1,258 pixels wide.
@@ -74,27 +74,27 @@ def saliency_page(
     below = max(top + height, 230)
     figure = new_figure(lefts[3] + 250 + _MARGIN, below + 62)
     axes = pixel_axes(figure)
-    _head(axes, title, _said(probabilities, target, names))
+    _head(axes, title, _prediction_text(probabilities, target, names))
     for left, text in zip(lefts, ("Image", "Grad-CAM", "Integrated gradients", "Probability"), strict=True):
         axes.text(left, top - 10, text, fontsize=11, color=INK, va="baseline")
     boxes = [(left + (_PANEL - width) / 2, top, width, height) for left in lefts[:3]]
-    show_image(axes, _shown(image), *boxes[0])
+    show_image(axes, _without_alpha(image), *boxes[0])
     _notes(axes, lefts[0], below, [f"{image.shape[0]} x {image.shape[1]} pixels"])
-    goal = f"'{shorten(names[target], 20)}'"
+    target_name = f"'{shorten(names[target], 20)}'"
     if cam is None:
-        axes.text(lefts[1], top + 14, "no layer with a map of the image", fontsize=9, color=FAINT, va="top")
+        axes.text(lefts[1], top + 14, "no spatial layer", fontsize=9, color=FAINT, va="top")
     else:
         _draw_cam(axes, image, cam, boxes[1])
-        lines = [_end(layer, 36), f"bright: speaks for {goal}"]
-        _notes(axes, lefts[1], below, lines if cam.max() > 0 else [lines[0], f"nothing here speaks for {goal}"])
+        lines = [_shorten_start(layer, 36), f"bright: evidence for {target_name}"]
+        _notes(axes, lefts[1], below, lines if cam.max() > 0 else [lines[0], f"no evidence for {target_name}"])
     _draw_values(axes, values, boxes[2])
     total = f"sum {_signed(values.sum())}; logit, image − black: {_signed(difference)}"
-    _notes(axes, lefts[2], below, [f"red speaks for {goal}, blue against", total])
+    _notes(axes, lefts[2], below, [f"red: evidence for {target_name}, blue: against", total])
     _draw_probabilities(axes, probabilities, target, names, (lefts[3], top))
     return render(figure)
 
 
-def _said(probabilities: np.ndarray, target: int, names: Sequence[str]) -> str:
+def _prediction_text(probabilities: np.ndarray, target: int, names: Sequence[str]) -> str:
     predicted = int(np.argmax(probabilities))
     text = f"predicted: {shorten(names[predicted], 40)}, {_percent(probabilities[predicted])}"
     if target == predicted:
@@ -102,8 +102,8 @@ def _said(probabilities: np.ndarray, target: int, names: Sequence[str]) -> str:
     return f"{text}    explained: {shorten(names[target], 40)}, {_percent(probabilities[target])}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * float(share):.1f}%"
+def _percent(probability: float) -> str:
+    return f"{100 * float(probability):.1f}%"
 
 
 def _signed(value: float) -> str:
@@ -121,29 +121,29 @@ def _notes(axes: "Axes", left: float, top: float, lines: Sequence[str]) -> None:
         axes.text(left, top + 12 + 18 * number, line, fontsize=9, color=FAINT, va="top", parse_math=False)
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
-    """Without alpha."""
+def _without_alpha(image: np.ndarray) -> np.ndarray:
+    """Removes the alpha channel."""
     return image[..., :3] if image.shape[-1] > 3 else image
 
 
 def _draw_cam(axes: "Axes", image: np.ndarray, cam: np.ndarray, box: tuple[float, float, int, int]) -> None:
-    """The map over the image in gray: a cell of the map covers the part of the image that it stands for."""
+    """Draws the map, resized to the image, over the image in gray."""
     import matplotlib
     from matplotlib.colors import ListedColormap
     from PIL import Image
 
     left, top, width, height = box
-    gray = _shown(image).astype(np.float32).mean(-1) / 255
-    way = Image.Resampling.NEAREST if width >= gray.shape[1] else Image.Resampling.BOX
-    below = _BLACK + (1 - _BLACK) * np.asarray(Image.fromarray(gray).resize((width, height), way))
+    gray = _without_alpha(image).astype(np.float32).mean(-1) / 255
+    resampling = Image.Resampling.NEAREST if width >= gray.shape[1] else Image.Resampling.BOX
+    background = _BLACK + (1 - _BLACK) * np.asarray(Image.fromarray(gray).resize((width, height), resampling))
     high = float(cam.max())
     heat = Image.fromarray(np.asarray(cam / (high or 1.0), np.float32))
     colors = matplotlib.colormaps[_HEAT]
-    over = colors(np.asarray(heat.resize((width, height), Image.Resampling.BILINEAR)))[..., :3]
-    show_image(axes, _COVER * over + (1 - _COVER) * below[..., None], left, top, width, height)
+    foreground = colors(np.asarray(heat.resize((width, height), Image.Resampling.BILINEAR)))[..., :3]
+    show_image(axes, _COVER * foreground + (1 - _COVER) * background[..., None], left, top, width, height)
     if high == 0:
         return
-    # The bar shows the colours as they look over a middle gray.
+    # The bar shows the colors over a middle gray.
     bar = ListedColormap(_COVER * colors(np.linspace(0, 1, 256))[:, :3] + (1 - _COVER) * (1 + _BLACK) / 2)
     _draw_bar(axes, bar, left + width + 8, top, height, (0.0, high))
 
@@ -153,7 +153,7 @@ def _draw_values(axes: "Axes", values: np.ndarray, box: tuple[float, float, int,
 
     left, top, width, height = box
     summed = np.asarray(values, np.float64).sum(-1)
-    # A few pixels are far above the rest: above this bound all have the last colour.
+    # Clips outliers, which would otherwise compress the color scale.
     bound = float(np.percentile(np.abs(summed), 99.5)) or float(np.abs(summed).max()) or 1.0
     colors = matplotlib.colormaps[_SIGNED]
     show_image(axes, colors(0.5 + 0.5 * np.clip(summed / bound, -1, 1))[..., :3], left, top, width, height)
@@ -178,7 +178,7 @@ def _draw_bar(
     clipped: bool = False,
     fontsize: float = 8.5,
 ) -> None:
-    """A colour bar with its ends, and 0 where it lies between them."""
+    """Draws a color bar, labeled at its ends and at 0 if in between."""
     low, high = ends
     gradient = colors(np.linspace(1, 0, 256))[:, None, :3]
     axes.imshow(gradient, extent=(left, left + _BAR, top + height, top), aspect="auto", interpolation="bilinear")
@@ -192,7 +192,7 @@ def _draw_bar(
 
 
 def _number(value: float) -> str:
-    """Two digits that matter, in at most six signs."""
+    """Formats two significant digits in at most six characters."""
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e4:
@@ -204,14 +204,14 @@ def _number(value: float) -> str:
 def _draw_probabilities(
     axes: "Axes", probabilities: np.ndarray, target: int, names: Sequence[str], corner: tuple[float, float]
 ) -> None:
-    """The most probable classes, and the explained one where it is not among them."""
+    """Draws the most probable classes, and the explained one if it is not among them."""
     from matplotlib.patches import Rectangle
 
     left, top = corner
-    shown = [int(index) for index in np.argsort(-probabilities, kind="stable")[:_CLASSES]]
-    if target not in shown:
-        shown = [*shown[: _CLASSES - 1], target]
-    for line, index in enumerate(shown):
+    listed = [int(index) for index in np.argsort(-probabilities, kind="stable")[:_CLASSES]]
+    if target not in listed:
+        listed = [*listed[: _CLASSES - 1], target]
+    for line, index in enumerate(listed):
         y = top + 8 + 27 * line
         weight = "bold" if index == target else "normal"
         axes.text(
@@ -229,15 +229,15 @@ def _draw_probabilities(
         axes.add_patch(Rectangle((left + 138, y - 7), max(length, 1.0), 14, color=color, linewidth=0))
         percent = _percent(probabilities[index])
         axes.text(left + 138 + length + 6, y, percent, fontsize=9, color=FAINT, va="center")
-    axes.text(left, top + 8 + 27 * len(shown), "bold: the class explained", fontsize=9, color=FAINT, va="center")
+    axes.text(left, top + 8 + 27 * len(listed), "bold: explained class", fontsize=9, color=FAINT, va="center")
 
 
 def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
-    """The filters of a convolution as a grid, the first 64; those of three input channels in colour.
+    """Draws the first 64 filters of a convolution; those of three input channels in color.
 
     Args:
       kernel: [height, width, channels in, channels out].
-      layer: its name.
+      layer: Name of the layer.
 
     Returns:
       uint8 [height, width, 3].
@@ -248,19 +248,21 @@ def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
     colored = inputs == 3
     maps = kernel if colored else kernel.mean(2, keepdims=True)
     bound = float(np.abs(maps).max()) or 1.0
-    shown = min(count, _FILTERS)
-    across = min(8, shown)
+    drawn = min(count, _FILTERS)
+    across = min(8, drawn)
     box = 72
     cell, top = box + 26, 84
     width = max(_MARGIN * 2 + across * cell + _BAR_NUMBERS + 20, 620)
-    grid_height = math.ceil(shown / across) * cell
+    grid_height = math.ceil(drawn / across) * cell
     figure = new_figure(width, top + max(grid_height, cell) + _MARGIN)
     axes = pixel_axes(figure)
-    what = "red, green, blue" if colored else f"mean of {inputs} input channels" if inputs > 1 else "one input channel"
-    first = f", the first {shown} of {count}" if shown < count else f", {count}"
-    _head(axes, f"Filters of {shorten(layer, 50)}{first}", f"{rows} x {columns}, {what}")
+    description = (
+        "red, green, blue" if colored else f"mean of {inputs} input channels" if inputs > 1 else "one input channel"
+    )
+    first = f", the first {drawn} of {count}" if drawn < count else f", {count}"
+    _head(axes, f"Filters of {shorten(layer, 50)}{first}", f"{rows} x {columns}, {description}")
     colors = matplotlib.colormaps[_SIGNED]
-    for index in range(shown):
+    for index in range(drawn):
         left, upper = _MARGIN + index % across * cell, top + index // across * cell
         weights = 0.5 + 0.5 * maps[..., index] / bound
         show_image(axes, weights if colored else colors(weights[..., 0])[..., :3], left, upper, box, box)
@@ -277,38 +279,38 @@ def activation_page(
     title: str,
     line: str,
 ) -> np.ndarray:
-    """For each layer the mean activation and the strongest channels, each row with colour bars of its own.
+    """Draws the mean activation and the strongest channels of each layer, with color bars per row.
 
     Args:
       image: uint8 [height, width, 1, 3 or 4].
-      maps: in the order of the forward pass: layer's name, its shape (height, width, channels), mean [h, w], strongest
-        channels [h, w, k], their numbers [k].
-      title: what the image is called.
-      line: what is said of it.
+      maps: Layers in the order of the forward pass: (name, shape (height, width, channels), mean [h, w], strongest
+        channels [h, w, k], their indices [k]).
+      title: Name of the image.
+      line: Subtitle.
 
     Returns:
-      uint8 [height, width, 3]; a picture that says so where there are no layers.
+      uint8 [height, width, 3]; a smaller picture with a message without layers.
     """
     if not maps:
-        return message("this model has no layer with a map of the image")
-    most = max(numbers.shape[0] for *_, numbers in maps)
+        return message("The model has no spatial layer.")
+    columns = max(numbers.shape[0] for *_, numbers in maps)
     aspect = image.shape[0] / image.shape[1]
-    height, width = (max(16, round(_MAP * min(1.0, share))) for share in (aspect, 1 / aspect))
+    height, width = (max(16, round(_MAP * min(1.0, ratio))) for ratio in (aspect, 1 / aspect))
     row, names_width = max(height, 46) + 30, 200
     first = _MARGIN + names_width
     bars = width + 8 + _BAR + _BAR_NUMBERS
     start = first + max(bars + 12, 144)
     top = 84 + max(height, 46)
-    across = max(start + most * (width + 8) + _BAR + _BAR_NUMBERS + _MARGIN, 620)
+    across = max(start + columns * (width + 8) + _BAR + _BAR_NUMBERS + _MARGIN, 620)
     figure = new_figure(across, top + 44 + row * len(maps))
     axes = pixel_axes(figure)
     _head(axes, title, line)
-    show_image(axes, _shown(image), _MARGIN, 68, width, height)
+    show_image(axes, _without_alpha(image), _MARGIN, 68, width, height)
     axes.text(first, top + 24, "mean of channels", fontsize=10, color=INK, va="baseline")
     axes.text(start, top + 24, "strongest channels", fontsize=10, color=INK, va="baseline")
     for number, (name, shape, mean, strongest, numbers) in enumerate(maps):
         upper = top + 36 + number * row
-        axes.text(_MARGIN, upper, _end(name, 25), fontsize=9.5, color=INK, va="top", parse_math=False)
+        axes.text(_MARGIN, upper, _shorten_start(name, 25), fontsize=9.5, color=INK, va="top", parse_math=False)
         axes.text(_MARGIN, upper + 18, str(list(shape)), fontsize=9, color=FAINT, va="top")
         _draw_maps(axes, [mean], first, upper, width, height)
         channels = [strongest[..., index] for index in range(len(numbers))]
@@ -319,21 +321,21 @@ def activation_page(
     return render(figure)
 
 
-def _end(text: str, length: int) -> str:
-    """`text`, or an ellipsis and its end: paths differ there."""
+def _shorten_start(text: str, length: int) -> str:
+    """Truncates the start of a path, since paths differ at their ends."""
     return text if len(text) <= length else "…" + text[1 - length :]
 
 
 def _draw_maps(axes: "Axes", maps: Sequence[np.ndarray], left: float, top: float, width: int, height: int) -> None:
-    """Maps side by side and one colour bar for all: from 0 where none is negative, else symmetric about 0."""
+    """Draws maps side by side with one color bar, from 0 or, with negative values, symmetric."""
     import matplotlib
 
-    signed = min(float(one.min()) for one in maps) < 0
-    bound = max(float(np.abs(one).max()) for one in maps) or 1.0
+    signed = min(float(values.min()) for values in maps) < 0
+    bound = max(float(np.abs(values).max()) for values in maps) or 1.0
     colors: Any = matplotlib.colormaps[_SIGNED if signed else _MAGNITUDE]
-    for index, one in enumerate(maps):
-        shares = 0.5 + 0.5 * one / bound if signed else one / bound
+    for index, values in enumerate(maps):
+        fractions = 0.5 + 0.5 * values / bound if signed else values / bound
         x = left + index * (width + 8)
-        show_image(axes, colors(shares)[..., :3], x, top, width, height)
+        show_image(axes, colors(fractions)[..., :3], x, top, width, height)
         _frame(axes, x, top, width, height)
     _draw_bar(axes, colors, left + len(maps) * (width + 8), top, max(height, 34), (-bound if signed else 0.0, bound))

@@ -1,4 +1,4 @@
-"""Matplotlib figures as arrays of pixels: the Agg canvas, no window and none of pyplot's global state."""
+"""Matplotlib figures rendered to arrays with the Agg canvas, without pyplot's global state."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
-# Blue, vermilion, green, purple, orange, sky, yellow: distinguishable also by the colour-blind (Okabe & Ito 2008).
+# Colorblind-safe palette (Okabe & Ito 2008): blue, vermilion, green, purple, orange, sky, yellow.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 INK, FAINT, FRAME, WRONG = "#202124", "#5F6368", "#DADCE0", "#D55E00"
 
 
 def new_figure(width: int, height: int) -> "Figure":
-    """An empty figure of `width` x `height` pixels on white, whose parts arrange themselves without overlap."""
+    """Returns an empty white figure of `width` x `height` pixels with constrained layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -27,7 +27,7 @@ def new_figure(width: int, height: int) -> "Figure":
 
 
 def render(figure: "Figure") -> np.ndarray:
-    """The figure's pixels, uint8 [height, width, 3]."""
+    """Returns the figure's pixels, uint8 [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = figure.canvas
@@ -38,7 +38,7 @@ def render(figure: "Figure") -> np.ndarray:
 
 
 def plain(axes: "Axes") -> None:
-    """Takes away the frame's upper and right side, and draws the rest and a horizontal grid faintly."""
+    """Hides the top and right spines and draws a light horizontal grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BDC1C6")
     axes.tick_params(colors=FAINT, labelsize=9, length=3)
@@ -47,7 +47,7 @@ def plain(axes: "Axes") -> None:
 
 
 def message(text: str, width: int = 480, height: int = 120) -> np.ndarray:
-    """A picture that only says `text`, uint8 [height, width, 3]: for where there is nothing to draw yet."""
+    """Returns a picture of `text`, uint8 [height, width, 3], as a placeholder for a plot."""
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, color=FAINT, parse_math=False)
@@ -55,7 +55,7 @@ def message(text: str, width: int = 480, height: int = 120) -> np.ndarray:
 
 
 def pixel_axes(figure: "Figure") -> "Axes":
-    """Invisible axes over the whole figure, in pixels from the upper left corner."""
+    """Returns invisible axes over the figure, in pixels from the upper left corner."""
     width, height = (figure.get_size_inches() * figure.dpi).round()
     figure.set_layout_engine("none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -65,9 +65,17 @@ def pixel_axes(figure: "Figure") -> "Axes":
 
 
 def show_image(axes: "Axes", image: np.ndarray, left: float, top: float, width: float, height: float) -> None:
-    """Draws image [height, width, 1 or 3] (uint8, or float in [0, 1]) into a box of `pixel_axes`, as large as fits.
+    """Draws an image centered in a box of `pixel_axes`, with its aspect ratio.
 
-    Small images are enlarged pixel by pixel, large ones smoothed.
+    Upscales by nearest neighbor; downscales with a Hanning filter.
+
+    Args:
+      axes: Axes of `pixel_axes`.
+      image: [height, width, 1 or 3], uint8, or float in [0, 1].
+      left: Left end of the box, pixels.
+      top: Top end of the box, pixels.
+      width: Width of the box, pixels.
+      height: Height of the box, pixels.
     """
     rows, columns, channels = image.shape
     scale = min(width / columns, height / rows)
@@ -84,11 +92,11 @@ def show_image(axes: "Axes", image: np.ndarray, left: float, top: float, width: 
 
 
 def shorten(text: str, length: int) -> str:
-    """`text`, or its beginning and an ellipsis: at most `length` characters."""
+    """Truncates `text` to `length` characters, including an ellipsis."""
     return text if len(text) <= length else text[: max(1, length - 1)].rstrip(" _-,") + "…"
 
 
 def class_names(names: Sequence[str], classes: int) -> list[str]:
-    """A name for each of `classes`: those given, and the number where there is none."""
+    """Returns `classes` names; classes without a name have their number."""
     given = [str(name) for name in names][:classes]
     return given + [str(index) for index in range(len(given), classes)]

@@ -25,7 +25,7 @@ def forecast_grid(
     truth: np.ndarray | None = None,
     naive: np.ndarray | None = None,
     titles: Sequence[str] = (),
-    share: float | None = None,
+    coverage: float | None = None,
 ) -> np.ndarray:
     """Plots history, forecast, interval and true values of each window in a panel.
 
@@ -38,7 +38,7 @@ def forecast_grid(
       truth: [windows, horizon]. None if unknown.
       naive: [windows, horizon]. None if unknown.
       titles: Titles of the panels.
-      share: Nominal coverage of the interval, 0 to 1, for the legend.
+      coverage: Nominal coverage of the interval, 0 to 1, for the legend.
 
     Returns:
       uint8 [height, width, 3]: 900 pixels wide for one window, 1,120 for several, two per row.
@@ -53,20 +53,20 @@ def forecast_grid(
     rows = math.ceil(windows / columns)
     figure = new_figure(900 if windows == 1 else 1120, 40 + (380 if windows == 1 else 240 * rows))
     panels = figure.subplots(rows, columns, squeeze=False)
-    shown = min(history.shape[1], max(3 * horizon, _SHOWN))
+    visible = min(history.shape[1], max(3 * horizon, _SHOWN))
     for number, axes in enumerate(panels.flat):
         if number >= windows:
             axes.axis("off")
             continue
         plain(axes)
-        past, steps = history[number, -shown:], np.arange(1, horizon + 1)
-        axes.plot(np.arange(1 - shown, 1), past, color=FAINT, linewidth=1.1, label="history")
+        past, steps = history[number, -visible:], np.arange(1, horizon + 1)
+        axes.plot(np.arange(1 - visible, 1), past, color=FAINT, linewidth=1.1, label="history")
         if truth is not None:
             _line(axes, steps, truth[number], _HISTORY, "true", past[-1])
         if naive is not None:
             _line(axes, steps, naive[number], _NAIVE, "seasonal naive", linestyle=":")
         if interval is not None:
-            _band(axes, steps, interval[number], share)
+            _band(axes, steps, interval[number], coverage)
         _line(axes, steps, forecast[number], _FORECAST, "forecast", linewidth=1.8)
         axes.axvline(0, color="#BDC1C6", linewidth=0.8)
         axes.margins(x=0.02)
@@ -106,8 +106,8 @@ def _line(
     )
 
 
-def _band(axes: "Axes", steps: np.ndarray, interval: np.ndarray, share: float | None) -> None:
-    label = "interval" if share is None else f"{100 * share:g} % interval"
+def _band(axes: "Axes", steps: np.ndarray, interval: np.ndarray, coverage: float | None) -> None:
+    label = "interval" if coverage is None else f"{100 * coverage:g} % interval"
     lower, upper = interval[:, 0], interval[:, 1]
     if len(steps) > 1:
         axes.fill_between(steps, lower, upper, color=_FORECAST, alpha=0.2, linewidth=0, label=label)

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Presentation:
-    """How a task's batches, examples and outputs are shown; all methods run on the host.
+    """Presentation of a task's batches, examples and outputs; all methods run on the host.
 
     A subclass defines the methods that apply; the others are None:
 
@@ -21,8 +21,8 @@ class Presentation:
     `names` maps features to class names, or to a tokenizer with a method `decode`.
 
     Attributes:
-      framing: How image files of any size are brought to the model: "crop" or "pad" to the training size, "keep" at
-        their own size (see `jaxdl.data.image.files.frame`). None: the model takes no images.
+      framing: Resizing of image files: "crop" or "pad" to the training size, "keep" the original size
+        (see `jaxdl.data.image.files.frame`). None: the model takes no images.
     """
 
     framing: str | None = "crop"

@@ -1,12 +1,11 @@
-"""What in an image a classifier's answer rests on: Grad-CAM, integrated gradients, activations, first filters.
+"""Saliency of image classifiers: Grad-CAM, integrated gradients, activations, first filters.
 
 A classifier is a function `logits(image [batch, height, width, channels]) -> [batch, classes]` around any linen module;
-images are float, in the unit that the function takes. The module need know nothing of this: its layers are found and
-changed from outside, with `flax.linen.intercept_methods`. A layer has the name of its path, "stage1/conv2"; with
-".METHOD" where another method than `__call__` was called, and "#2" at the second call. What a lifted transformation
-(`nn.scan`, `nn.remat`, ...) traces is not seen; the module around it is.
+images are float. `flax.linen.intercept_methods` records and perturbs layers, without support by the module. The name
+of a layer is its path, "stage1/conv2", with ".METHOD" for methods other than `__call__` and "#2" for the second call.
+Modules inside a lifted transformation (`nn.scan`, `nn.remat`, ...) are not recorded; the module around it is.
 
-All functions here can be traced: call them inside `jax.jit`, with the parameters as its arguments.
+All functions can be traced: call them inside `jax.jit`, with the parameters as arguments.
 """
 
 import contextlib
@@ -27,13 +26,13 @@ Logits = Callable[[Array], Array]
 
 
 class Layer(NamedTuple):
-    """A place in the network where there is a map of the image.
+    """Layer with a spatial output.
 
     Attributes:
-      name: its path; of several modules that put out the same array the outermost.
+      name: Path; that of the outermost module if several output the same array.
       shape: (height, width, channels).
-      dtype: of the output.
-      names: all names of it.
+      dtype: Dtype of the output.
+      names: All names of the layer.
     """
 
     name: str
@@ -43,10 +42,11 @@ class Layer(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """
+    """Integrated gradients.
+
     Attributes:
-      values: [batch, height, width, channels], what each number of the image adds to the logit.
-      difference: [batch], logit(image) - logit(baseline), which the values add up to but for the error of the sum.
+      values: [batch, height, width, channels], attribution of the logit to each value of the image.
+      difference: [batch], logit(image) - logit(baseline); the sum of the values up to the integration error.
     """
 
     values: Array
@@ -54,11 +54,12 @@ class Attribution(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """
+    """Activations of a layer.
+
     Attributes:
-      mean: [batch, height, width], over the channels.
-      strongest: [batch, height, width, k], the channels with the largest mean magnitude, descending.
-      channel: int32 [batch, k], their numbers.
+      mean: [batch, height, width], mean over channels.
+      strongest: [batch, height, width, k], channels with the largest mean magnitude, descending.
+      channel: int32 [batch, k], indices of these channels.
     """
 
     mean: Array
@@ -67,45 +68,48 @@ class Activation(NamedTuple):
 
 
 def layers(logits: Logits, image: Any) -> list[Layer]:
-    """The layers with an output [batch, height, width, channels], in the order in which they end. Nothing is computed.
+    """Returns the layers with outputs [batch, height, width, channels], by abstract evaluation.
+
+    Layers are in the order in which their calls return.
 
     Args:
+      logits: Classifier.
       image: [batch, height, width, channels], an array or `jax.ShapeDtypeStruct`.
     """
-    found: list[Layer] = []
+    spatial: list[Layer] = []
 
     def forward(image: Array) -> None:
-        with _watched() as outputs:
+        with _recorded() as outputs:
             logits(image)
-        same: dict[int, list[str]] = {}
+        aliases: dict[int, list[str]] = {}
         for name, output in outputs.items():
-            same.setdefault(id(output), []).append(name)
-        for names in same.values():
+            aliases.setdefault(id(output), []).append(name)
+        for names in aliases.values():
             output = outputs[names[0]]
             height, width, channels = output.shape[1:]
-            # A name with a dot is a method that hands on what its layers made.
+            # A name with a dot is a method that returns the output of one of its layers.
             name = min(names, key=lambda name: ("." in name, name.count("/")))
-            found.append(Layer(name, (height, width, channels), output.dtype, tuple(names)))
+            spatial.append(Layer(name, (height, width, channels), output.dtype, tuple(names)))
 
     jax.eval_shape(forward, image)
-    return found
+    return spatial
 
 
 @contextlib.contextmanager
-def _watched(perturbations: Mapping[str, Array] | None = None) -> Iterator[dict[str, Array]]:
-    """Collects the 4-D outputs of all modules that are called inside it, {name: [batch, height, width, channels]}.
+def _recorded(perturbations: Mapping[str, Array] | None = None) -> Iterator[dict[str, Array]]:
+    """Records {name: [batch, height, width, channels]} outputs of all modules called in the context.
 
     Args:
-      perturbations: added to the outputs of these names.
+      perturbations: {name: array added to the output}. None adds nothing.
     """
     outputs: dict[str, Array] = {}
     calls: Counter[str] = Counter()
-    outside = current_trace()
+    outer_trace = current_trace()
 
     def interceptor(call: Callable[..., Any], arguments: Any, keywords: Any, context: Any) -> Any:
         result = call(*arguments, **keywords)
-        # What is traced inside a lifted transformation must not leave it.
-        if not isinstance(result, jax.Array) or result.ndim != 4 or current_trace() != outside:
+        # Tracers of a lifted transformation must not leave it.
+        if not isinstance(result, jax.Array) or result.ndim != 4 or current_trace() != outer_trace:
             return result
         if not jnp.issubdtype(result.dtype, jnp.floating):
             return result
@@ -122,10 +126,14 @@ def _watched(perturbations: Mapping[str, Array] | None = None) -> Iterator[dict[
         yield outputs
 
 
-def image_layers(found: Sequence[Layer], shape: Sequence[int]) -> list[Layer]:
-    """Those layers whose output is a map of an image of (height, width, ...) = `shape`: more than one cell, its aspect.
+def image_layers(candidates: Sequence[Layer], shape: Sequence[int]) -> list[Layer]:
+    """Returns the layers with the aspect ratio of an image and more than one cell.
 
-    So [batch, tokens, heads, features] of an attention, which has four axes too, is none.
+    This excludes [batch, tokens, heads, features] of attention.
+
+    Args:
+      candidates: Result of `layers`.
+      shape: (height, width, ...) of the image.
     """
 
     def fits(layer: Layer) -> bool:
@@ -133,57 +141,61 @@ def image_layers(found: Sequence[Layer], shape: Sequence[int]) -> list[Layer]:
         expected = height * shape[1] / shape[0]
         return height * width > 1 and (abs(width - expected) <= 2 or 2 / 3 <= width / expected <= 3 / 2)
 
-    return [layer for layer in found if fits(layer)]
+    return [layer for layer in candidates if fits(layer)]
 
 
-def choose_layer(found: Sequence[Layer], shape: Sequence[int], name: str | None = None) -> Layer | None:
-    """The layer called `name`, or the last one that is a map of the image; None if there is none.
+def choose_layer(candidates: Sequence[Layer], shape: Sequence[int], name: str | None = None) -> Layer | None:
+    """Returns the layer `name`, or the last one of `image_layers`; None without one.
 
     Args:
-      found: what `layers` found.
+      candidates: Result of `layers`.
       shape: (height, width, ...) of the image.
+      name: Name of a layer. None selects the last one.
 
     Raises:
-      UserError: no layer is called `name`; the line tells which there are.
+      UserError: An unknown name. The message lists the layers.
     """
     if name is None:
-        return next(reversed(image_layers(found, shape)), None)
-    for layer in found:
+        return next(reversed(image_layers(candidates, shape)), None)
+    for layer in candidates:
         if name in layer.names:
             return layer._replace(name=name)
-    raise UserError(f"no layer '{name}' with an image-like output; {nearest(name, [layer.name for layer in found])}")
+    raise UserError(
+        f"no layer '{name}' with an image-like output; {nearest(name, [layer.name for layer in candidates])}"
+    )
 
 
-def outline(found: Sequence[Layer], limit: int) -> list[Layer]:
-    """At most `limit` layers, in order: down to the depth of path that there is room for, else evenly chosen."""
-    depths = {layer.name: layer.name.count("/") for layer in found}
-    kept = list(found)
+def outline(candidates: Sequence[Layer], limit: int) -> list[Layer]:
+    """Returns at most `limit` layers in order: up to a path depth that fits, else evenly spaced."""
+    depths = {layer.name: layer.name.count("/") for layer in candidates}
+    kept = list(candidates)
     for depth in sorted(set(depths.values()), reverse=True):
-        kept = [layer for layer in found if depths[layer.name] <= depth]
+        kept = [layer for layer in candidates if depths[layer.name] <= depth]
         if len(kept) <= limit:
             return kept
     return [kept[round(index * (len(kept) - 1) / max(limit - 1, 1))] for index in range(min(limit, len(kept)))]
 
 
 def grad_cam(logits: Logits, image: Array, target: Array, layer: Layer) -> Array:
-    """Gradient-weighted class activation map (Selvaraju et al. 2016, arXiv:1610.02391).
+    """Returns the gradient-weighted class activation map (Grad-CAM; Selvaraju et al. 2016, arXiv:1610.02391).
 
-    The channels of a layer's output, weighted by the mean gradient of the target's logit, summed; what is negative
-    is 0. Examples must not depend on each other (no batch statistics of this batch).
+    The ReLU of the sum over channels of the layer's output, weighted by the mean gradient of the target's logit.
+    Examples must be independent (no batch statistics of this batch).
 
     Args:
+      logits: Classifier.
       image: [batch, height, width, channels].
-      target: int [batch], the class to explain.
-      layer: one that `layers` found; its `name` tells which.
+      target: int [batch], class to explain.
+      layer: Layer of `layers`.
 
     Returns:
-      float32 [batch, layer's height, layer's width], at least 0.
+      float32 [batch, layer's height, layer's width], 0 or more.
     """
 
     def score(perturbation: Array) -> tuple[Array, Array]:
-        with _watched({layer.name: perturbation}) as outputs:
+        with _recorded({layer.name: perturbation}) as outputs:
             values = logits(image)
-        return _picked(values, target).sum(), outputs[layer.name]
+        return _target_logits(values, target).sum(), outputs[layer.name]
 
     zero = jnp.zeros((image.shape[0], *layer.shape), layer.dtype)
     gradient, output = jax.grad(score, has_aux=True)(zero)
@@ -199,48 +211,51 @@ def integrated_gradients(
     steps: int = 256,
     baseline: Literal["black", "mean"] | Array | float = "black",
 ) -> Attribution:
-    """The gradient of the target's logit along the straight line from a baseline to the image, times what it moved.
+    """Returns integrated gradients of the target's logit (Sundararajan et al. 2017, arXiv:1703.01365).
 
-    Sundararajan et al. 2017, arXiv:1703.01365. The points on the line are the squares of evenly spaced ones: near the
-    baseline biases tell more than the image, so gradients change faster there, and half as many steps do as without.
-    Memory does not grow with `steps`.
+    The integral runs along the straight line from the baseline to the image. Its points are squares of evenly spaced
+    values: gradients change faster near the baseline, where biases dominate, so half as many steps suffice. Memory is
+    independent of `steps`.
 
     Args:
+      logits: Classifier.
       image: [batch, height, width, channels].
-      target: int [batch], the class to explain.
-      steps: gradients on the way. With 256 the sum of the values is about a per cent off `difference` in ConvNets
-        with max pooling, less in smoother ones; the error goes as 1 / steps.
-      baseline: "black", "mean" (each image's mean colour), or numbers that broadcast against `image`.
+      target: int [batch], class to explain.
+      steps: Integration steps. At 256 the sum of the values deviates from `difference` by about 1% in ConvNets with max
+        pooling, less in smoother models. The error is proportional to 1 / steps.
+      baseline: "black", "mean" (each image's mean color), or an array that broadcasts against `image`.
     """
     if isinstance(baseline, str):
         start = jnp.zeros_like(image) if baseline == "black" else image.mean((1, 2), keepdims=True)
     else:
         start = jnp.asarray(baseline, image.dtype)
     start = jnp.broadcast_to(start, image.shape)
-    gradient = jax.grad(lambda point: _picked(logits(point), target).sum())
+    gradient = jax.grad(lambda point: _target_logits(logits(point), target).sum())
 
     def advance(total: Array, root: Array) -> tuple[Array, None]:
         return total + 2 * root * gradient(start + root**2 * (image - start)), None
 
     roots = (jnp.arange(steps, dtype=image.dtype) + 0.5) / steps
     total, _ = jax.lax.scan(advance, jnp.zeros_like(image), roots)
-    difference = _picked(logits(image), target) - _picked(logits(start), target)
+    difference = _target_logits(logits(image), target) - _target_logits(logits(start), target)
     return Attribution((image - start) * total / steps, difference)
 
 
-def _picked(values: Array, target: Array) -> Array:
-    """values [batch, classes] of the classes target [batch] -> [batch]."""
+def _target_logits(values: Array, target: Array) -> Array:
+    """Returns logits [batch] of the target classes from [batch, classes]."""
     return jnp.take_along_axis(values, target[:, None], axis=1)[:, 0]
 
 
 def activations(logits: Logits, image: Array, names: Sequence[str], channels: int = 6) -> list[Activation]:
-    """Of each named layer the mean map and the strongest channels, at most `channels` of them.
+    """Returns the mean and the strongest channels of each named layer.
 
     Args:
+      logits: Classifier.
       image: [batch, height, width, channels].
-      names: among those that `layers` found.
+      names: Names of layers, see `layers`.
+      channels: Maximum number of strongest channels.
     """
-    with _watched() as outputs:
+    with _recorded() as outputs:
         logits(image)
     return [_summary(outputs[name].astype(jnp.float32), channels) for name in names]
 
@@ -253,14 +268,15 @@ def _summary(output: Array, channels: int) -> Activation:
 
 
 def first_kernel(logits: Logits, params: Mapping[str, Any], image: Any) -> tuple[str, Array] | None:
-    """The first parameter "kernel" with four axes, in the order in which modules are called; None if there is none.
+    """Returns the first 4-D parameter "kernel" in the order of module calls; None without one.
 
     Args:
-      params: {group: tree}, or a module's own tree.
+      logits: Classifier.
+      params: {group: tree}, or a module's tree.
       image: [batch, height, width, channels], an array or `jax.ShapeDtypeStruct`.
 
     Returns:
-      the name of the layer, and the kernel [height, width, channels in, channels out].
+      (layer name, kernel [height, width, channels in, channels out]).
     """
     called: list[tuple[str, ...]] = []
 
@@ -273,8 +289,8 @@ def first_kernel(logits: Logits, params: Mapping[str, Any], image: Any) -> tuple
     leaves: dict[tuple[str, ...], Any] = dict(flatten_dict(dict(params)))  # pyright: ignore[reportAssignmentType]
     kernels = {path[:-1]: leaf for path, leaf in leaves.items() if path[-1] == "kernel" and jnp.ndim(leaf) == 4}
     for path in called:
-        for place, kernel in kernels.items():
-            # A group's name may stand before the module's own path.
-            if place in (path, (*place[:1], *path)):
+        for kernel_path, kernel in kernels.items():
+            # The parameter group may precede the module's path.
+            if kernel_path in (path, (*kernel_path[:1], *path)):
                 return "/".join(path) or "kernel", kernel
     return None

@@ -1,4 +1,4 @@
-"""Pictures: sizes, that their content follows the data, and that nothing of pyplot is left behind."""
+"""Pictures: sizes, dependence on the data, and no import of pyplot."""
 
 import subprocess
 import sys
@@ -45,9 +45,11 @@ def test_a_wrong_prediction_is_marked():
     assert marked_pixels(picture[:, :290]) == 0
 
 
-def test_a_wrong_prediction_shows_also_without_colour():
+def test_wrong_predictions_are_visible_in_grayscale():
     labels = np.zeros(2, int)
-    right, wrong = (prediction_grid(images(2), labels, said, np.ones(2), ["cat", "dog"]) for said in (labels, [0, 1]))
+    right, wrong = (
+        prediction_grid(images(2), labels, predictions, np.ones(2), ["cat", "dog"]) for predictions in (labels, [0, 1])
+    )
     below = np.s_[150:, 150:]
     assert (wrong.mean(-1) < 200)[below].sum() > 1.5 * (right.mean(-1) < 200)[below].sum()
 
@@ -92,7 +94,7 @@ def test_learning_curves():
     assert more.shape[1] == 800
 
 
-def test_curves_of_several_runs_lie_over_the_time_that_they_took():
+def test_compared_curves_are_over_training_time():
     def run(seconds, final):
         rows: list[dict] = [{"step": 1 + i, "split": "train", "loss": 1 / (1 + i)} for i in range(19)]
         rows = [{**row, "useful_seconds": seconds * row["step"]} for row in rows]
@@ -112,14 +114,14 @@ def test_curves_of_several_runs_lie_over_the_time_that_they_took():
     "rows",
     [[], [{"step": 1, "split": "train", "grad_norm": 1.0}], [{"step": 1, "split": "train", "loss": float("nan")}]],
 )
-def test_learning_curves_of_nothing_are_a_small_picture(rows):
+def test_learning_curves_without_metrics_are_a_message(rows):
     picture = learning_curves(rows)
     assert picture.dtype == np.uint8
     assert picture.shape[0] < 200
     assert picture.min() < 150
 
 
-def test_figures_of_speed_are_no_curves():
+def test_metrics_of_speed_are_not_drawn():
     rows = [{"step": step, "split": split, "loss": 1.0} for step in (1, 2) for split in ("train", "test")]
     speed = {
         "step_time": 0.1,
@@ -132,7 +134,7 @@ def test_figures_of_speed_are_no_curves():
 
 
 @pytest.mark.parametrize("missing", [float("nan"), None, float("inf")])
-def test_what_is_not_finite_is_a_gap(missing):
+def test_non_finite_values_are_gaps(missing):
     losses = [3.0, 2.0, 1.5, 1.2, 1.1]
     whole = [{"step": step, "split": "train", "loss": loss} for step, loss in enumerate(losses)]
     bridged = [*whole[:2], *whole[3:]]
