@@ -83,7 +83,7 @@ def fit(value: Any, annotation: Any) -> Fit:
 
 
 def fit_like(value: Any, present: Any) -> Fit:
-    """Checks a literal against the type of the present value, where the annotation does not suffice."""
+    """Checks a literal against the type of the present value, if the annotation is too general."""
     for kind in (bool, float, str, tuple, list):
         if isinstance(present, kind):
             return fit(value, kind)

@@ -66,9 +66,10 @@ def from_text(text: str) -> list[Setting]:
 
 
 def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str, str, str]]:
-    """Returns (path, value in a, value in b) of the differences; `ABSENT` where an argument is missing.
+    """Returns (path, value in a, value in b) of the differences.
 
-    An argument that is missing in one and a default in the other is not listed.
+    The value of a missing argument is `ABSENT`. An argument that is missing in one and a default in the other is not
+    listed.
     """
     return differences(settings(config_a), settings(config_b))
 
@@ -108,7 +109,7 @@ def fingerprint(config: "fdl.Buildable") -> str:
 
 
 def canonical(value: Any, path: str = "") -> Any:
-    """Returns JSON objects that are equal if and only if the configurations build equal experiments.
+    """Returns JSON objects that are equal exactly when configurations build equal experiments.
 
     Raises:
       UserError: A value without a public name (a lambda, an object created outside the recipe), with its path.
@@ -147,7 +148,7 @@ def canonical(value: Any, path: str = "") -> Any:
 
 
 def as_config(value: Any) -> Any:
-    """Converts objects created outside `experiment()` to configurations that can be overridden and saved.
+    """Converts objects created outside `experiment()` to editable, serializable configurations.
 
     Converts dataclass instances to calls of their class, `functools.partial` to Fiddle's `Partial`, mappings to
     dictionaries and numpy dtypes to calls of `np.dtype`; also inside containers and arguments of calls.
@@ -201,7 +202,7 @@ def default_of(config: "fdl.Buildable", name: str) -> Any:
 
 
 def argument_names(config: "fdl.Buildable") -> list[str]:
-    """Returns the arguments that can be set by name, without linen's `parent` and an unset `name`."""
+    """Returns the arguments settable by name, without linen's `parent` and an unset `name`."""
     import fiddle as fdl
 
     names = [*config.__signature_info__.valid_param_names, *(n for n in config.__arguments__ if isinstance(n, str))]
@@ -227,8 +228,9 @@ def _import(module: str) -> Any:
 
 
 def public_name(value: Any) -> tuple[str, str] | None:
-    """Returns (module, name) to import a function, class, jitted function or enum member from, or None.
+    """Returns the (module, name) from which a value can be imported, or None.
 
+    Values are functions, classes, jitted functions and enum members.
     Public modules are preferred: `optax.sgd`, which is defined in `optax._src.alias`.
     """
     if isinstance(value, Enum):

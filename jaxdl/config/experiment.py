@@ -1,4 +1,4 @@
-"""Experiment, the complete description of a run, and its validation without devices and data."""
+"""Experiment, the complete description of a run, and its validation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

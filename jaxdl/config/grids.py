@@ -27,7 +27,9 @@ def product(*sweeps: Iterable[Mapping[str, Any]], **values: Iterable[Any]) -> Sw
 
 
 def zipped(**values: Iterable[Any]) -> Sweep:
-    """Returns one run per position of the values: `zipped(width=[32, 64], length=[10, 20])` has two runs.
+    """Returns one run per position of the values.
+
+    `zipped(width=[32, 64], length=[10, 20])` has two runs.
 
     Raises:
       ValueError: The numbers of values differ.

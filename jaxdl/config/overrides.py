@@ -40,7 +40,9 @@ class _UnknownNameError(UserError):
 
 
 def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
-    """Returns the recipe's configuration with `NAME=VALUE` overrides; the last one for a name counts.
+    """Returns the recipe's configuration with `NAME=VALUE` overrides.
+
+    The last override of a name counts.
 
     Raises:
       UserError: An unknown name, a value of the wrong type, or an error in the recipe.
@@ -102,7 +104,7 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
 
 
 def _similar_paths(config: "fdl.Config", name: str) -> list[str]:
-    """Returns up to three paths that end in the same name, the most similar first, otherwise one similar path."""
+    """Returns up to three paths with the same last name, best first, or else one similar path."""
     paths = [setting.path for setting in sorted(settings(config), key=lambda setting: setting.default)]
     same = [path for path in paths if path.endswith(f".{name.rpartition('.')[2]}")]
     ranked = sorted(same, key=lambda path: -difflib.SequenceMatcher(None, name, path).ratio())
@@ -122,7 +124,7 @@ def _parse(path: str) -> list[str | int]:
 
 
 def _set(node: Any, path: list[str | int], here: str, text: str, arguments: tuple[str, ...]) -> Any:
-    """Returns `node` with the value at `path` replaced; changes calls in place, copies containers."""
+    """Replaces the value at `path`; changes calls in place, copies containers."""
     key, present = _find(node, path[0], here, arguments)
     child_path = join(here, key)
     if len(path) > 1:

@@ -103,19 +103,19 @@ def load_recipe(name: str) -> Recipe:
     module = _import(path)
     if not hasattr(getattr(module, "experiment", None), "as_buildable"):
         raise UserError(
-            f"{_shown(path)} has no recipe: define `experiment(...) -> Experiment`"
+            f"{_display_path(path)} has no recipe: define `experiment(...) -> Experiment`"
             " and decorate it with fiddle.experimental.auto_config.auto_config"
         )
-    return Recipe(module, dotted or _shown(path), path, path.parent.name)
+    return Recipe(module, dotted or _display_path(path), path, path.parent.name)
 
 
 def recipe_of(function: Any) -> Recipe:
-    """Returns the recipe that an `@auto_config` function belongs to; its name is "" if no file can be imported."""
+    """Returns the recipe of an `@auto_config` function, with name "" without an importable file."""
     module = sys.modules.get(function.func.__module__)
     file = getattr(module, "__file__", None)
     if module is not None and file and module.__name__ != "__main__" and vars(module).get("experiment") is function:
         path = Path(file).resolve()
-        return Recipe(module, _shown(path), path, path.parent.name)
+        return Recipe(module, _display_path(path), path, path.parent.name)
     name = function.func.__name__
     cell = ModuleType(name)
     vars(cell)["experiment"] = function
@@ -123,7 +123,7 @@ def recipe_of(function: Any) -> Recipe:
 
 
 def sweep(recipe: Recipe) -> list[dict[str, Any]]:
-    """Returns the runs of the recipe's `sweep()`, {NAME: VALUE} each; seeds 0 to 4 if it has none.
+    """Returns {NAME: VALUE} for each run of the recipe's `sweep()`; by default seeds 0 to 4.
 
     Raises:
       UserError: An error in the recipe's `sweep()`.
@@ -139,18 +139,18 @@ def sweep(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def one_line(error: BaseException, path: Path) -> str:
-    """Returns `file:line: Error: message` for an error raised by code in `path` or in a file that it imports."""
+    """Returns `file:line: Error: message` for an error from `path` or a file that it imports."""
     message = " ".join(str(error).split()) or "no message"
     if isinstance(error, SyntaxError) and error.filename:
         remedy = _AUTO_CONFIG if type(error).__name__ == "UnsupportedLanguageConstructError" else ""
-        return f"{_shown(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}{remedy}"
+        return f"{_display_path(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}{remedy}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _users(frame.filename, path)]
-    where = f"{_shown(Path(frames[-1].filename))}:{frames[-1].lineno}" if frames else _shown(path)
+    where = f"{_display_path(Path(frames[-1].filename))}:{frames[-1].lineno}" if frames else _display_path(path)
     return f"{where}: {type(error).__name__}: {message}"
 
 
 def _users(filename: str, path: Path) -> bool:
-    """Returns whether a frame's file is the recipe or beside it, not in jaxdl or an installed package."""
+    """Returns whether a frame's file is the recipe or beside it, and not in jaxdl or a package."""
     if filename == str(path):
         return True
     base, _ = _import_name(path)
@@ -171,7 +171,7 @@ def _find(name: str) -> tuple[Path, str | None]:
             return path.resolve(), None
     if "/" not in name and not name.endswith(".py") and (path := _find_installed(name)):
         return path, name
-    known = [_shown(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
+    known = [_display_path(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
     raise UserError(f"no recipe '{name}'; {nearest(name, set(known))}")
 
 
@@ -203,7 +203,7 @@ def _import(path: Path) -> ModuleType:
     base, dotted = _import_name(path)
     if not all(part.isidentifier() for part in dotted.split(".")):
         raise UserError(
-            f"{_shown(path)} cannot be imported as '{dotted}'; rename it to a Python name, such as my_recipe.py"
+            f"{_display_path(path)} cannot be imported as '{dotted}'; rename it to a Python name, such as my_recipe.py"
         )
     sys.path[:] = [str(base), *(entry for entry in sys.path if entry != str(base))]  # as Python does for a script
     importlib.invalidate_caches()
@@ -227,7 +227,8 @@ def _check_origin(dotted: str, path: Path) -> None:
         origin = spec.origin if spec else None
     if origin is None or Path(origin).resolve() != path:
         raise UserError(
-            f"{_shown(path)} would be imported as '{dotted}', which is {origin or 'a built-in module'}; rename the file"
+            f"{_display_path(path)} would be imported as '{dotted}', which is {origin or 'a built-in module'};"
+            " rename the file"
         )
 
 
@@ -246,12 +247,12 @@ def _check_siblings(path: Path) -> None:
                 origin = getattr(sys.modules[name], "__file__", None)
                 if origin is None or Path(origin).resolve() != sibling:
                     raise UserError(
-                        f"{_shown(path)}:{node.lineno}: '{name}' is already imported from"
+                        f"{_display_path(path)}:{node.lineno}: '{name}' is already imported from"
                         f" {origin or 'the interpreter'}, not from {sibling}; rename that file"
                     )
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """Returns the path from the repository's root; elsewhere the absolute path."""
     root = repository_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

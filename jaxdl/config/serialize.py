@@ -119,7 +119,7 @@ def load(path: str | os.PathLike) -> Saved:
 
 
 def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[str] = ()) -> str:
-    """Returns the text of config.json. Raises UserError as `save` does.
+    """Returns the text of config.json. Raises UserError like `save`.
 
     An `Experiment` object is marked opaque: its closures cannot be saved.
     """
@@ -134,7 +134,7 @@ def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[
 
 
 def from_json(text: str, where: str = "config.json") -> Saved:
-    """Parses the text of config.json; `where` names it in errors. Raises UserError as `load` does."""
+    """Parses the text of config.json, called `where` in errors. Raises UserError like `load`."""
     from fiddle.experimental import serialization
 
     try:
@@ -162,7 +162,7 @@ def from_json(text: str, where: str = "config.json") -> Saved:
 
 
 def as_tree(config: "fdl.Buildable") -> dict[str, Any]:
-    """Returns JSON objects in Fiddle's format with public names. Raises UserError as `to_json` does."""
+    """Returns JSON objects in Fiddle's format with public names. Raises UserError like `save`."""
     from fiddle.experimental import serialization
 
     config = as_config(config)

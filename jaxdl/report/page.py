@@ -71,7 +71,7 @@ def _head(title: str, sections: Sequence[Section], runs: Sequence[Run], wrong: S
 
 
 def _overview(sections: Sequence[Section]) -> html.Markup:
-    """Returns a table of recipes with the best group's result, or the first one's without a direction."""
+    """Returns a table of recipes with the result of the best group, or else of the first."""
     rows = []
     for index, section in enumerate(sections):
         group = section.best or next((group for group in section.groups if group.counted), section.groups[0])

@@ -21,8 +21,8 @@ _CURVES = "learning_curves"  # omitted: the page draws these curves
 def hues(section: Section) -> dict[int, int]:
     """Returns {group number: color index}.
 
-    The groups closest to the best one, or the first groups without a best one, have distinct colors. The others share
-    one.
+    The groups closest to the best one, or the first groups without a best one, have distinct colors. The others have
+    the color `svg.HUES`.
     """
     groups = list(section.groups)
     if len(groups) > svg.HUES and section.best and section.metric:
@@ -84,7 +84,7 @@ def arguments(section: Section) -> html.Markup:
 
 
 def pictures(section: Section, here: Path) -> html.Markup:
-    """Returns the newest pictures of one run of each group, linked to their files relative to `here`."""
+    """Returns the newest pictures of one run of each group, linked relative to `here`."""
     cells: dict[str, list[tuple[object, object]]] = {}
     files = [
         (group, name, path)
@@ -111,7 +111,7 @@ def pictures(section: Section, here: Path) -> html.Markup:
 
 
 def newest_pictures(folder: Path) -> dict[str, Path]:
-    """Returns {name: newest file} of a run's pictures except curves; only test pictures if it has any."""
+    """Returns {name: newest file} of a run's pictures except curves; test pictures if any."""
     newest: dict[str, tuple[int, Path]] = {}
     for path in sorted(folder.glob("pictures/*_*.png")):
         step, _, name = path.stem.partition("_")
@@ -122,7 +122,7 @@ def newest_pictures(folder: Path) -> dict[str, Path]:
 
 
 def _lines(group: Group, name: str, hue: int) -> Iterable[svg.Line]:
-    """Returns curves of the group's finished runs, or of its unfinished runs if none is finished."""
+    """Returns curves of the group's finished runs, or of unfinished runs without a finished one."""
     runs = [run for run in group.counted or group.runs if name in run.curves]
     for split in dict.fromkeys(split for run in runs for split in run.curves[name]):
         series = [run.curves[name][split] for run in runs if split in run.curves[name]]

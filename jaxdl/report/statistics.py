@@ -126,7 +126,7 @@ class Section:
         return list(self.groups[0].arguments)
 
     def changes(self, group: Group) -> list[tuple[str, str, str]]:
-        """Returns (path, value in the first group, value in `group`) of arguments that affect results."""
+        """Returns (path, value in group 1, value in `group`) of settings that affect results."""
         return _changes(self.groups[0].runs[0], group.runs[0])
 
     @property
@@ -142,7 +142,7 @@ class Section:
 
 
 def sections(runs: Iterable[Run], metric: str | None = None) -> list[Section]:
-    """Returns a section for each recipe, sorted by name; recipes outside the repository come last.
+    """Returns a section for each recipe by name; recipes outside the repository come last.
 
     Args:
       runs: Runs. Those with an unknown configuration are omitted.
@@ -210,7 +210,7 @@ def _groups(runs: Sequence[Run]) -> list[Group]:
 
 
 def _rank(run: Run, arguments: Mapping[str, str]) -> tuple:
-    """Returns the sort key: runs without overrides first, then numbers in values: (8, 16) before (16, 32)."""
+    """Returns the sort key: runs without overrides first, then by the numbers in values."""
     values = [([float(digits) for digits in _NUMBER.findall(value)], value) for value in arguments.values()]
     return bool(typed(run)), values, run.started
 

@@ -90,7 +90,7 @@ def curves(title: str, lines: Sequence[Line], last: float, log: bool = False) ->
 
 
 def scatter(title: str, points: Sequence[Point]) -> str:
-    """Returns a scatter plot of results against an argument, with the mean for each argument value.
+    """Returns a scatter plot of results against an argument, with the mean of each value.
 
     The argument's axis is logarithmic if its values are positive and span a decade or more, and categorical if one is
     not a number.
@@ -195,7 +195,7 @@ def _scale(values: np.ndarray, begin: int, end: int, log: bool = False, margin: 
 
 
 def _frame(across: _Scale, up: _Scale, marks: Sequence[tuple[float, str]] | None = None) -> Iterable[str]:
-    """Yields the grid and tick labels; `marks` are the horizontal axis' ticks, by default numeric."""
+    """Yields the grid and tick labels; `marks` are horizontal ticks, by default numeric."""
     heights = ticks(up.low, up.high, up.log)
     lines = "".join(f"M{_LEFT} {_rounded(up(np.array(tick)))}H{_RIGHT}" for tick in heights)
     yield f'<path class="rule" d="{lines}"/>'

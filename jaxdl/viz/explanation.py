@@ -279,7 +279,7 @@ def activation_page(
     title: str,
     line: str,
 ) -> np.ndarray:
-    """Draws the mean activation and the strongest channels of each layer, with color bars per row.
+    """Draws the mean and the strongest channels of each layer, with color bars per row.
 
     Args:
       image: uint8 [height, width, 1, 3 or 4].

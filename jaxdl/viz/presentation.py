@@ -1,4 +1,4 @@
-"""Presentation of examples and predictions: pictures, JSON values, and the framing of image files."""
+"""Presentation of examples and predictions: pictures, JSON values, framing of image files."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -32,6 +32,6 @@ class Presentation:
 
 
 def valid_rows(batch: Mapping[str, Any], count: int | None = None) -> np.ndarray:
-    """Returns the indices of the first `count` examples that are not padding; None for all of them."""
+    """Returns the indices of the first `count` examples that are not padding, or of all."""
     weight = batch.get("weight", np.ones(len(next(iter(batch.values())))))
     return np.flatnonzero(np.asarray(weight) > 0)[:count]

@@ -97,7 +97,7 @@ def layers(logits: Logits, image: Any) -> list[Layer]:
 
 @contextlib.contextmanager
 def _recorded(perturbations: Mapping[str, Array] | None = None) -> Iterator[dict[str, Array]]:
-    """Records {name: [batch, height, width, channels]} outputs of all modules called in the context.
+    """Records outputs {name: [batch, height, width, channels]} of modules called in the context.
 
     Args:
       perturbations: {name: array added to the output}. None adds nothing.
@@ -177,7 +177,9 @@ def outline(candidates: Sequence[Layer], limit: int) -> list[Layer]:
 
 
 def grad_cam(logits: Logits, image: Array, target: Array, layer: Layer) -> Array:
-    """Returns the gradient-weighted class activation map (Grad-CAM; Selvaraju et al. 2016, arXiv:1610.02391).
+    """Returns the gradient-weighted class activation map (Grad-CAM).
+
+    Selvaraju et al. 2016, arXiv:1610.02391.
 
     The ReLU of the sum over channels of the layer's output, weighted by the mean gradient of the target's logit.
     Examples must be independent (no batch statistics of this batch).
@@ -211,7 +213,9 @@ def integrated_gradients(
     steps: int = 256,
     baseline: Literal["black", "mean"] | Array | float = "black",
 ) -> Attribution:
-    """Returns integrated gradients of the target's logit (Sundararajan et al. 2017, arXiv:1703.01365).
+    """Returns integrated gradients of the target's logit.
+
+    Sundararajan et al. 2017, arXiv:1703.01365.
 
     The integral runs along the straight line from the baseline to the image. Its points are squares of evenly spaced
     values: gradients change faster near the baseline, where biases dominate, so half as many steps suffice. Memory is

@@ -1,4 +1,4 @@
-"""What a classifier's answer rests on: closed forms, a planted patch, any module, and the command from run to pages."""
+"""Saliency: closed forms, a planted patch, layers of any module, and the command `explain`."""
 
 import functools
 import re
@@ -57,10 +57,10 @@ def test_integrated_gradients_of_a_linear_model_are_x_times_w(seed, level):
     weight = np.random.default_rng(seed).normal(size=(4 * 3 * 2, 5)).astype(np.float32)
     image, target = images(3, 4, 3, 2, seed), jnp.array([0, 4, 2])
     for baseline, start in (("black", 0.0), (None, level), ("mean", image.mean((1, 2), keepdims=True))):
-        found = linear_attribution(weight, image, target, level, baseline)
+        attribution = linear_attribution(weight, image, target, level, baseline)
         exact = (image - start) * weight[:, target].T.reshape(image.shape)
-        np.testing.assert_allclose(found.values, exact, rtol=1e-4, atol=1e-3)
-        np.testing.assert_allclose(found.difference, exact.sum((1, 2, 3)), rtol=1e-3, atol=2e-2)
+        np.testing.assert_allclose(attribution.values, exact, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(attribution.difference, exact.sum((1, 2, 3)), rtol=1e-3, atol=2e-2)
 
 
 class Pooled(nn.Module):
@@ -157,10 +157,10 @@ def test_the_maximum_of_grad_cam_lies_in_the_patch(patched):
 def test_integrated_gradients_are_complete_and_lie_in_the_patch(patched):
     logits, image, label = patched
     image = image[label == 1][:8]
-    found = jax.jit(lambda image: saliency.integrated_gradients(logits, image, jnp.ones(8, int)))(image)
-    sums = np.asarray(found.values).sum((1, 2, 3))
-    np.testing.assert_allclose(sums, found.difference, rtol=0.01)
-    inside = np.asarray(found.values)[:, 5:13, 1:9].sum((1, 2, 3))
+    attribution = jax.jit(lambda image: saliency.integrated_gradients(logits, image, jnp.ones(8, int)))(image)
+    sums = np.asarray(attribution.values).sum((1, 2, 3))
+    np.testing.assert_allclose(sums, attribution.difference, rtol=0.01)
+    inside = np.asarray(attribution.values)[:, 5:13, 1:9].sum((1, 2, 3))
     assert (inside > 0.6 * sums).all()
 
 
@@ -222,7 +222,7 @@ def test_layers_are_found_in_any_module(model, last, first):
     assert kernel.shape[2] == 3
 
 
-def test_a_model_without_maps_has_no_layer():
+def test_model_without_spatial_layers():
     logits = apply(Flat(), variables := initialize(Flat(), (4, 4, 1)))
     image = images(1, 4, 4)
     assert saliency.layers(logits, image) == []
@@ -233,12 +233,12 @@ def test_a_model_without_maps_has_no_layer():
         saliency.choose_layer([], (4, 4, 1), "conv")
 
 
-def test_outline_goes_as_deep_as_there_is_room():
+def test_outline_is_as_deep_as_the_limit_allows():
     names = ["a/x", "a/y", "a", "b/x", "b"]
-    found = [saliency.Layer(name, (4, 4, 1), jnp.float32, (name,)) for name in names]
-    assert [layer.name for layer in saliency.outline(found, 5)] == names
-    assert [layer.name for layer in saliency.outline(found, 4)] == ["a", "b"]
-    assert [layer.name for layer in saliency.outline(found, 1)] == ["a"]
+    layers = [saliency.Layer(name, (4, 4, 1), jnp.float32, (name,)) for name in names]
+    assert [layer.name for layer in saliency.outline(layers, 5)] == names
+    assert [layer.name for layer in saliency.outline(layers, 4)] == ["a", "b"]
+    assert [layer.name for layer in saliency.outline(layers, 1)] == ["a"]
 
 
 # --- pages
@@ -312,26 +312,26 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
     assert (one != other).any()
 
 
-MISTAKES = {
+USAGE_ERRORS = {
     "no files": ("explain {run}", r"FILE\.\.\. is missing; usage: jaxdl explain RUN FILE"),
     "no run": ("explain {tmp}/nothing {file}", r"nothing does not exist"),
     "a missing file": ("explain {run} {tmp}/no.png", r"no.png does not exist"),
-    "a file that is no image": ("explain {run} launch.py", r"launch.py is not an image"),
+    "a file that is not an image": ("explain {run} launch.py", r"launch.py is not an image"),
     "an unknown layer": (
         "explain {run} {file} --layer=stge2",
         r"no layer 'stge2'.*mean 'stage2'\?.*stage1/conv1",
     ),
     "an unknown class": ("explain {run} {file} --target=clas_3", r"--target=clas_3.*0 to 9; did you mean 'class 3'\?"),
     "a class number too high": ("explain {run} {file} --target=10", r"--target=10 is not a class.*0 to 9"),
-    "a step that is not there": ("explain {run} {file} --step=7", r"steps that exist: 2; step 7"),
+    "a missing step": ("explain {run} {file} --step=7", r"steps that exist: 2; step 7"),
     "an output that is a file": ("explain {run} {file} --output=launch.py", r"cannot write launch.py"),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(name, run, files, tmp_path, capsys):
+@pytest.mark.parametrize("name", USAGE_ERRORS)
+def test_usage_error_is_one_line(name, run, files, tmp_path, capsys):
     Path(files[0]).rename(tmp_path / "a.png")
-    arguments, expected = MISTAKES[name]
+    arguments, expected = USAGE_ERRORS[name]
     assert command(*arguments.format(run=run, tmp=tmp_path, file=tmp_path / "a.png").split()) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
