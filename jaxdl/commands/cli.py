@@ -202,7 +202,6 @@ def _overview() -> str:
         ("0", "done"),
         ("2", "usage error: an error that the user can fix, described in one line"),
         ("75", "stopped by a signal or by the loss of another process, and saved: run the same command again"),
-        ("76", "pruned by a search"),
         ("1", "any other error"),
     ]
     return "\n".join(

@@ -225,6 +225,7 @@ def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequ
     """
     if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
+    serialize.check_format(folder.config(), str(folder.path / "config.json"))
     rows = changed_settings(folder, config)
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]

@@ -47,6 +47,7 @@ __all__ = [
     "to_json",
 ]
 
+FORMAT = "0.2"  # version of jaxdl that wrote a run folder; a change that breaks old folders raises it
 _SAVED_BY_FIDDLE = (type, types.FunctionType, types.MethodType, Enum)
 
 
@@ -125,6 +126,7 @@ def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[
     """
     opaque = isinstance(config, Experiment)
     saved = {
+        "version": FORMAT,
         "recipe": recipe,
         "overrides": list(overrides),
         "fingerprint": None if opaque else fingerprint(config),
@@ -137,6 +139,7 @@ def from_json(text: str, where: str = "config.json") -> Saved:
     """Parses the text of config.json, called `where` in errors. Raises UserError like `load`."""
     from fiddle.experimental import serialization
 
+    check_format(text, where)
     try:
         saved = json.loads(text)
         recipe, overrides = str(saved["recipe"]), tuple(saved["overrides"])
@@ -159,6 +162,23 @@ def from_json(text: str, where: str = "config.json") -> Saved:
             advice += ", or pass its function or config: jaxdl.load(RUN, experiment=...)"
         raise UserError(f"{where} does not match the installed code: {message}; {advice}") from error
     return Saved(recipe, overrides, digest, config)
+
+
+def check_format(text: str, where: str = "config.json") -> None:
+    """Refuses the config.json of another version of jaxdl.
+
+    Raises:
+      UserError: Another version, or text that is not JSON.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where} is not the config.json of a run, or it is damaged ({error!r})") from error
+    version = content.get("version", "0.1") if isinstance(content, dict) and "config" in content else FORMAT
+    if version != FORMAT:
+        raise UserError(
+            f"{where} was written by jaxdl {version}, and this is jaxdl {FORMAT}; use jaxdl {version} or train again"
+        )
 
 
 def as_tree(config: "fdl.Buildable") -> dict[str, Any]:

@@ -179,6 +179,15 @@ def test_damaged_config_json_raises(tmp_path, text):
         serialize.load(tmp_path / "other.json")
 
 
+def test_run_folders_of_another_version_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
+    saved = json.loads(serialize.to_json(resolved(), "here"))
+    without = {key: saved[key] for key in saved if key != "version"}
+    for version, content in (("0.1", without), ("9.0", {**saved, "version": "9.0"})):
+        with pytest.raises(UserError, match=f"written by jaxdl {version}, and this is jaxdl 0.2; use jaxdl {version}"):
+            serialize.from_json(json.dumps(content))
+
+
 def test_config_json_with_missing_code_raises(monkeypatch):
     monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
     text = serialize.to_json(resolved(), "here").replace('"ImageClassification"', '"GoneClassification"')
@@ -242,4 +251,4 @@ def test_diff_lists_only_differences():
 
 def test_saved_json_is_plain():
     tree = json.loads(serialize.to_json(resolved(), "here", ["seed=0"]))
-    assert sorted(tree) == ["config", "fingerprint", "overrides", "recipe"]
+    assert sorted(tree) == ["config", "fingerprint", "overrides", "recipe", "version"]
