@@ -17,6 +17,9 @@ from jaxdl.config.recipes import load_recipe
 from jaxdl.launchers import Options
 from jaxdl.training.interrupt import Interrupt
 
+# The tests have used JAX before, with XLA flags of their own.
+pytestmark = pytest.mark.filterwarnings("ignore:JAX was in use before jaxdl")
+
 ROOT = Path(__file__).parents[2]
 RECIPE = "tests/survivor.py"
 CELL = """
