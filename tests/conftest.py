@@ -14,7 +14,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxdl-test-cache-{os.getuid()}")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-# Collectives block the threads of XLA's pool. With 8 threads for 8 devices two concurrent collectives can deadlock: each
+# Collectives block threads of XLA's pool. With 8 threads for 8 devices two concurrent collectives can deadlock: each
 # waits for a device whose threads the other one holds.
 os.environ.setdefault("NPROC", "32")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
