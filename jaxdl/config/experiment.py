@@ -129,8 +129,10 @@ def _validate_keep(experiment: Experiment) -> None:
         raise UserError(f"keep.mode is '{keep.mode}'; {nearest(keep.mode, ('max', 'min'))}")
     if "train" in evals:
         raise UserError("data.evals has an eval 'train', which is reserved for training metrics; rename it")
-    if experiment.data.test is not None and "test" in evals:
-        raise UserError("data.evals has an eval 'test', which conflicts with data.test; rename it or omit data.test")
+    if "test" in evals:
+        raise UserError(
+            "data.evals has an eval 'test'; pass the test split as data.test, which is scored at the end only"
+        )
     if keep.metric is None:
         return
     name, slash, metric = keep.metric.partition("/")

@@ -70,9 +70,10 @@ def test_phases_and_optimizers_must_match_and_evals_have_their_own_names():
     data = dataclasses.replace(good.data, evals={"train": Dataset("digits", "test")})
     with pytest.raises(UserError, match="has an eval 'train'"):
         validate(dataclasses.replace(good, data=data))
-    data = dataclasses.replace(good.data, evals={"test": Dataset("digits", "test")}, test=Dataset("digits", "test"))
-    with pytest.raises(UserError, match=r"has an eval 'test', which conflicts with data.test"):
-        validate(dataclasses.replace(good, data=data))
+    for test in (Dataset("digits", "test"), None):
+        data = dataclasses.replace(good.data, evals={"test": Dataset("digits", "test")}, test=test)
+        with pytest.raises(UserError, match=r"has an eval 'test'; pass the test split as data\.test"):
+            validate(dataclasses.replace(good, data=data))
 
 
 def test_error_of_a_missing_argument_contains_its_path():
