@@ -67,7 +67,7 @@ def test_the_recipe_runs_as_printed(home):
 def test_the_coco_command_runs_as_printed(home):
     command = re.search(r"python launch\.py (--config=experiments/cnn/coco_detection\.py.*)", README)
     assert command
-    small = ("size=64", "data.batch_size=2", "data.workers=0", "task.model.backbone.stage_sizes=(1,1,1,1)")
+    small = ("size=128", "data.batch_size=2", "data.workers=0", "optimizers.train.warmup=0")
     result = run(home, *command[1].split(), "--set=steps=1", *(f"--set={setting}" for setting in small))
     assert result["step"] == 1
-    assert np.isfinite(result["metrics"]["validation"]["loss"])
+    assert 0.0 <= result["metrics"]["validation"]["map"] <= 1.0

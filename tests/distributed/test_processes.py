@@ -165,7 +165,7 @@ def test_a_process_that_only_ever_fails_is_not_begun_again_for_ever(tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        (Place(count=2), "--processes, --process and --coordinator=HOST:PORT belong together"),
+        (Place(count=2), "--processes, --process and --coordinator=HOST:PORT require each other"),
         (Place(2, 2, "127.0.0.1:9000"), "--process=2 of --processes=2: must be from 0 to 1"),
         (Place(2, 0, "somewhere"), "--coordinator=somewhere: write HOST:PORT"),
     ],
