@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -104,7 +105,10 @@ def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_
         cancelled = running(2, beyond=8)[0]
         cluster.run("scancel", cancelled)
         wait(lambda: cancelled not in cluster.queue())
-        assert f"{SEEDS - 1} run(s) already queued" in sweep(cluster.environment, there, *slurm)
+        output = sweep(cluster.environment, there, *slurm)
+        queued = re.search(r"(\d+) run\(s\) already queued", output)
+        assert queued, output
+        assert int(queued[1]) + output.count(" finished ") == SEEDS - 1, output
         cluster.run("scontrol", "requeue", running(2)[-1])
         running(2, beyond=40)
         cluster.kill("slurmd")
