@@ -4,7 +4,7 @@ Every access to something that was renamed or removed between these versions goe
 `tests/test_compatibility.py` tests each of them:
 
 - XLA aborts the process at an unknown flag, and flags come and go with jaxlib: `accepted_xla_flags`.
-- No public function tells whether JAX has initialized its backends: `backends_initialized`.
+- No public function returns whether JAX has initialized its backends: `backends_initialized` (`jax._src`).
 - JAX 0.11 merged `ClosedJaxpr` into `Jaxpr`: `inner_jaxprs`.
 - JAX 0.11 replaced the parameters `num_consts` and `num_carry` of `lax.scan` by the tree `ft_in`: `scan_arguments`.
 """

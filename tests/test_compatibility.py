@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from fakes import regression_experiment
 
-from jaxdl.compatibility import accepted_xla_flags, inner_jaxprs, scan_arguments
+from jaxdl.compatibility import accepted_xla_flags, backends_initialized, inner_jaxprs, scan_arguments
 from jaxdl.training.loop import make_program
 from jaxdl.training.sources import load_sources
 
@@ -45,6 +45,15 @@ def test_a_damaged_cache_is_probed_again(tmp_path, content):
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").touch()
     assert accepted_xla_flags([KNOWN], tmp_path / "file" / "folder") == [KNOWN]
+
+
+def test_backends_are_initialized_by_their_first_use():
+    program = "import jax; from jaxdl.compatibility import backends_initialized as initialized; before = initialized()"
+    program += "; jax.devices(); print(before, initialized())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    jax.devices()
+    assert backends_initialized()
 
 
 def scan_equation():
