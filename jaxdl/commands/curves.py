@@ -26,10 +26,6 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
     """Writes the learning curves of several runs over time as one picture.
 
-    Args:
-      runs: Run folders.
-      output: PNG file. None: curves.png.
-
     Raises:
       UserError: A folder is not a run folder or contains no measurements, or the picture cannot be written.
     """

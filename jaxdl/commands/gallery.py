@@ -14,13 +14,7 @@ from jaxdl.runs.ledger import NONE_RECORDED, Summary, figure, minutes, summaries
 
 
 def run(root: Path, folders: Sequence[str] = (), output: str | None = None) -> None:
-    """Writes the page and prints its path.
-
-    Args:
-      root: Repository.
-      folders: Run folders, or folders that contain some at any depth. The newest finished run of a recipe supplies its
-        picture.
-      output: Page, NAME.html. None: gallery.html.
+    """Writes the page. The newest finished run of a recipe, at any depth of the folders, supplies its picture.
 
     Raises:
       UserError: A folder without a run, or a page that cannot be written.
@@ -37,15 +31,7 @@ def run(root: Path, folders: Sequence[str] = (), output: str | None = None) -> N
 def render(
     files: Sequence[RecipeFile], results: dict[str, Summary], runs: dict[str, Run], here: Path, root: Path
 ) -> str:
-    """Returns the HTML page.
-
-    Args:
-      files: Recipes.
-      results: {recipe: recorded result}.
-      runs: {recipe: run that supplies its picture}.
-      here: Folder of the page, to which links are relative.
-      root: Repository.
-    """
+    """Returns the HTML page from {recipe: recorded result} and {recipe: run}; its folder is `here`."""
     families = sorted({recipe.family for recipe in files})
     spent = sum(result.minutes for result in results.values())
     counts: list[tuple[object, object]] = [
@@ -80,10 +66,8 @@ def _result(result: Summary | None) -> html.Markup:
     if result is None:
         return html.tag("p", NONE_RECORDED, class_="small")
     value, _, spread = figure(result.mean, result.std).partition(" +- ")
-    seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
-    cost = f"{seeds}, {minutes(result.minutes)} min on {result.device}"
     large = [html.tag("b", value), f" ± {spread}" if spread else "", f" {readable(result.metric)}"]
-    return html.tag("div", html.tag("p", *large, class_="result"), html.tag("p", cost, class_="small"))
+    return html.tag("div", html.tag("p", *large, class_="result"), html.tag("p", result.cost, class_="small"))
 
 
 def _picture(recipe: RecipeFile, run: Run | None, here: Path) -> html.Markup:

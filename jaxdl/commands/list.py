@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, TextIO
 
+import fiddle as fdl
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, Command
@@ -52,20 +53,15 @@ def _row(recipe: RecipeFile, summary: Summary | None) -> dict[str, Any]:
         row |= {**_task_and_data(recipe), "error": None}
     except UserError as error:
         row |= {"task": None, "data": None, "error": str(error)}
-    return row | {
-        "metric": summary.metric if summary else recipe.metric,
-        "value": summary.mean if summary else None,
-        "std": summary.std if summary else None,
-        "seeds": summary.seeds if summary else None,
-        "device": summary.device if summary else None,
-        "minutes": summary.minutes if summary else None,
-    }
+    row |= {"metric": recipe.metric, **dict.fromkeys(("value", "std", "seeds", "device", "minutes"))}
+    if summary is None:
+        return row
+    recorded = {name: getattr(summary, name) for name in ("metric", "std", "seeds", "device", "minutes")}
+    return row | {"value": summary.mean, **recorded}
 
 
 def _task_and_data(recipe: RecipeFile) -> dict[str, str | None]:
     """Returns the names of the task and of the training data, from the resolved configuration."""
-    import fiddle as fdl
-
     config = resolve(load_recipe(str(recipe.path)))
     task, data = config.__arguments__.get("task"), config.__arguments__.get("data")
     train = data.__arguments__.get("train") if isinstance(data, fdl.Buildable) else None
@@ -74,8 +70,6 @@ def _task_and_data(recipe: RecipeFile) -> dict[str, str | None]:
 
 
 def _call_name(value: Any) -> str | None:
-    import fiddle as fdl
-
     return getattr(fdl.get_callable(value), "__name__", None) if isinstance(value, fdl.Buildable) else None
 
 

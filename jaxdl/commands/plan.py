@@ -53,15 +53,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Costs of one configuration.
-
-    Attributes:
-      settings: Overrides of the recipe, for printing.
-      mesh: Devices along each axis.
-      costs: Costs of a step on one device.
-      hardware: The device.
-      seconds: Compile time.
-    """
+    """Costs of a step of one configuration on one device; `seconds` is the compile time."""
 
     settings: str
     mesh: dict[str, int]
@@ -83,15 +75,9 @@ class Plan:
 def run(
     recipe_name: str, settings: Sequence[str], topology: str, shape: str | None = None, search: bool = False
 ) -> list[Plan]:
-    """Prints the memory and time of a step on each device, and whether it fits.
+    """Prints the memory and time of a step on each device, and whether it fits; a search sorts by expected time.
 
-    Args:
-      recipe_name: Recipe, as for --config.
-      settings: Values of --set.
-      topology: See `jaxdl.distributed.hardware.target`.
-      shape: "HEIGHT,WIDTH,CHANNELS" of synthetic images that replace the recipe's data. Any value for text. None: the
-        recipe's data, which must be prepared.
-      search: Whether to try other meshes, rematerialization and micro-batches, sorted by expected time.
+    Args as the flags; without `shape` the recipe's data must be prepared, for text any `shape` will do.
 
     Raises:
       UserError: An argument is invalid, or no configuration fits.
@@ -99,9 +85,7 @@ def run(
     hardware, devices = target(topology)
     if hardware.platform != "cpu":
         jax.config.update("jax_enable_compilation_cache", False)  # a program for other devices cannot be loaded here
-    config = overrides.resolve(load_recipe(recipe_name), settings)
-    if shape is not None:
-        config = with_synthetic_data(config, parse_shape(shape))
+    config = resolve(recipe_name, settings, shape)
     example = first_example(serialize.build(config))
     plans = []
     for changes in candidates(config, len(devices)) if search else [()]:
@@ -204,12 +188,15 @@ def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
     return dict(Batches(load_sources(data).train, data, experiment.seed, rows=slice(0, 1)).at(0))
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Parses --shape. Raises UserError if it is not a shape."""
+def resolve(recipe_name: str, settings: Sequence[str], shape: str | None) -> fdl.Config:
+    """Returns the configuration, with synthetic data of --shape if given. Raises UserError for invalid arguments."""
+    config = overrides.resolve(load_recipe(recipe_name), settings)
+    if shape is None:
+        return config
     try:
-        return tuple(int(side) for side in text.split(","))
+        return with_synthetic_data(config, tuple(int(side) for side in shape.split(",")))
     except ValueError:
-        raise UserError(f"--shape={text} is not a shape; write HEIGHT,WIDTH,CHANNELS, such as 224,224,3") from None
+        raise UserError(f"--shape={shape} is not a shape; write HEIGHT,WIDTH,CHANNELS, such as 224,224,3") from None
 
 
 def _remat(config: fdl.Config) -> tuple[str, Sequence[Any]] | None:

@@ -43,12 +43,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 
 def run(folders: Sequence[str], output: str | None = None, metric: str | None = None) -> None:
-    """Writes the report of all runs in some folders and prints its path.
-
-    Args:
-      folders: Run folders, or folders that contain some at any depth.
-      output: Page, NAME.html, beside which NAME.csv and NAME.md are written. None: report.html.
-      metric: "EVAL/NAME" to compare by, see `jaxdl.report.statistics.sections`. None: the metric of the recipe.
+    """Writes the report of all runs at any depth of some folders, as NAME.html, NAME.csv and NAME.md.
 
     Raises:
       UserError: A folder without a run, a metric that no run has, or a page that cannot be written.

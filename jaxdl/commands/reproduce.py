@@ -22,6 +22,7 @@ from jaxdl.errors import Failed, UserError
 from jaxdl.runs import manifest
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
+from jaxdl.runs.ledger import scalars
 from jaxdl.training.sources import load_sources
 
 COMMAND = Command(
@@ -45,13 +46,9 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 @dataclass(frozen=True)
 class Compared:
-    """Metric of both runs.
+    """Metric "EVAL/NAME" of both runs, NaN if not finite.
 
-    Attributes:
-      name: "EVAL/NAME".
-      before: Value of the original run; NaN if it was not finite.
-      after: Value of the new run; NaN if it was not finite.
-      spread: Standard deviation over runs that differ only by their seed; None with fewer than two.
+    `spread` is the standard deviation over runs that differ only by their seed; None with fewer than two.
     """
 
     name: str
@@ -70,10 +67,7 @@ class Compared:
 def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     """Trains a run again, prints a verdict and writes it to `reproduction.json` of the new run.
 
-    Args:
-      path: Run folder.
-      output: Folder of the new run, which is resumed if it exists. None: the run folder with the suffix "-again".
-      dry_run: Whether only to print the differences in commit, packages, devices and data.
+    Args as the flags. An `output` that exists is resumed. `dry_run` only prints the differences since the run.
 
     Raises:
       UserError: The run is not finished, or its configuration does not fit the present code.
@@ -119,12 +113,7 @@ def take_cores(then: Mapping[str, Any]) -> None:
 
 
 def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[str]:
-    """Returns the differences in commit, packages, devices and data since a run, one a line.
-
-    Args:
-      then: Manifest of the run.
-      datasets: Present data sets, from `jaxdl.commands.train.describe`.
-    """
+    """Returns the differences in commit, packages, devices and data since the manifest of a run, one a line."""
     recorded = {name: manifest.latest(then, name) or {} for name in ("code", "packages", "devices", "datasets")}
     lines = []
     now = manifest.code_version()
@@ -160,10 +149,10 @@ def compare(
 ) -> list[Compared]:
     """Compares each metric of two results, with its spread over the results of other seeds."""
     metrics = []
-    old, new = _scalars(before), _scalars(after)
+    old, new = scalars(before["metrics"]), scalars(after["metrics"])
+    others = [scalars(sibling["metrics"]) for sibling in siblings]
     for name, before_value in old.items():
-        values = [scalars[name] for sibling in siblings if name in (scalars := _scalars(sibling))]
-        values = [value for value in values if math.isfinite(value)]
+        values = [other[name] for other in others if math.isfinite(other.get(name, math.nan))]
         spread = statistics.stdev(values) if len(values) > 1 else None
         metrics.append(Compared(name, before_value, new.get(name, math.nan), spread))
     return metrics
@@ -205,15 +194,6 @@ def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
         if rows == ["seed"]:
             results.append(result)
     return results
-
-
-def _scalars(result: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        f"{split}/{name}": math.nan if value is None else float(value)
-        for split, figures in result["metrics"].items()
-        for name, value in figures.items()
-        if value is None or isinstance(value, int | float)
-    }
 
 
 def _short(commit: str | None) -> str:

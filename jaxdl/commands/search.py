@@ -33,17 +33,9 @@ def run(
     options: Options,
     seed: int = 0,
 ) -> None:
-    """Runs trials until the search has `trials` of them, and prints the best.
+    """Runs trials until the search has `trials` of them, earlier calls included, and prints the best.
 
-    Args:
-      recipe_name: Recipe, as for --config.
-      settings: Values of --set, common to all trials.
-      space: Values of --space, see `distributions`.
-      trials: Total number of trials, those of earlier calls included.
-      workdir: Folder of the run folders and of the search's file. None: runs.
-      metric: "EVAL/NAME:min" or ":max". None: the metric by which the recipe keeps its best checkpoint.
-      options: Options of the local launcher. Its slots are the trials that run at the same time.
-      seed: Seed of the sampler.
+    Args as the flags, and `seed` of the sampler. The slots are the trials that run at the same time.
 
     Raises:
       UserError: An argument is invalid, or Optuna is not installed.

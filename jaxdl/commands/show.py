@@ -9,10 +9,8 @@ import jax
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
-from jaxdl.commands.plan import first_example, parse_shape
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
-from jaxdl.config.synthetic import with_synthetic_data
+from jaxdl.commands.plan import first_example, resolve
+from jaxdl.config import serialize
 from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
 from jaxdl.runs.table import print_table
@@ -43,7 +41,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         return
     if flags.topology or flags.shape:
         raise UserError("--topology and --shape need --shardings: jaxdl show --config=RECIPE --shardings")
-    config = overrides.resolve(load_recipe(flags.config), flags.set)
+    config = resolve(flags.config, flags.set, None)
     serialize.build(config)
     print(serialize.as_text(config), end="")
 
@@ -55,22 +53,9 @@ def show(
     shape: str | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Prints the shape, mesh axes and shape on one device of each parameter.
-
-    Args:
-      recipe_name: Recipe, as for --config.
-      settings: Values of --set, parallel.mesh among them.
-      topology: Target devices, see `jaxdl.distributed.hardware.target`. None: the devices of this machine.
-      shape: As for `jaxdl.commands.plan.run`.
-
-    Raises:
-      UserError: An argument is invalid.
-    """
+    """Prints the shape, mesh axes and shape on one device of each parameter. Args as the flags."""
     devices = target(topology)[1] if topology else jax.devices()
-    config = overrides.resolve(load_recipe(recipe_name), settings)
-    if shape is not None:
-        config = with_synthetic_data(config, parse_shape(shape))
-    experiment = serialize.build(config)
+    experiment = serialize.build(resolve(recipe_name, settings, shape))
     program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params
     lines, total, local = [], 0, 0

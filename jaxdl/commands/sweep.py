@@ -94,14 +94,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Run of a sweep.
-
-    Attributes:
-      settings: Values of --set, the common ones and those of this run.
-      varied: Values of this run alone, for printing.
-      folder: Run folder.
-      steps: Number of training steps.
-    """
+    """Run of a sweep, with all its values of --set; `varied` are its own ones, for printing."""
 
     settings: tuple[str, ...]
     varied: str
@@ -143,16 +136,7 @@ def run(
     options: Options,
     dry_run: bool = False,
 ) -> None:
-    """Launches all runs of a sweep that are not finished.
-
-    Args:
-      recipe_name: Recipe, as for --config.
-      settings: Values of --set, common to all runs.
-      grid: Values of --grid, see `points`. Empty: the recipe's `sweep()`, or seeds 0 to 4.
-      workdir: Folder of the run folders. None: runs.
-      launcher: Name in `LAUNCHERS`.
-      options: Options of the launcher.
-      dry_run: Whether only to print the runs and their states.
+    """Launches all runs of a sweep that are not finished. Args as the flags.
 
     Raises:
       UserError: An argument is invalid.
@@ -190,17 +174,7 @@ def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder:
 
 
 def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Described:
-    """Returns the run of a recipe with some settings.
-
-    Args:
-      recipe: Recipe.
-      settings: Values of --set, common to all runs.
-      folder: Folder of the run folders.
-      point: Values of this run alone.
-
-    Raises:
-      UserError: The recipe or a setting is invalid.
-    """
+    """Returns the run of a recipe with the common settings and those of a point. Raises UserError for invalid ones."""
     config = overrides.resolve(recipe, [*settings, *point])
     experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
     path = folder / default_name(recipe.path, fingerprint)

@@ -65,22 +65,7 @@ def run(
     allow: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Trains a recipe in a run folder, or resumes the run in it.
-
-    Args:
-      recipe_name: Recipe, as for --config.
-      settings: Values of --set.
-      workdir: Run folder. None: `runs/<recipe>-<fingerprint>`, by which a configuration finds its run again.
-      allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
-      command: Command line, for the manifest.
-
-    Returns:
-      The content of result.json.
-
-    Raises:
-      UserError: An argument is invalid.
-      Preempted: A signal was received; the state is saved.
-    """
+    """Trains a recipe, or resumes the run in its folder; see `make`. Args as the flags."""
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
@@ -117,11 +102,8 @@ def make(
       UserError: The configuration, the folder or the data do not fit.
       Preempted: A signal was received; the state is saved.
     """
-    if isinstance(config, Experiment):
-        experiment, fingerprint = config, None
-        validate(experiment)
-    else:
-        experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
+    experiment = config if isinstance(config, Experiment) else serialize.build(config)
+    validate(experiment)
     shown = shown and is_first()
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
@@ -133,26 +115,15 @@ def make(
         program = make_program(experiment, sources)
         save_tokenizers(folder, sources.train)
         folder.write_config(serialize.to_json(config, recipe, settings), serialize.as_text(config))
-        manifest.start_manifest(
-            folder,
-            command=command,
-            recipe=recipe,
-            overrides=settings,
-            seed=experiment.seed,
-            datasets=datasets,
-            config_fingerprint=fingerprint,
-            absent=absent,
-        )
+        fingerprint = None if isinstance(config, Experiment) else serialize.fingerprint(config)
+        provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
+        provenance |= {"config_fingerprint": fingerprint, "datasets": datasets, "absent_settings": absent}
+        manifest.start_manifest(folder, provenance)
+        identity = {"datasets": datasets}
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
             _, result = train(
-                experiment,
-                folder,
-                progress,
-                sources,
-                identity={"datasets": datasets},
-                wall=lambda: manifest.wall_seconds(folder.manifest()["attempts"]),
-                program=program,
+                experiment, folder, progress, sources, identity=identity, wall=lambda: _wall(folder), program=program
             )
             progress.results(result, folder.pictures)
         return result
@@ -174,6 +145,10 @@ def check_allowances(allow: Sequence[str]) -> None:
     for name in allow:
         if name not in ALLOWANCES:
             raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
+
+
+def _wall(folder: RunFolder) -> float:
+    return manifest.wall_seconds(folder.manifest()["attempts"])
 
 
 @contextmanager

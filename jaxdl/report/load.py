@@ -20,7 +20,7 @@ from jaxdl.config.recipes import repository_root
 from jaxdl.config.serialize import from_json, settings
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
-from jaxdl.runs.ledger import device_name
+from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.manifest import latest, wall_seconds
 from jaxdl.viz.curves import learned
 
@@ -127,7 +127,7 @@ def _read(folder: RunFolder) -> Run:
         overrides=tuple(manifest.get("overrides", ())),
         seed=int(manifest["seed"]),
         settings=tuple(_settings(folder)),
-        metrics=_metrics(result.get("metrics", {})),
+        metrics=scalars(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         minutes=seconds / 60,
         device=device_name(latest(manifest, "devices")),
@@ -212,16 +212,6 @@ def _seconds(folder: RunFolder, attempts: Sequence[Mapping[str, Any]], state: st
 def _recipe(name: str) -> str:
     path, root = Path(name), repository_root()
     return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else name
-
-
-def _metrics(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Returns the scalar metrics; lists and objects are omitted."""
-    return {
-        f"{name}/{metric}": math.nan if value is None else float(value)
-        for name, values in scores.items()
-        for metric, value in values.items()
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    }
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> Curves:

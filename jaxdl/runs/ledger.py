@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.config.experiment import observes
-from jaxdl.config.recipes import RecipeFile, recipes
+from jaxdl.config.recipes import recipes
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.folder import RunFolder
@@ -63,18 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The headline result of a recipe.
-
-    Attributes:
-      recipe: File of the recipe, relative to the repository's root.
-      split: Data set and split of the metric.
-      metric: "EVAL/NAME".
-      mean: Mean over seeds.
-      std: Sample standard deviation over seeds. None for one seed.
-      seeds: Number of seeds.
-      device: Device of the runs.
-      minutes: Mean wall time of a run.
-    """
+    """The headline result of a recipe over its seeds; `std` is None for one seed."""
 
     recipe: str
     split: str
@@ -84,6 +73,12 @@ class Summary:
     seeds: int
     device: str
     minutes: float
+
+    @property
+    def cost(self) -> str:
+        """Seeds, time and device: "3 seeds, 6.1 min on NVIDIA H100"."""
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"{seeds}, {minutes(self.minutes)} min on {self.device}"
 
 
 def results_path(root: Path) -> Path:
@@ -140,8 +135,8 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
         Row(
             recipe=recipe,
             split=_split(manifest["datasets"].get(name, {})),
-            metric=f"{name}/{metric}",
-            value=math.nan if value is None else float(value),
+            metric=metric,
+            value=value,
             seed=int(manifest["seed"]),
             device=device_name(manifest["devices"]),
             minutes=round(result["seconds"] / 60, 2),
@@ -153,8 +148,7 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
             digest=digest,
         )
         for name in evals
-        for metric, value in scores[name].items()
-        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+        for metric, value in scalars({name: scores[name]}).items()
     ]
     if not rows:
         raise UserError(f"{run} has no metric in its result.json; add an evaluation or a test set to the recipe")
@@ -191,60 +185,14 @@ def summaries(root: Path) -> dict[str, Summary]:
     return summarize(read(root), {recipe.name: recipe.metric for recipe in recipes(root)})
 
 
-def headline(summary: Summary) -> str:
-    """Formats a summary for a docstring: "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100"."""
-    metric = summary.metric.replace("/", " ").replace("_", " ")
-    seeds = "1 seed" if summary.seeds == 1 else f"{summary.seeds} seeds"
-    return f"{figure(summary.mean, summary.std)} {metric}, {seeds}, {minutes(summary.minutes)} min on {summary.device}"
-
-
-def docstring_headline(recipe: RecipeFile) -> str | None:
-    """Extracts the text after `Result:` in a recipe's docstring, up to an empty line or the next `Word:`."""
-    lines = [line.strip() for line in recipe.docstring.splitlines()]
-    starts = [index for index, line in enumerate(lines) if line.startswith("Result:")]
-    if not starts:
-        return None
-    words = [lines[starts[0]].removeprefix("Result:")]
-    for line in lines[starts[0] + 1 :]:
-        if not line or line.split()[0].endswith(":"):
-            break
-        words.append(line)
-    return " ".join(" ".join(words).split())
-
-
-def disagreements(root: Path) -> list[str]:
-    """Lists the recipes whose docstring differs from the recorded result, with the expected text."""
-    results = summaries(root)
-    lines = []
-    for recipe in recipes(root):
-        wanted = headline(results[recipe.name]) if recipe.name in results else NONE_RECORDED
-        if docstring_headline(recipe) != wanted:
-            lines.append(f"{recipe.name}: the docstring must contain `Result: {wanted}`")
-    return lines
-
-
-def readme_table(root: Path) -> str:
-    """Returns the recorded results as a Markdown table with one row per recipe, "" without results."""
-    results = summaries(root)
-    lines = []
-    for recipe in recipes(root):
-        if recipe.name not in results:
-            continue
-        summary = results[recipe.name]
-        cells = (
-            f"[{recipe.title.replace('|', '/')}]({recipe.name})",
-            summary.split,
-            summary.metric.replace("_", " "),
-            figure(summary.mean, summary.std),
-            str(summary.seeds),
-            minutes(summary.minutes),
-            summary.device,
-        )
-        lines.append(f"| {' | '.join(cells)} |\n")
-    if not lines:
-        return ""
-    names = ("Recipe", "Data", "Metric", "Result", "Seeds", "Minutes", "Device")
-    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n" + "".join(lines)
+def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Returns {"EVAL/NAME": value} of a result's scalar metrics; NaN where not finite."""
+    return {
+        f"{split}/{name}": math.nan if value is None else float(value)
+        for split, values in metrics.items()
+        for name, value in values.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
 
 
 def figure(value: float, std: float | None = None) -> str:

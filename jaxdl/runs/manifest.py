@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,32 +20,11 @@ from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.git import GitError, git
 
-_PACKAGES = (
-    "jaxdl",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "tensorflow-datasets",
-    "array_record",
-    "numpy",
-    "fiddle",
-)
+_PACKAGES = ("jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
+_PACKAGES += ("array_record", "numpy", "fiddle")
 
 
-def start_manifest(
-    folder: RunFolder,
-    *,
-    command: Sequence[str],
-    recipe: str,
-    overrides: Sequence[str],
-    seed: int,
-    datasets: Mapping[str, Any],
-    config_fingerprint: str | None,
-    absent: Sequence[str] = (),
-) -> dict[str, Any]:
+def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Begins an attempt: creates manifest.json, or appends to it.
 
     It must be called before `RunFolder.rewind`: an earlier attempt without an end was killed, and ends with the time
@@ -53,30 +32,14 @@ def start_manifest(
 
     Args:
       folder: Run folder. A process that does not write leaves it unchanged.
-      command: Command line as typed.
-      recipe: Name of the recipe.
-      overrides: NAME=VALUE of `--set`.
-      seed: Seed of the run.
-      datasets: Description of each data set by role, with its fingerprint.
-      config_fingerprint: Fingerprint of the configuration. None for an Experiment object.
-      absent: Process-wide settings that were not applied, because the process was already running.
+      provenance: JSON values by name: command, recipe, overrides, seed, config_fingerprint, datasets, absent_settings.
+        Code, packages and devices are added.
 
     Returns:
       The manifest.
     """
-    provenance: dict[str, Any] = {
-        "command": list(command),
-        "recipe": recipe,
-        "overrides": list(overrides),
-        "seed": seed,
-        "config_fingerprint": config_fingerprint,
-        "datasets": dict(datasets),
-        "code": code_version(),
-        "packages": package_versions(),
-        "devices": describe_devices(),
-        "absent_settings": list(absent),
-    }
-    provenance = json.loads(to_json(provenance))  # comparable to a manifest that was read from disk
+    environment = {"code": code_version(), "packages": package_versions(), "devices": describe_devices()}
+    provenance = json.loads(to_json({**provenance, **environment}))  # comparable to a manifest read from disk
     attempt: dict[str, Any] = {"start": _now(), "end": None, "first_step": None, "last_step": None, "exit": None}
     if not folder.writes:
         return {**provenance, "attempts": [attempt]}
@@ -106,19 +69,11 @@ def latest(manifest: Mapping[str, Any], name: str) -> Any:
     return manifest["attempts"][-1].get("changed", {}).get(name, manifest.get(name))
 
 
-def goodput(attempts: Iterable[Mapping[str, Any]], useful_seconds: float) -> float:
-    """Returns the goodput, the share of wall time spent in training steps that led to the final state.
-
-    useful_seconds / `wall_seconds(attempts)`, NaN if the attempts took no time. `Meter.useful_seconds` excludes
-    startup, compilation, waiting for data, evaluation, saving, and steps that were lost with a killed process. Time
-    between attempts (a scheduler's queue) is not part of the wall time.
-    """
-    wall = wall_seconds(attempts)
-    return useful_seconds / wall if wall > 0 else float("nan")
-
-
 def wall_seconds(attempts: Iterable[Mapping[str, Any]]) -> float:
-    """Returns the wall time of a run, the sum of (end - start); an attempt without an end counts until now."""
+    """Returns the wall time of a run, the sum of (end - start); an attempt without an end counts until now.
+
+    Goodput is the share of it that was spent in training steps which led to the final state.
+    """
     wall = 0.0
     for attempt in attempts:
         start = datetime.fromisoformat(attempt["start"])

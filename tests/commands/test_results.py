@@ -12,7 +12,7 @@ import pytest
 from jaxdl.commands import diff
 from jaxdl.commands import list as list_command
 from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe, recipes
+from jaxdl.config.recipes import load_recipe
 from jaxdl.errors import UserError
 from jaxdl.runs import ledger
 
@@ -259,33 +259,6 @@ def test_the_summary_is_over_seeds_of_the_newest_kind():
 )
 def test_figures_are_readable(value, std, text):
     assert ledger.figure(value, std) == text
-
-
-def test_docstrings_and_records_are_held_equal(root, tmp_path):
-    assert ledger.disagreements(root) == []
-    for seed, value in enumerate((0.935, 0.937, 0.939)):
-        ledger.record(make_run(root, tmp_path / f"run{seed}", seed=seed, value=value), root)
-    wanted = "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on Fast GPU"
-    assert ledger.disagreements(root) == [
-        f"experiments/net/made_up_a.py: the docstring must contain `Result: {wanted}`"
-    ]
-    write_recipe(root, "made_up_a", result="0.937 +- 0.002 test accuracy, 3 seeds,\n            6.1 min on Fast GPU")
-    assert ledger.docstring_headline(recipes(root)[0]) == wanted
-    assert ledger.disagreements(root) == []
-    write_recipe(root, "made_up_b", result=wanted)
-    assert ledger.disagreements(root) == [
-        "experiments/net/made_up_b.py: the docstring must contain `Result: none recorded yet`"
-    ]
-
-
-def test_the_readme_table_has_a_row_a_recorded_recipe(root, tmp_path):
-    assert ledger.readme_table(root) == ""
-    ledger.record(make_run(root, tmp_path / "run"), root)
-    head, rule, line = ledger.readme_table(root).splitlines()
-    assert head == "| Recipe | Data | Metric | Result | Seeds | Minutes | Device |"
-    assert rule == "|---|---|---|---|---|---|---|"
-    recipe = "[A net on made-up images](experiments/net/made_up_a.py)"
-    assert line == f"| {recipe} | made test | test/accuracy | 0.900 | 1 | 6.1 | Fast GPU |"
 
 
 def test_list_names_task_data_and_result_of_every_recipe(root, tmp_path):

@@ -1,7 +1,6 @@
 """What a run says of itself: what it was made with, and every attempt at it."""
 
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ ARGUMENTS = {
 
 def test_the_manifest_says_with_what_a_run_was_made(tmp_path):
     with RunFolder(tmp_path) as folder:
-        manifest.start_manifest(folder, **ARGUMENTS)
+        manifest.start_manifest(folder, ARGUMENTS)
         folder.rewind(-1)
         manifest.end_attempt(folder, exit=0, last_step=9)
     made = json.loads((tmp_path / "manifest.json").read_text())
@@ -42,7 +41,7 @@ def test_the_manifest_says_with_what_a_run_was_made(tmp_path):
 
 def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path):
     with RunFolder(tmp_path) as folder:
-        manifest.start_manifest(folder, **ARGUMENTS)
+        manifest.start_manifest(folder, ARGUMENTS)
         folder.rewind(-1)
         folder.write(30, "train", {"loss": 1})
     later = time.time() + 60
@@ -50,7 +49,7 @@ def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path)
         file.write(b"{torn")
     os.utime(tmp_path / "metrics.jsonl", (later, later))
     with RunFolder(tmp_path) as folder:
-        made = manifest.start_manifest(folder, **{**ARGUMENTS, "overrides": []})
+        made = manifest.start_manifest(folder, {**ARGUMENTS, "overrides": []})
         folder.rewind(20)
         killed, resumed = folder.manifest()["attempts"]
     assert (killed["first_step"], killed["last_step"], killed["exit"]) == (0, 30, "killed")
@@ -65,18 +64,9 @@ def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path)
 
 def test_an_attempt_killed_before_its_first_figures_ends_where_it_began(tmp_path):
     with RunFolder(tmp_path) as folder:
-        manifest.start_manifest(folder, **ARGUMENTS)
-        first, _ = manifest.start_manifest(folder, **ARGUMENTS)["attempts"]
+        manifest.start_manifest(folder, ARGUMENTS)
+        first, _ = manifest.start_manifest(folder, ARGUMENTS)["attempts"]
     assert (first["end"], first["exit"], first["last_step"]) == (first["start"], "killed", None)
-
-
-def test_goodput_is_useful_over_wall_seconds():
-    attempts = [
-        {"start": "2025-01-01T00:00:00.000Z", "end": "2025-01-01T00:01:00.000Z"},
-        {"start": "2025-01-02T00:00:00.000Z", "end": "2025-01-02T00:00:40.000Z"},
-    ]
-    assert manifest.goodput(attempts, 75) == pytest.approx(0.75)
-    assert math.isnan(manifest.goodput([], 75))
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
