@@ -6,8 +6,8 @@ Run:    python launch.py --config=experiments/autoencoder/fashion_vae.py
 Sized for ten minutes on two CPU cores. A convolutional VAE (`ConvEncoder`, `ConvDecoder` of `jaxdl.models.vae`)
 completes a tenth of the epochs in that time on a CPU.
 
-FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
---set=start=None --set=task.fid_classifier=None.
+--with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
+--set=start=None --set=task.fid_classifier=None
 Tighter bound (IWAE, 5,000 samples): python launch.py eval RUN --split='test[:1000]' --set=task.bound_samples=5000
 """
 
@@ -22,6 +22,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/loss"
+REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 
 @auto_config

@@ -5,8 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
 Differs from fashion_edm in the noise schedule, the sampling of noise levels and the target.
 
-FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
---set=start=None --set=task.fid_classifier=None.
+--with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
+--set=start=None --set=task.fid_classifier=None
 The paper's sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
 """
 
@@ -21,6 +21,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
+REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 
 @auto_config

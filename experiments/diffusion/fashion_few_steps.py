@@ -3,8 +3,8 @@
 Result: 3.227 test fid, 1 seed, 10.1 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_few_steps.py
 
-Student, teacher and FID classifier are initialized from the run of the teacher:
-python launch.py --config=experiments/diffusion/fashion_edm.py --workdir=runs/fashion_edm
+Student, teacher and FID classifier are initialized from the run of the teacher, diffusion/fashion_edm, which
+--with_requirements trains first.
 
 In one step: python launch.py eval RUN --set=task.steps=1
 """
@@ -20,6 +20,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
+REQUIRES = {"start.run": "experiments/diffusion/fashion_edm.py"}
 
 
 @auto_config

@@ -5,8 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_flow_dit.py
 
 Ten Euler steps with classifier-free guidance.
 
-FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
---set=start=None --set=task.fid_classifier=None.
+--with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
+--set=start=None --set=task.fid_classifier=None
 Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=heun --set=task.steps=18
 """
 
@@ -21,6 +21,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
+REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 
 @auto_config

@@ -5,8 +5,8 @@ Run:    python launch.py --config=experiments/gan/fashion_dcgan.py
 
 Without the penalty: --set=task.penalty=None. Sized for ten minutes on two CPU cores.
 
-FID classifier: python launch.py --config=experiments/cnn/fashion_mnist.py --workdir=runs/fashion_mnist; without it
---set=start=None --set=task.fid_classifier=None.
+--with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
+--set=start=None --set=task.fid_classifier=None
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,6 +19,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
+REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 
 @auto_config

@@ -3,7 +3,7 @@
 Result: none recorded yet
 Run:    python launch.py --config=experiments/transformer/sentiment_austen.py
 
-Pretraining: python launch.py --config=experiments/transformer/austen_bert.py --workdir=runs/austen_bert
+--with_requirements trains the pretrained model, transformer/austen_bert, first.
 From scratch: `--set=start=None`. With MiniLM: transformer/sentiment.
 """
 
@@ -20,6 +20,7 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adamw, layer_decay
 
 METRIC = "test/accuracy"
+REQUIRES = {"start.run": "experiments/transformer/austen_bert.py"}
 
 
 @auto_config

@@ -9,6 +9,7 @@ from typing import Any
 import fiddle as fdl
 from absl.flags import FlagValues
 
+from jaxdl.commands import requirements
 from jaxdl.commands.flags import CONFIG, PROCESSES, SET, WORKDIR, Command, Flag, place
 from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment, validate
@@ -19,7 +20,7 @@ from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs import manifest
-from jaxdl.runs.folder import RunFolder, default_name
+from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings
 from jaxdl.training.interrupt import Preempted
 from jaxdl.training.loop import make_program, train
@@ -40,6 +41,7 @@ COMMAND = Command(
             value="NAME,NAME",
             default="",
         ),
+        Flag("with_requirements", "Train runs that the recipe is initialized from first.", kind=bool, default=False),
         *PROCESSES,
     ),
     example="jaxdl train --config=experiments/cnn/digits.py --set=steps=300 --workdir=runs/digits",
@@ -50,7 +52,8 @@ ALLOWANCES = ("config", "data", "batch_size")
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     initialize(place(flags))
-    run(flags.config, flags.set, flags.workdir, [name for name in flags.allow.split(",") if name], command_line())
+    allow = [name for name in flags.allow.split(",") if name]
+    run(flags.config, flags.set, flags.workdir, allow, command_line(), flags.with_requirements)
 
 
 def command_line() -> list[str]:
@@ -64,13 +67,20 @@ def run(
     workdir: str | None = None,
     allow: Sequence[str] = (),
     command: Sequence[str] = (),
+    with_requirements: bool = False,
 ) -> dict[str, Any]:
     """Trains a recipe, or resumes the run in its folder; see `make`. Args as the flags."""
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
     config = overrides.resolve(recipe, settings)
-    name = default_name(recipe.path, serialize.fingerprint(config))
-    return make(config, recipe.name, settings, Path(workdir) if workdir else Path("runs") / name, allow, command)
+    path = Path(workdir) if workdir else Path("runs") / default_name(recipe.path, serialize.fingerprint(config))
+
+    def train_requirement(required: str, folder: str) -> None:
+        run(required, workdir=folder, command=command, with_requirements=True)
+
+    if not (is_run(path) and RunFolder.open(path).has_checkpoint):  # a resumed run is not initialized
+        requirements.ensure(recipe, config, train_requirement if with_requirements else None)
+    return make(config, recipe.name, settings, path, allow, command)
 
 
 def make(
