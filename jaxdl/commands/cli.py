@@ -21,6 +21,21 @@ from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 _HELP = ("--help", "-help", "-h")
 _WIDTH = 100
+_OVERVIEW = """\
+jaxdl: Flax models of all deep-learning families, trained from recipes by one compiled train_step.
+
+usage: jaxdl [COMMAND] [ARGUMENT ...] [--FLAG=VALUE ...]
+
+commands (train if none is given):
+{commands}
+
+jaxdl COMMAND --help describes a command and its flags.
+
+exit codes:
+  0   done
+  2   usage error: an error that the user can fix, described in one line
+  75  stopped by a signal or by the loss of another process, and saved: run the same command again
+  1   any other error"""
 _CLOSE = 0.8  # similarity of a misspelled flag; "--steps" and "--set" have 0.75
 
 
@@ -197,28 +212,8 @@ def _listing(names: Sequence[str]) -> str:
 
 def _overview() -> str:
     """Returns the text of `jaxdl --help`."""
-    lines = [(command.name, command.summary) for command in commands().values()]
-    codes = [
-        ("0", "done"),
-        ("2", "usage error: an error that the user can fix, described in one line"),
-        ("75", "stopped by a signal or by the loss of another process, and saved: run the same command again"),
-        ("1", "any other error"),
-    ]
-    return "\n".join(
-        [
-            "jaxdl: Flax models of all deep-learning families, trained from recipes by one compiled train_step.",
-            "",
-            "usage: jaxdl [COMMAND] [ARGUMENT ...] [--FLAG=VALUE ...]",
-            "",
-            "commands (train if none is given):",
-            *_columns(lines),
-            "",
-            "jaxdl COMMAND --help describes a command and its flags.",
-            "",
-            "exit codes:",
-            *_columns(codes),
-        ]
-    )
+    lines = _columns([(command.name, command.summary) for command in commands().values()])
+    return _OVERVIEW.format(commands="\n".join(lines))
 
 
 def _help(command: Command) -> str:

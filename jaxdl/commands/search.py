@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.commands.sweep import FINISHED, Run, command, describe, split_values
+from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe, load_recipe
 from jaxdl.errors import Failed, UserError, from_extra
@@ -47,7 +48,7 @@ def run(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, recipe = Path(workdir or "runs"), load_recipe(recipe_name)
     axes = distributions(space)
-    name, mode = _goal(describe(recipe, [*settings, *_first(axes)], folder).experiment, metric)
+    name, mode = _goal(serialize.build(overrides.resolve(recipe, [*settings, *_first(axes)])), metric)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / FILE}",
@@ -146,7 +147,7 @@ def _goal(experiment: Experiment, metric: str | None) -> tuple[str, str]:
 
 
 def _run(recipe: Recipe, settings: Sequence[str], params: dict[str, Any], folder: Path) -> Run:
-    return describe(recipe, settings, folder, [f"{name}={value}" for name, value in params.items()]).run
+    return describe(recipe, settings, folder, [f"{name}={value}" for name, value in params.items()])
 
 
 def _launch(recipe_name: str, runs: Sequence[Run], options: Options) -> None:

@@ -10,13 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, WORKDIR, Command, Flag
 from jaxdl.config import overrides, recipes, serialize
-from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import Recipe
 from jaxdl.errors import UserError
 from jaxdl.launchers import LAUNCHERS, Job, Options
@@ -119,14 +117,6 @@ class Run:
         return FINISHED if result is not None and result["step"] == self.steps else STARTED
 
 
-class Described(NamedTuple):
-    """Run with its experiment and the fingerprint of its configuration."""
-
-    run: Run
-    experiment: Experiment
-    fingerprint: str
-
-
 def run(
     recipe_name: str,
     settings: Sequence[str],
@@ -164,22 +154,21 @@ def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder:
     """
     recipe = recipes.load_recipe(recipe_name)
     grid_points = points(grid) if grid else [overrides.as_overrides(values) for values in recipes.sweep(recipe)]
-    by_fingerprint: dict[str, Run] = {}
+    by_folder: dict[Path, Run] = {}
     for point in grid_points:
-        described = describe(recipe, settings, folder, point)
-        by_fingerprint.setdefault(described.fingerprint, described.run)
-    if not by_fingerprint:
+        run = describe(recipe, settings, folder, point)
+        by_folder.setdefault(run.folder, run)
+    if not by_folder:
         raise UserError(f"sweep() of {recipe_name} is empty; give --grid=NAME=VALUE,VALUE,...")
-    return list(by_fingerprint.values())
+    return list(by_folder.values())
 
 
-def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Described:
+def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Run:
     """Returns the run of a recipe with the common settings and those of a point. Raises UserError for invalid ones."""
     config = overrides.resolve(recipe, [*settings, *point])
-    experiment, fingerprint = serialize.build(config), serialize.fingerprint(config)
-    path = folder / default_name(recipe.path, fingerprint)
-    run = Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps)
-    return Described(run, experiment, fingerprint)
+    serialize.build(config)
+    path = folder / default_name(recipe.path, serialize.fingerprint(config))
+    return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps)
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:

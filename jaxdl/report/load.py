@@ -5,9 +5,7 @@ The code that trained the run is not needed; its settings come from config.txt.
 
 import json
 import math
-import os
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,8 @@ from jaxdl.config.serialize import from_json, settings
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
-from jaxdl.runs.manifest import latest, wall_seconds
+from jaxdl.runs.lock import is_locked
+from jaxdl.runs.manifest import killed_at, latest, wall_seconds
 from jaxdl.viz.curves import learned
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
@@ -118,7 +117,10 @@ def _read(folder: RunFolder) -> Run:
         state = state if result or state != FINISHED else DAMAGED
         problem = _problem(folder.path, error)
     code = latest(manifest, "code")
-    seconds = result["seconds"] if result else _seconds(folder, manifest["attempts"], state)
+    attempts = manifest["attempts"]
+    if state != RUNNING:
+        attempts = [{**attempt, "end": attempt["end"] or killed_at(folder, attempt)} for attempt in attempts]
+    seconds = result["seconds"] if result else wall_seconds(attempts)
     return Run(
         folder=folder.path,
         state=state,
@@ -166,47 +168,13 @@ def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[st
         return FINISHED, ""
     code = attempts[-1].get("exit")
     if code is None and attempts[-1].get("end") is None:
-        alive = _alive(folder.path / ".lock")
+        alive = is_locked(folder.path)
         if alive is None:
             return RUNNING, "is running (or was killed) on another host"
         return (RUNNING, "is running") if alive else (KILLED, "killed; rerun its command to resume")
     if code == 75:
         return STOPPED, "stopped by a signal after saving a checkpoint; rerun its command to resume"
     return FAILED, f"exited with code {code} without a result"
-
-
-def _alive(lock: Path) -> bool | None:
-    """Returns whether the process that holds the lock is running; None if it is on another host.
-
-    Does not acquire the lock.
-    """
-    holder = re.match(r"process (\d+) on (\S+)", lock.read_text()) if lock.is_file() else None
-    if holder is None:
-        return False
-    if holder[2] != socket.gethostname():
-        return None
-    try:
-        os.kill(int(holder[1]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _seconds(folder: RunFolder, attempts: Sequence[Mapping[str, Any]], state: str) -> float:
-    """Returns the wall-clock time of a run without a result.
-
-    An attempt without a recorded end counts until the last write of metrics.jsonl.
-    """
-    metrics = folder.path / "metrics.jsonl"
-    if state == RUNNING or attempts[-1].get("end"):
-        return wall_seconds(attempts)
-    from datetime import UTC, datetime
-
-    start = datetime.fromisoformat(attempts[-1]["start"])
-    end = datetime.fromtimestamp(metrics.stat().st_mtime, UTC) if metrics.exists() else start
-    return wall_seconds(attempts[:-1]) + max((end - start).total_seconds(), 0.0)
 
 
 def _recipe(name: str) -> str:

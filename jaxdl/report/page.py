@@ -9,21 +9,8 @@ from pathlib import Path
 
 from jaxdl.report import html, svg
 from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
-from jaxdl.report.plots import (
-    arguments,
-    curves,
-    hues,
-    pictures,
-    readable,
-)
-from jaxdl.report.statistics import (
-    RESAMPLES,
-    Estimate,
-    Group,
-    Section,
-    interval,
-    typed,
-)
+from jaxdl.report.plots import arguments, curves, hues, pictures, readable
+from jaxdl.report.statistics import RESAMPLES, Estimate, Group, Section, interval, typed
 from jaxdl.runs.ledger import figure, minutes
 
 _NONE = "–"

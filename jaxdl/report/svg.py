@@ -184,12 +184,8 @@ def _scale(values: np.ndarray, begin: int, end: int, log: bool = False, margin: 
     """Returns a scale over all values with a margin at both ends."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if log:
-        room = (high / low) ** margin
-        return (
-            _Scale(low / room, high * room, begin, end, True)
-            if high > low
-            else _Scale(low / 2, high * 2, begin, end, True)
-        )
+        room = (high / low) ** margin if high > low else 2.0
+        return _Scale(low / room, high * room, begin, end, True)
     room = margin * (high - low) if high > low else abs(high) / 10 or 1.0
     return _Scale(low - room, high + room, begin, end)
 

@@ -13,17 +13,11 @@
 NaN and infinities are written as null, since JSON has no numbers for them.
 """
 
-import contextlib
-import errno
-import fcntl
 import io
 import json
-import logging
 import math
 import os
 import re
-import socket
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -32,12 +26,12 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.runs.files import to_json, write_atomically, write_errors, write_png
+from jaxdl.runs.lock import Lock
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
 _OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints"}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
-_NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def default_name(recipe: Path, fingerprint: str) -> str:
@@ -89,7 +83,7 @@ class RunFolder:
         self._mode = mode
         self._metrics = self.path / "metrics.jsonl"
         self._events = EventFile(self.path / "tensorboard")
-        self._lock: int | None = None
+        self._lock: Lock | None = None
         self._written: set[tuple[int, str]] = set()
         if mode == "write":
             self._claim()
@@ -127,8 +121,8 @@ class RunFolder:
     def write_config(self, json_text: str, text: str) -> None:
         """Writes the resolved configuration as config.json (to load) and config.txt (to read)."""
         if self._writing():
-            write_atomically(self.path / "config.txt", text if text.endswith("\n") else text + "\n")
-            write_atomically(self.path / "config.json", json_text if json_text.endswith("\n") else json_text + "\n")
+            write_atomically(self.path / "config.txt", text)
+            write_atomically(self.path / "config.json", json_text)
 
     def write_tokenizer(self, feature: str, json_text: str) -> None:
         """Writes the tokenizer of a feature, serialized by `jaxdl.data.text.tokenizers.Tokenizer.json`."""
@@ -251,11 +245,7 @@ class RunFolder:
         """Ends writing and releases the lock. A second call has no effect."""
         self._events.close()
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # the content only informs readers: the descriptor holds the lock
-                os.ftruncate(self._lock, 0)
-            _LOCKS.discard(self)
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
         if self._mode == "write":
             self._mode = "read"
 
@@ -283,7 +273,7 @@ class RunFolder:
         if foreign:
             names = ", ".join(sorted(foreign)[:3]) + (", ..." if len(foreign) > 3 else "")
             raise UserError(f"{self.path} is not a run and contains other files ({names}); use a new or empty folder")
-        self._take_lock()
+        self._lock = Lock(self.path)
         with write_errors(self.path):
             for part in [*self.path.glob(".*.part"), *self.pictures.glob(".*.part")]:
                 part.unlink(missing_ok=True)  # of a killed process
@@ -293,27 +283,6 @@ class RunFolder:
             write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in rows))
             os.utime(self._metrics, ns=(wrote, wrote))
         self._written = {(row["step"], row["split"]) for row in rows}
-
-    def _take_lock(self) -> None:
-        path = self.path / ".lock"
-        with write_errors(path):
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
-            os.close(lock)
-            if error.errno in _NO_LOCKS_HERE:
-                message = "%s: this file system has no locks; ensure that only one process trains in this folder"
-                logging.getLogger(__name__).warning(message, self.path)
-                return
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"cannot lock {path}: {error.strerror}") from error
-            raise UserError(f"{holder} trains in {self.path}; wait for it, stop it, or use another folder") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        self._lock = lock
-        _LOCKS.add(self)
 
     def _parsed(self) -> tuple[list[dict[str, Any]], bool]:
         """Returns the rows of metrics.jsonl as written, and whether the file ends with a complete line."""
@@ -327,22 +296,6 @@ class RunFolder:
         if last and (row := _row(last)) is not None:
             rows.append(row)  # complete except for its newline
         return rows, not last
-
-
-# Locks that this process holds. A forked child shares them: a data worker that outlives a killed run would keep the
-# folder locked.
-_LOCKS: "weakref.WeakSet[RunFolder]" = weakref.WeakSet()
-
-
-def _drop_locks_in_child() -> None:
-    for folder in list(_LOCKS):
-        if folder._lock is not None:
-            os.close(folder._lock)  # the parent's descriptor keeps the lock
-            folder._lock = None
-        _LOCKS.discard(folder)
-
-
-os.register_at_fork(after_in_child=_drop_locks_in_child)
 
 
 def hint_near(path: str | os.PathLike) -> str:

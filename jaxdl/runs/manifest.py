@@ -48,7 +48,9 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
     manifest = folder.manifest()
     for earlier in manifest["attempts"]:
         if earlier["end"] is None:
-            earlier.update(_kill_of(folder, earlier))
+            earlier.update(end=killed_at(folder, earlier), exit="killed")
+            if earlier["end"] > earlier["start"]:
+                earlier["last_step"] = max((row["step"] for row in folder.rows()), default=None)
     changed = {name: value for name, value in provenance.items() if manifest.get(name) != value}
     if changed:
         attempt["changed"] = changed
@@ -62,6 +64,13 @@ def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -
         manifest = folder.manifest()
         manifest["attempts"][-1].update(end=_now(), last_step=last_step, exit=exit)
         _save(folder, manifest)
+
+
+def killed_at(folder: RunFolder, attempt: Mapping[str, Any]) -> str:
+    """Returns the end of a killed attempt: the time of its last metrics, or its start without any."""
+    metrics = folder.path / "metrics.jsonl"
+    wrote = _iso(datetime.fromtimestamp(metrics.stat().st_mtime, UTC)) if metrics.exists() else ""
+    return max(wrote, attempt["start"])
 
 
 def latest(manifest: Mapping[str, Any], name: str) -> Any:
@@ -144,18 +153,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return git(folder, *arguments).strip()
     except GitError:
         return None
-
-
-def _kill_of(folder: RunFolder, attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the end of a killed attempt: the time and step of its last metrics."""
-    closed: dict[str, Any] = {"end": attempt["start"], "exit": "killed"}
-    metrics = folder.path / "metrics.jsonl"
-    if metrics.exists():
-        wrote = datetime.fromtimestamp(metrics.stat().st_mtime, UTC)
-        if wrote > datetime.fromisoformat(attempt["start"]):
-            closed["end"] = _iso(wrote)
-            closed["last_step"] = max((row["step"] for row in folder.rows()), default=None)
-    return closed
 
 
 def _now() -> str:

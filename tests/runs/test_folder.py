@@ -249,7 +249,7 @@ def test_a_folder_with_a_log_or_a_run_in_it_is_taken(tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     with RunFolder(tmp_path) as folder:
         assert strict(folder.config()) == {}
-    assert (tmp_path / "config.txt").read_text() == "text\n"
+    assert (tmp_path / "config.txt").read_text() == "text"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
