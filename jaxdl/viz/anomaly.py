@@ -1,7 +1,5 @@
 """Pictures of reconstructions, error maps, score histograms and ROC curves."""
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,30 +10,29 @@ from jaxdl.viz.figure import (
     FRAME,
     INK,
     WRONG,
+    Picture,
+    draw_frame,
+    image_grid,
     message,
     new_figure,
-    pixel_axes,
     plain,
     render,
     show_image,
+    write,
 )
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 # Pixels of an image's box, the gap around it and between pairs, and the caption.
 _BOX, _GAP, _CAPTION, _COLUMNS, _SHOWN = 96, 8, 24, 4, 24
 _BINS, _POINTS = 60, 1000
 
 
-def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
+def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> Picture:
     """Plots the distribution of scores of normal and anomalous examples, and the threshold.
 
     Args:
-      normal: [examples] scores, 0 or more.
-      anomalous: [examples] scores, 0 or more.
+      normal, anomalous: [examples] scores, 0 or more.
       threshold: Score above which an example is predicted anomalous.
-
-    Returns:
-      uint8 [height, width, 3].
     """
     scores = np.concatenate([normal, anomalous]).astype(np.float64)
     scores = scores[scores > 0]
@@ -60,16 +57,12 @@ def score_histogram(normal: np.ndarray, anomalous: np.ndarray, threshold: float)
     return render(figure)
 
 
-def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np.ndarray:
+def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> Picture:
     """Plots the ROC curve on a logarithmic axis and marks the threshold.
 
     Args:
-      normal: [examples] scores, at least one.
-      anomalous: [examples] scores, at least one.
+      normal, anomalous: [examples] scores, at least one each.
       threshold: Threshold to mark.
-
-    Returns:
-      uint8 [height, width, 3].
     """
     normal, anomalous = np.sort(normal), np.sort(anomalous)
     levels = np.unique(np.concatenate([normal, anomalous]))
@@ -97,18 +90,12 @@ def roc_curve(normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> np
     return render(figure)
 
 
-def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> Picture:
     """Draws images with their reconstructions and the mean squared error of each pair.
 
     Args:
       images: uint8 [n, height, width, 1 or 3]. The first 24 are drawn.
       reconstructions: uint8 [n, height, width, 1 or 3]. Their size may differ from the images'.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
     """
     captions = [""] * len(images)
     if images.shape == reconstructions.shape:
@@ -117,7 +104,7 @@ def reconstruction_pairs(images: np.ndarray, reconstructions: np.ndarray) -> np.
     return _pairs(images, reconstructions, captions, np.zeros(len(images), bool))
 
 
-def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
+def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anomalous: np.ndarray) -> Picture:
     """Draws images with error maps and scores; predicted anomalies have a frame.
 
     Args:
@@ -125,12 +112,6 @@ def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anoma
       errors: [n, height, width], 0 or more. White is the largest error drawn.
       scores: [n].
       anomalous: bool [n].
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
     """
     errors = errors[:_SHOWN]
     maps = np.sqrt(errors / max(float(errors.max(initial=0.0)), 1e-30)).astype(np.float32)[..., None]
@@ -138,36 +119,21 @@ def error_maps(images: np.ndarray, errors: np.ndarray, scores: np.ndarray, anoma
 
 
 def _pairs(left: np.ndarray, right: np.ndarray, captions: list[str], framed: np.ndarray) -> np.ndarray:
-    from matplotlib.patches import Rectangle
-
-    count = min(len(left), _SHOWN)
-    if count == 0:
-        raise ValueError("no images to draw")
-    columns = min(count, _COLUMNS)
-    across, down = 2 * _BOX + 2 * _GAP, _BOX + _GAP + _CAPTION
-    figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
-    axes = pixel_axes(figure)
-    for index in range(count):
-        x, y = _GAP + index % columns * across, _GAP + index // columns * down
+    axes, corners = image_grid(min(len(left), _SHOWN), _COLUMNS, 2 * _BOX + _GAP, _BOX, _GAP, caption=_CAPTION)
+    for index, (x, y) in enumerate(corners):
         show_image(axes, left[index], x, y, _BOX, _BOX)
         show_image(axes, right[index], x + _BOX, y, _BOX, _BOX)
-        edge = {"edgecolor": WRONG, "linewidth": 2.5} if framed[index] else {"edgecolor": FRAME, "linewidth": 0.8}
-        axes.add_patch(Rectangle((x, y), 2 * _BOX, _BOX, fill=False, **edge))
-        text, color = captions[index], WRONG if framed[index] else FAINT
-        axes.text(x + _BOX, y + _BOX + 4, text, ha="center", va="top", fontsize=9, color=color, parse_math=False)
-    return render(figure)
+        edge = {"color": WRONG, "linewidth": 2.5} if framed[index] else {}
+        draw_frame(axes, x, y, 2 * _BOX, _BOX, **edge)
+        color = WRONG if framed[index] else FAINT
+        write(axes, captions[index], x + _BOX, y + _BOX + 4, color=color, align="center", vertical="top")
+    return render(axes)
 
 
 class AnomalyPresentation(Presentation):
     """Presentation of anomaly detection."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns histogram `scores`, curve `roc`, and for images the error maps `errors`."""
         pictures = {}
         if "normal_scores" in metrics:
@@ -176,18 +142,12 @@ class AnomalyPresentation(Presentation):
             if len(normal) and len(anomalous):
                 pictures["roc"] = roc_curve(normal, anomalous, metrics["threshold"])
         if "image" in batch:
-            rows = valid_rows(batch)
-            pictures["errors"] = error_maps(
-                np.asarray(batch["image"])[rows],
-                np.asarray(outputs["errors"])[rows].mean(-1),
-                np.asarray(outputs["score"])[rows],
-                np.asarray(outputs["anomalous"])[rows],
-            )
+            shown = take({"image": batch["image"], **outputs}, valid_rows(batch))
+            errors = shown["errors"].mean(-1)
+            pictures["errors"] = error_maps(shown["image"], errors, shown["score"], shown["anomalous"])
         return pictures
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns score, prediction and threshold; for tables also `largest_error`, a column."""
         row: dict[str, Any] = {
             "score": float(f"{float(outputs['score']):.6g}"),

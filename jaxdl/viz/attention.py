@@ -5,24 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdl.viz.figure import FAINT, INK, new_figure, pixel_axes, render, shorten
+from jaxdl.viz.figure import FAINT, INK, Picture, pixel_axes, render, shorten, write
 
 _CELL, _GAP, _TOP, _LEFT = 150, 14, 40, 70
 _NAMED = 24  # maximum number of tokens whose names fit beside a map
 
 
-def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.ndarray:
+def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> Picture:
     """Draws the attention weights of each head, one row per layer: queries from top to bottom, keys left to right.
 
     Args:
       weights: Attention weights [heads, n, n] of each layer, of which the first 12 heads are drawn.
       tokens: [n] texts.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No layers.
     """
     if not len(weights):
         raise ValueError("attention_page needs at least one layer")
@@ -30,8 +24,7 @@ def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.n
     side = max(_CELL, min(320, 11 * len(tokens))) if len(tokens) <= _NAMED else _CELL
     names = side - 20 if len(tokens) <= _NAMED else 0
     width = _LEFT + names // 2 + columns * (side + _GAP)
-    figure = new_figure(width, _TOP + len(weights) * (side + _GAP) + names // 2)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(width, _TOP + len(weights) * (side + _GAP) + names // 2)
     left = _LEFT + names // 2
     for row, layer in enumerate(weights):
         top = _TOP + row * (side + _GAP)
@@ -54,26 +47,17 @@ def attention_page(weights: Sequence[np.ndarray], tokens: Sequence[str]) -> np.n
         for place, token in enumerate(tokens):
             text = shorten(_visible(token), 12)
             y = top + (place + 0.5) * cell
-            axes.text(left - 4, y, text, fontsize=7, color=INK, ha="right", va="center", parse_math=False)
-            x = left + (place + 0.5) * cell
-            axes.text(
-                x, top + side + 4, text, fontsize=7, color=INK, rotation=90, ha="center", va="top", parse_math=False
-            )
-    return render(figure)
+            write(axes, text, left - 4, y, 7, align="right")
+            write(axes, text, left + (place + 0.5) * cell, top + side + 4, 7, INK, "center", "top", rotation=90)
+    return render(axes)
 
 
-def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> np.ndarray:
+def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> Picture:
     """Draws a text whose less probable tokens have a darker background.
 
     Args:
       tokens: [n] texts.
       probabilities: [n] probabilities of the tokens given those before them. NaN: unknown.
-
-    Returns:
-      uint8 [height, 900, 3].
-
-    Raises:
-      ValueError: No tokens.
     """
     if not len(tokens):
         raise ValueError("probability_page needs at least one token")
@@ -87,8 +71,7 @@ def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> n
         x += size
         if "\n" in token:
             x, y = 12.0, y + line
-    figure = new_figure(width, int(y + line))
-    axes = pixel_axes(figure)
+    axes = pixel_axes(width, int(y + line))
     known = [p for p in probabilities if math.isfinite(p)]
     nats = -float(np.mean(np.log(np.maximum(known, 1e-30)))) if known else math.nan
     axes.text(12, 22, f"{nats:.3f} nats per token; darker tokens are less probable", fontsize=9, color=FAINT)
@@ -98,32 +81,25 @@ def probability_page(tokens: Sequence[str], probabilities: Sequence[float]) -> n
             ground = (1.0, 1.0 - 0.65 * surprise, 1.0 - 0.85 * surprise)
             axes.fill_between([x, x + size], y - 16, y + 8, color=ground, linewidth=0)
         axes.text(x, y, _visible(token), fontsize=10, color=INK, family="monospace", parse_math=False)
-    return render(figure)
+    return render(axes)
 
 
-def neighbour_page(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> np.ndarray:
+def neighbour_page(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Picture:
     """Draws a table of tokens and their nearest neighbours by cosine similarity.
 
     Args:
       rows: (token, [(neighbour, cosine), ...]), of which the first 20 are drawn.
-
-    Returns:
-      uint8 [height, 900, 3].
-
-    Raises:
-      ValueError: No rows.
     """
     if not len(rows):
         raise ValueError("neighbour_page needs at least one token")
     rows = rows[:20]
-    figure = new_figure(900, 24 * len(rows) + 20)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(900, 24 * len(rows) + 20)
     for number, (token, others) in enumerate(rows):
         y = 24 * number + 26
         axes.text(12, y, shorten(_visible(token), 16), fontsize=10, color=INK, weight="bold", parse_math=False)
         text = "   ".join(f"{_visible(other)} {cosine:.2f}" for other, cosine in others)
         axes.text(170, y, shorten(text, 95), fontsize=10, color=INK, parse_math=False)
-    return render(figure)
+    return render(axes)
 
 
 def neighbours(vectors: np.ndarray, token: int, count: int = 6, first: int = 4) -> list[tuple[int, float]]:

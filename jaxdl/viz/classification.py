@@ -1,14 +1,28 @@
 """Grids of classified images and confusion matrices."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.figure import (
+    FAINT,
+    FRAME,
+    INK,
+    WRONG,
+    Picture,
+    class_names,
+    draw_frame,
+    image_grid,
+    new_figure,
+    render,
+    shorten,
+    show_image,
+    write,
+)
 from jaxdl.viz.language import labelled_texts, text_of
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,40 +43,23 @@ def prediction_grid(
     predictions: Sequence[int] | np.ndarray,
     probabilities: Sequence[float] | np.ndarray,
     names: Sequence[str],
-) -> np.ndarray:
+) -> Picture:
     """Draws images with predicted class and probability; mistakes have a frame and a cross.
 
     Args:
       images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. The first 24 are drawn.
       labels: [n] true classes. None if unknown.
-      predictions: [n] predicted classes.
-      probabilities: [n] probabilities of the predicted classes.
-      names: Class names. A class without a name has its number.
-
-    Returns:
-      uint8 [height, width, 3], at most 900 pixels wide.
-
-    Raises:
-      ValueError: No images.
+      predictions, probabilities: [n] predicted classes, and their probabilities.
+      names: Class names.
     """
-    from matplotlib.patches import Rectangle
-
-    count = min(len(images), _SHOWN)
-    if count == 0:
-        raise ValueError("prediction_grid: no images to draw")
+    box_height = int(np.clip(round(_BOX * images.shape[1] / images.shape[2]), _BOX // 2, 2 * _BOX))
+    axes, corners = image_grid(min(len(images), _SHOWN), _COLUMNS, _BOX, box_height, _GAP, caption=_CAPTION)
     known = [*np.asarray(predictions), *(() if labels is None else np.asarray(labels))]
     names = class_names(names, max(len(names), int(max(known)) + 1))
-    columns = min(count, _COLUMNS)
-    box_height = int(np.clip(round(_BOX * images.shape[1] / images.shape[2]), _BOX // 2, 2 * _BOX))
-    across, down = _BOX + _GAP, box_height + _GAP + _CAPTION
-    figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
-    axes = pixel_axes(figure)
-    for index in range(count):
-        left, top = _GAP + index % columns * across, _GAP + index // columns * down
+    for index, (left, top) in enumerate(corners):
         show_image(axes, images[index], left, top, _BOX, box_height)
         wrong = labels is not None and int(labels[index]) != int(predictions[index])
-        edge = {"edgecolor": WRONG, "linewidth": 3.0} if wrong else {"edgecolor": FRAME, "linewidth": 0.8}
-        axes.add_patch(Rectangle((left, top), _BOX, box_height, fill=False, **edge))
+        draw_frame(axes, left, top, _BOX, box_height, **({"color": WRONG, "linewidth": 3.0} if wrong else {}))
         percent = f"{100 * float(probabilities[index]):.0f}%"
         cross = "✗ " if wrong else ""
         name = shorten(names[int(predictions[index])], 16 - len(percent) - len(cross))
@@ -71,11 +68,11 @@ def prediction_grid(
             lines.append((f"true: {shorten(names[int(labels[index])], 13)}", INK))
         for line, (text, color) in enumerate(lines):
             x, y = left + _BOX / 2, top + box_height + 6 + 17 * line
-            axes.text(x, y, text, ha="center", va="top", fontsize=9, color=color, parse_math=False)
-    return render(figure)
+            write(axes, text, x, y, color=color, align="center", vertical="top")
+    return render(axes)
 
 
-def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> Picture:
     """Draws a confusion matrix in percent of each true class, and the frequent mistakes.
 
     Up to 20 classes cells contain numbers; beyond 500 a cell is the maximum of a block of classes. A class without
@@ -83,10 +80,7 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
     Args:
       shares: [classes, classes], counts or shares of examples by true and predicted class.
-      names: Class names. A class without a name has its number.
-
-    Returns:
-      uint8 [height, width, 3], at most 1,200 pixels wide.
+      names: Class names.
 
     Raises:
       ValueError: A matrix that is not square.
@@ -200,51 +194,40 @@ def _list_mistakes(axes: "Axes", rates: np.ndarray, names: Sequence[str], lines:
 class ClassificationPresentation(Presentation):
     """Presentation of image classification."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `predictions`, up to 24 images with classes, and the `confusion` matrix."""
-        classes = np.shape(outputs["probabilities"])[-1]
-        class_names = names.get("label") or [str(index) for index in range(classes)]
-        shown = valid_rows(batch, 24)
-        labels = np.asarray(batch["label"])[shown] if "label" in batch else None
-        images, predicted, probability = (
-            np.asarray(value)[shown] for value in (batch["image"], outputs["label"], outputs["probability"])
+        shown = valid_rows(batch, _SHOWN)
+        examples, predicted = take(batch, shown), take(outputs, shown)
+        grid = prediction_grid(
+            examples["image"],
+            examples.get("label"),
+            predicted["label"],
+            predicted["probability"],
+            names.get("label", ()),
         )
-        pictures = {"predictions": prediction_grid(images, labels, predicted, probability, class_names)}
-        if "confusion" in metrics:
-            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), class_names)
-        return pictures
+        return {"predictions": grid, **confusion_pictures(metrics, names.get("label", ()))}
+
+
+def confusion_pictures(metrics: Features, names: Sequence[str]) -> Pictures:
+    """Returns the picture `confusion` if the evaluation computed the matrix."""
+    return {"confusion": confusion_matrix(metrics["confusion"], names)} if "confusion" in metrics else {}
 
 
 class SequenceClassificationPresentation(Presentation):
     """Presentation of sequence classification."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `predictions`, up to 16 texts with classes, and the `confusion` matrix."""
-        classes = np.shape(outputs["probabilities"])[-1]
-        label_names = names.get("label") or [str(index) for index in range(classes)]
-        pictures: dict[str, np.ndarray] = {}
+        pictures = confusion_pictures(metrics, names.get("label", ()))
         if "tokens" in batch:
-            rows = valid_rows(batch)
-            lengths = batch.get("tokens_length", np.full(len(batch["tokens"]), np.shape(batch["tokens"])[1]))
+            shown = valid_rows(batch)
+            examples, predicted = take(batch, shown), take(outputs, shown)
+            lengths = examples.get("tokens_length", [None] * len(shown))
             pictures["predictions"] = labelled_texts(
-                [text_of(np.asarray(batch["tokens"][row])[: int(lengths[row])], names.get("tokens")) for row in rows],
-                np.asarray(batch["label"])[rows] if "label" in batch else None,
-                np.asarray(outputs["label"])[rows],
-                np.asarray(outputs["probability"])[rows],
-                label_names,
+                [text_of(ids[:length], names.get("tokens")) for ids, length in zip(examples["tokens"], lengths)],
+                examples.get("label"),
+                predicted["label"],
+                predicted["probability"],
+                names.get("label", ()),
             )
-        if "confusion" in metrics:
-            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), label_names)
         return pictures

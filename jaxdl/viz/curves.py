@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.viz.figure import COLORS, INK, message, new_figure, plain, render
+from jaxdl.viz.figure import COLORS, INK, Picture, message, new_figure, plain, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _NOT_LEARNED = frozenset(
 )
 
 
-def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Plots the loss and each evaluation metric in a panel, with a line for each split.
 
     Non-finite values are gaps. The loss has a logarithmic axis if it spans more than two decades.
@@ -36,7 +36,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         not numbers, and metrics of speed, are ignored. The later of two rows with equal step and split counts.
 
     Returns:
-      uint8 [height, width, 3], at most 1,200 pixels wide; a smaller picture with a message without finite metrics.
+      The picture; a message if there are no finite metrics.
     """
     from matplotlib.lines import Line2D
 
@@ -62,7 +62,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return render(figure)
 
 
-def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
+def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
     """Plots metrics that all runs share against training time, with a color for each run.
 
     The horizontal axis is minutes in training steps, without evaluations and lost work. Thin lines are training, lines
@@ -72,7 +72,7 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarr
       runs: {name: rows of `metrics.jsonl`}, see `learning_curves`.
 
     Returns:
-      uint8 [height, width, 3]; a smaller picture with a message without a shared metric.
+      The picture; a message if there is no shared metric.
     """
     from matplotlib.lines import Line2D
 

@@ -1,13 +1,24 @@
 """Pictures of object detection: images with true and predicted boxes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.viz.figure import COLORS, FAINT, INK, class_names, new_figure, pixel_axes, render, show_image
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.figure import (
+    COLORS,
+    FAINT,
+    INK,
+    Picture,
+    class_names,
+    draw_frame,
+    image_grid,
+    pixel_axes,
+    render,
+    show_image,
+    write,
+)
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +30,7 @@ _TILE, _ALONE, _GAP, _LEGEND, _COLUMNS, _SHOWN = 270, 900, 10, 30, 4, 12
 MIN_SCORE = 0.5
 
 
-def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], min_score: float = MIN_SCORE) -> np.ndarray:
+def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], min_score: float = MIN_SCORE) -> Picture:
     """Draws images with dashed true boxes, and predicted boxes with class name and score.
 
     Args:
@@ -28,58 +39,39 @@ def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], min_
         `predicted_scores` [n, k]. The first 12 are drawn.
       names: Class names.
       min_score: Smallest score of drawn boxes.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
     """
     images = records["image"][:_SHOWN]
-    if not len(images):
-        raise ValueError("detection_grid: no images to draw")
-    height, width = images.shape[1:3]
-    scale = _TILE / max(height, width)
-    columns = min(len(images), _COLUMNS)
-    across, down = round(width * scale) + _GAP, round(height * scale) + _GAP
-    rows = math.ceil(len(images) / columns)
-    figure = new_figure(columns * across + _GAP, rows * down + _GAP + _LEGEND)
-    axes = pixel_axes(figure)
-    for index, image in enumerate(images):
-        left, top = _GAP + index % columns * across, _GAP + index // columns * down
-        show_image(axes, image, left, top, width * scale, height * scale)
+    scale = _TILE / max(images.shape[1:3])
+    height, width = (side * scale for side in images.shape[1:3])
+    axes, corners = image_grid(len(images), _COLUMNS, width, height, _GAP, foot=_LEGEND)
+    for index, (left, top) in enumerate(corners):
+        show_image(axes, images[index], left, top, width, height)
         if "boxes" in records:
-            present = records["boxes"][index][records["box_weight"][index] > 0]
-            for box in present:
+            for box in records["boxes"][index][records["box_weight"][index] > 0]:
                 _box(axes, box * scale, left, top, "white", dashed=True)
         predicted = {name: records[f"predicted_{name}"][index] for name in ("boxes", "labels", "scores")}
         _draw_predicted(axes, predicted, names, min_score, scale, left, top)
     text = f"solid: predicted with a score of at least {min_score:g}" + ("; dashed: true" if "boxes" in records else "")
-    axes.text(_GAP, rows * down + _GAP + _LEGEND / 2, text, va="center", fontsize=10, color=FAINT, parse_math=False)
-    return render(figure)
+    write(axes, text, _GAP, axes.get_ylim()[0] - _LEGEND / 2, 10, FAINT)
+    return render(axes)
 
 
 def detection_picture(
     image: np.ndarray, predicted: Mapping[str, Any], names: Sequence[str], min_score: float = MIN_SCORE
-) -> np.ndarray:
+) -> Picture:
     """Draws one image with its predicted boxes; its longer side is 900 pixels.
 
     Args:
       image: uint8 [height, width, 1 or 3].
       predicted: `boxes` [k, 4] in pixels of the image, `labels` and `scores` [k].
-      names: Class names.
-      min_score: Smallest score of drawn boxes.
-
-    Returns:
-      uint8 [height, width, 3].
+      names, min_score: As in `detection_grid`.
     """
     height, width = image.shape[:2]
     scale = _ALONE / max(height, width)
-    figure = new_figure(round(width * scale), round(height * scale))
-    axes = pixel_axes(figure)
+    axes = pixel_axes(round(width * scale), round(height * scale))
     show_image(axes, image, 0, 0, width * scale, height * scale)
     _draw_predicted(axes, predicted, names, min_score, scale, 0, 0)
-    return render(figure)
+    return render(axes)
 
 
 def _draw_predicted(
@@ -99,19 +91,17 @@ def _draw_predicted(
         box = np.asarray(predicted["boxes"])[index] * scale
         _box(axes, box, left, top, color)
         style = {"facecolor": color, "edgecolor": "none", "pad": 1.2, "alpha": 0.85}
-        text = f"{names[label]} {scores[index]:.2f}"
         x, y = left + box[1] + 1.5, top + max(box[0], 11)
-        axes.text(x, y, text, fontsize=7.5, color="white", va="bottom", bbox=style, parse_math=False)
+        write(axes, f"{names[label]} {scores[index]:.2f}", x, y, 7.5, "white", vertical="bottom", bbox=style)
 
 
 def _box(axes: "Axes", box: np.ndarray, left: float, top: float, color: str, dashed: bool = False) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner, size = (left + box[1], top + box[0]), (box[3] - box[1], box[2] - box[0])
+    place = (left + box[1], top + box[0], box[3] - box[1], box[2] - box[0])
     if dashed:  # white is not visible on a light background
-        axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=INK, linewidth=1.6))
-    style: dict[str, Any] = {"linestyle": (0, (3, 2)), "linewidth": 1.2} if dashed else {"linewidth": 1.8}
-    axes.add_patch(Rectangle(corner, size[0], size[1], fill=False, edgecolor=color, **style))
+        draw_frame(axes, *place, INK, 1.6)
+        draw_frame(axes, *place, color, 1.2, linestyle=(0, (3, 2)))
+    else:
+        draw_frame(axes, *place, color, 1.8)
 
 
 class DetectionPresentation(Presentation):
@@ -119,21 +109,12 @@ class DetectionPresentation(Presentation):
 
     framing = "pad"
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `detections`, up to 12 images with dashed true boxes and solid predicted boxes."""
-        rows = valid_rows(batch, _SHOWN)
         predictions = {f"predicted_{name}": value for name, value in outputs.items()}
-        records = {name: np.asarray(value)[rows] for name, value in {**batch, **predictions}.items()}
+        records = take({**batch, **predictions}, valid_rows(batch, _SHOWN))
         return {"detections": detection_grid(records, names.get("box_label", ()))}
 
-    def picture(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the image with the predicted boxes."""
         return detection_picture(np.asarray(example["image"]), outputs, names.get("box_label", ()))

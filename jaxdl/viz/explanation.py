@@ -12,15 +12,16 @@ import numpy as np
 from jaxdl.viz.figure import (
     COLORS,
     FAINT,
-    FRAME,
     INK,
+    Picture,
     class_names,
+    draw_frame,
     message,
-    new_figure,
     pixel_axes,
     render,
     shorten,
     show_image,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def saliency_page(
     *,
     title: str,
     layer: str,
-) -> np.ndarray:
+) -> Picture:
     """Draws an image, its Grad-CAM, its integrated gradients and the most probable classes.
 
     Args:
@@ -57,12 +58,9 @@ def saliency_page(
       difference: logit(image) - logit(baseline), the expected sum of `values`.
       probabilities: [classes].
       target: Explained class.
-      names: Class names. A class without a name is shown by its number.
+      names: Class names.
       title: Name of the image.
       layer: Name and shape of the layer of `cam`.
-
-    Returns:
-      uint8 [height, width, 3], 1,258 pixels wide.
     """
     names = class_names(names, len(probabilities))
     scale = _PANEL / max(image.shape[:2])
@@ -72,8 +70,7 @@ def saliency_page(
     lefts += [lefts[1] + with_bar, lefts[1] + 2 * with_bar]
     top = 96 if height > 150 else 104
     below = max(top + height, 230)
-    figure = new_figure(lefts[3] + 250 + _MARGIN, below + 62)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(lefts[3] + 250 + _MARGIN, below + 62)
     _head(axes, title, _prediction_text(probabilities, target, names))
     for left, text in zip(lefts, ("Image", "Grad-CAM", "Integrated gradients", "Probability"), strict=True):
         axes.text(left, top - 10, text, fontsize=11, color=INK, va="baseline")
@@ -91,7 +88,7 @@ def saliency_page(
     total = f"sum {_signed(values.sum())}; logit, image − black: {_signed(difference)}"
     _notes(axes, lefts[2], below, [f"red: evidence for {target_name}, blue: against", total])
     _draw_probabilities(axes, probabilities, target, names, (lefts[3], top))
-    return render(figure)
+    return render(axes)
 
 
 def _prediction_text(probabilities: np.ndarray, target: int, names: Sequence[str]) -> str:
@@ -112,13 +109,13 @@ def _signed(value: float) -> str:
 
 def _head(axes: "Axes", title: str, line: str) -> None:
     letters = int((axes.get_xlim()[1] - 2 * _MARGIN) / 11.5)
-    axes.text(_MARGIN, 22, shorten(title, letters), fontsize=13, color=INK, va="center", parse_math=False)
-    axes.text(_MARGIN, 47, line, fontsize=11, color=FAINT, va="center", parse_math=False)
+    write(axes, shorten(title, letters), _MARGIN, 22, 13)
+    write(axes, line, _MARGIN, 47, 11, FAINT)
 
 
 def _notes(axes: "Axes", left: float, top: float, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
-        axes.text(left, top + 12 + 18 * number, line, fontsize=9, color=FAINT, va="top", parse_math=False)
+        write(axes, line, left, top + 12 + 18 * number, color=FAINT, vertical="top")
 
 
 def _without_alpha(image: np.ndarray) -> np.ndarray:
@@ -157,14 +154,8 @@ def _draw_values(axes: "Axes", values: np.ndarray, box: tuple[float, float, int,
     bound = float(np.percentile(np.abs(summed), 99.5)) or float(np.abs(summed).max()) or 1.0
     colors = matplotlib.colormaps[_SIGNED]
     show_image(axes, colors(0.5 + 0.5 * np.clip(summed / bound, -1, 1))[..., :3], left, top, width, height)
-    _frame(axes, left, top, width, height)
+    draw_frame(axes, left, top, width, height)
     _draw_bar(axes, colors, left + width + 8, top, height, (-bound, bound), clipped=bound < np.abs(summed).max())
-
-
-def _frame(axes: "Axes", left: float, top: float, width: float, height: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FRAME, linewidth=0.8))
 
 
 def _draw_bar(
@@ -176,19 +167,18 @@ def _draw_bar(
     ends: tuple[float, float],
     *,
     clipped: bool = False,
-    fontsize: float = 8.5,
 ) -> None:
     """Draws a color bar, labeled at its ends and at 0 if in between."""
     low, high = ends
     gradient = colors(np.linspace(1, 0, 256))[:, None, :3]
     axes.imshow(gradient, extent=(left, left + _BAR, top + height, top), aspect="auto", interpolation="bilinear")
-    _frame(axes, left, top, _BAR, height)
+    draw_frame(axes, left, top, _BAR, height)
     marks = [(top, high, "top"), (top + height, low, "bottom")]
     if low < 0 < high and height > 60:
         marks.insert(1, (top + height * high / (high - low), 0.0, "center"))
     for y, value, align in marks:
         sign = "" if value == 0 or not clipped else "≥" if value > 0 else "≤"
-        axes.text(left + _BAR + 4, y, sign + _number(value), fontsize=fontsize, color=FAINT, va=align)
+        axes.text(left + _BAR + 4, y, sign + _number(value), fontsize=8.5, color=FAINT, va=align)
 
 
 def _number(value: float) -> str:
@@ -214,16 +204,7 @@ def _draw_probabilities(
     for line, index in enumerate(listed):
         y = top + 8 + 27 * line
         weight = "bold" if index == target else "normal"
-        axes.text(
-            left,
-            y,
-            shorten(names[index], 16),
-            fontsize=9.5,
-            color=INK,
-            va="center",
-            parse_math=False,
-            fontweight=weight,
-        )
+        write(axes, shorten(names[index], 16), left, y, 9.5, fontweight=weight)
         length = 60 * float(probabilities[index])
         color = COLORS[1] if index == target else COLORS[0]
         axes.add_patch(Rectangle((left + 138, y - 7), max(length, 1.0), 14, color=color, linewidth=0))
@@ -232,15 +213,12 @@ def _draw_probabilities(
     axes.text(left, top + 8 + 27 * len(listed), "bold: explained class", fontsize=9, color=FAINT, va="center")
 
 
-def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
+def filter_page(kernel: np.ndarray, layer: str) -> Picture:
     """Draws the first 64 filters of a convolution; those of three input channels in color.
 
     Args:
       kernel: [height, width, channels in, channels out].
       layer: Name of the layer.
-
-    Returns:
-      uint8 [height, width, 3].
     """
     import matplotlib
 
@@ -249,13 +227,11 @@ def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
     maps = kernel if colored else kernel.mean(2, keepdims=True)
     bound = float(np.abs(maps).max()) or 1.0
     drawn = min(count, _FILTERS)
-    across = min(8, drawn)
-    box = 72
+    across, box = min(8, drawn), 72
     cell, top = box + 26, 84
     width = max(_MARGIN * 2 + across * cell + _BAR_NUMBERS + 20, 620)
     grid_height = math.ceil(drawn / across) * cell
-    figure = new_figure(width, top + max(grid_height, cell) + _MARGIN)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(width, top + max(grid_height, cell) + _MARGIN)
     description = (
         "red, green, blue" if colored else f"mean of {inputs} input channels" if inputs > 1 else "one input channel"
     )
@@ -269,7 +245,7 @@ def filter_page(kernel: np.ndarray, layer: str) -> np.ndarray:
         axes.text(left + box / 2, upper + box + 3, str(index), fontsize=8, color=FAINT, ha="center", va="top")
     bar = matplotlib.colormaps["gray"] if colored else colors
     _draw_bar(axes, bar, _MARGIN + across * cell, top, min(grid_height - 26, 220), (-bound, bound))
-    return render(figure)
+    return render(axes)
 
 
 def activation_page(
@@ -278,7 +254,7 @@ def activation_page(
     *,
     title: str,
     line: str,
-) -> np.ndarray:
+) -> Picture:
     """Draws the mean and the strongest channels of each layer, with color bars per row.
 
     Args:
@@ -289,7 +265,7 @@ def activation_page(
       line: Subtitle.
 
     Returns:
-      uint8 [height, width, 3]; a smaller picture with a message without layers.
+      The picture; a message if there are no layers.
     """
     if not maps:
         return message("The model has no spatial layer.")
@@ -302,8 +278,7 @@ def activation_page(
     start = first + max(bars + 12, 144)
     top = 84 + max(height, 46)
     across = max(start + columns * (width + 8) + _BAR + _BAR_NUMBERS + _MARGIN, 620)
-    figure = new_figure(across, top + 44 + row * len(maps))
-    axes = pixel_axes(figure)
+    axes = pixel_axes(across, top + 44 + row * len(maps))
     _head(axes, title, line)
     show_image(axes, _without_alpha(image), _MARGIN, 68, width, height)
     axes.text(first, top + 24, "mean of channels", fontsize=10, color=INK, va="baseline")
@@ -318,7 +293,7 @@ def activation_page(
         for index, channel in enumerate(numbers):
             x = start + index * (width + 8) + width / 2
             axes.text(x, upper + height + 3, str(int(channel)), fontsize=8, color=FAINT, ha="center", va="top")
-    return render(figure)
+    return render(axes)
 
 
 def _shorten_start(text: str, length: int) -> str:
@@ -337,5 +312,5 @@ def _draw_maps(axes: "Axes", maps: Sequence[np.ndarray], left: float, top: float
         fractions = 0.5 + 0.5 * values / bound if signed else values / bound
         x = left + index * (width + 8)
         show_image(axes, colors(fractions)[..., :3], x, top, width, height)
-        _frame(axes, x, top, width, height)
+        draw_frame(axes, x, top, width, height)
     _draw_bar(axes, colors, left + len(maps) * (width + 8), top, max(height, 34), (-bound if signed else 0.0, bound))

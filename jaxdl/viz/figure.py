@@ -1,13 +1,16 @@
 """Matplotlib figures rendered to arrays with the Agg canvas, without pyplot's global state."""
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Picture = np.ndarray  # uint8 [height, width, 3]
 
 DOTS_PER_INCH = 100
 # Colorblind-safe palette (Okabe & Ito 2008): blue, vermilion, green, purple, orange, sky, yellow.
@@ -26,10 +29,11 @@ def new_figure(width: int, height: int) -> "Figure":
     return figure
 
 
-def render(figure: "Figure") -> np.ndarray:
-    """Returns the figure's pixels, uint8 [height, width, 3]."""
+def render(drawing: "Figure | Axes") -> Picture:
+    """Returns the pixels of a figure, or of the figure of axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    figure: Any = drawing.figure
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
         canvas = FigureCanvasAgg(figure)
@@ -46,22 +50,87 @@ def plain(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def message(text: str, width: int = 480, height: int = 120) -> np.ndarray:
-    """Returns a picture of `text`, uint8 [height, width, 3], as a placeholder for a plot."""
+def message(text: str, width: int = 480, height: int = 120) -> Picture:
+    """Returns a picture of `text` as a placeholder for a plot."""
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, color=FAINT, parse_math=False)
     return render(figure)
 
 
-def pixel_axes(figure: "Figure") -> "Axes":
-    """Returns invisible axes over the figure, in pixels from the upper left corner."""
-    width, height = (figure.get_size_inches() * figure.dpi).round()
+def pixel_axes(width: int, height: int) -> "Axes":
+    """Returns invisible axes over a new figure, in pixels from the upper left corner."""
+    figure = new_figure(width, height)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.axis("off")
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     return axes
+
+
+def image_grid(
+    count: int,
+    columns: int,
+    width: float,
+    height: float,
+    gap: int,
+    *,
+    caption: int = 0,
+    side: int = 0,
+    head: int = 0,
+    foot: int = 0,
+) -> tuple["Axes", list[tuple[float, float]]]:
+    """Returns `pixel_axes` with space for a grid of images, and the upper left corner of each, row by row.
+
+    Args:
+      count: Number of images.
+      columns: Largest number of images in a row.
+      width, height: Size of an image, pixels.
+      gap: Space around images, pixels.
+      caption: Space below each image, pixels.
+      side, head, foot: Space left of, above and below the grid, pixels.
+
+    Raises:
+      ValueError: `count` is 0.
+    """
+    if count == 0:
+        raise ValueError("no images to draw")
+    columns = min(count, columns)
+    across, down = round(width) + gap, round(height) + caption + gap
+    axes = pixel_axes(side + columns * across + gap, head + math.ceil(count / columns) * down + gap + foot)
+    places = (divmod(index, columns) for index in range(count))
+    return axes, [(side + gap + column * across, head + gap + row * down) for row, column in places]
+
+
+def write(
+    axes: "Axes",
+    text: str,
+    x: float,
+    y: float,
+    size: float = 9.0,
+    color: str = INK,
+    align: str = "left",
+    vertical: str = "center",
+    **style: Any,
+) -> None:
+    """Writes a text at a position, without math markup."""
+    axes.text(x, y, text, fontsize=size, color=color, ha=align, va=vertical, parse_math=False, **style)
+
+
+def draw_frame(
+    axes: "Axes",
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    color: str = FRAME,
+    linewidth: float = 0.8,
+    **style: Any,
+) -> None:
+    """Draws the outline of a box."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=linewidth, **style))
 
 
 def show_image(axes: "Axes", image: np.ndarray, left: float, top: float, width: float, height: float) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.viz.figure import COLORS, FAINT, INK, new_figure, plain, render, shorten
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.figure import COLORS, FAINT, INK, Picture, new_figure, plain, render, shorten
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,25 +26,17 @@ def forecast_grid(
     naive: np.ndarray | None = None,
     titles: Sequence[str] = (),
     coverage: float | None = None,
-) -> np.ndarray:
+) -> Picture:
     """Plots history, forecast, interval and true values of each window in a panel.
 
     Step 0 is the last one of the history. Only the end of a long history is drawn.
 
     Args:
       history: [windows, context], in the value's units.
-      forecast: [windows, horizon].
+      forecast, truth, naive: [windows, horizon]. The last two are None if unknown.
       interval: [windows, horizon, 2], lower and upper end. None draws none.
-      truth: [windows, horizon]. None if unknown.
-      naive: [windows, horizon]. None if unknown.
       titles: Titles of the panels.
       coverage: Nominal coverage of the interval, 0 to 1, for the legend.
-
-    Returns:
-      uint8 [height, width, 3]: 900 pixels wide for one window, 1,120 for several, two per row.
-
-    Raises:
-      ValueError: No windows.
     """
     windows, horizon = forecast.shape
     if not windows:
@@ -62,7 +54,7 @@ def forecast_grid(
         past, steps = history[number, -visible:], np.arange(1, horizon + 1)
         axes.plot(np.arange(1 - visible, 1), past, color=FAINT, linewidth=1.1, label="history")
         if truth is not None:
-            _line(axes, steps, truth[number], _HISTORY, "true", past[-1])
+            _line(axes, [0, *steps], [past[-1], *truth[number]], _HISTORY, "true")
         if naive is not None:
             _line(axes, steps, naive[number], _NAIVE, "seasonal naive", linestyle=":")
         if interval is not None:
@@ -79,31 +71,10 @@ def forecast_grid(
     return render(figure)
 
 
-def _line(
-    axes: "Axes",
-    steps: np.ndarray,
-    values: np.ndarray,
-    color: str,
-    label: str,
-    before: float | None = None,
-    linewidth: float = 1.1,
-    linestyle: str = "-",
-) -> None:
-    """Draws a line over the future, from the value `before` it; short ones have a marker."""
-    if before is not None:
-        steps, values = np.concatenate([[0], steps]), np.concatenate([[before], values])
-    marker = "o" if len(steps) <= 2 else ""
-    axes.plot(
-        steps,
-        values,
-        color=color,
-        label=label,
-        linewidth=linewidth,
-        linestyle=linestyle,
-        marker=marker,
-        markersize=4.5,
-        markevery=[len(steps) - 1],
-    )
+def _line(axes: "Axes", steps: Sequence[int], values: Sequence[float], color: str, label: str, **style: Any) -> None:
+    """Draws a line over the future; short ones have a marker."""
+    style = {"linewidth": 1.1, "marker": "o" if len(steps) <= 2 else "", "markersize": 4.5, **style}
+    axes.plot(steps, values, color=color, label=label, markevery=[len(steps) - 1], **style)
 
 
 def _band(axes: "Axes", steps: np.ndarray, interval: np.ndarray, coverage: float | None) -> None:
@@ -125,30 +96,18 @@ class ForecastingPresentation(Presentation):
 
     quantiles: tuple[float, ...] = ()
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `forecasts`, 8 windows spread over the batch; consecutive ones look alike."""
         rows = valid_rows(batch)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _PICTURED).round().astype(int))]
-        features = ("history", "target", "naive", "series")
-        examples = {name: np.asarray(batch[name])[rows] for name in features if name in batch}
-        return {"forecasts": self._panels(examples, {name: np.asarray(x)[rows] for name, x in outputs.items()}, names)}
+        return {"forecasts": self._panels(take(batch, rows), take(outputs, rows), names)}
 
-    def picture(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the plot of one window; `target`, `naive` and `series` may be absent."""
         batch, outputs = ({name: np.asarray(x)[None] for name, x in tree.items()} for tree in (example, outputs))
         return self._panels(batch, outputs, names)
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns the series' name, if known, the forecast and the quantiles, rounded to six digits."""
         row: dict[str, Any] = {}
         if "series" in example and (name := _series_names(np.asarray(example["series"])[None], names)[0]):
@@ -159,9 +118,7 @@ class ForecastingPresentation(Presentation):
             row["quantiles"] = {f"{level:g}": _rounded(x) for level, x in zip(self.quantiles, columns)}
         return row
 
-    def _panels(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> np.ndarray:
+    def _panels(self, batch: Features, outputs: Features, names: Names) -> Picture:
         has_interval = len(self.quantiles) > 1
         return forecast_grid(
             batch["history"][..., 0],

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.viz.figure import FAINT, INK, class_names, new_figure, pixel_axes, render, shorten, show_image
-from jaxdl.viz.presentation import Presentation
+from jaxdl.viz.figure import FAINT, Picture, class_names, pixel_axes, render, shorten, show_image, write
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation
 
 # In pixels: size of an image, gap between images, height of a title, width of the names on the left.
 _BOX, _GAP, _HEAD, _SIDE = 84, 4, 26, 110
@@ -16,21 +16,15 @@ _COLUMNS, _SHOWN = 8, 24
 
 def sample_grid(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None = None, names: Sequence[str] | None = None
-) -> np.ndarray:
+) -> Picture:
     """Draws images in rows of eight, or, with labels, one row per class with its name on the left.
 
     Args:
-      images: [n, height, width, 1 or 3], uint8, or float in [0, 1].
+      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. At most eight per class are drawn.
       labels: [n], classes, or None.
-      names: Class names; a class without a name is shown by its index.
-
-    Returns:
-      uint8 [height, width, 3]; at most eight images per class.
-
-    Raises:
-      ValueError: No images.
+      names: Class names.
     """
-    return _draw([("", rows_of(images, labels, names))])
+    return _draw([("", _rows_of(images, labels, names))])
 
 
 def real_and_generated(
@@ -38,43 +32,30 @@ def real_and_generated(
     generated: np.ndarray,
     labels: Sequence[int] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Picture:
     """Draws real images above generated images, with labels one row per class; at most 24 of each.
 
     Args:
-      real: [n, height, width, 1 or 3], uint8, or float in [0, 1].
-      generated: Same shape and range.
+      real, generated: [n, height, width, 1 or 3], uint8, or float in [0, 1].
       labels: [n], classes of both, or None.
       names: Class names.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
     """
     labels = None if labels is None else labels[:_SHOWN]
     parts = [("real", real), ("generated", generated)]
-    return _draw([(title, rows_of(images[:_SHOWN], labels, names)) for title, images in parts])
+    return _draw([(title, _rows_of(images[:_SHOWN], labels, names)) for title, images in parts])
 
 
-def path_grid(paths: np.ndarray, rows: int = 8) -> np.ndarray:
+def path_grid(paths: np.ndarray, rows: int = 8) -> Picture:
     """Draws one row per path, such as a path between two latents or a sampling trajectory.
 
     Args:
       paths: [n, steps, height, width, 1 or 3], uint8, or float in [0, 1].
       rows: Largest number of paths.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
     """
     return _draw([("", [("", path) for path in paths[:rows]])])
 
 
-def rows_of(
+def _rows_of(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None, names: Sequence[str] | None
 ) -> list[tuple[str, np.ndarray]]:
     """Returns (name, images) per row: classes in order, or eight images per row."""
@@ -85,7 +66,7 @@ def rows_of(
     return [(every_name[label], images[labels == label][:_COLUMNS]) for label in np.unique(labels)]
 
 
-def _draw(parts: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> np.ndarray:
+def _draw(parts: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> Picture:
     """Draws titled blocks of rows below each other."""
     rows = [row for _, block in parts for row in block]
     if not any(len(images) for _, images in rows):
@@ -96,20 +77,18 @@ def _draw(parts: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> np.n
     across, down = scale * width + _GAP, scale * height + _GAP
     side = _SIDE if any(name for name, _ in rows) else _GAP
     heads = sum(_HEAD for title, _ in parts if title)
-    figure = new_figure(side + columns * across, heads + len(rows) * down + _GAP)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(side + columns * across, heads + len(rows) * down + _GAP)
     top = _GAP
     for title, block in parts:
         if title:
-            axes.text(side, top + _HEAD / 2, title, ha="left", va="center", fontsize=10, color=FAINT)
+            write(axes, title, side, top + _HEAD / 2, 10, FAINT)
             top += _HEAD
         for name, images in block:
-            label = {"ha": "right", "va": "center", "fontsize": 9, "color": INK, "parse_math": False}
-            axes.text(side - 6, top + (down - _GAP) / 2, shorten(name, 15), **label)
+            write(axes, shorten(name, 15), side - 6, top + (down - _GAP) / 2, align="right")
             for column, image in enumerate(images):
                 show_image(axes, image, side + column * across, top, across - _GAP, down - _GAP)
             top += down
-    return render(figure)
+    return render(axes)
 
 
 class _GeneratedPresentation(Presentation):
@@ -117,13 +96,11 @@ class _GeneratedPresentation(Presentation):
 
     framing = None
 
-    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the generated image."""
         return np.broadcast_to(outputs["image"], (*outputs["image"].shape[:2], 3))
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns the `label` of conditional models."""
         return {"label": str(names["label"][int(outputs["label"])])} if "label" in outputs else {}
 
@@ -131,13 +108,7 @@ class _GeneratedPresentation(Presentation):
 class GenerationPresentation(_GeneratedPresentation):
     """Presentation of GANs."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `samples` next to real images and `paths` between pairs of latents."""
         return {"samples": _samples(batch, outputs, names), "paths": path_grid(np.asarray(outputs["path"]))}
 
@@ -152,13 +123,7 @@ class DiffusionPresentation(_GeneratedPresentation):
     def __init__(self, framing: str | None = None):
         self.framing = framing
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `samples` next to real images, `denoising` trajectories of samples, and `noising` of real images."""
         return {
             "samples": _samples(batch, outputs, names),

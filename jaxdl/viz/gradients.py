@@ -1,17 +1,17 @@
 """Plots of the gradient norm at each time step (vanishing and exploding gradients)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxdl.viz.figure import COLORS, INK, message, new_figure, plain, render
-from jaxdl.viz.presentation import Presentation
+from jaxdl.viz.figure import COLORS, INK, Picture, message, new_figure, plain, render
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation
 
 _STYLES = ("-", "--", ":", "-.")
 
 
-def gradient_norms(curves: Mapping[str, Any]) -> np.ndarray:
+def gradient_norms(curves: Mapping[str, Any]) -> Picture:
     """Plots gradient norms against the time step on a logarithmic axis.
 
     A line has a gap where its norm is zero or not finite.
@@ -52,13 +52,7 @@ def gradient_norms(curves: Mapping[str, Any]) -> np.ndarray:
 class SequenceRegressionPresentation(Presentation):
     """Presentation of sequence regression."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `gradient_norm`, the norm at each step, if it was evaluated."""
         if "gradient_norm" not in metrics:
             return {}

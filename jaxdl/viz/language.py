@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
-from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, class_names, new_figure, pixel_axes, render, shorten
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.figure import FAINT, FRAME, INK, WRONG, Picture, class_names, pixel_axes, render, shorten
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 # Pixels: width of the picture, margin, and line height; and letters per line at 9 points.
 _WIDTH, _MARGIN, _LINE, _LETTERS = 900, 14, 16, 108
@@ -72,23 +72,12 @@ class LanguageModellingPresentation(Presentation):
 
     stop: tuple[str, ...] = ()
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `continuations`: prompts and the text that the model generates after them."""
-        texts = []
-        for row in valid_rows(batch):
-            example = {name: batch[name][row] for name in ("tokens", "tokens_length") if name in batch}
-            texts.append(self.readable(example, {name: value[row] for name, value in outputs.items()}, names))
+        texts = [self.readable(take(batch, row), take(outputs, row), names) for row in valid_rows(batch)]
         return {"continuations": continuations([t["prompt"] for t in texts], [t["continuation"] for t in texts])}
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         tokenizer = names.get("tokens")
         text = text_of(np.asarray(outputs["continuation"]), tokenizer)
         ends = [place for string in self.stop if (place := text.find(string)) >= 0]
@@ -107,18 +96,15 @@ def _prompt(example: Mapping[str, Any]) -> np.ndarray:
     return tokens[: int(length)]
 
 
-def continuations(prompts: Sequence[str], written: Sequence[str]) -> np.ndarray:
+def continuations(prompts: Sequence[str], written: Sequence[str]) -> Picture:
     """Draws prompts in gray with their continuations below.
 
     Args:
       prompts: [n] texts, of which the last three lines of the first 8 are drawn.
       written: [n] texts, the continuations.
 
-    Returns:
-      uint8 [height, 900, 3].
-
     Raises:
-      ValueError: No prompts, or another number of continuations.
+      ValueError: Another number of continuations than prompts.
     """
     if not prompts or len(prompts) != len(written):
         raise ValueError(f"continuations: {len(prompts)} prompts but {len(written)} continuations")
@@ -127,8 +113,7 @@ def continuations(prompts: Sequence[str], written: Sequence[str]) -> np.ndarray:
         for prompt, text in zip(prompts[:_PROMPTS], written[:_PROMPTS])
     ]
     height = sum(_LINE * (len(prompt) + len(text)) + 2 * _MARGIN for prompt, text in blocks)
-    figure = new_figure(_WIDTH, height)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(_WIDTH, height)
     top = 0
     for prompt, text in blocks:
         top += _MARGIN
@@ -137,7 +122,7 @@ def continuations(prompts: Sequence[str], written: Sequence[str]) -> np.ndarray:
             top += _LINE
         top += _MARGIN
         axes.plot([0, _WIDTH], [top, top], color=FRAME, linewidth=0.8)
-    return render(figure)
+    return render(axes)
 
 
 def labelled_texts(
@@ -146,21 +131,14 @@ def labelled_texts(
     predictions: Sequence[int] | np.ndarray,
     probabilities: Sequence[float] | np.ndarray,
     names: Sequence[str],
-) -> np.ndarray:
+) -> Picture:
     """Draws a table of texts with predicted class and probability; errors have a cross and the true class.
 
     Args:
       texts: [n] texts, of which three lines of the first 16 are drawn.
       labels: [n] true classes. None: unknown.
-      predictions: [n] predicted classes.
-      probabilities: [n] probabilities of the predicted classes.
-      names: Class names. A class without a name is shown by its number.
-
-    Returns:
-      uint8 [height, 900, 3].
-
-    Raises:
-      ValueError: No texts.
+      predictions, probabilities: [n] predicted classes, and their probabilities.
+      names: Class names.
     """
     count = min(len(texts), _ROWS)
     if count == 0:
@@ -169,8 +147,7 @@ def labelled_texts(
     names = class_names(names, max(len(names), int(max(known)) + 1))
     rows = [_shortened(_lines(text, _TEXT_LETTERS), _TEXT_LINES) for text in texts[:count]]
     heights = [_LINE * max(2, len(lines)) + _MARGIN for lines in rows]
-    figure = new_figure(_WIDTH, sum(heights) + _MARGIN)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(_WIDTH, sum(heights) + _MARGIN)
     top, side = _MARGIN, 690
     for index, lines in enumerate(rows):
         for number, line in enumerate(lines):
@@ -185,7 +162,7 @@ def labelled_texts(
         top += heights[index]
         line_at = top - _MARGIN / 2 - 2
         axes.plot([0, _WIDTH], [line_at, line_at], color=FRAME, linewidth=0.8)
-    return render(figure)
+    return render(axes)
 
 
 def _lines(text: str, letters: int) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.viz.figure import FAINT, INK, new_figure, pixel_axes, render, show_image
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.figure import FAINT, Picture, pixel_axes, render, show_image, write
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 SHOWN = 24  # examples of which pictures are made
 MAP = 16  # rows and columns of the map of two latents
@@ -21,13 +21,9 @@ _COLUMNS = 12
 
 
 def image_table(
-    images: np.ndarray,
-    title: str,
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    gap: int = 2,
-) -> np.ndarray:
-    """Draws a table of images under a title, uint8 [height, width, 3].
+    images: np.ndarray, title: str, rows: Sequence[str] = (), columns: Sequence[str] = (), gap: int = 2
+) -> Picture:
+    """Draws a table of images under a title.
 
     Args:
       images: [rows, columns, height, width, 1 or 3].
@@ -52,25 +48,24 @@ def image_table(
     left = 8 + _LETTER * max((len(name) for name in rows), default=0)
     box = (canvas.shape[1] * scale, canvas.shape[0] * scale)
     total = max(left + box[0] + 8, 16 + _LETTER * len(title))
-    figure = new_figure(total, _LINE + 8 + box[1] + (_LINE if columns else 0))
-    axes = pixel_axes(figure)
-    axes.text(8, _LINE / 2 + 2, title, va="center", fontsize=10, color=INK, parse_math=False)
+    axes = pixel_axes(total, _LINE + 8 + box[1] + (_LINE if columns else 0))
+    write(axes, title, 8, _LINE / 2 + 2, 10)
     show_image(axes, canvas, left, _LINE + 4, *box)
     for row, name in enumerate(rows[:count]):
         y = _LINE + 4 + scale * (row * (height + gap) + height / 2)
-        axes.text(left - 6, y, name, ha="right", va="center", fontsize=8.5, color=FAINT, parse_math=False)
+        write(axes, name, left - 6, y, 8.5, FAINT, "right")
     for column, name in enumerate(columns[:across]):
         x, y = left + scale * (column * (width + gap) + width / 2), _LINE + 8 + box[1]
-        axes.text(x, y, name, ha="center", va="top", fontsize=8.5, color=FAINT, parse_math=False)
-    return render(figure)
+        write(axes, name, x, y, 8.5, FAINT, "center", "top")
+    return render(axes)
 
 
-def rows_of_images(rows: Mapping[str, np.ndarray], title: str = "Reconstructions") -> np.ndarray:
+def rows_of_images(rows: Mapping[str, np.ndarray], title: str = "Reconstructions") -> Picture:
     """Draws one labeled row per entry, of images [n, height, width, 1 or 3]; the first 12 of each."""
     return image_table(np.stack([np.asarray(images)[:_COLUMNS] for images in rows.values()]), title, rows=list(rows))
 
 
-def samples(images: np.ndarray) -> np.ndarray:
+def samples(images: np.ndarray) -> Picture:
     """Draws images [n, height, width, 1 or 3] from the prior in about three columns per two rows, padded with black."""
     columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
     rows = math.ceil(len(images) / columns)
@@ -79,7 +74,7 @@ def samples(images: np.ndarray) -> np.ndarray:
     return image_table(filled.reshape(rows, columns, *images.shape[1:]), "Samples from the prior")
 
 
-def traversals(images: np.ndarray, reach: float) -> np.ndarray:
+def traversals(images: np.ndarray, reach: float) -> Picture:
     """Draws images [n, steps, height, width, 1 or 3], in each row one latent from -reach to reach; the first 12."""
     steps = [f"{value:+.1f}" for value in np.linspace(-reach, reach, images.shape[1])]
     names = [f"{number}." for number in range(1, min(12, len(images)) + 1)]
@@ -87,7 +82,7 @@ def traversals(images: np.ndarray, reach: float) -> np.ndarray:
     return image_table(images[:12], title, rows=names, columns=steps)
 
 
-def latent_map(images: np.ndarray, reach: float) -> np.ndarray:
+def latent_map(images: np.ndarray, reach: float) -> Picture:
     """Draws images [rows, columns, height, width, 1 or 3] of two latents on a grid over -reach to reach."""
     steps = [f"{value:+.1f}" for value in np.linspace(-reach, reach, images.shape[1])]
     sparse = [step if index % 5 == 0 else "" for index, step in enumerate(steps)]
@@ -95,33 +90,23 @@ def latent_map(images: np.ndarray, reach: float) -> np.ndarray:
     return image_table(images, title, rows=sparse[: len(images)], columns=sparse, gap=0)
 
 
-class _ReconstructionPresentation(Presentation):
+class _ObservedPresentation(Presentation):
     """Presentation of one example: the observed image and its reconstruction."""
 
-    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the observed image above its reconstruction."""
         rows = {"observed": outputs["observed"], "reconstruction": outputs["reconstruction"]}
         return rows_of_images({name: np.asarray(image)[None] for name, image in rows.items()})
 
 
-class VariationalAutoencoderPresentation(_ReconstructionPresentation):
+class VariationalAutoencoderPresentation(_ObservedPresentation):
     """Presentation of variational autoencoders."""
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `reconstructions`, `samples`, `interpolation`, `traversal` and `latent_map`."""
-        shown = valid_rows(batch, SHOWN)
-        outputs = {name: np.asarray(value)[shown] for name, value in outputs.items()}
-        rows = {
-            "image": np.asarray(batch["image"])[shown],
-            "observed": outputs["observed"],
-            "reconstruction": outputs["reconstruction"],
-        }
+        rows = valid_rows(batch, SHOWN)
+        images, outputs = take({"image": batch["image"]}, rows), take(outputs, rows)
+        rows = images | {name: outputs[name] for name in ("observed", "reconstruction")}
         return {
             "reconstructions": rows_of_images(rows),
             "samples": samples(outputs["sample"]),
@@ -132,18 +117,14 @@ class VariationalAutoencoderPresentation(_ReconstructionPresentation):
             "latent_map": latent_map(outputs["latent_map"][:MAP], REACH),
         }
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns the `label` of conditional models, the `loss` in nats and the `latents`."""
         row = {"loss": float(outputs["loss"]), "latents": np.asarray(outputs["latents"]).tolist()}
-        if "label" not in outputs:
-            return row
-        label = int(outputs["label"])
-        return {"label": names["label"][label] if "label" in names else label, **row}
+        label = int(outputs.get("label", -1))
+        return row if label < 0 else {"label": names["label"][label] if "label" in names else label, **row}
 
 
-class VectorQuantizationPresentation(_ReconstructionPresentation):
+class VectorQuantizationPresentation(_ObservedPresentation):
     """Presentation of VQ-VAEs.
 
     Args:
@@ -153,28 +134,16 @@ class VectorQuantizationPresentation(_ReconstructionPresentation):
     def __init__(self, codes: int):
         self.codes = codes
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `reconstructions`: up to 12 images, their codes as gray values, and the reconstructions."""
-        shown = valid_rows(batch, SHOWN)
-        image = np.asarray(batch["image"])[shown]
-        observed, codes, reconstruction = (
-            np.asarray(outputs[name])[shown] for name in ("observed", "codes", "reconstruction")
-        )
+        shown = take({"image": batch["image"], **outputs}, valid_rows(batch, SHOWN))
+        image, codes = shown["image"], shown["codes"]
         height, width = image.shape[1] // codes.shape[1], image.shape[2] // codes.shape[2]
         gray = (codes * (255 // max(self.codes - 1, 1))).clip(0, 255).astype(np.uint8)
         maps = np.broadcast_to(gray.repeat(height, 1).repeat(width, 2)[..., None], image.shape)
-        return {
-            "reconstructions": rows_of_images({"observed": observed, "codes": maps, "reconstruction": reconstruction})
-        }
+        rows = {"observed": shown["observed"], "codes": maps, "reconstruction": shown["reconstruction"]}
+        return {"reconstructions": rows_of_images(rows)}
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns the map of `codes`."""
         return {"codes": np.asarray(outputs["codes"]).tolist()}

@@ -1,9 +1,15 @@
 """Presentation of examples and predictions: pictures, JSON values, framing of image files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+
+from jaxdl.viz.figure import Picture
+
+Features = Mapping[str, Any]  # arrays by name, of a batch or of one example
+Names = Mapping[str, Sequence[str]]
+Pictures = dict[str, Picture]
 
 
 class Presentation:
@@ -11,10 +17,10 @@ class Presentation:
 
     A subclass defines the methods that apply; the others are None:
 
-    - `pictures(batch, outputs, metrics, names) -> {name: uint8 [height, width, 3]}`: pictures of an evaluation batch,
-      the outputs of `Task.predict` for it, and the evaluation's metrics.
-    - `picture(example, outputs, names) -> uint8 [height, width, 3]`: one example and its outputs, for `jaxdl
-      predict`. The example may contain `image` only.
+    - `pictures(batch, outputs, metrics, names) -> {name: picture}`: pictures of an evaluation batch, the outputs of
+      `Task.predict` for it, and the evaluation's metrics.
+    - `picture(example, outputs, names) -> picture`: one example and its outputs, for `jaxdl predict`. The example
+      may contain `image` only.
     - `readable(example, outputs, names) -> {name: JSON value}`: the row that `jaxdl predict` prints. By default the
       outputs with class names for class indices.
 
@@ -31,7 +37,12 @@ class Presentation:
     readable: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
 
 
-def valid_rows(batch: Mapping[str, Any], count: int | None = None) -> np.ndarray:
+def valid_rows(batch: Features, count: int | None = None) -> np.ndarray:
     """Returns the indices of the first `count` examples that are not padding, or of all."""
     weight = batch.get("weight", np.ones(len(next(iter(batch.values())))))
     return np.flatnonzero(np.asarray(weight) > 0)[:count]
+
+
+def take(tree: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the given rows of every array."""
+    return {name: np.asarray(value)[rows] for name, value in tree.items()}

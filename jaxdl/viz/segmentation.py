@@ -5,15 +5,27 @@ Small images are enlarged by an integer factor, which keeps pixels square.
 
 import colorsys
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxdl.viz.classification import confusion_matrix
-from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, class_names, new_figure, pixel_axes, render, shorten, show_image
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.classification import confusion_pictures
+from jaxdl.viz.figure import (
+    COLORS,
+    FAINT,
+    FRAME,
+    INK,
+    Picture,
+    class_names,
+    pixel_axes,
+    render,
+    shorten,
+    show_image,
+    write,
+)
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,17 +69,7 @@ def enlarge(array: np.ndarray, factor: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, colors: np.ndarray, where: np.ndarray, share: float = 0.5) -> np.ndarray:
-    """Blends colors into an image.
-
-    Args:
-      image: uint8 [height, width, channels].
-      colors: uint8 [height, width, 3].
-      where: Pixels to blend, bool [height, width].
-      share: Opacity of the color, in [0, 1].
-
-    Returns:
-      uint8 [height, width, 3].
-    """
+    """Blends colors, uint8 [height, width, 3], into an image where the mask is set; `share` is their opacity."""
     image = _rgb(image)
     mixed = (1.0 - share) * image + share * colors.astype(np.float64)
     return np.where(where[..., None], np.rint(mixed).astype(np.uint8), image)
@@ -93,22 +95,14 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return np.rint(image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, axis=-1)
 
 
-def mask_grid(
-    images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray, names: Sequence[str]
-) -> np.ndarray:
-    """Draws images beside true and predicted masks, with a legend.
+def mask_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray, names: Sequence[str]) -> Picture:
+    """Draws images, uint8 [n, height, width, channels], beside true and predicted masks, with a legend.
 
     Args:
-      images: uint8 [n, height, width, channels]; the first 8 are drawn.
-      truths: Class ids [n, height, width], 255 for unlabelled pixels (light gray). None for unlabelled images.
-      predictions: Class ids [n, height, width].
-      names: Class names; a class without a name is shown by its id.
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
+      images: The first 8 are drawn.
+      truths, predictions: Class ids [n, height, width]; true ones are 255 for unlabelled pixels (light gray). `truths`
+        is None for unlabelled images.
+      names: Class names.
     """
     images, predictions = images[:_SHOWN], predictions[:_SHOWN]
     truths = None if truths is None else truths[:_SHOWN]
@@ -134,7 +128,7 @@ def mask_grid(
     return _sheet(rows, headings, legend, _tile(images.shape[1:3]))
 
 
-def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Picture:
     """Draws one enlarged image under its mask, with a legend of the classes' shares of the pixels.
 
     A class "background" is not colored.
@@ -142,10 +136,7 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> n
     Args:
       image: uint8 [height, width, channels].
       mask: Class ids [height, width].
-      names: Class names; a class without a name is shown by its id.
-
-    Returns:
-      uint8 [height, width, 3].
+      names: Class names.
     """
     present, counts = np.unique(mask, return_counts=True)
     names = class_names(names, max(len(names), int(present.max()) + 1))
@@ -165,19 +156,12 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> n
     return _sheet([[Tile(picture)]], [], legend, _ALONE)
 
 
-def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray) -> np.ndarray:
+def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.ndarray) -> Picture:
     """Draws images beside the outlines of true and predicted instances, with their counts.
 
     Args:
       images: uint8 [n, height, width, channels]; the first 8 are drawn.
-      truths: Label images [n, height, width], 0 for the background. None for unlabelled images.
-      predictions: Label images [n, height, width].
-
-    Returns:
-      uint8 [height, width, 3].
-
-    Raises:
-      ValueError: No images.
+      truths, predictions: Label images [n, height, width], 0 for the background. `truths` may be None.
     """
     rows, size = [], _tile(images.shape[1:3])
     for number, image in enumerate(images[:_SHOWN]):
@@ -187,16 +171,8 @@ def instance_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np
     return _sheet(rows, ["image", "prediction"] if truths is None else ["image", "truth", "prediction"], [], size)
 
 
-def instance_overlay(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """Draws one enlarged image with its instances tinted and outlined, and their count.
-
-    Args:
-      image: uint8 [height, width, channels].
-      instances: Label image [height, width].
-
-    Returns:
-      uint8 [height, width, 3].
-    """
+def instance_overlay(image: np.ndarray, instances: np.ndarray) -> Picture:
+    """Draws one enlarged image with its instances [height, width] tinted and outlined, and their count."""
     return _sheet([[Tile(_outlined(image, instances, _ALONE, tint=0.3), _count(instances))]], [], [], _ALONE)
 
 
@@ -252,7 +228,7 @@ def _stroke(shape: Sequence[int], size: int) -> int:
 
 def _sheet(
     rows: Sequence[Sequence[Tile]], headings: Sequence[str], legend: Sequence[tuple[str, np.ndarray]], size: int
-) -> np.ndarray:
+) -> Picture:
     """Draws rows of tiles, two per line, with headings above and a legend below: uint8 [height, width, 3]."""
     if not rows:
         raise ValueError("segmentation: no images to draw")
@@ -267,8 +243,7 @@ def _sheet(
     total = max(beside * across, 240)
     lines = _legend_lines(legend, total - 2 * _GAP)
     grid = top + math.ceil(len(rows) / beside) * down
-    figure = new_figure(total, grid + len(lines) * _LINE + (_GAP if lines else 0))
-    axes = pixel_axes(figure)
+    axes = pixel_axes(total, grid + len(lines) * _LINE + (_GAP if lines else 0))
     for number, row in enumerate(rows):
         y = top + number // beside * down
         for column, tile in enumerate(row):
@@ -279,11 +254,11 @@ def _sheet(
                 _write(axes, headings[column], x + width / 2, _LINE / 2, INK)
     for line, entries in enumerate(lines):
         _draw_legend(axes, entries, grid + line * _LINE)
-    return render(figure)
+    return render(axes)
 
 
 def _write(axes: "Axes", text: str, x: float, y: float, color: str, align: str = "center") -> None:
-    axes.text(x, y, text, ha=align, va="center_baseline", fontsize=10, color=color, parse_math=False)
+    write(axes, text, x, y, 10, color, align, "center_baseline")
 
 
 def _legend_lines(legend: Sequence[tuple[str, np.ndarray]], width: int) -> list[list[tuple[int, str, np.ndarray]]]:
@@ -323,26 +298,15 @@ class SemanticSegmentationPresentation(Presentation):
     num_classes: int
     framing = "pad"
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `predictions`, up to 8 images with true and predicted masks, and the `confusion` matrix."""
         mask_names = class_names(names.get("mask", ()), self.num_classes)
         rows = valid_rows(batch, _SHOWN)
-        image, mask = np.asarray(batch["image"])[rows], np.asarray(outputs["mask"])[rows]
-        truth = np.asarray(batch["mask"])[rows] if "mask" in batch else None
-        pictures = {"predictions": mask_grid(image, truth, mask, mask_names)}
-        if "confusion" in metrics:
-            pictures["confusion"] = confusion_matrix(np.asarray(metrics["confusion"]), mask_names)
-        return pictures
+        examples, predicted = take(batch, rows), take(outputs, rows)
+        grid = mask_grid(examples["image"], examples.get("mask"), predicted["mask"], mask_names)
+        return {"predictions": grid, **confusion_pictures(metrics, mask_names)}
 
-    def picture(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the image under the predicted mask, with a legend."""
         mask_names = class_names(names.get("mask", ()), self.num_classes)
         return mask_overlay(np.asarray(example["image"]), np.asarray(outputs["mask"]), mask_names)
@@ -353,15 +317,12 @@ class InstanceSegmentationPresentation(Presentation):
 
     framing = "keep"
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Any
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `predictions`, up to 8 images with the outlines of true and predicted instances."""
         rows = valid_rows(batch, _SHOWN)
-        truth = np.asarray(batch["instances"])[rows] if "instances" in batch else None
-        image, instances = np.asarray(batch["image"])[rows], np.asarray(outputs["instances"])[rows]
-        return {"predictions": instance_grid(image, truth, instances)}
+        examples, predicted = take(batch, rows), take(outputs, rows)
+        return {"predictions": instance_grid(examples["image"], examples.get("instances"), predicted["instances"])}
 
-    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Any) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the image with the predicted instances tinted and outlined, and their number."""
         return instance_overlay(np.asarray(example["image"]), np.asarray(outputs["instances"]))

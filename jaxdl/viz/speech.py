@@ -1,14 +1,14 @@
 """Log-mel spectrograms with recognized and true transcripts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jaxdl.decoding.transcripts import TranscriptDecoder, path_labels, reference_text
-from jaxdl.viz.figure import COLORS, FAINT, INK, WRONG, new_figure, render, shorten
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.figure import COLORS, FAINT, INK, WRONG, Picture, new_figure, render, shorten
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, take, valid_rows
 
 WIDTH, HEIGHT = 900, 270
 _LINE = 100  # characters that fit above the spectrogram
@@ -17,7 +17,7 @@ _PICTURED = 6
 
 def transcript_picture(
     frames: np.ndarray, transcript: str, path: Sequence[str], truth: str | None = None, title: str = ""
-) -> np.ndarray:
+) -> Picture:
     """Plots a spectrogram with its transcripts above it and the labels of the path below it.
 
     Args:
@@ -26,9 +26,6 @@ def transcript_picture(
       path: [steps] labels, "" for the blank. Steps divide the time evenly.
       truth: True text. None if unknown.
       title: Note on the right, such as the recording's name.
-
-    Returns:
-      uint8 [270, 900, 3].
     """
     figure = new_figure(WIDTH, HEIGHT)
     spectrogram, labels = figure.subplots(2, 1, height_ratios=(5, 1), sharex=True)
@@ -67,42 +64,24 @@ class SpeechPresentation(Presentation):
 
     decoder: TranscriptDecoder
 
-    def pictures(
-        self,
-        batch: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `transcripts`, up to 6 spectrograms with recognized and, if known, true texts."""
         pictures = []
         for row in valid_rows(batch, _PICTURED):
-            example = {name: np.asarray(batch[name])[row] for name in ("frames", "frames_length")}
-            output = {name: np.asarray(value)[row] for name, value in outputs.items()}
             truth = reference_text(batch, row, names) if "target" in batch else None
-            pictures.append(self._picture(example, output, names, truth))
+            pictures.append(self._picture(take(batch, row), take(outputs, row), names, truth))
         return {"transcripts": np.concatenate(pictures)}
 
-    def picture(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the spectrogram of one example with the recognized text."""
         return self._picture(example, outputs, names, None)
 
-    def readable(
-        self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Sequence[str]]
-    ) -> dict[str, str | float | None]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         """Returns the recognized text and its log-probability."""
         text, score = self.decoder.transcribe(outputs, names)
         return {"text": text, "score": None if score is None else round(score, 4)}
 
-    def _picture(
-        self,
-        example: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        names: Mapping[str, Sequence[str]],
-        truth: str | None,
-    ) -> np.ndarray:
+    def _picture(self, example: Features, outputs: Features, names: Names, truth: str | None) -> Picture:
         frames = np.asarray(example["frames"])[: int(example["frames_length"])]
         text, _ = self.decoder.transcribe(outputs, names)
         return transcript_picture(frames, text, path_labels(outputs, names), truth)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdl.metrics.entities import entities
 from jaxdl.viz.language import text_of
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.presentation import Features, Pictures, Presentation, valid_rows
 from jaxdl.viz.text import translation_table
 
 INNER_SPACE = "\N{NO-BREAK SPACE}"  # replaces a space inside a word of an edited text
@@ -17,9 +17,7 @@ Names = Mapping[str, Sequence[str]]
 class TokenClassificationPresentation(Presentation):
     """Presentation of token classification."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `entities`: up to 8 sentences with predicted and true entities in brackets."""
         columns: tuple[list[str], list[str], list[str]] = ([], [], [])
         for row in valid_rows(batch, 8):
@@ -30,7 +28,7 @@ class TokenClassificationPresentation(Presentation):
                 column.append(_bracketed(_tagged_words(example, np.asarray(label), names)))
         return {"entities": translation_table(*columns)}
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         words = _tagged_words(example, np.asarray(outputs["label"]), names)
         return {"words": [word for word, _ in words], "tags": [tag for _, tag in words]}
 
@@ -38,9 +36,7 @@ class TokenClassificationPresentation(Presentation):
 class TextEditingPresentation(Presentation):
     """Presentation of text editing."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `edits`: up to 8 texts with predicted and true edit."""
         columns: tuple[list[str], list[str], list[str]] = ([], [], [])
         for row in valid_rows(batch, 8):
@@ -51,7 +47,7 @@ class TextEditingPresentation(Presentation):
                 column.append(edited_text(example, label, names))
         return {"edits": translation_table(*columns)}
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         return {"edited": edited_text(example, outputs["label"], names)}
 
 

@@ -1,6 +1,5 @@
 """Presentations of text: translations, captions, masked tokens, and answers."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +7,21 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.text.special_tokens import UNKNOWN
-from jaxdl.viz.figure import COLORS, FAINT, FRAME, INK, new_figure, pixel_axes, render, shorten, show_image
+from jaxdl.viz.figure import (
+    COLORS,
+    FAINT,
+    FRAME,
+    INK,
+    Picture,
+    image_grid,
+    pixel_axes,
+    render,
+    shorten,
+    show_image,
+    write,
+)
 from jaxdl.viz.language import decode_texts, text_of
-from jaxdl.viz.presentation import Presentation, valid_rows
+from jaxdl.viz.presentation import Features, Names, Pictures, Presentation, valid_rows
 
 # Pixels: line height, gap around a block, column of row names, and letter width at 10 points.
 _LINE, _GAP, _SIDE, _LETTER = 19, 12, 90, 8.6
@@ -18,15 +29,12 @@ _WIDTH, _LINES = 900, 3
 # Caption grid: height of an image's box, and its width by the number of columns.
 _BOX, _BOXES = 200, {1: 360, 2: 300, 3: 280}
 _EMPTY = "(nothing)"
-Names = Mapping[str, Sequence[str]]
 
 
 class TranslationPresentation(Presentation):
     """Presentation of text-to-text generation."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `translations`: up to 8 sources with output and reference."""
         rows = valid_rows(batch, 8)
         source, length = np.asarray(batch["source"])[rows], np.asarray(batch["source_length"])[rows]
@@ -35,35 +43,31 @@ class TranslationPresentation(Presentation):
             "translations": translation_table(sources, _outputs(outputs, names, rows), _targets(batch, names, rows))
         }
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         return {"translation": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
 
 
 class CaptioningPresentation(Presentation):
     """Presentation of image captioning."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `captions`: up to 12 images with caption and reference."""
         rows = valid_rows(batch, 12)
         images = np.asarray(batch["image"])[rows]
         return {"captions": caption_grid(images, _outputs(outputs, names, rows), _targets(batch, names, rows))}
 
-    def picture(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> np.ndarray:
+    def picture(self, example: Features, outputs: Features, names: Names) -> Picture:
         """Returns the image with its caption below."""
         return caption_grid(np.asarray(example["image"])[None], [_output(outputs, names)])
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         return {"caption": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
 
 
 class MaskedLanguageModellingPresentation(Presentation):
     """Presentation of masked language modelling."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `texts`: up to 8 texts with the texts that the model predicts."""
         inputs, predicted = (
             [text_of(np.asarray(values)[row], names.get("tokens")) for row in valid_rows(batch, 8)]
@@ -71,7 +75,7 @@ class MaskedLanguageModellingPresentation(Presentation):
         )
         return {"texts": translation_table(inputs, predicted)}
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         masked, guess = np.asarray(example["tokens"]) == UNKNOWN, np.asarray(outputs["guess"])
         return {
             "text": text_of(guess, names.get("tokens")),
@@ -83,9 +87,7 @@ class MaskedLanguageModellingPresentation(Presentation):
 class QuestionAnsweringPresentation(Presentation):
     """Presentation of extractive question answering."""
 
-    def pictures(
-        self, batch: Mapping[str, Any], outputs: Mapping[str, Any], metrics: Mapping[str, Any], names: Names
-    ) -> dict[str, np.ndarray]:
+    def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `answers`: up to 8 questions with predicted and true answer."""
         columns: tuple[list[str], list[str], list[str]] = ([], [], [])
         for row in valid_rows(batch, 8):
@@ -97,7 +99,7 @@ class QuestionAnsweringPresentation(Presentation):
                 column.append(_answer(example, span, names))
         return {"answers": translation_table(*columns)}
 
-    def readable(self, example: Mapping[str, Any], outputs: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         return {"answer": _answer(example, outputs, names), "probability": float(outputs["probability"])}
 
 
@@ -128,7 +130,7 @@ def _targets(batch: Mapping[str, Any], names: Names, rows: np.ndarray) -> list[s
 
 def translation_table(
     sources: Sequence[str], outputs: Sequence[str], references: Sequence[str] | None = None
-) -> np.ndarray:
+) -> Picture:
     """Draws a table of sources, outputs and references; a tick marks outputs equal to their reference.
 
     Args:
@@ -136,11 +138,6 @@ def translation_table(
       outputs: [n] texts.
       references: [n] texts. None: unknown.
 
-    Returns:
-      uint8 [height, 900, 3].
-
-    Raises:
-      ValueError: No texts.
     """
     count = min(len(sources), 8)
     if count == 0:
@@ -154,22 +151,21 @@ def translation_table(
             rows.append((f"reference{tick}", references[index], INK))
         blocks.append([(name, wrap(text, letters), color) for name, text, color in rows])
     heights = [_LINE * sum(len(lines) for _, lines, _ in block) + _GAP for block in blocks]
-    figure = new_figure(_WIDTH, sum(heights) + _GAP)
-    axes = pixel_axes(figure)
+    axes = pixel_axes(_WIDTH, sum(heights) + _GAP)
     top = _GAP
     for block, height in zip(blocks, heights):
         y = top + 0.7 * _LINE
         for name, lines, color in block:
-            axes.text(_GAP, y, name, va="baseline", fontsize=9, color=FAINT, parse_math=False)
+            write(axes, name, _GAP, y, color=FAINT, vertical="baseline")
             for line in lines:
-                axes.text(_GAP + _SIDE, y, line, va="baseline", fontsize=10, color=color, parse_math=False)
+                write(axes, line, _GAP + _SIDE, y, 10, color, vertical="baseline")
                 y += _LINE
         top += height
         axes.plot([_GAP, _WIDTH - _GAP], [top - _GAP / 2 - 1] * 2, color=FRAME, linewidth=0.8)
-    return render(figure)
+    return render(axes)
 
 
-def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequence[str] | None = None) -> np.ndarray:
+def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequence[str] | None = None) -> Picture:
     """Draws images with captions below, and references in gray below the captions.
 
     Args:
@@ -177,33 +173,23 @@ def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequen
       captions: [n] texts, each drawn in at most three lines.
       references: [n] texts. None: unknown.
 
-    Returns:
-      uint8 [height, width, 3], at most 900 pixels wide.
-
-    Raises:
-      ValueError: No images.
     """
     count = min(len(images), 12)
-    if count == 0:
-        raise ValueError("caption_grid needs at least one image")
-    columns = min(count, 3)
-    box = _BOXES[columns]
+    box = _BOXES[min(max(count, 1), 3)]
     letters = int(box / _LETTER)
     texts = [
         [(line, INK) for line in wrap(captions[index], letters)]
         + [(line, FAINT) for line in (wrap(references[index], letters) if references is not None else [])]
         for index in range(count)
     ]
-    across, down = box + _GAP, _BOX + 2 * _GAP + _LINE * max(map(len, texts))
-    figure = new_figure(columns * across + _GAP, math.ceil(count / columns) * down + _GAP)
-    axes = pixel_axes(figure)
-    for index in range(count):
-        left, top = _GAP + index % columns * across, _GAP + index // columns * down
-        show_image(axes, images[index], left, top, box, _BOX)
-        for number, (line, color) in enumerate(texts[index]):
-            x, y = left + box / 2, top + _BOX + _GAP / 2 + _LINE * (number + 0.7)
-            axes.text(x, y, line, ha="center", va="baseline", fontsize=10, color=color, parse_math=False)
-    return render(figure)
+    caption = _GAP + _LINE * max(map(len, texts), default=0)
+    axes, corners = image_grid(count, 3, box, _BOX, _GAP, caption=caption)
+    for image, lines, (left, top) in zip(images, texts, corners):
+        show_image(axes, image, left, top, box, _BOX)
+        for number, (line, color) in enumerate(lines):
+            y = top + _BOX + _GAP / 2 + _LINE * (number + 0.7)
+            write(axes, line, left + box / 2, y, 10, color, "center", "baseline")
+    return render(axes)
 
 
 def wrap(text: str, letters: int) -> list[str]:

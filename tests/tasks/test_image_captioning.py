@@ -192,7 +192,7 @@ def test_a_grid_of_captions():
     np.testing.assert_array_equal(caption_grid(images, captions), caption_grid(images[:12], captions[:12]))
     for count in (1, 2, 3, 4):
         assert caption_grid(images[:count], captions[:count], captions[:count]).shape[1] <= 900
-    with pytest.raises(ValueError, match="at least one image"):
+    with pytest.raises(ValueError, match="no images to draw"):
         caption_grid(images[:0], [])
 
 
