@@ -10,12 +10,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.models.backbone import Backbone
 from jaxdl.models.layers.convolution import classifier_head, constrain, convolution, max_pool_2x2
 from jaxdl.models.layers.dense import Activation
 from jaxdl.models.layers.norms import Normalization, batch_norm
 
 
-class ConvNet(nn.Module):
+class ConvNet(Backbone):
     """Convolutional classifier of images from 8x8 to 32x32 pixels.
 
     Attributes:
@@ -62,21 +63,11 @@ class ConvNet(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         self.head = classifier_head(self.num_classes)
 
-    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns the last stage's output [batch, h', w', channels] of images [batch, h, w, c]."""
-        x = image
+    def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        outputs = [image]
         for stage in self.stages:
-            x = stage(x, train=train)
-        return x
-
-    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits [batch, classes] of features [batch, h', w', channels]."""
-        pooled = features.astype(jnp.float32).mean(axis=(1, 2))
-        return self.head(self.drop(pooled, deterministic=not train))
-
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
-        return self.classify(self.features(image, train=train), train=train)
+            outputs.append(stage(outputs[-1], train=train))
+        return tuple(outputs[1:])
 
 
 class ConvStage(nn.Module):

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers.convolution import classifier_head, constrain, convolve_gathered
+from jaxdl.models.backbone import Backbone
+from jaxdl.models.layers.convolution import classifier_head, constrain, convolution
 from jaxdl.models.layers.dense import Activation, StochasticDepth, normal
 from jaxdl.models.layers.norms import Normalization, layer_norm
 
@@ -95,10 +96,8 @@ class DepthwiseConv(nn.Module):
         return y + bias
 
 
-def convolve_patches(
-    x: jax.Array, channels: int, size: int, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
-) -> jax.Array:
-    """Applies a convolution with bias to non-overlapping patches. Call it inside a module.
+def convolve_patches(x: jax.Array, channels: int, size: int, **options: Any) -> jax.Array:
+    """Applies a convolution with bias to non-overlapping patches; `options` are those of `convolution`.
 
     [batch, h, w, c] -> [batch, h // size, w // size, channels]; incomplete patches at the bottom and right are dropped.
     """
@@ -108,17 +107,8 @@ def convolve_patches(
             f"ConvNeXt: {height}x{width} positions are smaller than a {size}x{size} patch; use larger images, a smaller"
             " patch or fewer stages"
         )
-    return nn.Conv(
-        channels,
-        (size, size),
-        (size, size),
-        padding="VALID",
-        dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(normal(0.02), (None, None, input_axis, "channels")),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
-        conv_general_dilated=convolve_gathered,
-        name=name,
-    )(x)
+    options = {"use_bias": True, "padding": "VALID", "kernel_init": normal(0.02), **options}
+    return convolution(channels, size, size, **options)(x)
 
 
 def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) -> nn.Dense:
@@ -126,7 +116,7 @@ def pointwise(channels: int, axes: tuple[str, str], *, dtype: Any, name: str) ->
     gathered = tuple(None if axis == "channels_in" else axis for axis in axes)
 
     def dot_general(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-        # Needed for the gradient of x (see convolve_gathered).
+        # Needed for the gradient of x (see convolution).
         return jax.lax.dot_general(x, with_logical_constraint(kernel, gathered), *arguments, **options)
 
     return nn.Dense(
@@ -223,7 +213,7 @@ class Head(nn.Module):
         return self.classifier(self.drop(pooled, deterministic=not train))
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(Backbone):
     """ConvNeXt with any number of stages.
 
     Submodules are `stem`, `stage1`, `stage2`, ..., `head`. `classify(features(image))` equals the network's output.
@@ -269,26 +259,12 @@ class ConvNeXt(nn.Module):
         last = max(sum(self.stage_sizes) - 1, 1)
         rates = [self.stochastic_depth * number / last for number in range(sum(self.stage_sizes))]
         ends = [sum(self.stage_sizes[: index + 1]) for index in range(len(self.stage_sizes))]
+        options = (self.kernel, self.depthwise, self.layer_scale, self.norm, self.activation, self.dtype)
         self.stages = [
-            Stage(
-                channels=self.channels[index],
-                halve=index > 0,
-                stochastic_depth=tuple(rates[end - self.stage_sizes[index] : end]),
-                kernel=self.kernel,
-                depthwise=self.depthwise,
-                layer_scale=self.layer_scale,
-                norm=self.norm,
-                activation=self.activation,
-                dtype=self.dtype,
-                name=f"stage{index + 1}",
-            )
-            for index, end in enumerate(ends)
+            Stage(channels, index > 0, tuple(rates[end - size : end]), *options, name=f"stage{index + 1}")
+            for index, (channels, size, end) in enumerate(zip(self.channels, self.stage_sizes, ends))
         ]
         self.head = Head(self.num_classes, self.dropout, self.norm)
-
-    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns the last stage's output [batch, h', w', channels[-1]] of images [batch, h, w, c]."""
-        return self.scales(image, train=train)[-1]
 
     def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the output of every stage [batch, h_i, w_i, channels[i]], finest first."""
@@ -300,10 +276,6 @@ class ConvNeXt(nn.Module):
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [batch, classes] of features [batch, h', w', channels[-1]]."""
         return self.head(features, train=train)
-
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
-        return self.classify(self.features(image, train=train), train=train)
 
 
 def convnext_tiny(num_classes: int = 1000, **arguments: Any) -> ConvNeXt:

@@ -11,9 +11,8 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers.convolution import constrain, upsample_2x
+from jaxdl.models.layers.convolution import constrain, convolution, upsample_2x
 from jaxdl.models.layers.dense import normal
 from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv
@@ -27,6 +26,18 @@ def instance_norm(
 ) -> nn.Module:
     """Returns instance normalization with scale and bias (arXiv:1607.08022)."""
     return group_norm(train=train, dtype=dtype, group_size=1, epsilon=epsilon, name=name)
+
+
+def square_conv(channels: int, size: int, *, stride: int = 1, padding: Padding = "zero", **options: Any) -> nn.Conv:
+    """Returns a convolution with the padding and the initial kernels of the paper; `options` are its other arguments.
+
+    An even size has one more pixel of padding at the bottom and right for stride 1.
+    """
+    before = (size - 1) // 2
+    after = before if stride > 1 else size - 1 - before
+    zero = ((before, after),) * 2
+    options = {"kernel_init": normal(STD), "padding": "REFLECT" if padding == "reflect" else zero, **options}
+    return convolution(channels, size, stride, **options)
 
 
 class StyleGenerator(nn.Module):
@@ -148,51 +159,3 @@ class PatchDiscriminator(nn.Module):
             x = constrain(nn.leaky_relu(x, 0.2))
         x = square_conv(1, 4, use_bias=True, output_axis=None, dtype=self.dtype, name="judgement")(x)
         return x.astype(jnp.float32)
-
-
-def square_conv(
-    channels: int,
-    size: int,
-    *,
-    stride: int = 1,
-    padding: Padding = "zero",
-    use_bias: bool = False,
-    input_axis: str | None = "channels_in",
-    output_axis: str | None = "channels",
-    kernel_init: nn.initializers.Initializer | None = None,
-    dtype: Any,
-    name: str,
-) -> nn.Conv:
-    """Returns a square convolution whose kernel is gathered before use.
-
-    Args:
-      channels: Number of output channels.
-      size: Size of the kernel. An even size has one more pixel of padding at the bottom and right for stride 1.
-      stride: Stride.
-      padding: "zero" or "reflect".
-      use_bias: Adds a bias.
-      input_axis: Logical name of the kernel's input channels.
-      output_axis: Logical name of the kernel's output channels.
-      kernel_init: Initializer of the kernel. None: normal with std 0.02.
-      dtype: Computation dtype.
-      name: Name of the module.
-    """
-
-    def convolve(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-        kernel = with_logical_constraint(kernel, (None, None, None, output_axis))  # see convolve_gathered
-        return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
-
-    before = (size - 1) // 2
-    after = before if stride > 1 else size - 1 - before
-    return nn.Conv(
-        channels,
-        (size, size),
-        (stride, stride),
-        padding="REFLECT" if padding == "reflect" else ((before, after),) * 2,
-        use_bias=use_bias,
-        dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(kernel_init or normal(STD), (None, None, input_axis, output_axis)),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (output_axis,)),
-        conv_general_dilated=convolve,
-        name=name,
-    )

@@ -8,6 +8,7 @@ Logical axis names. Parameters: "channels_in" and "channels" of convolutions as 
 "heads" and "mlp" of dense layers. Activations: "batch", "channels_act".
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.dncnn import shuffle, unshuffle
 from jaxdl.models.layers.attention import MultiHeadAttention
-from jaxdl.models.layers.convolution import constrain, convolve_gathered, convolve_whole, upsample_2x
+from jaxdl.models.layers.convolution import constrain, convolution, shuffle, unshuffle, upsample_2x
 from jaxdl.models.layers.dense import Activation, Embedding, dense, variance_scaling
 from jaxdl.models.layers.norms import GroupNorm
 from jaxdl.models.layers.posemb import sinusoids
@@ -50,23 +50,7 @@ class Condition(nn.Module):
         return x
 
 
-def _convolution(
-    channels: int, size: int, stride: int, name: str, dtype: Any, zero: bool = False, first: bool = False
-) -> nn.Conv:
-    """Returns a square convolution with bias; the `first` is not sharded over input channels."""
-    kernel_init = nn.initializers.zeros if zero else variance_scaling(1.0)
-    axes = (None, None, None if first else "channels_in", "channels")
-    return nn.Conv(
-        channels,
-        (size, size),
-        (stride, stride),
-        padding=((size // 2, size // 2),) * 2,
-        kernel_init=nn.with_logical_partitioning(kernel_init, axes),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[3:]),
-        dtype=jnp.dtype(dtype),
-        conv_general_dilated=convolve_gathered,
-        name=name,
-    )
+_convolution = functools.partial(convolution, use_bias=True, kernel_init=variance_scaling(1.0))
 
 
 class ResidualBlock(nn.Module):
@@ -85,14 +69,15 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
         h = self.activation(self._norm(x.shape[-1], "norm1")(x))
-        h = constrain(_convolution(self.channels, 3, 1, "conv1", self.dtype)(h))
+        h = constrain(_convolution(self.channels, 3, dtype=self.dtype, name="conv1")(h))
         shift = self.activation(condition)
         shift = dense(self.channels, ("embed", "channels"), dtype=self.dtype, name="condition")(shift)
         h = self.activation(self._norm(self.channels, "norm2")(h + shift[:, None, None]))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
-        h = constrain(_convolution(self.channels, 3, 1, "conv2", self.dtype, zero=True)(h))
+        options: Any = {"dtype": self.dtype, "kernel_init": nn.initializers.zeros}
+        h = constrain(_convolution(self.channels, 3, name="conv2", **options)(h))
         if x.shape[-1] != self.channels:
-            x = _convolution(self.channels, 1, 1, "shortcut", self.dtype)(x)
+            x = _convolution(self.channels, 1, dtype=self.dtype, name="shortcut")(x)
         return x + h
 
     def _norm(self, channels: int, name: str) -> GroupNorm:
@@ -162,7 +147,7 @@ class DiffusionUNet(nn.Module):
             level, label
         )
         x = unshuffle(image, self.patch) if self.patch > 1 else image
-        x = constrain(_convolution(self.channels[0], 3, 1, "entry", self.dtype, first=True)(x))
+        x = constrain(_convolution(self.channels[0], 3, dtype=self.dtype, name="entry", input_axis=None)(x))
         skips = [x]
         levels = range(len(self.channels))
         for number in levels:
@@ -172,7 +157,7 @@ class DiffusionUNet(nn.Module):
                     x = self._attend(f"down{number + 1}_attention{block + 1}")(x)
                 skips.append(x)
             if number < levels[-1]:
-                x = constrain(_convolution(self.channels[number], 3, 2, f"halve{number + 1}", self.dtype)(x))
+                x = constrain(_convolution(self.channels[number], 3, 2, dtype=self.dtype, name=f"halve{number + 1}")(x))
                 skips.append(x)
         x = self._block(levels[-1], "middle1")(x, condition, train=train)
         x = self._attend("middle_attention")(x)
@@ -184,19 +169,11 @@ class DiffusionUNet(nn.Module):
                 if self.attention[number]:
                     x = self._attend(f"up{number + 1}_attention{block + 1}")(x)
             if number > 0:
-                x = constrain(
-                    _convolution(self.channels[number], 3, 1, f"double{number + 1}", self.dtype)(upsample_2x(x))
-                )
+                double = _convolution(self.channels[number], 3, dtype=self.dtype, name=f"double{number + 1}")
+                x = constrain(double(upsample_2x(x)))
         x = self.activation(GroupNorm(x.shape[-1] // self.groups, self.epsilon, name="norm")(x))
-        x = nn.Conv(
-            self.outputs * self.patch**2,
-            (3, 3),
-            padding=1,
-            kernel_init=nn.with_logical_partitioning(nn.initializers.zeros, (None, None, "channels_in", None)),
-            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
-            conv_general_dilated=convolve_whole,
-            name="final",
-        )(x).astype(jnp.float32)
+        options: Any = {"kernel_init": nn.initializers.zeros, "output_axis": None, "dtype": "float32"}
+        x = _convolution(self.outputs * self.patch**2, 3, name="final", **options)(x)
         return shuffle(x, self.patch) if self.patch > 1 else x
 
     def _block(self, number: int, name: str) -> ResidualBlock:

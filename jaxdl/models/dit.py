@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.ddpm_unet import Condition
-from jaxdl.models.dncnn import shuffle, unshuffle
 from jaxdl.models.layers.attention import MultiHeadAttention
+from jaxdl.models.layers.convolution import shuffle, unshuffle
 from jaxdl.models.layers.dense import dense
 from jaxdl.models.layers.posemb import grid_waves
 

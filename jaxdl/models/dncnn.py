@@ -7,10 +7,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxdl.models.convnet import ConvStage
-from jaxdl.models.layers.dense import Activation, variance_scaling
+from jaxdl.models.layers.convolution import classifier_head, shuffle, unshuffle
+from jaxdl.models.layers.dense import Activation
 from jaxdl.models.layers.norms import Normalization, batch_norm
 from jaxdl.models.unet import pad_to_multiple
 
@@ -44,13 +44,7 @@ class DnCNN(nn.Module):
         """Returns float32 [batch, h, w, outputs] of images [batch, h, w, c]."""
         options = ("none", self.shortcuts, None, self.norm, self.activation, self.dtype)
         x = ConvStage(self.channels, self.depth, *options, name="convs")(image, train=train)
-        return nn.Dense(
-            self.outputs,
-            dtype=jnp.float32,
-            kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes")),
-            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("classes",)),
-            name="final",
-        )(x)
+        return classifier_head(self.outputs, name="final")(x)
 
 
 class PixelUnshuffle(nn.Module):
@@ -73,18 +67,3 @@ class PixelUnshuffle(nn.Module):
         height, width = image.shape[1:3]
         squares = unshuffle(pad_to_multiple(image, self.factor), self.factor)
         return shuffle(self.network(squares, train=train), self.factor)[:, :height, :width]  # type: ignore
-
-
-def unshuffle(image: jax.Array, factor: int) -> jax.Array:
-    """Applies pixel unshuffle, -> [batch, h / factor, w / factor, factor ** 2 * c]."""
-    batch, height, width, channels = image.shape
-    rows, columns = height // factor, width // factor
-    x = image.reshape(batch, rows, factor, columns, factor, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, rows, columns, factor * factor * channels)
-
-
-def shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Applies pixel shuffle, the inverse of `unshuffle`."""
-    batch, rows, columns, channels = x.shape
-    x = x.reshape(batch, rows, columns, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, rows * factor, columns * factor, channels // factor**2)

@@ -5,6 +5,7 @@ Images are float [batch, height, width, channels] in [-1, 1], latents [batch, la
 train)` and return logits [batch]. Logical axis names are those of `jaxdl.models.resnet`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers.convolution import constrain, convolve_gathered, convolve_whole, upsample_2x
+from jaxdl.models.layers.convolution import constrain, convolution, unshuffle, upsample_2x
 from jaxdl.models.layers.dense import dense, gathered, variance_scaling
 from jaxdl.models.layers.norms import Normalization, batch_norm
 from jaxdl.models.layers.spectral_norm import SpectralConv, SpectralDense, SpectralEmbedding
@@ -27,7 +28,7 @@ def convolve_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Four matrix products. XLA's forward pass is about as fast, but on CPU its kernel gradient takes 10 to 25 times as
     long for padded inputs, which second derivatives always have (measured with jaxlib 0.10.2).
     """
-    kernel = with_logical_constraint(kernel, (*[None] * (kernel.ndim - 1), "channels"))  # see convolve_gathered
+    kernel = with_logical_constraint(kernel, (*[None] * (kernel.ndim - 1), "channels"))  # see convolution
     height, width = x.shape[1] - 1, x.shape[2] - 1
     return sum(
         (jnp.tensordot(x[:, i : i + height, j : j + width], kernel[i, j], 1) for i in (0, 1) for j in (0, 1)),
@@ -78,16 +79,14 @@ class Downconvolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         rows, columns = height // 2 + 1, width // 2 + 1
         init = nn.with_logical_partitioning(variance_scaling(2.0), (None, None, self.input_axis, "channels"))
         kernel = self.param("kernel", init, (2, 2, 4 * channels, self.channels))
         # Odd heights and widths need no padding at the end.
         ends = (1, 2 * rows - height - 1), (1, 2 * columns - width - 1)
         x = jnp.pad(x.astype(self.dtype), ((0, 0), *ends, (0, 0)))
-        x = x.reshape(batch, rows, 2, columns, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-        x = x.reshape(batch, rows, columns, 4 * channels)
-        y = convolve_2x2(x, jnp.asarray(kernel, self.dtype))
+        y = convolve_2x2(unshuffle(x, 2), jnp.asarray(kernel, self.dtype))
         if self.use_bias:
             zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("channels",))
             y = y + jnp.asarray(self.param("bias", zeros, (self.channels,)), self.dtype)
@@ -210,7 +209,7 @@ class ResNetGenerator(nn.Module):
             block = UpResidual(channels, self.classes, self.norm, self.dtype, name=f"block{level}")
             x = block(x, label, train=train)
         x = nn.relu(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x))
-        x = _same(self.outputs, 3, self.dtype, "image", use_bias=True, image=True)(x)
+        x = _convolution(self.outputs, 3, dtype=self.dtype, name="image", use_bias=True, output_axis=None)(x)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -226,27 +225,15 @@ class UpResidual(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None, *, train: bool) -> jax.Array:
         options = (self.norm, self.classes, self.dtype)
         y = nn.relu(ConditionalNorm(*options, name="norm1")(x, label, train=train))
-        y = _same(self.channels, 3, self.dtype, "conv1")(upsample_2x(y))
+        y = _convolution(self.channels, 3, dtype=self.dtype, name="conv1")(upsample_2x(y))
         y = nn.relu(ConditionalNorm(*options, name="norm2")(constrain(y), label, train=train))
-        y = _same(self.channels, 3, self.dtype, "conv2", use_bias=True)(y)
+        y = _convolution(self.channels, 3, dtype=self.dtype, name="conv2", use_bias=True)(y)
         # The 1x1 convolution commutes with upsampling and costs a quarter before it.
-        return constrain(y + upsample_2x(_same(self.channels, 1, self.dtype, "shortcut")(x)))
+        shortcut = _convolution(self.channels, 1, dtype=self.dtype, name="shortcut")
+        return constrain(y + upsample_2x(shortcut(x)))
 
 
-def _same(channels: int, size: int, dtype: Any, name: str, use_bias: bool = False, image: bool = False) -> nn.Conv:
-    """Returns a square convolution with "same" padding, not sharded for an `image`."""
-    axis = None if image else "channels"
-    return nn.Conv(
-        channels,
-        (size, size),
-        padding=((size // 2, size // 2),) * 2,
-        use_bias=use_bias,
-        dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), (None, None, "channels_in", axis)),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axis,)),
-        conv_general_dilated=convolve_whole if image else convolve_gathered,
-        name=name,
-    )
+_convolution = functools.partial(convolution, kernel_init=variance_scaling(1.0))
 
 
 class ResNetDiscriminator(nn.Module):

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.layers.convolution import constrain, convolution, shuffle
 from jaxdl.models.layers.dense import Activation, dense
 from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.unet import TransposedConv
@@ -20,7 +20,6 @@ from jaxdl.models.vae import (
     Decoded,
     LabelPlane,
     Normal,
-    depth_to_space,
     draw_latent,
     halved,
     one_hot,
@@ -90,6 +89,35 @@ class NormAct(nn.Module):
         return self.activation(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x))
 
 
+def down_levels(channels: Sequence[int], blocks: int, *options: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Returns a convolution of stride 2, a `NormAct` and residual blocks for each level, finest first.
+
+    `options` are normalization, activation and dtype. Call it in a module's `setup`.
+    """
+    axes = (None, *["channels_in"] * len(channels))
+    downs = [
+        convolution(width, 3, 2, dtype=options[-1], name=f"down{level}", input_axis=axis)
+        for level, (width, axis) in enumerate(zip(channels, axes), start=1)
+    ]
+    return downs, *_norms_and_stages(channels, blocks, options, "down_norm", "up")
+
+
+def up_levels(channels: Sequence[int], blocks: int, *options: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Returns a `NormAct`, residual blocks and, but for the coarsest, upsampling to each level; see `down_levels`."""
+    doubles = [
+        TransposedConv(width, options[-1], name=f"double{level}") for level, width in enumerate(channels[:-1], start=1)
+    ]
+    return *_norms_and_stages(channels, blocks, options, "norm", "stage"), doubles
+
+
+def _norms_and_stages(
+    channels: Sequence[int], blocks: int, options: tuple[Any, ...], norm: str, stage: str
+) -> tuple[list[Any], list[Any]]:
+    levels = list(enumerate(channels, start=1))
+    norms = [NormAct(*options, name=f"{norm}{level}") for level, _ in levels]
+    return norms, [residual_stage(blocks, width, *options, name=f"{stage}{level}") for level, width in levels]
+
+
 class LadderVAE(nn.Module):
     """Ladder VAE with a latent vector and maps of latents, coarsest first.
 
@@ -134,18 +162,8 @@ class LadderVAE(nn.Module):
         if len(self.latents) != len(self.channels):
             raise ValueError(f"LadderVAE: latents={self.latents} must have one value per level, {len(self.channels)}")
         options = (self.norm, self.activation, self.dtype)
-        levels = list(reversed(self._levels()))
-        self.downs = [
-            convolution(
-                width, 3, 2, dtype=self.dtype, name=f"down{level}", input_axis="channels_in" if level > 1 else None
-            )
-            for level, width in zip(levels, self.channels)
-        ]
-        self.down_norms = [NormAct(*options, name=f"down_norm{level}") for level in levels]
-        self.up_stages = [
-            residual_stage(self.blocks, width, *options, name=f"up{level}")
-            for level, width in zip(levels, self.channels)
-        ]
+        levels = range(1, len(self.channels) + 1)
+        self.downs, self.down_norms, self.up_stages = down_levels(self.channels, self.blocks, *options)
         self.top_head = dense(2 * self.top, ("embed", None))
         height, width = halved(self.shape, len(levels))
         self.entry = dense(height * width * self.channels[-1])
@@ -154,14 +172,7 @@ class LadderVAE(nn.Module):
             for level in levels
             if self._has(level)
         }
-        self.norms = [NormAct(*options, name=f"norm{level}") for level in levels]
-        self.stages = [
-            residual_stage(self.blocks, width, *options, name=f"stage{level}")
-            for level, width in zip(levels, self.channels)
-        ]
-        self.doubles = [
-            TransposedConv(width, self.dtype, name=f"double{level}") for level, width in zip(levels[:-1], self.channels)
-        ]
+        self.norms, self.stages, self.doubles = up_levels(self.channels, self.blocks, *options)
         self.final = dense(4 * self.outputs, ("embed", "classes"))
         if self.classes:
             self.plane = LabelPlane(self.classes)
@@ -212,7 +223,7 @@ class LadderVAE(nn.Module):
             if self._has(level):
                 path = self.groups[level].onward(path, draw(level, path))
             path = self.stages[level - 1](constrain(path), train=train)
-        return depth_to_space(self.final(path.astype(jnp.float32)))
+        return shuffle(self.final(path.astype(jnp.float32)), 2)
 
     def __call__(
         self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.models.backbone import Backbone
 from jaxdl.models.layers.convolution import classifier_head, constrain, convolution
 from jaxdl.models.layers.dense import Activation, StochasticDepth
 from jaxdl.models.layers.norms import Normalization, batch_norm
@@ -23,8 +24,8 @@ from jaxdl.models.layers.norms import Normalization, batch_norm
 StemKind = Literal["small", "strided", "imagenet"]
 
 
-class BasicBlock(nn.Module):
-    """Basic residual block, [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
+class ResidualBlock(nn.Module):
+    """Residual block of the convolutions `conv1`, `conv2`, ..., each normalized."""
 
     width: int
     stride: int
@@ -34,44 +35,42 @@ class BasicBlock(nn.Module):
     zero_init: bool
     stochastic_depth: float
 
+    @nn.nowrap
+    def convolutions(self) -> tuple[tuple[int, int, int], ...]:
+        """Returns channels, kernel size and stride of each convolution."""
+        raise NotImplementedError
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = functools.partial(self.norm, train=train, dtype=jnp.dtype(self.dtype))
         last_scale = nn.initializers.zeros if self.zero_init else nn.initializers.ones
-        y = convolution(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
-        y = constrain(self.activation(norm(name="norm1")(y)))
-        y = convolution(self.width, 3, dtype=self.dtype, name="conv2")(y)
-        y = norm(name="norm2", scale_init=last_scale)(y)
+        y, layers = x, self.convolutions()
+        for number, (channels, size, stride) in enumerate(layers, start=1):
+            y = convolution(channels, size, stride, dtype=self.dtype, name=f"conv{number}")(y)
+            if number < len(layers):
+                y = constrain(self.activation(norm(name=f"norm{number}")(y)))
+        y = norm(name=f"norm{len(layers)}", scale_init=last_scale)(y)
         y = StochasticDepth(self.stochastic_depth, name="drop")(y, train=train)
-        return constrain(self.activation(y + shortcut(x, self.width, self.stride, norm, self.dtype)))
+        return constrain(self.activation(y + shortcut(x, y.shape[-1], self.stride, norm, self.dtype)))
 
 
-class Bottleneck(nn.Module):
+class BasicBlock(ResidualBlock):
+    """Basic residual block, [batch, h, w, c] -> [batch, h / stride, w / stride, width]."""
+
+    @nn.nowrap
+    def convolutions(self) -> tuple[tuple[int, int, int], ...]:
+        return (self.width, 3, self.stride), (self.width, 3, 1)
+
+
+class Bottleneck(ResidualBlock):
     """Bottleneck residual block; the 3x3 convolution has the stride (version 1.5).
 
     [batch, h, w, c] -> [batch, h / stride, w / stride, 4 * width].
     """
 
-    width: int
-    stride: int
-    norm: Normalization
-    activation: Activation
-    dtype: Any
-    zero_init: bool
-    stochastic_depth: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = functools.partial(self.norm, train=train, dtype=jnp.dtype(self.dtype))
-        last_scale = nn.initializers.zeros if self.zero_init else nn.initializers.ones
-        y = convolution(self.width, 1, dtype=self.dtype, name="conv1")(x)
-        y = constrain(self.activation(norm(name="norm1")(y)))
-        y = convolution(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
-        y = constrain(self.activation(norm(name="norm2")(y)))
-        y = convolution(4 * self.width, 1, dtype=self.dtype, name="conv3")(y)
-        y = norm(name="norm3", scale_init=last_scale)(y)
-        y = StochasticDepth(self.stochastic_depth, name="drop")(y, train=train)
-        return constrain(self.activation(y + shortcut(x, 4 * self.width, self.stride, norm, self.dtype)))
+    @nn.nowrap
+    def convolutions(self) -> tuple[tuple[int, int, int], ...]:
+        return (self.width, 1, 1), (self.width, 3, self.stride), (4 * self.width, 1, 1)
 
 
 def shortcut(x: jax.Array, channels: int, stride: int, norm: Normalization, dtype: Any) -> jax.Array:
@@ -133,7 +132,7 @@ class Stem(nn.Module):
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """Residual network, version 1.5 (stride in the 3x3 convolution of a bottleneck).
 
     Submodules are `stem`, `stage1`, `stage2`, ..., `head`. `classify(features(image))` equals the network's output.
@@ -196,10 +195,6 @@ class ResNet(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         self.head = classifier_head(self.num_classes)
 
-    def features(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns the last stage's output [batch, h', w', features] of images [batch, h, w, c]."""
-        return self.scales(image, train=train)[-1]
-
     def scales(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the output of every stage [batch, h_i, w_i, channels_i], finest first."""
         x, outputs = image, []
@@ -209,15 +204,6 @@ class ResNet(nn.Module):
             x = jax.lax.stop_gradient(x) if frozen else x
             outputs.append(x)
         return tuple(outputs[1:])
-
-    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits [batch, classes] of features [batch, h', w', features]."""
-        pooled = features.astype(jnp.float32).mean(axis=(1, 2))
-        return self.head(self.drop(pooled, deterministic=not train))
-
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits float32 [batch, classes]; draws from "dropout" in training."""
-        return self.classify(self.features(image, train=train), train=train)
 
 
 def resnet50(num_classes: int = 1000, **arguments: Any) -> ResNet:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
 from jaxdl.models.convnet import ConvStage
-from jaxdl.models.layers.convolution import constrain, convolution, max_pool_2x2, upsample_2x
+from jaxdl.models.layers.convolution import classifier_head, constrain, convolution, max_pool_2x2, upsample_2x
 from jaxdl.models.layers.dense import Activation, variance_scaling
 from jaxdl.models.layers.norms import Normalization, batch_norm
 
@@ -45,7 +45,7 @@ class TransposedConv(nn.Module):
         # Scale 4, because an output depends on one of the kernel's four positions.
         kernel_init = nn.with_logical_partitioning(variance_scaling(4.0), (None, None, "channels_in", "channels"))
         kernel = jnp.asarray(self.param("kernel", kernel_init, (2, 2, channels, self.channels)), self.dtype)
-        kernel = with_logical_constraint(kernel, (None, None, None, "channels"))  # see convolve_gathered
+        kernel = with_logical_constraint(kernel, (None, None, None, "channels"))  # see convolution
         blocks = jnp.einsum("bhwi,rcio->bhrwco", x.astype(self.dtype), kernel)
         return blocks.reshape(batch, 2 * height, 2 * width, self.channels)
 
@@ -143,12 +143,7 @@ class UNet(nn.Module):
             UpBlock(self.channels[level], self.depth, self.upsample, *options, name=f"up{level + 1}")
             for level in reversed(range(len(self.channels) - 1))
         ]
-        self.final = nn.Dense(
-            self.outputs,
-            dtype=jnp.float32,
-            kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes")),
-            bias_init=nn.with_logical_partitioning(self.final_bias, ("classes",)),
-        )
+        self.final = classifier_head(self.outputs, self.final_bias)
 
     def features(self, image: jax.Array, *, train: bool) -> jax.Array:
         """Returns the last block's output [batch, h, w, channels[0]] of images [batch, h, w, c]."""

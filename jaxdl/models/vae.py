@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.layers.convolution import constrain, convolution, shuffle
 from jaxdl.models.layers.dense import Activation, dense
 from jaxdl.models.layers.norms import Normalization, group_norm
 from jaxdl.models.resnet import BasicBlock, Stage
@@ -97,13 +97,6 @@ class Decoded(NamedTuple):
 
     output: jax.Array
     groups: tuple[Latent, ...]
-
-
-def depth_to_space(x: jax.Array) -> jax.Array:
-    """Rearranges channels into 2x2 blocks, [batch, h, w, 4 * c] -> [batch, 2 * h, 2 * w, c]."""
-    batch, height, width, channels = x.shape
-    blocks = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
 def halved(shape: Sequence[int], times: int) -> tuple[int, int]:
@@ -245,7 +238,7 @@ class ConvDecoder(nn.Module):
             options = (self.norm, self.activation, self.dtype)
             x = residual_stage(self.blocks, channels, *options, name=f"stage{level}")(constrain(x), train=train)
         x = dense(4 * self.outputs, ("embed", "classes"), name="final")(x.astype(jnp.float32))
-        return depth_to_space(x)
+        return shuffle(x, 2)
 
 
 class VAE(nn.Module):

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.models.layers.convolution import unshuffle
 from jaxdl.models.layers.dense import dense, gathered, normal
 from jaxdl.models.layers.posemb import grid_waves
 from jaxdl.models.transformer import Stack, exact_gelu
@@ -46,7 +47,7 @@ class VisionTransformer(nn.Module):
 
     def _tokens(self, image: jax.Array) -> jax.Array:
         """Returns patch embeddings [batch, patches, features], after an optional class token."""
-        batch, height, width, channels = image.shape
+        batch, height, width, _ = image.shape
         side, features = self.patch, self.stack.features
         if height % side or width % side:
             raise ValueError(f"VisionTransformer: patch={side} does not divide {height}x{width} pixels; set patch")
@@ -57,9 +58,8 @@ class VisionTransformer(nn.Module):
             if value not in known:
                 raise ValueError(f"VisionTransformer: {name}={value!r} must be one of {', '.join(known)}")
         rows, columns = height // side, width // side
-        patches = image.reshape(batch, rows, side, columns, side, channels).transpose(0, 1, 3, 2, 4, 5)
         x = dense(features, (None, "embed"), dtype=self.stack.dtype, name="entry")(
-            patches.reshape(batch, rows * columns, -1)
+            unshuffle(image, side).reshape(batch, rows * columns, -1)
         )
         if self.positions == "sinusoidal":
             x = x + jnp.asarray(grid_waves(rows, columns, features), x.dtype)

@@ -11,12 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.models.hierarchical_vae import NormAct
-from jaxdl.models.layers.convolution import constrain, convolution
+from jaxdl.models.hierarchical_vae import down_levels, up_levels
+from jaxdl.models.layers.convolution import constrain, shuffle
 from jaxdl.models.layers.dense import Activation, dense, normal
 from jaxdl.models.layers.norms import Normalization, bound_axis, group_norm
-from jaxdl.models.unet import TransposedConv
-from jaxdl.models.vae import depth_to_space, residual_stage
 
 
 class Codebook(NamedTuple):
@@ -189,29 +187,11 @@ class VQVAE(nn.Module):
 
     def setup(self):
         options = (self.norm, self.activation, self.dtype)
-        levels = range(1, len(self.channels) + 1)
-        self.downs = [
-            convolution(
-                width, 3, 2, dtype=self.dtype, name=f"down{level}", input_axis="channels_in" if level > 1 else None
-            )
-            for level, width in zip(levels, self.channels)
-        ]
-        self.down_norms = [NormAct(*options, name=f"down_norm{level}") for level in levels]
-        self.up_stages = [
-            residual_stage(self.blocks, width, *options, name=f"up{level}")
-            for level, width in zip(levels, self.channels)
-        ]
+        self.downs, self.down_norms, self.up_stages = down_levels(self.channels, self.blocks, *options)
         self.code = dense(self.features, ("embed", None))
         self.quantizer = Quantizer(self.codes, self.features, self.decay, self.least)
         self.entry = dense(self.channels[-1], (None, "channels"))
-        self.norms = [NormAct(*options, name=f"norm{level}") for level in levels]
-        self.stages = [
-            residual_stage(self.blocks, width, *options, name=f"stage{level}")
-            for level, width in zip(levels, self.channels)
-        ]
-        self.doubles = [
-            TransposedConv(width, self.dtype, name=f"double{level}") for level, width in zip(levels, self.channels[:-1])
-        ]
+        self.norms, self.stages, self.doubles = up_levels(self.channels, self.blocks, *options)
         self.final = dense(4 * self.outputs, ("embed", "classes"))
 
     def encode(self, image: jax.Array, *, train: bool) -> jax.Array:
@@ -228,7 +208,7 @@ class VQVAE(nn.Module):
             x = x if level == len(self.channels) else self.doubles[level - 1](x)
             x = self.norms[level - 1](x, train=train)
             x = self.stages[level - 1](constrain(x), train=train)
-        return depth_to_space(self.final(x.astype(jnp.float32)))
+        return shuffle(self.final(x.astype(jnp.float32)), 2)
 
     def __call__(
         self, image: jax.Array, weight: jax.Array, step: jax.Array, *, train: bool

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl.distributed.mesh import Parallel, active, make_mesh
 from jaxdl.models.layers.dense import logical_partition_spec
-from jaxdl.models.layers.dot_product import by_blocks, dot_product_attention, splash
+from jaxdl.models.layers.dot_product import Scores, by_blocks, dot_product_attention, splash
 
 
 def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
@@ -59,7 +59,7 @@ def test_blocks_are_the_reference_with_their_gradients(kv_heads, blocks, options
     def squares(attend, **more):
         return jax.jit(jax.value_and_grad(lambda *inputs: jnp.sum(attend(*inputs, **more) ** 2), argnums=(0, 1, 2)))
 
-    found = squares(by_blocks, scale=0.3, blocks=blocks, **options)(*inputs)
+    found = squares(by_blocks, scores=Scores(scale=0.3, **options), blocks=blocks)(*inputs)
     jax.tree.map(
         lambda one, two: np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-4),
         found,
@@ -69,12 +69,12 @@ def test_blocks_are_the_reference_with_their_gradients(kv_heads, blocks, options
 
 def test_queries_and_keys_of_different_lengths():
     inputs = drawn(n=5, m=9)
-    found = dot_product_attention(*inputs, scale=0.3)
+    found = dot_product_attention(*inputs, Scores(scale=0.3))
     np.testing.assert_allclose(found, reference(*inputs), atol=1e-5)
 
 
 def test_a_query_that_sees_nothing_is_a_number():
-    found = by_blocks(*drawn(), mask=jnp.zeros((1, 1, 16, 16), bool), scale=0.3, causal=True)
+    found = by_blocks(*drawn(), Scores(mask=jnp.zeros((1, 1, 16, 16), bool), scale=0.3, causal=True))
     assert np.all(np.isfinite(found))
 
 
@@ -82,7 +82,7 @@ def test_a_query_that_sees_nothing_is_a_number():
 def test_the_kernel_of_tpus(causal, window, packed):
     inputs = drawn(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
     options = {"segments": jnp.arange(128)[None] // packed} if packed else {}
-    found = splash(*inputs, scale=0.1, causal=causal, window=window, interpret=True, **options)
+    found = splash(*inputs, Scores(scale=0.1, causal=causal, window=window, **options), interpret=True)
     expected = reference(*inputs, causal=causal, window=window, scale=0.1, **options)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_the_kernel_of_tpus_over_many_devices():
     mesh = make_mesh(parallel)
     sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     with active(mesh, parallel):
-        attend = jax.jit(lambda *each: splash(*each, scale=0.1, causal=True, segments=segments, interpret=True))
+        attend = jax.jit(lambda *each: splash(*each, Scores(scale=0.1, causal=True, segments=segments), interpret=True))
         found = attend(*jax.device_put(inputs, sharding))
     assert found.sharding.shard_shape(found.shape) == (1, 128, 1, 128)
     expected = reference(*inputs, causal=True, scale=0.1, segments=segments)
@@ -103,7 +103,7 @@ def test_the_kernel_of_tpus_over_many_devices():
 
 def test_half_precision_adds_up_in_single():
     inputs = [each.astype(jnp.bfloat16) for each in drawn(n=64, m=64)]
-    found = dot_product_attention(*inputs, scale=0.3, causal=True)
+    found = dot_product_attention(*inputs, Scores(scale=0.3, causal=True))
     assert found.dtype == jnp.bfloat16
     exact = reference(*(each.astype(jnp.float32) for each in inputs), causal=True)
     np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl.models.hierarchical_vae import LadderVAE
+from jaxdl.models.layers.convolution import shuffle
 from jaxdl.models.vae import (
     VAE,
     ConvDecoder,
@@ -15,7 +16,6 @@ from jaxdl.models.vae import (
     DenseDecoder,
     DenseEncoder,
     Normal,
-    depth_to_space,
     draw_latent,
     kl_divergence,
 )
@@ -68,7 +68,7 @@ def test_a_latent_is_drawn_from_its_posterior_and_measured_by_its_prior():
 
 def test_depth_to_space_gives_each_place_its_block():
     x = np.arange(2 * 2 * 3 * 8).reshape(2, 2, 3, 8)
-    found = np.asarray(depth_to_space(jnp.asarray(x)))
+    found = np.asarray(shuffle(jnp.asarray(x), 2))
     assert found.shape == (2, 4, 6, 2)
     for row, column in np.ndindex(4, 6):
         place = 2 * (row % 2) + column % 2

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.layers.dense import dense, normal, with_logical_sharding
-from jaxdl.models.layers.dot_product import attention_weights, dot_product_attention
+from jaxdl.models.layers.dot_product import Scores, attention_weights, dot_product_attention
 
 Array = jax.Array
 Cache = Mapping[str, Array]
@@ -116,18 +116,12 @@ class MultiHeadAttention(nn.Module):
         if memory is None and not plain:
             causal_mask = position_mask(positions, key_positions, self.causal, self.window)  # type: ignore
             mask = causal_mask if mask is None else mask & causal_mask
-        options: dict[str, Any] = {
-            "bias": bias,
-            "mask": mask,
-            "segments": segments,
-            "scale": query.shape[-1] ** -0.5 if self.scaled else 1.0,
-            "causal": self.causal and plain,
-            "window": self.window if plain else 0,
-        }
+        scale = query.shape[-1] ** -0.5 if self.scaled else 1.0
+        scores = Scores(bias, mask, segments, scale, self.causal and plain, self.window if plain else 0)
         key = key.astype(query.dtype)
         if self.is_mutable_collection(SEEN) and not self.is_initializing():
-            self.sow(SEEN, "weights", attention_weights(query, key, **options))
-        y = dot_product_attention(query, key, value.astype(query.dtype), **options)
+            self.sow(SEEN, "weights", attention_weights(query, key, scores))
+        y = dot_product_attention(query, key, value.astype(query.dtype), scores)
         y = self.out(y.reshape(*x.shape[:-1], -1))
         return y if cache is None else (y, cache)
 

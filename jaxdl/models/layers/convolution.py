@@ -1,5 +1,6 @@
-"""Convolutions with logical axis names, pooling and upsampling."""
+"""Convolutions with logical axis names, pooling, upsampling and pixel shuffling."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,50 +8,69 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers.dense import gathered, variance_scaling
+from jaxdl.models.layers.dense import variance_scaling
 
 
 def convolution(
-    channels: int, size: int, stride: int = 1, *, dtype: Any, name: str, input_axis: str | None = "channels_in"
+    channels: int,
+    size: int,
+    stride: int = 1,
+    *,
+    dtype: Any,
+    name: str,
+    input_axis: str | None = "channels_in",
+    output_axis: str | None = "channels",
+    use_bias: bool = False,
+    padding: Any = None,
+    kernel_init: nn.initializers.Initializer | None = None,
 ) -> nn.Conv:
-    """Returns a square convolution without bias, to be normalized, with padding size // 2."""
+    """Returns a square convolution whose kernel is gathered over FSDP axes before use.
+
+    Without the gather XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of the input if batch, input channels and
+    output channels are sharded over three different axes.
+
+    Args:
+      channels: Number of output channels.
+      size: Size of the kernel.
+      stride: Stride.
+      dtype: Computation dtype.
+      name: Name of the module.
+      input_axis: Logical name of the kernel's input channels.
+      output_axis: Logical name of the kernel's output channels. None: too few to be sharded.
+      use_bias: Adds a bias; without one, a normalization should follow.
+      padding: Padding, as in `nn.Conv`. None: size // 2 on each side.
+      kernel_init: Initializer of the kernel. None: `variance_scaling(2.0, "fan_out")`.
+    """
+    axes = (None, None, input_axis, output_axis)
     return nn.Conv(
         channels,
         (size, size),
         (stride, stride),
-        padding=((size // 2, size // 2),) * 2,
-        use_bias=False,
+        padding=((size // 2, size // 2),) * 2 if padding is None else padding,
+        use_bias=use_bias,
         dtype=jnp.dtype(dtype),
-        kernel_init=nn.with_logical_partitioning(
-            variance_scaling(2.0, "fan_out"), (None, None, input_axis, "channels")
-        ),
-        conv_general_dilated=convolve_gathered,
+        kernel_init=nn.with_logical_partitioning(kernel_init or variance_scaling(2.0, "fan_out"), axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[3:]),
+        conv_general_dilated=functools.partial(_convolve_gathered, output_axis=output_axis),
         name=name,
     )
 
 
-def convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """Applies a convolution after gathering an FSDP kernel over its input channels.
-
-    Without the gather XLA (jaxlib 0.10.2, CPU) computes a wrong gradient of `x` if batch, input channels and output
-    channels are sharded over three different axes.
-    """
-    kernel = with_logical_constraint(kernel, (None, None, None, "channels"))
+def _convolve_gathered(x: jax.Array, kernel: jax.Array, *arguments: Any, output_axis: str | None, **options: Any):
+    kernel = with_logical_constraint(kernel, (None, None, None, output_axis))
     return jax.lax.conv_general_dilated(x, kernel, *arguments, **options)
 
 
-def convolve_whole(x: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """Applies `convolve_gathered` with a kernel whose output channels are too few to be sharded."""
-    return jax.lax.conv_general_dilated(x, gathered(kernel), *arguments, **options)
-
-
-def classifier_head(num_classes: int) -> nn.Dense:
-    """Returns a dense layer from [batch, features] to logits float32 [batch, classes]."""
+def classifier_head(
+    outputs: int, bias_init: nn.initializers.Initializer = nn.initializers.zeros, name: str | None = None
+) -> nn.Dense:
+    """Returns a dense layer from [..., features] to logits float32 [..., outputs]."""
     return nn.Dense(
-        num_classes,
+        outputs,
         dtype=jnp.float32,
         kernel_init=nn.with_logical_partitioning(variance_scaling(1.0), ("embed", "classes")),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("classes",)),
+        bias_init=nn.with_logical_partitioning(bias_init, ("classes",)),
+        name=name,
     )
 
 
@@ -76,3 +96,18 @@ def upsample_2x(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def unshuffle(image: jax.Array, factor: int) -> jax.Array:
+    """Applies pixel unshuffle (arXiv:1710.04026), -> [batch, h / factor, w / factor, factor ** 2 * c]."""
+    batch, height, width, channels = image.shape
+    rows, columns = height // factor, width // factor
+    x = image.reshape(batch, rows, factor, columns, factor, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, rows, columns, factor * factor * channels)
+
+
+def shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Applies pixel shuffle, the inverse of `unshuffle`."""
+    batch, rows, columns, channels = x.shape
+    x = x.reshape(batch, rows, columns, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, rows * factor, columns * factor, channels // factor**2)

@@ -79,7 +79,7 @@ def dense(
     """Returns a dense layer whose kernel is gathered over FSDP axes ("embed") before use.
 
     Without the gather XLA computes a wrong input gradient if batch, input and output features are sharded over
-    different mesh axes (see `jaxdl.models.layers.convolution.convolve_gathered`). A pair of layers with axes ("embed",
+    different mesh axes (see `jaxdl.models.layers.convolution.convolution`). A pair of layers with axes ("embed",
     "mlp") and ("mlp", "embed") is tensor-parallel as in Megatron-LM (arXiv:1909.08053), with one all-reduce.
 
     Args:

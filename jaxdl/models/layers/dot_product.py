@@ -5,7 +5,7 @@ matrix products that skip masked keys. All compute the same function.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +19,10 @@ BLOCKS = 4  # query blocks under a causal mask: more blocks skip more masked key
 _LARGE = -1e30  # masked score; with -infinity a query without keys would be NaN instead of uniform
 
 
-def dot_product_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    *,
-    bias: Array | None = None,
-    mask: Array | None = None,
-    segments: Array | None = None,
-    scale: float,
-    causal: bool = False,
-    window: int = 0,
-) -> Array:
-    """Computes softmax(scale * query key^T + bias) value with the fastest implementation.
+class Scores(NamedTuple):
+    """Scale, bias and mask of attention scores.
 
-    Args:
-      query: [batch, n, heads, size].
-      key: [batch, m, kv_heads, size]. `kv_heads` divides `heads`; neighbouring heads share a key.
-      value: [batch, m, kv_heads, size].
+    Attributes:
       bias: Added to the scores, broadcasts to [batch, heads, n, m].
       mask: bool, broadcasts to [batch, 1, n, m]. False masks a key.
       segments: int32 [batch, n], the number of the packed sequence that a token belongs to; n must be m. Sequences do
@@ -44,22 +30,40 @@ def dot_product_attention(
       scale: Factor of the scores.
       causal: Query i attends to keys 0 to i; n must be m.
       window: With `causal`, query i attends to the last `window` of those. 0: all.
+    """
+
+    bias: Array | None = None
+    mask: Array | None = None
+    segments: Array | None = None
+    scale: float = 1.0
+    causal: bool = False
+    window: int = 0
+
+    def segment_mask(self) -> Array | None:
+        """Returns the mask with that of the segments."""
+        return self.mask if self.segments is None else _both(self.mask, same_segment(self.segments, self.segments))
+
+
+def dot_product_attention(query: Array, key: Array, value: Array, scores: Scores) -> Array:
+    """Computes softmax(scale * query key^T + bias) value with the fastest implementation.
+
+    Args:
+      query: [batch, n, heads, size].
+      key: [batch, m, kv_heads, size]. `kv_heads` divides `heads`; neighbouring heads share a key.
+      value: [batch, m, kv_heads, size].
+      scores: Scale, bias and mask.
 
     Returns:
       [batch, n, heads, size] in the dtype of `query`. Scores and softmax are float32. A query without keys returns the
       mean of the values.
     """
-    has_mask = bias is not None or mask is not None
     if _cudnn(query, key):
-        if segments is not None:
-            mask = _both(mask, same_segment(segments, segments))
-        options: dict[str, Any] = {"implementation": "cudnn", "is_causal": causal, "scale": scale}
-        options["local_window_size"] = (window - 1, 0) if window else None
-        return jax.nn.dot_product_attention(query, key, value, bias, mask, **options)
-    if _splash(query, key) and not has_mask:
-        return splash(query, key, value, segments=segments, scale=scale, causal=causal, window=window)
-    options = {"bias": bias, "mask": mask, "segments": segments, "scale": scale, "causal": causal, "window": window}
-    return by_blocks(query, key, value, **options)
+        options: dict[str, Any] = {"implementation": "cudnn", "is_causal": scores.causal, "scale": scores.scale}
+        options["local_window_size"] = (scores.window - 1, 0) if scores.window else None
+        return jax.nn.dot_product_attention(query, key, value, scores.bias, scores.segment_mask(), **options)
+    if _splash(query, key) and scores.bias is None and scores.mask is None:
+        return splash(query, key, value, scores)
+    return by_blocks(query, key, value, scores)
 
 
 def _platform() -> str:
@@ -82,28 +86,16 @@ def _splash(query: Array, key: Array) -> bool:
     return _platform() == "tpu" and query.shape[1] == key.shape[1] and query.shape[1] % 128 == 0
 
 
-def splash(
-    query: Array,
-    key: Array,
-    value: Array,
-    *,
-    segments: Array | None = None,
-    scale: float,
-    causal: bool = False,
-    window: int = 0,
-    interpret: bool = False,
-) -> Array:
-    """Computes attention with the TPU splash kernel, which skips masked blocks.
+def splash(query: Array, key: Array, value: Array, scores: Scores, interpret: bool = False) -> Array:
+    """Computes attention with the TPU splash kernel, which skips masked blocks; without bias and mask.
 
-    The other arguments are those of `dot_product_attention`.
-
-    Args:
-      interpret: Runs the kernel in interpret mode, without a TPU.
+    `interpret` runs the kernel in interpret mode, without a TPU.
     """
+    segments = scores.segments
     groups = query.shape[2] // key.shape[2]
-    operands = [jnp.moveaxis(x, 2, 1) for x in (query * scale, key, value)]  # [batch, heads, length, size]
+    operands = [jnp.moveaxis(x, 2, 1) for x in (query * scores.scale, key, value)]  # [batch, heads, length, size]
     operands[1:] = [jnp.repeat(x, groups, axis=1) for x in operands[1:]]
-    attend: Any = functools.partial(_splash_heads, causal=causal, window=window, interpret=interpret)
+    attend: Any = functools.partial(_splash_heads, causal=scores.causal, window=scores.window, interpret=interpret)
     spec = logical_partition_spec(("batch", "heads", None, None), operands[0].shape)
     if spec is not None:  # XLA does not partition Pallas kernels
         specs = [spec] * 3 + ([] if segments is None else [PartitionSpec(spec[0], None)])
@@ -134,70 +126,44 @@ def _splash_heads(
     return segmented(query, key, value, segments)
 
 
-def by_blocks(
-    query: Array,
-    key: Array,
-    value: Array,
-    *,
-    bias: Array | None = None,
-    mask: Array | None = None,
-    segments: Array | None = None,
-    scale: float,
-    causal: bool = False,
-    window: int = 0,
-    blocks: int | None = None,
-) -> Array:
+def by_blocks(query: Array, key: Array, value: Array, scores: Scores, blocks: int | None = None) -> Array:
     """Computes attention with XLA matrix products.
 
-    The other arguments are those of `dot_product_attention`.
-
-    Args:
-      blocks: Number of query blocks if `causal`. None: `BLOCKS`, or 1 if that does not divide the length.
+    The arguments are those of `dot_product_attention`, and `blocks`, the number of query blocks under a causal mask.
+    None: `BLOCKS`, or 1 if that does not divide the length.
     """
+    bias, mask, segments, scale, causal, window = scores
     length = query.shape[1]
-    count = blocks or (BLOCKS if length % BLOCKS == 0 and length >= 16 * BLOCKS else 1)
     if not causal:
-        mask = mask if segments is None else _both(mask, same_segment(segments, segments))
-        return _plain(query, key, value, bias, mask, scale)
+        return _plain(query, key, value, bias, scores.segment_mask(), scale)
+    count = blocks or (BLOCKS if length % BLOCKS == 0 and length >= 16 * BLOCKS else 1)
     size, parts = length // count, []
     for first in range(0, length, size):
         end = first + size
         begin = max(0, first - window + 1) if window else 0
-        distance = jnp.arange(first, end)[:, None] - jnp.arange(begin, end)[None]
-        visible = (distance >= 0) & (distance < window) if window else distance >= 0
         part = functools.partial(_part, rows=slice(first, end), columns=slice(begin, end))
-        visible = _both(part(mask), visible[None, None])
+        visible = _both(part(mask), _causal_mask(range(first, end), range(begin, end), window)[None, None])
         if segments is not None:
             visible = visible & same_segment(segments[:, first:end], segments[:, begin:end])
         parts.append(_plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), visible, scale))
     return jnp.concatenate(parts, axis=1)
 
 
-def attention_weights(
-    query: Array,
-    key: Array,
-    *,
-    bias: Array | None = None,
-    mask: Array | None = None,
-    segments: Array | None = None,
-    scale: float,
-    causal: bool = False,
-    window: int = 0,
-) -> Array:
-    """Returns attention weights float32 [batch, heads, n, m], for visualization.
-
-    The arguments are those of `dot_product_attention`.
-    """
+def attention_weights(query: Array, key: Array, scores: Scores) -> Array:
+    """Returns attention weights float32 [batch, heads, n, m], for visualization."""
     key = jnp.repeat(key, query.shape[2] // key.shape[2], axis=2)
-    scores = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) * scale
-    scores = scores if bias is None else scores + bias
-    distance = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])[None]
-    visible = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask
-    if segments is not None:
-        visible = visible & same_segment(segments, segments)
-    if causal:
-        visible = visible & (distance >= 0) & ((distance < window) if window else True)
-    return jax.nn.softmax(jnp.where(visible, scores, _LARGE), axis=-1)
+    products = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) * scores.scale
+    products = products if scores.bias is None else products + scores.bias
+    visible = scores.segment_mask()
+    if scores.causal:
+        visible = _both(visible, _causal_mask(range(query.shape[1]), range(key.shape[1]), scores.window))
+    return jax.nn.softmax(products if visible is None else jnp.where(visible, products, _LARGE), axis=-1)
+
+
+def _causal_mask(queries: range, keys: range, window: int) -> Array:
+    """Returns the causal mask of positions, bool [n, m]."""
+    distance = jnp.arange(queries.start, queries.stop)[:, None] - jnp.arange(keys.start, keys.stop)[None]
+    return (distance >= 0) & (distance < window) if window else distance >= 0
 
 
 def same_segment(first: Array, second: Array) -> Array:
