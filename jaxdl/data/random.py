@@ -69,6 +69,12 @@ class Draws:
         return low + (high - low) * self.uniform()
 
 
+def split_draws(seed: int, split: str, count: int) -> Draws:
+    """Returns the generator of the examples 0 .. count - 1 of a split; each split has other numbers."""
+    stream = int.from_bytes(split.encode()[:6].ljust(6, b"\0"), "little")
+    return Draws(seed, np.arange(count)).fold(stream)
+
+
 def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Returns the example at each position of the shuffled epochs.
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from jaxdl.errors import UserError, nearest
+
+T = TypeVar("T")
 
 _BOUND = r"-?\d[\d_]*(?:(?:\.\d+)?%)?"
 
@@ -113,3 +115,13 @@ def part_of(key: str, validation: int, test: int) -> str:
     if number < test:
         return "test"
     return "validation" if number < test + validation else "train"
+
+
+def split_by_hash(
+    items: Iterable[T], key: Callable[[T], str] = str, *, validation: int, test: int
+) -> dict[str, list[T]]:
+    """Divides items into the parts of `part_of` by their keys, in order."""
+    by_part: dict[str, list[T]] = {part: [] for part in PARTS}
+    for item in items:
+        by_part[part_of(key(item), validation, test)].append(item)
+    return by_part

@@ -83,7 +83,7 @@ def test_the_split_of_a_row_depends_on_its_readings_only():
     backwards = {name: column[::-1] for name, column in columns.items()}
 
     def members(columns, part):
-        return sorted(tuple(row[name] for name in shuttle.READINGS) for _, row in shuttle._examples(columns, part))
+        return sorted(tuple(row[name] for name in shuttle.READINGS) for row in shuttle.rows_of(columns, part))
 
     for part in PARTS:
         rows = members(columns, part)

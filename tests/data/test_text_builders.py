@@ -236,7 +236,7 @@ def test_the_built_pairs_match_the_pages(module, offered, monkeypatch):
             write_page(offered / language.folder, f"swriter/{number}.html", **text)
         (offered / language.folder / "langnames.js").write_text("no page")
         languages.append(language._replace(sha256=tree_digest(offered, f"{language.folder}/*.html")))
-    monkeypatch.setattr(module, "ENGLISH", languages[0])
+    monkeypatch.setattr(_libreoffice, "ENGLISH", languages[0])
     monkeypatch.setattr(module, "OTHER", languages[1])
     name = module.Builder.name
     found = {split: rows(name, split) for split in PARTS}

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import Debian
 
 WORDS = (4, 40)  # (minimum, maximum) words of a text
@@ -125,10 +125,7 @@ def parts(pairs: Mapping[Pair, str]) -> dict[str, list[Pair]]:
 
     Pairs that share a text with an earlier part are removed from validation and test.
     """
-    by_part: dict[str, list[Pair]] = {part: [] for part in PARTS}
-    for pair, page in pairs.items():
-        by_part[part_of(page, validation=5, test=5)].append(pair)
-    train, validation, test = (by_part[part] for part in PARTS)
+    train, validation, test = split_by_hash(pairs, pairs.__getitem__, validation=5, test=5).values()
     validation = _without(validation, train)
     return {"train": train, "validation": validation, "test": _without(test, [*train, *validation])}
 
@@ -136,3 +133,9 @@ def parts(pairs: Mapping[Pair, str]) -> dict[str, list[Pair]]:
 def _without(pairs: Iterable[Pair], others: Iterable[Pair]) -> list[Pair]:
     sources, targets = map(set, zip(*others)) if others else (set(), set())
     return [pair for pair in pairs if pair.source not in sources and pair.target not in targets]
+
+
+def examples(other: Language) -> dict[str, list[dict[str, str]]]:
+    """Returns the pairs of English and another language as examples of each split."""
+    by_part = parts(align(ENGLISH.fetch(), other.fetch()))
+    return {part: [pair._asdict() for pair in pairs] for part, pairs in by_part.items()}

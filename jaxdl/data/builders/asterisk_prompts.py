@@ -15,15 +15,14 @@ maximum 31 s. No text is in two splits, but many share a phrase such as "followe
 import gzip
 import re
 import wave
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.builders._base import INTEGER, TEXT, ExamplesBuilder, array
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import Debian
 
 SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison"
@@ -46,22 +45,13 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "asterisk_prompts"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"audio": array(None, dtype=np.int16), "rate": INTEGER, "text": TEXT, "name": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
-                "rate": tfds.features.Scalar(np.int32),
-                "text": tfds.features.Text(),
-                "name": tfds.features.Text(),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         folder = AUDIO_SOURCE.fetch() / SOUNDS
         clips = spoken(gzip.decompress((TEXT_SOURCE.fetch() / TEXTS).read_bytes()).decode("utf-8"))
-        return {part: _examples(folder, clips, part) for part in PARTS}
+        parts = split_by_hash(clips, validation=10, test=10)
+        return {part: (_example(folder, text, clips[text]) for text in texts) for part, texts in parts.items()}
 
 
 def spoken(listing: str) -> dict[str, str]:
@@ -85,15 +75,13 @@ def plain(text: str) -> str:
     return "" if _UNSPOKEN.search(text) else " ".join(re.sub("[^a-z']", " ", text).split())
 
 
+def _example(folder: Path, text: str, name: str) -> dict[str, Any]:
+    audio, rate = read_wave(folder / f"{name}.wav")
+    return {"audio": audio, "rate": rate, "text": text, "name": name}
+
+
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
     """Reads a mono 16-bit recording as int16 [samples] and its rate in Hz."""
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2), path
         return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
-
-
-def _examples(folder: Path, clips: Mapping[str, str], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    texts = [text for text in clips if part_of(text, validation=10, test=10) == part]
-    for number, text in enumerate(texts):
-        audio, rate = read_wave(folder / f"{clips[text]}.wav")
-        yield number, {"audio": audio, "rate": rate, "text": text, "name": clips[text]}

@@ -20,13 +20,12 @@ Characters per split:
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
 from jaxdl.data.store.packages import Debian
 from jaxdl.errors import from_extra
 
@@ -54,15 +53,13 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "austen"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"text": TEXT, "title": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "title": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         folder = SOURCE.fetch() / FOLDER
         novels = read_lazy_load(folder / "Rdata.rdx", folder / "Rdata.rdb")
-        return {split: _examples(novels, split) for split in ENDS}
+        parts = {title: cut("\n".join(novels[variable])) for variable, title in TITLES.items()}
+        return {split: [{"text": parts[title][split], "title": title} for title in parts] for split in ENDS}
 
 
 def read_lazy_load(index: Path, values: Path) -> dict[str, Any]:
@@ -92,8 +89,3 @@ def cut(text: str) -> dict[str, str]:
         parts[split] = text[start:stop]
         start = stop
     return parts
-
-
-def _examples(novels: Mapping[str, Any], split: str) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, (variable, title) in enumerate(TITLES.items()):
-        yield number, {"text": cut("\n".join(novels[variable]))[split], "title": title}

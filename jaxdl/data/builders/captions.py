@@ -21,9 +21,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder, array, classes
 from jaxdl.data.image.files import decode
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import Debian, Npm
 
 NAMES_FILE = "emoji.json"
@@ -43,7 +43,6 @@ STAMPS = Debian(
         f"{STAMPS_FOLDER}/*.txt": "251cdf80757cd429eda16d4e9c547561606880403a5118444afa50317746b16d",
     },
 )
-KINDS = ["google", "twitter", "stamp"]
 SIZE = 64  # pixels
 
 
@@ -60,21 +59,15 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "captions"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "image": array(SIZE, SIZE, 3, encoding="zlib"),
+        "caption": TEXT,
+        "kind": classes("google", "twitter", "stamp"),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(SIZE, SIZE, 3), dtype=np.uint8, encoding="zlib"),
-                "caption": tfds.features.Text(),
-                "kind": tfds.features.ClassLabel(names=KINDS),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         emoji_entries = [entry for kind, source in EMOJI.items() for entry in emoji(source.fetch(), kind)]
-        examples = parts([*emoji_entries, *stamps(STAMPS.fetch() / STAMPS_FOLDER)])
-        return {part: iter(enumerate(rows)) for part, rows in examples.items()}
+        return parts([*emoji_entries, *stamps(STAMPS.fetch() / STAMPS_FOLDER)])
 
 
 def emoji(folder: Path, kind: str) -> Iterator[Captioned]:
@@ -99,8 +92,7 @@ def parts(entries: list[Captioned]) -> dict[str, list[dict[str, Any]]]:
     """
     by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
-    for part in PARTS:
-        members = [entry for entry in entries if part_of(entry.caption, validation=10, test=10) == part]
+    for part, members in split_by_hash(entries, lambda entry: entry.caption, validation=10, test=10).items():
         images = [(picture(entry.path), entry) for entry in members]
         fresh = [(image, entry) for image, entry in images if image.tobytes() not in earlier and image.min() < 255]
         by_part[part] = [{"image": image, "caption": entry.caption, "kind": entry.kind} for image, entry in fresh]

@@ -7,14 +7,13 @@ validation 130, test 126, split by a hash of the conversation's number.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "chitchat_dataset/dataset.json"
@@ -26,14 +25,12 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "chit_chat"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"text": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         texts = conversations(SOURCE.fetch() / MEMBER)
-        return {part: _examples(texts, part) for part in PARTS}
+        parts = split_by_hash(texts, validation=3, test=3)
+        return {part: [{"text": texts[number]} for number in numbers] for part, numbers in parts.items()}
 
 
 def conversations(path: Path) -> dict[str, str]:
@@ -50,9 +47,3 @@ def conversations(path: Path) -> dict[str, str]:
         if len(turns) > 1:
             texts[number] = "\n".join(" ".join(content) for _, content in turns) + "\n\n"
     return texts
-
-
-def _examples(texts: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    members = [text for number, text in texts.items() if part_of(number, validation=3, test=3) == part]
-    for number, text in enumerate(members):
-        yield number, {"text": text}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, ExamplesBuilder, classes
 from jaxdl.data.builders.elecdemand import read_frame
 from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import PyPI
@@ -40,29 +40,21 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "credit_default"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "student": classes("No", "Yes"),
+        "balance": FLOAT,
+        "income": FLOAT,
+        "label": classes("pays", "defaults"),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "student": tfds.features.ClassLabel(names=["No", "Yes"]),
-                "balance": tfds.features.Scalar(np.float32),
-                "income": tfds.features.Scalar(np.float32),
-                "label": tfds.features.ClassLabel(names=["pays", "defaults"]),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         columns = read_frame(lzma.decompress((SOURCE.fetch() / MEMBER).read_bytes()))
         return {part: _examples(columns, part) for part in PARTS}
 
 
-def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[dict[str, Any]]:
     rows = zip(*(columns[name].tolist() for name in ("student", "balance", "income", "default")), strict=True)
-    for number, (student, balance, income, default) in enumerate(rows):
+    for student, balance, income, default in rows:
         key = f"{student},{balance:.6f},{income:.6f}"
         if part == (part_of(key, 50, 50) if default == "Yes" else part_of(key, 25, 25)):
-            yield (
-                number,
-                {"student": student, "balance": balance, "income": income, "label": int(default == "Yes")},
-            )
+            yield {"student": student, "balance": balance, "income": income, "label": int(default == "Yes")}

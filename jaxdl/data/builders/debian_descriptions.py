@@ -4,13 +4,12 @@ See `jaxdl.data.builders._debian` for the source. Train has 56,445 pairs, valida
 have 53 words on average, short ones 7. The split is by source package; no short description is in two splits.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.builders._debian import LISTS, Description, descriptions
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
+from jaxdl.data.builders._debian import LISTS, descriptions
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
@@ -18,15 +17,10 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "debian_descriptions"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"source": TEXT, "target": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {part: _examples(pairs) for part, pairs in descriptions(LISTS.fetch()).items()}
-
-
-def _examples(pairs: Sequence[Description]) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, pair in enumerate(pairs):
-        yield number, {"source": pair.long, "target": pair.short}
+    def examples(self) -> dict[str, Any]:
+        return {
+            part: [{"source": pair.long, "target": pair.short} for pair in pairs]
+            for part, pairs in descriptions(LISTS.fetch()).items()
+        }

@@ -5,13 +5,12 @@ The test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kayna
 writer may be in both.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import ExamplesBuilder, array, classes
 from jaxdl.data.random import shuffled
 
 TEST_PER_CLASS = 36
@@ -22,17 +21,9 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "digits"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"image": array(8, 8, 1), "label": classes(*map(str, range(10)))}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding="bytes"),
-                "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         from sklearn.datasets import load_digits
 
         values, labels = load_digits(return_X_y=True)
@@ -42,12 +33,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
         # Number of earlier digits of the same class in this order.
         rank = np.array([np.sum(labels[order[:position]] == labels[row]) for position, row in enumerate(order)])
         test = rank < TEST_PER_CLASS
+        rows_by_split = {"train": order[~test], "test": order[test]}
         return {
-            "train": _examples(images, labels, order[~test]),
-            "test": _examples(images, labels, order[test]),
+            split: [{"image": images[row], "label": int(labels[row])} for row in rows]
+            for split, rows in rows_by_split.items()
         }
-
-
-def _examples(images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in enumerate(rows):
-        yield number, {"image": images[row], "label": int(labels[row])}

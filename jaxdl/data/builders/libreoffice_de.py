@@ -5,19 +5,12 @@ From the Debian packages libreoffice-help-en-us and libreoffice-help-de, version
 308,315 German words), validation 1,053, test 1,191, after removal of pairs that share a text with an earlier split.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.builders._libreoffice import (
-    ENGLISH,
-    Language,
-    Pair,
-    align,
-    parts,
-)
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
+from jaxdl.data.builders._libreoffice import Language, examples
 
 OTHER = Language(
     "libreoffice-help-de",
@@ -31,16 +24,7 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "libreoffice_de"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"source": TEXT, "target": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        by_part = parts(align(ENGLISH.fetch(), OTHER.fetch()))
-        return {part: _examples(pairs) for part, pairs in by_part.items()}
-
-
-def _examples(pairs: Sequence[Pair]) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, pair in enumerate(pairs):
-        yield number, pair._asdict()
+    def examples(self) -> dict[str, Any]:
+        return examples(OTHER)

@@ -12,14 +12,14 @@ not identify the film, so snippets on one film may be in several splits.
 
 import html
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder, classes
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -30,7 +30,6 @@ SOURCE = PyPI(
     members={MEMBER: "3c42a3c582708e3f895221d50d261f1aa36d4f7e6c20e63acc082c6bb1f6c28b"},
     built=False,  # the wheel lacks it
 )
-CLASSES = ["negative", "positive"]
 NEUTRAL = 0.5  # smallest absolute mean rating
 
 
@@ -39,16 +38,12 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "movie_reviews"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"text": TEXT, "label": classes("negative", "positive")}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=CLASSES)}
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        rows = labelled(read_snippets(SOURCE.fetch() / MEMBER))
-        return {part: _examples(rows, part) for part in PARTS}
+    def examples(self) -> dict[str, Any]:
+        label_of = labelled(read_snippets(SOURCE.fetch() / MEMBER))
+        parts = split_by_hash(label_of, validation=10, test=10)
+        return {part: [{"text": text, "label": label_of[text]} for text in texts] for part, texts in parts.items()}
 
 
 def read_snippets(archive: Path) -> list[tuple[float, str]]:
@@ -68,9 +63,3 @@ def labelled(snippets: Sequence[tuple[float, str]]) -> dict[str, int]:
         if abs(rating) >= NEUTRAL:
             rows.setdefault(" ".join(html.unescape(text).split()), int(rating > 0))
     return rows
-
-
-def _examples(rows: dict[str, int], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    texts = [text for text in rows if part_of(text, validation=10, test=10) == part]
-    for number, text in enumerate(texts):
-        yield number, {"text": text, "label": rows[text]}

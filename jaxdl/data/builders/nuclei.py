@@ -8,14 +8,13 @@ The splits are column ranges at multiples of 16, for networks that downsample fo
 of 25 pixels. Grey values are scaled to 0..255 between the 1st and 99.8th percentile of the training split and clipped.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import ExamplesBuilder, array
 from jaxdl.data.store.packages import PyPI
 
 FOLDER = "stardist/data/images"
@@ -44,25 +43,16 @@ class Builder(ExamplesBuilder, skip_registration=True):
     name = "nuclei"
     NAMES = {"mask": ("background", "nucleus")}
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "image": array(HEIGHT, None, 1),
+        "mask": array(HEIGHT, None),
+        "instances": array(HEIGHT, None, dtype=np.int32),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(HEIGHT, None, 1), dtype=np.uint8, encoding="bytes"),
-                "mask": tfds.features.Tensor(shape=(HEIGHT, None), dtype=np.uint8, encoding="bytes"),
-                "instances": tfds.features.Tensor(shape=(HEIGHT, None), dtype=np.int32, encoding="bytes"),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         folder = SOURCE.fetch() / FOLDER
         image, instances = (np.asarray(Image.open(folder / name)) for name in ("img2d.tif", "mask2d.tif"))
-        return {split: _examples(part) for split, part in parts(image, instances).items()}
-
-
-def _examples(example: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
-    yield 0, example
+        return {split: [example] for split, example in parts(image, instances).items()}
 
 
 def parts(image: np.ndarray, instances: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

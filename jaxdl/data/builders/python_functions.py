@@ -10,14 +10,13 @@ yields 6,978 for training, 735 for validation and 873 for test.
 
 import ast
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
+from jaxdl.data.splits import split_by_hash
 
 LONGEST = 400  # largest number of characters in a body
 EXCLUDED = ("test", "tests", "idlelib", "lib2to3", "site-packages", "turtledemo", "pydoc_data", "__pycache__")
@@ -35,14 +34,15 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "python_functions"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"source": TEXT, "target": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         module_of = functions(Path(sysconfig.get_paths()["stdlib"]))
-        return {part: _examples(module_of, part) for part in PARTS}
+        parts = split_by_hash(module_of, module_of.__getitem__, validation=8, test=8)
+        return {
+            part: [function._asdict() for function in members if part == "train" or "\n" in function.source]
+            for part, members in parts.items()
+        }
 
 
 def functions(root: Path) -> dict[Function, str]:
@@ -76,10 +76,3 @@ def of_node(node: ast.AST) -> Function | None:
     target = "\n".join(ast.unparse(statement) for statement in body)
     signature = head.rsplit("\n", 1)[0]
     return Function(f"{signature}\n{first}" if first else signature, target) if len(target) <= LONGEST else None
-
-
-def _examples(module_of: dict[Function, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    members = [function for function, module in module_of.items() if part_of(module, validation=8, test=8) == part]
-    members = [function for function in members if part == "train" or "\n" in function.source]
-    for number, function in enumerate(members):
-        yield number, function._asdict()

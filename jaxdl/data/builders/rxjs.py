@@ -4,14 +4,13 @@ From the npm package `rxjs` (Apache-2.0); see `jaxdl.data.builders._typescript` 
 validation 21, test 58, split by file. 273 targets result from deletions alone; the others also need insertions.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
 from jaxdl.data.builders._typescript import of_package
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import Npm
 
 SOURCE = Npm(
@@ -29,17 +28,9 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "rxjs"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"source": TEXT, "target": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         file_of_pair = of_package(SOURCE.fetch())
-        return {part: _examples(file_of_pair, part) for part in PARTS}
-
-
-def _examples(file_of_pair: dict[tuple[str, str], str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    members = [pair for pair, file in file_of_pair.items() if part_of(file, validation=10, test=15) == part]
-    for number, (source, target) in enumerate(members):
-        yield number, {"source": source, "target": target}
+        parts = split_by_hash(file_of_pair, file_of_pair.__getitem__, validation=10, test=15)
+        return {part: [dict(zip(self.FEATURES, pair)) for pair in pairs] for part, pairs in parts.items()}

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import ExamplesBuilder, array
 from jaxdl.data.builders._compose import Scenes, compose, trim
 from jaxdl.data.image.files import decode
 from jaxdl.data.store.packages import Debian
@@ -58,22 +58,16 @@ class Builder(ExamplesBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES = {"1.1.0": "20 more photographs to train on; validation and test as before"}
     NAMES = {"box_label": CATEGORIES, "mask": (BACKGROUND, *CATEGORIES)}
+    FEATURES = {
+        "image": array(SCENES.size, SCENES.size, 3),
+        "mask": array(SCENES.size, SCENES.size, encoding="zlib"),
+        "instances": array(SCENES.size, SCENES.size, encoding="zlib"),
+        "boxes": tfds.features.Tensor(shape=(SCENES.most, 4), dtype=np.float32),
+        "box_label": tfds.features.Tensor(shape=(SCENES.most,), dtype=np.int32),
+        "box_weight": tfds.features.Tensor(shape=(SCENES.most,), dtype=np.float32),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        plane, most = (SCENES.size, SCENES.size), SCENES.most
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(*plane, 3), dtype=np.uint8, encoding="bytes"),
-                "mask": tfds.features.Tensor(shape=plane, dtype=np.uint8, encoding="zlib"),
-                "instances": tfds.features.Tensor(shape=plane, dtype=np.uint8, encoding="zlib"),
-                "boxes": tfds.features.Tensor(shape=(most, 4), dtype=np.float32),
-                "box_label": tfds.features.Tensor(shape=(most,), dtype=np.int32),
-                "box_weight": tfds.features.Tensor(shape=(most,), dtype=np.float32),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         entries = read_table()
         folders = {package: _source(package, entries).fetch() for package in PACKAGES}
         return {split: _examples(folders, entries, split) for split in COUNTS}
@@ -94,7 +88,7 @@ def _source(package: str, entries: list[Entry]) -> Debian:
     return Debian(package, {entry.path: entry.sha256 for entry in entries if package_of(entry) == package})
 
 
-def _examples(folders: dict[str, Path], entries: list[Entry], split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(folders: dict[str, Path], entries: list[Entry], split: str) -> Iterator[dict[str, Any]]:
     members = [entry for entry in entries if entry.split == split]
     paths = {entry: folders[package_of(entry)] / entry.path for entry in members}
     cutouts = [
@@ -104,7 +98,7 @@ def _examples(folders: dict[str, Path], entries: list[Entry], split: str) -> Ite
     photographs = [_photograph(paths[entry]) for entry in members if entry.category == BACKGROUND]
     for number in range(COUNTS[split]):
         generator = np.random.default_rng([list(COUNTS).index(split), number])
-        yield number, compose(cutouts, photographs, generator, SCENES)
+        yield compose(cutouts, photographs, generator, SCENES)
 
 
 def _photograph(path: Path) -> np.ndarray:

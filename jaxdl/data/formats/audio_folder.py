@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data.audio.features import read_wav
-from jaxdl.data.random import shuffled
-from jaxdl.data.source import Batch, ExampleSource, JoinedSource, Source
-from jaxdl.data.splits import parse_split
-from jaxdl.data.store.prepared import DIGEST_LIMIT, digest, digest_of
+from jaxdl.data.formats.parts import identity, open_parts, sample
+from jaxdl.data.source import Batch, ExampleSource, Source
+from jaxdl.data.splits import Range
+from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
 
 
@@ -54,12 +54,12 @@ def open_recordings(path: str, split: str) -> Source:
     if not files:
         raise UserError(f"{root} has no WAV files; expected {root}/NAME.wav with its transcript {root}/NAME.txt")
     texts = [_text(file) for file in files]
-    parts = []
-    for part in parse_split(split, {"train": len(files)}, f"speech:{path}"):
-        rows = shuffled(np.arange(len(files)), len(files), seed=0)[part.start : part.stop]
-        fingerprint = digest_of([_identity(root, files), texts, list(part)])
-        parts.append(ExampleSource(_Recordings(tuple(files), tuple(texts)), rows, fingerprint))
-    return parts[0] if len(parts) == 1 else JoinedSource(tuple(parts), digest_of([p.fingerprint for p in parts]))
+    examples, content = _Recordings(tuple(files), tuple(texts)), identity(root, files)
+
+    def open_part(part: Range) -> Source:
+        return ExampleSource(examples, sample(part, len(files)), digest_of([content, texts, list(part)]))
+
+    return open_parts(split, {"train": len(files)}, f"speech:{path}", open_part)
 
 
 def find_wavs(root: Path) -> list[Path]:
@@ -83,10 +83,3 @@ def _text(file: Path) -> str:
     if not text:
         raise UserError(f"{transcript} is empty; write the transcript of {file.name}, or remove both files")
     return text
-
-
-def _identity(root: Path, files: list[Path]) -> list:
-    """Returns name and size of every file, with SHA-256 if the total size is small."""
-    sizes = [file.stat().st_size for file in files]
-    small = sum(sizes) <= DIGEST_LIMIT
-    return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]

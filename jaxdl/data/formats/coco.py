@@ -11,12 +11,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from jaxdl.data.formats.parts import identity, open_parts, sample
 from jaxdl.data.image.files import decode, to_array
 from jaxdl.data.image.geometry import UNLABELLED
-from jaxdl.data.random import shuffled
-from jaxdl.data.source import Batch, ExampleSource, JoinedSource, Source
-from jaxdl.data.splits import parse_split
-from jaxdl.data.store.prepared import DIGEST_LIMIT, digest, digest_of
+from jaxdl.data.source import Batch, ExampleSource, Source
+from jaxdl.data.splits import Range
+from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError, from_extra, nearest
 
 _DEFAULT = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
@@ -71,16 +71,15 @@ class Coco:
         split_names = re.findall(r"(?:^|\+)\s*([\w.-]+)", self.split)
         requested = _splits(root) if split_names == ["all"] else split_names
         scenes_by_split = {name: _read(root, name, features, self.skip) for name in dict.fromkeys(requested)}
-        parts = []
-        for part in parse_split(self.split, {name: len(scenes) for name, scenes in scenes_by_split.items()}, owner):
+        if any(scenes.names != next(iter(scenes_by_split.values())).names for scenes in scenes_by_split.values()):
+            raise UserError(f"the parts of '{self.split}' of {owner} differ in their categories; use one part")
+
+        def open_part(part: Range) -> Source:
             scenes = scenes_by_split[part.name]
-            rows = shuffled(np.arange(len(scenes)), len(scenes), seed=0)[part.start : part.stop]
             fingerprint = digest_of([scenes.fingerprint, list(part), list(features), sorted(self.skip)])
-            parts.append(ExampleSource(scenes, rows, fingerprint, scenes.names, features))
-        for part in parts[1:]:
-            if part.names != parts[0].names:
-                raise UserError(f"the parts of '{self.split}' of {owner} differ in their categories; use one part")
-        return parts[0] if len(parts) == 1 else JoinedSource(tuple(parts), digest_of([p.fingerprint for p in parts]))
+            return ExampleSource(scenes, sample(part, len(scenes)), fingerprint, scenes.names, features)
+
+        return open_parts(self.split, {name: len(scenes) for name, scenes in scenes_by_split.items()}, owner, open_part)
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _read(root: Path, name: str, features: tuple[str, ...], skip: tuple[int, ...
     columns = _annotations(path, content["annotations"], list(categories), list(images), sizes, skip, outlined)
     names = {"box_label": classes, "objects/label": classes, "mask": ("background", *classes)}
     files = _files(root, path, name, images)
-    fingerprint = digest_of([digest(path), _identity(root, files)])
+    fingerprint = digest_of([digest(path), identity(root, files)])
     return _Scenes(path, files, np.array(list(images)), sizes, **columns, names=names, fingerprint=fingerprint)
 
 
@@ -215,13 +214,6 @@ def _files(root: Path, path: Path, name: str, images: Mapping[int, Any]) -> tupl
             raise UserError(f"{path}: file '{file}' of image {key} does not exist; searched {searched}")
         files.append(location)
     return tuple(files)
-
-
-def _identity(root: Path, files: tuple[Path, ...]) -> list:
-    """Returns name and size of every file, with SHA-256 if the total size is small."""
-    sizes = [file.stat().st_size for file in files]
-    small = sum(sizes) <= DIGEST_LIMIT
-    return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]
 
 
 def _annotations(

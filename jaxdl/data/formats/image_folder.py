@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl.data.formats.parts import identity, open_parts, sample
 from jaxdl.data.image.files import SUFFIXES, decode, to_array
-from jaxdl.data.random import shuffled
-from jaxdl.data.source import Batch, ExampleSource, JoinedSource, Source
-from jaxdl.data.splits import parse_split
-from jaxdl.data.store.prepared import DIGEST_LIMIT, digest, digest_of
+from jaxdl.data.source import Batch, ExampleSource, Source
+from jaxdl.data.splits import Range
+from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
 
 
@@ -50,22 +50,16 @@ def open_folder(path: str, split: str) -> Source:
     files = {name: paths for name, paths in files.items() if paths}
     if not files:
         raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
-    parts = []
-    for part in parse_split(split, {name: len(paths) for name, paths in files.items()}, f"folder:{path}"):
+
+    def open_part(part: Range) -> Source:
         paths = files[part.name]
-        rows = shuffled(np.arange(len(paths)), len(paths), seed=0)[part.start : part.stop]
         labels = np.array([classes.index(file.relative_to(folders[part.name]).parts[0]) for file in paths], np.int32)
-        fingerprint = digest_of([_identity(root, paths), classes, list(part)])
-        parts.append(ExampleSource(_Files(tuple(paths), labels), rows, fingerprint, {"label": tuple(classes)}))
-    return parts[0] if len(parts) == 1 else JoinedSource(tuple(parts), digest_of([p.fingerprint for p in parts]))
+        fingerprint = digest_of([identity(root, paths), classes, list(part)])
+        examples, names = _Files(tuple(paths), labels), {"label": tuple(classes)}
+        return ExampleSource(examples, sample(part, len(paths)), fingerprint, names)
+
+    return open_parts(split, {name: len(paths) for name, paths in files.items()}, f"folder:{path}", open_part)
 
 
 def _list(folder: Path, classes: list[str]) -> list[Path]:
     return sorted(file for name in classes for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
-
-
-def _identity(root: Path, files: list[Path]) -> list:
-    """Returns name and size of every file, with SHA-256 if the total size is small."""
-    sizes = [file.stat().st_size for file in files]
-    small = sum(sizes) <= DIGEST_LIMIT
-    return [[str(file.relative_to(root)), size, digest(file) if small else None] for file, size in zip(files, sizes)]

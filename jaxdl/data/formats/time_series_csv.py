@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdl.data.source import ColumnSource, JoinedSource, Source
-from jaxdl.data.splits import parse_split
+from jaxdl.data.formats.parts import open_parts
+from jaxdl.data.source import ColumnSource, Source
+from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError
 
@@ -66,12 +67,12 @@ def open_csv(path: str, split: str) -> Source:
     file = Path(path).expanduser()
     table = read_csv(str(file))
     content = digest(file)
-    parts = []
-    for part in parse_split(split, {"train": len(table.columns["time"])}, f"csv:{path}"):
+
+    def open_part(part: Range) -> Source:
         columns = {name: column[part.start : part.stop] for name, column in table.columns.items()}
-        fingerprint = digest_of([content, part.start, part.stop])
-        parts.append(ColumnSource(columns, fingerprint, {"series": table.series}))
-    return parts[0] if len(parts) == 1 else JoinedSource(tuple(parts), digest_of([p.fingerprint for p in parts]))
+        return ColumnSource(columns, digest_of([content, part.start, part.stop]), {"series": table.series})
+
+    return open_parts(split, {"train": len(table.columns["time"])}, f"csv:{path}", open_part)
 
 
 def read_csv(path: str) -> Table:

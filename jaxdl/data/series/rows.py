@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.data.formats.time_series_csv import Rows, read_rows
-from jaxdl.data.random import Draws
+from jaxdl.data.random import Draws, split_draws
 from jaxdl.data.source import Batch, ColumnSource, Loadable
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError, nearest
@@ -185,13 +185,11 @@ def _parsed(path: str, rows: Rows, encoding: Encoding) -> Batch:
     if not rows.cells:
         raise UserError(f"{path} has a header but no rows; add one row per example")
     return {
-        name: np.array([_number(path, line, name, cells[name].strip(), values) for line, cells in _numbered(rows)])
+        name: np.array(
+            [_number(path, line, name, row[name].strip(), values) for line, row in zip(rows.lines, rows.cells)]
+        )
         for name, values in encoding.categories.items()
     }
-
-
-def _numbered(rows: Rows) -> list[tuple[int, Mapping[str, str]]]:
-    return list(zip(rows.lines, rows.cells))
 
 
 def _number(path: str, line: int, name: str, text: str, values: tuple[str, ...]) -> float:
@@ -228,8 +226,7 @@ class MockTable:
     split: str = "train"
 
     def load(self) -> ColumnSource:
-        stream = int.from_bytes(self.split.encode()[:6].ljust(6, b"\0"), "little")
-        draws = Draws(self.seed, np.arange(self.rows)).fold(stream)
+        draws = split_draws(self.seed, self.split, self.rows)
         plane = 2 * Draws(self.seed, np.arange(2)).fold(0).uniform(6) - 1
         label = (np.arange(self.rows) >= self.rows - self.anomalous).astype(np.int32)
         kind = draws.integers(0, 2)

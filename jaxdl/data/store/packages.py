@@ -163,8 +163,6 @@ class Url:
         return _fetch(subfolder, {name: self.sha256}, name, self._download) / name
 
     def _download(self, folder: Path) -> None:
-        from jaxdl.data.store.packages import download
-
         name = self.url.rsplit("/", 1)[-1]
         partial = data_home() / "sources" / f".{self.sha256[:16]}.part"
         download(self.url, partial)

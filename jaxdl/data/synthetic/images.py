@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.random import Draws
+from jaxdl.data.random import Draws, split_draws
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.store.prepared import digest_of
 
@@ -34,9 +34,8 @@ class MockImages:
     noise: float = 0.5
 
     def load(self) -> ColumnSource:
-        split = int.from_bytes(self.split.encode()[:6].ljust(6, b"\0"), "little")
         label = np.arange(self.examples, dtype=np.int32) % self.classes
-        draws = Draws(self.seed, np.arange(self.examples)).fold(split)
+        draws = split_draws(self.seed, self.split, self.examples)
         uniform = draws.uniform(int(np.prod(self.shape)) * 2).reshape(self.examples, 2, *self.shape)
         # The sum of two uniform numbers approximates a Gaussian without a logarithm.
         noise = (uniform[:, 0] + uniform[:, 1] - 1.0) * np.sqrt(6.0)

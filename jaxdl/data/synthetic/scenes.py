@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.random import Draws
+from jaxdl.data.random import split_draws
 from jaxdl.data.source import Batch, ColumnSource, stack
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
@@ -58,8 +58,7 @@ class MockScenes:
             )
 
     def load(self) -> ColumnSource:
-        split = int.from_bytes(self.split.encode()[:6].ljust(6, b"\0"), "little")
-        draws = Draws(self.seed, np.arange(self.examples)).fold(split)
+        draws = split_draws(self.seed, self.split, self.examples)
         uniform = draws.uniform(1 + 4 * self.objects + self._cells() ** 2)
         columns = stack([self._scene(row) for row in uniform])
         # The sum of two uniform numbers approximates a Gaussian without a logarithm.

@@ -1,12 +1,12 @@
 """Generated texts for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from jaxdl.data.random import Draws
+from jaxdl.data.random import Draws, split_draws
 from jaxdl.data.source import ColumnSource, text_column
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.synthetic.images import MockImages
@@ -20,6 +20,32 @@ _BAD = ("bad", "poor", "dull", "awful")
 _NEITHER = ("this", "film", "is", "was", "the", "story", "and", "so")
 _CAPTIONS = ("a red square", "two blue dots", "a green line", "one white star")
 _SENTENCE = 6  # words per line of MockText
+
+
+@dataclass(frozen=True)
+class _Mock:
+    """Generated examples of a few words each.
+
+    Attributes:
+      examples: Number of examples.
+      words: Largest number of words.
+      seed: Random seed.
+      split: Name of the split; each has other examples.
+    """
+
+    examples: int = 64
+    words: int = 6
+    seed: int = 0
+    split: str = "train"
+
+    LEAST: ClassVar[int] = 1
+
+    def __post_init__(self):
+        _check(self, {"examples": 1, "words": self.LEAST})
+
+    def _uniform(self, count: int) -> np.ndarray:
+        """Draws from [0, 1), [examples, count]."""
+        return split_draws(self.seed, self.split, self.examples).uniform(count)
 
 
 @dataclass(frozen=True)
@@ -43,10 +69,10 @@ class MockText:
     split: str = "train"
 
     def __post_init__(self):
-        _check(self, examples=self.examples, characters=self.characters)
+        _check(self, {"examples": 1, "characters": 1})
 
     def load(self) -> ColumnSource:
-        chances = _draws(self, self.examples).uniform(self.characters)
+        chances = split_draws(self.seed, self.split, self.examples).uniform(self.characters)
         followers = Draws(self.seed, np.arange(len(_WORDS))).integers(0, len(_WORDS))
         texts = [self._text(row, followers.tolist()) for row in chances]
         return ColumnSource({"text": text_column(texts)}, digest_of(repr(self)))
@@ -65,28 +91,16 @@ class MockText:
 
 
 @dataclass(frozen=True)
-class MockPairs:
-    """Word sequences with their word-by-word translation.
+class MockPairs(_Mock):
+    """Sequences of 1 to `words` words with their word-by-word translation.
 
     Example: `{"source": b"one four", "target": b"eins vier"}`.
-
-    Attributes:
-      examples: Number of pairs.
-      words: Largest number of source words; the smallest is 1.
-      seed: Random seed.
-      split: Name of the split; each has other sources.
     """
 
-    examples: int = 64
     words: int = 4
-    seed: int = 0
-    split: str = "train"
-
-    def __post_init__(self):
-        _check(self, examples=self.examples, words=self.words)
 
     def load(self) -> ColumnSource:
-        uniform = _draws(self, self.examples).uniform(self.words + 1)
+        uniform = self._uniform(self.words + 1)
         lengths = 1 + (uniform[:, 0] * self.words).astype(int)
         words = (uniform[:, 1:] * len(_READ)).astype(int)
         rows = [row[:length].tolist() for row, length in zip(words, lengths)]
@@ -97,30 +111,15 @@ class MockPairs:
         return ColumnSource(columns, digest_of(repr(self)))
 
 
-@dataclass(frozen=True)
-class MockSentences:
-    """Sentences with one positive or negative word.
+class MockSentences(_Mock):
+    """Sentences of 1 to `words` words, one of them positive or negative.
 
     Example: `{"text": b"this story great", "label": 1}`; label 0 is negative, 1 positive, balanced to within one.
-
-    Attributes:
-      examples: Number of sentences.
-      words: Largest number of words; the smallest is 1.
-      seed: Random seed.
-      split: Name of the split; each has other sentences.
     """
-
-    examples: int = 64
-    words: int = 6
-    seed: int = 0
-    split: str = "train"
-
-    def __post_init__(self):
-        _check(self, examples=self.examples, words=self.words)
 
     def load(self) -> ColumnSource:
         label = np.arange(self.examples, dtype=np.int32) % 2
-        uniform = _draws(self, self.examples).uniform(self.words + 3)
+        uniform = self._uniform(self.words + 3)
         texts = [self._sentence(bool(positive), row) for positive, row in zip(label, uniform)]
         names = {"label": ("negative", "positive")}
         return ColumnSource({"text": text_column(texts), "label": label}, digest_of(repr(self)), names)
@@ -151,7 +150,7 @@ class MockCaptions:
     split: str = "train"
 
     def __post_init__(self):
-        _check(self, examples=self.examples)
+        _check(self, {"examples": 1})
 
     def load(self) -> ColumnSource:
         columns = MockImages(self.shape, len(_CAPTIONS), self.examples, self.seed, self.split).load().columns
@@ -178,10 +177,10 @@ class MockQuestions:
     split: str = "train"
 
     def __post_init__(self):
-        _check(self, examples=self.examples, lines=self.lines)
+        _check(self, {"examples": 1, "lines": 1})
 
     def load(self) -> ColumnSource:
-        uniform = _draws(self, self.examples).uniform(2 * self.lines + 1)
+        uniform = split_draws(self.seed, self.split, self.examples).uniform(2 * self.lines + 1)
         rows = [self._question(row) for row in uniform]
         question, text, answer, start = zip(*rows)
         columns = {"question": text_column(question), "text": text_column(text), "answer": text_column(answer)}
@@ -198,28 +197,18 @@ class MockQuestions:
 
 
 @dataclass(frozen=True)
-class MockEntities:
-    """Tagged sentences with names of one or two words and two types.
+class MockEntities(_Mock):
+    """Tagged sentences of 2 to `words` parts (a word, or a name of one or two words); names have two types.
 
     Example: `{"text": b"this great film", "tags": b"O B-good O"}`; the tags are O, B-good, I-good, B-bad and I-bad.
-
-    Attributes:
-      examples: Number of sentences.
-      words: Largest number of parts (a word or a name); the smallest is 2.
-      seed: Random seed.
-      split: Name of the split; each has other sentences.
     """
 
-    examples: int = 64
     words: int = 5
-    seed: int = 0
-    split: str = "train"
 
-    def __post_init__(self):
-        _check(self, examples=self.examples, words=self.words - 1)
+    LEAST: ClassVar[int] = 2
 
     def load(self) -> ColumnSource:
-        uniform = _draws(self, self.examples).uniform(2 * self.words + 1)
+        uniform = self._uniform(2 * self.words + 1)
         texts, tags = zip(*[self._sentence(row) for row in uniform])
         return ColumnSource({"text": text_column(texts), "tags": text_column(tags)}, digest_of(repr(self)))
 
@@ -240,23 +229,13 @@ class MockEntities:
         return " ".join(words), " ".join(tags)
 
 
-@dataclass(frozen=True)
-class MockEdits:
-    """Sentences, and the same without positive and negative words.
+class MockEdits(_Mock):
+    """Sentences of 2 to `words` parts, and the same without positive and negative words.
 
     Example: `{"source": b"this great film", "target": b"this film"}`.
-
-    Attributes:
-      examples: Number of sentences.
-      words: Largest number of parts; the smallest is 2.
-      seed: Random seed.
-      split: Name of the split; each has other sentences.
     """
 
-    examples: int = 64
-    words: int = 6
-    seed: int = 0
-    split: str = "train"
+    LEAST: ClassVar[int] = 2
 
     def load(self) -> ColumnSource:
         entities = MockEntities(self.examples, self.words, self.seed, self.split).load().columns
@@ -267,16 +246,11 @@ class MockEdits:
         return ColumnSource(columns, digest_of(repr(self)))
 
 
-def _draws(mock: Any, examples: int) -> Draws:
-    split = int.from_bytes(mock.split.encode()[:6].ljust(6, b"\0"), "little")
-    return Draws(mock.seed, np.arange(examples)).fold(split)
-
-
 def _chosen(words: Sequence[str], uniform: float) -> str:
     return words[int(uniform * len(words))]
 
 
-def _check(mock: object, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"{type(mock).__name__}.{name}={count} must be at least 1")
+def _check(mock: object, minimums: Mapping[str, int]) -> None:
+    for name, minimum in minimums.items():
+        if (value := getattr(mock, name)) < minimum:
+            raise UserError(f"{type(mock).__name__}.{name}={value} must be at least {minimum}")

@@ -11,14 +11,12 @@ from jaxdl.data.text.examples import (
     Examples,
     Names,
     Overflow,
-    check_minimum,
-    check_not_empty,
-    check_overflow,
+    check_fields,
+    enclosed,
     kept_rows,
     overflow_key,
     pad,
     text_source,
-    with_start_and_end,
 )
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
@@ -51,8 +49,7 @@ class Captioned:
     shape: tuple[int, int, int] = (64, 64, 3)
 
     def __post_init__(self):
-        check_minimum(self, length=(self.length, 3))
-        check_overflow(self, self.overflow)
+        check_fields(self, length=3)
 
     def load(self) -> ColumnSource:
         """Tokenizes the corpus.
@@ -69,10 +66,10 @@ class Captioned:
                     f"image {number} of the corpus has shape {image.shape}, but Captioned.shape is {shape}; set it"
                 )
         captions = tokenizer.encode_all(as_texts(self.caption, loaded[self.caption]))
-        kept = kept_rows(self.caption, captions, self.length - 2, self.overflow)
-        check_not_empty(self, kept)
+        kept = kept_rows(self, (self.caption, captions, self.length - 2))
         columns = {"image": np.stack([images[row] for row in kept])}
-        columns |= pad("target", [with_start_and_end(captions[row], self.length) for row in kept], self.length)
+        targets = [enclosed(captions[row], self.length, start=True, end=True) for row in kept]
+        columns |= pad("target", targets, self.length)
         settings = [self.length, overflow_key(self.overflow), self.image, self.caption]
         return text_source(self, settings, source, tokenizer, columns, ("target",))
 

@@ -49,7 +49,7 @@ def as_examples(
                 f"'{_short(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "
                 f"{position}; remove it, or set strict=False to read it as <unknown>"
             )
-        ids = np.concatenate([[START] * start, ids, [END] * end]).astype(np.int32)
+        ids = enclosed(ids, start=start, end=end)
         padded = pad(feature, [ids], _round_up(len(ids)))
         examples.append((name, {key: value[0] for key, value in padded.items()}))
     return examples
@@ -70,12 +70,10 @@ def tokenizer_of(names: Names, feature: str, vocabulary: Vocabulary) -> Tokenize
     return tokenizer if isinstance(tokenizer, Tokenizer) else vocabulary.load()
 
 
-def with_end(ids: np.ndarray, length: int) -> np.ndarray:
-    return np.append(ids[: length - 1], np.int32(END))
-
-
-def with_start_and_end(ids: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([[START], ids[: length - 2], [END]]).astype(np.int32)
+def enclosed(ids: np.ndarray, length: int | None = None, *, start: bool, end: bool) -> np.ndarray:
+    """Adds <start> and <end>, and truncates the text to `length` tokens in total, int32 [tokens]."""
+    room = None if length is None else length - start - end
+    return np.concatenate([[START] * start, ids[:room], [END] * end]).astype(np.int32)
 
 
 def pad(feature: str, sequences: Sequence[np.ndarray], length: int) -> Batch:
@@ -86,27 +84,27 @@ def pad(feature: str, sequences: Sequence[np.ndarray], length: int) -> Batch:
     return {feature: tokens, f"{feature}_length": lengths}
 
 
-def kept_rows(feature: str, sequences: Sequence[np.ndarray], limit: int, overflow: Overflow) -> np.ndarray:
-    """Returns the rows of sequences that are not empty and fit, int64 [kept]."""
-    lengths = np.array([len(ids) for ids in sequences], np.int64)
-    invalid = (lengths == 0) if overflow == "truncate" else (lengths == 0) | (lengths > limit)
-    if overflow == "refuse" and invalid.any():
-        number = int(np.flatnonzero(invalid)[0])
-        raise UserError(
-            f"example {number} of the corpus has {lengths[number]} tokens in '{feature}', outside 1 to {limit}; raise "
-            "the length, or set overflow to 'drop' or 'truncate'"
-        )
-    return np.flatnonzero(~invalid)
+def kept_rows(loadable: Any, *features: tuple[str, Sequence[np.ndarray], int]) -> np.ndarray:
+    """Returns the rows whose sequences are not empty and fit, int64 [kept].
 
-
-def check_not_empty(loadable: Any, kept: np.ndarray) -> None:
-    if not len(kept):
+    Args:
+      loadable: `Pairs`, `Sentences` or `Captioned`, whose `overflow` applies.
+      *features: Name, token sequences and largest length of each feature.
+    """
+    kept = np.ones(len(features[0][1]), bool)
+    for feature, sequences, limit in features:
+        lengths = np.array([len(ids) for ids in sequences], np.int64)
+        invalid = (lengths == 0) | ((lengths > limit) & (loadable.overflow != "truncate"))
+        if loadable.overflow == "refuse" and invalid.any():
+            number = int(np.flatnonzero(invalid)[0])
+            raise UserError(
+                f"example {number} of the corpus has {lengths[number]} tokens in '{feature}', outside 1 to {limit}; "
+                "raise the length, or set overflow to 'drop' or 'truncate'"
+            )
+        kept &= ~invalid
+    if not kept.any():
         raise UserError(f"no example of the corpus fits into {type(loadable).__name__}; increase its lengths")
-
-
-def check_overflow(loadable: Any, overflow: str) -> None:
-    if overflow not in _OVERFLOWS:
-        raise UserError(f"{type(loadable).__name__}.overflow='{overflow}' is unknown; {nearest(overflow, _OVERFLOWS)}")
+    return np.flatnonzero(kept)
 
 
 def overflow_key(overflow: Overflow) -> str:
@@ -114,11 +112,15 @@ def overflow_key(overflow: Overflow) -> str:
     return _OVERFLOWS[overflow]
 
 
-def check_minimum(loadable: Any, **limits: tuple[int, int]) -> None:
-    """Checks the lower limit of each field, given as (value, minimum)."""
-    for name, (value, minimum) in limits.items():
-        if value < minimum:
-            raise UserError(f"{type(loadable).__name__}.{name}={value} must be at least {minimum}")
+def check_fields(loadable: Any, **minimums: int) -> None:
+    """Checks `overflow`, if there is one, and the lower limits of other fields."""
+    kind = type(loadable).__name__
+    for name, minimum in minimums.items():
+        if (value := getattr(loadable, name)) < minimum:
+            raise UserError(f"{kind}.{name}={value} must be at least {minimum}")
+    overflow = getattr(loadable, "overflow", "drop")
+    if overflow not in _OVERFLOWS:
+        raise UserError(f"{kind}.overflow='{overflow}' is unknown; {nearest(overflow, _OVERFLOWS)}")
 
 
 def text_source(

@@ -3,24 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.text.examples import (
     Examples,
     Names,
     Overflow,
     as_examples,
-    check_minimum,
-    check_not_empty,
-    check_overflow,
+    check_fields,
+    enclosed,
     kept_rows,
     overflow_key,
     pad,
     text_source,
     tokenizer_of,
-    with_end,
-    with_start_and_end,
 )
 from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.tokenizers import Vocabulary
@@ -56,8 +51,7 @@ class Pairs:
     strict: bool = True
 
     def __post_init__(self):
-        check_minimum(self, source_length=(self.source_length, 2), target_length=(self.target_length, 3))
-        check_overflow(self, self.overflow)
+        check_fields(self, source_length=2, target_length=3)
 
     def load(self) -> ColumnSource:
         """Tokenizes the corpus.
@@ -68,15 +62,12 @@ class Pairs:
         corpus, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(corpus, (self.source, self.target))
         source, target = (tokenizer.encode_all(texts[name]) for name in (self.source, self.target))
-        kept = np.intersect1d(
-            kept_rows(self.source, source, self.source_length - 1, self.overflow),
-            kept_rows(self.target, target, self.target_length - 2, self.overflow),
+        kept = kept_rows(
+            self, (self.source, source, self.source_length - 1), (self.target, target, self.target_length - 2)
         )
-        check_not_empty(self, kept)
-        columns = pad("source", [with_end(source[row], self.source_length) for row in kept], self.source_length)
-        columns |= pad(
-            "target", [with_start_and_end(target[row], self.target_length) for row in kept], self.target_length
-        )
+        sources = [enclosed(source[row], self.source_length, start=False, end=True) for row in kept]
+        targets = [enclosed(target[row], self.target_length, start=True, end=True) for row in kept]
+        columns = pad("source", sources, self.source_length) | pad("target", targets, self.target_length)
         settings = [self.source_length, self.target_length, overflow_key(self.overflow), self.source, self.target]
         return text_source(self, settings, corpus, tokenizer, columns, ("source", "target"))
 

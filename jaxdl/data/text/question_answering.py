@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_columns, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import Examples, Names, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, pad, tokenizer_of
 from jaxdl.data.text.files import own_lines, read_file
-from jaxdl.data.text.special_tokens import END, PAD, START
+from jaxdl.data.text.special_tokens import END, START
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
 
@@ -71,10 +71,7 @@ class Spans:
         if not rows:
             raise UserError(f"no example of the corpus fits into Spans(length={self.length}); increase it")
         tokens, begins, firsts, lasts = zip(*rows)
-        lengths = np.array([len(ids) for ids in tokens], np.int32)
-        columns = {
-            "tokens": np.stack([np.pad(ids, (0, self.length - len(ids)), constant_values=PAD) for ids in tokens]),
-            "tokens_length": lengths,
+        columns = pad("tokens", tokens, self.length) | {
             "begin": np.array(begins, np.int32),
             "first": np.array(firsts, np.int32),
             "last": np.array(lasts, np.int32),
@@ -96,14 +93,10 @@ class Spans:
         for file in files:
             ids = tokenizer.encode(read_file(file))
             for name, question in own_lines((), texts):
-                tokens = _joined(tokenizer.encode(question), ids, self.length)
-                begin = len(tokenizer.encode(question)) + 2
-                example = {
-                    "tokens": np.pad(tokens, (0, self.length - len(tokens)), constant_values=PAD),
-                    "tokens_length": np.int32(len(tokens)),
-                    "begin": np.int32(begin),
-                }
-                examples.append((f"{file}: {name}", example))
+                question_ids = tokenizer.encode(question)
+                columns = pad("tokens", [_joined(question_ids, ids, self.length)], self.length)
+                example = {feature: value[0] for feature, value in columns.items()}
+                examples.append((f"{file}: {name}", example | {"begin": np.int32(len(question_ids) + 2)}))
         return examples
 
 

@@ -11,15 +11,13 @@ from jaxdl.data.text.examples import (
     Names,
     Overflow,
     as_examples,
-    check_minimum,
-    check_not_empty,
-    check_overflow,
+    check_fields,
+    enclosed,
     kept_rows,
     overflow_key,
     pad,
     text_source,
     tokenizer_of,
-    with_start_and_end,
 )
 from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.tokenizers import Vocabulary
@@ -55,8 +53,7 @@ class Sentences:
     add_special_tokens: bool = False
 
     def __post_init__(self):
-        check_minimum(self, length=(self.length, 1))
-        check_overflow(self, self.overflow)
+        check_fields(self, length=1)
 
     def load(self) -> ColumnSource:
         """Tokenizes the corpus.
@@ -71,12 +68,9 @@ class Sentences:
             if not len(ids):
                 raise UserError(f"example {number} of the corpus has no tokens in '{self.feature}'; remove it")
         room = self.length - (2 if self.add_special_tokens else 0)
-        kept = kept_rows(self.feature, sequences, room, self.overflow)
-        check_not_empty(self, kept)
-        kept_ids = [sequences[row][:room] for row in kept]
-        if self.add_special_tokens:
-            kept_ids = [with_start_and_end(ids, self.length) for ids in kept_ids]
-        columns = pad("tokens", kept_ids, self.length)
+        kept = kept_rows(self, (self.feature, sequences, room))
+        special = {"start": self.add_special_tokens, "end": self.add_special_tokens}
+        columns = pad("tokens", [enclosed(sequences[row], self.length, **special) for row in kept], self.length)
         if self.label:
             columns["label"] = np.asarray(loaded[self.label])[kept]
         settings = [self.length, self.feature, self.label, overflow_key(self.overflow)]
@@ -87,7 +81,5 @@ class Sentences:
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Reads texts and non-empty lines of files as `tokens` and `tokens_length`; see `own_lines`."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
-        lines = own_lines(files, texts)
-        return as_examples(
-            lines, "tokens", tokenizer, self.strict, start=self.add_special_tokens, end=self.add_special_tokens
-        )
+        special = {"start": self.add_special_tokens, "end": self.add_special_tokens}
+        return as_examples(own_lines(files, texts), "tokens", tokenizer, self.strict, **special)

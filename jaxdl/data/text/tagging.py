@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import Examples, Names, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, pad, tokenizer_of
 from jaxdl.data.text.files import own_lines
-from jaxdl.data.text.special_tokens import PAD, UNKNOWN
+from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary, check_training
 from jaxdl.errors import UserError, nearest
 
@@ -96,12 +96,8 @@ def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[i
 
 def as_columns(rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
     """Truncates or pads tokens and labels to `tokens`, `tokens_length` and `label`."""
-
-    def fit(values: np.ndarray, fill: int) -> np.ndarray:
-        return np.pad(values[:length], (0, max(0, length - len(values))), constant_values=fill)
-
-    return {
-        "tokens": np.stack([fit(tokens, PAD) for tokens, _ in rows]),
-        "tokens_length": np.array([min(len(tokens), length) for tokens, _ in rows], np.int32),
-        "label": np.stack([fit(label, NONE) for _, label in rows]),
-    }
+    columns = pad("tokens", [tokens[:length] for tokens, _ in rows], length)
+    label = np.full((len(rows), length), NONE, np.int32)
+    for row, (_, tags) in enumerate(rows):
+        label[row, : len(tags)] = tags[:length]
+    return columns | {"label": label}

@@ -7,14 +7,7 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.text.codecs import SPACE
-from jaxdl.data.text.examples import (
-    Examples,
-    Names,
-    as_examples,
-    check_minimum,
-    text_source,
-    tokenizer_of,
-)
+from jaxdl.data.text.examples import Examples, Names, as_examples, check_fields, text_source, tokenizer_of
 from jaxdl.data.text.files import own_texts
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
@@ -58,7 +51,7 @@ class Windows:
     words: bool = False
 
     def __post_init__(self):
-        check_minimum(self, length=(self.length, 1), context=(self.context, 0))
+        check_fields(self, length=1, context=0)
 
     def load(self) -> ColumnSource:
         """Tokenizes the corpus and cuts it into windows.
