@@ -1,1 +1,1 @@
-"""Throughput against peers, and what the loop costs; never part of the tests."""
+"""Throughput, baseline and overhead benchmarks; not part of the tests."""

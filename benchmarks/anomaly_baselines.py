@@ -1,17 +1,17 @@
-"""What methods without a network reach on the splits and features of the recipes of autoencoders.
+"""Anomaly-detection baselines on the splits and features of the autoencoder recipes.
 
   python -m benchmarks.anomaly_baselines                       all three recipes
   python -m benchmarks.anomaly_baselines shuttle_anomaly       some of them
 
-shuttle_anomaly, credit_anomaly: isolation forest (Liu, Ting and Zhou, 2008), the reconstruction error of principal
-components, and a one-class support vector machine (Schölkopf et al., 2001), all of scikit-learn. They see the training
-rows that the recipe's network learns from, as the same vectors; their threshold is the recipe's quantile of their
-scores of the rows that it holds out. Of each method's settings the one with the best AUROC on the validation split is
-scored; the isolation forest also as its paper has it. The support vector machine takes 5,000 training rows.
+shuttle_anomaly, credit_anomaly: isolation forest (Liu, Ting and Zhou, 2008), PCA reconstruction error and one-class SVM
+(Schölkopf et al., 2001), all from scikit-learn. They are fitted to the training rows and features of the recipe's
+network. Their threshold is the recipe's quantile of the scores of its held-out rows. For each method the setting with
+the best validation AUROC is scored; the isolation forest also with the settings of its paper. The SVM uses 5,000
+training rows.
 
-fashion_autoencoder: principal components, as many as the recipe's code has numbers.
+fashion_autoencoder: PCA with as many components as the recipe's code has dimensions.
 
-A line a method and split. Data sets not on this machine are prepared first.
+Prints one line per method and split. Missing data sets are prepared first.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ANOMALY_RECIPES = ("shuttle_anomaly", "credit_anomaly")
 RECIPES = (*ANOMALY_RECIPES, "fashion_autoencoder")
 SUPPORT_ROWS = 5000
 
-Scores = Callable[[np.ndarray], np.ndarray]  # features [rows, n] -> [rows], more for what is less normal
+Scores = Callable[[np.ndarray], np.ndarray]  # features [rows, n] -> anomaly scores [rows]
 
 
 class Rows(NamedTuple):
@@ -40,13 +40,13 @@ class Rows(NamedTuple):
 def anomaly_baselines(
     train: Rows, held: Rows, splits: Mapping[str, Rows], quantile: float, seed: int = 0
 ) -> Iterator[str]:
-    """A line for each method and split, `validation` first.
+    """Yields one line per method and split, `validation` first.
 
     Args:
-      train: normal rows to learn from.
-      held: normal rows for the threshold.
-      splits: {"validation": rows, ...}; the validation rows choose a method's settings.
-      quantile: of the scores of `held`.
+      train: Normal rows for fitting.
+      held: Normal rows for the threshold.
+      splits: {"validation": rows, ...}. The validation rows select the settings of a method.
+      quantile: Quantile of the scores of `held` that is the threshold.
     """
     for method, fits in methods(train.features.shape[1], seed).items():
         fitted = {setting: fit(train.features) for setting, fit in fits.items()}
@@ -58,7 +58,7 @@ def anomaly_baselines(
 
 
 def methods(features: int, seed: int) -> dict[str, dict[str, Callable[[np.ndarray], Scores]]]:
-    """{method: {setting: what fits it}}."""
+    """Returns {method: {setting: function that fits it}}."""
     sizes = [(trees, rows) for trees in (100, 300) for rows in (256, 1024, 4096)]
     return {
         "isolation forest, as published": {"100 trees of 256 rows": functools.partial(forest, 100, 256, seed)},
@@ -85,7 +85,7 @@ def forest(trees: int, rows: int, seed: int, train: np.ndarray) -> Scores:
 
 
 def components(count: int, train: np.ndarray) -> Scores:
-    """The mean squared error of what `count` principal components give back."""
+    """Fits PCA with `count` components; the score is the MSE of the reconstruction."""
     from sklearn.decomposition import PCA
 
     model = PCA(count, svd_solver="covariance_eigh").fit(train)
@@ -116,7 +116,7 @@ def scored(scores: np.ndarray, label: np.ndarray, threshold: float) -> str:
 
 
 def parted(source: Source, calibration: float) -> tuple[Rows, Rows]:
-    """The training rows that the network learns from, and those that it holds out for the threshold."""
+    """Splits the training rows into those for the network and those held out for the threshold."""
     from jaxdl.tasks.anomaly_detection import held_out
 
     rows = read(source)
@@ -130,7 +130,11 @@ def read(source: Source) -> Rows:
 
 
 def image_baselines(train: np.ndarray, splits: Mapping[str, np.ndarray], counts: Sequence[int]) -> Iterator[str]:
-    """A line for each split and number of principal components of images uint8 [n, height, width, channels]."""
+    """Yields one line per split and number of components for images.
+
+    Args:
+      train: uint8 [n, height, width, channels].
+    """
     from sklearn.decomposition import PCA
 
     model = PCA(max(counts), svd_solver="covariance_eigh").fit(flat(train))
@@ -151,7 +155,7 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 
 def lines(name: str) -> Iterator[str]:
-    """The lines of one recipe."""
+    """Yields the lines of one recipe."""
     from jaxdl.config.recipes import load_recipe
     from jaxdl.config.serialize import build
 

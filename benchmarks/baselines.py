@@ -1,10 +1,10 @@
-"""What methods without a network reach on the splits that the recipes use.
+"""Computer-vision baselines without a network on the splits of the recipes.
 
   python -m benchmarks.baselines nuclei    thresholds and connected components
-  python -m benchmarks.baselines faces     the majority class, and logistic regression on pixels, 5 folds
-  python -m benchmarks.baselines scenes    all background; and boxes of the usual sizes everywhere
+  python -m benchmarks.baselines faces     majority class, and logistic regression on pixels, 5 folds
+  python -m benchmarks.baselines scenes    all background; and boxes of the most frequent sizes on a grid
 
-Prints a line a method. Data sets that are not on this machine are prepared first. A few seconds each; no JAX.
+Prints one line per method. Missing data sets are prepared first. Takes a few seconds each, without JAX.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from jaxdl.data.splits import fold
 from jaxdl.metrics.segmentation import foreground_dice, matches, overlaps
 
 FOLDS = 5
-SMALLEST = 20  # pixels: fewer are no nucleus, as in the data set
-SMOOTHING = 1.0  # pixels: standard deviation of the Gaussian before the threshold
-BLACK = 10  # pixels: backgrounds come with corners of black, faces do not
-BOXES = 100  # an image, as many as COCO's metric looks at
+SMALLEST = 20  # pixels: smaller components are not nuclei, as in the data set
+SMOOTHING = 1.0  # pixels: std of the Gaussian before the threshold
+BLACK = 10  # pixels: backgrounds have black corners, faces do not
+BOXES = 100  # boxes per image, the maximum of the COCO metric
 
 
 def nuclei() -> Iterator[str]:
-    """Thresholds at Otsu's value of the scored image, and at the value that is best on the training image.
+    """Yields scores of Otsu's threshold per image and of the best one on the training image.
 
-    On the raw image, where every component is a nucleus; and smoothed, where those under 20 pixels are dropped.
+    Raw: every component is a nucleus. Smoothed: components under 20 pixels are dropped.
     """
     from scipy import ndimage
 
@@ -41,17 +41,17 @@ def nuclei() -> Iterator[str]:
             split: ndimage.gaussian_filter(part["image"][0, ..., 0].astype(np.float32), sigma)
             for split, part in parts.items()
         }
-        known = parts["train"]["instances"]
-        fitted = max(range(1, 256), key=lambda value: foreground_dice(known, [grey["train"] > value]))
+        truth = parts["train"]["instances"]
+        fitted = max(range(1, 256), key=lambda value: foreground_dice(truth, [grey["train"] > value]))
         for split in ("validation", "test"):
             for method, threshold in (("Otsu", otsu(grey[split])), ("fitted", fitted)):
-                found = components(grey[split] > threshold, smallest)
-                scores = scored(parts[split]["instances"][0], found)
+                predicted = components(grey[split] > threshold, smallest)
+                scores = scored(parts[split]["instances"][0], predicted)
                 yield f"nuclei {split:10}  {name:8}  {method:6} threshold {threshold:5.1f}  {scores}"
 
 
 def otsu(image: np.ndarray, bins: int = 256) -> float:
-    """The threshold that separates an image into two classes with the largest variance between them (Otsu, 1979)."""
+    """Returns the threshold that maximizes the between-class variance (Otsu, 1979)."""
     counts, edges = np.histogram(image, bins)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -62,7 +62,7 @@ def otsu(image: np.ndarray, bins: int = 256) -> float:
 
 
 def components(mask: np.ndarray, smallest: int) -> np.ndarray:
-    """The components of a mask [height, width], neighbours by sides, numbered; those under `smallest` pixels are 0."""
+    """Labels the 4-connected components of a mask [height, width]; small ones are 0."""
     from scipy import ndimage
 
     numbered: Any = ndimage.label(mask)
@@ -70,17 +70,17 @@ def components(mask: np.ndarray, smallest: int) -> np.ndarray:
     return np.where(np.bincount(labels.ravel())[labels] >= smallest, labels, 0)
 
 
-def scored(truth: np.ndarray, found: np.ndarray) -> str:
-    """Dice of the foreground and AP at IoU 0.5 of instances [height, width], with its counts, as the recipe scores."""
-    pairs = overlaps(truth, found)
+def scored(truth: np.ndarray, predicted: np.ndarray) -> str:
+    """Formats Dice and AP at IoU 0.5 of instances [height, width], with counts."""
+    pairs = overlaps(truth, predicted)
     hits = matches(pairs, 50)
     spurious, missed = len(pairs.predicted) - hits, len(pairs.true) - hits
     precision = f"AP@0.5 {hits / (hits + spurious + missed):.3f} ({hits} hit, {spurious} spurious, {missed} missed)"
-    return f"Dice {foreground_dice([truth], [found]):.3f}  {precision}"
+    return f"Dice {foreground_dice([truth], [predicted]):.3f}  {precision}"
 
 
 def faces() -> Iterator[str]:
-    """Accuracy on the test part of each fold, on average; and of a rule that looks for black corners only."""
+    """Yields mean accuracy over the test parts of the folds, and of a black-corner rule."""
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
 
@@ -91,8 +91,8 @@ def faces() -> Iterator[str]:
     folds = [[_pixels(split) for split in fold("train", number, FOLDS)] for number in range(FOLDS)]
     for name, make in methods.items():
         scores = [make().fit(*train).score(*test) for train, test in folds]
-        each = ", ".join(f"{score:.3f}" for score in scores)
-        yield f"faces {FOLDS} folds  {name:30} accuracy {np.mean(scores):.3f} +- {np.std(scores, ddof=1):.3f}  ({each})"
+        text = ", ".join(f"{score:.3f}" for score in scores)
+        yield f"faces {FOLDS} folds  {name:30} accuracy {np.mean(scores):.3f} +- {np.std(scores, ddof=1):.3f}  ({text})"
     image, label = _pixels("train")
     right = ((image == 0).sum(1) < BLACK) == label
     yield f"faces all      {f'under {BLACK} black pixels':30} accuracy {np.mean(right):.3f}"
@@ -104,26 +104,26 @@ def _pixels(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scenes() -> Iterator[str]:
-    """Semantic segmentation and detection of objects, whatever their category, on the test split."""
+    """Yields scores of class-agnostic semantic segmentation and detection on the test split."""
     train, test = (Dataset("scenes", split).load() for split in ("train", "test"))
     categories = len(test.names["box_label"])
     joined = (Relabel((0,) * categories), RelabelMask((0,) + (1,) * categories))
-    found, truth = (apply(joined, _whole(source), Draws(0, np.arange(len(source)))) for source in (train, test))
+    examples, truth = (apply(joined, _whole(source), Draws(0, np.arange(len(source)))) for source in (train, test))
     yield f"scenes test  all background  mIoU {background_miou(truth['mask'], 2):.3f}"
-    yield f"scenes test  usual boxes everywhere  {usual_boxes(found, truth, 1)}"
+    yield f"scenes test  usual boxes everywhere  {usual_boxes(examples, truth, 1)}"
 
 
 def background_miou(mask: np.ndarray, classes: int) -> float:
-    """Mean IoU, over the classes that occur in `mask` (255: not labelled), of calling every pixel class 0."""
+    """Computes the mean IoU of predicting background; 255 in `mask` is unlabelled."""
     counts = np.bincount(mask[mask != 255].ravel(), minlength=classes)
     return float(counts[0] / counts.sum() / (counts > 0).sum())
 
 
 def usual_boxes(train: dict[str, np.ndarray], test: dict[str, np.ndarray], classes: int, sizes: int = 3) -> str:
-    """The most frequent box sizes of `train`, on a grid, of its most frequent class.
+    """Scores the most frequent box sizes of `train`, on a grid, with its most frequent class.
 
-    The same boxes in every image of `test`, 100 at most: of each size, in steps of 8 pixels, as many as fill the image
-    evenly. The score of a box is how frequent its size is.
+    Every image of `test` gets the same boxes, at most 100. Sizes are binned in steps of 8 pixels, with as many boxes
+    per size as tile the image evenly. The score of a box is the frequency of its size.
     """
     from jaxdl.metrics.detection import average_precision
 
@@ -134,11 +134,11 @@ def usual_boxes(train: dict[str, np.ndarray], test: dict[str, np.ndarray], class
     order = np.argsort(-counts)[:sizes]
     side = int(np.sqrt(BOXES // len(order)))
     height, width = test["image"].shape[1:3]
-    made = [grid(height, width, kind[0], kind[1], side) for kind in kinds[order]]
+    grids = [grid(height, width, kind[0], kind[1], side) for kind in kinds[order]]
     scores = np.repeat(counts[order] / counts.sum(), side * side)
     images = len(test["image"])
     records = {name: test[name] for name in ("boxes", "box_label", "box_weight")} | {
-        "predicted_boxes": np.tile(np.concatenate(made), (images, 1, 1)).astype(np.float32),
+        "predicted_boxes": np.tile(np.concatenate(grids), (images, 1, 1)).astype(np.float32),
         "predicted_labels": np.full((images, len(scores)), label, np.int32),
         "predicted_scores": np.tile(scores, (images, 1)).astype(np.float32),
     }
@@ -146,7 +146,7 @@ def usual_boxes(train: dict[str, np.ndarray], test: dict[str, np.ndarray], class
 
 
 def grid(height: int, width: int, tall: float, wide: float, side: int) -> np.ndarray:
-    """`side` x `side` boxes (top, left, bottom, right) of one size, evenly spread from edge to edge, [side ** 2, 4]."""
+    """Returns side x side evenly spaced boxes (top, left, bottom, right) of one size."""
     top, left = np.meshgrid(np.linspace(0, height - tall, side), np.linspace(0, width - wide, side), indexing="ij")
     return np.stack([top, left, top + tall, left + wide], axis=-1).reshape(-1, 4)
 

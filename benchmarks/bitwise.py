@@ -1,4 +1,4 @@
-"""Digests of every recipe's `tiny()`: whether a change of the code leaves all arrays and losses bitwise equal.
+"""Digests of every recipe's `tiny()`: detects changes of arrays or losses by a code change.
 
 Run: python -m benchmarks.bitwise write BEFORE.json [RECIPE...]   at the commit before the change
      python -m benchmarks.bitwise write AFTER.json [RECIPE...]    at the commit after it, on the same machine
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # half of the time is compilation
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compilation takes half of the time
 
 STEPS = 3
 
@@ -42,38 +42,38 @@ def measure(recipe: str) -> dict[str, Any]:
     bench = Bench(serialize.build(tiny(load_recipe(recipe))))
     program = bench.program()
     start = bench.start(program)
-    found: dict[str, Any] = {"init": digests((start.params, start.variables, start.carry))}
+    record: dict[str, Any] = {"init": digests((start.params, start.variables, start.carry))}
     state, losses = bench.steps(program, STEPS)
-    found["losses"] = [float(loss).hex() for loss in losses.ravel()]
+    record["losses"] = [float(loss).hex() for loss in losses.ravel()]
     parts = {"params": state.params, "variables": state.variables, "carry": state.carry, "ema": state.ema}
-    found |= {name: digests(tree) for name, tree in parts.items()}
-    found["opt_state"] = digests(state.opt_state)
+    record |= {name: digests(tree) for name, tree in parts.items()}
+    record["opt_state"] = digests(state.opt_state)
     for name, source in bench.sources.evals.items():
         batches = eval_batches(source, program.eval_batch_size, bench.experiment.data.eval_transforms)
         metrics = program.evaluate(state, batches, source.names)
-        found[f"eval {name}"] = {key: np.asarray(value, np.float64).tolist() for key, value in sorted(metrics.items())}
-    return found
+        record[f"eval {name}"] = {key: np.asarray(value, np.float64).tolist() for key, value in sorted(metrics.items())}
+    return record
 
 
 def write(path: str, names: list[str]) -> None:
-    """Measures the recipes, all by default, and writes the file after each of them."""
+    """Measures the recipes, by default all, and writes the file after each of them."""
     import jax
 
     from jaxdl.config.recipes import recipes, repository_root
 
-    found = json.loads(Path(path).read_text()) if Path(path).exists() else {}
-    for recipe in names or [each.name for each in recipes(repository_root())]:
-        if recipe in found:
+    records = json.loads(Path(path).read_text()) if Path(path).exists() else {}
+    for recipe in names or [recipe_file.name for recipe_file in recipes(repository_root())]:
+        if recipe in records:
             continue
         begun = time.perf_counter()
-        found[recipe] = measure(recipe)
-        Path(path).write_text(json.dumps(found))
+        records[recipe] = measure(recipe)
+        Path(path).write_text(json.dumps(records))
         print(f"{recipe}: {time.perf_counter() - begun:.1f} s", flush=True)
         jax.clear_caches()
 
 
 def compare(before: str, after: str) -> int:
-    """Prints what differs; returns 1 if anything does."""
+    """Prints the differences; returns 1 if there are any, else 0."""
     old, new = (json.loads(Path(path).read_text()) for path in (before, after))
     differences = 0
     for recipe in old:
@@ -81,10 +81,10 @@ def compare(before: str, after: str) -> int:
             print(f"{recipe}: missing")
             differences += 1
             continue
-        changed = [name for name in old[recipe] if old[recipe][name] != new[recipe].get(name)]
-        if changed:
+        differing = [name for name in old[recipe] if old[recipe][name] != new[recipe].get(name)]
+        if differing:
             differences += 1
-            print(f"{recipe}: {', '.join(changed)}")
+            print(f"{recipe}: {', '.join(differing)}")
     print(f"{len(old) - differences} of {len(old)} recipes are bitwise equal")
     return 1 if differences else 0
 

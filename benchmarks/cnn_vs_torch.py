@@ -1,4 +1,4 @@
-"""`benchmarks.vs_torch` for a classifier, by default that of Fashion-MNIST, on random images: no data set is needed.
+"""`benchmarks.vs_torch` for classifiers on random images, by default that of Fashion-MNIST.
 
 python -m benchmarks.cnn_vs_torch [--config=experiments/cnn/fashion_mnist.py] [--set=task.model.depth=1] [--batch=128]
 """

@@ -1,11 +1,11 @@
-"""Training and sampling throughput of a diffusion U-Net on CPU: ours against the same network of diffusers in PyTorch.
+"""Training and sampling throughput of a diffusion U-Net on CPU, against diffusers.
 
   python -m benchmarks.diffusion_vs_diffusers [--batch=32] [--size=32] [--rounds=5]
 
-DDPM's U-Net with two levels and attention on the coarser, float32, mean squared error of the noise, plain Adam, one
-random batch. Sampling is 20 steps of DDIM: with us one compiled scan, with diffusers its `DDIMScheduler` in a Python
-loop. PyTorch runs eagerly and under torch.compile; the best counts. Before any timing the outputs must agree under
-copied weights. Rounds alternate in one process. Needs the peer extra.
+DDPM U-Net with two levels and attention at the coarser one, float32, noise MSE, Adam, one random batch. Sampling takes
+20 DDIM steps: one compiled scan in jaxdl, `DDIMScheduler` in a Python loop with diffusers. PyTorch runs eagerly and
+under torch.compile; the best counts. Before timing, the outputs must agree under copied weights. Rounds alternate in
+one process. Needs the peer extra.
 """
 
 import argparse
@@ -18,13 +18,13 @@ import numpy as np
 from benchmarks.vs_torch import measure, report
 from jaxdl.runs.environment import configure, huge_pages
 
-STEPS = 20  # of sampling
+STEPS = 20  # sampling steps
 CHANNELS, GROUPS = (32, 64), 8
 RATE = 1e-4
 
 
 class Ours:
-    """jaxdl: the network, a compiled training step, a compiled scan over DDIM's steps."""
+    """jaxdl: the network, a compiled training step, and a compiled scan over DDIM steps."""
 
     def __init__(self, image: np.ndarray, noise: np.ndarray, sigma: np.ndarray):
         import flax.linen as nn
@@ -39,7 +39,7 @@ class Ours:
         level = np.arange(len(image), dtype=np.float32)
         params = jax.jit(lambda: self.network.init(jax.random.key(0), image, level, train=False))()
         draws = np.random.default_rng(1)
-        # The last layers start at zero: left so, both would say zero whatever comes before.
+        # The output layers are initialized with zeros; random values make the comparison of outputs meaningful.
         self.params = jax.tree.map(
             lambda leaf: np.array(leaf) + draws.normal(0.0, 0.03, leaf.shape).astype(np.float32),
             nn.meta.unbox(params)["params"],
@@ -49,8 +49,8 @@ class Ours:
         self.optimizer = optimizer.init(self.params)
 
         def loss(params: Any) -> Any:
-            said = self.network.apply({"params": params}, self.noisy, level, train=True)
-            return jnp.mean(jnp.square(said - noise))
+            predicted = self.network.apply({"params": params}, self.noisy, level, train=True)
+            return jnp.mean(jnp.square(predicted - noise))
 
         def step(params: Any, state: Any) -> Any:
             value, gradient = jax.value_and_grad(loss)(params)
@@ -78,8 +78,8 @@ class Ours:
 
     def make(self, times: int) -> float:
         for _ in range(times):
-            made = self.sample(self.params).block_until_ready()
-        return float(made[0, 0, 0, 0])
+            images = self.sample(self.params).block_until_ready()
+        return float(images[0, 0, 0, 0])
 
 
 class Theirs:
@@ -136,13 +136,13 @@ class Theirs:
             for _ in range(times):
                 image = self.noise
                 for step in self.scheduler.timesteps:
-                    said = self.called(image, step).sample
-                    image = self.scheduler.step(said, step, image).prev_sample
+                    predicted = self.called(image, step).sample
+                    image = self.scheduler.step(predicted, step, image).prev_sample
         return float(image[0, 0, 0, 0])
 
 
 class Part:
-    """One of a contestant's two tasks, as `measure` calls it."""
+    """One of the two tasks of a contestant, in the interface of `measure`."""
 
     def __init__(self, function: Any):
         self.run = function
@@ -161,19 +161,19 @@ def main() -> None:
     image, noise = random.normal(size=(2, *shape)).astype(np.float32)
     ours = Ours(image, noise, np.geomspace(0.1, 10.0, arguments.batch).astype(np.float32))
     peers = {name: Theirs(ours, noise, compiled) for name, compiled in (("eager", False), ("torch.compile", True))}
-    said = np.asarray(ours.forward(ours.params))
-    for name, theirs in peers.items():
-        theirs.network.eval()
-        with theirs.torch.no_grad():
-            other = theirs.network(theirs.noisy, theirs.level).sample.numpy().transpose(0, 2, 3, 1)
-        gap = float(np.abs(said - other).max())
-        print(f"{name}: outputs differ by {gap:.1e}, and are {said.std():.2f} off zero")
-        if not (gap <= 1e-4 and said.std() > 0.01):
+    outputs = np.asarray(ours.forward(ours.params))
+    for name, peer in peers.items():
+        peer.network.eval()
+        with peer.torch.no_grad():
+            peer_outputs = peer.network(peer.noisy, peer.level).sample.numpy().transpose(0, 2, 3, 1)
+        gap = float(np.abs(outputs - peer_outputs).max())
+        print(f"{name}: outputs differ by {gap:.1e}, and are {outputs.std():.2f} off zero")
+        if not (gap <= 1e-4 and outputs.std() > 0.01):
             raise SystemExit("the two networks are not the same: nothing to compare")
     everyone: dict[str, Any] = {"jaxdl": ours, **peers}
     for title, part, steps, count in (("training", "train", 4, 1), ("sampling", "make", 1, 1)):
         print(f"\n{title}")
-        contestants = {name: Part(getattr(each, part)) for name, each in everyone.items()}
+        contestants = {name: Part(getattr(contestant, part)) for name, contestant in everyone.items()}
         report(
             measure(contestants, count * arguments.batch, steps, arguments.rounds, time.perf_counter), arguments.batch
         )

@@ -1,9 +1,9 @@
-"""One training step of a recipe that was made for accelerators, at its full size, on made-up data and this machine.
+"""One training step of an accelerator recipe at full size on synthetic data.
 
   python -m benchmarks.full_size experiments/diffusion/imagenet_dit_xl2.py --shape=32,32,3 [--batch_size=1]
 
-Says the number of parameters, the loss, the seconds of compiling and of a second step, and the most memory that the
-process had. Only the batch is smaller than the recipe's; mixing of images and readers' processes are left out.
+Prints the number of parameters, the loss, the seconds of compilation and of a second step, and the peak memory of the
+process. Only the batch is smaller than the recipe's. Mixup and reader processes are disabled.
 """
 
 import argparse
@@ -30,18 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--shape", default="256,256,3", help="of images: height, width, channels")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides of the recipe")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        shape: Any = tuple(int(side) for side in given.shape.split(","))
-        config = overrides.resolve(load_recipe(given.recipe), given.set)
-        config = with_synthetic_data(config, shape, max(8, given.batch_size))
-        config.data.batch_size, config.accumulate = given.batch_size, 1
+        shape: Any = tuple(int(side) for side in options.shape.split(","))
+        config = overrides.resolve(load_recipe(options.recipe), options.set)
+        config = with_synthetic_data(config, shape, max(8, options.batch_size))
+        config.data.batch_size, config.accumulate = options.batch_size, 1
         experiment = serialize.build(config)
         sources = load_sources(experiment.data)
         program = make_program(experiment, sources, jax.devices()[:1])
         state = program.init()
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        print(f"{given.recipe}: {count:,} parameters, a batch of {given.batch_size}", flush=True)
+        print(f"{options.recipe}: {count:,} parameters, a batch of {options.batch_size}", flush=True)
         batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
         for step in range(2):
             start = time.perf_counter()
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    # Kibibytes on Linux.
+    # ru_maxrss is in KiB on Linux.
     print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     return 0
 

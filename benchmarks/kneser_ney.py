@@ -1,10 +1,10 @@
-"""Character n-grams with interpolated, modified Kneser-Ney smoothing: what a network has to beat on text.
+"""Character n-grams with interpolated modified Kneser-Ney smoothing, a text baseline.
 
   python -m benchmarks.kneser_ney                                          Jane Austen, orders 1 to 6
   python -m benchmarks.kneser_ney --config=RECIPE --set=NAME=VALUE --order=4   any recipe that trains on windows of text
 
-The model is `jaxdl.decoding.ngrams`. Counts and scores the tokens that the recipe's own tokenizer makes
-(characters, there), and prints nats and bits a token of each of its evaluations and its test split.
+The model is `jaxdl.decoding.ngrams`. Counts and scores the tokens of the recipe's own tokenizer (by default
+characters), and prints nats and bits per token of each of its evaluations and its test split.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from jaxdl.errors import UserError
 
 
 def score(model: KneserNey, texts: Iterable[np.ndarray]) -> float:
-    """Nats a character, over every character of each text but the first, as a network is scored that is told one."""
+    """Computes nats per token over all tokens of each text but the first."""
     values = np.concatenate([model.log_probabilities(text)[1:] for text in texts])
     if not len(values):
         raise UserError("there is no text to score; give one of two characters or more")
@@ -30,20 +30,22 @@ def score(model: KneserNey, texts: Iterable[np.ndarray]) -> float:
 
 
 def load(name: str, settings: Sequence[str]) -> tuple[dict[str, np.ndarray], int]:
-    """A recipe's running text as numbers, {"train" or evaluation: int32 [tokens]}, and how many numbers there are.
+    """Reads a recipe's text as token ids by split, int32 [tokens], and the vocabulary size.
 
-    Texts are laid end to end, as `Windows` does: so all but the first token of a split are scored, here as there.
+    Texts are concatenated as `Windows` does, so all but the first token of a split are scored in both.
 
     Raises:
-      UserError: no such recipe, or its data are no windows of text.
+      UserError: The recipe does not exist, or its data are not windows of text.
     """
     data = serialize.build(overrides.resolve(load_recipe(name), settings)).data
     loaded = {"train": data.train, **data.evals, **({"test": data.test} if data.test is not None else {})}
-    windows = {split: one for split, one in loaded.items() if isinstance(one, Windows)}
+    windows = {split: source for split, source in loaded.items() if isinstance(source, Windows)}
     if windows.keys() != loaded.keys():
         raise UserError(f"{name} does not learn from windows of text; name a recipe whose data are Windows(...)")
     tokenizer = windows["train"].vocabulary.load()
-    texts = {split: read_texts(one.corpus.load(), (one.feature,))[one.feature] for split, one in windows.items()}
+    texts = {
+        split: read_texts(source.corpus.load(), (source.feature,))[source.feature] for split, source in windows.items()
+    }
     return {split: np.concatenate(tokenizer.encode_all(parts)) for split, parts in texts.items()}, len(tokenizer)
 
 
@@ -59,8 +61,10 @@ def main() -> None:
             start = time.perf_counter()
             model = KneserNey.fit([texts["train"]], order, size)
             seconds = time.perf_counter() - start
-            found = {split: score(model, [text]) for split, text in texts.items() if split != "train"}
-            figures = "".join(f"  {split} {nats:.4f} nats {nats / np.log(2):.4f} bits" for split, nats in found.items())
+            scores = {split: score(model, [text]) for split, text in texts.items() if split != "train"}
+            figures = "".join(
+                f"  {split} {nats:.4f} nats {nats / np.log(2):.4f} bits" for split, nats in scores.items()
+            )
             print(f"order {order}{figures}  ({len(model.orders[-1].grams):,} n-grams, {seconds:.1f} s)", flush=True)
     except UserError as error:
         parser.exit(2, f"{error}\n")

@@ -1,9 +1,10 @@
-"""What the training loop costs: its steps a second over those of the bare compiled step on a batch on the device.
+"""Overhead of the training loop: its steps per second relative to the bare compiled step.
 
   python -m benchmarks.loop [--config=experiments/cnn/fashion_mnist.py] [--steps=120] [--rounds=9]
 
-Both run in this process, in turn, over the same compiled step, with the huge pages that launch.py gives a run. Prints a
-line a round, and the median of the rounds' ratios: a machine that is slow for a while is slow for both.
+The bare step reuses one batch on the device. Both run in this process, alternately, over the same compiled step, with
+the huge pages of launch.py. Prints one line per round, and the median of the rounds' ratios, so that drift of the
+machine affects both.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from jaxdl.training.sources import Sources, load_sources
 
 
 def bare(program: Program, sources: Sources, steps: int) -> float:
-    """Steps a second of the compiled step, never waiting for data."""
+    """Measures steps per second of the compiled step on one device batch."""
     experiment = program.experiment
     batch = program.place(Batches(sources.train, experiment.data, 0, rows=program.rows).at(0))
     state, _ = program.step(program.init(), batch)
@@ -42,14 +43,14 @@ def bare(program: Program, sources: Sources, steps: int) -> float:
 
 
 def looped(experiment: Experiment, program: Program, sources: Sources, steps: int) -> tuple[float, float]:
-    """Steps a second of the loop with data, reports and metrics on, and the share of a step that waits for data."""
+    """Measures steps per second of the loop, and its share of data waits."""
     short = dataclasses.replace(experiment, steps=steps, log_every=steps // 6, eval_every=10**9, save_every=10**9)
     data = dataclasses.replace(short.data, evals={}, test=None)
     short = dataclasses.replace(short, data=data, keep=dataclasses.replace(short.keep, metric=None))
     with tempfile.TemporaryDirectory() as path, RunFolder(Path(path) / "run") as folder:
         only = Sources(sources.train, {})
         train(short, folder, Progress(steps, file=io.StringIO()), only, identity={}, wall=lambda: 1.0, program=program)
-        rows = [row for row in folder.rows() if row["split"] == "train"][2:]  # the first two have the start in them
+        rows = [row for row in folder.rows() if row["split"] == "train"][2:]  # the first two include the start
     step_time = statistics.mean(row["step_time"] for row in rows if "step_time" in row)
     return 1 / step_time, statistics.mean(row["data_wait_share"] for row in rows if "step_time" in row)
 
@@ -68,11 +69,13 @@ def main() -> None:
     program = make_program(experiment, sources)
     rounds = []
     for number in range(arguments.rounds):
-        alone = bare(program, sources, arguments.steps)
+        baseline = bare(program, sources, arguments.steps)
         loop, wait = looped(experiment, program, sources, arguments.steps)
-        rounds.append((alone, loop, wait))
-        print(f"round {number + 1}: bare {alone:.2f} steps/s, loop {loop:.2f} steps/s, data wait {wait:.2%} of a step")
-    ratio = statistics.median(loop / alone for alone, loop, _ in rounds)
+        rounds.append((baseline, loop, wait))
+        print(
+            f"round {number + 1}: bare {baseline:.2f} steps/s, loop {loop:.2f} steps/s, data wait {wait:.2%} of a step"
+        )
+    ratio = statistics.median(loop / baseline for baseline, loop, _ in rounds)
     wait = statistics.median(wait for _, _, wait in rounds)
     print(f"loop / bare {ratio:.3f}, data wait {wait:.2%} (medians of {len(rounds)} rounds)")
 

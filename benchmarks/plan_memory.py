@@ -1,10 +1,10 @@
-"""Whether `launch.py plan` says how much memory a step takes: against what a process really has at most.
+"""Accuracy of `launch.py plan`: planned against measured peak memory of a step.
 
 Run: python -m benchmarks.plan_memory [RECIPE...]
 
-For one recipe of each family on eight virtual CPU devices: the peak that a plan gives a device, times eight, against
-how much larger the resident set was at its largest, during three steps, than before the state was made. The recipe's
-data have to be here. Linux only.
+By default one recipe per family, on eight virtual CPU devices. Planned: the peak per device times eight. Measured: the
+increase of the peak resident set during three steps over the resident set before the state is created. The recipe's
+data must be prepared. Linux only.
 """
 
 import gc
@@ -25,17 +25,17 @@ FAMILIES = (
 
 
 def resident(kind: str) -> int:
-    """Bytes: "VmRSS", now; "VmHWM", at most since the last reset."""
-    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    """Reads resident bytes: "VmRSS" is the current size, "VmHWM" the peak since the last reset."""
+    match = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 def measure(recipe: str) -> None:
-    """Prints a JSON object: planned and measured bytes."""
+    """Prints planned and measured bytes as a JSON object."""
     import os
 
-    # Freed memory goes back at once, and large blocks lie each for itself.
+    # Freed memory is returned at once, and large blocks are mapped separately.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "65536")
     from jaxdl.runs.environment import configure
 
@@ -56,7 +56,7 @@ def measure(recipe: str) -> None:
     batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
     on_host = [batches.at(step) for step in range(3)]
     state = program.init()
-    jax.block_until_ready(program.step(state, program.place(on_host[0])))  # what is made once is there
+    jax.block_until_ready(program.step(state, program.place(on_host[0])))  # one-time allocations are done
     del state
     gc.collect()
     before = resident("VmRSS")
@@ -72,11 +72,11 @@ def main(recipes: list[str]) -> None:
     print(f"{'recipe':<50} {'planned MB':>11} {'measured MB':>12} {'ratio':>6}")
     for recipe in recipes or FAMILIES:
         command = [sys.executable, "-m", "benchmarks.plan_memory", "--one", recipe]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = json.loads(told.splitlines()[-1])
-        ratio = found["planned"] / found["measured"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        sizes = json.loads(output.splitlines()[-1])
+        ratio = sizes["planned"] / sizes["measured"]
         print(
-            f"{recipe:<50} {found['planned'] / 1e6:>11.1f} {found['measured'] / 1e6:>12.1f} {ratio:>6.2f}", flush=True
+            f"{recipe:<50} {sizes['planned'] / 1e6:>11.1f} {sizes['measured'] / 1e6:>12.1f} {ratio:>6.2f}", flush=True
         )
 
 

@@ -1,9 +1,9 @@
-"""How long `launch.py report` takes over many runs, how large its page is, and how soon a browser shows it.
+"""Build time, page size and first paint of `launch.py report` over many runs.
 
   python -m benchmarks.report [--runs=200] [--rows=5000] [--keep=DIR]
 
-The runs are a made-up sweep of one recipe, five seeds for each of its configurations: their folders are written here,
-with rows as training writes them, and nothing is trained. The first paint needs a Chromium on PATH.
+The runs are a synthetic sweep of one recipe, five seeds per configuration: their folders are written here, with rows in
+the format of training, and nothing is trained. The first paint needs a Chromium on PATH.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from jaxdl.runs.folder import RunFolder
 RECIPE = "experiments/cnn/digits.py"
 SEEDS = 5
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Sends the milliseconds from the start of loading to what is shown first.
+# Sends the milliseconds from the start of loading to the first paint.
 _PAINT = """<script>
 new PerformanceObserver(list => navigator.sendBeacon('/paint', list.getEntries()[0].startTime))
   .observe({type: 'paint', buffered: true});
@@ -37,7 +37,7 @@ new PerformanceObserver(list => navigator.sendBeacon('/paint', list.getEntries()
 
 
 def make_run(path: Path, number: int, rows: int) -> None:
-    """Writes a finished run: a configuration, rows of training and of eight evaluations, a picture, a result."""
+    """Writes a finished run: configuration, rows, picture and result."""
     rng, group = np.random.default_rng(number), number // SEEDS
     rate, width = 10.0 ** -(1 + group % 8 / 2), 8 * 2 ** (group // 8)
     settings = [
@@ -59,7 +59,7 @@ def make_run(path: Path, number: int, rows: int) -> None:
         figures = {"accuracy": 1 - loss[index] / 3, "loss": loss[index]}
         lines.append({"step": int(steps[index]), "split": "validation", **figures})
     manifest = {
-        "command": ["launch.py", f"--config={RECIPE}", *(f"--set={each}" for each in settings)],
+        "command": ["launch.py", f"--config={RECIPE}", *(f"--set={setting}" for setting in settings)],
         "recipe": RECIPE,
         "overrides": settings,
         "seed": number % SEEDS,
@@ -79,15 +79,15 @@ def make_run(path: Path, number: int, rows: int) -> None:
 
 
 def first_paint(page: Path) -> float | None:
-    """Seconds from a browser's start of loading the page to what it shows first; None without a browser."""
+    """Measures seconds from load start to first paint; None without a browser."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         return None
-    body, told = page.read_text().replace("</body>", f"{_PAINT}</body>").encode(), queue.Queue[float]()
+    body, paints = page.read_text().replace("</body>", f"{_PAINT}</body>").encode(), queue.Queue[float]()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path != "/":  # an icon
+            if self.path != "/":  # favicon
                 self.send_error(404)
                 return
             self.send_response(200)
@@ -97,7 +97,7 @@ def first_paint(page: Path) -> float | None:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            told.put(float(self.rfile.read(int(self.headers["Content-Length"]))) / 1000)
+            paints.put(float(self.rfile.read(int(self.headers["Content-Length"]))) / 1000)
             self.send_response(204)
             self.end_headers()
 
@@ -108,11 +108,11 @@ def first_paint(page: Path) -> float | None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={home}"]
         url = f"http://127.0.0.1:{server.server_port}/"
-        # The port keeps the browser open until it is ended.
+        # Debugging over a port keeps the browser open until it is terminated.
         command = [browser, *options, "--remote-debugging-port=0", url]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            return told.get(timeout=60)
+            return paints.get(timeout=60)
         finally:
             process.terminate()
             process.wait()

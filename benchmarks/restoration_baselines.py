@@ -1,19 +1,19 @@
-"""What scikit-image's methods without a network reach on the very images that the restoration recipes are scored on.
+"""Image-restoration baselines of scikit-image on the corrupted images of the recipes.
 
   python -m benchmarks.restoration_baselines                              both recipes; needs the peer extra
   python -m benchmarks.restoration_baselines fashion_denoise --run=RUN    and the network of that run
 
-Denoising: a Gaussian filter, bilateral filter, wavelet shrinkage, total variation (Chambolle 2004) and non-local means
-(Buades, Coll and Morel 2005), told the noise's deviation where they take one. Inpainting: the biharmonic equation; and
-fills with one value, each image's mean of its known pixels, the mean over training images, and their mean image.
+Denoising: Gaussian filter, bilateral filter, wavelet shrinkage, total variation (Chambolle 2004) and non-local means
+(Buades, Coll and Morel 2005), with the true noise std where they accept one. Inpainting: biharmonic equation; and fills
+with a constant, with the image's mean over observed pixels, with the training mean, and with the training mean image.
 
-The corruption, its seed and its draws are those of the recipe's (or the run's) evaluation. Settings are chosen by the
-mean PSNR on the first 500 validation images; scores are on those and on the first 2,000 test images, as the recipe's
-`psnr`, `ssim` and `psnr_missing` are, which look at all 10,000.
+The corruption, its seed and its draws are those of the recipe's (or the run's) evaluation. Settings are selected by the
+mean PSNR on the first 500 validation images. Scores are on those and on the first 2,000 test images, as the recipe's
+`psnr`, `ssim` and `psnr_missing`, which use all 10,000.
 
-Noise that is cut to 0..255 makes black brighter and white darker, on average, and no filter undoes that. So each method
-has a line more, "unbiased": its output is mapped back through the mean that a pixel of each brightness has under cut
-noise, which is a look-up table. Settings are chosen for either by themselves.
+Noise clipped to 0..255 brightens black and darkens white on average, and a filter cannot undo that. So each method has
+a second line, "unbiased": its output is mapped through the inverse of the mean under clipped noise (a lookup table).
+Settings are selected separately for both.
 """
 
 import argparse
@@ -32,7 +32,13 @@ CHUNK = 500
 
 
 class CorruptedImages(NamedTuple):
-    """Images of a split: clean uint8 [n, h, w, c]; given float32 [n, h, w, c] in 0..255; missing bool [n, h, w]."""
+    """Images of a split.
+
+    Attributes:
+      clean: uint8 [n, h, w, c].
+      given: Corrupted images in 0..255, float32 [n, h, w, c].
+      missing: Pixels without a value, bool [n, h, w].
+    """
 
     clean: np.ndarray
     given: np.ndarray
@@ -40,7 +46,10 @@ class CorruptedImages(NamedTuple):
 
 
 class Method(NamedTuple):
-    """`restore(image, missing, **settings)` of one image float [h, w] or [h, w, c] in [0, 1], missing bool [h, w]."""
+    """Restoration method and its candidate settings.
+
+    `restore(image, missing, **settings)` takes float [h, w] or [h, w, c] in [0, 1], and missing bool [h, w].
+    """
 
     name: str
     restore: Callable[..., np.ndarray]
@@ -48,12 +57,12 @@ class Method(NamedTuple):
 
 
 def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
-    """All combinations."""
+    """Returns all combinations."""
     return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
 
 
 def denoising(sigma: float) -> list[Method]:
-    """Methods for noise of the standard deviation `sigma`, in [0, 1]."""
+    """Returns the methods for noise of std `sigma`, in [0, 1]."""
     from skimage import filters, restoration
 
     def plain(function: Callable[..., np.ndarray], **fixed: Any) -> Callable[..., np.ndarray]:
@@ -82,7 +91,7 @@ def denoising(sigma: float) -> list[Method]:
 
 
 def inpainting(train: np.ndarray) -> list[Method]:
-    """Methods for missing pixels; train uint8 [n, h, w, c], images as they should be."""
+    """Returns the methods for missing pixels; train: clean uint8 [n, h, w, c]."""
     from skimage.restoration import inpaint_biharmonic
 
     mean = np.squeeze(train.mean(0) / 255, -1) if train.shape[-1] == 1 else train.mean(0) / 255
@@ -103,7 +112,12 @@ def inpainting(train: np.ndarray) -> list[Method]:
 
 
 def unbiased(image: np.ndarray, sigma: float) -> np.ndarray:
-    """The brightness in 0..255 whose mean is `image`, in 0..255, under noise of `sigma`, in 0..255, cut to 0..255."""
+    """Inverts the mean under clipped noise: the brightness in 0..255 whose mean is `image`.
+
+    Args:
+      image: Means in 0..255.
+      sigma: Std of the noise, which is clipped to 0..255, in 0..255.
+    """
     from scipy.stats import norm
 
     level = np.linspace(0, 255, 1024)
@@ -113,13 +127,13 @@ def unbiased(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def restored(method: Method, settings: Mapping[str, Any], data: CorruptedImages) -> np.ndarray:
-    """float64 [n, h, w, c] in 0..255."""
+    """Restores all images, float64 [n, h, w, c] in 0..255."""
     gray = data.clean.shape[-1] == 1
     results = []
-    for number, given in enumerate(data.given.astype(np.float64) / 255):
+    for number, image in enumerate(data.given.astype(np.float64) / 255):
         missing = None if data.missing is None else data.missing[number]
-        found = method.restore(given[..., 0] if gray else given, missing, **settings)
-        results.append(255 * (found[..., None] if gray else found))
+        restoration = method.restore(image[..., 0] if gray else image, missing, **settings)
+        results.append(255 * (restoration[..., None] if gray else restoration))
     return np.stack(results)
 
 
@@ -130,17 +144,17 @@ def stored(images: np.ndarray) -> np.ndarray:
 def baselines(
     methods: Sequence[Method], tuned: CorruptedImages, scored: Mapping[str, CorruptedImages], cut: float
 ) -> Iterator[str]:
-    """A line for each method and split, and one more where noise was cut.
+    """Yields one line per method and split, and a second one where noise was clipped.
 
     Args:
-      tuned: the images by which settings are chosen.
-      cut: the deviation of noise that was cut to 0..255, in 0..255; 0 if there is none.
+      tuned: Images that select the settings.
+      cut: Std of noise that was clipped to 0..255, in 0..255. 0: without clipping.
     """
     for method in methods:
-        found = [restored(method, settings, tuned) for settings in method.settings]
+        restorations = [restored(method, settings, tuned) for settings in method.settings]
         for mapped in (False, True) if cut else (False,):
             finish = functools.partial(unbiased, sigma=cut) if mapped else (lambda images: images)
-            ratios = [psnr(tuned.clean, stored(finish(images))).mean() for images in found]
+            ratios = [psnr(tuned.clean, stored(finish(images))).mean() for images in restorations]
             settings = method.settings[int(np.argmax(ratios))]
             words = ["unbiased"] * mapped + [f"{name}={_text(value)}" for name, value in settings.items()]
             for split, data in scored.items():
@@ -153,7 +167,7 @@ def _text(value: Any) -> str:
 
 
 def figures(data: CorruptedImages, images: np.ndarray) -> str:
-    """The recipe's metrics of restored images uint8 [n, h, w, c]."""
+    """Formats the recipe's metrics of restored images uint8 [n, h, w, c]."""
     line = f"PSNR {psnr(data.clean, images).mean():6.2f}  SSIM {ssim(data.clean, images).mean():.4f}"
     if data.missing is None:
         return line
@@ -161,7 +175,7 @@ def figures(data: CorruptedImages, images: np.ndarray) -> str:
 
 
 def corrupt(corruption: Any, seed: int, source: Any, count: int) -> CorruptedImages:
-    """The first `count` images of a split, corrupted as in the evaluation of a run with `seed`."""
+    """Corrupts the first `count` images of a split as the evaluation of a run with `seed` does."""
     import jax
 
     from jaxdl.data.pipeline import eval_batches
@@ -185,7 +199,7 @@ def corrupt(corruption: Any, seed: int, source: Any, count: int) -> CorruptedIma
 
 
 def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> Iterator[str]:
-    """A line for each split: what a run's network reaches on its first images."""
+    """Yields one line per split: the metrics of a run's network on its first images."""
     from jaxdl.data.pipeline import eval_batches
     from jaxdl.data.source import ColumnSource
     from jaxdl.runs.restore import load_trained
@@ -200,7 +214,7 @@ def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> 
 
 
 def compared(name: str, run: str | None, count: int) -> Iterator[str]:
-    """The lines of one recipe, with the corruption of `run` if there is one."""
+    """Yields the lines of one recipe, with the corruption of `run` if there is one."""
     import fiddle
 
     from jaxdl.config import serialize

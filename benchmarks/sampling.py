@@ -1,4 +1,4 @@
-"""FID of a diffusion run over the number of network evaluations, by sampler, as a table and a picture.
+"""FID of a diffusion run over the number of network evaluations, as a table and a plot.
 
   python -m benchmarks.sampling runs/edm [--split='train[55000:57000]'] [--steps=5,10,20,50] [--output=sampling.png]
 

@@ -1,9 +1,9 @@
-"""How long the loop waits for a save, and how long until it is written: against Orbax with its own settings.
+"""Blocking and total time of a save, against Orbax with its default settings.
 
 Run: python -m benchmarks.saving [RECIPE...] [--devices=8] [--rounds=10]
 
-The state is a recipe's own on virtual CPU devices; both save it in turns. The figures of jaxdl have in them what
-`Checkpoints` adds, the SHA-256 of every array. The recipe's data have to be here.
+The state is a recipe's own on virtual CPU devices; both save it alternately. The figures of jaxdl include the SHA-256
+of every array, which `Checkpoints` adds. The recipe's data must be prepared.
 """
 
 import argparse
@@ -42,25 +42,27 @@ def measure(recipe: str, rounds: int) -> None:
             options = ocp.CheckpointManagerOptions(max_to_keep=1)
             with ocp.CheckpointManager(Path(folder) / "orbax", options=options) as manager:
                 for step in range(rounds + 1):
-                    here = state.replace(step=state.step + step)
+                    stepped = state.replace(step=state.step + step)
                     registry.register_type_handler(jax.Array, theirs, override=True)
                     begin = time.perf_counter()
-                    save = {name: ocp.args.StandardSave(item) for name, item in items_of(here).items()}
+                    save = {name: ocp.args.StandardSave(item) for name, item in items_of(stepped).items()}
                     manager.save(step, args=ocp.args.Composite(**save))
                     waited = time.perf_counter() - begin
                     manager.wait_until_finished()
                     times["orbax"].append((waited, time.perf_counter() - begin))
                     registry.register_type_handler(jax.Array, ours, override=True)
                     begin = time.perf_counter()
-                    checkpoints.save(here, {})
+                    checkpoints.save(stepped, {})
                     waited = time.perf_counter() - begin
                     checkpoints.wait()
                     times["jaxdl"].append((waited, time.perf_counter() - begin))
-    # The first round compiles.
-    medians = {who: [1e3 * statistics.median(column) for column in zip(*found[1:])] for who, found in times.items()}
+    # The first round compiles and is dropped.
+    medians = {who: [1e3 * statistics.median(column) for column in zip(*columns[1:])] for who, columns in times.items()}
     print(f"{recipe}, {arrays} arrays, {size / 2**20:.1f} MiB, {jax.device_count()} devices")
-    for which, mine, other in zip(("waited", "written"), medians["jaxdl"], medians["orbax"]):
-        print(f"  {which:8} jaxdl {mine:6.0f} ms, Orbax {other:6.0f} ms, ratio {mine / other:.2f}", flush=True)
+    for which, ours_ms, orbax_ms in zip(("waited", "written"), medians["jaxdl"], medians["orbax"]):
+        print(
+            f"  {which:8} jaxdl {ours_ms:6.0f} ms, Orbax {orbax_ms:6.0f} ms, ratio {ours_ms / orbax_ms:.2f}", flush=True
+        )
 
 
 def main() -> None:

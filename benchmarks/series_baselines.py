@@ -1,17 +1,17 @@
-"""What forecasts without a recurrent network reach on the splits that the recipes use.
+"""Forecasting baselines without a recurrent network on the splits of the recipes.
 
   python -m benchmarks.series_baselines                        all four recipes
   python -m benchmarks.series_baselines electricity sunspots   some of them
 
-Last value; seasonal naive; and two linear maps of Zeng, Chen, Zhang and Xu ("Are Transformers Effective for Time Series
-Forecasting?", 2022, arXiv:2205.13504). DLinear: a moving average of the history and what it leaves over, and a linear
-map of each to the horizon. NLinear: the history less its last value, and one linear map. Their least squares are solved
-in closed form with a ridge, chosen on the validation windows, instead of by gradient descent. Windows are divided by
-their standard deviation, and DLinear's are less their mean. Both see values alone, no covariates, and of earlier values
-the context, so the lags of a recipe only if they lie in there.
+Last value; seasonal naive; and two linear models of Zeng, Chen, Zhang and Xu ("Are Transformers Effective for Time
+Series Forecasting?", 2022, arXiv:2205.13504). DLinear: the history is decomposed into a moving average and its
+remainder, each with a linear map to the horizon. NLinear: the last value is subtracted, and one linear map follows.
+Both are solved by ridge regression in closed form instead of gradient descent; the ridge is selected on the validation
+windows. Windows are divided by their std, and DLinear's mean is subtracted. The input is the context of values, without
+covariates, so a recipe's lags are included only if they lie in the context.
 
 The windows are those of the recipe's `data.train`, `data.evals["validation"]` and `data.test`. MAE and RMSE are in the
-value's units; relative MAE is to the seasonal naive forecast. Data sets not on this machine are prepared first.
+unit of the values; relative MAE is relative to the seasonal naive forecast. Missing data sets are prepared first.
 """
 
 import argparse
@@ -25,12 +25,17 @@ from jaxdl.data.source import Source
 RECIPES = ("electricity", "sales", "sunspots", "stocks")
 KERNEL = 25  # time steps of the moving average, as in the paper
 RIDGES = tuple(10.0**power for power in range(-4, 7))
-FLOOR = 1e-3  # the smallest scale of a window, as a share of its mean absolute value
-CHUNK = 2048  # windows read at a time
+FLOOR = 1e-3  # minimum scale of a window, relative to its mean absolute value
+CHUNK = 2048  # windows read at once
 
 
 class Windows(NamedTuple):
-    """The windows of a split: `history` [windows, context] (values alone), `target` and `naive` [windows, horizon]."""
+    """Windows of a split.
+
+    Attributes:
+      history: Values without covariates, [windows, context].
+      target, naive: [windows, horizon].
+    """
 
     history: np.ndarray
     target: np.ndarray
@@ -38,10 +43,9 @@ class Windows(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """A linear map of the features [2 * context] of a normalized window to its horizon.
+    """Linear map of the features [2 * context] of a normalized window to its horizon.
 
-    Windows are less their last value if `last`, else less their mean. A `kernel` of 1 averages nothing: then the map is
-    of the window as it is.
+    The last value of a window is subtracted if `last`, else its mean. `kernel` 1 disables the moving average.
     """
 
     weights: np.ndarray  # [2 * context, horizon]
@@ -51,13 +55,13 @@ class Linear(NamedTuple):
     last: bool
 
     def forecast(self, history: np.ndarray) -> np.ndarray:
-        """[windows, horizon], in the value's units, of histories [windows, context]."""
+        """Forecasts [windows, horizon] from histories [windows, context], in the unit of the values."""
         normal, center, scale = normalized(history, self.last)
         return center + scale * (decomposed(normal, self.kernel) @ self.weights + self.offset)
 
 
 def baselines(train: Source, validation: Source, tests: Mapping[str, Source]) -> Iterator[str]:
-    """A line for each method and split of `tests`; `train` and `validation` fit the linear maps."""
+    """Yields one line per method and split; `train` and `validation` fit the linear maps."""
     fitted = windows(train), windows(validation)
     linear = {"DLinear": fit(*fitted), "NLinear": fit(*fitted, kernel=1, last=True)}
     for split, source in tests.items():
@@ -72,7 +76,7 @@ def baselines(train: Source, validation: Source, tests: Mapping[str, Source]) ->
 
 
 def windows(source: Source) -> Windows:
-    """All windows of a `Series`, read in parts: covariates take room and are not needed."""
+    """Reads all windows of a `Series` in parts, without covariates, to limit memory."""
     parts = []
     for start in range(0, len(source), CHUNK):
         batch = source.read(np.arange(start, min(start + CHUNK, len(source))))
@@ -81,7 +85,7 @@ def windows(source: Source) -> Windows:
 
 
 def scored(forecast: np.ndarray, data: Windows) -> str:
-    """MAE, RMSE and relative MAE over all windows and steps."""
+    """Formats MAE, RMSE and relative MAE over all windows and steps."""
     error = np.abs(forecast - data.target)
     naive = np.abs(data.naive - data.target).mean()
     rmse = np.sqrt(np.mean(error**2))
@@ -89,25 +93,28 @@ def scored(forecast: np.ndarray, data: Windows) -> str:
 
 
 def fit(train: Windows, validation: Windows, kernel: int = KERNEL, last: bool = False) -> Linear:
-    """The map with the least squared normalized error on `train`, of the ridge with the least MAE on `validation`."""
+    """Fits ridge regressions on `train`; returns the one with the lowest MAE on `validation`."""
     normal, center, scale = normalized(train.history, last)
     features, target = decomposed(normal, kernel), (train.target - center) / scale
     means = features.mean(0), target.mean(0)
     features, target = features - means[0], target - means[1]
     gram, products = features.T @ features, features.T @ target
-    best, least = None, np.inf
+    best, lowest = None, np.inf
     for ridge in RIDGES:
         weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), products)
         model = Linear(weights, means[1] - means[0] @ weights, ridge, kernel, last)
         error = np.abs(model.forecast(validation.history) - validation.target).mean()
-        if error < least:
-            best, least = model, error
+        if error < lowest:
+            best, lowest = model, error
     assert best is not None
     return best
 
 
 def normalized(history: np.ndarray, last: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """History [windows, context] less its mean or `last` value, over its deviation; and both of them, [windows, 1]."""
+    """Normalizes history [windows, context]; returns it with its offset and std, [windows, 1].
+
+    The offset is the mean, or the last value.
+    """
     center = history[:, -1:] if last else history.mean(1, keepdims=True)
     size = np.abs(history).mean(1, keepdims=True)
     scale = np.maximum(history.std(1, keepdims=True), FLOOR * size)
@@ -116,7 +123,7 @@ def normalized(history: np.ndarray, last: bool) -> tuple[np.ndarray, np.ndarray,
 
 
 def decomposed(history: np.ndarray, kernel: int) -> np.ndarray:
-    """[windows, 2 * context]: moving average of history [windows, context], its ends repeated, and the remainder."""
+    """Concatenates moving average (ends repeated) and remainder of history [windows, context]."""
     before, after = (kernel - 1) // 2, kernel // 2
     padded = np.pad(history, ((0, 0), (before, after)), mode="edge")
     sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
@@ -125,7 +132,7 @@ def decomposed(history: np.ndarray, kernel: int) -> np.ndarray:
 
 
 def recipe_data(name: str) -> Any:
-    """What the recipe `experiments/rnn/NAME.py` says about its data."""
+    """Returns the data of the recipe `experiments/rnn/NAME.py`."""
     from jaxdl.config.recipes import load_recipe
     from jaxdl.config.serialize import build
 

@@ -1,8 +1,8 @@
-"""How long launch.py takes to its first step: cold (no compile cache) and warm (the second launch).
+"""Time from launch.py to the first step: cold and warm compile cache.
 
   python -m benchmarks.startup [--config=experiments/cnn/fashion_mnist.py] [--rounds=3]
 
-The data set is prepared beforehand. Each launch is a process of its own that makes three steps; the clock runs from the
+The data set is prepared beforehand. Each launch is a separate process that takes three steps; the clock runs from the
 start of the process to the first line of metrics.jsonl.
 """
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def first_step_seconds(config: str, workdir: Path, cache: Path) -> float:
-    """Seconds from the start of the process to the report of its first step."""
+    """Measures seconds from the start of the process to the report of its first step."""
     command = [sys.executable, "launch.py", f"--config={config}", f"--workdir={workdir}", "--set=log_every=1"]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""What methods without a network reach on the splits that the recipes use.
+"""Text baselines without a network on the splits of the recipes.
 
-  python -m benchmarks.text_baselines captions    the caption of the most similar training picture; the usual caption
-  python -m benchmarks.text_baselines sentiment   logistic regression on weighted words and pairs of words
-  python -m benchmarks.text_baselines summaries   the first words of the long description, and its first sentence
-  python -m benchmarks.text_baselines entities    the names of training, looked up; logistic regression word by word
-  python -m benchmarks.text_baselines code        TypeScript left as it is, for JavaScript
+  python -m benchmarks.text_baselines captions    caption of the nearest training image; most frequent caption
+  python -m benchmarks.text_baselines sentiment   logistic regression on TF-IDF of unigrams and bigrams
+  python -m benchmarks.text_baselines summaries   first words of the long description, and its first sentence
+  python -m benchmarks.text_baselines entities    gazetteer of the training names; logistic regression per word
+  python -m benchmarks.text_baselines code        TypeScript copied as JavaScript
 
-Prints a line a method and split. Data sets that are not on this machine are prepared first. No JAX.
+Prints one line per method and split. Missing data sets are prepared first. No JAX.
 """
 
 import argparse
@@ -25,24 +25,24 @@ from jaxdl.metrics.entities import entity_scores
 from jaxdl.metrics.javascript import accepted
 from jaxdl.metrics.translation import bleu, chrf, rouge_l
 
-SIDES = (8, 16, 32)  # pixels that pictures are shrunk to before they are compared
+SIDES = (8, 16, 32)  # pixels: images are downsampled to these sides before the comparison
 
 
 def captions() -> Iterator[str]:
-    """BLEU and chrF of the nearest neighbour's caption, for each size of the pictures, and of the commonest caption."""
+    """Yields BLEU and chrF of the nearest neighbour's caption and of the most frequent caption."""
     train, *others = (_pictures(split) for split in ("train", "validation", "test"))
     usual = Counter(train[1]).most_common(1)[0][0]
-    for split, (pictures, known) in zip(("validation", "test"), others):
-        yield f"captions {split:10}  usual caption        {_scored([usual] * len(known), known)}"
+    for split, (pictures, references) in zip(("validation", "test"), others):
+        yield f"captions {split:10}  usual caption        {_scored([usual] * len(references), references)}"
         for side in SIDES:
-            found = nearest(_shrunk(train[0], side), _shrunk(pictures, side))
-            borrowed = [train[1][number] for number in found]
-            yield f"captions {split:10}  nearest at {side:2} x {side:2}   {_scored(borrowed, known)}"
+            neighbours = nearest(_shrunk(train[0], side), _shrunk(pictures, side))
+            borrowed = [train[1][number] for number in neighbours]
+            yield f"captions {split:10}  nearest at {side:2} x {side:2}   {_scored(borrowed, references)}"
 
 
-def nearest(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Which row of `known` [rows, features] is nearest to each row of `asked`, by squared distance."""
-    distances = (asked**2).sum(1)[:, None] - 2 * asked @ known.T + (known**2).sum(1)
+def nearest(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Returns the row of `keys` [rows, features] nearest to each query, by squared distance."""
+    distances = (queries**2).sum(1)[:, None] - 2 * queries @ keys.T + (keys**2).sum(1)
     return distances.argmin(1)
 
 
@@ -52,7 +52,7 @@ def _pictures(split: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _shrunk(pictures: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [images, size, size, 3] -> float64 [images, side * side * 3], means of squares of pixels."""
+    """Downsamples uint8 [images, size, size, 3] to float64 [images, side * side * 3] by means."""
     images, size = pictures.shape[:2]
     cells = pictures.reshape(images, side, size // side, side, size // side, 3)
     return cells.mean((2, 4)).reshape(images, -1) / 255
@@ -63,7 +63,10 @@ def _scored(texts: list[str], references: list[str]) -> str:
 
 
 def sentiment() -> Iterator[str]:
-    """Accuracy of logistic regression on TF-IDF of words and pairs of words; its strength is chosen on validation."""
+    """Yields accuracy of logistic regression on TF-IDF of unigrams and bigrams.
+
+    The regularization is selected on validation.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -83,7 +86,7 @@ def sentiment() -> Iterator[str]:
 
 
 def summaries() -> Iterator[str]:
-    """ROUGE-L of the lead: the first sentence, and as many first words as is best on validation."""
+    """Yields ROUGE-L of the first sentence, and of the first words (count from validation)."""
     parts = {split: _texts("debian_descriptions", split, ("source", "target")) for split in ("validation", "test")}
 
     def score(split: str, count: int) -> float:
@@ -97,8 +100,11 @@ def summaries() -> Iterator[str]:
 
 
 def entities() -> Iterator[str]:
-    """F1 of names looked up in those of training, longest first, and of a logistic regression over each word's form and
-    its neighbours', whose strength is chosen on validation."""
+    """Yields F1 of a gazetteer and of a logistic regression over word forms.
+
+    The gazetteer contains the training names, longest first. The regression uses the form of a word and of its
+    neighbours; its regularization is selected on validation.
+    """
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -108,32 +114,34 @@ def entities() -> Iterator[str]:
     for words, tags in zip(*parts["train"]):
         for start, end, kind in entities_of(tags):
             names.setdefault(tuple(word.lower() for word in words[start:end]), Counter())[kind] += 1
-    known = {name: kinds.most_common(1)[0][0] for name, kinds in names.items()}
+    gazetteer = {name: kinds.most_common(1)[0][0] for name, kinds in names.items()}
     rows = {
         split: [_forms(words, place) for words in sentences for place in range(len(words))]
         for split, (sentences, _) in parts.items()
     }
     flat = [tag for tags in parts["train"][1] for tag in tags]
-    found: dict[float, dict[str, list[list[str]]]] = {}
+    predictions: dict[float, dict[str, list[list[str]]]] = {}
     for strength in (0.3, 1.0, 3.0, 10.0):
         model = make_pipeline(DictVectorizer(), LogisticRegression(C=strength, max_iter=300)).fit(rows["train"], flat)
-        found[strength] = {split: _cut(model.predict(rows[split]), parts[split][1]) for split in ("validation", "test")}
+        predictions[strength] = {
+            split: _cut(model.predict(rows[split]), parts[split][1]) for split in ("validation", "test")
+        }
 
     def f1(tags: list[list[str]], split: str) -> float:
         return entity_scores(tags, parts[split][1])["f1"]
 
-    best = max(found, key=lambda strength: f1(found[strength]["validation"], "validation"))
+    best = max(predictions, key=lambda strength: f1(predictions[strength]["validation"], "validation"))
     for split in ("validation", "test"):
-        looked_up = [_looked_up(words, known) for words in parts[split][0]]
+        looked_up = [_looked_up(words, gazetteer) for words in parts[split][0]]
         yield f"entities {split:10}  looked up                     F1 {f1(looked_up, split):.3f}"
-        yield f"entities {split:10}  logistic regression, C={best:<6g} F1 {f1(found[best][split], split):.3f}"
+        yield f"entities {split:10}  logistic regression, C={best:<6g} F1 {f1(predictions[best][split], split):.3f}"
 
 
-def _looked_up(words: list[str], known: Mapping[tuple[str, ...], str]) -> list[str]:
-    tags, place, longest = ["O"] * len(words), 0, max(map(len, known))
+def _looked_up(words: list[str], gazetteer: Mapping[tuple[str, ...], str]) -> list[str]:
+    tags, place, longest = ["O"] * len(words), 0, max(map(len, gazetteer))
     while place < len(words):
         for length in range(min(longest, len(words) - place), 0, -1):
-            kind = known.get(tuple(word.lower() for word in words[place : place + length]))
+            kind = gazetteer.get(tuple(word.lower() for word in words[place : place + length]))
             if kind:
                 tags[place : place + length] = [f"B-{kind}"] + [f"I-{kind}"] * (length - 1)
                 break
@@ -144,7 +152,7 @@ def _looked_up(words: list[str], known: Mapping[tuple[str, ...], str]) -> list[s
 
 
 def _forms(words: list[str], place: int) -> dict[str, Any]:
-    """What is seen of a word and of the words beside it."""
+    """Returns features of a word and of its neighbours."""
     forms: dict[str, Any] = {}
     for shift in (-1, 0, 1):
         word = words[place + shift] if 0 <= place + shift < len(words) else ""
@@ -157,26 +165,26 @@ def _forms(words: list[str], place: int) -> dict[str, Any]:
 
 
 def _cut(tags: Any, like: list[list[str]]) -> list[list[str]]:
-    """Tags in a row as those of sentences."""
-    ends = np.cumsum([len(each) for each in like])[:-1]
-    return [each.tolist() for each in np.split(np.asarray(tags), ends)]
+    """Splits flat tags into sentences."""
+    ends = np.cumsum([len(sentence) for sentence in like])[:-1]
+    return [sentence.tolist() for sentence in np.split(np.asarray(tags), ends)]
 
 
 def _tagged(split: str) -> tuple[list[list[str]], list[list[str]]]:
     texts, tags = _texts("tweets_entities", split, ("text", "tags"))
-    return [text.split() for text in texts], [each.split() for each in tags]
+    return [text.split() for text in texts], [sentence.split() for sentence in tags]
 
 
 def _texts(name: str, split: str, features: tuple[str, str]) -> tuple[list[str], list[str]]:
-    found = read_texts(Dataset(name, split).load(), features)
-    return found[features[0]], found[features[1]]
+    columns = read_texts(Dataset(name, split).load(), features)
+    return columns[features[0]], columns[features[1]]
 
 
 def code() -> Iterator[str]:
-    """TypeScript left as it is: how often that is right, and how often Node.js accepts it."""
+    """Yields exact match of copied TypeScript, and the share that Node.js parses."""
     for split in ("validation", "test"):
         source, target = _texts("rxjs", split, ("source", "target"))
-        exact = np.mean([one == other for one, other in zip(source, target)])
+        exact = np.mean([copied == reference for copied, reference in zip(source, target)])
         shares = [accepted([text.replace(SPACE, " ") for text in texts]) for texts in (source, target)]
         yield f"code {split:10}  copied: exact match {exact:.3f}, accepted {shares[0]}; JavaScript itself {shares[1]}"
 

@@ -1,6 +1,4 @@
-"""ConvNet and ResNet (basic blocks) in PyTorch, module by module as in `jaxdl.models.resnet`, and a classifier's
-loss.
-"""
+"""ConvNet and ResNet (basic blocks) of jaxdl.models.resnet in PyTorch, with their loss."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +40,10 @@ class ConvStageTwin(nn.Module):
 
 
 class ConvNetTwin(nn.Module):
-    """Of a `jaxdl.models.convnet.ConvNet`; [batch, channels, height, width] -> logits [batch, classes]."""
+    """PyTorch twin of `jaxdl.models.convnet.ConvNet`.
+
+    [batch, channels, height, width] -> logits [batch, classes].
+    """
 
     def __init__(self, model: Any, channels: int):
         super().__init__()
@@ -104,7 +105,7 @@ class StageTwin(nn.Module):
 
 
 class ResNetTwin(nn.Module):
-    """Of a `jaxdl.models.resnet.ResNet` of basic blocks with the small or the strided stem."""
+    """PyTorch twin of a jaxdl ResNet: basic blocks with the small or the strided stem."""
 
     def __init__(self, model: Any, channels: int):
         from jaxdl.models.resnet import BasicBlock
@@ -123,7 +124,7 @@ class ResNetTwin(nn.Module):
         self.head = nn.Linear(inputs, model.num_classes)
 
     def scales(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The output of every stage, finest first."""
+        """Returns the output of every stage, finest first."""
         x, outputs = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
@@ -135,12 +136,12 @@ class ResNetTwin(nn.Module):
 
 
 def classifier(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """The twin of a ConvNet or ResNet, and its loss."""
+    """Returns the twin of a ConvNet or ResNet, and its loss."""
     from jaxdl.models.convnet import ConvNet
     from jaxdl.models.resnet import ResNet
 
     twins: dict[type, Callable[..., nn.Module]] = {ConvNet: ConvNetTwin, ResNet: ResNetTwin}
     if type(model) not in twins:
-        raise SystemExit(f"there is no PyTorch twin of {type(model).__name__}, only of ConvNet and ResNet")
+        raise SystemExit(f"{type(model).__name__} does not have a PyTorch twin; use ConvNet or ResNet")
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     return twins[type(model)](model, shape[-1]), lambda logits, batch: criterion(logits, batch["label"].long())

@@ -1,4 +1,4 @@
-"""The detector and its losses in PyTorch, as in `jaxdl.models.fpn` and `jaxdl.tasks.object_detection`."""
+"""Detector of `jaxdl.models.fpn` and losses of `jaxdl.tasks.object_detection` in PyTorch."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -61,17 +61,17 @@ class DetectorHeadTwin(nn.Module):
 
 
 class DetectorTwin(nn.Module):
-    """Of a `jaxdl.models.fpn.Detector` over a ResNet, with group norm and ReLU, for images whose sizes divide.
+    """PyTorch twin of `jaxdl.models.fpn.Detector` over a ResNet, with group norm and ReLU.
 
-    [batch, channels, height, width] -> for each level `class_logits` [batch, classes, h, w], `distances`
-    [batch, 4, h, w] in pixels, `centerness` [batch, h, w].
+    Image sizes must be divisible by the strides. [batch, channels, height, width] -> for each level `class_logits`
+    [batch, classes, h, w], `distances` [batch, 4, h, w] in pixels, `centerness` [batch, h, w].
     """
 
     def __init__(self, model: Any, channels: int):
         super().__init__()
         self.first, self.last = model.levels
         self.backbone = ResNetTwin(model.backbone, channels)
-        del self.backbone.head  # ours is not built either
+        del self.backbone.head  # the twin does not have the coarsest scale either
         inputs = [model.backbone.width * 2**index for index in range(self.first, self.last + 1)]
         self.pyramid = FeaturePyramidTwin(inputs, model.channels, model.extra_levels)
         self.head = DetectorHeadTwin(model.num_classes, model.channels, model.head_depth)
@@ -90,14 +90,14 @@ class DetectorTwin(nn.Module):
 
 
 def focal_loss(logits: torch.Tensor, truth: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
-    """Of each sigmoid (arXiv:1708.02002); both [...], `truth` 0 or 1."""
+    """Computes the focal loss of each sigmoid (arXiv:1708.02002); both [...], `truth` 0 or 1."""
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    miss = (logits.sigmoid() - truth).abs()  # one minus the probability of what is true
+    miss = (logits.sigmoid() - truth).abs()  # one minus the probability of the true label
     return (alpha * truth + (1 - alpha) * (1 - truth)) * miss**gamma * cross_entropy
 
 
 def generalized_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Of boxes that are distances [..., 4] from one point inside them: [...]."""
+    """Computes the generalized IoU of boxes given as distances [..., 4] from a common point."""
 
     def area(distances: torch.Tensor) -> torch.Tensor:
         top, left, bottom, right = distances.unbind(-1)
@@ -109,7 +109,10 @@ def generalized_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 class DetectionLoss(nn.Module):
-    """Focal + box_loss * GIoU + centerness; `sizes` are the levels' (rows, columns) over images of `shape`."""
+    """Focal + box_loss * GIoU + centerness loss.
+
+    `sizes` are the (rows, columns) of the levels over images of `shape`.
+    """
 
     center: torch.Tensor
     stride: torch.Tensor
@@ -129,7 +132,10 @@ class DetectionLoss(nn.Module):
 
     @torch.no_grad()
     def assign(self, boxes: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """[batch, objects, ...] -> label (-1: none) and centerness [batch, locations], distances [..., 4]."""
+        """Assigns [batch, objects, ...] to locations.
+
+        Returns label (-1: background) and centerness [batch, locations], and distances [..., 4].
+        """
         center, boxes = self.center[:, None], boxes[:, None]  # [locations, 1, 2], [batch, 1, objects, 4]
         upper, lower = boxes[..., :2], boxes[..., 2:]
         distances = torch.cat([center - upper, lower - center], dim=-1)  # [batch, locations, objects, 4]
@@ -164,7 +170,7 @@ class DetectionLoss(nn.Module):
 
 
 def detector(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """The twin of a Detector over a ResNet, and its loss."""
+    """Returns the twin of a Detector over a ResNet, and its loss."""
     from jaxdl.models.fpn import Detector
     from jaxdl.models.resnet import ResNet
 

@@ -1,4 +1,4 @@
-"""U-Net and the losses of semantic segmentation in PyTorch, as in `jaxdl.models.unet` and `jaxdl.tasks`."""
+"""U-Net of `jaxdl.models.unet` and losses of semantic segmentation in PyTorch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ class UpBlockTwin(nn.Module):
 
 
 class UNetTwin(nn.Module):
-    """Of a `jaxdl.models.unet.UNet` with batch norm and ReLU, for images that need no padding.
+    """PyTorch twin of `jaxdl.models.unet.UNet` with batch norm and ReLU, without padding.
 
     [batch, channels, height, width] -> [batch, outputs, height, width].
     """
@@ -64,7 +64,10 @@ class UNetTwin(nn.Module):
 
 
 def segmentation_loss(logits: torch.Tensor, batch: Mapping[str, torch.Tensor], dice: float) -> torch.Tensor:
-    """Cross-entropy a labelled pixel, plus `dice` times the soft Dice loss over the classes in an example's mask."""
+    """Computes cross-entropy per labelled pixel plus `dice` times the soft Dice loss.
+
+    Dice is averaged over the classes in an example's mask.
+    """
     mask = batch["mask"].long()
     log_probabilities = functional.log_softmax(logits, dim=1)
     loss = functional.nll_loss(log_probabilities, mask, ignore_index=UNLABELLED)
@@ -74,16 +77,16 @@ def segmentation_loss(logits: torch.Tensor, batch: Mapping[str, torch.Tensor], d
     classes = torch.arange(logits.shape[1]).reshape(-1, 1, 1)
     target = (mask.unsqueeze(1) == classes).float()
     probabilities = log_probabilities.exp() * labelled
-    both = (probabilities * target).sum((2, 3))
-    each = (probabilities.square() + target).sum((2, 3))
+    intersection = (probabilities * target).sum((2, 3))
+    cardinality = (probabilities.square() + target).sum((2, 3))
     occurs = target.amax((2, 3))
     counts = occurs.sum(1)
-    losses = (occurs * (1 - 2 * both / each.clamp(min=1e-9))).sum(1) / counts.clamp(min=1)
+    losses = (occurs * (1 - 2 * intersection / cardinality.clamp(min=1e-9))).sum(1) / counts.clamp(min=1)
     return loss + dice * losses.sum() / (counts > 0).sum().clamp(min=1)
 
 
 def segmenter(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """The twin of a U-Net and its loss; the task has no label smoothing."""
+    """Returns the twin of a U-Net and its loss; the task must not use label smoothing."""
     from jaxdl.models.unet import UNet
 
     if type(model) is not UNet or config.label_smoothing:

@@ -1,11 +1,11 @@
-"""A small GPT against PyTorch: the training step, and writing token by token against transformers' generate.
+"""GPT training and KV-cache generation throughput against PyTorch and transformers.
 
   python -m benchmarks.transformer_vs_torch [--rounds=5]      needs .[peer]
 
-Training: 4 layers of 128 features and 4 heads, 256 tokens, batch 12, 88 characters, GELU, AdamW; the same parameters on
-both sides, and equal losses to 1e-4 before anything is timed. PyTorch runs eagerly and compiled. Writing: GPT-2 of 6
-layers and 384 features with random weights, 8 prompts of 64 tokens, 128 new ones, greedily, with a cache on both sides
-and the same tokens. Sides take turns; medians of the rounds.
+Training: 4 layers of 128 features and 4 heads, 256 tokens, batch 12, 88 characters, GELU, AdamW; the same parameters in
+both, and equal losses to 1e-4 before timing. PyTorch runs eagerly and compiled. Generation: GPT-2 of 6 layers and 384
+features with random weights, 8 prompts of 64 tokens, 128 new tokens, greedy, with a KV cache in both and the same
+tokens. The contestants alternate; medians over the rounds.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PROMPT, NEW, PROMPTS = 64, 128, 8
 
 
 def peer_model(features: int, layers: int, heads: int, vocabulary: int, length: int):
-    """transformers' GPT-2 with random weights."""
+    """Returns the GPT-2 of transformers with random weights."""
     import transformers
 
     config = transformers.GPT2Config(
@@ -39,7 +39,7 @@ def peer_model(features: int, layers: int, heads: int, vocabulary: int, length: 
 
 
 def ours_of(peer):
-    """Our decoder with the same parameters."""
+    """Returns the jaxdl decoder with the same parameters."""
     import jax.numpy as jnp
 
     from jaxdl.interop.huggingface.transformers import read_transformer
@@ -73,7 +73,7 @@ def training(rounds: int) -> None:
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, value
 
-    given = torch.from_numpy(tokens)
+    torch_tokens = torch.from_numpy(tokens)
 
     def their_loss(inputs, targets):
         logits = peer(inputs).logits
@@ -84,15 +84,15 @@ def training(rounds: int) -> None:
 
     def their_step(function):
         their_optimizer.zero_grad()
-        value = function(given[:, :-1], given[:, 1:])
+        value = function(torch_tokens[:, :-1], torch_tokens[:, 1:])
         value.backward()
         their_optimizer.step()
         return float(value.detach())
 
-    state, ours = optimizer.init(params), float(loss(params, tokens))
-    theirs = float(their_loss(given[:, :-1], given[:, 1:]).detach())
-    assert abs(ours - theirs) < 1e-4, (ours, theirs)
-    print(f"losses {ours:.6f}, {theirs:.6f}")
+    state, our_initial_loss = optimizer.init(params), float(loss(params, tokens))
+    their_initial_loss = float(their_loss(torch_tokens[:, :-1], torch_tokens[:, 1:]).detach())
+    assert abs(our_initial_loss - their_initial_loss) < 1e-4, (our_initial_loss, their_initial_loss)
+    print(f"losses {our_initial_loss:.6f}, {their_initial_loss:.6f}")
 
     def our_step():
         nonlocal params, state
@@ -125,24 +125,26 @@ def writing(rounds: int) -> None:
         _, carry = model.apply({"params": params}, prompts[:, :-1], carry=carry, train=False)
         return greedy(step, carry, prompts[:, -1], end=-1, max_length=NEW).tokens
 
-    given = torch.from_numpy(prompts.astype(np.int64))
+    torch_prompts = torch.from_numpy(prompts.astype(np.int64))
 
     def theirs():
         with torch.no_grad():
-            made = peer.generate(given, max_new_tokens=NEW, do_sample=False, attention_mask=torch.ones_like(given))
-        return made[:, PROMPT:].numpy()
+            sequences = peer.generate(
+                torch_prompts, max_new_tokens=NEW, do_sample=False, attention_mask=torch.ones_like(torch_prompts)
+            )
+        return sequences[:, PROMPT:].numpy()
 
-    same = np.mean(np.asarray(write(params, jnp.asarray(prompts))) == theirs())
-    print(f"{same:.1%} of the tokens are the same")
+    agreement = np.mean(np.asarray(write(params, jnp.asarray(prompts))) == theirs())
+    print(f"{agreement:.1%} of the tokens are the same")
     sides = {"jaxdl": lambda: jax.block_until_ready(write(params, prompts)), "generate": theirs}
     medians = timed(sides, rounds, 1, "writing")
     for name, value in medians.items():
         print(f"  {name}: {PROMPTS * NEW / value:,.0f} tokens/s")
 
 
-def timed(sides, rounds: int, times: int, what: str) -> dict[str, float]:
-    """Seconds of each side, the median over rounds; prints them, and each over ours."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+def timed(sides, rounds: int, times: int, title: str) -> dict[str, float]:
+    """Prints and returns median seconds of each contestant, with the ratio to jaxdl."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side()
     for _ in range(rounds):
@@ -150,10 +152,10 @@ def timed(sides, rounds: int, times: int, what: str) -> dict[str, float]:
             start = time.perf_counter()
             for _ in range(times):
                 side()
-            found[name].append((time.perf_counter() - start) / times)
-    medians = {name: statistics.median(values) for name, values in found.items()}
+            seconds[name].append((time.perf_counter() - start) / times)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in medians.items():
-        print(f"{what}, {name}: {1000 * value:.1f} ms, ratio to ours {value / medians['jaxdl']:.2f}", flush=True)
+        print(f"{title}, {name}: {1000 * value:.1f} ms, ratio to ours {value / medians['jaxdl']:.2f}", flush=True)
     return medians
 
 

@@ -1,14 +1,13 @@
-"""Training throughput of a recipe's network on CPU: our compiled step against the same network and loss in PyTorch.
+"""CPU training throughput of a recipe's network, against the same network in PyTorch.
 
   python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=task.model.depth=1] [--batch=16]
 
-Classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's first or
-random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
-torch.compile, in both memory layouts; the best counts. Before any timing each of these must have as many parameters as
-ours, equal outputs under copied weights, and equal losses over three steps. Rounds alternate in one process, with the
-huge pages that launch.py gives a run. On a machine that does other work, too, PyTorch's threads wait long for each
-other, and the ratio flatters us: --cpu_time compares one thread's own work there, which says nothing of how well either
-uses more. Needs the peer extra.
+Supports classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's
+first or random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
+torch.compile, in both memory layouts; the best counts. Before timing, parameter counts, outputs under copied weights
+and losses of three steps must be equal. Rounds alternate in one process, with the huge pages of launch.py. On a loaded
+machine PyTorch's threads wait for each other, and the ratio is biased towards jaxdl: --cpu_time compares the CPU time
+of a single thread there, which does not measure multi-threading. Needs the peer extra.
 """
 
 import argparse
@@ -23,19 +22,19 @@ import numpy as np
 
 from jaxdl.runs.environment import configure, huge_pages
 
-RATE, MOMENTUM = 0.01, 0.9  # small: rounding that early steps amplify would hide the difference looked for
+RATE, MOMENTUM = 0.01, 0.9  # small: amplified rounding errors of early steps would mask differences
 
 
 def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[..., Any]]:
-    """The PyTorch network and its loss `(outputs, batch) -> scalar`.
+    """Returns the PyTorch network and its loss `(outputs, batch) -> scalar`.
 
-    The network's modules carry the names of ours. It takes normalized images [batch, channels, height, width] and puts
-    out what ours does, with channels in front of height and width.
+    The network's modules have the names of the jaxdl modules. It takes normalized images [batch, channels, height,
+    width] and outputs the same values, with channels before height and width.
 
     Args:
-      config: of the task.
-      model: ours.
-      shape: of an image, (height, width, channels).
+      config: Config of the task.
+      model: jaxdl module.
+      shape: Image shape, (height, width, channels).
     """
     import fiddle as fdl
 
@@ -51,31 +50,29 @@ def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[.
     }
     task = fdl.get_callable(config)
     if task not in twins:
-        raise SystemExit(
-            f"there is no PyTorch twin for {task.__name__}, only for {', '.join(t.__name__ for t in twins)}"
-        )
+        raise SystemExit(f"{task.__name__} does not have a PyTorch twin; use {', '.join(t.__name__ for t in twins)}")
     return twins[task](config, model, shape)
 
 
 def copy_weights(params: Any, network: Any) -> None:
-    """Copies our parameters into the twin: kernels are transposed to PyTorch's order."""
+    """Copies jaxdl parameters into the twin, with kernels transposed to PyTorch's order."""
     import jax
     import torch
 
     names = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-    theirs = dict(network.named_parameters())
+    twin_parameters = dict(network.named_parameters())
     with torch.no_grad():
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             *modules, last = (key.key for key in path)
             array = np.array(leaf)
             if isinstance(network.get_submodule(".".join(modules)), torch.nn.ConvTranspose2d):
-                array = array.transpose(2, 3, 0, 1)  # of these PyTorch keeps [in, out, row, column]
+                array = array.transpose(2, 3, 0, 1)  # PyTorch stores these as [in, out, row, column]
             elif last == "kernel":
                 array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-            parameter = theirs.pop(".".join([*modules, names[last] if modules else last]))
+            parameter = twin_parameters.pop(".".join([*modules, names[last] if modules else last]))
             parameter.copy_(torch.from_numpy(array).reshape(parameter.shape))
-    if theirs:
-        raise SystemExit(f"the twin has parameters that we have not: {', '.join(theirs)}")
+    if twin_parameters:
+        raise SystemExit(f"the twin has additional parameters: {', '.join(twin_parameters)}")
 
 
 class Ours:
@@ -122,7 +119,7 @@ class Ours:
 
 
 def _stir(params: Any) -> Any:
-    """Scales and biases moved at random: one that starts at 0 would hide whatever is wrong before it."""
+    """Perturbs scales and biases: a zero initialization would mask errors before it."""
     import jax
 
     draws = np.random.default_rng(0)
@@ -177,7 +174,7 @@ class Theirs:
 
 
 def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
-    """Equal parameter counts, equal outputs, equal losses over three steps; or the benchmark ends here."""
+    """Checks parameter counts, outputs and losses over three steps; exits on a difference."""
     import jax
 
     count = sum(leaf.size for leaf in jax.tree.leaves(ours.params))
@@ -195,12 +192,12 @@ def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
     for name, theirs in peers.items():
         gap, drift = max(gaps[name]), np.abs([theirs.run(1) for _ in losses] / losses - 1).max()
         print(f"{name}: outputs differ by {gap:.1e}, losses by {drift:.1e} of ours")
-        if not (gap <= 1e-4 and drift <= 1e-4):  # NaN is not
+        if not (gap <= 1e-4 and drift <= 1e-4):  # also fails for NaN
             raise SystemExit("the two networks are not the same: nothing to compare")
 
 
 def _gap(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference, relative where ours is above 1 (a detector's distances are in pixels)."""
+    """Computes the largest difference, relative above 1 (a detector's distances are in pixels)."""
     theirs = theirs.transpose(0, 2, 3, 1) if ours.ndim == 4 else theirs
     if ours.shape != theirs.shape:
         raise SystemExit(f"an output has shape {ours.shape} in ours, {theirs.shape} in PyTorch's")
@@ -208,7 +205,7 @@ def _gap(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 class Contestant(Protocol):
-    """Something that trains for `steps` and returns the last loss."""
+    """Object that trains for `steps` and returns the last loss."""
 
     def run(self, steps: int) -> float: ...
 
@@ -216,13 +213,13 @@ class Contestant(Protocol):
 def measure(
     contestants: Mapping[str, Contestant], batch: int, steps: int, rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Examples a second, a list of `rounds` for each contestant. They take turns, so that drift hits all alike."""
+    """Measures examples per second, a list of `rounds` per contestant, alternating."""
     for contestant in contestants.values():
         contestant.run(2)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
-        time.sleep(0.3)  # lets the other library's threads stop spinning
-        contestant.run(1)  # the first step after a change costs up to twice the time of those that follow
+        time.sleep(0.3)  # lets the threads of the other library stop spinning
+        contestant.run(1)  # the first step after a switch takes up to twice as long
         start = clock()
         contestant.run(steps)
         rates[name].append(batch * steps / (clock() - start))
@@ -248,7 +245,7 @@ def report(rates: dict[str, list[float]], batch: int, unit: str = "images") -> N
 
 
 def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray]:
-    """The recipe's first training batch, or random images of (height, width, channels) with random labels."""
+    """Returns the recipe's first training batch, or random images and labels."""
     import fiddle as fdl
 
     from jaxdl.data.dataset import Data
@@ -271,7 +268,7 @@ def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray
 
 
 def comparable(config: Any) -> Any:
-    """Builds the model, and every module in it, without dropout and in float32; puts it into the task's config."""
+    """Builds the model and its submodules without dropout in float32, and sets it in the config."""
     import fiddle as fdl
     from fiddle import daglish
 
@@ -298,10 +295,10 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu_time", action="store_true", help="for a machine with other work: one thread's own time")
     arguments = parser.parse_args(given)
-    if arguments.cpu_time:  # with more threads, those that wait for each other would count as busy
+    if arguments.cpu_time:  # with more threads, spinning threads would count as busy
         arguments.threads = 1
     huge_pages()
-    if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
+    if hasattr(os, "sched_setaffinity"):  # XLA uses one thread per available core
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     os.environ["JAX_PLATFORMS"] = "cpu"
     configure()
