@@ -22,6 +22,8 @@ import jax.numpy as jnp
 Array = jax.Array
 Denoise = Callable[[Array, Array, Array], Array]
 Noise = Callable[[Array], Array]
+Carry = tuple[Array, Array]  # image, previous output of the denoiser
+Levels = tuple[Array, Array, Array]  # sigma, next sigma, index of the step
 
 
 class Trajectory(NamedTuple):
@@ -39,10 +41,7 @@ class Trajectory(NamedTuple):
 def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -> Denoise:
     """Returns a denoiser with classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
-    Args:
-      conditional: Denoiser of the conditional model.
-      unconditional: Denoiser of the unconditional model.
-      scale: Guidance scale, 1 + w in equation 6 of the paper. 1: the conditional model.
+    The guidance scale is 1 + w in equation 6 of the paper; at 1 the conditional model remains.
     """
 
     def denoise(image: Array, sigma: Array, previous: Array) -> Array:
@@ -52,25 +51,14 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -
     return denoise
 
 
-def ddim(
-    denoise: Denoise,
-    image: Array,
-    sigmas: Array,
-    noise: Noise | None = None,
-    *,
-    eta: float = 0.0,
-) -> Trajectory:
+def ddim(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None, *, eta: float = 0.0) -> Trajectory:
     """Samples by DDIM (Song et al. 2020, arXiv:2010.02502), a first-order method.
 
-    Args:
-      denoise: Denoiser.
-      image: [batch, ...], noise times the first level.
-      sigmas: [steps + 1], decreasing.
-      noise: Standard normal draws, used if eta > 0.
-      eta: Stochasticity (equation 16). 0: deterministic, equal to Euler's method. 1: DDPM's ancestral sampling.
+    The stochasticity `eta` (equation 16) is 0 for the deterministic method, equal to Euler's, without `noise`. It is 1
+    for DDPM's ancestral sampling.
     """
 
-    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: Carry, levels: Levels) -> tuple[Carry, Array]:
         image, previous = carry
         sigma, sigma_next, index = levels
         denoised = denoise(image, sigma, previous)
@@ -96,7 +84,7 @@ def consistency(denoise: Denoise, image: Array, sigmas: Array, noise: Noise) -> 
     which returns the end of the probability flow; with other denoisers samples are blurred.
     """
 
-    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: Carry, levels: Levels) -> tuple[Carry, Array]:
         image, previous = carry
         sigma, sigma_next, index = levels
         denoised = denoise(image, sigma, previous)
@@ -113,7 +101,7 @@ def euler(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = N
 def heun(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None) -> Trajectory:
     """Samples by Heun's second-order method (arXiv:2206.00364, algorithm 1), two denoiser calls per step."""
 
-    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: Carry, levels: Levels) -> tuple[Carry, Array]:
         image, previous = carry
         sigma, sigma_next, _ = levels
         denoised = denoise(image, sigma, previous)
@@ -135,7 +123,7 @@ def dpm_solver(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | Non
     The first step and the step to sigma = 0 are of first order.
     """
 
-    def step(carry: tuple[Array, Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
+    def step(carry: tuple[Array, Array, Array], levels: Levels) -> tuple[tuple, Array]:
         image, previous, h_previous = carry  # h: step size in ln(sigma), 0 before the first step
         sigma, sigma_next, _ = levels
         denoised = denoise(image, sigma, previous)
@@ -152,14 +140,7 @@ def dpm_solver(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | Non
 
 
 def inpaint(
-    denoise: Denoise,
-    image: Array,
-    sigmas: Array,
-    noise: Noise,
-    *,
-    data: Array,
-    known: Array,
-    resamplings: int = 10,
+    denoise: Denoise, image: Array, sigmas: Array, noise: Noise, *, data: Array, known: Array, resamplings: int = 10
 ) -> Trajectory:
     """Inpaints with an unconditional model (RePaint, Lugmayr et al. 2022, arXiv:2201.09865, algorithm 1).
 
@@ -167,17 +148,14 @@ def inpaint(
     Noise of the step's size then returns both to the level. Repetitions harmonize the two regions.
 
     Args:
-      denoise: Denoiser.
-      image: [batch, ...], noise times the first level.
-      sigmas: [steps + 1], decreasing.
-      noise: Standard normal draws.
+      denoise, image, sigmas, noise: As for every sampler, see the module's docstring.
       data: [batch, ...], read where `known`.
       known: bool, or 0 and 1, broadcast to `data`.
       resamplings: Number of repetitions per level, U in the paper. 1: none.
     """
     known = jnp.asarray(known, bool)
 
-    def resample(number: Array, state: tuple[Array, Array], sigma: Array, sigma_next: Array, index: Array) -> tuple:
+    def resample(number: Array, state: Carry, sigma: Array, sigma_next: Array, index: Array) -> Carry:
         image, previous = state
         draw = 3 * (index * resamplings + number)
         image = jnp.where(known, data + sigma * noise(draw), image)
@@ -188,7 +166,7 @@ def inpaint(
         again = (number < resamplings - 1) & (sigma_next > 0)
         return image + jnp.where(again, 1.0, 0.0) * back, denoised
 
-    def step(carry: tuple[Array, Array], levels: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: Carry, levels: Levels) -> tuple[Carry, Array]:
         # From sigma = 0 there is no way back.
         count = jnp.where(levels[1] > 0, resamplings, 1)
         image, denoised = jax.lax.fori_loop(0, count, lambda number, state: resample(number, state, *levels), carry)
@@ -199,11 +177,11 @@ def inpaint(
 
 
 def _scan(step: Callable, image: Array, sigmas: Array) -> Trajectory:
-    """Scans steps whose carry is (image, previous output of the denoiser)."""
+    """Scans steps `(Carry, Levels) -> (Carry, denoised)`."""
     (image, _), denoised = jax.lax.scan(step, (image, jnp.zeros_like(image)), _levels(sigmas))
     return Trajectory(image, denoised)
 
 
-def _levels(sigmas: Array) -> tuple[Array, Array, Array]:
-    """Returns (sigma, next sigma, index) of each step, each [steps]."""
+def _levels(sigmas: Array) -> Levels:
+    """Returns the levels of all steps, each [steps]."""
     return sigmas[:-1], sigmas[1:], jnp.arange(len(sigmas) - 1)

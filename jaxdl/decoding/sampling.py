@@ -5,15 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxdl.decoding.beam_search import (
-    Array,
-    Hypotheses,
-    PyTree,
-    Step,
-    check_arguments,
-    forbid,
-    log_softmax,
-)
+from jaxdl.decoding.beam_search import Array, Hypotheses, PyTree, Step, check_arguments, forbid, log_softmax
 from jaxdl.errors import UserError
 
 
@@ -39,8 +31,7 @@ def sample(
 
     Args:
       step: Model, see `jaxdl.decoding.beam_search`.
-      carry: Its carry after the prompt, leaves [batch, ...].
-      logits: [batch, vocabulary], after the prompt.
+      carry, logits: Carry, leaves [batch, ...], and logits [batch, vocabulary] after the prompt.
       keys: [batch], one random key per example, so that draws do not depend on the other examples.
       length: Number of tokens. The first `n` tokens are equal for all lengths of at least `n`.
       temperature: Divisor of the logits. 0 selects the most probable token.
@@ -49,8 +40,7 @@ def sample(
       repetition_penalty: See `penalize_repetition`. 1: none.
       seen: bool [batch, vocabulary], tokens that are penalized from the first step, see `occurring`. None: no tokens.
       end: End token. None: all sequences have `length` tokens.
-      forbidden: Tokens that are never generated.
-      pad: Token after the end token.
+      forbidden, pad: As in `jaxdl.decoding.beam_search.greedy`.
 
     Returns:
       Sequences with log-probabilities under the model, before any filter.
@@ -60,10 +50,7 @@ def sample(
     """
     check_arguments(end, length, forbidden)
     _check(temperature, top_k, top_p, repetition_penalty)
-    if jnp.shape(keys)[:1] != logits.shape[:1]:
-        raise UserError(
-            f"keys has shape {jnp.shape(keys)} for {logits.shape[0]} examples; pass jax.random.split(key, batch)"
-        )
+    _check_keys(keys, logits.shape[0])
     rows, logits = jnp.arange(logits.shape[0]), jnp.asarray(logits, jnp.float32)
 
     def advance(state: tuple, index: Array) -> tuple[tuple, tuple[Array, Array, Array]]:
@@ -142,6 +129,11 @@ def occurring(tokens: Array, length: Array, vocabulary: int) -> Array:
     valid = jnp.arange(tokens.shape[1]) < length[:, None]
     rows = jnp.arange(tokens.shape[0])[:, None]
     return jnp.zeros((tokens.shape[0], vocabulary), bool).at[rows, tokens].max(valid)
+
+
+def _check_keys(keys: Array, batch: int) -> None:
+    if jnp.shape(keys)[:1] != (batch,):
+        raise UserError(f"keys has shape {jnp.shape(keys)} for {batch} examples; pass jax.random.split(key, batch)")
 
 
 def _check(temperature: float, top_k: int, top_p: float, repetition_penalty: float) -> None:

@@ -27,19 +27,6 @@ def average_precision(records: Mapping[str, np.ndarray], classes: int) -> dict[s
     Raises:
       UserError: There is no ground-truth box, or a class id is out of range.
     """
-    return dict(zip(STATISTICS, map(float, _evaluated(records, classes).stats)))
-
-
-def class_precision(records: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
-    """Computes average precision at IoU 0.5 per class, [classes].
-
-    NaN for classes without ground truth.
-    """
-    precision = _evaluated(records, classes).eval["precision"][0, :, :, 0, -1]  # [recall, classes]
-    return np.where(np.all(precision < 0, axis=0), np.nan, precision.mean(axis=0))
-
-
-def _evaluated(records: Mapping[str, np.ndarray], classes: int) -> Any:
     with from_extra("detection", "Average precision of boxes"):
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -57,7 +44,7 @@ def _evaluated(records: Mapping[str, np.ndarray], classes: int) -> Any:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation
+    return dict(zip(STATISTICS, map(float, evaluation.stats)))
 
 
 def _truth(records: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
