@@ -1,6 +1,6 @@
-"""Autoencoders: shapes, encode and decode as halves of the whole, odd sizes, independence of examples, mistakes."""
+"""Autoencoders: shapes, encoder and decoder, odd sizes, independence of examples, errors."""
 
-# What flax's init and apply return, and which of a task's functions it has, no type says.
+# The return types of flax's init and apply, and the optional methods of a task, are not expressed in types.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
 import functools
@@ -21,8 +21,8 @@ MODELS = {
 
 
 @functools.cache
-def started(name):
-    """The model, its variables, five inputs, and what it makes of them: code, decoded code, output."""
+def initialized(name):
+    """Returns model, variables, five inputs, their codes, the decoded codes and the outputs."""
     model, shape = MODELS[name]
     x = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
     variables = jax.jit(functools.partial(model.init, train=False))(KEY, x)
@@ -41,8 +41,8 @@ def applied(name, variables, x):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_whole_is_encode_then_decode(name):
-    model, _, x, code, decoded, output = started(name)
+def test_a_call_is_encode_then_decode(name):
+    model, _, x, code, decoded, output = initialized(name)
     assert code.shape == (5, model.code)
     assert code.dtype == output.dtype == jnp.float32
     assert output.shape == x.shape
@@ -50,20 +50,20 @@ def test_the_whole_is_encode_then_decode(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_examples_do_not_see_each_other(name):
-    _, variables, x, code, _, output = started(name)
-    changed = x.copy()
-    changed[1:] = 7.0
-    other = applied(name, variables, changed)
-    np.testing.assert_allclose(other[0][0], code[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(other[2][0], output[0], rtol=1e-5, atol=1e-6)
-    assert np.abs(other[2][1] - output[1]).max() > 1e-3
+def test_examples_are_independent(name):
+    _, variables, x, code, _, output = initialized(name)
+    perturbed = x.copy()
+    perturbed[1:] = 7.0
+    perturbed_output = applied(name, variables, perturbed)
+    np.testing.assert_allclose(perturbed_output[0][0], code[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(perturbed_output[2][0], output[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(perturbed_output[2][1] - output[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_nothing_goes_around_the_code(name):
-    """The output has as many degrees of freedom as the code has numbers."""
-    model, variables, x, *_ = started(name)
+def test_the_decoder_depends_on_the_code_only(name):
+    """The rank of the outputs is at most the number of code dimensions."""
+    model, variables, x, *_ = initialized(name)
 
     jacobian = jax.jit(jax.jacrev(lambda x: model.apply(variables, x[None], train=False)[0]))(x[0])
     size = int(np.prod(x.shape[1:]))
@@ -73,7 +73,7 @@ def test_nothing_goes_around_the_code(name):
     assert values[model.code] < 1e-5 * values[0]
 
 
-def test_a_linear_autoencoder_is_two_matrices():
+def test_a_linear_autoencoder_has_two_kernels():
     model = DenseAutoencoder(features=4, code=2, widths=())
     x = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
     variables = model.init(KEY, x, train=False)
@@ -83,15 +83,15 @@ def test_a_linear_autoencoder_is_two_matrices():
     np.testing.assert_allclose(model.apply(variables, x, train=False), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_maps_on_the_way_up_are_as_wide_as_on_the_way_down():
-    _, variables, *_ = started("conv")
+def test_decoder_widths_mirror_encoder_widths():
+    _, variables, *_ = initialized("conv")
     shapes = jax.tree.map(lambda leaf: leaf.shape, nn.unbox(variables)["params"])
     assert shapes["upsample2"]["kernel"] == (2, 2, 16, 8)
     assert shapes["up1"]["conv1"]["kernel"] == (3, 3, 8, 8)
     assert shapes["widen"]["kernel"] == (4, 3 * 2 * 16)  # 9x7, halved twice and rounded up
 
 
-def test_dropout_is_of_the_input_in_training_only():
+def test_dropout_affects_training_inputs_only():
     model = DenseAutoencoder(features=6, code=2, widths=(8,), dropout=0.5)
     x = np.ones((4, 6), np.float32)
     variables = model.init(KEY, x, train=False)
@@ -113,6 +113,6 @@ def test_dropout_is_of_the_input_in_training_only():
         (ConvAutoencoder((8, 8, 1), 4, channels=(8,)), (2, 8, 9, 1), r"images have shape \(8, 9, 1\)"),
     ],
 )
-def test_mistakes(model, shape, message):
+def test_invalid_options_are_refused(model, shape, message):
     with pytest.raises(ValueError, match=message):
         model.init(KEY, jnp.zeros(shape), train=False)

@@ -82,7 +82,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters_and_logits():
     assert {leaf.dtype for leaf in jax.tree.leaves(updated)} == {jnp.dtype("float32")}
 
 
-def test_classify_of_features_is_the_whole_network_and_stages_can_be_captured():
+def test_features_and_classify_compose_to_the_network_and_stages_are_captured():
     model = ResNet((1, 1), 5, width=8)
     image = image_batch(2, 8, 8, 1)
     variables = start(model, image)
@@ -105,7 +105,7 @@ def test_every_parameter_has_logical_axis_names_and_no_convolution_has_a_bias():
     assert params["head"]["kernel"].names == ("embed", "classes")
 
 
-def test_zero_init_starts_every_block_as_its_shortcut():
+def test_zero_init_makes_every_block_its_shortcut():
     image = image_batch(2, 8, 8, 1)
     model = ResNet((2,), 3, width=8, zero_init=True)
     variables = start(model, image)
@@ -115,65 +115,65 @@ def test_zero_init_starts_every_block_as_its_shortcut():
 
 
 @pytest.mark.parametrize("shape", [(3, 12), (3, 5, 12), (3, 4, 5, 12)])
-def test_group_norm_is_flax_s(shape):
+def test_group_norm_matches_flax(shape):
     x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), shape)
     params = {"scale": jnp.linspace(0.5, 2.0, 12), "bias": jnp.linspace(-1.0, 1.0, 12)}
     weights = jax.random.normal(jax.random.key(1), shape)
 
-    def found(module):
+    def output_and_gradients(module):
         def total(params, x):
             return jnp.sum(weights * module.apply({"params": params}, x))
 
         return module.apply({"params": params}, x), *jax.grad(total, argnums=(0, 1))(params, x)
 
-    ours = found(group_norm(train=False, group_size=4, epsilon=1e-3))
-    theirs = found(nn.GroupNorm(num_groups=3, epsilon=1e-3))
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4), ours, theirs)
+    outputs = output_and_gradients(group_norm(train=False, group_size=4, epsilon=1e-3))
+    expected = output_and_gradients(nn.GroupNorm(num_groups=3, epsilon=1e-3))
+    jax.tree.map(lambda actual, reference: np.testing.assert_allclose(actual, reference, atol=1e-4), outputs, expected)
     with pytest.raises(ValueError, match="group_size=5 does not divide 12"):
         group_norm(train=False, group_size=5).init(jax.random.key(0), x)
 
 
-def test_group_norm_keeps_examples_apart_and_no_statistics():
+def test_group_norm_is_independent_of_other_examples():
     model = ConvNet(3, channels=(8, 16), depth=1, norm=group_norm)
     image = image_batch(4, 8, 8, 1)
     variables = start(model, image)
     assert set(variables) == {"params"}
-    whole = run(model, variables, image, train=True)
-    np.testing.assert_allclose(whole[:1], run(model, variables, image[:1], train=True), atol=1e-5)
+    outputs = run(model, variables, image, train=True)
+    np.testing.assert_allclose(outputs[:1], run(model, variables, image[:1], train=True), atol=1e-5)
 
 
-def test_dropout_and_stochastic_depth_draw_in_training_only():
+def test_dropout_and_stochastic_depth_are_random_in_training_only():
     model = ResNet((1, 1), 3, width=8, dropout=0.5, stochastic_depth=0.5, zero_init=False, norm=group_norm)
     image = image_batch(8, 8, 8, 1)
     variables = start(model, image)
-    one, other = (run(model, variables, image, train=True, key=key) for key in (1, 2))
-    assert not np.allclose(one, other)
+    first, second = (run(model, variables, image, train=True, key=key) for key in (1, 2))
+    assert not np.allclose(first, second)
     assert np.isfinite(run(model, variables, image)).all()
 
 
-def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
+def test_stochastic_depth_drops_whole_examples_and_preserves_the_mean():
     residual = jnp.ones((4000, 2, 3))
     drop = StochasticDepth(0.25)
-    kept = np.asarray(drop.apply({}, residual, train=True, rngs={"dropout": jax.random.key(0)}))
-    assert np.all(kept == kept[:, :1, :1])
-    assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.75)}
-    assert abs(kept.mean() - 1) < 0.03
+    residuals = np.asarray(drop.apply({}, residual, train=True, rngs={"dropout": jax.random.key(0)}))
+    assert np.all(residuals == residuals[:, :1, :1])
+    assert set(np.unique(residuals)) == {0.0, np.float32(1 / 0.75)}
+    assert abs(residuals.mean() - 1) < 0.03
 
 
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
-def test_kernels_are_drawn_as_linen_draws_them(mode):
+def test_kernels_have_the_initialization_of_linen(mode):
     key, shape = jax.random.key(3), (3, 5, 16)
-    theirs = nn.initializers.variance_scaling(2.0, mode, "truncated_normal")(key, shape)
-    np.testing.assert_allclose(variance_scaling(2.0, mode)(key, shape), theirs, rtol=1e-6)
+    expected = nn.initializers.variance_scaling(2.0, mode, "truncated_normal")(key, shape)
+    np.testing.assert_allclose(variance_scaling(2.0, mode)(key, shape), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 6, 3), (2, 7, 9, 3)])
-def test_max_pool_is_that_of_linen(shape):
+def test_max_pool_matches_linen(shape):
     x = image_batch(*shape)
     np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), (2, 2)))
 
 
-def test_batch_norm_in_pmap_equals_jit_over_the_whole_batch():
+def test_batch_norm_in_pmap_equals_jit_over_the_global_batch():
     devices = 8
     assert jax.device_count() >= devices
     model = ConvNet(3, channels=(8, 16), depth=1, norm=batch_norm)
@@ -189,11 +189,11 @@ def test_batch_norm_in_pmap_equals_jit_over_the_whole_batch():
         gradients, (logits, updated) = jax.grad(loss, has_aux=True)(params)
         return gradients if axis is None else lax.psum(gradients, axis), logits, updated
 
-    whole = jax.jit(gradient)(image)
+    expected = jax.jit(gradient)(image)
     cut = jax.pmap(lambda image: gradient(image, "data"), "data")(image.reshape(devices, 2, 8, 8, 1))
-    np.testing.assert_allclose(np.asarray(cut[1]).reshape(16, 3), whole[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(cut[1]).reshape(16, 3), expected[1], rtol=1e-4, atol=1e-5)
     for part in (0, 2):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[3], b, rtol=2e-3, atol=1e-4), cut[part], whole[part])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[3], b, rtol=2e-3, atol=1e-4), cut[part], expected[part])
 
 
 def test_unknown_options_are_refused():

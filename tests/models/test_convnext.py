@@ -1,4 +1,4 @@
-"""ConvNeXt: sizes, shapes, both depthwise convolutions and their gradients, precision, names."""
+"""ConvNeXt: sizes, shapes, depthwise convolutions and their gradients, precision, names."""
 
 import itertools
 from typing import Any
@@ -90,7 +90,7 @@ def test_shapes(size, scales):
     assert logits.dtype == jnp.float32
 
 
-def test_classify_of_features_is_the_whole_network_and_stages_can_be_captured():
+def test_features_and_classify_compose_to_the_network_and_stages_are_captured():
     model, image = small(), image_batch(2, 8, 8, 1)
     variables = start(model, image)
     logits, captured = run(model, variables, image, capture_intermediates=True, mutable=["intermediates"])
@@ -109,25 +109,25 @@ def grouped(x, kernel):
 
 @settings(max_examples=5, deadline=None)
 @given(st.sampled_from([1, 3, 5, 7]), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
-def test_the_shifted_sum_is_the_grouped_convolution_with_its_gradients(size, height, width, seed):
+def test_shifted_depthwise_convolution_matches_grouped_convolution_with_gradients(size, height, width, seed):
     x, kernel = image_batch(2, height, width, 3, seed=seed), image_batch(size, size, 1, 3, seed=seed + 1)
 
     def derivatives(convolve):
         return jax.value_and_grad(lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel))), argnums=(0, 1))(x, kernel)
 
     np.testing.assert_allclose(depthwise_shifted(x, kernel), grouped(x, kernel), rtol=1e-4, atol=1e-4)
-    for ours, theirs in zip(jax.tree.leaves(derivatives(depthwise_shifted)), jax.tree.leaves(derivatives(grouped))):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    for actual, expected in zip(jax.tree.leaves(derivatives(depthwise_shifted)), jax.tree.leaves(derivatives(grouped))):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_both_depthwise_methods_give_the_same_network():
+def test_both_depthwise_methods_give_equal_networks():
     image = image_batch(2, 8, 8, 1)
     variables = start(small(), image)
     outputs = [run(small(depthwise=method), variables, image) for method in ("shifted", "convolution")]
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
 
 
-def test_the_shifted_gradient_in_pmap_sums_to_that_of_the_whole_batch():
+def test_shifted_gradients_in_pmap_sum_to_those_of_the_global_batch():
     x, kernel = image_batch(16, 5, 5, 4), image_batch(3, 3, 1, 4, seed=1)
 
     def gradient(x, kernel):
@@ -137,7 +137,7 @@ def test_the_shifted_gradient_in_pmap_sums_to_that_of_the_whole_batch():
     np.testing.assert_allclose(cut[0], gradient(x, kernel), rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_over_a_mesh_of_all_three_axes_are_those_of_one_device():
+def test_gradients_over_a_mesh_of_three_axes_equal_those_of_one_device():
     model, image = small(stage_sizes=(1,), channels=(8,)), image_batch(8, 8, 8, 3)
     boxed, variables = shapes_of(model, image.shape), start(model, image)
 
@@ -153,8 +153,8 @@ def test_gradients_over_a_mesh_of_all_three_axes_are_those_of_one_device():
     with active(mesh, parallel):
         cut = jax.device_put(variables, shardings(mesh, parallel.rules, boxed))
         over_mesh = jax.jit(gradient)(cut, jax.device_put(image, batch_sharding(mesh)))
-    alone = jax.jit(gradient)(variables, image)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), over_mesh, alone)
+    expected = jax.jit(gradient)(variables, image)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), over_mesh, expected)
 
 
 def test_gradients_reach_every_parameter():
@@ -171,39 +171,39 @@ def test_gradients_reach_every_parameter():
 
 
 @pytest.mark.parametrize("norm", [layer_norm, group_norm])
-def test_examples_stay_independent(norm):
+def test_examples_are_independent(norm):
     model, image = small(norm=norm), image_batch(4, 8, 8, 1)
     variables = start(model, image)
     assert set(variables) == {"params"}
-    whole = run(model, variables, image, train=True)
-    np.testing.assert_allclose(whole[:1], run(model, variables, image[:1], train=True), atol=1e-5)
+    outputs = run(model, variables, image, train=True)
+    np.testing.assert_allclose(outputs[:1], run(model, variables, image[:1], train=True), atol=1e-5)
 
 
-def test_layer_norm_is_over_the_channels_of_a_position():
+def test_layer_norm_normalizes_the_channels_of_each_position():
     x = image_batch(2, 3, 4, 8) * 3 + 1
     y = np.asarray(layer_norm(train=True).init_with_output(jax.random.key(0), x)[0])
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(-1), 1, atol=1e-3)
 
 
-def test_a_small_layer_scale_starts_every_block_as_the_identity():
+def test_a_small_layer_scale_initializes_blocks_near_the_identity():
     image, model = image_batch(2, 8, 8, 1), small(stage_sizes=(2,), channels=(8,), layer_scale=1e-6)
     _, captured = run(model, start(model, image), image, capture_intermediates=True, mutable=["intermediates"])
     stem, stage = (captured["intermediates"][name]["__call__"][0] for name in ("stem", "stage1"))
     np.testing.assert_allclose(stem, stage, atol=1e-4)
 
 
-def test_stochastic_depth_draws_in_training_only_and_not_at_the_first_block():
+def test_stochastic_depth_is_random_in_training_only_and_skips_the_first_block():
     model, image = small(stage_sizes=(1, 1), stochastic_depth=0.5), image_batch(16, 4, 4, 1)
     variables = start(model, image)
-    one, other = (run(model, variables, image, train=True, key=key, method="scales") for key in (1, 2))
-    np.testing.assert_array_equal(one[0], other[0])
-    assert not np.allclose(one[1], other[1])
+    first, second = (run(model, variables, image, train=True, key=key, method="scales") for key in (1, 2))
+    np.testing.assert_array_equal(first[0], second[0])
+    assert not np.allclose(first[1], second[1])
     assert np.isfinite(run(model, variables, image)).all()
 
 
 @pytest.mark.parametrize("depthwise", ["shifted", "convolution"])
-def test_bfloat16_computes_in_it_and_keeps_float32_parameters_gradients_and_logits(depthwise):
+def test_bfloat16_computation_keeps_float32_parameters_gradients_and_logits(depthwise):
     model, image = small(dtype="bfloat16", depthwise=depthwise), image_batch(2, 8, 8, 1)
     variables = start(model, image)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -236,6 +236,6 @@ def test_every_parameter_has_logical_axis_names():
         ({"patch": 4}, "1x1 positions are smaller than a 2x2 patch"),
     ],
 )
-def test_wrong_options_are_refused(arguments, message):
+def test_invalid_options_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         shapes_of(small(**arguments), (1, 6, 6, 1))

@@ -1,4 +1,4 @@
-"""CycleGAN's networks: shapes, what a judgement sees, the norm in closed form, the identity as a start."""
+"""CycleGAN networks: shapes, receptive field, instance norm, identity initialization."""
 
 import itertools
 from typing import Any
@@ -28,26 +28,29 @@ def images(*shape, seed=0):
     ("levels", "blocks", "upsample", "padding"),
     list(itertools.product((0, 2), (0, 2), ("transposed", "nearest"), ("reflect", "zero"))),
 )
-def test_a_generator_keeps_the_shape(levels, blocks, upsample, padding):
+def test_a_generator_preserves_the_shape(levels, blocks, upsample, padding):
     model = StyleGenerator(width=4, levels=levels, blocks=blocks, upsample=upsample, padding=padding)
 
-    def made(key):
+    def initialize(key):
         image = jnp.zeros((2, 8, 12, 3))
         return model.apply(model.init(key, image, train=False), image, train=True)
 
-    found = jax.eval_shape(made, jax.random.key(0))
-    assert (found.shape, found.dtype) == ((2, 8, 12, 3), jnp.float32)
+    output = jax.eval_shape(initialize, jax.random.key(0))
+    assert (output.shape, output.dtype) == ((2, 8, 12, 3), jnp.float32)
 
 
-def test_a_size_that_cannot_be_halved_is_refused():
+def test_indivisible_sizes_are_refused():
     with pytest.raises(ValueError, match="levels=2"):
         jax.eval_shape(
             lambda: StyleGenerator(width=4, levels=2).init(jax.random.key(0), jnp.zeros((1, 8, 6, 3)), train=False)
         )
 
 
-def test_the_paper_s_generator_has_the_paper_s_size():
-    """c7s1-64, d128, d256, R256 x 6, u128, u64, c7s1-3: but with 2x2 kernels up, and no bias before norms."""
+def test_the_generator_has_the_size_of_the_paper():
+    """c7s1-64, d128, d256, R256 x 6, u128, u64, c7s1-3.
+
+    Difference from the paper: 2x2 kernels up, and no bias before norms.
+    """
     model = StyleGenerator()
     tree = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 16, 16, 3)), train=False), jax.random.key(0))
     kernels = 49 * 3 * 64 + 9 * 64 * 128 + 9 * 128 * 256 + 6 * 2 * 9 * 256**2
@@ -56,44 +59,44 @@ def test_the_paper_s_generator_has_the_paper_s_size():
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == kernels + norms
 
 
-def test_a_residual_generator_starts_as_the_identity_and_can_leave_it():
+def test_a_residual_generator_starts_as_the_identity_and_is_trainable():
     model, image = StyleGenerator(width=4, levels=1, blocks=1, size=3, residual=True), images(2, 8, 8, 3)
     variables = start(model, image)
     np.testing.assert_array_equal(run(model, variables, image), image)
 
     def loss(variables):
-        made: Any = model.apply(variables, image, train=True)
-        return jnp.sum(made * images(2, 8, 8, 3, seed=1))
+        output: Any = model.apply(variables, image, train=True)
+        return jnp.sum(output * images(2, 8, 8, 3, seed=1))
 
     gradient = jax.jit(jax.grad(loss))(variables)["params"]["exit"]["kernel"]
     assert np.abs(gradient).max() > 1e-3
 
 
-def test_examples_stay_apart_and_values_in_bounds():
+def test_examples_are_independent_and_outputs_bounded():
     model, image = StyleGenerator(width=4, levels=1, blocks=1, size=3), images(3, 8, 8, 3)
     variables = start(model, image)
-    found = run(model, variables, image)
-    assert np.abs(found).max() <= 1
-    other = run(model, variables, image.at[1].set(0.3))
-    np.testing.assert_allclose(other[[0, 2]], found[[0, 2]], atol=1e-6)
-    assert np.abs(other[1] - found[1]).max() > 1e-3
+    outputs = run(model, variables, image)
+    assert np.abs(outputs).max() <= 1
+    perturbed_outputs = run(model, variables, image.at[1].set(0.3))
+    np.testing.assert_allclose(perturbed_outputs[[0, 2]], outputs[[0, 2]], atol=1e-6)
+    assert np.abs(perturbed_outputs[1] - outputs[1]).max() > 1e-3
 
 
-def test_instance_norm_is_that_of_each_channel_of_each_example():
+def test_instance_norm_normalizes_each_channel_of_each_example():
     x = images(3, 5, 4, 6)
     module = instance_norm(train=True)
-    found = module.apply(nn.unbox(module.init(jax.random.key(0), x)), x)
+    output = module.apply(nn.unbox(module.init(jax.random.key(0), x)), x)
     x = np.asarray(x, np.float64)
     expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
-    np.testing.assert_allclose(np.asarray(found), expected, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(output), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("channels", "sees"), [((4, 4), 16), ((4, 4, 4), 34)])
-def test_a_judgement_sees_a_patch(channels, sees):
-    """Without norms, which see the whole image, a judgement depends on a square of `sees` pixels and no other."""
-    nothing: Any = lambda *, train, dtype, name: lambda x: x  # noqa: E731
+@pytest.mark.parametrize(("channels", "receptive_field"), [((4, 4), 16), ((4, 4, 4), 34)])
+def test_the_discriminator_has_the_receptive_field_of_a_patch(channels, receptive_field):
+    """Without norms, which pool the whole image, a logit depends only on a square of pixels."""
+    identity: Any = lambda *, train, dtype, name: lambda x: x  # noqa: E731
     side = 64
-    model, image = PatchDiscriminator(channels=channels, norm=nothing), images(1, side, side, 3)
+    model, image = PatchDiscriminator(channels=channels, norm=identity), images(1, side, side, 3)
     variables = start(model, image)
     cells = side // 2 ** (len(channels) - 1)
     assert run(model, variables, image).shape == (1, cells, cells, 1)
@@ -102,5 +105,5 @@ def test_a_judgement_sees_a_patch(channels, sees):
         judged: Any = model.apply(variables, image, train=True)
         return judged[0, cells // 2, cells // 2, 0]
 
-    seen = np.argwhere(np.any(np.asarray(jax.jit(jax.grad(middle))(image))[0] != 0, -1))
-    assert tuple(np.ptp(seen, axis=0) + 1) == (sees, sees)
+    dependencies = np.argwhere(np.any(np.asarray(jax.jit(jax.grad(middle))(image))[0] != 0, -1))
+    assert tuple(np.ptp(dependencies, axis=0) + 1) == (receptive_field, receptive_field)

@@ -23,7 +23,7 @@ def test_parameter_counts_match_the_papers():
     assert round(xl / 1e6) == 675
 
 
-def test_images_that_patches_do_not_divide_are_refused():
+def test_image_sizes_not_divisible_by_the_patch_are_refused():
     with pytest.raises(ValueError, match="4 does not divide"):
         DiffusionUNet(outputs=1, channels=(8, 8), attention=(False, False), groups=4, patch=2).init(
             jax.random.key(0), jnp.zeros((1, 10, 12, 1)), jnp.zeros(1), train=False

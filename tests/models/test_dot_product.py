@@ -1,4 +1,4 @@
-"""Attention by blocks, and by the kernels of other devices, is attention as it is written down."""
+"""Blockwise, TPU and cuDNN attention kernels against reference attention."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxdl.models.layers.dense import logical_partition_spec
 from jaxdl.models.layers.dot_product import Scores, by_blocks, dot_product_attention, splash
 
 
-def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
+def random_inputs(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
     keys = jax.random.split(jax.random.key(0), 3)
     shapes = [(batch, n, heads, size), (batch, m, kv_heads, size), (batch, m, kv_heads, size)]
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
@@ -21,15 +21,15 @@ def drawn(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
 
 def reference(query, key, value, bias=None, mask=None, segments=None, causal=False, window=0, scale=0.3):
     groups = query.shape[2] // key.shape[2]
-    key, value = (jnp.repeat(each, groups, axis=2) for each in (key, value))
+    key, value = (jnp.repeat(array, groups, axis=2) for array in (key, value))
     scores = jnp.einsum("bnhd,bmhd->bhnm", query, key) * scale
     scores = scores if bias is None else scores + bias
     ahead = jnp.arange(query.shape[1])[:, None] - jnp.arange(key.shape[1])
-    seen = jnp.ones_like(ahead, bool) if not causal else (ahead >= 0) & ((ahead < window) if window else True)
-    seen = seen if mask is None else seen & mask
+    allowed = jnp.ones_like(ahead, bool) if not causal else (ahead >= 0) & ((ahead < window) if window else True)
+    allowed = allowed if mask is None else allowed & mask
     if segments is not None:
-        seen = seen & (segments[:, None, :, None] == segments[:, None, None, :])
-    return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), value)
+        allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
+    return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(jnp.where(allowed, scores, -jnp.inf), axis=-1), value)
 
 
 MASK = np.random.default_rng(0).random((2, 1, 16, 16)) < 0.7
@@ -53,63 +53,65 @@ BIAS = np.random.default_rng(1).normal(size=(1, 4, 16, 16)).astype(np.float32)
         (4, {"causal": True, "segments": SEGMENTS, "window": 3, "mask": MASK}),
     ],
 )
-def test_blocks_are_the_reference_with_their_gradients(kv_heads, blocks, options):
-    inputs = drawn(kv_heads=kv_heads)
+def test_blockwise_attention_matches_the_reference_with_gradients(kv_heads, blocks, options):
+    inputs = random_inputs(kv_heads=kv_heads)
 
     def squares(attend, **more):
         return jax.jit(jax.value_and_grad(lambda *inputs: jnp.sum(attend(*inputs, **more) ** 2), argnums=(0, 1, 2)))
 
-    found = squares(by_blocks, scores=Scores(scale=0.3, **options), blocks=blocks)(*inputs)
+    actual = squares(by_blocks, scores=Scores(scale=0.3, **options), blocks=blocks)(*inputs)
     jax.tree.map(
         lambda one, two: np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-4),
-        found,
+        actual,
         squares(reference, **options)(*inputs),
     )
 
 
-def test_queries_and_keys_of_different_lengths():
-    inputs = drawn(n=5, m=9)
-    found = dot_product_attention(*inputs, Scores(scale=0.3))
-    np.testing.assert_allclose(found, reference(*inputs), atol=1e-5)
+def test_queries_and_keys_may_differ_in_length():
+    inputs = random_inputs(n=5, m=9)
+    output = dot_product_attention(*inputs, Scores(scale=0.3))
+    np.testing.assert_allclose(output, reference(*inputs), atol=1e-5)
 
 
-def test_a_query_that_sees_nothing_is_a_number():
-    found = by_blocks(*drawn(), Scores(mask=jnp.zeros((1, 1, 16, 16), bool), scale=0.3, causal=True))
-    assert np.all(np.isfinite(found))
+def test_a_fully_masked_query_gives_finite_outputs():
+    output = by_blocks(*random_inputs(), Scores(mask=jnp.zeros((1, 1, 16, 16), bool), scale=0.3, causal=True))
+    assert np.all(np.isfinite(output))
 
 
 @pytest.mark.parametrize(("causal", "window", "packed"), [(False, 0, 0), (True, 0, 0), (True, 40, 0), (True, 0, 50)])
-def test_the_kernel_of_tpus(causal, window, packed):
-    inputs = drawn(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
+def test_the_tpu_kernel_matches_the_reference(causal, window, packed):
+    inputs = random_inputs(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
     options = {"segments": jnp.arange(128)[None] // packed} if packed else {}
-    found = splash(*inputs, Scores(scale=0.1, causal=causal, window=window, **options), interpret=True)
+    output = splash(*inputs, Scores(scale=0.1, causal=causal, window=window, **options), interpret=True)
     expected = reference(*inputs, causal=causal, window=window, scale=0.1, **options)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
-def test_the_kernel_of_tpus_over_many_devices():
-    inputs = drawn(batch=4, n=128, m=128, heads=2, kv_heads=1, size=128)
+def test_the_tpu_kernel_matches_the_reference_over_devices():
+    inputs = random_inputs(batch=4, n=128, m=128, heads=2, kv_heads=1, size=128)
     segments = jnp.broadcast_to(jnp.arange(128) // 50, (4, 128))
     parallel = Parallel(mesh={"data": 2, "fsdp": 2, "tensor": 2})
     mesh = make_mesh(parallel)
     sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     with active(mesh, parallel):
-        attend = jax.jit(lambda *each: splash(*each, Scores(scale=0.1, causal=True, segments=segments), interpret=True))
-        found = attend(*jax.device_put(inputs, sharding))
-    assert found.sharding.shard_shape(found.shape) == (1, 128, 1, 128)
+        attend = jax.jit(
+            lambda *arrays: splash(*arrays, Scores(scale=0.1, causal=True, segments=segments), interpret=True)
+        )
+        output = attend(*jax.device_put(inputs, sharding))
+    assert output.sharding.shard_shape(output.shape) == (1, 128, 1, 128)
     expected = reference(*inputs, causal=True, scale=0.1, segments=segments)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
-def test_half_precision_adds_up_in_single():
-    inputs = [each.astype(jnp.bfloat16) for each in drawn(n=64, m=64)]
-    found = dot_product_attention(*inputs, Scores(scale=0.3, causal=True))
-    assert found.dtype == jnp.bfloat16
-    exact = reference(*(each.astype(jnp.float32) for each in inputs), causal=True)
-    np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)
+def test_half_precision_accumulates_in_float32():
+    inputs = [array.astype(jnp.bfloat16) for array in random_inputs(n=64, m=64)]
+    output = dot_product_attention(*inputs, Scores(scale=0.3, causal=True))
+    assert output.dtype == jnp.bfloat16
+    exact = reference(*(array.astype(jnp.float32) for array in inputs), causal=True)
+    np.testing.assert_allclose(output.astype(jnp.float32), exact, atol=0.03)
 
 
-def test_an_axis_that_does_not_divide_stays_whole():
+def test_an_indivisible_axis_is_replicated():
     parallel = Parallel(mesh={"data": 2, "fsdp": 2, "tensor": 2})
     assert logical_partition_spec(("batch", "heads"), (4, 2)) is None  # without a mesh
     with active(make_mesh(parallel), parallel):

@@ -1,4 +1,4 @@
-"""Mixture of experts: what a token gets, and how loads are balanced."""
+"""Mixture of experts: routing, outputs and load balancing."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxdl.models.layers.mixture_of_experts import Experts
 X = jax.random.normal(jax.random.key(0), (2, 6, 4))
 
 
-def made(**options):
+def initialized(**options):
     module = Experts(
         **{"count": 3, "experts_per_token": 2, "hidden": 5, "activation": nn.silu, "gated": True, **options}
     )
@@ -24,35 +24,35 @@ def applied(module, variables, x) -> Any:
     return module.apply(variables, x)
 
 
-def by_hand(params, bias, x, active=2):
+def reference(params, bias, x, active=2):
     scores = 1 / (1 + np.exp(-x @ params["router"]["kernel"]))
     result = np.zeros_like(x)
     for place in np.ndindex(x.shape[:-1]):
         chosen = np.argsort(-(scores[place] + bias))[:active]
         for expert in chosen:
-            given = x[place] @ params["gate"][expert]
-            h = (x[place] @ params["in"][expert]) * given / (1 + np.exp(-given))
+            gate = x[place] @ params["gate"][expert]
+            h = (x[place] @ params["in"][expert]) * gate / (1 + np.exp(-gate))
             result[place] += scores[place][expert] / scores[place][chosen].sum() * (h @ params["out"][expert])
     return result
 
 
-def test_a_token_gets_what_its_best_experts_give():
-    module, variables = made()
+def test_a_token_is_routed_to_its_best_experts():
+    module, variables = initialized()
     bias = np.array([0.0, 0.3, -0.2], np.float32)
     variables["balance"]["bias"] = bias
-    expected = by_hand(jax.device_get(variables["params"]), bias, np.asarray(X))
+    expected = reference(jax.device_get(variables["params"]), bias, np.asarray(X))
     np.testing.assert_allclose(applied(module, variables, X), expected, atol=1e-5)
 
 
-def test_what_a_token_gets_does_not_depend_on_the_others():
-    module, variables = made(gated=False)
-    whole = applied(module, variables, X)
+def test_tokens_are_independent():
+    module, variables = initialized(gated=False)
+    expected = applied(module, variables, X)
     for row in range(2):
-        np.testing.assert_allclose(applied(module, variables, X[row : row + 1])[0], whole[row], atol=1e-6)
+        np.testing.assert_allclose(applied(module, variables, X[row : row + 1])[0], expected[row], atol=1e-6)
 
 
 def test_gradients_reach_every_expert_and_the_router():
-    module, variables = made()
+    module, variables = initialized()
 
     def loss(params):
         return jnp.sum(applied(module, {**variables, "params": params}, X) ** 2)
@@ -63,24 +63,24 @@ def test_gradients_reach_every_expert_and_the_router():
     assert np.abs(gradients["router"]["kernel"]).max() > 0
 
 
-def test_loads_become_equal():
-    module, variables = made(experts_per_token=1, rate=0.01)
-    x = X.at[..., 0].add(4.0)  # nearly all would go to the same one
+def test_loads_are_balanced():
+    module, variables = initialized(experts_per_token=1, rate=0.01)
+    x = X.at[..., 0].add(4.0)  # nearly all tokens are routed to the same expert
 
     def loads(bias):
         scores = jax.nn.sigmoid(x @ variables["params"]["router"]["kernel"]) + bias
         return np.bincount(np.asarray(scores.argmax(-1)).ravel(), minlength=3)
 
-    first = loads(variables["balance"]["bias"])
+    initial_loads = loads(variables["balance"]["bias"])
     step = jax.jit(lambda variables: module.apply(variables, x, mutable=["balance"])[1])
     for _ in range(200):
         variables = {**variables, **step(variables)}
     last = loads(variables["balance"]["bias"])
-    assert last.max() - last.min() < first.max() - first.min()
+    assert last.max() - last.min() < initial_loads.max() - initial_loads.min()
     assert last.max() <= 6
     assert "balance" in step(variables)
 
 
-def test_wrong_counts_are_told():
+def test_invalid_counts_are_refused():
     with pytest.raises(ValueError, match="experts_per_token=4 must be from 1 to count=3"):
-        made(experts_per_token=4)
+        initialized(experts_per_token=4)

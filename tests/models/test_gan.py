@@ -1,6 +1,6 @@
 """Generators, discriminators and spectral normalization against plain numpy."""
 
-# What flax's init and apply return, and which of a task's functions it has, no type says.
+# The return types of flax's init and apply, and the optional methods of a task, are not expressed in types.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
 import functools
@@ -37,23 +37,23 @@ def test_upconvolution_is_a_4x4_transposed_convolution():
     x, module = draws(2, 3, 5, 4), Upconvolution(6, use_bias=True)
     variables = start(module, x)
     variables["params"]["bias"] = jnp.arange(6.0)
-    found = module.apply(variables, x)
+    output = module.apply(variables, x)
     kernel = np.asarray(variables["params"]["kernel"]).reshape(2, 2, 4, 2, 2, 6)
     expected = np.zeros((2, 2 * 3 + 2, 2 * 5 + 2, 6)) + np.arange(6.0)
-    for row in range(3):  # every input adds a block of 4x4, moved by two from one to the next
+    for row in range(3):  # every input adds a block of 4x4, at a stride of two
         for column in range(5):
             for a, b, i, j in np.ndindex(2, 2, 2, 2):
                 place = 2 * row + 3 - i - 2 * a, 2 * column + 3 - j - 2 * b
                 expected[:, place[0], place[1]] += x[:, row, column] @ kernel[a, b, :, i, j]
-    np.testing.assert_allclose(found, expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output, expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (7, 5)])
-def test_downconvolution_is_a_4x4_convolution_of_stride_2(shape):
+def test_downconvolution_is_a_4x4_convolution_with_stride_2(shape):
     x, module = draws(2, *shape, 3), Downconvolution(5)
     variables = start(module, x)
     variables["params"]["bias"] = jnp.arange(5.0)
-    kernel = np.asarray(variables["params"]["kernel"]).reshape(2, 2, 2, 2, 3, 5)  # square, place in it, channels
+    kernel = np.asarray(variables["params"]["kernel"]).reshape(2, 2, 2, 2, 3, 5)  # square, position in it, channels
     kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 3, 5)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = np.zeros((2, shape[0] // 2, shape[1] // 2, 5)) + np.arange(5.0)
@@ -72,7 +72,7 @@ def test_downconvolution_is_a_4x4_convolution_of_stride_2(shape):
         (ResNetGenerator(outputs=3, size=4, channels=(8, 8, 8, 8, 8), norm=group_norm), (64, 64, 3)),
     ],
 )
-def test_generators_make_images_of_the_size_that_their_depth_says(generator, shape):
+def test_image_size_follows_from_the_depth_of_a_generator(generator, shape):
     latent = draws(2, 5)
     image = jax.jit(lambda latent: generator.init_with_output(jax.random.key(0), latent, train=False)[0])(latent)
     assert image.shape == (2, *shape)
@@ -83,7 +83,7 @@ def test_generators_make_images_of_the_size_that_their_depth_says(generator, sha
 @pytest.mark.parametrize(
     "discriminator", [DCGANDiscriminator(channels=(4, 8)), ResNetDiscriminator(channels=(4, 8), halvings=1)]
 )
-def test_discriminators_see_each_image_by_itself(discriminator):
+def test_discriminator_logits_are_independent(discriminator):
     image = draws(4, 12, 12, 1)
     variables = start(discriminator, image, train=False)
     logits = discriminator.apply(variables, image, train=True)
@@ -91,7 +91,7 @@ def test_discriminators_see_each_image_by_itself(discriminator):
     np.testing.assert_allclose(discriminator.apply(variables, image[2:3], train=False), logits[2:3], rtol=1e-5)
 
 
-def test_the_papers_discriminator_has_batch_norm_after_all_convolutions_but_the_first():
+def test_the_discriminator_of_the_paper_has_batch_norm_after_all_but_the_first_convolution():
     variables = start(DCGANDiscriminator(channels=(4, 8, 8), norm=batch_norm), draws(2, 16, 16, 1), train=False)
     assert set(variables["batch_stats"]) == {"norm2", "norm3"}
     assert ["bias" in variables["params"][f"conv{level}"] for level in (1, 2, 3)] == [True, False, False]
@@ -101,37 +101,37 @@ def settle(params, spectral, iterations=300):
     return jax.lax.fori_loop(0, iterations, lambda _, spectral: power_iteration(params, spectral), spectral)
 
 
-def test_power_iteration_finds_the_largest_singular_value():
+def test_power_iteration_converges_to_the_largest_singular_value():
     image = draws(1, 8, 8, 3)
     network = ResNetDiscriminator(channels=(4, 8), halvings=1, classes=5)
     variables = start(network, image, jnp.zeros(1, int), train=False)
-    once = power_iteration(variables["params"], variables["spectral"])
-    assert jax.tree.structure(once) == jax.tree.structure(variables["spectral"])
+    updated = power_iteration(variables["params"], variables["spectral"])
+    assert jax.tree.structure(updated) == jax.tree.structure(variables["spectral"])
     settled = jax.jit(settle)(variables["params"], variables["spectral"])
     for path, u in jax.tree_util.tree_leaves_with_path(settled):
         kernel = functools.reduce(lambda tree, key: tree[key.key], path[:-1], variables["params"])["kernel"]
         exact = np.linalg.svd(np.asarray(kernel).reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
         np.testing.assert_allclose(spectral_norm(kernel, u), exact, rtol=1e-4)
-        np.testing.assert_allclose(spectral_norm(kernel, 0.3 * u), exact, rtol=1e-4)  # as an average leaves it
+        np.testing.assert_allclose(spectral_norm(kernel, 0.3 * u), exact, rtol=1e-4)  # as an average of parameters does
     assert len(jax.tree.leaves(settled)) == 8
 
 
-def test_the_estimate_is_near_from_the_start_and_never_above():
+def test_the_initial_estimate_is_a_close_lower_bound():
     variables = start(SpectralConv(8, 3), draws(1, 4, 4, 16))
     kernel = np.asarray(variables["params"]["kernel"]).reshape(-1, 8)
     exact = np.linalg.svd(kernel, compute_uv=False)[0]
-    found = spectral_norm(variables["params"]["kernel"], variables["spectral"]["u"])
-    assert 0.9 * exact < found <= exact * (1 + 1e-6)
+    estimate = spectral_norm(variables["params"]["kernel"], variables["spectral"]["u"])
+    assert 0.9 * exact < estimate <= exact * (1 + 1e-6)
 
 
-def test_the_gradient_of_the_spectral_norm_is_the_outer_product_of_its_vectors():
+def test_the_gradient_of_the_spectral_norm_is_the_outer_product_of_its_singular_vectors():
     kernel = draws(2, 2, 3, 5)
-    left, _, right = np.linalg.svd(kernel.reshape(-1, 5), full_matrices=False)
-    found = jax.grad(spectral_norm)(jnp.asarray(kernel), jnp.asarray(right[0]))
-    np.testing.assert_allclose(found.reshape(-1, 5), np.outer(left[:, 0], right[0]), atol=1e-5)
+    left_vectors, _, right = np.linalg.svd(kernel.reshape(-1, 5), full_matrices=False)
+    gradient = jax.grad(spectral_norm)(jnp.asarray(kernel), jnp.asarray(right[0]))
+    np.testing.assert_allclose(gradient.reshape(-1, 5), np.outer(left_vectors[:, 0], right[0]), atol=1e-5)
 
 
-def test_a_normalized_layer_does_not_see_its_kernels_scale():
+def test_a_normalized_layer_is_invariant_to_the_scale_of_its_kernel():
     x = draws(3, 6)
     variables = start(SpectralDense(4), x)
     params = settled = variables["params"]
@@ -140,27 +140,27 @@ def test_a_normalized_layer_does_not_see_its_kernels_scale():
     expected = x @ (kernel / np.linalg.svd(kernel, compute_uv=False)[0])
     for scale in (1.0, 7.0):
         settled = {**params, "kernel": scale * params["kernel"]}
-        found = SpectralDense(4).apply({"params": settled, "spectral": spectral}, x)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        output = SpectralDense(4).apply({"params": settled, "spectral": spectral}, x)
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_classes_enter_the_logit_by_projection():
-    """The logit with a label is the one without and the product of the class's vector and the summed features."""
+def test_projection_discriminator_adds_the_class_embedding_product():
+    """The conditional logit adds the product of class embedding and summed features."""
     network = ResNetDiscriminator(channels=(4, 8), halvings=1, classes=5)
     image, label = draws(3, 8, 8, 1), jnp.array([4, 0, 2])
     variables = start(network, image, label, train=False)
-    found, seen = network.apply(
+    logits, conditional_logits = network.apply(
         variables, image, label, train=False, capture_intermediates=lambda module, _: module.name == "block2"
     )
-    features = nn.relu(seen["intermediates"]["block2"]["__call__"][0]).sum((1, 2))
+    features = nn.relu(conditional_logits["intermediates"]["block2"]["__call__"][0]).sum((1, 2))
     kernel = variables["params"]["projection"]["kernel"]
     vectors = kernel / spectral_norm(kernel, variables["spectral"]["projection"]["u"])
     plain = network.apply(variables, image, train=False)
-    assert not np.allclose(found, plain)
-    np.testing.assert_allclose(found - plain, jnp.sum(vectors[label] * features, -1), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(logits, plain)
+    np.testing.assert_allclose(logits - plain, jnp.sum(vectors[label] * features, -1), rtol=1e-3, atol=1e-4)
 
 
-def test_a_conditional_norm_adds_to_the_scale_and_bias_of_its_class():
+def test_conditional_norm_adds_scale_and_bias_of_the_class():
     x, label = draws(4, 3, 3, 8), jnp.array([0, 1, 2, 1])
     module = ConditionalNorm(group_norm, classes=3)
     variables = start(module, x, label, train=False)
@@ -172,7 +172,7 @@ def test_a_conditional_norm_adds_to_the_scale_and_bias_of_its_class():
     np.testing.assert_allclose(module.apply(variables, x, label, train=False), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_means_of_windows():
+def test_average_pooling():
     x = draws(2, 4, 6, 3)
     expected = [[x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in (0, 2, 4)] for i in (0, 2)]
     np.testing.assert_allclose(mean_pool_2x2(x), np.moveaxis(np.array(expected), 2, 0), rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""FeaturePyramid and Detector: shapes at odd sizes, parameter count, gradients, precision, names, the start."""
+"""Feature pyramid and detector: shapes, parameters, gradients, precision, initialization."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def convnext(stages):
         ({"backbone": convnext(2), "levels": (1, 1), "extra_levels": 1}, (17, 12), [(4, 3), (2, 2)]),
     ],
 )
-def test_every_level_has_the_three_outputs_in_float32(arguments, size, levels):
+def test_every_level_has_three_float32_outputs(arguments, size, levels):
     model = small(**arguments)
 
     def outputs(key):
@@ -78,7 +78,7 @@ def test_every_level_has_the_three_outputs_in_float32(arguments, size, levels):
     }
 
 
-def test_the_number_of_parameters_is_that_of_pyramid_and_head():
+def test_the_number_of_parameters_is_the_sum_of_pyramid_and_head():
     channels, depth, inputs, extra = 16, 3, (8, 16, 32), 2
     model = small(backbone=resnet(3), levels=(0, 2), extra_levels=extra, channels=channels, head_depth=depth)
     params = shapes_of(model, (1, 16, 16, 3))["params"]
@@ -88,10 +88,10 @@ def test_the_number_of_parameters_is_that_of_pyramid_and_head():
     assert count(params["pyramid"]) == pyramid
     assert count(params["head"]) == head
     assert count(params["scale"]) == len(inputs) + extra
-    assert set(params["backbone"]) == {"stem", "stage1", "stage2", "stage3"}  # the head of the backbone is not built
+    assert set(params["backbone"]) == {"stem", "stage1", "stage2", "stage3"}  # the head of the backbone is not created
 
 
-def test_scales_of_a_resnet_are_the_outputs_of_its_stages():
+def test_scales_of_a_resnet_are_its_stage_outputs():
     model, image = resnet(3), image_batch(2, 9, 12, 1)
     variables = start(model, image)
     scales = run(model, variables, image, method="scales")
@@ -109,19 +109,19 @@ def test_gradients_reach_every_parameter():
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables["params"])):
         assert np.isfinite(gradient).all(), path
-        every_level = len(path) == 1  # the levels' scales: none of them is left out
+        every_level = len(path) == 1  # includes the scales of the levels
         assert (np.abs(gradient).min() if every_level else np.abs(gradient).max()) > 0, path
 
 
-def test_group_norm_keeps_examples_apart():
+def test_group_norm_is_independent_of_other_examples():
     model, image = small(), image_batch(3, 8, 8, 1)
     variables = start(model, image)
     assert set(variables) == {"params"}
-    whole, one = run(model, variables, image, train=True), run(model, variables, image[:1], train=True)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:1], b, rtol=1e-4, atol=1e-5), whole, one)
+    outputs, first = run(model, variables, image, train=True), run(model, variables, image[:1], train=True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:1], b, rtol=1e-4, atol=1e-5), outputs, first)
 
 
-def test_the_start_class_probabilities_near_the_prior_and_distances_near_the_stride():
+def test_initial_probabilities_are_near_the_prior_and_distances_near_the_stride():
     model, image = small(extra_levels=1), image_batch(2, 16, 16, 3)
     outputs = run(model, start(model, image), image)
     for stride, logits, distances in zip((1, 2, 4), outputs["class_logits"], outputs["distances"]):
@@ -131,7 +131,7 @@ def test_the_start_class_probabilities_near_the_prior_and_distances_near_the_str
 
 
 @pytest.mark.parametrize("factor", [1e6, -1e6])
-def test_distances_stay_finite_and_positive_whatever_the_head_says(factor):
+def test_distances_are_finite_and_positive_for_extreme_logits(factor):
     model, image = small(), image_batch(2, 16, 16, 3)
     variables = start(model, image)
     variables["params"]["scale"] = variables["params"]["scale"] * factor
@@ -141,7 +141,7 @@ def test_distances_stay_finite_and_positive_whatever_the_head_says(factor):
         np.testing.assert_allclose(distances.max(), stride * np.exp(LARGEST_EXPONENT), rtol=1e-4)
 
 
-def test_each_level_has_a_scale_of_its_own_and_they_share_the_head():
+def test_levels_have_separate_scales_and_share_the_head():
     model, image = small(), image_batch(2, 8, 8, 3)
     variables = start(model, image)
     before = run(model, variables, image)
@@ -151,7 +151,7 @@ def test_each_level_has_a_scale_of_its_own_and_they_share_the_head():
     np.testing.assert_allclose(after["distances"][1] / 2, (before["distances"][1] / 2) ** 2, rtol=1e-4)
 
 
-def test_bfloat16_computes_in_it_and_puts_out_float32():
+def test_bfloat16_computation_gives_float32_outputs():
     model, image = small(backbone=resnet(dtype="bfloat16"), dtype="bfloat16"), image_batch(2, 8, 8, 1)
     variables = start(model, image)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -172,13 +172,13 @@ def test_every_parameter_has_logical_axis_names():
 
 
 @pytest.mark.parametrize(("coarse", "fine"), [((2, 3), (4, 6)), ((2, 3), (3, 5)), ((2, 3), (5, 7))])
-def test_coarse_levels_are_repeated_cut_and_continued(coarse, fine):
+def test_coarse_levels_are_upsampled_cropped_and_extended(coarse, fine):
     x = image_batch(1, *coarse, 2)
     rows, columns = (np.minimum(np.arange(size) // 2, limit - 1) for size, limit in zip(fine, coarse))
     np.testing.assert_array_equal(upsample_to(x, jnp.zeros((1, *fine, 4))), np.asarray(x)[:, rows][:, :, columns])
 
 
-def test_a_pyramid_sends_what_a_coarse_level_sees_to_the_finer_ones():
+def test_a_pyramid_propagates_coarse_features_to_finer_levels():
     scales = [image_batch(1, 8, 8, 4), image_batch(1, 4, 4, 4)]
     model = FeaturePyramid(channels=8)
     variables = start(model, scales)
@@ -193,12 +193,12 @@ def test_a_pyramid_sends_what_a_coarse_level_sees_to_the_finer_ones():
     ("levels", "message"),
     [((1, 0), "0 <= first <= last"), ((-1, 1), "0 <= first <= last"), ((0, 2), "the backbone has 2 stages")],
 )
-def test_wrong_levels_are_refused(levels, message):
+def test_invalid_levels_are_refused(levels, message):
     with pytest.raises(ValueError, match=message):
         shapes_of(small(levels=levels), (1, 8, 8, 1))
 
 
-def test_scales_that_do_not_halve_are_refused():
+def test_scales_that_are_not_halved_are_refused():
     with pytest.raises(ValueError, match="must halve"):
         jax.eval_shape(
             lambda key: FeaturePyramid().init(key, [jnp.zeros((1, 8, 8, 4)), jnp.zeros((1, 2, 2, 4))], train=False),

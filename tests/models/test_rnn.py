@@ -1,4 +1,4 @@
-"""Recurrent layers and the networks made of them: padding, carried state, gradients."""
+"""Recurrent layers and networks: padding, carried state, gradients."""
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,7 @@ each_cell = pytest.mark.parametrize("cell", [RNN, GRU, LSTM, LayerNormLSTM, MinG
 
 @each_cell
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_changes_nothing(cell, bidirectional):
+def test_outputs_do_not_depend_on_padding(cell, bidirectional):
     stack = Stack(6, 2, cell, bidirectional)
     x = jax.random.normal(KEY, (4, 7, 5))
     variables = stack.init(KEY, x, length=LENGTH, train=False)
@@ -28,24 +28,24 @@ def test_padding_changes_nothing(cell, bidirectional):
     others, other_state = stack.apply(variables, longer, length=LENGTH, train=False)
     np.testing.assert_allclose(others[:, :7], outputs, atol=1e-6)
     assert np.all(np.asarray(outputs)[~np.broadcast_to(valid, outputs.shape)] == 0)
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, atol=1e-6), state, other_state)
+    jax.tree.map(lambda leaf, other_leaf: np.testing.assert_allclose(other_leaf, leaf, atol=1e-6), state, other_state)
 
 
 @each_cell
-def test_a_carried_state_goes_on(cell):
+def test_a_carried_state_continues_a_sequence(cell):
     stack = Stack(6, 2, cell)
     x = jax.random.normal(KEY, (4, 7, 5))
     variables = stack.init(KEY, x, train=False)
-    whole, last = stack.apply(variables, x, train=False)
-    first, state = stack.apply(variables, x[:, :4], train=False)
-    rest, after = stack.apply(variables, x[:, 4:], state=state, train=False)
-    np.testing.assert_allclose(jnp.concatenate([first, rest], axis=1), whole, atol=1e-6)
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, atol=1e-6), last, after)
+    outputs, last = stack.apply(variables, x, train=False)
+    first_outputs, state = stack.apply(variables, x[:, :4], train=False)
+    remaining_outputs, after = stack.apply(variables, x[:, 4:], state=state, train=False)
+    np.testing.assert_allclose(jnp.concatenate([first_outputs, remaining_outputs], axis=1), outputs, atol=1e-6)
+    jax.tree.map(lambda leaf, other_leaf: np.testing.assert_allclose(other_leaf, leaf, atol=1e-6), last, after)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_gradient_of_the_lstm_is_that_of_a_scan(reverse, padded):
+def test_the_lstm_gradient_matches_a_differentiated_scan(reverse, padded):
     keys = jax.random.split(KEY, 5)
     shapes = ((7, 4, 5), (5, 24), (6, 24), (24,))
     inputs, kernel, recurrent, bias = (0.5 * jax.random.normal(key, shape) for key, shape in zip(keys, shapes))
@@ -70,13 +70,13 @@ def test_the_gradient_of_the_lstm_is_that_of_a_scan(reverse, padded):
         return jax.value_and_grad(loss)((inputs, kernel, recurrent, bias, state))
 
     jax.tree.map(
-        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5),
+        lambda actual, expected: np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5),
         gradients(lstm),
         gradients(scanned),
     )
 
 
-def test_the_linear_recurrence_is_its_loop():
+def test_the_associative_scan_matches_a_sequential_loop():
     decay, inputs = jax.random.uniform(KEY, (2, 6, 3, 4))
     state = expected = jnp.ones((3, 4))
     outputs = linear_recurrence(decay, inputs, state)
@@ -87,7 +87,7 @@ def test_the_linear_recurrence_is_its_loop():
 
 @pytest.mark.parametrize("attention", ["dot", "additive"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_decoding_step_by_step_is_teacher_forcing(attention, layers):
+def test_stepwise_decoding_matches_teacher_forcing(attention, layers):
     model = EncoderDecoder(TokenEncoder(20, 8, 6), AttentionDecoder(20, 8, 6, layers, attention))
     source, target = jax.random.randint(KEY, (2, 3, 7), 3, 20)
     length = jnp.array([7, 3, 1])
@@ -100,7 +100,7 @@ def test_decoding_step_by_step_is_teacher_forcing(attention, layers):
         np.testing.assert_allclose(step, logits[:, time], atol=1e-5)
 
 
-def test_padding_changes_no_recognized_step():
+def test_recognition_does_not_depend_on_padding():
     model = SpeechRecognizer(12, 8, (8, 8))
     frames, length = jax.random.normal(KEY, (2, 20, 5)), jnp.array([20, 9])
     variables = model.init(KEY, frames, length=length, train=False)
@@ -112,11 +112,11 @@ def test_padding_changes_no_recognized_step():
     np.testing.assert_allclose(others[:, :5], logits, atol=1e-5)
 
 
-def test_recurrent_kernels_are_drawn_evenly_among_orthogonal_matrices():
-    drawn = np.asarray(reflections(KEY, 200, 6))
+def test_recurrent_kernels_are_uniform_orthogonal_matrices():
+    kernels = np.asarray(reflections(KEY, 200, 6))
     np.testing.assert_allclose(
-        np.einsum("nij,nik->njk", drawn, drawn), np.broadcast_to(np.eye(6), drawn.shape), atol=1e-5
+        np.einsum("nij,nik->njk", kernels, kernels), np.broadcast_to(np.eye(6), kernels.shape), atol=1e-5
     )
     # The mean square of every entry is 1/6, and the mean fourth power 3 / (6 * 8).
-    np.testing.assert_allclose(np.mean(drawn**2, axis=0), 1 / 6, atol=0.06)
-    np.testing.assert_allclose(np.mean(drawn**4), 3 / 48, rtol=0.1)
+    np.testing.assert_allclose(np.mean(kernels**2, axis=0), 1 / 6, atol=0.06)
+    np.testing.assert_allclose(np.mean(kernels**4), 3 / 48, rtol=0.1)

@@ -1,4 +1,4 @@
-"""Transformers: who looks at whom, caches, packing, and the sizes that were published."""
+"""Transformers: attention masks, KV caches, packing and published sizes."""
 
 import dataclasses
 import math
@@ -33,8 +33,8 @@ CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSI
 }
 
 
-def made(tied: Any = True, ngrams: Any = (), **changes: Any):
-    """A small decoder and parameters for it, with biases that are not zero."""
+def initialized(tied: Any = True, ngrams: Any = (), **changes: Any):
+    """Returns a small decoder and its parameters, with nonzero biases."""
     stack = dataclasses.replace(SMALL.stack, **changes)
     model = dataclasses.replace(SMALL, tied=tied, ngrams=ngrams, slots=50, stack=stack)
     params = nn.meta.unbox(jax.jit(lambda: model.init(jax.random.key(0), TOKENS, train=False))())
@@ -44,73 +44,77 @@ def made(tied: Any = True, ngrams: Any = (), **changes: Any):
     return model, structure.unflatten(noisy)
 
 
-def logits(model, params, tokens, **more):
-    return np.asarray(jax.jit(lambda tokens: model.apply(params, tokens, train=False, **more)[0])(tokens))
+def logits(model, params, tokens, **options):
+    return np.asarray(jax.jit(lambda tokens: model.apply(params, tokens, train=False, **options)[0])(tokens))
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_written_token_by_token_it_says_what_it_says_of_the_whole(choice):
-    model, params = made(**CHOICES[choice])
-    whole = logits(model, params, TOKENS)
+def test_decoding_with_a_cache_matches_teacher_forcing(choice):
+    model, params = initialized(**CHOICES[choice])
+    expected = logits(model, params, TOKENS)
     step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
     carry, parts, start = model.initial_carry(2), [], 0
     for size in [1, 1, 5, 5]:
         part, carry = step(TOKENS[:, start : start + size], carry)
         parts.append(part)
         start += size
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_nobody_looks_ahead(choice):
-    model, params = made(**CHOICES[choice])
-    changed = TOKENS.copy()
-    changed[:, 7] = (changed[:, 7] + 3) % 11
-    before, after = logits(model, params, TOKENS), logits(model, params, changed)
+def test_attention_is_causal(choice):
+    model, params = initialized(**CHOICES[choice])
+    perturbed = TOKENS.copy()
+    perturbed[:, 7] = (perturbed[:, 7] + 3) % 11
+    before, after = logits(model, params, TOKENS), logits(model, params, perturbed)
     np.testing.assert_allclose(before[:, :7], after[:, :7], atol=1e-6)
     assert np.all(np.abs(before[:, 7] - after[:, 7]).max(-1) > 1e-3)
     seen_by = np.abs(before - after).max((0, 2)) > 1e-6
     assert np.all(seen_by[8:])  # two blocks with a window of 3 reach 4 tokens back
     if model.stack.window:
-        far = changed.copy()
+        far = perturbed.copy()
         far[:, 0] = (far[:, 0] + 3) % 11
         assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
 
 
 @pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window", "ngrams"])
-def test_packed_sequences_are_as_if_each_were_alone(choice):
-    model, params = made(**CHOICES[choice])
+def test_packed_sequences_equal_separate_ones(choice):
+    model, params = initialized(**CHOICES[choice])
     segments = np.array([[1] * 5 + [2] * 4 + [3] * 3, [1] * 2 + [2] * 10], np.int32)
     packed = logits(model, params, TOKENS, segments=segments)
     for row in range(2):
         for segment in np.unique(segments[row]):
             inside = segments[row] == segment
-            alone = logits(model, params, TOKENS[row : row + 1, inside])
-            np.testing.assert_allclose(packed[row, inside], alone[0], atol=1e-5)
+            separate = logits(model, params, TOKENS[row : row + 1, inside])
+            np.testing.assert_allclose(packed[row, inside], separate[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped", "ngrams"])
-def test_prompts_of_different_lengths_are_read_at_once(choice):
-    model, params = made(**CHOICES[choice])
+def test_prompts_of_different_lengths_are_prefilled_together(choice):
+    model, params = initialized(**CHOICES[choice])
     lengths = np.array([3, 8], np.int32)
-    read = jax.jit(lambda tokens, lengths: model.apply(params, tokens, lengths, model.initial_carry(2), method="read"))
-    said, carry = read(TOKENS[:, :9], lengths)
+    prefill = jax.jit(
+        lambda tokens, lengths: model.apply(params, tokens, lengths, model.initial_carry(2), method="read")
+    )
+    next_logits, carry = prefill(TOKENS[:, :9], lengths)
     step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
     for row, length in enumerate(lengths):
-        np.testing.assert_allclose(said[row], logits(model, params, TOKENS[row : row + 1, :length])[0, -1], atol=1e-5)
+        np.testing.assert_allclose(
+            next_logits[row], logits(model, params, TOKENS[row : row + 1, :length])[0, -1], atol=1e-5
+        )
     for count in range(3):
         following, carry = step(TOKENS[np.arange(2), lengths + count][:, None], carry)
         for row, length in enumerate(lengths + count + 1):
-            alone = logits(model, params, TOKENS[row : row + 1, :length])[0, -1]
-            np.testing.assert_allclose(following[row, 0], alone, atol=1e-5)
+            expected = logits(model, params, TOKENS[row : row + 1, :length])[0, -1]
+            np.testing.assert_allclose(following[row, 0], expected, atol=1e-5)
 
 
-def test_what_is_turned_knows_distances_alone():
+def test_rotary_scores_depend_on_relative_positions_only():
     x = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
     places = jnp.arange(6)[None]
 
     def scores(shift):
-        query, key = (rotate(each, places + shift, 100.0) for each in x)
+        query, key = (rotate(vector, places + shift, 100.0) for vector in x)
         return jnp.einsum("bqhd,bkhd->bhqk", query, key)
 
     np.testing.assert_allclose(scores(0), scores(37), atol=1e-4)
@@ -119,8 +123,8 @@ def test_what_is_turned_knows_distances_alone():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_distances_are_sorted_as_in_t5(causal):
-    def by_hand(distance):
+def test_relative_position_buckets_match_t5(causal):
+    def reference_bucket(distance):
         buckets, far, bucket = 32, 128, 0
         if causal:
             away = max(-distance, 0)
@@ -135,29 +139,29 @@ def test_distances_are_sorted_as_in_t5(causal):
     module = RelativeBias(heads=1, causal=causal)
     table = jnp.arange(32.0)[:, None]
     key = jnp.arange(0, 300, 7)[None]
-    found = module.apply({"params": {"table": table}}, jnp.full((1, 1), 150), key)
-    assert np.asarray(found)[0, 0, 0].tolist() == [by_hand(int(each) - 150) for each in key[0]]
+    biases = module.apply({"params": {"table": table}}, jnp.full((1, 1), 150), key)
+    assert np.asarray(biases)[0, 0, 0].tolist() == [reference_bucket(int(position) - 150) for position in key[0]]
 
 
-def test_a_mask_hides_what_it_should():
+def test_attention_ignores_masked_keys():
     module = MultiHeadAttention(features=8, heads=2)
     x = jax.random.normal(jax.random.key(0), (1, 4, 8))
     params = module.init(jax.random.key(1), x)
     mask = jnp.array([True, True, False, True])[None, None, None]
 
-    def seen(x, memory, mask: Any = mask):
+    def attended(x, memory, mask: Any = mask):
         return np.asarray(module.apply(params, x, module.apply(params, memory, method="project_memory"), mask=mask))
 
-    changed = x.at[0, 2].add(5.0)
-    np.testing.assert_allclose(seen(x, x), seen(x, changed), atol=1e-6)
-    assert np.abs(seen(x, x, None) - seen(x, changed, None)).max() > 1e-3
-    assert np.abs(seen(x, x) - seen(changed, x))[0, 2].max() > 1e-3
+    perturbed = x.at[0, 2].add(5.0)
+    np.testing.assert_allclose(attended(x, x), attended(x, perturbed), atol=1e-6)
+    assert np.abs(attended(x, x, None) - attended(x, perturbed, None)).max() > 1e-3
+    assert np.abs(attended(x, x) - attended(perturbed, x))[0, 2].max() > 1e-3
 
 
-def test_published_sizes():
+def test_published_sizes_are_reproduced():
     def count(model, *inputs):
-        made = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, train=False))
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+        variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, train=False))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
 
     tokens = jnp.zeros((1, 8), jnp.int32)
     assert count(gpt2(), tokens) == 124_439_808
@@ -172,24 +176,24 @@ READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), typ
 
 
 @pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
-def test_an_encoder_passes_over_padding_and_over_other_packed_sequences(choice):
+def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
     params = model.init(jax.random.key(0), TOKENS, train=False)
-    apply = jax.jit(lambda tokens, **more: model.apply(params, tokens, train=False, **more))
-    alone = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
+    apply = jax.jit(lambda tokens, **options: model.apply(params, tokens, train=False, **options))
+    separate = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
     padded = apply(TOKENS, length=np.array([5, 9]))
-    np.testing.assert_allclose(padded[0, :5], alone[0][0], atol=1e-5)
-    np.testing.assert_allclose(padded[1, :9], alone[1][0], atol=1e-5)
+    np.testing.assert_allclose(padded[0, :5], separate[0][0], atol=1e-5)
+    np.testing.assert_allclose(padded[1, :9], separate[1][0], atol=1e-5)
     segments = np.array([[1] * 5 + [2] * 7, [3] * 9 + [0] * 3], np.int32)
     packed = apply(TOKENS, segments=segments)
-    np.testing.assert_allclose(packed[0, :5], alone[0][0], atol=1e-5)
-    np.testing.assert_allclose(packed[1, :9], alone[1][0], atol=1e-5)
-    changed = TOKENS.copy()
-    changed[0, 4] = (changed[0, 4] + 3) % 11
-    assert np.abs(apply(changed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
+    np.testing.assert_allclose(packed[0, :5], separate[0][0], atol=1e-5)
+    np.testing.assert_allclose(packed[1, :9], separate[1][0], atol=1e-5)
+    perturbed = TOKENS.copy()
+    perturbed[0, 4] = (perturbed[0, 4] + 3) % 11
+    assert np.abs(apply(perturbed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
 
 
-def test_heads_give_what_they_say():
+def test_heads_have_their_shapes_and_ignore_padding():
     logits = MaskedLanguageModel(READER)
     params = logits.init(jax.random.key(0), TOKENS, train=False)
     every = np.asarray(logits.apply(params, TOKENS, train=False))
@@ -202,9 +206,9 @@ def test_heads_give_what_they_say():
     for pool in ("cls", "mean"):
         model = SequenceClassifier(READER, outputs=3, pool=pool)
         params = model.init(jax.random.key(0), TOKENS, train=False)
-        found = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
-        alone = model.apply(params, TOKENS[:1, :5], train=False)
-        np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
+        outputs = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
+        separate = model.apply(params, TOKENS[:1, :5], train=False)
+        np.testing.assert_allclose(outputs[0], separate[0], atol=1e-5)
     with pytest.raises(ValueError, match="must be 'cls' or 'mean'"):
         SequenceClassifier(READER, outputs=3, pool="last").init(jax.random.key(0), TOKENS, train=False)
 
@@ -228,43 +232,43 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_an_encoder_decoder_writes_token_by_token_what_it_says_of_the_whole(name):
+def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
     model = PAIRS[name]
     length = np.array([5, 12])
     params = model.init(jax.random.key(0), TOKENS, TOKENS, train=False)
-    whole = jax.jit(lambda: model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False))()
+    expected = jax.jit(lambda: model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False))()
     memory = model.apply(params, TOKENS, length=length, method="encode")
     carry = model.apply(params, memory, method="start")
     step = jax.jit(lambda carry, token: model.apply(params, memory, carry, token, method="decode"))
     for place in range(12):
         logits, carry = step(carry, TOKENS[::-1][:, place])
-        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
-    changed = TOKENS.copy()
-    changed[0, 5:] = (changed[0, 5:] + 3) % 11
-    again = jax.jit(lambda: model.apply(params, changed, TOKENS[::-1], length=length, train=False))()
-    np.testing.assert_allclose(again, whole, atol=1e-6)
+        np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
+    perturbed = TOKENS.copy()
+    perturbed[0, 5:] = (perturbed[0, 5:] + 3) % 11
+    actual = jax.jit(lambda: model.apply(params, perturbed, TOKENS[::-1], length=length, train=False))()
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
     with pytest.raises(ValueError, match="causal=True and cross=True"):
         dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
 
 
-def test_a_pointer_gives_a_share_to_what_was_read():
+def test_a_pointer_mixes_copy_probabilities():
     shapes = (1, 2, 4), (1, 3, 4), (1, 2, 6)
     x, keys, logits = (jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes))
     inputs, mask = np.array([[3, 5, 3]]), np.array([[[True, True, False]]])
     pointer = Pointer(4)
     params = nn.unbox(pointer.init(jax.random.key(4), x, logits, keys, inputs, mask))
-    found = np.exp(np.asarray(pointer.apply(params, x, logits, keys, inputs, mask)))
-    np.testing.assert_allclose(found.sum(-1), 1.0, atol=1e-6)
-    own = {name: value["kernel"] for name, value in params["params"].items() if name != "key"}
-    share = jax.nn.sigmoid(x @ own["gate"] + 1.0)
-    looked = jax.nn.softmax((x @ own["query"]) @ keys[0, :2].T / 2.0)
+    probabilities = np.exp(np.asarray(pointer.apply(params, x, logits, keys, inputs, mask)))
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-6)
+    kernels = {name: value["kernel"] for name, value in params["params"].items() if name != "key"}
+    share = jax.nn.sigmoid(x @ kernels["gate"] + 1.0)
+    looked = jax.nn.softmax((x @ kernels["query"]) @ keys[0, :2].T / 2.0)
     expected = np.array(share * jax.nn.softmax(logits))
     expected[0, :, 3] += ((1 - share) * looked)[0, :, 0]
     expected[0, :, 5] += ((1 - share) * looked)[0, :, 1]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
-def test_an_image_is_a_sequence_of_squares():
+def test_a_vision_transformer_embeds_patches():
     image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     stack = Stack(features=8, layers=1, heads=2, positions="none", init_std=0.3)
     for pool, positions in (("cls", "learned"), ("mean", "sinusoidal")):
@@ -277,26 +281,26 @@ def test_an_image_is_a_sequence_of_squares():
         VisionTransformer(5, 5, stack).init(jax.random.key(1), image, train=False)
 
 
-def test_wrong_choices_are_told():
-    for wrong, told in (({"positions": "rope"}, "one of none, learned"), ({"norm": "batch"}, "layer, rms")):
-        with pytest.raises(ValueError, match=told):
-            made(**wrong)
+def test_invalid_options_are_refused():
+    for options, message in (({"positions": "rope"}, "one of none, learned"), ({"norm": "batch"}, "layer, rms")):
+        with pytest.raises(ValueError, match=message):
+            initialized(**options)
     with pytest.raises(ValueError, match="13 tokens exceed 12 learned positions"):
-        made(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
-    model, params = made()
+        initialized(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
+    model, params = initialized()
     with pytest.raises(ValueError, match="packed sequences do not support a carry"):
         model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_loss_in_chunks_is_the_whole_one_and_so_are_its_gradients(tied):
+def test_a_chunked_loss_equals_the_full_loss_with_gradients(tied):
     model = dataclasses.replace(SMALL, tied=tied)
     batch = {
         "tokens": jnp.asarray(TOKENS).at[1, 9:].set(0),
         "weight": jnp.array([1.0, 0.5]),
         "index": jnp.arange(2),
     }
-    found = []
+    results = []
     for chunk in (0, 4, 5):
         task = LanguageModelling(model, carried=False, chunk=chunk)
         params, variables = nn.unbox(task.init(jax.random.key(0), batch))
@@ -306,12 +310,14 @@ def test_a_loss_in_chunks_is_the_whole_one_and_so_are_its_gradients(tied):
             return terms["cross_entropy"].sum
 
         evaluation = task.evaluate(params, variables, batch, jax.random.key(1)).metrics
-        found.append((jax.jit(jax.value_and_grad(loss))(params), evaluation))
-    for other in found[1:]:
-        jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), found[0], other)
+        results.append((jax.jit(jax.value_and_grad(loss))(params), evaluation))
+    for result in results[1:]:
+        jax.tree.map(
+            lambda actual, two: np.testing.assert_allclose(actual, two, rtol=1e-4, atol=1e-5), results[0], result
+        )
 
 
-def test_logits_of_all_tokens_never_exist_at_once():
+def test_a_chunked_loss_never_materializes_all_logits():
     model = Decoder(5000, 64, Stack(features=8, layers=1, heads=1, causal=True))
     batch = {"tokens": jnp.ones((2, 65), jnp.int32), "weight": jnp.ones(2), "index": jnp.arange(2)}
 
@@ -332,22 +338,22 @@ def test_logits_of_all_tokens_never_exist_at_once():
         LanguageModelling(model, carried=False, chunk=-1)
 
 
-def test_low_rank_matrices_change_nothing_at_first_and_can_be_merged():
-    model, params = made()
+def test_lora_starts_as_the_base_model_and_can_be_merged():
+    model, params = initialized()
     low = dataclasses.replace(model, stack=dataclasses.replace(model.stack, lora=2))
-    drawn = nn.unbox(low.init(jax.random.key(5), TOKENS, train=False))["params"]
-    filled = {**drawn, **jax.tree.map(lambda leaf: leaf, params["params"])}
+    initial = nn.unbox(low.init(jax.random.key(5), TOKENS, train=False))["params"]
+    filled = {**initial, **jax.tree.map(lambda leaf: leaf, params["params"])}
     stack = dict(params["params"]["stack"])
     for number in range(2):
-        attention = drawn["stack"][f"block_{number}"]["attention"]
+        attention = initial["stack"][f"block_{number}"]["attention"]
         extra = {name: value for name, value in attention.items() if name.endswith("_low")}
         block = stack[f"block_{number}"]
         stack[f"block_{number}"] = {**block, "attention": {**block["attention"], **extra}}
     filled["stack"] = stack
     np.testing.assert_allclose(logits(low, {"params": filled}, TOKENS), logits(model, params, TOKENS), atol=1e-6)
     moved = jax.tree.map(lambda leaf: leaf + 0.1, filled)
-    whole = merged(moved)
-    assert jax.tree.structure(whole) == jax.tree.structure(params["params"])
+    merged_params = merged(moved)
+    assert jax.tree.structure(merged_params) == jax.tree.structure(params["params"])
     np.testing.assert_allclose(
-        logits(low, {"params": moved}, TOKENS), logits(model, {"params": whole}, TOKENS), atol=1e-5
+        logits(low, {"params": moved}, TOKENS), logits(model, {"params": merged_params}, TOKENS), atol=1e-5
     )

@@ -1,4 +1,4 @@
-"""Transformers as Hugging Face folders, without transformers."""
+"""Hugging Face folders of transformers, without the transformers library."""
 
 import json
 from typing import Any
@@ -47,16 +47,16 @@ def written(folder, model, name="gpt2"):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_was_written_is_read_bitwise(tmp_path, name):
+def test_a_round_trip_is_bitwise(tmp_path, name):
     params = written(tmp_path, MODELS[name], name)
-    model, found = read_transformer(tmp_path)
+    model, restored = read_transformer(tmp_path)
     if name != "scanned":
-        jax.tree.map(np.testing.assert_array_equal, found, jax.device_get(params))
+        jax.tree.map(np.testing.assert_array_equal, restored, jax.device_get(params))
     outputs = [
-        each.apply({"params": given}, *inputs(name), train=False)
-        for each, given in ((MODELS[name], params), (model, found))
+        module.apply({"params": parameters}, *inputs(name), train=False)
+        for module, parameters in ((MODELS[name], params), (model, restored))
     ]
-    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-6), *outputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *outputs)
 
 
 def fresh(params):
@@ -64,7 +64,7 @@ def fresh(params):
     return TrainState(step=zero, seed=zero, params=params, variables={}, carry={}, opt_state={}, ema={})
 
 
-def test_a_run_starts_from_them(tmp_path):
+def test_a_run_is_initialized_from_a_folder(tmp_path):
     written(tmp_path, MODELS["masked"], "bert")
     expected = read_transformer(tmp_path).params["encoder"]
     classifier = SequenceClassifier(ENCODER, outputs=2)
@@ -81,16 +81,16 @@ def test_a_run_starts_from_them(tmp_path):
     started = TransformerWeights(str(tmp_path), "classifier", "encoder").load(state).params["classifier"]
     jax.tree.map(np.testing.assert_array_equal, started["encoder"], expected)
     jax.tree.map(np.testing.assert_array_equal, started["head"], params["head"])
-    for wrong, told in (
+    for weights, message in (
         (TransformerWeights("", "classifier"), "start.folder is empty"),
         (TransformerWeights(str(tmp_path), "clasifier"), "did you mean 'classifier'"),
         (TransformerWeights(str(tmp_path), "classifier", "body"), "but the model lacks it; use equal sizes"),
     ):
-        with pytest.raises(UserError, match=told):
-            wrong.load(state)
+        with pytest.raises(UserError, match=message):
+            weights.load(state)
 
 
-def test_a_scanned_stack_starts_from_them(tmp_path):
+def test_a_scanned_stack_is_initialized_from_a_folder(tmp_path):
     params = written(tmp_path, MODELS["scanned"])
     empty = jax.tree.map(jnp.zeros_like, params)
     state = fresh({"lm": empty})
@@ -98,8 +98,8 @@ def test_a_scanned_stack_starts_from_them(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, started, params)
 
 
-def changed(folder, config=None, tensors=None):
-    """The folder with something in it changed."""
+def alter(folder, config=None, tensors=None):
+    """Alters the config or the tensors of a folder."""
     if config:
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | config))
@@ -109,34 +109,37 @@ def changed(folder, config=None, tensors=None):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"config": {"model_type": "gpt3"}}, "model_type 'gpt3' is not supported; did you mean 'gpt2'"),
         ({"config": {"activation_function": "relu"}}, "activation_function='relu' is not supported; .* 'gelu_new'"),
         ({"config": {"n_embd": 10}}, "has shape .*, but .* has .*; use the same model"),
-        ({"tensors": lambda given: {**given, "more": np.zeros(1)}}, r"1 tensors are not part of the model \(more\)"),
         (
-            {"tensors": lambda given: {name: each for name, each in given.items() if "wpe" not in name}},
+            {"tensors": lambda tensors: {**tensors, "more": np.zeros(1)}},
+            r"1 tensors are not part of the model \(more\)",
+        ),
+        (
+            {"tensors": lambda tensors: {name: tensor for name, tensor in tensors.items() if "wpe" not in name}},
             "'transformer.wpe.weight' for embed/place/embedding is missing",
         ),
     ],
 )
-def test_invalid_decoder_folders_are_refused_in_one_line(tmp_path, change, told):
+def test_invalid_decoder_folders_are_refused_in_one_line(tmp_path, change, message):
     written(tmp_path, MODELS["gpt2"])
-    changed(tmp_path, **change)
-    with pytest.raises(UserError, match=told) as caught:
+    alter(tmp_path, **change)
+    with pytest.raises(UserError, match=message) as caught:
         read_transformer(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_scaled_rotary_positions_are_refused(tmp_path):
     written(tmp_path, MODELS["llama"])
-    changed(tmp_path, config={"rope_scaling": {"rope_type": "yarn"}})
+    alter(tmp_path, config={"rope_scaling": {"rope_type": "yarn"}})
     with pytest.raises(UserError, match="rope_type 'yarn' is not supported"):
         read_transformer(tmp_path)
 
 
-def test_only_what_transformers_knows_is_written(tmp_path):
+def test_architectures_without_a_transformers_equivalent_are_not_written(tmp_path):
     model = gpt2(7, 6, **SMALL, order="post")
     with pytest.raises(UserError, match="no Hugging Face equivalent"):
         written(tmp_path, model)

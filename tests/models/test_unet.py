@@ -1,4 +1,4 @@
-"""UNet: shapes at any size, parameter count, gradients, precision, names, independence of examples."""
+"""UNet: shapes at any size, parameters, gradients, precision, names, independent examples."""
 
 import itertools
 import math
@@ -69,7 +69,7 @@ def test_the_number_of_parameters_is_that_of_its_convolutions(upsample):
     assert count(shapes_of(model, (1, 8, 8, image_channels))["params"]) == expected
 
 
-def test_an_image_is_padded_at_the_bottom_and_the_right_by_its_mirror_image():
+def test_images_are_padded_by_reflection_at_the_bottom_and_right():
     image = np.arange(2 * 3 * 6, dtype=np.float32).reshape(2, 3, 6, 1)
     padded = np.asarray(pad_to_multiple(jnp.asarray(image), 4))
     assert padded.shape == (2, 4, 8, 1)
@@ -78,11 +78,11 @@ def test_an_image_is_padded_at_the_bottom_and_the_right_by_its_mirror_image():
     np.testing.assert_array_equal(padded[:, :3, 6:], image[:, :, :3:-1])
     model = UNet(2, channels=(8, 16, 16), depth=1, norm=group_norm)
     variables = start(model, jnp.asarray(image))
-    whole = run(model, variables, jnp.asarray(padded))
-    np.testing.assert_allclose(run(model, variables, jnp.asarray(image)), whole[:, :3, :6], rtol=1e-5, atol=1e-6)
+    expected = run(model, variables, jnp.asarray(padded))
+    np.testing.assert_allclose(run(model, variables, jnp.asarray(image)), expected[:, :3, :6], rtol=1e-5, atol=1e-6)
 
 
-def test_the_transposed_convolution_is_that_of_jax_with_its_gradients():
+def test_the_transposed_convolution_matches_jax_with_gradients():
     x, kernel = image_batch(2, 3, 5, 6), image_batch(2, 2, 6, 4, seed=1)
 
     def ours(x, kernel) -> Any:
@@ -95,11 +95,11 @@ def test_the_transposed_convolution_is_that_of_jax_with_its_gradients():
         return jax.value_and_grad(lambda *inputs: jnp.sum(jnp.sin(convolve(*inputs))), argnums=(0, 1))(x, kernel)
 
     np.testing.assert_allclose(ours(x, kernel), theirs(x, kernel), rtol=1e-5, atol=1e-5)
-    for one, other in zip(jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(theirs))):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    for actual, expected in zip(jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(theirs))):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_upsampling_repeats_every_value():
+def test_upsampling_repeats_values():
     x = image_batch(2, 3, 4, 2)
     np.testing.assert_array_equal(upsample_2x(x), np.repeat(np.repeat(x, 2, axis=1), 2, axis=2))
 
@@ -118,18 +118,18 @@ def test_gradients_reach_every_parameter():
         assert np.abs(gradient).max() > 0, path
 
 
-def test_group_norm_keeps_examples_apart_and_dropout_draws_in_training_only():
+def test_group_norm_is_independent_of_examples_and_dropout_random_in_training_only():
     model = UNet(2, channels=(8, 8), depth=1, norm=group_norm, dropout=0.5)
     image = image_batch(4, 4, 4, 1)
     variables = start(model, image)
     assert set(variables) == {"params"}
-    whole = run(model, variables, image)
-    np.testing.assert_allclose(whole[:1], run(model, variables, image[:1]), atol=1e-5)
-    one, other = (run(model, variables, image, train=True, key=key) for key in (1, 2))
-    assert not np.allclose(one, other)
+    outputs = run(model, variables, image)
+    np.testing.assert_allclose(outputs[:1], run(model, variables, image[:1]), atol=1e-5)
+    first, second = (run(model, variables, image, train=True, key=key) for key in (1, 2))
+    assert not np.allclose(first, second)
 
 
-def test_bfloat16_computes_in_it_and_keeps_float32_parameters_and_outputs():
+def test_bfloat16_computation_keeps_float32_parameters_and_outputs():
     model = UNet(2, channels=(8, 16), depth=1, dtype="bfloat16")
     image = image_batch(2, 8, 8, 1)
     variables = start(model, image)
@@ -153,13 +153,13 @@ def test_every_parameter_has_logical_axis_names_and_no_convolution_has_a_bias():
     assert params["final"]["kernel"].names == ("embed", "classes")
 
 
-def test_the_final_bias_sets_what_every_pixel_starts_from():
+def test_the_final_bias_sets_the_initial_output():
     model = UNet(2, channels=(8,), depth=1, final_bias=nn.initializers.constant(-math.log(99)))
     image = image_batch(1, 4, 4, 1)
     np.testing.assert_allclose(jax.nn.sigmoid(start(model, image)["params"]["final"]["bias"]), 0.01, rtol=1e-5)
 
 
-def test_wrong_options_are_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(ValueError, match="use 'transposed' or 'nearest'"):
         shapes_of(UNet(1, upsample="bilinear"), (1, 8, 8, 1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="at least one level"):

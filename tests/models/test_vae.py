@@ -1,4 +1,4 @@
-"""VAE models: the KL of Gaussians, latents and their prior, shapes, the hierarchy, the label."""
+"""VAE models: Gaussian KL, latents and priors, shapes, hierarchy, conditioning."""
 
 import functools
 
@@ -30,30 +30,32 @@ def normals(seed, shape=(3, 5)):
 
 
 def density(value, normal):
-    """log N(value; mean, variance) in numpy, of each value."""
+    """Computes log N(value; mean, variance) elementwise in numpy."""
     mean, log_variance = np.asarray(normal.mean), np.asarray(normal.log_variance)
     return -0.5 * ((value - mean) ** 2 / np.exp(log_variance) + log_variance + np.log(2 * np.pi))
 
 
-def test_kl_is_that_of_the_closed_form():
+def test_kl_matches_the_closed_form():
     posterior, prior = normals(0), normals(1)
-    first, second = (np.exp(0.5 * np.asarray(each.log_variance, np.float64)) for each in (posterior, prior))
+    posterior_std, prior_std = (
+        np.exp(0.5 * np.asarray(normal.log_variance, np.float64)) for normal in (posterior, prior)
+    )
     gap = np.asarray(posterior.mean - prior.mean, np.float64)
-    expected = np.log(second / first) + (first**2 + gap**2) / (2 * second**2) - 0.5
+    expected = np.log(prior_std / posterior_std) + (posterior_std**2 + gap**2) / (2 * prior_std**2) - 0.5
     np.testing.assert_allclose(kl_divergence(posterior, prior), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(kl_divergence(prior, prior), 0.0, atol=1e-7)
 
 
-def test_kl_is_the_mean_of_log_ratios_of_draws():
+def test_kl_is_the_mean_log_ratio_of_samples():
     posterior, prior = normals(2, (1, 2)), normals(3, (1, 2))
     noise = jnp.asarray(np.random.default_rng(4).normal(size=(200_000, 2)))
-    many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, noise.shape), (posterior, prior))
-    ratios = draw_latent(many[0], many[1], noise).log_ratio
+    repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, noise.shape), (posterior, prior))
+    ratios = draw_latent(repeated[0], repeated[1], noise).log_ratio
     error = float(ratios.std()) / np.sqrt(len(ratios))
     assert abs(float(ratios.mean()) - float(kl_divergence(posterior, prior).sum())) < 4 * error
 
 
-def test_a_latent_is_drawn_from_its_posterior_and_measured_by_its_prior():
+def test_a_latent_is_sampled_from_the_posterior_and_scored_by_the_prior():
     posterior, prior = normals(5), normals(6)
     noise = np.random.default_rng(7).normal(size=(3, 5)).astype(np.float32)
     latent = draw_latent(posterior, prior, jnp.asarray(noise))
@@ -66,13 +68,13 @@ def test_a_latent_is_drawn_from_its_posterior_and_measured_by_its_prior():
     np.testing.assert_allclose(prior.at(latent.shift), posterior.mean, rtol=1e-4, atol=1e-5)
 
 
-def test_depth_to_space_gives_each_place_its_block():
+def test_depth_to_space_assigns_blocks_to_positions():
     x = np.arange(2 * 2 * 3 * 8).reshape(2, 2, 3, 8)
-    found = np.asarray(shuffle(jnp.asarray(x), 2))
-    assert found.shape == (2, 4, 6, 2)
+    output = np.asarray(shuffle(jnp.asarray(x), 2))
+    assert output.shape == (2, 4, 6, 2)
     for row, column in np.ndindex(4, 6):
         place = 2 * (row % 2) + column % 2
-        np.testing.assert_array_equal(found[:, row, column], x[:, row // 2, column // 2, 2 * place : 2 * place + 2])
+        np.testing.assert_array_equal(output[:, row, column], x[:, row // 2, column // 2, 2 * place : 2 * place + 2])
 
 
 def dense_vae(**arguments):
@@ -89,8 +91,8 @@ MODELS = {
 
 
 @functools.cache
-def made(kind):
-    """A model that is conditional on a label, its parameters, the same moved from there, and compiled methods."""
+def initialized(kind):
+    """Returns a conditional model, its parameters, perturbed parameters, and compiled methods."""
     model = MODELS[kind](classes=4)
     quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     init = quick(functools.partial(model.init, train=False))
@@ -113,22 +115,22 @@ def noises(model, seed=0, count=2):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_generation_from_the_latents_that_were_drawn_gives_what_decoding_gave(kind):
-    model, _, params, call, generate = made(kind)
+def test_generation_from_the_latents_of_decode_reproduces_it(kind):
+    model, _, params, call, generate = initialized(kind)
     decoded = call(params, images(), noises(model), LABEL)
     assert decoded.output.shape == (2, *SHAPE, 1)
     assert [group.value.shape[1:] for group in decoded.groups] == list(model.latent_shapes)
-    again = generate(params, tuple(group.white for group in decoded.groups), LABEL)
-    np.testing.assert_allclose(again, decoded.output, rtol=1e-3, atol=1e-4)
+    reproduced = generate(params, tuple(group.white for group in decoded.groups), LABEL)
+    np.testing.assert_allclose(reproduced, decoded.output, rtol=1e-3, atol=1e-4)
 
 
-def test_a_hierarchy_has_groups_from_coarse_to_fine():
+def test_groups_of_a_hierarchy_are_sorted_from_coarse_to_fine():
     assert LadderVAE((8, 16, 16), (2, 0, 4), top=5, shape=(16, 24)).latent_shapes == ((5,), (2, 3, 4), (8, 12, 2))
 
 
-def test_where_posterior_and_prior_are_equal_a_hierarchy_has_no_kl():
-    """The posterior of a map is a change of its prior, by heads that start at zero; the prior moves away here."""
-    model, start, moved, call, _ = made("ladder")
+def test_kl_of_a_hierarchy_is_zero_where_posterior_equals_prior():
+    """The posterior heads are zero-initialized residuals of the prior, which is perturbed here."""
+    model, start, moved, call, _ = initialized("ladder")
     params = {"params": {**moved["params"]}}
     for level in (1, 2):
         group = {**moved["params"][f"group{level}"]}
@@ -144,28 +146,28 @@ def test_where_posterior_and_prior_are_equal_a_hierarchy_has_no_kl():
     np.testing.assert_array_equal(call(params, images(), noises(model), LABEL).groups[0].kl, 0.0)
 
 
-def test_the_groups_of_a_hierarchy_rest_on_those_before_them():
-    model, _, params, call, _ = made("ladder")
+def test_groups_of_a_hierarchy_depend_on_earlier_groups():
+    model, _, params, call, _ = initialized("ladder")
     before = noises(model)
-    changed = (before[0], before[1] + 1.0, before[2])
-    first, second = (call(params, images(), noise, LABEL) for noise in (before, changed))
-    np.testing.assert_array_equal(first.groups[0].value, second.groups[0].value)
-    assert float(jnp.abs(first.groups[2].value - second.groups[2].value).max()) > 1e-4
-    assert float(jnp.abs(first.output - second.output).max()) > 1e-4
+    perturbed = (before[0], before[1] + 1.0, before[2])
+    output, perturbed_output = (call(params, images(), noise, LABEL) for noise in (before, perturbed))
+    np.testing.assert_array_equal(output.groups[0].value, perturbed_output.groups[0].value)
+    assert float(jnp.abs(output.groups[2].value - perturbed_output.groups[2].value).max()) > 1e-4
+    assert float(jnp.abs(output.output - perturbed_output.output).max()) > 1e-4
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_label_reaches_encoder_and_decoder(kind):
-    model, _, params, call, generate = made(kind)
-    noise, other = noises(model), LABEL + 1
-    shifts = [call(params, images(), noise, label).groups[0].shift for label in (LABEL, other)]
+def test_encoder_and_decoder_are_conditional_on_the_label(kind):
+    model, _, params, call, generate = initialized(kind)
+    noise, other_label = noises(model), LABEL + 1
+    shifts = [call(params, images(), noise, label).groups[0].shift for label in (LABEL, other_label)]
     assert float(jnp.abs(shifts[0] - shifts[1]).max()) > 1e-4
-    outputs = [generate(params, noise, label) for label in (LABEL, other)]
+    outputs = [generate(params, noise, label) for label in (LABEL, other_label)]
     assert float(jnp.abs(outputs[0] - outputs[1]).max()) > 1e-4
 
 
-def test_a_missing_label_and_sides_that_do_not_divide_are_refused():
-    model, _, params, call, _ = made("dense")
+def test_a_missing_label_and_indivisible_sides_are_refused():
+    model, _, params, call, _ = initialized("dense")
     with pytest.raises(ValueError, match="label of 4 classes; the batch needs 'label'"):
         call(params, images(), noises(model))
     with pytest.raises(ValueError, match="which 4 must divide"):
