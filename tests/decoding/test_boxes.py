@@ -1,4 +1,4 @@
-"""Box overlap in closed form, and suppression against a plain reference."""
+"""Box overlap in closed form, and NMS against a plain reference."""
 
 import jax
 import jax.numpy as jnp
@@ -40,23 +40,23 @@ box = st.tuples(corner, corner, extent, extent).map(lambda b: [b[0], b[1], b[0] 
 @settings(deadline=None, max_examples=50)
 @given(box, box)
 def test_generalized_iou_lies_between_minus_one_and_iou(a, b):
-    one, other = jnp.array(a), jnp.array(b)
-    iou, generalized = float(intersection_over_union(one, other)), float(generalized_iou(one, other))
+    first, second = jnp.array(a), jnp.array(b)
+    iou, generalized = float(intersection_over_union(first, second)), float(generalized_iou(first, second))
     assert -1 < generalized <= iou + 1e-6 <= 1 + 1e-5
-    np.testing.assert_allclose(generalized, float(generalized_iou(other, one)), atol=1e-6)
-    moved = one + jnp.array([7.0, -3.0, 7.0, -3.0]), other + jnp.array([7.0, -3.0, 7.0, -3.0])
+    np.testing.assert_allclose(generalized, float(generalized_iou(second, first)), atol=1e-6)
+    moved = first + jnp.array([7.0, -3.0, 7.0, -3.0]), second + jnp.array([7.0, -3.0, 7.0, -3.0])
     np.testing.assert_allclose(float(generalized_iou(*moved)), generalized, atol=1e-3)
 
 
-def plain_suppression(boxes, scores, threshold):
-    """Textbook reference: keep the best box, drop overlapping ones, repeat."""
-    left = [index for index in np.argsort(-scores, kind="stable") if scores[index] > 0]
-    kept = np.zeros(len(scores), bool)
-    while left:
-        best = left.pop(0)
-        kept[best] = True
-        left = [i for i in left if float(intersection_over_union(boxes[best], boxes[i])) <= threshold]
-    return kept
+def reference_suppression(boxes, scores, threshold):
+    """Textbook reference: keeps the best box, drops overlapping ones, repeats."""
+    remaining = [index for index in np.argsort(-scores, kind="stable") if scores[index] > 0]
+    selected = np.zeros(len(scores), bool)
+    while remaining:
+        best = remaining.pop(0)
+        selected[best] = True
+        remaining = [i for i in remaining if float(intersection_over_union(boxes[best], boxes[i])) <= threshold]
+    return selected
 
 
 compiled_suppression = jax.jit(suppress)
@@ -64,20 +64,20 @@ compiled_suppression = jax.jit(suppress)
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.3, 0.5, 0.7]))
-def test_suppression_matches_a_plain_reference(seed, threshold):
+def test_suppression_matches_the_reference(seed, threshold):
     draws = np.random.default_rng(seed)
     start = draws.uniform(0, 20, (12, 2))
     boxes = np.concatenate([start, start + draws.uniform(4, 20, (12, 2))], axis=1).astype(np.float32)
     scores = np.where(draws.uniform(size=12) < 0.2, 0.0, draws.uniform(size=12).round(1)).astype(np.float32)  # ties
-    found = compiled_suppression(jnp.asarray(boxes), jnp.asarray(scores), threshold)
-    np.testing.assert_array_equal(found, plain_suppression(boxes, scores, threshold))
+    kept = compiled_suppression(jnp.asarray(boxes), jnp.asarray(scores), threshold)
+    np.testing.assert_array_equal(kept, reference_suppression(boxes, scores, threshold))
 
 
 def test_detections_are_class_wise_and_padded_with_zeros():
     boxes = jnp.array([[0.0, 0.0, 10.0, 10.0], [0.5, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]])
     scores = jnp.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.4]])
-    found = detections(boxes, scores, threshold=0.5, candidates=6, limit=5)
-    np.testing.assert_allclose(found["scores"], [0.9, 0.8, 0.4, 0.0, 0.0])
-    np.testing.assert_array_equal(found["labels"][:3], [0, 1, 1])
-    np.testing.assert_allclose(found["boxes"][2], boxes[2])
-    assert not np.any(found["boxes"][3:])
+    results = detections(boxes, scores, threshold=0.5, candidates=6, limit=5)
+    np.testing.assert_allclose(results["scores"], [0.9, 0.8, 0.4, 0.0, 0.0])
+    np.testing.assert_array_equal(results["labels"][:3], [0, 1, 1])
+    np.testing.assert_allclose(results["boxes"][2], boxes[2])
+    assert not np.any(results["boxes"][3:])

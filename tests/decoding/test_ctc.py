@@ -1,4 +1,4 @@
-"""Tests of CTC decoding against the sum over all paths, and of error rates."""
+"""CTC decoding against the sum over all paths, and error rates."""
 
 import itertools
 from collections import defaultdict
@@ -20,7 +20,7 @@ def collapse(path):
 
 
 def by_enumeration(logs):
-    """Probability of every sequence, summed over its paths."""
+    """Computes the probability of every sequence, summed over its paths."""
     sums = defaultdict(float)
     for path in itertools.product(range(logs.shape[1]), repeat=len(logs)):
         sums[collapse(path)] += np.exp(sum(logs[step, label] for step, label in enumerate(path)))
@@ -38,8 +38,8 @@ def test_greedy_collapses_paths(path, data):
     lengths = [data.draw(st.integers(0, 7)) for _ in path]
     tokens, count = jax.jit(greedy)(jnp.array(path, jnp.int32), jnp.array(lengths, jnp.int32))
     assert tokens.dtype == count.dtype == jnp.int32
-    for row, each in enumerate(path):
-        expected = collapse(each[: lengths[row]])
+    for row, labels in enumerate(path):
+        expected = collapse(labels[: lengths[row]])
         assert count[row] == len(expected)
         assert tuple(np.asarray(tokens[row])) == expected + (0,) * (7 - len(expected))
 
@@ -49,12 +49,12 @@ def test_greedy_collapses_paths(path, data):
 def test_a_wide_beam_sums_over_all_paths(seed, steps, labels):
     logs = random_logs(seed, steps, labels)
     exact = by_enumeration(logs)
-    found = beam_search(logs, width=1000)
-    assert {one.tokens for one in found} == set(exact)
-    for one in found:
-        np.testing.assert_allclose(one.log_probability, np.log(exact[one.tokens]), atol=1e-9)
-        assert one.score == one.log_probability
-    scores = [one.score for one in found]
+    transcripts = beam_search(logs, width=1000)
+    assert {transcript.tokens for transcript in transcripts} == set(exact)
+    for transcript in transcripts:
+        np.testing.assert_allclose(transcript.log_probability, np.log(exact[transcript.tokens]), atol=1e-9)
+        assert transcript.score == transcript.log_probability
+    scores = [transcript.score for transcript in transcripts]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -79,43 +79,43 @@ def test_a_narrow_beam_respects_its_width_and_never_overestimates():
     logs = random_logs(3, 6, 3)
     exact = by_enumeration(logs)
     for width in (1, 2, 5):
-        found = beam_search(logs, width)
-        assert len(found) <= width
-        assert len({one.tokens for one in found}) == len(found)
-        assert all(np.exp(one.log_probability) <= exact[one.tokens] + 1e-12 for one in found)
+        transcripts = beam_search(logs, width)
+        assert len(transcripts) <= width
+        assert len({transcript.tokens for transcript in transcripts}) == len(transcripts)
+        assert all(np.exp(transcript.log_probability) <= exact[transcript.tokens] + 1e-12 for transcript in transcripts)
 
 
 def test_a_language_model_and_a_bonus_add_to_the_score():
     logs = random_logs(5, 4, 3)
     exact = by_enumeration(logs)
 
-    def following(tokens):
-        """Likes labels to alternate."""
+    def language_model(tokens):
+        """Prefers alternating labels."""
         share = np.full(3, 0.5)
         if tokens:
             share[tokens[-1]] = 0.1
         return np.log(share)
 
     def score(tokens):
-        spoken = sum(following(tokens[:place])[token] for place, token in enumerate(tokens))
-        return np.log(exact[tokens]) + 0.7 * spoken + 0.3 * len(tokens)
+        language_score = sum(language_model(tokens[:place])[token] for place, token in enumerate(tokens))
+        return np.log(exact[tokens]) + 0.7 * language_score + 0.3 * len(tokens)
 
-    found = beam_search(logs, 1000, language_model=following, weight=0.7, bonus=0.3)
-    assert found[0].tokens == max(exact, key=score)
-    for one in found:
-        np.testing.assert_allclose(one.score, score(one.tokens), atol=1e-9)
-        np.testing.assert_allclose(one.log_probability, np.log(exact[one.tokens]), atol=1e-9)
+    transcripts = beam_search(logs, 1000, language_model=language_model, weight=0.7, bonus=0.3)
+    assert transcripts[0].tokens == max(exact, key=score)
+    for transcript in transcripts:
+        np.testing.assert_allclose(transcript.score, score(transcript.tokens), atol=1e-9)
+        np.testing.assert_allclose(transcript.log_probability, np.log(exact[transcript.tokens]), atol=1e-9)
 
 
 def test_impossible_labels_and_empty_inputs_are_decoded():
     with np.errstate(divide="ignore"):
         logs = np.log([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    found = beam_search(logs, 10)
-    assert [(one.tokens, one.log_probability) for one in found] == [((1, 1), 0.0)]
+    transcripts = beam_search(logs, 10)
+    assert [(transcript.tokens, transcript.log_probability) for transcript in transcripts] == [((1, 1), 0.0)]
     assert beam_search(np.zeros((0, 3)), 4)[0].tokens == ()
 
 
-def test_invalid_beams_are_refused():
+def test_invalid_widths_and_shapes_are_refused():
     with pytest.raises(UserError, match="at least 1"):
         beam_search(np.zeros((3, 3)), 0)
     with pytest.raises(UserError, match="shape"):
@@ -123,7 +123,7 @@ def test_invalid_beams_are_refused():
 
 
 def edits(a, b):
-    """Levenshtein distance by recursion."""
+    """Computes the Levenshtein distance by recursion."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row, before = [i], row
@@ -138,11 +138,11 @@ words = st.lists(st.text("ab", min_size=1, max_size=3), min_size=0, max_size=4).
 @settings(max_examples=50, deadline=None)
 @given(pairs=st.lists(st.tuples(words, words), min_size=1, max_size=4).filter(lambda pairs: any(a for a, _ in pairs)))
 def test_error_rates_are_edit_distances_over_total_length(pairs):
-    said, heard = ([pair[side] for pair in pairs] for side in (0, 1))
-    rates = error_rates(said, heard)
-    letters = sum(edits(a, b) for a, b in pairs) / sum(len(a) for a in said)
-    spoken = sum(edits(a.split(), b.split()) for a, b in pairs) / sum(len(a.split()) for a in said)
-    np.testing.assert_allclose([rates["cer"], rates["wer"]], [letters, spoken])
+    references, hypotheses = ([pair[side] for pair in pairs] for side in (0, 1))
+    rates = error_rates(references, hypotheses)
+    character_rate = sum(edits(a, b) for a, b in pairs) / sum(len(a) for a in references)
+    word_rate = sum(edits(a.split(), b.split()) for a, b in pairs) / sum(len(a.split()) for a in references)
+    np.testing.assert_allclose([rates["cer"], rates["wer"]], [character_rate, word_rate])
 
 
 def test_white_space_is_ignored_and_references_are_required():

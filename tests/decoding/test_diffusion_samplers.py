@@ -11,7 +11,7 @@ from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.tasks.diffusion import SAMPLERS
 
-MEAN, SPREAD = 0.3, 0.5  # of the data
+MEAN, SPREAD = 0.3, 0.5  # mean and std of the data
 
 
 def gaussian_denoiser(image, sigma, previous):
@@ -76,7 +76,7 @@ def test_a_consistency_model_reaches_the_data_in_one_step_and_in_two():
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_denoisers_receive_their_previous_output(name):
-    """A denoiser that adds 1 to its previous output counts its calls."""
+    """The denoiser adds 1 to its previous output, so its output is the number of calls."""
 
     def count(image, sigma, previous):
         return previous + 1.0
@@ -98,7 +98,7 @@ def test_guidance_extrapolates_from_the_unconditional_model():
 
 
 def test_inpainting_is_consistent_with_the_known_region():
-    """The conditional distribution of one of two Gaussian variables with a correlation of 0.9."""
+    """Conditional distribution of one of two Gaussian variables with correlation 0.9."""
     count, correlation = 4000, 0.9
     covariance = np.array([[1.0, correlation], [correlation, 1.0]])
     schedule = Karras(sigma_max=20.0)
@@ -110,10 +110,10 @@ def test_inpainting_is_consistent_with_the_known_region():
     def noise(step):
         return jax.random.normal(jax.random.fold_in(jax.random.key(0), step), (count, 2))
 
-    data, known = jnp.array([1.5, 99.0]), jnp.array([True, False])
+    data, mask = jnp.array([1.5, 99.0]), jnp.array([True, False])
     run = jax.jit(
         lambda resamplings: samplers.inpaint(
-            denoise, sigmas[0] * noise(100_000), sigmas, noise, data=data, known=known, resamplings=resamplings
+            denoise, sigmas[0] * noise(100_000), sigmas, noise, data=data, known=mask, resamplings=resamplings
         ),
         static_argnums=0,
     )

@@ -1,4 +1,4 @@
-"""Kneser-Ney n-grams against a slow one made of dictionaries, and its sums."""
+"""Kneser-Ney n-grams against a slow dictionary implementation, and normalization."""
 
 import math
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ texts_and_size = st.integers(2, 5).flatmap(
 
 
 class Reference:
-    """Chen and Goodman's formulas, word for word: one dictionary an order."""
+    """Formulas of Chen and Goodman with one dictionary per order."""
 
     def __init__(self, texts, order, size):
         self.size, self.tables = size, {}
@@ -47,7 +47,7 @@ class Reference:
 
     @staticmethod
     def discounts(counts):
-        n = [0] + [sum(count == wanted for count in counts.values()) for wanted in (1, 2, 3, 4)]
+        n = [0] + [sum(count == occurrences for count in counts.values()) for occurrences in (1, 2, 3, 4)]
         fallback = [0.5, 1.0, 1.5]
         if not (n[1] and n[2] and n[3]):
             return fallback
@@ -63,29 +63,29 @@ class Reference:
         total = sum(following.values())
         if total == 0:
             return below
-        taken = {gram: discounts[min(count, 3) - 1] for gram, count in following.items()}
+        discounted = {gram: discounts[min(count, 3) - 1] for gram, count in following.items()}
         gram = (*context, character)
-        share = (following[gram] - taken[gram]) / total if gram in following else 0.0
-        return share + sum(taken.values()) / total * below
+        share = (following[gram] - discounted[gram]) / total if gram in following else 0.0
+        return share + sum(discounted.values()) / total * below
 
 
 @settings(max_examples=60, deadline=None)
 @given(drawn=texts_and_size, order=st.integers(1, 4), data=st.data())
-def test_it_is_the_model_of_the_paper(drawn, order, data):
+def test_probabilities_match_the_formulas_of_the_paper(drawn, order, data):
     texts, size = drawn
     model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
     reference = Reference(texts, order, size)
-    asked = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
+    query = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
     expected = [
-        math.log(reference.probability(character, tuple(asked[max(0, place - order + 1) : place])))
-        for place, character in enumerate(asked)
+        math.log(reference.probability(character, tuple(query[max(0, place - order + 1) : place])))
+        for place, character in enumerate(query)
     ]
-    np.testing.assert_allclose(model.log_probabilities(np.array(asked, np.int64)), expected, rtol=1e-9)
+    np.testing.assert_allclose(model.log_probabilities(np.array(query, np.int64)), expected, rtol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
 @given(drawn=texts_and_size, order=st.integers(1, 5), data=st.data())
-def test_the_probabilities_after_any_context_add_up_to_one(drawn, order, data):
+def test_probabilities_after_any_context_sum_to_one(drawn, order, data):
     texts, size = drawn
     model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
     context = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=6)), np.int64)
@@ -106,7 +106,7 @@ def test_estimated_discounts_are_used_where_counts_allow():
     assert not np.allclose(discounts, [0.5, 1.0, 1.5])
 
 
-def test_longer_contexts_help_on_text_that_has_them():
+def test_longer_contexts_improve_text_that_depends_on_them():
     cycle = np.tile([0, 1, 0, 2, 0, 3], 60)
     scores = [score(KneserNey.fit([cycle[:300]], order, 4), [cycle[300:]]) for order in (1, 2, 3)]
     assert scores[0] > scores[1] + 0.3
@@ -115,13 +115,13 @@ def test_longer_contexts_help_on_text_that_has_them():
     np.testing.assert_allclose(scores[0], 0.5 * math.log(2) + 0.5 * math.log(6), rtol=0.05)
 
 
-def test_the_score_leaves_out_the_first_character_of_each_text():
+def test_the_score_excludes_the_first_character_of_each_text():
     model = KneserNey.fit([np.array([0, 1, 2, 0, 1])], 2, 3)
     texts = [np.array([2, 0, 1]), np.array([1])]
     assert score(model, texts) == -model.log_probabilities(texts[0])[1:].mean()
 
 
-def test_a_text_shorter_than_the_order_leaves_what_shorter_contexts_say():
+def test_a_text_shorter_than_the_order_uses_shorter_contexts():
     long, short = (KneserNey.fit([np.array([0, 1, 1])], order, 3) for order in (6, 2))
     assert np.all(np.isfinite(long.log_probabilities(np.arange(3))))
     assert len(long.orders) == 6
@@ -129,12 +129,12 @@ def test_a_text_shorter_than_the_order_leaves_what_shorter_contexts_say():
 
 
 @pytest.mark.parametrize(("texts", "order", "size"), [([[0, 1]], 0, 2), ([[0, 1]], 10, 100), ([], 2, 2), ([[]], 2, 2)])
-def test_what_cannot_be_counted_is_refused(texts, order, size):
+def test_invalid_texts_orders_and_sizes_are_refused(texts, order, size):
     with pytest.raises(UserError):
         KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
 
 
-def test_nothing_to_score_is_refused():
+def test_an_empty_score_is_refused():
     with pytest.raises(UserError, match="no text to score"):
         score(KneserNey.fit([np.array([0, 1])], 1, 2), [np.array([0])])
 
@@ -175,7 +175,7 @@ def experiment(length: int = 20) -> Experiment:
 '''
 
 
-def test_a_recipe_is_scored_on_the_tokens_that_its_windows_count(tmp_path, monkeypatch, capsys):
+def test_a_recipe_is_scored_on_the_tokens_of_its_windows(tmp_path, monkeypatch, capsys):
     recipe = tmp_path / "made_text.py"
     recipe.write_text(RECIPE)
     texts, size = kneser_ney.load(str(recipe), ["length=10"])
@@ -192,7 +192,7 @@ def test_a_recipe_is_scored_on_the_tokens_that_its_windows_count(tmp_path, monke
     assert nats[0] > nats[1] > nats[2] > 0
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
+def test_a_usage_error_is_one_line_with_exit_code_2(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["kneser_ney", "--config=experiments/cnn/digits.py"])
     with pytest.raises(SystemExit) as stopped:
         kneser_ney.main()
@@ -200,18 +200,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_corpus_tells_what_follows_what():
+def test_ngrams_of_a_corpus_predict_its_text():
     corpus = MockText()
     tokenizer = Characters(32).train(read_texts(corpus.load(), ("text",))["text"])
     following = NGrams(corpus, 4).following(tokenizer)
     text = read_texts(corpus.load(), ("text",))["text"][0]
     ids = tokenizer.encode(text).tolist()
-    for count in (0, 1, 2, 7):  # fewer than an order has, and more
-        said = np.exp(following(tuple(ids[:count])))
-        assert said.shape == (32,)
-        assert said.sum() == pytest.approx(1.0)
-        assert said[ids[count]] > 3 / 32
+    for count in (0, 1, 2, 7):  # fewer and more tokens than an order uses
+        probabilities = np.exp(following(tuple(ids[:count])))
+        assert probabilities.shape == (32,)
+        assert probabilities.sum() == pytest.approx(1.0)
+        assert probabilities[ids[count]] > 3 / 32
     with pytest.raises(UserError, match="NGrams must be trained on the training split, not on 'test'"):
         NGrams(MockText(split="test"), 4).following(tokenizer)
-    # What lies further back than an order reaches does not matter.
+    # Tokens beyond the order are ignored.
     np.testing.assert_array_equal(following((9, *ids[:3])), following((8, *ids[:3])))

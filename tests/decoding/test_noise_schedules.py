@@ -20,10 +20,10 @@ def test_sigma_increases_from_sigma_min_to_sigma_max(schedule):
 def test_schedules_match_the_papers():
     time = jnp.linspace(0.05, 0.95, 19)
     sigma = {type(schedule): np.asarray(schedule.sigma(time), np.float64) for schedule in SCHEDULES}
-    # DDPM's product of 1 - beta, with many more steps than its 1,000.
+    # The product of 1 - beta of DDPM, with many more steps than its 1,000.
     beta = np.linspace(0.1, 20.0, 100_000) / 100_000
-    kept = np.cumprod(1 - beta)[(np.asarray(time) * 100_000).astype(int)]
-    np.testing.assert_allclose(1 / (1 + sigma[Linear] ** 2), kept, rtol=1e-2)
+    products = np.cumprod(1 - beta)[(np.asarray(time) * 100_000).astype(int)]
+    np.testing.assert_allclose(1 / (1 + sigma[Linear] ** 2), products, rtol=1e-2)
     np.testing.assert_allclose(sigma[Cosine], np.tan(0.5 * np.pi * np.asarray(time)), rtol=7e-2)
     np.testing.assert_allclose(sigma[RectifiedFlow], time / (1 - time), rtol=5e-2)
     ends = 80 ** (1 / 7), 0.002 ** (1 / 7)

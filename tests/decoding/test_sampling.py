@@ -1,4 +1,4 @@
-"""Sampling: each filter against numpy, frequencies against probabilities, independence of the batch."""
+"""Token sampling: filters against numpy, frequencies against probabilities, independence."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ VOCABULARY, LENGTH, START, END = 6, 5, 1, 2
 
 
 def markov(carry, token):
-    """A table of logits [batch, last, next] of its own for each example."""
+    """Returns a table of logits [batch, last, next] per example."""
     return carry[jnp.arange(len(token)), token], carry
 
 
@@ -38,7 +38,7 @@ def softmax(logits):
     return shares / shares.sum(-1, keepdims=True)
 
 
-# Multiples of 1/64: no two that differ come out equal, and no number so small that a device takes it for 0.
+# Multiples of 1/64: distinct values stay distinct, and no value is small enough to be flushed to zero.
 rows = st.lists(st.integers(-320, 320), min_size=VOCABULARY, max_size=VOCABULARY, unique=True).map(
     lambda numbers: np.array(numbers, np.float32) / 64
 )
@@ -46,10 +46,10 @@ rows = st.lists(st.integers(-320, 320), min_size=VOCABULARY, max_size=VOCABULARY
 
 @given(logits=rows, k=st.integers(0, VOCABULARY + 2))
 @settings(max_examples=40, deadline=None)
-def test_top_k_keeps_the_k_largest(logits, k):
-    kept = np.asarray(keep_top_k(logits[None], k))[0]
+def test_top_k_keeps_the_k_largest_logits(logits, k):
+    filtered = np.asarray(keep_top_k(logits[None], k))[0]
     inside = np.isin(np.arange(VOCABULARY), np.argsort(-logits)[: k or VOCABULARY])
-    np.testing.assert_array_equal(kept, np.where(inside, logits, -np.inf))
+    np.testing.assert_array_equal(filtered, np.where(inside, logits, -np.inf))
 
 
 @given(logits=rows, p=st.floats(0.01, 0.99))
@@ -60,42 +60,42 @@ def test_top_p_keeps_the_smallest_set_of_that_probability(logits, p):
     if np.any(np.abs(np.cumsum(shares) - p) < 1e-5):
         return  # too close for float32
     needed = int(np.searchsorted(np.cumsum(shares), p)) + 1
-    kept = np.asarray(keep_top_p(jnp.asarray(logits)[None], p))[0]
-    np.testing.assert_array_equal(kept, np.where(np.isin(np.arange(VOCABULARY), order[:needed]), logits, -np.inf))
+    filtered = np.asarray(keep_top_p(jnp.asarray(logits)[None], p))[0]
+    np.testing.assert_array_equal(filtered, np.where(np.isin(np.arange(VOCABULARY), order[:needed]), logits, -np.inf))
 
 
-def test_top_p_by_hand():
+def test_top_p_of_known_probabilities():
     logits = jnp.log(jnp.array([[0.1, 0.5, 0.25, 0.15], [0.97, 0.01, 0.01, 0.01]]))
     for p, counts in ((0.4, (1, 1)), (0.6, (2, 1)), (0.8, (3, 1)), (0.95, (4, 1)), (1e-9, (1, 1)), (1.0, (4, 4))):
         assert np.isfinite(keep_top_p(logits, p)).sum(-1).tolist() == list(counts)
 
 
-@given(logits=rows, seen=st.lists(st.booleans(), min_size=VOCABULARY, max_size=VOCABULARY), penalty=st.floats(1, 3))
+@given(logits=rows, previous=st.lists(st.booleans(), min_size=VOCABULARY, max_size=VOCABULARY), penalty=st.floats(1, 3))
 @settings(max_examples=40, deadline=None)
-def test_the_repetition_penalty_lowers_what_has_occurred(logits, seen, penalty):
-    found = np.asarray(penalize_repetition(jnp.asarray(logits)[None], jnp.array([seen]), penalty))[0]
+def test_the_repetition_penalty_lowers_the_logits_of_previous_tokens(logits, previous, penalty):
+    penalized = np.asarray(penalize_repetition(jnp.asarray(logits)[None], jnp.array([previous]), penalty))[0]
     expected = [
-        (value / penalty if value > 0 else value * penalty) if hit else value for value, hit in zip(logits, seen)
+        (value / penalty if value > 0 else value * penalty) if hit else value for value, hit in zip(logits, previous)
     ]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert np.all(found <= logits)
+    np.testing.assert_allclose(penalized, expected, rtol=1e-6)
+    assert np.all(penalized <= logits)
 
 
-def test_which_tokens_occur():
-    found = occurring(jnp.array([[4, 5, 5], [3, 0, 1]]), jnp.array([2, 1]), VOCABULARY)
-    assert [np.flatnonzero(row).tolist() for row in found] == [[4, 5], [3]]
+def test_occurring_tokens_are_those_within_the_length():
+    occurs = occurring(jnp.array([[4, 5, 5], [3, 0, 1]]), jnp.array([2, 1]), VOCABULARY)
+    assert [np.flatnonzero(row).tolist() for row in occurs] == [[4, 5], [3]]
 
 
-def test_a_temperature_of_zero_is_greedy_search():
+def test_temperature_zero_is_greedy_search():
     table = tables()
-    found = draw(table, temperature=0.0, end=END, forbidden=(0, 3))
+    sample = draw(table, temperature=0.0, end=END, forbidden=(0, 3))
     expected = greedy(markov, table, START, END, LENGTH, forbidden=(0, 3))
-    np.testing.assert_array_equal(found.tokens, expected.tokens)
-    np.testing.assert_array_equal(found.length, expected.length)
-    np.testing.assert_allclose(found.score, expected.score, rtol=1e-5)
+    np.testing.assert_array_equal(sample.tokens, expected.tokens)
+    np.testing.assert_array_equal(sample.length, expected.length)
+    np.testing.assert_allclose(sample.score, expected.score, rtol=1e-5)
 
 
-def test_one_token_is_enough_for_greedy_search():
+def test_top_k_one_and_tiny_top_p_are_greedy_search():
     table = tables()
     np.testing.assert_array_equal(draw(table, top_k=1).tokens, draw(table, temperature=0.0).tokens)
     np.testing.assert_array_equal(draw(table, top_p=1e-6).tokens, draw(table, temperature=0.0).tokens)
@@ -111,26 +111,26 @@ def test_one_token_is_enough_for_greedy_search():
         ({"temperature": 2.0, "top_p": 0.6}, lambda logits: softmax(np.asarray(keep_top_p(logits[None] / 2, 0.6))[0])),
     ],
 )
-def test_tokens_are_as_frequent_as_they_are_probable(arguments, expected):
+def test_token_frequencies_match_probabilities(arguments, expected):
     count = 20_000
     logits = np.asarray(tables(1)[0, START])
     table = jnp.broadcast_to(tables(1), (count, VOCABULARY, VOCABULARY))
     tokens = np.asarray(draw(table, length=1, **arguments).tokens)[:, 0]
     share = np.asarray(expected(logits))
-    found = np.bincount(tokens, minlength=VOCABULARY) / count
+    frequencies = np.bincount(tokens, minlength=VOCABULARY) / count
     # Five standard errors.
-    assert np.all(np.abs(found - share) <= 5 * np.sqrt(share * (1 - share) / count))
+    assert np.all(np.abs(frequencies - share) <= 5 * np.sqrt(share * (1 - share) / count))
 
 
-def test_each_step_draws_anew():
+def test_steps_draw_independently():
     tokens = np.asarray(draw(jnp.zeros((2_000, VOCABULARY, VOCABULARY)), length=2).tokens)
     assert abs(np.mean(tokens[:, 0] == tokens[:, 1]) - 1 / VOCABULARY) < 0.05
 
 
-def test_scores_are_the_models_own_log_probabilities():
+def test_scores_are_log_probabilities_of_the_model():
     table = tables(8)
-    found = draw(table, end=END, temperature=1.7, top_k=4, repetition_penalty=1.3)
-    for example, (tokens, length, score) in enumerate(zip(*map(np.asarray, found))):
+    sample = draw(table, end=END, temperature=1.7, top_k=4, repetition_penalty=1.3)
+    for example, (tokens, length, score) in enumerate(zip(*map(np.asarray, sample))):
         last, total = START, 0.0
         for token in tokens[:length]:
             total += np.log(softmax(np.asarray(table[example, last], np.float64))[token])
@@ -140,28 +140,28 @@ def test_scores_are_the_models_own_log_probabilities():
         assert not np.any(tokens[length:])
 
 
-def test_a_sample_does_not_depend_on_its_batch_or_on_the_length():
+def test_a_sample_does_not_depend_on_batch_or_length():
     table, key = tables(5), keys(5)
-    whole = draw(table, key=key)
+    sample = draw(table, key=key)
     part = draw(table[3:4], key=key[3:4])
-    np.testing.assert_array_equal(whole.tokens[3:4], part.tokens)
-    np.testing.assert_array_equal(draw(table, key=key, length=2).tokens, whole.tokens[:, :2])
-    assert np.any(np.asarray(draw(table, seed=1).tokens) != np.asarray(whole.tokens))
+    np.testing.assert_array_equal(sample.tokens[3:4], part.tokens)
+    np.testing.assert_array_equal(draw(table, key=key, length=2).tokens, sample.tokens[:, :2])
+    assert np.any(np.asarray(draw(table, seed=1).tokens) != np.asarray(sample.tokens))
 
 
-def test_without_an_end_all_have_the_length_asked_for():
-    found = draw(tables(), length=7)
-    assert found.tokens.shape == (4, 7)
-    assert found.length.tolist() == [7] * 4
+def test_samples_without_an_end_token_have_the_maximum_length():
+    sample = draw(tables(), length=7)
+    assert sample.tokens.shape == (4, 7)
+    assert sample.length.tolist() == [7] * 4
 
 
-def test_a_high_penalty_repeats_nothing_while_there_is_something_new():
+def test_a_high_penalty_prevents_repetition():
     table = jnp.abs(tables(8)) + 0.1
-    found = np.asarray(draw(table, length=VOCABULARY - 1, temperature=0.0, repetition_penalty=1e6).tokens)
-    assert all(len(set(row)) == VOCABULARY - 1 for row in found.tolist())
-    seen = occurring(jnp.full((8, 1), 4), jnp.ones(8, jnp.int32), VOCABULARY)
-    found = draw(table, length=VOCABULARY - 1, temperature=0.0, repetition_penalty=1e6, seen=seen)
-    assert 4 not in np.asarray(found.tokens)
+    sample = np.asarray(draw(table, length=VOCABULARY - 1, temperature=0.0, repetition_penalty=1e6).tokens)
+    assert all(len(set(row)) == VOCABULARY - 1 for row in sample.tolist())
+    occurs = occurring(jnp.full((8, 1), 4), jnp.ones(8, jnp.int32), VOCABULARY)
+    sample = draw(table, length=VOCABULARY - 1, temperature=0.0, repetition_penalty=1e6, seen=occurs)
+    assert 4 not in np.asarray(sample.tokens)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_a_high_penalty_repeats_nothing_while_there_is_something_new():
         ({"key": jax.random.split(jax.random.key(0), 3)}, "keys has shape"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         draw(tables(), **arguments)

@@ -1,8 +1,8 @@
-"""What goes between devices in a compiled step, for a recipe of each family and each way to cut it, is what was written
-down, and XLA never has to make an array whole to cut it another way.
+"""Golden files of the collectives in a compiled step, per recipe family and mesh.
 
-More than was written down is a step that got slower on many devices; less is one to be glad of. Either way:
-`JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/test_collectives.py`, and read the change in the diff.
+XLA must not replicate an array to reshard it (involuntary full rematerialization). Additional collectives make a step
+slower on many devices. To accept a change, run `JAXDL_UPDATE_GOLDEN=1 python -m pytest
+tests/distributed/test_collectives.py` and review the diff.
 """
 
 import dataclasses
@@ -38,12 +38,12 @@ MESHES = {
     "all": {"data": 2, "fsdp": 2, "tensor": 2},
 }
 WARNING = "Involuntary full rematerialization"
-JAXLIB = "0.10."  # another compiler cuts otherwise
+JAXLIB = "0.10."  # other compilers insert other collectives
 
 
 @pytest.fixture
-def compiled_anew():
-    """XLA warns while it compiles: what the cache has, it would not compile again."""
+def without_compilation_cache():
+    """Disables the compilation cache: XLA warns during compilation only."""
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     yield
@@ -51,21 +51,21 @@ def compiled_anew():
     compilation_cache.reset_cache()
 
 
-@pytest.mark.skipif(not version("jaxlib").startswith(JAXLIB), reason=f"written down with jaxlib {JAXLIB}*")
+@pytest.mark.skipif(not version("jaxlib").startswith(JAXLIB), reason=f"recorded with jaxlib {JAXLIB}*")
 @pytest.mark.parametrize("recipe", FAMILIES)
-def test_collectives(recipe, compiled_anew, capfd):
+def test_collectives_match_the_golden_file(recipe, without_compilation_cache, capfd):
     experiment = serialize.build(tiny(load_recipe(recipe)))
     sources, lines = load_sources(experiment.data), []
     for name, mesh in MESHES.items():
         program = make_program(dataclasses.replace(experiment, parallel=Parallel(mesh=mesh)), sources)
-        found = collectives(program.compiled.as_text() or "")
-        counts = ", ".join(f"{kind} {number} ({size / 1e3:,.0f} kB)" for kind, (number, size) in found.items())
+        traffic = collectives(program.compiled.as_text() or "")
+        counts = ", ".join(f"{kind} {number} ({size / 1e3:,.0f} kB)" for kind, (number, size) in traffic.items())
         lines.append(f"{name}: {counts}")
         assert WARNING not in capfd.readouterr().err, name
     golden(recipe, "collectives", "\n".join(lines) + "\n")
 
 
-def test_the_warning_is_noticed(compiled_anew, capfd):
+def test_a_forced_rematerialization_is_reported(without_compilation_cache, capfd):
     mesh = jax.make_mesh((2, 4), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
 
     def split(x):

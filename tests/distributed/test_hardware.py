@@ -1,4 +1,4 @@
-"""The table of accelerators: peaks by device kind, and the topologies that `plan` accepts."""
+"""Accelerator table: peaks by device kind, and topologies of `plan`."""
 
 import jax.numpy as jnp
 import pytest
@@ -39,7 +39,7 @@ def test_each_device_kind_has_the_peaks_of_one_row(kind, name):
     assert peak_flops(kind, jnp.float32) == row.float32
 
 
-def test_peaks_of_the_data_sheets():
+def test_peaks_match_the_data_sheets():
     assert peak_flops("NVIDIA H100 80GB HBM3", jnp.bfloat16) == 989e12
     assert peak_flops("NVIDIA A100-SXM4-40GB", "float32") == 156e12
     assert peak_flops("Tesla V100-SXM2-16GB", "float16") == 125e12
@@ -63,7 +63,7 @@ def test_unknown_devices_have_no_peak(kind):
     assert peak_flops(kind) is None
 
 
-def test_types_that_a_device_does_not_support_have_no_peak():
+def test_unsupported_dtypes_have_no_peak():
     assert peak_flops("Tesla V100-SXM2-16GB", "bfloat16") is None
     assert peak_flops("TPU v4", "float16") is None
     assert peak_flops("TPU v4", "float64") is None

@@ -1,6 +1,6 @@
-"""Runs over several processes: they equal one process, and one that is killed, stopped or preempted takes all along.
+"""Multi-process runs: equal results, and a common end if a process is killed or preempted.
 
-Processes of this machine, which meet on 127.0.0.1.
+The processes run on this machine and use 127.0.0.1.
 """
 
 import json
@@ -34,40 +34,40 @@ FAMILIES = (
 LOST = "lost: another process of this run ended or does not respond"
 
 
-def by_two(*arguments: str) -> dict[str, dict]:
-    """What two processes of four devices measure, {recipe: ...}."""
+def measured_by_two(*arguments: str) -> dict[str, dict]:
+    """Measures recipes with two processes of four devices, {recipe: ...}."""
     port, environment = str(free_ports(1)[0]), {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "tests/two_processes.py", "2"]
     options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    both = [subprocess.Popen([*command, str(n), port, "4", *arguments], **options) for n in range(2)]
-    told = [process.communicate(timeout=500)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told[0][-3000:] + told[1][-3000:]
-    lines = [line.removeprefix("MEASURED") for line in told[0].splitlines() if line.startswith("MEASURED")]
-    return {recipe: found for line in lines for recipe, found in json.loads(line).items()}
+    processes = [subprocess.Popen([*command, str(n), port, "4", *arguments], **options) for n in range(2)]
+    outputs = [process.communicate(timeout=500)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
+    lines = [line.removeprefix("MEASURED") for line in outputs[0].splitlines() if line.startswith("MEASURED")]
+    return {recipe: measurements for line in lines for recipe, measurements in json.loads(line).items()}
 
 
 def law_processes(found: dict, alone: dict) -> None:
-    """Two processes of four devices equal one of eight: losses to 1e-5."""
+    """Checks that two processes of four devices equal one of eight: losses to 1e-5."""
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5, atol=1e-5)
     assert found["evaluations"].keys() == alone["evaluations"].keys()
-    pairs = [[*each["evaluations"].values()] for each in (found, alone)]
+    pairs = [[*measurements["evaluations"].values()] for measurements in (found, alone)]
     np.testing.assert_allclose(*pairs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.xdist_group("processes")
 def test_two_processes_of_four_devices_equal_one_of_eight():
     mutated = SAME_ROWS + FAMILIES[0]
-    found = by_two(*FAMILIES, mutated)
-    assert found.keys() == {*FAMILIES, mutated}
-    alone = {recipe: measured(recipe) for recipe in FAMILIES}
+    two_processes = measured_by_two(*FAMILIES, mutated)
+    assert two_processes.keys() == {*FAMILIES, mutated}
+    by_one = {recipe: measured(recipe) for recipe in FAMILIES}
     for recipe in FAMILIES:
-        law_processes(found[recipe], alone[recipe])
-    with pytest.raises(AssertionError):  # processes that make the same rows are noticed
-        law_processes(found[mutated], alone[FAMILIES[0]])
+        law_processes(two_processes[recipe], by_one[recipe])
+    with pytest.raises(AssertionError):  # processes with equal rows are detected
+        law_processes(two_processes[mutated], by_one[FAMILIES[0]])
 
 
 class Launched:
-    """launch.py on survivor.py in several processes, beside each of which the one is that was started here."""
+    """`launch.py` on survivor.py in several processes, each with a watchdog process."""
 
     def __init__(self, workdir: Path, count: int = 2, devices: int = 4):
         self.workdir = workdir
@@ -82,84 +82,84 @@ class Launched:
         ]
 
     def at(self, step: int) -> "Launched":
-        while newest_step(self.workdir) < step and all(each.poll() is None for each in self.processes):
+        while newest_step(self.workdir) < step and all(process.poll() is None for process in self.processes):
             time.sleep(0.005)
         return self
 
     def saved(self, step: int) -> "Launched":
-        """Once there is a checkpoint of that step or a later one."""
+        """Waits for a checkpoint of that step or a later one."""
         folder = self.workdir / "checkpoints"
-        while not any(each.name.isdecimal() and int(each.name) >= step for each in folder.glob("*")):
+        while not any(path.name.isdecimal() and int(path.name) >= step for path in folder.glob("*")):
             time.sleep(0.005)
         return self
 
     def inner(self, number: int) -> int:
-        """The process that trains."""
+        """Returns the id of the training process."""
         parent = self.processes[number].pid
         return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
 
     def ended(self) -> tuple[list[int], list[str]]:
-        told = [process.communicate(timeout=200)[0] for process in self.processes]
-        return [process.returncode for process in self.processes], told
+        outputs = [process.communicate(timeout=200)[0] for process in self.processes]
+        return [process.returncode for process in self.processes], outputs
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_whatever_happens_to_one_process_ends_all_and_a_relaunch_goes_on(tmp_path):
-    alone, workdir, other = tmp_path / "alone", tmp_path / "run", tmp_path / "other"
-    codes, told = Launched(alone).ended()
-    assert codes == [0, 0], told
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_together_and_a_relaunch_resumes(tmp_path):
+    single, workdir, copy = tmp_path / "alone", tmp_path / "run", tmp_path / "other"
+    codes, outputs = Launched(single).ended()
+    assert codes == [0, 0], outputs
 
     for number, step in ((1, 7), (0, 17)):  # kill -9 of either
         launched = Launched(workdir).at(step).saved(step - 2)
         os.kill(launched.inner(number), signal.SIGKILL)
-        codes, told = launched.ended()
-        assert codes == [75, 75], told
-        assert "killed: this process of the run received SIGKILL; the last checkpoint is kept" in told[number]
-        assert LOST in told[1 - number].splitlines()[-1]
+        codes, outputs = launched.ended()
+        assert codes == [75, 75], outputs
+        assert "killed: this process of the run received SIGKILL; the last checkpoint is kept" in outputs[number]
+        assert LOST in outputs[1 - number].splitlines()[-1]
 
     launched = Launched(workdir).at(26)
     os.kill(launched.inner(1), signal.SIGTERM)
-    codes, told = launched.ended()
-    assert codes == [75, 75], told
-    assert all("stopped: SIGTERM after step" in each for each in told), told
-    shutil.copytree(workdir, other)
+    codes, outputs = launched.ended()
+    assert codes == [75, 75], outputs
+    assert all("stopped: SIGTERM after step" in output for output in outputs), outputs
+    shutil.copytree(workdir, copy)
 
     launched = Launched(workdir).at(37).saved(35)
     stopped = launched.inner(1)
     os.kill(stopped, signal.SIGSTOP)
     assert launched.processes[0].wait(timeout=100) == 75
     os.kill(stopped, signal.SIGCONT)
-    codes, told = launched.ended()
-    assert codes == [75, 75], told
-    assert all(LOST in each.splitlines()[-1] for each in told), told
+    codes, outputs = launched.ended()
+    assert codes == [75, 75], outputs
+    assert all(LOST in output.splitlines()[-1] for output in outputs), outputs
 
     launched = Launched(workdir).at(46)
-    launched.processes[1].kill()  # the one that watches: the other one saves its state
-    codes, told = launched.ended()
-    assert codes == [75, -signal.SIGKILL], told
-    assert "stopped: SIGTERM after step" in told[0]
+    launched.processes[1].kill()  # the watchdog: the other process saves its state
+    codes, outputs = launched.ended()
+    assert codes == [75, -signal.SIGKILL], outputs
+    assert "stopped: SIGTERM after step" in outputs[0]
 
-    codes, told = Launched(workdir).ended()
-    assert codes == [0, 0], told
-    assert result(workdir)["state_digest"] == result(alone)["state_digest"]
-    assert lines(workdir) == lines(alone)
+    codes, outputs = Launched(workdir).ended()
+    assert codes == [0, 0], outputs
+    assert result(workdir)["state_digest"] == result(single)["state_digest"]
+    assert lines(workdir) == lines(single)
 
-    codes, told = Launched(other, count=1, devices=8).ended()  # goes on in another number of processes
-    assert codes == [0], told
-    assert "resuming from step" in told[0]
-    mine, theirs = ([row["loss"] for row in lines(each)] for each in (other, alone))
-    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    codes, outputs = Launched(copy, count=1, devices=8).ended()  # resumes with another number of processes
+    assert codes == [0], outputs
+    assert "resuming from step" in outputs[0]
+    losses, single_losses = ([row["loss"] for row in lines(output)] for output in (copy, single))
+    np.testing.assert_allclose(losses, single_losses, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_process_that_only_ever_fails_is_not_begun_again_for_ever(tmp_path):
-    launched = Launched(tmp_path / "run").at(1)  # nothing is saved before step 5
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_fails_before_its_first_checkpoint_is_not_restarted(tmp_path):
+    launched = Launched(tmp_path / "run").at(1)  # the first checkpoint is saved at step 5
     os.kill(launched.inner(1), signal.SIGKILL)
-    codes, told = launched.ended()
-    assert codes == [1, 1], told
-    assert all("no checkpoint was saved since the start" in each.splitlines()[-1] for each in told), told
+    codes, outputs = launched.ended()
+    assert codes == [1, 1], outputs
+    assert all("no checkpoint was saved since the start" in output.splitlines()[-1] for output in outputs), outputs
 
 
 @pytest.mark.parametrize(
@@ -170,19 +170,19 @@ def test_a_process_that_only_ever_fails_is_not_begun_again_for_ever(tmp_path):
         (Place(2, 0, "somewhere"), "--coordinator=somewhere: write HOST:PORT"),
     ],
 )
-def test_mistakes(place, message):
+def test_invalid_places_are_refused(place, message):
     with pytest.raises(UserError, match=message):
         initialize(place)
 
 
-def test_a_mistake_in_each_process_is_told_once_and_ends_with_2():
+def test_an_error_of_all_processes_is_printed_once_with_exit_code_2():
     command = [sys.executable, "launch.py", "--config=tests/survivor.py", "--processes=2", "--process=5"]
-    done = subprocess.run([*command, "--coordinator=127.0.0.1:9"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "error: --process=5 of --processes=2: must be from 0 to 1\n"
+    process = subprocess.run([*command, "--coordinator=127.0.0.1:9"], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr == "error: --process=5 of --processes=2: must be from 0 to 1\n"
 
 
-def test_one_process_needs_no_other():
+def test_a_single_process_does_not_initialize_a_cluster():
     assert not Place().several
     assert not Place(count=1).several
     assert Place(2, 0, "127.0.0.1:9000").several

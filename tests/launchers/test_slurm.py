@@ -1,4 +1,4 @@
-"""Sweeps on a real SLURM of this machine: what is stopped, cancelled, requeued or loses its node ends all the same."""
+"""Sweeps on a local SLURM cluster: stopped, cancelled and requeued jobs, and lost nodes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.xdist_group("slurm"),  # one cluster at a time
 ]
 
-# In a process of its own: submitit configures logging anew, which closes what pytest has open.
+# In a separate process: submitit reconfigures logging and closes the streams of pytest.
 SUBMIT = """
 import json, sys
 from pathlib import Path
@@ -35,18 +35,18 @@ except UserError as error:
 
 
 def submit(environment: dict[str, str], jobs: list[Job], **options) -> str:
-    """What is said when the jobs are submitted."""
-    given = json.dumps([[[each.name, list(each.command), str(each.folder)] for each in jobs], options])
-    command = [sys.executable, "-c", SUBMIT, given]
+    """Submits jobs and returns the printed output."""
+    arguments = json.dumps([[[each.name, list(each.command), str(each.folder)] for each in jobs], options])
+    command = [sys.executable, "-c", SUBMIT, arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp_path_factory):
+def test_slurm_requeues_stopped_runs_and_does_not_submit_twice(tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
     with slurm_cluster.cluster(root) as cluster:
         environment = cluster.environment
         codes = {"good": [0], "stopped": [75, 75, 0], "again": [1, 0], "bad": [1], "mistake": [2]}
-        jobs = [job(root, name, each) for name, each in codes.items()]
+        jobs = [job(root, name, exit_codes) for name, exit_codes in codes.items()]
         options = {"slots": 2, "retries": 1, "more": {"cpus": "1"}}
         assert "job 1_4" in submit(environment, jobs, **options)
         assert submit(environment, jobs, **options) == "5 run(s) already queued\n"
@@ -54,12 +54,12 @@ def test_slurm_makes_each_run_requeues_what_was_stopped_and_takes_none_twice(tmp
         while cluster.queue():
             assert time.monotonic() < deadline
             time.sleep(0.5)
-        made = {name: len((root / "counts" / name).read_text()) for name in codes}
-        assert made == {"good": 1, "stopped": 3, "again": 2, "bad": 2, "mistake": 1}
+        counts = {name: len((root / "counts" / name).read_text()) for name in codes}
+        assert counts == {"good": 1, "stopped": 3, "again": 2, "bad": 2, "mistake": 1}
         assert (root / "sweep" / "stopped" / "run.log").read_text() == "run 0\nrun 1\nrun 2\n"
-        other = [job(root, "other", [0])]
-        assert "SLURM refused the jobs" in submit(environment, other, more={"partition": "none"})
-    assert "squeue failed" in submit(environment, other)
+        other_jobs = [job(root, "other", [0])]
+        assert "SLURM refused the jobs" in submit(environment, other_jobs, more={"partition": "none"})
+    assert "squeue failed" in submit(environment, other_jobs)
 
 
 SEEDS = 6
@@ -67,12 +67,12 @@ FLAGS = [f"--grid=seed=0..{SEEDS - 1}", "--set=steps=200", "--set=log_every=5", 
 
 
 def sweep(environment: dict[str, str], folder: Path, *flags: str) -> str:
-    """What `launch.py sweep` says of six runs in a folder."""
+    """Runs `launch.py sweep` with six runs in a folder and returns its output."""
     command = [sys.executable, "launch.py", "sweep", "--config=tests/survivor.py", f"--workdir={folder}"]
     environment = {**environment, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([*command, *FLAGS, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run([*command, *FLAGS, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -86,18 +86,18 @@ def wait(until, seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_factory):
+def test_a_disrupted_sweep_has_the_digests_of_a_local_one(tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
-    there, here = root / "there", root / "here"
+    remote, local = root / "there", root / "here"
     with slurm_cluster.cluster(root) as cluster:
         slurm = ("--launcher=slurm", "--slots=2", "--launch=cpus=1")
-        assert f"{SEEDS} run(s): {SEEDS} new" in sweep(cluster.environment, there, *slurm)
+        assert f"{SEEDS} run(s): {SEEDS} new" in sweep(cluster.environment, remote, *slurm)
 
         def running(count: int, beyond: int = 0) -> list[str]:
-            """The jobs that run, once there are so many, and as many runs have made more lines than `beyond`."""
+            """Returns the running jobs, once `count` run and metrics have more than `beyond` lines."""
 
             def lines() -> list[int]:
-                return [path.read_bytes().count(b"\n") for path in there.glob("*/metrics.jsonl")]
+                return [path.read_bytes().count(b"\n") for path in remote.glob("*/metrics.jsonl")]
 
             wait(lambda: [*cluster.queue().values()].count("RUNNING") == count and sum(lines()) > beyond)
             return [name for name, state in cluster.queue().items() if state == "RUNNING"]
@@ -105,7 +105,7 @@ def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_
         cancelled = running(2, beyond=8)[0]
         cluster.run("scancel", cancelled)
         wait(lambda: cancelled not in cluster.queue())
-        output = sweep(cluster.environment, there, *slurm)
+        output = sweep(cluster.environment, remote, *slurm)
         queued = re.search(r"(\d+) run\(s\) already queued", output)
         assert queued, output
         assert int(queued[1]) + output.count(" finished ") == SEEDS - 1, output
@@ -117,21 +117,21 @@ def test_a_sweep_ends_with_the_digests_of_a_local_one_whatever_happens(tmp_path_
         cluster.start("slurmd")
         cluster.run("scontrol", "update", "nodename=localhost", "state=resume")
         wait(lambda: not cluster.queue(), 240)
-    sweep({**os.environ}, here, "--slots=2")
-    assert len(digests(here)) == SEEDS
-    assert digests(there) == digests(here)
+    sweep({**os.environ}, local, "--slots=2")
+    assert len(digests(local)) == SEEDS
+    assert digests(remote) == digests(local)
 
 
-def test_a_run_of_two_processes(tmp_path_factory):
+def test_slurm_run_of_two_processes(tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
     port = slurm_cluster.free_ports(1)[0]
     with slurm_cluster.cluster(root) as cluster:
-        own = {
+        variables = {
             "JAX_COORDINATOR_PORT": str(port),
             "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
             "JAX_PLATFORMS": "cpu",
         }
-        environment = {**cluster.environment, **own}
+        environment = {**cluster.environment, **variables}
         command = [sys.executable, "launch.py", "--config=tests/survivor.py", "--set=steps=10"]
         run = Job("one", [*command, f"--workdir={root / 'run'}"], root / "run", steps=10)
         submit(environment, [run], more={"cpus": "1", "processes": "2"})
