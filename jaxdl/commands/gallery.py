@@ -7,25 +7,30 @@ from pathlib import Path
 from jaxdl.commands.report import page_path
 from jaxdl.config.recipes import RecipeFile, recipes
 from jaxdl.report import html, load
-from jaxdl.report.load import FINISHED, Run
+from jaxdl.report.load import Run
 from jaxdl.report.plots import newest_pictures, readable
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.ledger import NONE_RECORDED, Summary, figure, minutes, summaries
 
 
 def run(root: Path, folders: Sequence[str] = (), output: str | None = None) -> None:
-    """Writes the page. The newest finished run of a recipe, at any depth of the folders, supplies its picture.
+    """Writes the page. A recorded run of a recipe, at any depth of the folders, supplies the pictures of its card.
 
     Raises:
       UserError: A folder without a run, or a page that cannot be written.
     """
     target = page_path(output, "gallery.html")
     runs = [load.read(path) for path in load.find(folders)]
-    newest = {run.recipe: run for run in sorted(runs, key=lambda run: run.started) if run.state == FINISHED}
     files, results = recipes(root), summaries(root)
-    write_atomically(target, render(files, results, newest, target.parent, root))
-    with_run = sum(recipe.name in newest for recipe in files)
-    print(f"{target}: {len(files)} recipes, {len(results)} with a recorded result, {with_run} with a run")
+    recorded = {
+        run.recipe: run for run in runs if run.recipe in results and run.digest[:16] in results[run.recipe].digests
+    }
+    write_atomically(target, render(files, results, recorded, target.parent, root))
+    others = len(runs) - len(recorded)
+    print(
+        f"{target}: {len(files)} recipes, {len(results)} with a recorded result, {len(recorded)} with its run"
+        f"{f'; {others} run(s) of other results are not shown' if others else ''}"
+    )
 
 
 def render(

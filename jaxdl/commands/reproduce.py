@@ -19,7 +19,7 @@ from jaxdl.commands.flags import DRY_RUN, Command, Flag
 from jaxdl.config import serialize
 from jaxdl.config.experiment import observes
 from jaxdl.errors import Failed, UserError
-from jaxdl.runs import manifest
+from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
 from jaxdl.runs.ledger import scalars
@@ -81,7 +81,8 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
     experiment = serialize.build(saved.config)
     changes = differences(original, train.describe(experiment, load_sources(experiment.data)))
-    print("\n".join(changes) if changes else "commit, packages, devices and data are equal", flush=True)
+    changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
+    print("\n".join(changes) if changes else "commit, code, packages, devices and data are equal", flush=True)
     if dry_run:
         return
     again = Path(output) if output else folder.path.with_name(f"{folder.path.name}-again")
@@ -115,7 +116,7 @@ def take_cores(then: Mapping[str, Any]) -> None:
 def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[str]:
     """Returns the differences in commit, packages, devices and data since the manifest of a run, one a line."""
     recorded = {name: manifest.latest(then, name) or {} for name in ("code", "packages", "devices", "datasets")}
-    lines = []
+    lines = [f"{name}: changed when the run was resumed; a run from step 0 differs" for name in manifest.mixed(then)]
     now = manifest.code_version()
     if recorded["code"].get("commit") != now["commit"]:
         lines.append(f"commit: then {_short(recorded['code'].get('commit'))}, now {_short(now['commit'])}")
@@ -160,7 +161,7 @@ def compare(
 
 def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], changes: Sequence[str]) -> str:
     """Returns the verdict in a few sentences."""
-    name = f"{then['recipe']} with seed {then['seed']}"
+    name = f"{then['recipe']} with seed {manifest.latest(then, 'seed')}"
     if same:
         return f"Reproduced bitwise: {name}, trained again, has the same parameters and metrics."
     because = f" ({len(changes)} difference(s): {'; '.join(changes)})" if changes else ""

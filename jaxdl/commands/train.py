@@ -19,9 +19,9 @@ from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import UserError, nearest
-from jaxdl.runs import manifest
+from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder, default_name, is_run
-from jaxdl.runs.restore import changed_settings
+from jaxdl.runs.restore import changed_settings, warn_of_changed_code
 from jaxdl.training.interrupt import Preempted
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
@@ -117,6 +117,9 @@ def make(
     shown = shown and is_first()
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
+        modules = code.digests(config, recipe)
+        if shown:
+            warn_of_changed_code(folder, modules)
         if (done := _finished(folder, experiment, shown)) is not None:
             return done
         sources = load_sources(experiment.data)
@@ -127,8 +130,8 @@ def make(
         folder.write_config(serialize.to_json(config, recipe, settings), serialize.as_text(config))
         fingerprint = None if isinstance(config, Experiment) else serialize.fingerprint(config)
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
-        provenance |= {"config_fingerprint": fingerprint, "datasets": datasets, "absent_settings": absent}
-        manifest.start_manifest(folder, provenance)
+        provenance |= {"config_fingerprint": fingerprint, "datasets": datasets, "modules": modules}
+        manifest.start_manifest(folder, {**provenance, "absent_settings": absent})
         identity = {"datasets": datasets}
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")

@@ -20,7 +20,7 @@ from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
-from jaxdl.runs.manifest import killed_at, latest, wall_seconds
+from jaxdl.runs.manifest import killed_at, latest, mixed, wall_seconds
 from jaxdl.viz.curves import learned
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
@@ -41,13 +41,16 @@ class Run:
       state: FINISHED, RUNNING, STOPPED by a signal, FAILED with an exit code, KILLED, or DAMAGED (unreadable).
       problem: Problem of the run. "" if it is finished and complete.
       recipe: Recipe file, relative to the repository if inside it. "" if unknown.
-      overrides: Values of the --set flags.
+      overrides: Values of the --set flags of the last attempt.
       seed: Seed. None if unknown.
       settings: Configuration. () if unknown.
       metrics: {"EVAL/NAME": value} of the result; NaN where not finite.
       steps: Completed steps. None before the first report.
       minutes: Wall-clock time, up to now for a running run.
       device: Device name.
+      modules: {module: digest} of the code, see `jaxdl.runs.code`. None in older runs.
+      mixed: Whether the configuration, code or data changed when the run was resumed.
+      digest: Digest of the final state. "" without a result.
       commit: Commit of the code. "" outside a repository.
       dirty: Whether the code had uncommitted changes.
       started: Start of the last attempt, ISO 8601, UTC.
@@ -65,6 +68,9 @@ class Run:
     steps: int | None = None
     minutes: float = math.nan
     device: str = ""
+    modules: Mapping[str, str] | None = None
+    mixed: bool = False
+    digest: str = ""
     commit: str = ""
     dirty: bool = False
     started: str = ""
@@ -117,6 +123,8 @@ def _read(folder: RunFolder) -> Run:
         state = state if result or state != FINISHED else DAMAGED
         problem = _problem(folder.path, error)
     code = latest(manifest, "code")
+    if state == FINISHED and not problem and (names := mixed(manifest)):
+        problem = f"resumed with other {' and '.join(names)}; it is compared with no other run"
     attempts = manifest["attempts"]
     if state != RUNNING:
         attempts = [{**attempt, "end": attempt["end"] or killed_at(folder, attempt)} for attempt in attempts]
@@ -126,13 +134,16 @@ def _read(folder: RunFolder) -> Run:
         state=state,
         problem=problem,
         recipe=_recipe(str(manifest["recipe"])),
-        overrides=tuple(manifest.get("overrides", ())),
-        seed=int(manifest["seed"]),
+        overrides=tuple(latest(manifest, "overrides") or ()),
+        seed=int(latest(manifest, "seed")),
         settings=tuple(_settings(folder)),
         metrics=scalars(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         minutes=seconds / 60,
         device=device_name(latest(manifest, "devices")),
+        modules=latest(manifest, "modules"),
+        mixed=bool(mixed(manifest)),
+        digest=str(result.get("state_digest", "")),
         commit=code["commit"] or "",
         dirty=bool(code["dirty"]),
         started=manifest["attempts"][-1]["start"],

@@ -1,6 +1,7 @@
 """Groups of runs that differ only by seed: estimates over seeds and varied arguments."""
 
 import ast
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxdl.config.describe import ABSENT, differences
 from jaxdl.config.experiment import observes
 from jaxdl.config.recipes import recipe_file
 from jaxdl.report.load import FINISHED, Run
+from jaxdl.runs.code import changes
 
 RESAMPLES = 10_000
 RECIPE_DEFAULTS = "(recipe defaults)"
@@ -36,7 +38,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one configuration.
+    """Runs of one configuration and code.
 
     Attributes:
       number: Number in the recipe, from 1.
@@ -126,8 +128,10 @@ class Section:
         return list(self.groups[0].arguments)
 
     def changes(self, group: Group) -> list[tuple[str, str, str]]:
-        """Returns (path, value in group 1, value in `group`) of settings that affect results."""
-        return _changes(self.groups[0].runs[0], group.runs[0])
+        """Returns (path, value in group 1, value in `group`) of settings that affect results, and of modules."""
+        first, run = self.groups[0].runs[0], group.runs[0]
+        modules = changes(first.modules, run.modules or {})
+        return [*_changes(first, run), *((f"code of {name}", before, after) for name, before, after in modules)]
 
     @property
     def best(self) -> Group | None:
@@ -216,19 +220,22 @@ def _rank(run: Run, arguments: Mapping[str, str]) -> tuple:
 
 
 def _clusters(runs: Iterable[Run]) -> list[list[Run]]:
-    """Returns lists of runs with equal configurations, or with equal commit and overrides.
+    """Returns lists of runs with equal code and either equal configurations or equal overrides.
 
-    The latter differ only in values derived from the seed, such as the fold of a cross-validation.
+    With equal code, equal overrides give configurations that differ only in values derived from the seed, such as the
+    fold of a cross-validation.
     """
     groups: list[list[Run]] = []
     known: dict[Any, list[Run]] = {}
     for run in runs:
-        keys: list[Any] = [tuple(setting for setting in run.settings if setting.path != "seed")]
-        if run.commit and not run.dirty:
-            keys.append((run.commit, tuple(sorted(typed(run).items()))))
+        code = _code(run)
+        keys: list[Any] = [(code, tuple(setting for setting in run.settings if setting.path != "seed"))]
+        if code is not None:
+            keys.append((code, tuple(sorted(typed(run).items()))))
         group = next((known[key] for key in keys if key in known), None)
         if group is None:
-            group = next((members for members in groups if not _changes(members[0], run)), None)
+            alike = (members for members in groups if _code(members[0]) == code)
+            group = next((members for members in alike if not _changes(members[0], run)), None)
         if group is None:
             group = []
             groups.append(group)
@@ -236,6 +243,18 @@ def _clusters(runs: Iterable[Run]) -> list[list[Run]]:
         for key in keys:
             known.setdefault(key, group)
     return groups
+
+
+def _code(run: Run) -> str | None:
+    """Returns a text that is equal for equal code; None if it is unknown, as for a recipe outside of the commit.
+
+    A run that was resumed with other code or another configuration is equal to no other.
+    """
+    if run.mixed:
+        return str(run.folder)
+    if run.modules is not None:
+        return " ".join(f"{name}={digest}" for name, digest in run.modules.items())
+    return run.commit if run.commit and not run.dirty and not Path(run.recipe).is_absolute() else None
 
 
 def _changes(a: Run, b: Run) -> list[tuple[str, str, str]]:
@@ -264,6 +283,9 @@ def _arguments(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
         if len(set(zip(explained, values))) > len(set(explained)) and pattern not in seen:
             columns[path] = values
         seen.add(pattern)
+    codes = ["mixed" if run.mixed else hashlib.sha256((_code(run) or "").encode()).hexdigest()[:7] for run in firsts]
+    if len(set(zip(explained, codes))) > len(set(explained)) and len(set(zip(*columns.values()))) < len(groups):
+        columns["code"] = codes
     names = _short(list(columns))
     return [{names[name]: values[index] for name, values in columns.items()} for index in range(len(groups))]
 

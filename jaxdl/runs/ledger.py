@@ -63,7 +63,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The headline result of a recipe over its seeds; `std` is None for one seed."""
+    """The headline result of a recipe over its seeds; `std` is None for one seed.
+
+    `digests` are those of the final states of its runs, as in `Row`.
+    """
 
     recipe: str
     split: str
@@ -73,6 +76,7 @@ class Summary:
     seeds: int
     device: str
     minutes: float
+    digests: tuple[str, ...]
 
     @property
     def cost(self) -> str:
@@ -229,6 +233,7 @@ def _summary(rows: list[Row]) -> Summary:
         seeds=len(values),
         device=newest.device,
         minutes=statistics.fmean(row.minutes for row in last),
+        digests=tuple(row.digest for row in last),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from jaxdl.runs.code import changes
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.git import GitError, git
@@ -32,8 +33,8 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
 
     Args:
       folder: Run folder. A process that does not write leaves it unchanged.
-      provenance: JSON values by name: command, recipe, overrides, seed, config_fingerprint, datasets, absent_settings.
-        Code, packages and devices are added.
+      provenance: JSON values by name: command, recipe, overrides, seed, config_fingerprint, datasets, absent_settings,
+        and modules, the digests of `jaxdl.runs.code`. Commit, packages and devices are added.
 
     Returns:
       The manifest.
@@ -64,6 +65,25 @@ def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -
         manifest = folder.manifest()
         manifest["attempts"][-1].update(end=_now(), last_step=last_step, exit=exit)
         _save(folder, manifest)
+
+
+def mixed(manifest: Mapping[str, Any]) -> list[str]:
+    """Lists "configuration", "code" and "data" if attempts that led to the result differ in them."""
+    trained = [attempt for attempt in manifest["attempts"] if attempt.get("first_step") is not None]
+    starts = [number for number, attempt in enumerate(trained) if attempt["first_step"] == 0]
+    trained = trained[max(starts, default=0) :]
+    words = {"config_fingerprint": "configuration", "modules": "code", "datasets": "data"}
+    values = {name: [attempt.get("changed", {}).get(name, manifest.get(name)) for attempt in trained] for name in words}
+    values["datasets"] = [{role: data["fingerprint"] for role, data in (v or {}).items()} for v in values["datasets"]]
+    return [word for name, word in words.items() if any(value != values[name][0] for value in values[name])]
+
+
+def changed_modules(folder: RunFolder, modules: Mapping[str, str]) -> list[str]:
+    """Lists the modules outside jaxdl that differ from those of a run's latest attempt, with both digests."""
+    if not (folder.path / "manifest.json").exists():
+        return []
+    rows = changes(latest(folder.manifest(), "modules"), modules)
+    return [f"{name} (then {before}, now {after})" for name, before, after in rows if name != "jaxdl"]
 
 
 def killed_at(folder: RunFolder, attempt: Mapping[str, Any]) -> str:

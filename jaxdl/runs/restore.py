@@ -1,6 +1,7 @@
 """Restoring a trained run from its folder."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,7 @@ from jaxdl.config.experiment import Experiment, observes
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
+from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
@@ -68,11 +70,14 @@ def load_trained(
     folder = RunFolder.open(run)
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoint; train it until its first save")
+    recipe = ""
     if config is None:
-        config = serialize.from_json(folder.config(), str(folder.path / "config.json")).config
+        saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
+        config, recipe = saved.config, saved.recipe
     elif changes := changed_settings(folder, config):
         name, then, now = changes[0]
         raise UserError(f"{run} was trained with {name}={then}, but the experiment passed has {now}; pass its own")
+    warn_of_changed_code(folder, code.digests(config, recipe))
     if isinstance(config, Experiment):
         if settings:
             raise UserError("settings need a recipe or config; change an Experiment with dataclasses.replace")
@@ -91,6 +96,18 @@ def load_trained(
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
     state = restored.state if experiment.ema is not None else restored.state.replace(ema={})
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
+
+
+def warn_of_changed_code(folder: RunFolder, modules: Mapping[str, str]) -> None:
+    """Prints one line on standard error if modules outside jaxdl differ from those of a run's latest attempt.
+
+    Args:
+      folder: Run folder.
+      modules: `jaxdl.runs.code.digests` of today.
+    """
+    if changed := manifest.changed_modules(folder, modules):
+        names = f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
+        print(f"warning: the code of {folder.path} has changed since it was trained: {names}", file=sys.stderr)
 
 
 def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> list[tuple[str, str, str]]:

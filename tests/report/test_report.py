@@ -29,6 +29,7 @@ from jaxdl.report.load import (
 )
 from jaxdl.report.plots import hues
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.ledger import summaries
 
 RECIPE = '''
 """A net & <i>its</i> images."""
@@ -70,7 +71,7 @@ def recipe(tmp_path_factory):
 def make(recipe, tmp_path):
     """Writes a run folder in the format of training: make(name, settings, accuracy=...)."""
 
-    def make(name, settings=(), *, accuracy=0.9, exit=0, rows=20, day=1, commit="a" * 40, picture=False, changes=None):
+    def make(name, settings=(), *, accuracy=0.9, exit=0, rows=20, day=1, code="a" * 64, picture=False, changes=None):
         settings = list(settings)
         config = overrides.resolve(load_recipe(str(recipe)), settings)
         ended = None if exit is None else f"2030-01-{day:02}T10:02:00.000Z"
@@ -78,7 +79,8 @@ def make(recipe, tmp_path):
             "recipe": str(recipe),
             "overrides": settings,
             "seed": config.seed,
-            "code": {"commit": commit, "dirty": False},
+            "code": {"commit": "a" * 40, "dirty": False},
+            "modules": {"jaxdl": "0" * 64, "reported_net": code},
             "devices": {"platform": "gpu", "kind": "Fast GPU", "count": 1},
             "attempts": [{"start": f"2030-01-{day:02}T10:00:00.000Z", "end": ended, "exit": exit}],
         }
@@ -134,15 +136,43 @@ def test_paths_explained_by_an_argument_are_not_listed(make):
 
 
 def test_edits_of_the_recipe_make_separate_groups(make, tmp_path):
-    first, second = make("first"), make("second", commit="b" * 40)
+    first, second = make("first"), make("second", ["seed=1"], code="b" * 64)
     text = (second / "config.txt").read_text()
     (second / "config.txt").write_text(text.replace("data.batch_size = 8", "data.batch_size = 16"))
     (section,) = read(first, second)
     assert [group.label for group in section.groups] == ["batch_size=8", "batch_size=16"]
+    assert section.changes(section.groups[1])[-1] == ("code of reported_net", "a" * 8, "b" * 8)
+
+
+def test_edits_of_a_model_make_separate_groups_of_equal_configurations(make):
+    paths = [make(f"run{seed}", [f"seed={seed}"], code=digest * 64) for seed, digest in enumerate("aab")]
+    (section,) = read(*paths)
+    assert sorted(len(group.runs) for group in section.groups) == [1, 2]
+    assert all(group.label.startswith("code=") for group in section.groups)
+    assert len({group.label for group in section.groups}) == 2
+
+
+def test_without_digests_a_recipe_outside_the_commit_is_grouped_by_its_configuration(make):
+    older = {"modules": None, "code": {"commit": "a" * 40, "dirty": False}}
+    first, second = (make(f"run{seed}", [f"seed={seed}"], changes=older) for seed in range(2))
+    text = (second / "config.txt").read_text()
+    assert len(read(first, second)[0].groups) == 1
+    (second / "config.txt").write_text(text.replace("data.batch_size = 8", "data.batch_size = 16"))
+    assert len(read(first, second)[0].groups) == 2
+
+
+def test_a_run_resumed_with_another_configuration_is_a_group_of_its_own_with_a_problem(make):
+    attempt = {"start": "2030-01-01T10:00:00.000Z", "end": "2030-01-01T10:02:00.000Z", "exit": 75}
+    resumed = {"first_step": 10, "exit": 0, "changed": {"config_fingerprint": "b", "overrides": ["width=4", "seed=1"]}}
+    changes = {"config_fingerprint": "a", "attempts": [{**attempt, "first_step": 0}, {**attempt, **resumed}]}
+    (section,) = read(make("plain", ["width=4"]), make("mixed", ["width=4", "seed=1"], changes=changes))
+    assert [len(group.runs) for group in section.groups] == [1, 1]
+    (mixed,) = [run for run in section.runs if run.mixed]
+    assert mixed.problem == "resumed with other configuration; it is compared with no other run"
 
 
 def test_folds_selected_by_the_seed_are_one_group(make):
-    """With equal commit and overrides, differences derive from the seed."""
+    """With equal code and overrides, differences derive from the seed."""
     paths = [make(f"fold{seed}", [f"seed={seed}"]) for seed in range(2)]
     text = (paths[1] / "config.txt").read_text()
     (paths[1] / "config.txt").write_text(text.replace("'train'", "'train[20%:]'"))
@@ -345,9 +375,14 @@ def test_groups_far_from_the_best_share_a_color(make, tmp_path):
 
 
 def test_gallery_shows_every_recipe_with_its_recorded_result(make, tmp_path, capsys):
-    make("run", picture=True, changes={"recipe": "experiments/cnn/digits.py"})
+    recipe = "experiments/cnn/digits.py"
+    recorded = make("run", picture=True, changes={"recipe": recipe})
+    result = json.loads((recorded / "result.json").read_text())
+    digest = summaries(repository_root())[recipe].digests[0]
+    (recorded / "result.json").write_text(json.dumps({**result, "state_digest": digest + "0" * 48}))
+    make("newer", day=2, picture=True, changes={"recipe": recipe})  # of another state than the recorded ones
     gallery.run(repository_root(), [str(tmp_path / "runs")], str(tmp_path / "gallery.html"))
-    assert "1 with a run" in capsys.readouterr().out
+    assert "1 with its run; 1 run(s) of other results are not shown" in capsys.readouterr().out
     text = (tmp_path / "gallery.html").read_text()
     assert "ConvNet on scikit-learn&#x27;s 8x8 digits" in text
     assert "jaxdl train --config=experiments/rnn/speech.py" in text

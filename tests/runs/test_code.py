@@ -1,0 +1,76 @@
+"""Digests of the modules that a configuration uses."""
+
+import sys
+
+import pytest
+
+from jaxdl.config import overrides
+from jaxdl.config.recipes import load_recipe
+from jaxdl.runs import code
+
+RECIPE = """
+import flax.linen as nn
+import optax
+from fiddle.experimental.auto_config import auto_config
+from jaxdl import Data, Dataset, Experiment
+from jaxdl.tasks.image_classification import ImageClassification
+from {name}_models import Net
+
+@auto_config
+def experiment(steps: int = 4, seed: int = 0):
+    return Experiment(
+        task=ImageClassification(Net(10)),
+        data=Data(train=Dataset("digits", "train"), batch_size=8),
+        optimizers={{"train": optax.sgd(0.1)}},
+        steps=steps,
+        seed=seed,
+    )
+"""
+MODELS = "import {name}_widths as widths\nimport flax.linen as nn\n\nclass Net(nn.Dense):\n    pass\n"
+
+
+@pytest.fixture
+def digests(tmp_path):
+    """Writes the recipe NAME.py with NAME_models.py and NAME_widths.py, and returns its modules' digests."""
+    names = []
+
+    def digests(name, widths="WIDTH = 4"):
+        for file, text in ((name, RECIPE), (f"{name}_models", MODELS), (f"{name}_widths", widths)):
+            (tmp_path / f"{file}.py").write_text(text.format(name=name))
+            names.append(file)
+        recipe = load_recipe(str(tmp_path / f"{name}.py"))
+        return code.digests(overrides.resolve(recipe), recipe.name)
+
+    yield digests
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
+
+
+def test_digests_cover_the_recipe_and_the_modules_that_it_imports_at_any_depth(digests):
+    assert list(digests("flowers")) == ["jaxdl", "flowers", "flowers_models", "flowers_widths"]
+
+
+def test_an_edit_of_an_imported_module_changes_its_digest_alone(digests, tmp_path):
+    before = digests("shells")
+    (tmp_path / "shells_widths.py").write_text("WIDTH = 8")
+    recipe = load_recipe(str(tmp_path / "shells.py"))
+    after = code.digests(overrides.resolve(recipe), recipe.name)
+    assert [name for name, *_ in code.changes(before, after)] == ["shells_widths"]
+
+
+def test_recipes_of_the_repository_include_the_module_that_they_share():
+    recipe = load_recipe("experiments/gan/fashion_dcgan.py")
+    modules = code.digests(overrides.resolve(recipe), recipe.name)
+    assert {"experiments.gan.fashion_dcgan", "experiments._fashion_mnist"} <= modules.keys()
+    assert not any(name.startswith(("flax", "optax", "jaxdl.")) for name in modules)
+
+
+def test_runs_without_digests_have_no_changes():
+    assert code.changes(None, {"recipe": "a"}) == []
+
+
+def test_a_module_that_is_used_no_more_counts_as_a_change():
+    assert code.changes({"recipe": "a" * 64, "models": "b" * 64}, {"recipe": "a" * 64}) == [
+        ("models", "b" * 8, "absent")
+    ]
