@@ -36,22 +36,22 @@ def test_kid_is_the_mean_over_all_pairs():
         return (np.dot(a, b) / 5 + 1) ** 3
 
     pairs = [(i, j) for i in range(40) for j in range(40)]
-    same = sum(np.mean([kernel(z[i], z[j]) for i, j in pairs if i != j]) for z in (x, y))
-    expected = same - 2 * np.mean([kernel(x[i], y[j]) for i, j in pairs])
+    within = sum(np.mean([kernel(z[i], z[j]) for i, j in pairs if i != j]) for z in (x, y))
+    expected = within - 2 * np.mean([kernel(x[i], y[j]) for i, j in pairs])
     np.testing.assert_allclose(kernel_distance(x, y, subsets=2), expected, rtol=1e-9)
     assert abs(kernel_distance(X[:1000], X[1000:])) < 0.1 < expected
 
 
 def test_precision_penalizes_unrealistic_images_and_recall_missing_ones():
-    first, second = X[:1000], X[1000:]
-    precision, recall = precision_recall(first, second)
+    real, generated = X[:1000], X[1000:]
+    precision, recall = precision_recall(real, generated)
     assert precision > 0.8
     assert recall > 0.8
-    half = np.concatenate([second[:500], second[:500] + 100])
-    precision, recall = precision_recall(first, half)
+    mixed = np.concatenate([generated[:500], generated[:500] + 100])
+    precision, recall = precision_recall(real, mixed)
     assert 0.4 < precision < 0.5
     assert recall > 0.6
-    precision, recall = precision_recall(first, second[np.abs(second[:, 0]) < 0.1] * 0.5)
+    precision, recall = precision_recall(real, generated[np.abs(generated[:, 0]) < 0.1] * 0.5)
     assert precision > 0.8
     assert recall < 0.5
 

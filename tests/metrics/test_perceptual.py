@@ -1,4 +1,4 @@
-"""Tests of LPIPS: properties of a distance, the paper's formula, safe unpickling."""
+"""LPIPS: properties of a distance, formula of the paper, safe unpickling."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from jaxdl.metrics.perceptual import ArrayUnpickler, check_network, load_weights
 
 
 def images(count, side=64, seed=0):
-    """Smooth images of random 4x4 squares."""
+    """Returns smooth images of random 4x4 squares."""
     coarse = np.random.default_rng(seed).uniform(0.2, 0.8, (count, side // 4, side // 4, 3))
     return coarse.repeat(4, 1).repeat(4, 2).astype(np.float32)
 
@@ -22,26 +22,26 @@ def images(count, side=64, seed=0):
 def test_equal_images_have_distance_zero_and_distortion_increases_it():
     image = images(2)
     noise = np.random.default_rng(1).normal(size=image.shape)
-    found = [lpips(image, np.clip(image + level * noise, 0, 1)) for level in (0.0, 0.05, 0.1, 0.2)]
-    np.testing.assert_allclose(found[0], 0, atol=1e-6)
-    assert np.all(np.diff(found, axis=0) > 0.005)
+    distances = [lpips(image, np.clip(image + level * noise, 0, 1)) for level in (0.0, 0.05, 0.1, 0.2)]
+    np.testing.assert_allclose(distances[0], 0, atol=1e-6)
+    assert np.all(np.diff(distances, axis=0) > 0.005)
 
 
 def test_lpips_is_symmetric_per_pair_and_accepts_bytes():
     first, second = images(3), images(3, seed=1)
-    whole = lpips(first, second)
-    assert (whole.shape, whole.dtype) == ((3,), np.float64)
-    np.testing.assert_allclose(lpips(second, first), whole, rtol=1e-4)
-    np.testing.assert_allclose(lpips(first[1:2], second[1:2]), whole[1:2], rtol=1e-4)
+    distances = lpips(first, second)
+    assert (distances.shape, distances.dtype) == ((3,), np.float64)
+    np.testing.assert_allclose(lpips(second, first), distances, rtol=1e-4)
+    np.testing.assert_allclose(lpips(first[1:2], second[1:2]), distances[1:2], rtol=1e-4)
     as_bytes = lpips(np.rint(255 * first).astype(np.uint8), np.rint(255 * second).astype(np.uint8))
-    np.testing.assert_allclose(as_bytes, whole, rtol=0.02)
+    np.testing.assert_allclose(as_bytes, distances, rtol=0.02)
 
 
 def test_many_pairs_are_batched(monkeypatch):
     first, second = images(5), images(5, seed=1)
-    whole = lpips(first, second)
+    distances = lpips(first, second)
     monkeypatch.setattr(perceptual, "_BATCH", 2)
-    np.testing.assert_allclose(lpips(first, second), whole, rtol=1e-4)
+    np.testing.assert_allclose(lpips(first, second), distances, rtol=1e-4)
     assert lpips(first[:0], second[:0]).shape == (0,)
 
 
@@ -59,7 +59,7 @@ def test_small_images_are_enlarged():
 
 
 def reference(first, second, weights):
-    """LPIPS reference of one pair [height, width, 3] by plain loops."""
+    """Computes LPIPS of one pair [height, width, 3] with plain loops."""
 
     def convolve(x, layer, stride, padding):
         kernel, bias = layer["kernel"], layer["bias"]
@@ -136,7 +136,7 @@ def test_only_arrays_are_unpickled(content, capsys):
 
 def test_arrays_survive_a_pickle_round_trip():
     tree = {"a": {"b": np.arange(6.0).reshape(2, 3)}, "c": [np.ones(2, np.float32), 3, "text"]}
-    found = ArrayUnpickler(io.BytesIO(pickle.dumps(tree))).load()
-    np.testing.assert_array_equal(found["a"]["b"], tree["a"]["b"])
-    np.testing.assert_array_equal(found["c"][0], tree["c"][0])
-    assert found["c"][1:] == [3, "text"]
+    restored = ArrayUnpickler(io.BytesIO(pickle.dumps(tree))).load()
+    np.testing.assert_array_equal(restored["a"]["b"], tree["a"]["b"])
+    np.testing.assert_array_equal(restored["c"][0], tree["c"][0])
+    assert restored["c"][1:] == [3, "text"]

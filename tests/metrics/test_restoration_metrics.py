@@ -1,4 +1,4 @@
-"""Tests of PSNR and SSIM against manual values and the paper's formula."""
+"""PSNR and SSIM against manual values and the formula of the paper."""
 
 import numpy as np
 import pytest
@@ -21,16 +21,16 @@ def test_psnr_matches_manual_values():
     assert psnr(clean, restored)[2] == HIGHEST
 
 
-def test_psnr_only_includes_counted_pixels():
+def test_psnr_includes_counted_pixels_only():
     clean = np.full((3, 2, 2, 3), 100, np.uint8)
     restored = clean.copy()
     restored[:, 0] += 30
     restored[:, 1] += 10
     counted = np.zeros((3, 2, 2, 1), bool)
     counted[0, 0], counted[1, 1, 0] = True, True
-    found = psnr(clean, restored, counted)
-    np.testing.assert_allclose(found[:2], 10 * np.log10(255**2 / np.array([900, 100])))
-    assert np.isnan(found[2])
+    values = psnr(clean, restored, counted)
+    np.testing.assert_allclose(values[:2], 10 * np.log10(255**2 / np.array([900, 100])))
+    assert np.isnan(values[2])
 
 
 def test_psnr_is_clipped_at_60_db():
@@ -41,27 +41,29 @@ def test_psnr_is_clipped_at_60_db():
 
 
 def test_ssim_matches_the_paper():
-    """Wang et al. 2004: an 11x11 Gaussian window of 1.5 pixels, K1 = 0.01, K2 = 0.03, the mean where it fits."""
+    """SSIM of Wang et al. (2004): 11x11 Gaussian window with std 1.5, K1 = 0.01, K2 = 0.03."""
     clean = images(2)
     restored = np.clip(clean + np.random.default_rng(1).normal(0, 40, clean.shape), 0, 255).astype(np.uint8)
 
     def average(x):
         return ndimage.gaussian_filter(x, 1.5, radius=5)[5:-5, 5:-5]
 
-    for found, one, other in zip(ssim(clean, restored), clean[..., 0].astype(float), restored[..., 0].astype(float)):
-        m, n = average(one), average(other)
-        variances = average(one**2) - m**2 + average(other**2) - n**2
-        covariance = average(one * other) - m * n
+    for value, reference, image in zip(
+        ssim(clean, restored), clean[..., 0].astype(float), restored[..., 0].astype(float)
+    ):
+        m, n = average(reference), average(image)
+        variances = average(reference**2) - m**2 + average(image**2) - n**2
+        covariance = average(reference * image) - m * n
         c, d = (0.01 * 255) ** 2, (0.03 * 255) ** 2
         expected = ((2 * m * n + c) * (2 * covariance + d) / ((m**2 + n**2 + c) * (variances + d))).mean()
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
     np.testing.assert_allclose(ssim(clean, clean), 1)
 
 
 def test_ssim_of_colours_is_the_mean_of_channels():
     clean, restored = images(2, (12, 12, 3)), images(2, (12, 12, 3), seed=1)
-    each = np.mean([ssim(clean[..., [c]], restored[..., [c]]) for c in range(3)], axis=0)
-    np.testing.assert_allclose(ssim(clean, restored), each)
+    channel_means = np.mean([ssim(clean[..., [c]], restored[..., [c]]) for c in range(3)], axis=0)
+    np.testing.assert_allclose(ssim(clean, restored), channel_means)
 
 
 def test_images_smaller_than_the_window_have_no_ssim():

@@ -1,4 +1,4 @@
-"""Tests of segmentation metrics against manual values and scipy's matching."""
+"""Segmentation metrics against manual values and scipy's matching."""
 
 import numpy as np
 import pytest
@@ -54,40 +54,40 @@ def test_instance_precision_matches_manual_values():
     truth[2:, :5] = 3  # 10 pixels
     guess[:2, :4] = 1  # 8 of the first: IoU 0.8
     guess[2:, 4:9] = 2  # 2 of the second: IoU 2 / 18
-    found = overlaps(truth, guess)
-    np.testing.assert_array_equal(found.shared, [[0, 2], [8, 0]])
-    np.testing.assert_array_equal(found.true, [10, 10])
-    np.testing.assert_array_equal(found.predicted, [8, 10])
+    pairs = overlaps(truth, guess)
+    np.testing.assert_array_equal(pairs.shared, [[0, 2], [8, 0]])
+    np.testing.assert_array_equal(pairs.true, [10, 10])
+    np.testing.assert_array_equal(pairs.predicted, [8, 10])
     precision = instance_precision([truth], [guess])
-    # One pair of two and two: TP 1, FP 1, FN 1; a match lies above its threshold, so not at 0.80.
+    # TP 1, FP 1, FN 1. A match must exceed its threshold, so 0.80 is not matched.
     np.testing.assert_allclose(precision, [1 / 3] * 6 + [0] * 4)
     assert foreground_dice([truth], [guess]) == pytest.approx(2 * 10 / 38)
     assert count_error([truth, truth], [guess, np.zeros_like(guess)]) == 1.0
 
 
 def test_counts_are_summed_over_images():
-    one, none = np.array([[1, 0]]), np.array([[0, 0]])
+    single, none = np.array([[1, 0]]), np.array([[0, 0]])
     three = np.array([[1, 2], [3, 0]])
-    assert instance_precision([one, three], [one, 0 * three])[0] == pytest.approx(1 / 4)
-    assert instance_precision([one, none], [one, one])[0] == pytest.approx(1 / 2)
+    assert instance_precision([single, three], [single, 0 * three])[0] == pytest.approx(1 / 4)
+    assert instance_precision([single, none], [single, single])[0] == pytest.approx(1 / 2)
 
 
 @settings(deadline=None)
 @given(label_images, label_images, st.sampled_from(THRESHOLDS))
-def test_the_matching_is_the_largest_one_to_one_matching(truth, guess, threshold):
-    found = overlaps(truth, guess)
+def test_matching_is_a_maximum_one_to_one_matching(truth, guess, threshold):
+    pairs = overlaps(truth, guess)
     numbers, others = (np.unique(labels[labels > 0]) for labels in (truth, guess))
     iou = np.array(
         [[np.sum((truth == n) & (guess == m)) / np.sum((truth == n) | (guess == m)) for m in others] for n in numbers]
     ).reshape(len(numbers), len(others))
     above = iou > threshold / 100 + 1e-9
     rows, columns = linear_sum_assignment(-above.astype(float))
-    assert matches(found, threshold) == above[rows, columns].sum()
+    assert matches(pairs, threshold) == above[rows, columns].sum()
 
 
 @settings(deadline=None)
 @given(label_images, st.permutations(range(1, 5)))
-def test_instance_numbers_do_not_matter(truth, numbers):
+def test_metrics_are_invariant_to_instance_numbers(truth, numbers):
     renumbered = np.array([0, *numbers])[truth] * 1000
     precision = instance_precision([truth], [renumbered])
     assert np.isnan(precision).all() if not truth.any() else (precision == 1).all()

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and signals, to real processes of launch.py."""
+"""kill -9 at random steps, and signals, on real processes of launch.py."""
 
 import json
 import os
@@ -17,8 +17,8 @@ KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "3"))
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    """A run that nobody disturbs."""
+def uninterrupted(tmp_path_factory) -> Path:
+    """Workdir of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("kill") / "alone"
     process = launch(workdir)
     output, _ = process.communicate(timeout=300)
@@ -26,7 +26,7 @@ def alone(tmp_path_factory) -> Path:
     return workdir
 
 
-def test_kill_at_random_moments(alone, tmp_path):
+def test_kill_at_random_moments(uninterrupted, tmp_path):
     workdir, chance = tmp_path / "killed", random.Random(0)
     for number in range(KILLS):
         process = launch(workdir)
@@ -38,13 +38,13 @@ def test_kill_at_random_moments(alone, tmp_path):
     process = launch(workdir)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert result(workdir)["state_digest"] == result(alone)["state_digest"]
-    assert result(workdir)["metrics"] == result(alone)["metrics"]
-    assert lines(workdir) == lines(alone)
+    assert result(workdir)["state_digest"] == result(uninterrupted)["state_digest"]
+    assert result(workdir)["metrics"] == result(uninterrupted)["metrics"]
+    assert lines(workdir) == lines(uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_exits_with_75(alone, tmp_path, number):
+def test_a_signal_saves_and_exits_with_75(uninterrupted, tmp_path, number):
     workdir = tmp_path / "stopped"
     process = launch(workdir)
     wait_for_step(process, workdir, 13)
@@ -58,16 +58,16 @@ def test_a_signal_saves_and_exits_with_75(alone, tmp_path, number):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "resuming from step" in output
-    assert result(workdir)["state_digest"] == result(alone)["state_digest"]
-    assert lines(workdir) == lines(alone)
+    assert result(workdir)["state_digest"] == result(uninterrupted)["state_digest"]
+    assert lines(workdir) == lines(uninterrupted)
 
 
-def test_a_checkpoint_that_cannot_be_written_loses_no_earlier_one(tmp_path):
+def test_a_failed_save_keeps_earlier_checkpoints(tmp_path):
     workdir, flags = tmp_path / "full", ("--set=steps=20", "--set=task.model.channels=(32, 64)")
     process = launch(workdir, *flags)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    whole = result(workdir)
+    final_result = result(workdir)
     (workdir / "result.json").unlink()
     shutil.rmtree(workdir / "checkpoints" / "20")
     process = launch(workdir, *flags, largest_file=150_000)
@@ -78,4 +78,4 @@ def test_a_checkpoint_that_cannot_be_written_loses_no_earlier_one(tmp_path):
     process = launch(workdir, *flags)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert result(workdir)["state_digest"] == whole["state_digest"]
+    assert result(workdir)["state_digest"] == final_result["state_digest"]

@@ -1,4 +1,4 @@
-"""The loop's measurements: time on a clock that stands still, operations, exact means, names, digests."""
+"""Meters on a fake clock, FLOP counts, exact means, leaf names and digests."""
 
 import math
 
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-def test_the_meter_leaves_pauses_out_and_tells_data_from_steps():
+def test_the_meter_excludes_pauses_and_separates_data_from_steps():
     clock = Clock()
     meter = Meter(useful_seconds=5.0, clock=clock)
     for _ in range(4):
@@ -55,10 +55,10 @@ def test_the_meter_leaves_pauses_out_and_tells_data_from_steps():
     clock.now += 1.0
     meter.step(10)
     assert meter.useful_seconds == pytest.approx(12.0)
-    second = meter.report()
-    assert second["step_time"] == pytest.approx(1.0)
-    assert second["data_wait"] == 0
-    assert second["examples_per_second"] == pytest.approx(10.0)
+    second_report = meter.report()
+    assert second_report["step_time"] == pytest.approx(1.0)
+    assert second_report["data_wait"] == 0
+    assert second_report["examples_per_second"] == pytest.approx(10.0)
 
 
 def test_a_report_inside_a_pause_splits_it():
@@ -77,7 +77,7 @@ def test_a_report_inside_a_pause_splits_it():
     )
 
 
-def test_a_window_without_steps_has_no_step_figures():
+def test_a_window_without_steps_has_no_step_metrics():
     clock = Clock()
     meter = Meter(clock=clock)
     with meter.pause():
@@ -121,7 +121,7 @@ def test_leaves_have_readable_names():
         leaf_names({"a": {"b": 1}, "a/b": 2})
 
 
-def test_leaves_that_are_not_finite_are_named():
+def test_nonfinite_leaves_are_named():
     tree = {"a": jnp.array([1.0, jnp.nan]), "b": jnp.ones(3), "c": {"d": jnp.array([[jnp.inf]])}}
     norms = jax.jit(squared_norms)(tree)
     assert norms.shape == (3,)
@@ -144,10 +144,10 @@ def state() -> dict:
     }
 
 
-def test_equal_states_have_equal_digests_wherever_they_lie():
-    digests, whole = state_digest(state())
+def test_equal_states_have_equal_digests_on_any_sharding():
+    digests, total = state_digest(state())
     assert set(digests) == set(leaf_names(state()))
-    assert all(len(digest) == 64 for digest in (*digests.values(), whole))
+    assert all(len(digest) == 64 for digest in (*digests.values(), total))
     devices = jax.devices()
     mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,))
     values = jnp.arange(len(devices) * 4.0)
@@ -173,11 +173,11 @@ def test_equal_states_have_equal_digests_wherever_they_lie():
     ids=["value", "shape", "sign of zero", "dtype", "empty shape", "key", "step", "name"],
 )
 def test_any_difference_changes_the_digest(change):
-    other = state()
-    change(other)
-    digests, whole = state_digest(other)
+    altered = state()
+    change(altered)
+    digests, digest = state_digest(altered)
     before, whole_before = state_digest(state())
-    assert whole != whole_before
+    assert digest != whole_before
     assert digests != before
 
 
@@ -191,21 +191,21 @@ def traced(function, *args) -> float:
     return traced_flops(jax.jit(function).trace(*args).jaxpr)
 
 
-def test_operations_of_matrix_products_and_their_gradients():
+def test_flops_of_matrix_products_and_their_gradients():
     params, x = [jnp.ones((8, 16)), jnp.ones((16, 4))], jnp.ones((32, 8))
     forward = 2 * 32 * (8 * 16 + 16 * 4)
     assert traced(mlp, params, x) == forward
     assert traced(jax.grad(mlp, argnums=(0, 1)), params, x) == 3 * forward
     assert traced(jax.vmap(mlp, (None, 0)), params, x.reshape(4, 8, 8)) == forward
-    # The input's gradient is not asked for; recomputation is paid for.
+    # The gradient of the input is not computed; recomputation counts.
     assert traced(jax.grad(mlp), params, x) == 3 * forward - 2 * 32 * 8 * 16
     recomputed = traced(jax.value_and_grad(jax.checkpoint(mlp)), params, x)
     assert recomputed > traced(jax.value_and_grad(mlp), params, x)
 
 
-def test_a_loop_counts_as_often_as_it_runs_and_dead_code_not_at_all():
+def test_scans_count_per_iteration_and_dead_code_is_excluded():
     kernel, x = jnp.ones((8, 8)), jnp.ones((4, 8))
-    one = 2 * 4 * 8 * 8
+    iteration = 2 * 4 * 8 * 8
 
     def scanned(x):
         def body(carry, _):
@@ -215,8 +215,8 @@ def test_a_loop_counts_as_often_as_it_runs_and_dead_code_not_at_all():
         (hidden, weight), outputs = jax.lax.scan(body, (x, 0), None, length=5)
         return hidden, weight, outputs
 
-    assert traced(lambda x: scanned(x)[0], x) == 5 * one
-    assert traced(lambda x: scanned(x)[2], x) == 5 * 3 * one
+    assert traced(lambda x: scanned(x)[0], x) == 5 * iteration
+    assert traced(lambda x: scanned(x)[2], x) == 5 * 3 * iteration
 
     def weights_only(x):
         return jax.lax.scan(lambda total, _: (total + 1, (x @ kernel).sum()), 0, None, length=5)[0]
@@ -224,13 +224,13 @@ def test_a_loop_counts_as_often_as_it_runs_and_dead_code_not_at_all():
     assert traced(weights_only, x) == 0
     assert (
         traced(lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ kernel @ kernel, lambda x: x @ kernel, x), x)
-        == 2 * one
+        == 2 * iteration
     )
-    assert traced(lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ kernel, x), x) == one
-    assert flops(jax.jit(lambda x: x @ kernel).lower(x).compile()) == one
+    assert traced(lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ kernel, x), x) == iteration
+    assert flops(jax.jit(lambda x: x @ kernel).lower(x).compile()) == iteration
 
 
-def test_operations_of_convolutions():
+def test_flops_of_convolutions():
     x, kernel = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 2, 6))
 
     def convolution(x, kernel):
@@ -243,7 +243,7 @@ def test_operations_of_convolutions():
     assert gradient == pytest.approx(2 * forward)
 
 
-def test_operations_under_shard_map_are_those_of_all_devices():
+def test_flops_under_shard_map_are_summed_over_devices():
     mesh = AbstractMesh((4, 2), ("data", "tensor"), axis_types=(AxisType.Auto, AxisType.Auto))
     kernel, spec = jnp.ones((8, 8)), PartitionSpec("data")
     function = jax.shard_map(lambda x: x @ kernel, mesh=mesh, in_specs=spec, out_specs=spec, axis_names={"data"})

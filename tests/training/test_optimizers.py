@@ -1,4 +1,4 @@
-"""Optimizer factories; freezing and learning rates by path."""
+"""Optimizer factories, freezing, and learning rates by path."""
 
 import inspect
 from typing import Any
@@ -34,18 +34,18 @@ PATHS = ("stem/conv/kernel", "stage1/conv/kernel", "stage1/norm/scale", "stage10
 
 
 def tree(value=1.0) -> Any:
-    made = {}
+    nested = {}
     for path in PATHS:
-        first, *middle, last = path.split("/")
-        node = made.setdefault(first, {})
+        root, *middle, last = path.split("/")
+        node = nested.setdefault(root, {})
         for name in middle:
             node = node.setdefault(name, {})
         node[last] = jnp.full(3, value)
-    return made
+    return nested
 
 
-def changed(optimizer, steps=2):
-    """{path: how far it moved}."""
+def updates(optimizer, steps=2):
+    """Computes {path: size of the update}."""
     params = tree()
     state = optimizer.init(params)
     for _ in range(steps):
@@ -67,20 +67,20 @@ def changed(optimizer, steps=2):
         ((), set()),
     ],
 )
-def test_frozen_paths_do_not_move_and_have_no_optimizer_state(patterns, frozen):
+def test_frozen_paths_have_no_updates_and_no_optimizer_state(patterns, frozen):
     optimizer = freeze(optax.adamw(0.1, weight_decay=0.1), patterns)
-    assert {path for path, moved in changed(optimizer).items() if moved == 0} == frozen
+    assert {path for path, moved in updates(optimizer).items() if moved == 0} == frozen
     size = sum(leaf.size for leaf in jax.tree.leaves(optimizer.init(tree())))
     assert size == 1 + 2 * 3 * (len(PATHS) - len(frozen))
 
 
-def test_what_is_not_frozen_moves_as_without_freezing():
-    alone = changed(optax.adamw(0.1))
-    with_frozen = changed(freeze(optax.adamw(0.1), ("stem",)))
-    assert {**with_frozen, "stem/conv/kernel": 0} == {**alone, "stem/conv/kernel": 0}
+def test_trainable_paths_are_updated_as_without_freezing():
+    unfrozen = updates(optax.adamw(0.1))
+    with_frozen = updates(freeze(optax.adamw(0.1), ("stem",)))
+    assert {**with_frozen, "stem/conv/kernel": 0} == {**unfrozen, "stem/conv/kernel": 0}
 
 
-def test_norms_inside_do_not_see_what_is_frozen():
+def test_clipping_norms_exclude_frozen_paths():
     gradients = tree(0.5)
     optimizer = freeze(optax.clip_by_global_norm(1.0), ("stage*", "stem"))
     updates: Any = optimizer.update(gradients, optimizer.init(tree()))[0]
@@ -88,21 +88,21 @@ def test_norms_inside_do_not_see_what_is_frozen():
     assert float(optax.tree.norm(updates)) < 1
 
 
-def test_boxes_with_axis_names_are_kept():
+def test_logical_axis_boxes_are_preserved():
     params = {"head": {"kernel": nn.LogicallyPartitioned(jnp.ones((2, 3)), ("a", "b")), "bias": jnp.ones(3)}}
     state = freeze(optax.sgd(0.1, momentum=0.9), ("*/bias",)).init(params)
     boxes = jax.tree.leaves(state, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned))
     assert [box.names for box in boxes] == [("a", "b")]
 
 
-def test_factors_by_path_multiply():
-    moved = changed(optax.chain(optax.sgd(0.1), scale_by_path({"stage*": 0.1, "stage1/norm": 0.5})), steps=1)
+def test_learning_rate_factors_multiply():
+    moved = updates(optax.chain(optax.sgd(0.1), scale_by_path({"stage*": 0.1, "stage1/norm": 0.5})), steps=1)
     expected = [0.05, 0.005, 0.0025, 0.005, 0.05]
     np.testing.assert_allclose([moved[path] for path in PATHS], expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("make", [lambda p: freeze(optax.sgd(0.1), (p,)), lambda p: scale_by_path({p: 0.5})])
-def test_a_pattern_that_matches_nothing_is_told_with_the_nearest_paths(make):
+def test_an_unmatched_pattern_is_refused_with_the_nearest_paths(make):
     message = r"matches 'stage1/cnv'; nearest: stage1/conv, .*paths begin with: head, stage1,"
     with pytest.raises(UserError, match=message) as raised:
         make("stage1/cnv").init(tree())
@@ -111,16 +111,16 @@ def test_a_pattern_that_matches_nothing_is_told_with_the_nearest_paths(make):
         jax.eval_shape(make("stag1").init, tree())
 
 
-def test_something_must_be_left_to_train():
+def test_freezing_everything_is_refused():
     with pytest.raises(UserError, match=r"freeze: \* leave no parameter to train"):
         freeze(optax.sgd(0.1), ("*",)).init(tree())
 
 
 @pytest.mark.parametrize("width", [0.02, 0.1, 0.25])
-def test_a_power_average_has_the_width_that_was_asked_for(width):
+def test_a_power_ema_has_the_requested_width(width):
     decay, count = power_average(width), 20_000
     decays = np.array([0.0] + [decay(step) for step in range(2, count + 1)])
-    # How much each step counts in the end: its own share times all later decays.
+    # Weight of each step at the end: its own rate times all later decays.
     weights = (1 - decays) * np.append(np.cumprod(decays[::-1])[::-1][1:], 1.0)
     time = np.arange(1, count + 1) / count
     mean = np.sum(weights * time)
@@ -128,20 +128,20 @@ def test_a_power_average_has_the_width_that_was_asked_for(width):
     np.testing.assert_allclose(np.sqrt(np.sum(weights * (time - mean) ** 2)), width, rtol=1e-2)
 
 
-def test_a_power_average_cannot_be_wider_than_an_even_one():
+def test_a_power_ema_wider_than_a_uniform_average_is_refused():
     with pytest.raises(UserError, match=r"power_average\(0.3\)"):
         power_average(0.3)
 
 
-def test_what_alone_is_trained_moves_alone():
+def test_only_trainable_paths_are_updated():
     optimizer = train_only(optax.adamw(0.1, weight_decay=0.1), ("*/norm", "head"))
-    assert {path for path, moved in changed(optimizer).items() if moved} == {"stage1/norm/scale", "head/bias"}
+    assert {path for path, moved in updates(optimizer).items() if moved} == {"stage1/norm/scale", "head/bias"}
     assert sum(leaf.size for leaf in jax.tree.leaves(optimizer.init(tree()))) == 1 + 2 * 3 * 2
     with pytest.raises(UserError, match="train_only: no parameter's path begins with or matches 'tail'"):
         train_only(optax.sgd(0.1), ("tail",)).init(tree())
 
 
-def test_layers_further_below_the_head_move_less():
+def test_layer_decay_decreases_with_depth():
     names = ["encoder/embed/word", *(f"encoder/stack/block_{number}/kernel" for number in range(3)), "head/kernel"]
     params = nn.meta.unbox({})
     for name in names:
@@ -159,7 +159,7 @@ def test_layers_further_below_the_head_move_less():
         scale_by_path(layer_decay(0.5, 4)).init(params)
 
 
-def test_muon_is_for_the_kernels_of_blocks():
+def test_muon_is_used_for_kernels_of_blocks():
     block = {"query": {"kernel": jnp.ones((4, 6)), "bias": jnp.ones(6)}}
     scanned = {"query": {"kernel": jnp.ones((3, 4, 6)), "bias": jnp.ones((3, 6))}, "in": jnp.ones((3, 2, 4, 6))}
     params = {"embed": {"embedding": jnp.ones((9, 4))}, "stack": {"block_0": block, "blocks": scanned}}
@@ -170,8 +170,8 @@ def test_muon_is_for_the_kernels_of_blocks():
     assert numbers["stack"]["blocks"]["query"] == {"kernel": (1, 2), "bias": None}
     assert numbers["stack"]["blocks"]["in"] == (2, 3)
     boxed = jax.tree.map(lambda leaf: nn.LogicallyPartitioned(leaf, (None,) * leaf.ndim), params)
-    found = jax.tree.leaves(muon_dimensions(boxed), is_leaf=lambda leaf: isinstance(leaf, tuple))
-    assert len([each for each in found if isinstance(each, tuple)]) == 3
+    dimensions = jax.tree.leaves(muon_dimensions(boxed), is_leaf=lambda leaf: isinstance(leaf, tuple))
+    assert len([dimension for dimension in dimensions if isinstance(dimension, tuple)]) == 3
 
 
 COSINE = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 20)
@@ -226,7 +226,7 @@ def test_factories_equal_their_chains_of_optax_bitwise(factory, reference):
     jax.tree.map(np.testing.assert_array_equal, trained(factory()), trained(reference()))
 
 
-def test_schedules_are_warmup_then_constant_then_decay():
+def test_schedules_have_warmup_constant_and_decay_in_order():
     def values(*args, **kwargs):
         rate: Any = learning_rate_schedule(*args, **kwargs)
         return [round(float(rate(step)), 6) for step in range(0, 13, 2)]
@@ -246,14 +246,17 @@ def test_schedules_are_warmup_then_constant_then_decay():
         ({"clip_norm": -1.0}, "clip_norm is -1.0"),
     ],
 )
-def test_settings_out_of_range_are_refused(arguments, message):
+def test_invalid_settings_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         adamw(0.1, 20, **arguments)
 
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in recipes(repository_root())])
-def test_every_recipe_has_its_optimizer_settings_at_the_same_paths(recipe):
-    """`learning_rate` changes the peak and keeps the schedule; `weight_decay` and `clip_norm` are settings."""
+def test_optimizer_settings_have_the_same_paths_in_every_recipe(recipe):
+    """`learning_rate` changes the peak and keeps the schedule.
+
+    Every optimizer has `weight_decay` and `clip_norm`.
+    """
     loaded = load_recipe(recipe)
     for phase in overrides.resolve(loaded).optimizers:
 

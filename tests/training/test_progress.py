@@ -1,4 +1,4 @@
-"""What people see of a run: lines where nothing can be redrawn, a bar and a table on a terminal."""
+"""Progress output: plain lines without a terminal, a progress bar and a table on a terminal."""
 
 import io
 import math
@@ -34,7 +34,7 @@ def plain(total=4000, start=0, **arguments) -> tuple[Progress, io.StringIO, Cloc
     return Progress(total, start, clock=clock, file=file, **arguments), file, clock
 
 
-def test_a_line_for_each_report():
+def test_each_report_is_a_line():
     progress, file, clock = plain()
     with progress:
         progress.advance(1)
@@ -47,9 +47,9 @@ def test_a_line_for_each_report():
     ]
 
 
-def test_the_time_left_counts_from_where_this_process_began():
+def test_the_remaining_time_starts_with_this_process():
     progress, file, clock = plain(total=1000, start=900)
-    clock.now += 1000  # starting and compiling
+    clock.now += 1000  # start-up and compilation
     progress.advance(901)
     clock.now += 49
     progress.report(950, {"loss": 1.0})
@@ -57,20 +57,20 @@ def test_the_time_left_counts_from_where_this_process_began():
     assert [line.split("  ")[-1] for line in file.getvalue().splitlines()] == ["0:50 left", "0:00 left"]
 
 
-def test_the_first_report_has_no_time_left_yet():
+def test_the_first_report_has_no_remaining_time():
     progress, file, _ = plain()
     progress.report(1, {"generator_loss": 1.5, "discriminator_loss": math.nan})
     assert file.getvalue() == "step 1/4000  generator_loss 1.500  discriminator_loss nan\n"
 
 
-def test_lines_stay_as_they_are():
+def test_lines_are_not_interpreted_as_markup():
     progress, file, _ = plain()
     text = "[bold]resumed[/bold] :star: " + "x" * 300
     progress.line(text)
     assert file.getvalue() == text + "\n"
 
 
-def test_the_results_are_an_aligned_table():
+def test_results_are_an_aligned_table():
     progress, file, _ = plain()
     progress.results(RESULT, "runs/x/pictures")
     assert file.getvalue().splitlines() == [
@@ -85,13 +85,13 @@ def test_the_results_are_an_aligned_table():
     ]
 
 
-def test_results_that_lack_things_show_the_rest():
+def test_missing_results_are_left_out():
     progress, file, _ = plain()
     progress.results({"step": 2, "metrics": {}, "goodput": math.nan})
     assert file.getvalue() == "steps       2\n"
 
 
-def test_the_other_processes_are_silent():
+def test_other_processes_print_nothing():
     progress, file, _ = plain(shown=False)
     with progress:
         progress.report(1, {"loss": 1.0})
@@ -101,7 +101,7 @@ def test_the_other_processes_are_silent():
     assert file.getvalue() == ""
 
 
-def test_a_terminal_has_a_bar_lines_above_it_and_a_table():
+def test_a_terminal_has_a_bar_and_a_table():
     file, clock = io.StringIO(), Clock()
     console = Console(force_terminal=True, file=file, width=100, color_system=None, legacy_windows=False)
     progress = Progress(4000, clock=clock, console=console)
@@ -111,14 +111,14 @@ def test_a_terminal_has_a_bar_lines_above_it_and_a_table():
         progress.report(501, {"loss": 0.43212, "examples_per_second": 12345.4})
         progress.evaluation(501, "validation", {"accuracy": 0.89})
         progress.results(RESULT, "runs/x/pictures")
-    shown = file.getvalue()
-    assert "\x1b[" in shown  # redrawn
-    bar = next(line for line in shown.splitlines() if "step 501/4000" in line)
+    output = file.getvalue()
+    assert "\x1b[" in output  # a redraw
+    bar = next(line for line in output.splitlines() if "step 501/4000" in line)
     assert "loss 0.4321" in bar
     assert "12,345 examples/s" in bar
     assert "5:50 left" in bar
-    assert "step 501 validation  accuracy 0.8900" in shown
-    table = shown[shown.rindex("step 501/4000") :]
+    assert "step 501 validation  accuracy 0.8900" in output
+    table = output[output.rindex("step 501/4000") :]
     assert "┃" in table
     assert [cell.strip() for cell in next(row for row in table.splitlines() if "accuracy" in row).split("│")[1:-1]] == [
         "accuracy",
@@ -128,19 +128,19 @@ def test_a_terminal_has_a_bar_lines_above_it_and_a_table():
     assert "runs/x/pictures" in table
 
 
-def test_a_failure_stops_the_bar_and_is_not_swallowed():
+def test_an_exception_stops_the_bar_and_propagates():
     file = io.StringIO()
     console = Console(force_terminal=True, file=file, width=100)
     with pytest.raises(KeyError), Progress(10, console=console):
         raise KeyError
-    assert file.getvalue().endswith("\x1b[?25h")  # the cursor is back
+    assert file.getvalue().endswith("\x1b[?25h")  # the cursor is visible again
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0:00"), (59.6, "1:00"), (83, "1:23"), (7384, "2:03:04"), (90061, "1 d 1:01:01"), (math.inf, "?")],
 )
-def test_durations(seconds, text):
+def test_durations_are_formatted(seconds, text):
     assert duration(seconds) == text
 
 
@@ -161,5 +161,5 @@ def test_durations(seconds, text):
         (np.float32(0.5), "0.5000"),
     ],
 )
-def test_numbers(value, text):
+def test_numbers_are_formatted(value, text):
     assert number(value) == text

@@ -1,4 +1,4 @@
-"""The train step: phases, frozen groups, exact accumulation, carry, moving average, numbers that are not finite."""
+"""Train step: phases, frozen groups, exact accumulation, carry, EMA, nonfinite values."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def test_two_phases_obey_the_laws(bench, tmp_path):
 
 
 def run(bench, count):
-    """States after 0, 1, ..., count steps, on the host, and the reports."""
+    """Returns the states after 0, 1, ..., count steps on the host, and the reports."""
     program = bench.program()
     state, states, reports = bench.start(program), [], []
     for step in range(count):
@@ -56,7 +56,7 @@ def _batch(bench, program, step):
     return Batches(bench.sources.train, program.experiment.data, 0, rows=program.rows).at(step)
 
 
-def test_a_phase_with_every_runs_on_its_steps_alone(bench):
+def test_a_phase_with_every_runs_on_its_steps_only(bench):
     states, reports = run(bench, 4)
     assert [bool(report.ran["critic"]) for report in reports] == [True, False, True, False]
     assert all(report.ran["maker"] for report in reports)
@@ -74,7 +74,7 @@ def test_each_phase_has_its_own_optimizer(bench):
     assert int(optax.tree_utils.tree_get(states[-1].opt_state["maker"], "count")) == 4
 
 
-def test_groups_that_a_phase_does_not_train_are_frozen():
+def test_groups_outside_a_phase_are_frozen():
     class CriticOnly(Duel):
         @property
         def phases(self):
@@ -85,7 +85,7 @@ def test_groups_that_a_phase_does_not_train_are_frozen():
     assert np.array_equal(states[0].params["maker"]["shift"], states[-1].params["maker"]["shift"])
 
 
-def test_reports_mean_over_the_steps_a_phase_ran(bench):
+def test_reports_are_means_over_the_steps_of_a_phase(bench):
     _, reports = run(bench, 3)
     window = Window()
     for report in reports:
@@ -96,36 +96,36 @@ def test_reports_mean_over_the_steps_a_phase_ran(bench):
     assert window.take() == {}
 
 
-def test_carry_belongs_to_examples(bench):
+def test_carry_is_per_example(bench):
     states, _ = run(bench, 2)
     assert states[2].carry.shape == (16, 2)
-    assert np.all(states[2].carry == 3.0)  # the critic ran once, the maker twice
-    for name in ("pmap", "accumulate"):  # made by the laws, or here
+    assert np.all(states[2].carry == 3.0)  # the critic ran once, the generator twice
+    for name in ("pmap", "accumulate"):  # created in the laws, or here
         changes = {"parallel": Parallel(mode="pmap")} if name == "pmap" else {"accumulate": 4}
         program = bench.program(name, 8 if name == "pmap" else 1, **changes)
         state, _ = bench.steps(program, 2)
         assert np.array_equal(jax.device_get(state.carry), states[2].carry)
 
 
-def test_scored_records_are_gathered_once_each(bench):
+def test_scored_records_are_gathered_exactly_once(bench):
     from jaxdl.data.pipeline import eval_batches
 
     program = bench.program()
     state = bench.start(program)
     source = bench.sources.evals["validation"]
-    found = [program.evaluate(state, eval_batches(source, size)) for size in (4, 13, 16)]
-    assert all(metrics["scored"] == 13 for metrics in found)
-    assert len({metrics["median"] for metrics in found}) == 1
+    evaluations = [program.evaluate(state, eval_batches(source, size)) for size in (4, 13, 16)]
+    assert all(metrics["scored"] == 13 for metrics in evaluations)
+    assert len({metrics["median"] for metrics in evaluations}) == 1
 
 
 def test_accumulation_is_exact_on_variable_lengths():
     law_accumulation(Bench(regression_experiment()))
 
 
-def test_the_usual_mean_of_means_is_not():
-    """What the law protects from: with lengths of 1 to 12 the mean of micro-batch means is another loss."""
+def test_a_mean_of_means_is_not_exact():
+    """The error that exact accumulation avoids: with lengths 1 to 12 the two losses differ."""
     bench = Bench(regression_experiment())
-    whole = bench.steps(bench.program(), 1)[1][0, 0]
+    loss = bench.steps(bench.program(), 1)[1][0, 0]
     batch = _batch(bench, bench.program(), 0)
     kernel = bench.start(bench.program()).params["line"]["kernel"]
     means = []
@@ -133,11 +133,11 @@ def test_the_usual_mean_of_means_is_not():
         mask = np.arange(12)[None] < batch["length"][part::4, None]
         error = np.square(batch["x"][part::4] @ np.asarray(kernel) - batch["y"][part::4])
         means.append((mask * error).sum() / mask.sum())
-    assert abs(np.mean(means) - whole) > 0.01 * whole
+    assert abs(np.mean(means) - loss) > 0.01 * loss
 
 
-def test_accumulation_computes_the_matrix_products_once():
-    """The pass that adds up weights costs nothing: XLA drops the network from it."""
+def test_accumulation_computes_matrix_products_once():
+    """The pass that sums the weights is free: XLA eliminates the network from it."""
     programs = [Bench(regression_experiment()).program("x", accumulate=n) for n in (1, 4)]
     counts = [(program.compiled.as_text() or "").count(" dot(") for program in programs]
     assert counts[1] <= counts[0] + 1
@@ -149,7 +149,7 @@ def test_split_and_merge_are_inverse():
     assert np.array_equal(merge(split(array, 4)), array)
 
 
-def test_moving_average_follows_its_formula(bench):
+def test_ema_follows_its_formula(bench):
     states, _ = run(bench, 3)
     average = states[0].params["maker"]["shift"].astype(np.float64)
     for count, state in enumerate(states[1:], 1):
@@ -170,7 +170,7 @@ def explosive(nonfinite: str) -> Bench:
     return Bench(regression_experiment(task=Explosive(), nonfinite=nonfinite, steps=6))
 
 
-def test_not_finite_names_step_phase_and_leaves():
+def test_a_nonfinite_value_is_reported_with_step_phase_and_leaves():
     bench = explosive("stop")
     _, reports = run(bench, 3)
     check_finite(bench.experiment.task, bench.program().abstract.params, 2, reports[1])
@@ -178,7 +178,7 @@ def test_not_finite_names_step_phase_and_leaves():
         check_finite(bench.experiment.task, bench.program().abstract.params, 3, reports[2])
 
 
-def test_not_finite_skips_the_update_by_config():
+def test_a_nonfinite_update_is_skipped_if_configured():
     states, reports = run(explosive("skip"), 4)
     kernels = [state.params["line"]["kernel"] for state in states]
     assert np.array_equal(kernels[2], kernels[3])
@@ -196,4 +196,4 @@ def test_clipping_is_an_optax_transformation():
     states, reports = run(Bench(regression_experiment(optimizers={"train": clipped})), 1)
     change = np.linalg.norm(states[1].params["line"]["kernel"] - states[0].params["line"]["kernel"])
     assert change == pytest.approx(1e-3, rel=1e-3)
-    assert reports[0].figures["train"]["grad_norm"] > 1.0  # the norm before clipping is what is reported
+    assert reports[0].figures["train"]["grad_norm"] > 1.0  # the report is the norm before clipping
