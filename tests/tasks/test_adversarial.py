@@ -31,7 +31,7 @@ def test_losses_match_the_papers(loss):
 
 
 def test_optimal_logit_of_equal_densities_is_0():
-    """Goodfellow et al.: for equal densities the minimum of the loss is 2 log 2, at logit 0."""
+    """Goodfellow et al.: for equal densities the loss has its minimum 2 log 2 at logit 0."""
 
     def total(x):
         return adversarial.real_loss("non_saturating", x) + adversarial.fake_loss("non_saturating", x)
@@ -52,7 +52,10 @@ def quadratic():
 
 
 def test_r1_of_a_quadratic_discriminator_in_closed_form():
-    """D(x) = x'Ax / 2 has the gradient Ax: R1 is |Ax|^2 / 2, and its gradient with respect to A is Axx'."""
+    """D(x) = x'Ax / 2 has the gradient Ax.
+
+    R1 is |Ax|^2 / 2, and its gradient with respect to A is Axx'.
+    """
     a, x = quadratic()
 
     def penalty(a):

@@ -1,4 +1,4 @@
-"""Anomaly detection: scores by hand, a threshold from held out normal examples alone, padding, images, mistakes."""
+"""Anomaly detection: scores, threshold of held-out normal examples, padding, images."""
 
 # Flax's init and apply are untyped.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalCall=false
@@ -20,7 +20,7 @@ SIZE = 4
 
 
 class Shrinks(nn.Module):
-    """`scale` times the input, so the error of x is (1 - scale)**2 * mean(x**2)."""
+    """Autoencoder that multiplies by `scale`: the error of x is (1 - scale)**2 * mean(x**2)."""
 
     scale: float = 0.0
 
@@ -53,7 +53,7 @@ def held(batch, share=0.25):
     return np.asarray(held_out(jnp.asarray(batch["index"]), share))
 
 
-def test_the_loss_is_the_mean_squared_error_of_what_is_not_held_out():
+def test_the_loss_is_the_mse_of_examples_that_are_not_held_out():
     task, loss, _ = compiled()
     batch = make_batch()
     params, variables = start(task, batch)
@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_squared_error_of_what_is_not_held_out():
     np.testing.assert_allclose(outcome.terms["mse"].weight, len(errors))
 
 
-def test_held_out_examples_make_the_threshold_and_others_do_not():
+def test_only_held_out_examples_change_the_threshold():
     task, loss, _ = compiled()
     batch = make_batch()
     params, variables = start(task, batch)
@@ -72,14 +72,14 @@ def test_held_out_examples_make_the_threshold_and_others_do_not():
     exact, counts = gradient(params, batch), loss(params, variables, batch, KEY, 0, {}).variables[ERRORS]
     assert counts.sum() == held(batch).sum()
     for rows, moved in ((held(batch), "counts"), (~held(batch), "gradient")):
-        other = {**batch, "features": np.where(rows[:, None], 3 * batch["features"], batch["features"])}
-        same = np.array_equal(loss(params, variables, other, KEY, 0, {}).variables[ERRORS], counts)
-        assert same == (moved == "gradient")
-        change = jax.tree.leaves(gradient(params, other))[0] - jax.tree.leaves(exact)[0]
+        scaled = {**batch, "features": np.where(rows[:, None], 3 * batch["features"], batch["features"])}
+        unchanged = np.array_equal(loss(params, variables, scaled, KEY, 0, {}).variables[ERRORS], counts)
+        assert unchanged == (moved == "gradient")
+        change = jax.tree.leaves(gradient(params, scaled))[0] - jax.tree.leaves(exact)[0]
         assert (abs(change) > 1e-3) == (moved == "gradient")
 
 
-def test_who_is_held_out_depends_on_the_index_alone():
+def test_held_out_examples_depend_on_the_index_only():
     index = np.arange(5000)
     out = np.asarray(held_out(jnp.asarray(index), 0.1))
     assert abs(out.mean() - 0.1) < 0.02
@@ -89,7 +89,7 @@ def test_who_is_held_out_depends_on_the_index_alone():
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
-def test_the_quantile_is_numpys_to_a_bin(quantile):
+def test_the_quantile_matches_numpy_up_to_a_bin(quantile):
     errors = np.exp(np.random.default_rng(0).normal(-3, 1.5, 4000)).astype(np.float32)
     count = jax.jit(functools.partial(count_errors, memory=10**9))
     counts = jnp.zeros_like(AnomalyDetection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
@@ -98,54 +98,58 @@ def test_the_quantile_is_numpys_to_a_bin(quantile):
     np.testing.assert_allclose(quantile_of(counts, quantile), np.quantile(errors, quantile), rtol=0.015)
 
 
-def test_errors_off_the_scale_and_no_errors():
+def test_errors_out_of_range_and_an_empty_histogram():
     counts = jnp.zeros_like(AnomalyDetection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
-    assert float(quantile_of(counts, 0.99)) == pytest.approx(1e8)  # nothing is anomalous yet
+    assert float(quantile_of(counts, 0.99)) == pytest.approx(1e8)  # without errors no example is anomalous
     low = count_errors(counts, jnp.zeros(3), jnp.ones(3), 100)
     assert float(quantile_of(low, 0.5)) < 1.1e-8
     high = count_errors(counts, jnp.full(3, 1e20), jnp.ones(3), 100)
     assert float(quantile_of(high, 0.5)) > 0.9e8
 
 
-def test_old_errors_fade():
+def test_old_errors_decay():
     count = jax.jit(functools.partial(count_errors, memory=200))
     counts = jnp.zeros_like(AnomalyDetection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS])
     for value, times in ((100.0, 10), (1.0, 30)):
         for _ in range(times):
             counts = count(counts, jnp.full(50, value), jnp.ones(50))
-    # Of the 100 first, each of the 1,500 later ones has left 1 - 1 / 200.
+    # Each of the 1,500 later errors decays the first 100 by 1 - 1 / 200.
     assert float(quantile_of(counts, 0.99)) == pytest.approx(1.0, rel=0.02)
     assert float(counts.sum()) == pytest.approx(200, rel=0.2)
 
 
-def test_devices_and_micro_batches_count_alike():
+def test_devices_and_micro_batches_give_equal_counts():
     counts = jnp.zeros_like(AnomalyDetection(Shrinks()).init(KEY, make_batch(2))[1][ERRORS]).at[700].set(40.0)
     draws = np.random.default_rng(0)
     errors = draws.lognormal(size=(2, 16)).astype(np.float32)
     weight = (draws.uniform(size=(2, 16)) < 0.5).astype(np.float32)
-    whole = count_errors(counts, errors.reshape(-1), weight.reshape(-1), 1000)
+    expected = count_errors(counts, errors.reshape(-1), weight.reshape(-1), 1000)
     mapped = jax.pmap(
         lambda errors, weight: count_errors(counts, errors, weight, 1000), axis_name="data", devices=jax.devices()[:2]
     )(errors, weight)
-    for one in mapped:
-        np.testing.assert_allclose(one, whole, rtol=1e-6)
+    for device_counts in mapped:
+        np.testing.assert_allclose(device_counts, expected, rtol=1e-6)
     cut = count_errors(count_errors(counts, errors[0], weight[0], 1000), errors[1], weight[1], 1000)
-    np.testing.assert_allclose(cut, whole, rtol=0.02)  # the second half finds the first one faded by a bit
+    np.testing.assert_allclose(cut, expected, rtol=0.02)  # the second half decays the first one slightly
 
 
-def test_anomalous_and_padded_training_examples_count_nowhere():
+def test_anomalous_and_padded_training_examples_are_ignored():
     task, loss, _ = compiled()
     batch = make_batch()
     params, variables = start(task, batch)
     exact = loss(params, variables, batch, KEY, 0, {})
     for change in ({"label": 1}, {"weight": 0}):
-        more = make_batch(size=16, seed=1, first=200)
-        more["features"] *= 100
-        more = {name: np.full_like(value, change[name]) if name in change else value for name, value in more.items()}
-        other = loss(params, variables, {name: np.concatenate([batch[name], more[name]]) for name in batch}, KEY, 0, {})
-        np.testing.assert_allclose(other.terms["mse"].sum, exact.terms["mse"].sum, rtol=1e-6)
-        np.testing.assert_array_equal(other.terms["mse"].weight, exact.terms["mse"].weight)
-        np.testing.assert_array_equal(other.variables[ERRORS], exact.variables[ERRORS])
+        ignored = make_batch(size=16, seed=1, first=200)
+        ignored["features"] *= 100
+        ignored = {
+            name: np.full_like(value, change[name]) if name in change else value for name, value in ignored.items()
+        }
+        outcome = loss(
+            params, variables, {name: np.concatenate([batch[name], ignored[name]]) for name in batch}, KEY, 0, {}
+        )
+        np.testing.assert_allclose(outcome.terms["mse"].sum, exact.terms["mse"].sum, rtol=1e-6)
+        np.testing.assert_array_equal(outcome.terms["mse"].weight, exact.terms["mse"].weight)
+        np.testing.assert_array_equal(outcome.variables[ERRORS], exact.variables[ERRORS])
 
 
 def trained_counts(task, loss, batches=20):
@@ -156,19 +160,19 @@ def trained_counts(task, loss, batches=20):
     return params, variables
 
 
-def test_about_one_minus_quantile_of_new_normal_examples_are_false_alarms():
+def test_the_false_alarm_rate_is_one_minus_the_quantile():
     task, loss, evaluate = compiled()
     params, variables = trained_counts(task, loss)
     batch = make_batch(size=8000, seed=7)
     records = jax.tree.map(np.asarray, evaluate(params, variables, batch, KEY).records)
     metrics = task.score(records, {}, {})
-    # 1,280 held out examples: the share has a standard deviation of 0.009.
+    # 1,280 held-out examples: the rate has a std of 0.009.
     assert metrics["false_alarms"] == pytest.approx(0.1, abs=0.03)
     squares = np.random.default_rng(8).normal(size=(200000, SIZE)) ** 2
     assert metrics["threshold"] == pytest.approx(np.quantile(squares.mean(1), 0.9), rel=0.08)
 
 
-def test_what_is_evaluated_has_no_part_in_the_threshold():
+def test_evaluation_does_not_change_the_threshold():
     task, loss, evaluate = compiled()
     params, variables = trained_counts(task, loss, batches=2)
     batch = make_batch(size=40, seed=7)
@@ -181,7 +185,7 @@ def test_what_is_evaluated_has_no_part_in_the_threshold():
     assert len(np.unique(thresholds)) == 1
 
 
-def test_scores_by_hand():
+def test_scores_match_hand_computed_values():
     task, _, _ = compiled()
     records = {
         "score": np.array([1.0, 2.0, 3.0, 2.5, 4.0], np.float32),
@@ -189,9 +193,9 @@ def test_scores_by_hand():
         "threshold": np.full(5, 2.2, np.float32),
     }
     metrics = task.score(records, {}, {})
-    # Of 2 x 3 pairs the anomalous one is above the normal one in 2 + 3.
+    # Of 2 x 3 pairs the anomalous score is above the normal one in 2 + 3.
     assert metrics["auroc"] == pytest.approx(5 / 6)
-    # In falling order: 4 (found 1 of 1), 3, 2.5 (found 2 of 3).
+    # In decreasing order: 4 (recall 1 of 1), 3, 2.5 (2 of 3).
     assert metrics["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert metrics["precision"] == pytest.approx(2 / 3)
     assert metrics["recall"] == 1.0
@@ -201,7 +205,7 @@ def test_scores_by_hand():
     assert metrics["anomalous_scores"].tolist() == [2.5, 4]
 
 
-def test_a_score_of_one_kind_is_not_a_number():
+def test_auroc_of_a_single_class_is_nan():
     task, _, _ = compiled()
     records = {"score": np.ones(3, np.float32), "anomaly": np.zeros(3, bool), "threshold": np.full(3, 2.0, np.float32)}
     metrics = task.score(records, {}, {})
@@ -212,7 +216,7 @@ def test_a_score_of_one_kind_is_not_a_number():
     assert metrics["recall"] == 0
 
 
-def test_evaluation_counts_normal_examples_and_no_padding():
+def test_evaluation_uses_normal_examples_without_padding():
     task, _, evaluate = compiled()
     batch = make_batch(size=12)
     batch["label"][8:] = 1
@@ -228,7 +232,7 @@ def test_evaluation_counts_normal_examples_and_no_padding():
     )
 
 
-def test_other_labels_may_be_normal():
+def test_normal_labels_are_configurable():
     task, loss, evaluate = compiled(normal=(2, 5))
     batch = make_batch(size=8)
     batch["label"][:] = [0, 1, 2, 3, 4, 5, 2, 5]
@@ -239,21 +243,21 @@ def test_other_labels_may_be_normal():
     np.testing.assert_allclose(loss(params, variables, batch, KEY, 0, {}).terms["mse"].weight, normal.sum())
 
 
-def test_predictions_of_a_row():
+def test_predictions_of_tabular_rows():
     task, loss, _ = compiled()
     params, variables = trained_counts(task, loss, batches=2)
     batch = make_batch(size=3)
     batch["features"][:] = [[0.1, 0.1, 0.1, 0.1], [0, 0, 9, 0], [1, -1, 1, 1]]
-    del batch["label"]  # nobody knows it
+    del batch["label"]  # an unlabelled example
     outputs = jax.tree.map(np.asarray, jax.jit(task.predict)(params, variables, batch, KEY))
     np.testing.assert_allclose(outputs["score"], [0.01, 20.25, 1.0], rtol=1e-5)
     assert outputs["anomalous"].tolist() == [False, True, False]
     np.testing.assert_allclose(outputs["errors"].mean(1), outputs["score"], rtol=1e-5)
     example, row = ({name: value[1] for name, value in tree.items()} for tree in (batch, outputs))
-    said = task.presentation.readable(
+    readable = task.presentation.readable(
         example, row, {"features": ("a", "b", "c", "d"), "label": ("normal", "anomalous")}
     )
-    assert said == {
+    assert readable == {
         "score": 20.25,
         "anomalous": True,
         "threshold": pytest.approx(float(outputs["threshold"][0]), rel=1e-5),
@@ -264,7 +268,7 @@ def test_predictions_of_a_row():
     assert np.all(np.isfinite(before["threshold"]))
 
 
-def test_images():
+def test_images_are_scored():
     task = AnomalyDetection(Shrinks(0.5), normal=(3,))
     draws = np.random.default_rng(0)
     batch = {
@@ -288,14 +292,14 @@ def test_images():
     )
 
 
-def test_pictures_of_scores():
+def test_pictures_show_score_histograms():
     task, _, _ = compiled()
     batch = make_batch(size=2)
     metrics = {"normal_scores": np.arange(1.0, 9.0), "anomalous_scores": np.array([5.5, 20.0]), "threshold": 7.5}
     assert set(task.presentation.pictures(batch, {}, metrics, {})) == {"scores", "roc"}
-    alone = task.presentation.pictures(batch, {}, {**metrics, "anomalous_scores": np.zeros(0)}, {})
-    assert set(alone) == {"scores"}
-    for picture in alone.values():
+    pictures_without_anomalies = task.presentation.pictures(batch, {}, {**metrics, "anomalous_scores": np.zeros(0)}, {})
+    assert set(pictures_without_anomalies) == {"scores"}
+    for picture in pictures_without_anomalies.values():
         assert picture.dtype == np.uint8
         assert picture.shape[-1] == 3
     zeros = {**metrics, "normal_scores": np.zeros(3), "anomalous_scores": np.zeros(2)}
@@ -313,12 +317,12 @@ def test_pictures_of_scores():
         ({"normal": ()}, r"normal=\(\)"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         AnomalyDetection(Shrinks(), **arguments)
 
 
-def test_a_model_or_a_batch_that_does_not_fit():
+def test_incompatible_models_and_batches_are_refused():
     batch = make_batch(size=3)
     task = AnomalyDetection(nn.Sequential([]))
     with pytest.raises(UserError, match="needs 'features' or 'image'; the batch has index, label, weight"):

@@ -1,4 +1,4 @@
-"""Consistency distillation: the order of the teacher's step, and the distance of adjacent levels."""
+"""Consistency distillation: order of the teacher's step, distance of adjacent levels."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.consistency import ConsistencyDistillation, heun_step, pseudo_huber
 
 NETWORK = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
-MEAN, SPREAD = 0.3, 0.5  # of the data
+MEAN, SPREAD = 0.3, 0.5  # mean and std of the data
 
 
 def gaussian_denoiser(image, sigma, previous):
@@ -24,7 +24,7 @@ def flowed(image, start, stop):
     return MEAN + (image - MEAN) * ((SPREAD**2 + stop**2) / (SPREAD**2 + start**2)) ** 0.5
 
 
-def test_a_step_of_the_teacher_is_of_second_order():
+def test_the_teacher_step_is_of_second_order():
     image = MEAN + jnp.asarray([[1.7], [-0.4], [3.0]])
     with jax.enable_x64(True):
         errors = []
@@ -40,7 +40,7 @@ def test_a_step_of_the_teacher_is_of_second_order():
 
 
 def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
-    """With adjacent levels the student's outputs are values of one smooth function at close points."""
+    """For adjacent levels the outputs are values of one smooth function at close points."""
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8),
         "index": np.arange(4, dtype=np.int32),
@@ -51,7 +51,7 @@ def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
         task = ConsistencyDistillation(NETWORK, Karras(sigma_min=0.1, sigma_max=1.0), levels=levels)
         params, variables = task.init(jax.random.key(0), batch)
         outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0), {})
-        spacing = 0.9 / (levels - 1)  # on average
+        spacing = 0.9 / (levels - 1)  # mean over examples
         distances.append(float(outcome.terms["distance"].sum) * spacing)
     assert distances[1] < 0.1 * distances[0]
     assert params.keys() == {"denoiser", "teacher"}

@@ -1,6 +1,6 @@
-"""Corruptions: statistics against closed forms, draws per example, reading of files, wrong arguments."""
+"""Corruptions: statistics against closed forms, draws per example, files, errors."""
 
-# What flax's init and apply return, and which of a task's functions it has, no type says.
+# The return types of flax's init and apply, and the optional methods of a task, are not expressed in types.
 # pyright: reportArgumentType=false
 
 import jax
@@ -53,14 +53,14 @@ def photographs(count=6, shape=(12, 16, 3), seed=0):
 @named
 def test_corruptions_do_not_depend_on_the_batch(corruption):
     image, keys = photographs(), keys_of(6)
-    whole, part = corruption(keys, image), corruption(keys[2:5], image[2:5])
-    np.testing.assert_allclose(part.image, whole.image[2:5], atol=1e-4)
-    if whole.known is not None:
-        np.testing.assert_array_equal(part.known, whole.known[2:5])
-    changed = corruption(keys_of(6, seed=1), image)
-    drawn = whole.image if whole.known is None else whole.known
-    other = changed.image if changed.known is None else changed.known
-    assert np.any(drawn != other) != isinstance(corruption, Downsampling)
+    corrupted, part = corruption(keys, image), corruption(keys[2:5], image[2:5])
+    np.testing.assert_allclose(part.image, corrupted.image[2:5], atol=1e-4)
+    if corrupted.known is not None:
+        np.testing.assert_array_equal(part.known, corrupted.known[2:5])
+    redrawn = corruption(keys_of(6, seed=1), image)
+    sample = corrupted.image if corrupted.known is None else corrupted.known
+    other_sample = redrawn.image if redrawn.known is None else redrawn.known
+    assert np.any(sample != other_sample) != isinstance(corruption, Downsampling)
 
 
 @named
@@ -75,13 +75,13 @@ def test_corrupted_images_are_8_bit_values(corruption):
         assert set(np.unique(corrupted.known)) == {0.0, 1.0}
     else:
         # Files are read unchanged, except that small images are upsampled.
-        read = corruption.read(
+        from_files = corruption.read(
             corrupted.image[:, ::2, ::2] if isinstance(corruption, Downsampling) else corrupted.image
         )
-        assert read.image.shape == image.shape
+        assert from_files.image.shape == image.shape
         if not isinstance(corruption, Downsampling):
-            np.testing.assert_array_equal(read.image, corrupted.image)
-        assert read.known is None
+            np.testing.assert_array_equal(from_files.image, corrupted.image)
+        assert from_files.known is None
 
 
 def test_gaussian_noise_has_its_mean_and_std():
@@ -120,21 +120,21 @@ def test_shot_noise_has_the_variance_of_photon_counts():
 
 
 def test_missing_pixels_have_their_share():
-    known = corrupt(MissingPixels(0.3), flat(0)).known
-    assert abs((known == 0).mean() - 0.3) < 4 * np.sqrt(0.21 / known.size)
+    mask = corrupt(MissingPixels(0.3), flat(0)).known
+    assert abs((mask == 0).mean() - 0.3) < 4 * np.sqrt(0.21 / mask.size)
     shares = (corrupt(MissingPixels((0.1, 0.9)), flat(0, count=300)).known == 0).mean((1, 2, 3))
     assert shares.min() < 0.15
     assert shares.max() > 0.85
 
 
 def test_rectangles_have_their_area_and_aspect():
-    known = corrupt(MissingRectangles(1, (0.1, 0.3), aspect=2.0), flat(0, count=300, shape=(40, 60, 1))).known[..., 0]
+    masks = corrupt(MissingRectangles(1, (0.1, 0.3), aspect=2.0), flat(0, count=300, shape=(40, 60, 1))).known[..., 0]
     sizes, corners = [], []
-    for one in known:
-        rows, columns = np.flatnonzero((one == 0).any(1)), np.flatnonzero((one == 0).any(0))
-        box = one[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    for mask in masks:
+        rows, columns = np.flatnonzero((mask == 0).any(1)), np.flatnonzero((mask == 0).any(0))
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert np.all(box == 0)
-        assert (one == 0).sum() == box.size
+        assert (mask == 0).sum() == box.size
         sizes.append(box.shape)
         corners.append((rows[0], rows[-1], columns[0], columns[-1]))
     share = np.prod(sizes, axis=1) / (40 * 60)
@@ -150,12 +150,12 @@ def test_rectangles_have_their_area_and_aspect():
 
 def test_two_rectangles_may_overlap():
     shape = {"count": 400, "shape": (32, 32, 1)}
-    one, two = (
+    single, two = (
         (corrupt(MissingRectangles(count, (0.15, 0.15), aspect=1.0), flat(0, **shape)).known == 0).mean()
         for count in (1, 2)
     )
-    assert abs(one - (round(32 * np.sqrt(0.15)) / 32) ** 2) < 1e-6
-    assert 1.6 * one < two < 2 * one
+    assert abs(single - (round(32 * np.sqrt(0.15)) / 32) ** 2) < 1e-6
+    assert 1.6 * single < two < 2 * single
 
 
 def test_rectangles_may_cover_the_whole_image():
@@ -165,7 +165,9 @@ def test_rectangles_may_cover_the_whole_image():
 def test_blur_matches_scipy_and_keeps_the_mean():
     image = photographs(2)
     blurred = corrupt(GaussianBlur(1.5), image).image
-    reference = np.stack([ndimage.gaussian_filter(one.astype(float), (1.5, 1.5, 0), mode="reflect") for one in image])
+    reference = np.stack(
+        [ndimage.gaussian_filter(picture.astype(float), (1.5, 1.5, 0), mode="reflect") for picture in image]
+    )
     np.testing.assert_allclose(blurred, reference, atol=0.51)
     np.testing.assert_allclose(blurred.mean((1, 2)), image.mean((1, 2)), atol=0.15)
     assert np.all(corrupt(GaussianBlur(2.0), flat(77, count=1)).image == 77)

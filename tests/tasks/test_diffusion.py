@@ -1,4 +1,4 @@
-"""Diffusion: prediction targets, the variational bound of Gaussian data, sampling from inputs."""
+"""Diffusion: prediction targets, variational bound of Gaussian data, sampling from inputs."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_exact_predictions_of_every_target_denoise_to_the_data(name):
 
 
 def test_the_variational_bound_of_gaussian_data_has_its_closed_form():
-    """The diffusion loss is a logarithm, the prior loss a KL, the reconstruction loss an integral over the noise."""
+    """The diffusion loss is a log, the prior loss a KL, the reconstruction loss an integral."""
     count, schedule, spread = 400_000, Karras(), 0.25
     keys = jax.random.split(jax.random.key(0), 3)
     gray = jnp.clip(jnp.round((spread * jax.random.normal(keys[0], (count, 1)) + 1.0) * 127.5), 0, 255)
@@ -47,8 +47,8 @@ def test_the_variational_bound_of_gaussian_data_has_its_closed_form():
     noise = jax.random.normal(keys[1], (2, count, 1))
     # Stratified levels reduce the variance.
     quantile = jax.random.permutation(keys[2], (jnp.arange(count) + 0.5) / count)
-    drawn = np.linspace(-8, 8, 4001)
-    density = np.exp(-0.5 * drawn**2) / np.sum(np.exp(-0.5 * drawn**2))
+    grid = np.linspace(-8, 8, 4001)
+    density = np.exp(-0.5 * grid**2) / np.sum(np.exp(-0.5 * grid**2))
     for sigma_min in (0.002, 0.0078):
         schedule = Karras(sigma_min=sigma_min)
         diffusion = 0.5 * math.log((1 + (spread / sigma_min) ** 2) / (1 + (spread / schedule.sigma_max) ** 2))
@@ -56,11 +56,11 @@ def test_the_variational_bound_of_gaussian_data_has_its_closed_form():
         prior = 0.5 * ((schedule.sigma_max**2 + spread**2) / total - 1 - math.log(schedule.sigma_max**2 / total))
         steps = np.arange(-16, 17) / 127.5 / sigma_min
         reconstruction = np.sum(
-            density * np.log(np.exp(0.5 * drawn[:, None] ** 2 - 0.5 * (drawn[:, None] - steps) ** 2).sum(1))
+            density * np.log(np.exp(0.5 * grid[:, None] ** 2 - 0.5 * (grid[:, None] - steps) ** 2).sum(1))
         )
         bits = float(jnp.mean(variational_bound(denoise, schedule, data, noise, quantile)))
         np.testing.assert_allclose(bits, (prior + diffusion + reconstruction) / math.log(2), atol=0.03)
-    # Above the entropy of a gray level, and close to it where sigma_min is as wide as a gray level.
+    # Above the entropy of a gray level, and close to it if sigma_min is the width of a gray level.
     entropy = 0.5 * math.log2(2 * math.pi * math.e * (spread * 127.5) ** 2)
     assert entropy - 0.01 < bits < entropy + 0.25
 
@@ -100,7 +100,7 @@ def batch_of(count, size=8):
 
 
 def random_variables(task, batch):
-    """Returns variables with random parameters, because the network's output is 0 at initialization."""
+    """Returns variables with random parameters, as initial outputs are 0."""
     params, variables = task.init(jax.random.key(0), batch)
     params, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(params))

@@ -1,4 +1,4 @@
-"""Forecasting: losses and metrics against NumPy, normalization and units, quantiles, padding, errors, pictures."""
+"""Forecasting: losses and metrics against NumPy, normalization, padding, pictures."""
 
 import json
 
@@ -26,7 +26,7 @@ NAMES = {"series": ("first", "second")}
 
 
 class Linear(nn.Module):
-    """A linear model of all inputs."""
+    """Linear model of all inputs."""
 
     outputs: int = 1
     horizon: int = HORIZON
@@ -49,11 +49,11 @@ class Constant(nn.Module):
         return jnp.broadcast_to(value, (*future.shape[:2], len(self.value)))
 
 
-def make_batch(size=4, seed=0, channels=2, known=2, level=50.0):
+def make_batch(size=4, seed=0, channels=2, covariates=2, level=50.0):
     draws = np.random.default_rng(seed)
     values = {
         "history": draws.normal(size=(size, CONTEXT, channels)),
-        "future": draws.normal(size=(size, HORIZON, known)),
+        "future": draws.normal(size=(size, HORIZON, covariates)),
         "target": level + 5 * draws.normal(size=(size, HORIZON)),
         "naive": level + 5 * draws.normal(size=(size, HORIZON)),
     }
@@ -85,7 +85,7 @@ def evaluated(task, params, variables, batch):
 
 
 def numpy_pinball(target, forecasts):
-    """[batch, horizon, quantiles]"""
+    """Computes the pinball loss, [batch, horizon, quantiles]."""
     short = target[..., None] - forecasts
     return np.where(short > 0, np.array(QUANTILES) * short, (np.array(QUANTILES) - 1) * short)
 
@@ -103,17 +103,17 @@ def scaled(batch, kind):
 
 @pytest.mark.parametrize("kind", ["mean_std", "mean_abs", "last", "none"])
 @pytest.mark.parametrize("loss", ["mae", "mse"])
-def test_the_loss_counts_normalized_errors(kind, loss):
+def test_the_loss_is_on_normalized_errors(kind, loss):
     batch = make_batch()
     batch["weight"] = np.array([1, 2, 0.5, 0], np.float32)
     task = Forecasting(Constant((0.3,)), point_loss=loss, normalization=kind)
     params, variables = start(task, batch)
     center, scale = scaled(batch, kind)
     error = (batch["target"] - center) / scale - 0.3
-    each = np.abs(error) if loss == "mae" else error**2
+    errors = np.abs(error) if loss == "mae" else error**2
     terms = run_loss(task, params, variables, batch).terms
     assert set(terms) == {loss}
-    np.testing.assert_allclose(terms[loss], ((batch["weight"][:, None] * each).sum(), 3.5 * HORIZON, 1), rtol=1e-5)
+    np.testing.assert_allclose(terms[loss], ((batch["weight"][:, None] * errors).sum(), 3.5 * HORIZON, 1), rtol=1e-5)
     forecast = predicted(task, params, variables, batch)["forecast"]
     np.testing.assert_allclose(forecast, center + 0.3 * scale + np.zeros((1, HORIZON)), rtol=1e-5)
 
@@ -123,9 +123,9 @@ def test_quantiles_are_trained_by_the_pinball_loss():
     task = Forecasting(Constant(levels), quantiles=QUANTILES)
     params, variables = start(task, batch)
     center, scale = scaled(batch, "mean_std")
-    wanted = numpy_pinball((batch["target"] - center) / scale, np.array(levels)).mean(-1)
+    expected = numpy_pinball((batch["target"] - center) / scale, np.array(levels)).mean(-1)
     terms = run_loss(task, params, variables, batch).terms
-    np.testing.assert_allclose(terms["pinball"], (wanted.sum(), 4 * HORIZON, 1), rtol=1e-5)
+    np.testing.assert_allclose(terms["pinball"], (expected.sum(), 4 * HORIZON, 1), rtol=1e-5)
     outputs = predicted(task, params, variables, batch)
     assert outputs["quantiles"].shape == (4, HORIZON, 3)
     np.testing.assert_allclose(outputs["quantiles"][:, 0], center + scale * np.array(levels), rtol=1e-5)
@@ -133,10 +133,10 @@ def test_quantiles_are_trained_by_the_pinball_loss():
 
 
 @pytest.mark.parametrize("kind", ["mean_std", "last"])
-def test_the_metrics_are_those_of_a_numpy_reference(kind):
+def test_metrics_match_numpy(kind):
     batch, levels = make_batch(6), (-1.0, 0.1, 0.8)
     batch["weight"] = np.array([1, 1, 1, 1, 0, 0], np.float32)
-    batch["target"][4:] = 999  # padding may hold anything
+    batch["target"][4:] = 999  # padding may have any value
     task = Forecasting(Constant(levels), quantiles=QUANTILES, normalization=kind)
     params, variables = start(task, batch)
     values = evaluated(task, params, variables, batch)
@@ -145,7 +145,7 @@ def test_the_metrics_are_those_of_a_numpy_reference(kind):
     forecasts = (center + scale * np.array(levels))[:, None] + np.zeros((1, HORIZON, 1))
     error, naive_mae = target - forecasts[..., 1], np.abs(target - naive).mean()
     inside = (forecasts[..., 0] <= target) & (target <= forecasts[..., 2])
-    wanted = {
+    expected = {
         "loss": numpy_pinball((target - center) / scale, np.array(levels)).mean(),
         "mae": np.abs(error).mean(),
         "mse": (error**2).mean(),
@@ -155,8 +155,8 @@ def test_the_metrics_are_those_of_a_numpy_reference(kind):
         "pinball": numpy_pinball(target, forecasts).mean(),
         "coverage": inside.mean(),
     }
-    assert set(values) == set(wanted)
-    for name, value in wanted.items():
+    assert set(values) == set(expected)
+    for name, value in expected.items():
         np.testing.assert_allclose(values[name], value, rtol=1e-4, err_msg=name)
     assert 0 < values["coverage"] < 1
 
@@ -190,7 +190,7 @@ def test_a_residual_of_zero_is_the_seasonal_naive_forecast():
 
 @pytest.mark.parametrize(("kind", "residual"), [("mean_std", ""), ("last", ""), ("mean_std", "naive")])
 @pytest.mark.parametrize(("gain", "shift"), [(1000, 0), (0.01, 100), (3, -100)])
-def test_a_forecast_follows_the_units_of_the_series(kind, residual, gain, shift):
+def test_forecasts_are_equivariant_to_the_units_of_the_series(kind, residual, gain, shift):
     batch = make_batch(level=0.0)
     task = Forecasting(Linear(), normalization=kind, residual=residual, lags=1, floor=1e-6)
     params, variables = start(task, batch)
@@ -199,25 +199,25 @@ def test_a_forecast_follows_the_units_of_the_series(kind, residual, gain, shift)
         moved[name] = batch[name].copy()
         moved[name][..., 0] = gain * (batch[name][..., 0] + shift)
     moved["naive"] = gain * (batch["naive"] + shift)
-    before, after = (predicted(task, params, variables, each)["forecast"] for each in (batch, moved))
+    before, after = (predicted(task, params, variables, inputs)["forecast"] for inputs in (batch, moved))
     np.testing.assert_allclose(after, gain * (before + shift), rtol=2e-3, atol=2e-3 * gain)
 
 
 def test_values_and_lags_are_standardized_and_covariates_are_unchanged():
     batch = make_batch()
-    batch["future"][..., 0] = batch["history"][:, :HORIZON, 0]  # a lag of the context
-    seen = {}
+    batch["future"][..., 0] = batch["history"][:, :HORIZON, 0]  # lag features within the context
+    captured = {}
 
     def spy(self, history, future, *, train):
-        seen.update(history=history, future=future)
+        captured.update(history=history, future=future)
         return jnp.zeros((*future.shape[:2], 1))
 
     Forecasting(type("Spy", (nn.Module,), {"__call__": spy})(), lags=1).predict({"forecaster": {}}, {}, batch, KEY)
-    np.testing.assert_allclose(np.mean(seen["history"][..., 0], axis=1), 0, atol=1e-5)
-    np.testing.assert_allclose(np.std(seen["history"][..., 0], axis=1), 1, rtol=1e-4)
-    np.testing.assert_array_equal(seen["history"][..., 1], batch["history"][..., 1])
-    np.testing.assert_array_equal(seen["future"][..., 0], seen["history"][:, :HORIZON, 0])
-    np.testing.assert_array_equal(seen["future"][..., 1], batch["future"][..., 1])
+    np.testing.assert_allclose(np.mean(captured["history"][..., 0], axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(np.std(captured["history"][..., 0], axis=1), 1, rtol=1e-4)
+    np.testing.assert_array_equal(captured["history"][..., 1], batch["history"][..., 1])
+    np.testing.assert_array_equal(captured["future"][..., 0], captured["history"][:, :HORIZON, 0])
+    np.testing.assert_array_equal(captured["future"][..., 1], batch["future"][..., 1])
 
 
 @settings(deadline=None, max_examples=50)
@@ -252,25 +252,25 @@ def test_constant_windows_give_finite_losses_and_gradients(kind):
         assert np.all(np.isfinite(predicted(task, params, variables, batch)["quantiles"]))
 
 
-def test_padding_and_the_size_of_a_batch_change_nothing():
+def test_metrics_do_not_depend_on_padding_and_batch_size():
     batch = make_batch(6)
     task = Forecasting(Linear(3), quantiles=QUANTILES)
     params, variables = start(task, batch)
-    whole = evaluated(task, params, variables, batch)
+    expected = evaluated(task, params, variables, batch)
     sums: dict = {}
     evaluate = jax.jit(task.evaluate)
-    for first in (0, 4):
+    for begin in (0, 4):
         part = {name: np.zeros((4, *value.shape[1:]), value.dtype) for name, value in batch.items()}
         for name, value in batch.items():
-            part[name][: len(value[first : first + 4])] = value[first : first + 4]
+            part[name][: len(value[begin : begin + 4])] = value[begin : begin + 4]
         for name, pair in evaluate(params, variables, part, KEY).metrics.items():
             sums[name] = tuple(np.add(sums.get(name, (0, 0)), pair))
     values = finalize(sums)
     for name, value in {**values, **task.score({}, values, NAMES)}.items():
-        np.testing.assert_allclose(value, whole[name], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
 
 
-def test_a_model_learns_the_waves_that_the_naive_forecast_misses():
+def test_a_model_improves_on_the_naive_forecast_of_waves():
     source = Series(MockSeries(steps=300), 24, 6, season=12, known=("promotion",), lags=(12,)).load()
     batch: dict = source.read(np.arange(len(source)))
     batch |= {"weight": np.ones(len(source), np.float32), "index": np.arange(len(source))}
@@ -311,12 +311,12 @@ def test_a_model_learns_the_waves_that_the_naive_forecast_misses():
         ({"floor": 0.0}, "floor=0.0 must be positive"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         Forecasting(Constant(), **arguments)
 
 
-def test_a_model_of_another_shape_is_refused():
+def test_incompatible_model_outputs_are_refused():
     batch = make_batch()
     task = Forecasting(Constant((0.0, 1.0)), quantiles=QUANTILES)
     params, variables = start(task, batch)
@@ -345,7 +345,7 @@ def test_readable_output_and_picture_of_one_example(quantiles):
     assert task.presentation.picture({"history": example["history"]}, outputs, {}).shape == picture.shape
 
 
-def test_pictures_show_windows_spread_over_the_batch():
+def test_pictures_show_windows_at_even_distances():
     batch = make_batch(20)
     batch["weight"][12:] = 0
     task = Forecasting(Constant((-1, 0, 1)), quantiles=QUANTILES)
@@ -353,10 +353,10 @@ def test_pictures_show_windows_spread_over_the_batch():
     outputs = predicted(task, params, variables, batch)
     picture = task.presentation.pictures(batch, outputs, {}, NAMES)["forecasts"]
     assert picture.shape[1:] == (1120, 3)
-    changed = batch | {"target": batch["target"] + 100 * (np.arange(20) >= 12)[:, None].astype(np.float32)}
-    np.testing.assert_array_equal(task.presentation.pictures(changed, outputs, {}, NAMES)["forecasts"], picture)
-    changed = batch | {"target": batch["target"] + 100 * (np.arange(20) == 11)[:, None].astype(np.float32)}
-    assert not np.array_equal(task.presentation.pictures(changed, outputs, {}, NAMES)["forecasts"], picture)
+    altered = batch | {"target": batch["target"] + 100 * (np.arange(20) >= 12)[:, None].astype(np.float32)}
+    np.testing.assert_array_equal(task.presentation.pictures(altered, outputs, {}, NAMES)["forecasts"], picture)
+    altered = batch | {"target": batch["target"] + 100 * (np.arange(20) == 11)[:, None].astype(np.float32)}
+    assert not np.array_equal(task.presentation.pictures(altered, outputs, {}, NAMES)["forecasts"], picture)
     small = {name: value[:1] for name, value in batch.items()}
     assert (
         task.presentation.pictures(small, {name: value[:1] for name, value in outputs.items()}, {}, {})[
@@ -367,7 +367,7 @@ def test_pictures_show_windows_spread_over_the_batch():
 
 
 @pytest.mark.parametrize(("windows", "horizon"), [(1, 1), (3, 12)])
-def test_a_picture_follows_its_numbers(windows, horizon):
+def test_a_picture_depends_on_its_values(windows, horizon):
     history = np.sin(np.arange(50))[None].repeat(windows, 0)
     forecast = np.zeros((windows, horizon))
     plain = forecast_grid(history, forecast)

@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 
 
 class Small(nn.Module):
-    """A captioner whose next token depends on the image and the last token alone, so that numpy can repeat it."""
+    """Captioner whose next token depends on the image and the last token only, as in numpy."""
 
     norm: object = None
 
@@ -87,7 +87,7 @@ def prepared(**arguments):
 
 
 def numpy_logits(params, image, token):
-    """[batch, vocabulary] what follows `token` [batch]."""
+    """Computes the logits [batch, vocabulary] that follow `token` [batch]."""
     tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["captioner"])
     normal = ((image / 255.0 - np.array(MEAN)) / np.array(STD)).reshape(len(image), -1)
     return normal @ tree["image"]["kernel"] + tree["image"]["bias"] + tree["token"]["embedding"][token]
@@ -97,21 +97,21 @@ def log_softmax(logits):
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
-def test_the_loss_is_that_of_a_numpy_reference():
+def test_the_loss_matches_numpy():
     task, params, variables = prepared(label_smoothing=0.1)
     batch = make_batch()
     outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
     total = count = 0.0
     for place in range(LENGTH - 1):
-        known = log_softmax(numpy_logits(params, batch["image"], batch["target"][:, place]))
+        log_probabilities = log_softmax(numpy_logits(params, batch["image"], batch["target"][:, place]))
         share = 0.9 * np.eye(VOCABULARY)[batch["target"][:, place + 1]] + 0.1 / VOCABULARY
         counted = place + 1 < batch["target_length"]
-        total -= np.sum(counted * np.sum(share * known, axis=-1))
+        total -= np.sum(counted * np.sum(share * log_probabilities, axis=-1))
         count += counted.sum()
     np.testing.assert_allclose(outcome.terms["cross_entropy"][:2], (total, count), rtol=1e-5)
 
 
-def test_greedy_captions_are_those_of_a_numpy_reference():
+def test_greedy_captions_match_numpy():
     task, params, variables = prepared()
     batch = make_batch(12)
     outputs = jax.device_get(jax.jit(task.predict)(params, variables, {"image": batch["image"]}, KEY))
@@ -119,36 +119,36 @@ def test_greedy_captions_are_those_of_a_numpy_reference():
     for example in range(12):
         token, tokens, score = START, [], 0.0
         while token != END and len(tokens) < MAX_LENGTH:
-            known = log_softmax(numpy_logits(params, batch["image"][example : example + 1], [token]))[0]
-            token = max((t for t in range(VOCABULARY) if t not in (PAD, START, UNKNOWN)), key=known.item)
+            log_probabilities = log_softmax(numpy_logits(params, batch["image"][example : example + 1], [token]))[0]
+            token = max((t for t in range(VOCABULARY) if t not in (PAD, START, UNKNOWN)), key=log_probabilities.item)
             tokens.append(token)
-            score += known[token]
+            score += log_probabilities[token]
         assert outputs["length"][example] == len(tokens)
         assert outputs["tokens"][example, : len(tokens)].tolist() == tokens
         np.testing.assert_allclose(outputs["score"][example], score, rtol=1e-4)
 
 
-def test_a_beam_gives_captions_too():
+def test_beam_search_gives_captions():
     task, params, variables = prepared(beam=3, max_length=8)
     outputs = jax.device_get(jax.jit(task.predict)(params, variables, make_batch(), KEY))
     assert outputs["tokens"].shape == (6, 8)
     assert np.all(np.isfinite(outputs["score"]))
 
 
-def test_evaluation_and_its_scores():
+def test_evaluation_records_are_scored():
     task, params, variables = prepared()
     evaluation = jax.device_get(task.evaluate(params, variables, make_batch(), KEY))
     assert set(evaluation.metrics) == {"loss", "token_accuracy"}
     assert evaluation.records["tokens"].shape == (6, LENGTH - 1)
     scores = task.score(evaluation.records, {}, NAMES)
     assert set(scores) == {"bleu", "chrf"}
-    own = {"tokens": evaluation.records["target"], "length": evaluation.records["target_length"]}
-    perfect = task.score({**evaluation.records, **own}, {}, NAMES)
+    references = {"tokens": evaluation.records["target"], "length": evaluation.records["target_length"]}
+    perfect = task.score({**evaluation.records, **references}, {}, NAMES)
     assert perfect["chrf"] == pytest.approx(100)
     assert perfect["chrf"] > scores["chrf"]
 
 
-def test_an_encoder_with_batch_statistics():
+def test_an_encoder_updates_its_batch_statistics():
     task = ImageCaptioning(Small(norm=batch_norm))
     assert "batch normalization" in task.batch_coupled
     assert ImageCaptioning(Small()).batch_coupled == ""
@@ -158,35 +158,37 @@ def test_an_encoder_with_batch_statistics():
     assert jax.tree.structure(outcome.variables) == jax.tree.structure(variables)
     before, after = (variables["captioner"]["batch_stats"], outcome.variables["captioner"]["batch_stats"])
     assert np.any(before["normal"]["mean"] != after["normal"]["mean"])
-    first, second = (task.predict(params, v, batch, KEY)["score"] for v in (variables, outcome.variables))
-    assert np.any(first != second)
+    initial_score, updated_score = (
+        task.predict(params, v, batch, KEY)["score"] for v in (variables, outcome.variables)
+    )
+    assert np.any(initial_score != updated_score)
 
 
-def test_what_is_said_of_one_image():
+def test_readable_output_and_picture_of_one_image():
     task, _, _ = prepared()
     outputs = {"tokens": np.array([5, 4, END, 0]), "length": np.int32(3), "score": np.float32(-0.5)}
     assert task.presentation.readable({}, outputs, NAMES) == {"caption": "word5 word4", "score": -0.5}
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     picture = task.presentation.picture({"image": image}, outputs, NAMES)
-    other = task.presentation.picture({"image": image}, {**outputs, "length": np.int32(1)}, NAMES)
+    empty = task.presentation.picture({"image": image}, {**outputs, "length": np.int32(1)}, NAMES)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    assert np.any(picture != other)
+    assert np.any(picture != empty)
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_pictures(known):
+@pytest.mark.parametrize("references", [True, False])
+def test_pictures_with_and_without_references(references):
     task, params, variables = prepared()
     batch = make_batch()
     outputs = jax.device_get(task.predict(params, variables, batch, KEY))
-    if not known:
+    if not references:
         del batch["target"], batch["target_length"], batch["weight"]
     picture = task.presentation.pictures(batch, outputs, {}, NAMES)["captions"]
     assert picture.dtype == np.uint8
     assert picture.shape[1] <= 900
 
 
-def test_a_grid_of_captions():
+def test_caption_grid_has_one_row_per_image():
     images = np.random.default_rng(0).integers(0, 256, (13, 8, 8, 1), dtype=np.uint8)
     captions = [f"a $picture$ number {number}" for number in range(13)]
     np.testing.assert_array_equal(caption_grid(images, captions), caption_grid(images[:12], captions[:12]))
@@ -204,6 +206,6 @@ def test_a_grid_of_captions():
         ({"metrics": ("cider",)}, "metrics has 'cider'"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         ImageCaptioning(Small(), **arguments).init(KEY, make_batch())

@@ -1,4 +1,4 @@
-"""Image classification: the loss and the metrics against plain numpy, padding, errors, pictures."""
+"""Image classification: loss and metrics against numpy, padding, errors, pictures."""
 
 import functools
 
@@ -23,7 +23,7 @@ def start(task, batch):
 
 
 class Linear(nn.Module):
-    """Logits that numpy can repeat."""
+    """Linear classifier."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -57,7 +57,7 @@ def log_softmax(logits):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("mix", [False, True])
-def test_the_loss_is_that_of_a_numpy_reference(smoothing, mix):
+def test_the_loss_matches_numpy(smoothing, mix):
     mean, std = (0.3, 0.6), (0.2, 0.5)
     task = ImageClassification(Linear(), label_smoothing=smoothing, normalize=Normalize(mean=mean, std=std))
     batch = make_batch(mix=mix)
@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing, mix):
     np.testing.assert_allclose(outcome.metrics["accuracy"], (hits, 5.5), rtol=1e-6)
 
 
-def test_evaluation_is_that_of_a_numpy_reference():
+def test_evaluation_matches_numpy():
     task = ImageClassification(Linear(), top=(1, 3, 5, 50), label_smoothing=0.3)
     batch = make_batch(size=40)
     params, variables = start(task, batch)
@@ -97,29 +97,29 @@ def test_evaluation_is_that_of_a_numpy_reference():
     np.testing.assert_array_equal(metrics["confusion"][0], confusion)
 
 
-def test_padding_changes_no_metric_and_no_loss():
+def test_metrics_and_loss_do_not_depend_on_padding():
     task = ImageClassification(Linear(), top=(1, 5))
     batch = make_batch(size=5)
     params, variables = start(task, batch)
     padded = {name: np.concatenate([value, value[:3] * 0 + 1]) for name, value in batch.items()}
     padded["weight"][5:] = 0
     exact = task.evaluate(params, variables, batch, KEY).metrics
-    other = task.evaluate(params, variables, padded, KEY).metrics
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, other)
-    exact, other = (task.phases[0].loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact.terms, other.terms)
+    actual = task.evaluate(params, variables, padded, KEY).metrics
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, actual)
+    exact, actual = (task.phases[0].loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact.terms, actual.terms)
 
 
-def test_an_evaluation_adds_up_over_batches():
+def test_evaluation_sums_over_batches():
     task = ImageClassification(Linear())
     batch = make_batch(size=12)
     params, variables = start(task, batch)
-    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
-    whole = task.evaluate(params, variables, batch, KEY).metrics
-    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, KEY).metrics for half in halves))
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 5), slice(5, 12))]
+    expected = task.evaluate(params, variables, batch, KEY).metrics
+    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, part, KEY).metrics for part in halves))
     for name in ("loss", "accuracy"):
-        np.testing.assert_allclose(sums[name], whole[name], rtol=1e-6)
-    np.testing.assert_allclose(sums["confusion"][0], whole["confusion"][0])
+        np.testing.assert_allclose(sums[name], expected[name], rtol=1e-6)
+    np.testing.assert_allclose(sums["confusion"][0], expected["confusion"][0])
 
 
 def test_batch_statistics_are_updated_in_training_and_used_in_evaluation():
@@ -136,7 +136,7 @@ def test_batch_statistics_are_updated_in_training_and_used_in_evaluation():
     assert before != after
 
 
-def test_dropout_follows_the_key():
+def test_dropout_depends_on_the_key():
     task = ImageClassification(ConvNet(CLASSES, channels=(8,), depth=1, dropout=0.5))
     batch = make_batch(size=8)
     params, variables = start(task, batch)
@@ -145,7 +145,7 @@ def test_dropout_follows_the_key():
     assert loss(jax.random.key(1)) != loss(jax.random.key(2))
 
 
-def test_it_says_whether_examples_depend_on_their_batch():
+def test_batch_coupling_is_reported():
     def coupling(norm):
         return ImageClassification(ConvNet(CLASSES, norm=norm)).batch_coupled
 
@@ -154,7 +154,7 @@ def test_it_says_whether_examples_depend_on_their_batch():
     assert coupling(group_norm) == ""
 
 
-def test_predictions():
+def test_predictions_have_labels_and_probabilities():
     task = ImageClassification(Linear())
     batch = make_batch()
     params, variables = start(task, batch)
@@ -166,7 +166,7 @@ def test_predictions():
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_pictures_of_predictions_and_of_the_confusion(labelled):
+def test_pictures_show_predictions_and_confusion(labelled):
     task = ImageClassification(Linear())
     batch = make_batch(channels=3, size=5)
     params, variables = start(task, batch)
@@ -191,7 +191,7 @@ def test_pictures_of_predictions_and_of_the_confusion(labelled):
         (lambda: ImageClassification(Linear(), normalize=Normalize(mean=(0.5, 0.5, 0.5))), "mean has 3 values, but"),
     ],
 )
-def test_mistakes_are_the_users(make, message):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make().init(KEY, make_batch())
 

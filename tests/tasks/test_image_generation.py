@@ -1,4 +1,4 @@
-"""GANs: terms against numpy, parameters of each phase, evaluation metrics, `launch.py predict --samples`."""
+"""GANs: terms against numpy, trained parameters per phase, metrics, sampling command."""
 
 # The results of flax's init and apply, and a task's optional methods, are not typed.
 # pyright: reportArgumentType=false, reportCallIssue=false
@@ -33,8 +33,8 @@ from jaxdl.training.step import make_train_step
 SHAPE = (4, 4, 1)
 
 
-class Maker(nn.Module):
-    """A linear map and tanh; the label shifts it."""
+class LinearGenerator(nn.Module):
+    """Linear map and tanh; the label shifts it."""
 
     @nn.compact
     def __call__(self, latent, label=None, *, train):
@@ -42,8 +42,8 @@ class Maker(nn.Module):
         return jnp.tanh(nn.Dense(16)(latent) + shift).reshape(-1, *SHAPE)
 
 
-class Linear(nn.Module):
-    """A linear logit."""
+class LinearCritic(nn.Module):
+    """Linear logit."""
 
     @nn.compact
     def __call__(self, image, label=None, *, train):
@@ -78,13 +78,13 @@ def logit_of(flat, params):
 
 
 def latents_of(key, index, count=8):
-    """Returns the latents of the task, one example at a time."""
+    """Computes the latents of the task, one example at a time."""
     key = jax.random.fold_in(key, 0)
     return np.stack([jax.random.normal(jax.random.fold_in(key, int(i)), (count,)) for i in index])
 
 
 def test_terms_of_both_phases_match_numpy():
-    task = ImageGeneration(Maker(), Linear(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), loss="hinge", penalty="r1", penalty_weight=3.0, latents=8)
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
@@ -105,8 +105,10 @@ def test_terms_of_both_phases_match_numpy():
     assert set(maker.terms) == {"adversarial"}
 
 
-def test_a_lazy_penalty_is_a_phase_with_its_coefficient_multiplied():
-    task = ImageGeneration(Maker(), Linear(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8)
+def test_a_lazy_penalty_is_a_phase_with_a_multiplied_coefficient():
+    task = ImageGeneration(
+        LinearGenerator(), LinearCritic(), penalty="gradient", penalty_weight=10.0, penalty_every=4, latents=8
+    )
     assert [(phase.name, phase.trains, phase.every) for phase in task.phases] == [
         ("discriminator", "discriminator", 1),
         ("penalty", "discriminator", 4),
@@ -114,14 +116,14 @@ def test_a_lazy_penalty_is_a_phase_with_its_coefficient_multiplied():
     ]
     batch = make_batch()
     params, variables = start(task, batch)
-    first, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0, {}) for phase in task.phases)
+    outcome, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0, {}) for phase in task.phases)
     norm = np.linalg.norm(params["discriminator"]["Dense_0"]["kernel"])
-    assert set(first.terms) == {"adversarial"}
+    assert set(outcome.terms) == {"adversarial"}
     np.testing.assert_allclose(lazy.terms["penalty"], (6 * (norm - 1) ** 2, 6, 40.0), rtol=1e-4)
 
 
 def test_a_conditional_generator_uses_the_labels_of_the_batch():
-    task = ImageGeneration(Maker(), Linear(), classes=3, latents=8)
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), classes=3, latents=8)
     batch = make_batch()
     params, variables = start(task, batch)
     key = jax.random.key(2)
@@ -133,7 +135,7 @@ def test_a_conditional_generator_uses_the_labels_of_the_batch():
 
 @functools.cache
 def trained_steps(critic_steps=3, steps=5):
-    """Returns states and reports of a few steps of a task with batch and spectral normalization and FID."""
+    """Trains a task with batch and spectral normalization and FID; returns states and reports."""
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     discriminator = ResNetDiscriminator(channels=(4,), halvings=1)
     task = ImageGeneration(
@@ -151,15 +153,15 @@ def trained_steps(critic_steps=3, steps=5):
     return states, reports
 
 
-def differs(first, second):
-    return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second)))
+def differs(one, two):
+    return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)))
 
 
 def moved(states, of):
-    return [differs(of(first), of(second)) for first, second in itertools.pairwise(states)]
+    return [differs(of(previous), of(current)) for previous, current in itertools.pairwise(states)]
 
 
-def test_the_generator_changes_when_its_phase_runs_and_the_fid_classifier_never():
+def test_the_generator_changes_in_its_phase_only_and_the_fid_classifier_never():
     states, reports = trained_steps()
     assert moved(states, lambda state: state.params["discriminator"]) == [True] * 5
     assert moved(states, lambda state: state.params["generator"]) == [True, False, False, True, False]
@@ -171,7 +173,7 @@ def test_the_generator_changes_when_its_phase_runs_and_the_fid_classifier_never(
     assert [bool(report.ran["generator"]) for report in reports] == [True, False, False, True, False]
 
 
-def test_vectors_of_spectral_normalization_change_once_per_step():
+def test_spectral_normalization_is_updated_once_per_step():
     states, _ = trained_steps()
     assert moved(states, lambda state: state.variables["discriminator"]["spectral"]) == [True] * 5
     assert [int(state.variables["spectral_step"]) for state in states] == [-1, 0, 1, 2, 3, 4]
@@ -180,23 +182,25 @@ def test_vectors_of_spectral_normalization_change_once_per_step():
     batch = make_batch(8)
     params, variables = start(task, batch)
     critic, maker = (jax.jit(phase.loss) for phase in task.phases)
-    once = critic(params, variables, batch, jax.random.key(0), 7, {}).variables
-    assert differs(once["discriminator"], variables["discriminator"])
-    again = critic(params, once, batch, jax.random.key(0), 7, {}).variables  # another micro-batch of the same step
-    assert not differs(again["discriminator"], once["discriminator"])
+    updated = critic(params, variables, batch, jax.random.key(0), 7, {}).variables
+    assert differs(updated["discriminator"], variables["discriminator"])
+    repeated = critic(
+        params, updated, batch, jax.random.key(0), 7, {}
+    ).variables  # another micro-batch of the same step
+    assert not differs(repeated["discriminator"], updated["discriminator"])
     assert differs(
-        critic(params, once, batch, jax.random.key(0), 8, {}).variables["discriminator"], once["discriminator"]
+        critic(params, updated, batch, jax.random.key(0), 8, {}).variables["discriminator"], updated["discriminator"]
     )
     assert not differs(
-        maker(params, once, batch, jax.random.key(0), 8, {}).variables["discriminator"], once["discriminator"]
+        maker(params, updated, batch, jax.random.key(0), 8, {}).variables["discriminator"], updated["discriminator"]
     )
 
 
 @functools.cache
 def lazy_bench():
-    """Returns a task with spectral normalization, a lazy penalty and critic steps, without batch coupling."""
+    """Bench of a GAN with spectral norm, lazy penalty and critic steps, not batch-coupled."""
     task = ImageGeneration(
-        Maker(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
+        LinearGenerator(), ResNetDiscriminator(channels=(4,), halvings=1), loss="wasserstein", penalty="gradient",
         penalty_every=2, critic_steps=5, latents=8,
     )  # fmt: skip
     optimizers = {"discriminator": optax.sgd(1e-2), "penalty": optax.sgd(1e-3), "generator": optax.sgd(1e-2)}
@@ -213,16 +217,16 @@ def test_pmap_of_a_gan_with_lazy_phases_equals_jit():
 
 
 def spread(images, labels):
-    """Returns the mean squared distance between two images of one class, over all pairs."""
+    """Computes the mean squared distance of two images of one class, over all pairs."""
     flat = images.reshape(len(images), -1)
     distances = np.square(flat[:, None] - flat[None]).sum(-1)
-    same = labels[:, None] == labels[None]
-    return np.mean([distances[i][same[i]].mean() for i in range(len(flat))])
+    same_class = labels[:, None] == labels[None]
+    return np.mean([distances[i][same_class[i]].mean() for i in range(len(flat))])
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_diversity_is_the_distance_of_all_pairs_without_padding(classes):
-    task = ImageGeneration(Maker(), Linear(), classes=classes, latents=8)
+def test_diversity_is_the_mean_distance_of_pairs_without_padding(classes):
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), classes=classes, latents=8)
     batch = make_batch(12)
     params, variables = start(task, batch)
     key = jax.random.key(3)
@@ -238,7 +242,7 @@ def test_diversity_is_the_distance_of_all_pairs_without_padding(classes):
 
 
 def test_mode_collapse_is_reported(caplog):
-    task = ImageGeneration(Maker(), Linear(), latents=8, fid_classifier=FID_CLASSIFIER)
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
     params, variables = start(task, batch)
     for scale, collapsed in ((1.0, 0.0), (1e-3, 1.0)):
@@ -254,26 +258,26 @@ def test_mode_collapse_is_reported(caplog):
     assert scores["diversity"] < 0.01
 
 
-def test_a_sample_depends_on_the_key_and_not_on_its_batch():
-    task = ImageGeneration(Maker(), Linear(), latents=8)
+def test_a_sample_depends_on_the_key_but_not_on_the_batch():
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), latents=8)
     batch = make_batch(6)
     params, variables = start(task, batch)
     index = {"index": batch["index"]}
-    whole = task.sample(params, variables, index, jax.random.key(0))["image"]
+    samples = task.sample(params, variables, index, jax.random.key(0))["image"]
     part = task.sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
-    np.testing.assert_array_equal(part, whole[4:])
-    assert np.any(task.sample(params, variables, index, jax.random.key(1))["image"] != whole)
+    np.testing.assert_array_equal(part, samples[4:])
+    assert np.any(task.sample(params, variables, index, jax.random.key(1))["image"] != samples)
     path = task.predict(params, variables, batch, jax.random.key(0))["path"]
-    np.testing.assert_array_equal(path[:, 0], whole)
+    np.testing.assert_array_equal(path[:, 0], samples)
     assert np.all(np.any(path[:, 0] != path[:, -1], axis=(1, 2, 3)))
 
 
 def test_slerp_preserves_the_norm():
-    first, second = np.eye(3)[None, 0], np.eye(3)[None, 1]
-    np.testing.assert_allclose(slerp(first, second, 0.0), first, atol=1e-6)
-    np.testing.assert_allclose(slerp(first, second, 1.0), second, atol=1e-6)
-    np.testing.assert_allclose(slerp(first, second, 0.5), (first + second) / np.sqrt(2), atol=1e-6)
-    np.testing.assert_allclose(slerp(first, first, 0.5), first, atol=1e-2)
+    start, end = np.eye(3)[None, 0], np.eye(3)[None, 1]
+    np.testing.assert_allclose(slerp(start, end, 0.0), start, atol=1e-6)
+    np.testing.assert_allclose(slerp(start, end, 1.0), end, atol=1e-6)
+    np.testing.assert_allclose(slerp(start, end, 0.5), (start + end) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(slerp(start, start, 0.5), start, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -289,28 +293,28 @@ def test_slerp_preserves_the_norm():
 )
 def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        ImageGeneration(Maker(), Linear(), **arguments)
+        ImageGeneration(LinearGenerator(), LinearCritic(), **arguments)
 
 
 def test_batch_normalization_couples_examples_and_excludes_a_penalty():
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     critic = DCGANDiscriminator(channels=(4, 4), norm=batch_norm)
     assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_coupled
-    assert "batch normalization" in ImageGeneration(Maker(), critic).batch_coupled
-    assert ImageGeneration(Maker(), DCGANDiscriminator()).batch_coupled == ""
+    assert "batch normalization" in ImageGeneration(LinearGenerator(), critic).batch_coupled
+    assert ImageGeneration(LinearGenerator(), DCGANDiscriminator()).batch_coupled == ""
     with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
-        ImageGeneration(Maker(), critic, penalty="r1")
+        ImageGeneration(LinearGenerator(), critic, penalty="r1")
 
 
-def test_generators_of_another_image_size_are_refused():
-    task = ImageGeneration(DCGANGenerator(outputs=3, size=2, channels=(4,)), Linear(), latents=4)
+def test_generators_with_another_image_size_are_refused():
+    task = ImageGeneration(DCGANGenerator(outputs=3, size=2, channels=(4,)), LinearCritic(), latents=4)
     with pytest.raises(UserError, match=r"the generator outputs images \(4, 4, 3\), but the data's are \(4, 4, 1\)"):
         task.init(jax.random.key(0), make_batch())
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_pictures(classes):
-    task = ImageGeneration(Maker(), Linear(), classes=classes, latents=8)
+def test_pictures_show_samples(classes):
+    task = ImageGeneration(LinearGenerator(), LinearCritic(), classes=classes, latents=8)
     batch = make_batch(8)
     params, variables = start(task, batch)
     outputs = jax.device_get(task.predict(params, variables, batch, jax.random.key(0)))
@@ -368,11 +372,11 @@ def test_predict_samples_with_a_seed(run, tmp_path, capsys):
     assert [row["sample"] for row in rows] == list(range(11))
     assert [row["label"] for row in rows] == [f"class {number % 3}" for number in range(11)]
     assert {path.name for path in tmp_path.iterdir()} == {"samples.png", *(f"sample_{n:04}.png" for n in range(11))}
-    first = (tmp_path / "sample_0004.png").read_bytes()
+    expected = (tmp_path / "sample_0004.png").read_bytes()
     assert command("predict", run, "--samples=5", f"--pictures={tmp_path / 'again'}") == 0
-    assert (tmp_path / "again" / "sample_0004.png").read_bytes() == first
+    assert (tmp_path / "again" / "sample_0004.png").read_bytes() == expected
     assert command("predict", run, "--samples=5", "--seed=1", f"--pictures={tmp_path / 'other'}") == 0
-    assert (tmp_path / "other" / "sample_0004.png").read_bytes() != first
+    assert (tmp_path / "other" / "sample_0004.png").read_bytes() != expected
 
 
 def test_predict_samples_of_a_class(run, tmp_path, capsys):

@@ -1,6 +1,6 @@
-"""Image restoration: loss, identity and metrics by hand, draws, prediction on files, pictures, bad arguments."""
+"""Image restoration: loss, metrics, draws, prediction on files, pictures, errors."""
 
-# What flax's init and apply return, and which of a task's functions it has, no type says.
+# The return types of flax's init and apply, and the optional methods of a task, are not expressed in types.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
 from pathlib import Path
@@ -87,14 +87,14 @@ def test_only_missing_pixels_are_trained_and_predicted():
     task = ImageRestoration(Constant(0.25), corruption, normalize=NORMALIZE)
     batch = make_batch()
     metrics, records, _ = evaluated(task, batch)
-    known = np.asarray(corruption(example_keys(KEY, batch), batch["image"]).known)
-    error = (1 - known) * (0.25 - (batch["image"] / 255 - 0.4) / 0.3) ** 2
+    mask = np.asarray(corruption(example_keys(KEY, batch), batch["image"]).known)
+    error = (1 - mask) * (0.25 - (batch["image"] / 255 - 0.4) / 0.3) ** 2
     np.testing.assert_allclose(metrics["loss"][0], error.sum(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["loss"][1], (1 - known).sum())
+    np.testing.assert_allclose(metrics["loss"][1], (1 - mask).sum())
     level = round(255 * (0.25 * 0.3 + 0.4))
-    np.testing.assert_array_equal(records["restored"], np.where(known > 0, batch["image"], level))
-    np.testing.assert_array_equal(records["corrupted"], np.where(known > 0, batch["image"], 102))
-    np.testing.assert_array_equal(records["known"], known)
+    np.testing.assert_array_equal(records["restored"], np.where(mask > 0, batch["image"], level))
+    np.testing.assert_array_equal(records["corrupted"], np.where(mask > 0, batch["image"], 102))
+    np.testing.assert_array_equal(records["known"], mask)
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(40.0), GaussianBlur(1.0), Downsampling(2)])
@@ -111,17 +111,17 @@ def test_residual_models_with_zero_output_return_their_input(corruption):
 
 def test_missing_pixels_are_zero_and_marked_by_a_mask_channel():
     batch = make_batch()
-    known = np.asarray(MissingPixels(0.5)(example_keys(KEY, batch), batch["image"]).known)
+    mask = np.asarray(MissingPixels(0.5)(example_keys(KEY, batch), batch["image"]).known)
     outputs = {}
     for channel in (0, 1):
         task = ImageRestoration(Channel(channel), MissingPixels(0.5), normalize=Normalize(mean=0.0, std=1.0))
-        outputs[channel] = evaluated(task, batch)[1]["restored"][known == 0]
+        outputs[channel] = evaluated(task, batch)[1]["restored"][mask == 0]
     assert np.all(outputs[0] == 0)
     assert np.all(outputs[1] == 0)
     task = ImageRestoration(
         Channel(1), MissingPixels(0.5), normalize=Normalize(mean=0.25, std=0.5)
     )  # the mask is not normalized
-    np.testing.assert_array_equal(evaluated(task, batch)[1]["restored"][known == 0], 64)
+    np.testing.assert_array_equal(evaluated(task, batch)[1]["restored"][mask == 0], 64)
 
 
 def test_scores_are_means_over_images():
@@ -145,8 +145,8 @@ def test_scores_are_means_over_images():
 def test_corruptions_depend_on_the_example_and_the_step():
     task = ImageRestoration(Constant(), GaussianNoise(30.0), normalize=NORMALIZE)
     batch = make_batch()
-    whole = evaluated(task, batch)[1]["corrupted"]
-    np.testing.assert_array_equal(evaluated(task, {k: v[1:3] for k, v in batch.items()})[1]["corrupted"], whole[1:3])
+    expected = evaluated(task, batch)[1]["corrupted"]
+    np.testing.assert_array_equal(evaluated(task, {k: v[1:3] for k, v in batch.items()})[1]["corrupted"], expected[1:3])
     params, variables = task.init(KEY, batch)
     first, second = (
         task.phases[0].loss(params, variables, batch, jax.random.key(n), 0, {}).terms["mse"].sum for n in (1, 2)
@@ -182,13 +182,13 @@ def test_pictures_show_evaluation_examples_and_files():
     plain = task.presentation.pictures(
         batch, {}, {**scores, "examples_known": np.ones_like(scores["examples_known"])}, {}
     )["restored"]
-    assert np.any(picture != plain)  # holes are marked
+    assert np.any(picture != plain)  # missing pixels are highlighted
     assert task.presentation.pictures(batch, {}, {}, {}) == {}
     image = np.full((20, 30, 1), 90, np.uint8)
     image[5:9, 7:20] = 255
     padded = np.zeros((32, 32, 1), np.uint8)
     picture = task.presentation.picture({"image": image}, {"restored": padded}, {})
-    assert picture.shape[1] > 2 * picture.shape[0]  # two wide images beside each other
+    assert picture.shape[1] > 2 * picture.shape[0]  # two wide images side by side
     assert np.all(picture == (86, 180, 233), axis=-1).mean() > 0.02
     larger = ImageRestoration(Constant(), Downsampling(2), normalize=NORMALIZE)
     assert larger.presentation.picture({"image": image}, {"restored": padded.repeat(2, 0).repeat(2, 1)}, {}).ndim == 3
@@ -257,7 +257,7 @@ def experiment(steps: int = 1) -> Experiment:
 def test_restored_files_keep_their_size(tmp_path):
     (tmp_path / "denoised.py").write_text(RECIPE)
     train.run(str(tmp_path / "denoised.py"), [], str(tmp_path / "run"))
-    sizes = {"small": (12, 12), "alike": (12, 12), "wide": (30, 21), "large": (50, 64)}  # the last: a row a batch
+    sizes = {"small": (12, 12), "alike": (12, 12), "wide": (30, 21), "large": (50, 64)}  # the last: one image per batch
     random = np.random.default_rng(0)
     for name, size in sizes.items():
         Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / f"{name}.png")
@@ -272,6 +272,6 @@ def test_restored_files_keep_their_size(tmp_path):
             assert image.mode == "L"
         with Image.open(row["picture"]) as image:
             assert image.mode == "RGB"
-    # Alone or among others, in a batch of one or of eight: the same pixels.
-    alone = predict.run(str(tmp_path / "run"), files[3:], pictures=str(tmp_path / "alone"))
-    assert Path(alone[0]["restored"]).read_bytes() == Path(rows[3]["restored"]).read_bytes()
+    # Pixels do not depend on the other files or on the batch size (1 or 8).
+    single = predict.run(str(tmp_path / "run"), files[3:], pictures=str(tmp_path / "alone"))
+    assert Path(single[0]["restored"]).read_bytes() == Path(rows[3]["restored"]).read_bytes()

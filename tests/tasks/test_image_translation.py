@@ -1,4 +1,4 @@
-"""Image translation: losses by plain numpy, the image pool against a plain Python one, evaluation on true pairs."""
+"""Image translation: losses against numpy, image pool against Python, evaluation on pairs."""
 
 import functools
 import random
@@ -17,15 +17,15 @@ from jaxdl.tasks.parts.image_pool import update_pool
 from jaxdl.viz.translation import image_table
 
 BATCH, SIDE, POOL = 4, 6, 3
-# scale and shift of each network: translations are linear here, so losses can be written down
+# scale and shift of each network: linear translations have losses in closed form
 NETWORKS = {
     "generators": {"ab": (0.5, 0.25), "ba": (1.5, -0.125)},
     "discriminators": {"a": (2.0, 0.5), "b": (-1.0, 0.25)},
 }
 
 
-class Shade(nn.Module):
-    """image * scale + shift."""
+class Affine(nn.Module):
+    """Computes image * scale + shift."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -35,7 +35,10 @@ class Shade(nn.Module):
 
 def params():
     return {
-        group: {name: {"scale": jnp.float32(one[0]), "shift": jnp.float32(one[1])} for name, one in networks.items()}
+        group: {
+            name: {"scale": jnp.float32(coefficients[0]), "shift": jnp.float32(coefficients[1])}
+            for name, coefficients in networks.items()
+        }
         for group, networks in NETWORKS.items()
     }
 
@@ -53,14 +56,16 @@ def batch(seed=0, rows=BATCH, side=SIDE):
 
 @functools.cache
 def task(**options):
-    return ImageTranslation(Shade(), Shade(), **{"pool": POOL, "perceptual": None, **options})
+    return ImageTranslation(Affine(), Affine(), **{"pool": POOL, "perceptual": None, **options})
 
 
-def outcome(made, phase, given, carry=None):
+def outcome(translation, phase, inputs, carry=None):
     """Returns a phase's outcome for a batch, by default with the task's initial carry."""
-    loss = made.phases[phase].loss
-    carry = made.carry(given) if carry is None else carry
-    return jax.jit(lambda batch, carry: loss(params(), {"kept": 1.0}, batch, jax.random.key(3), 0, carry))(given, carry)
+    loss = translation.phases[phase].loss
+    carry = translation.carry(inputs) if carry is None else carry
+    return jax.jit(lambda batch, carry: loss(params(), {"kept": 1.0}, batch, jax.random.key(3), 0, carry))(
+        inputs, carry
+    )
 
 
 def by_hand(network, image):
@@ -68,16 +73,16 @@ def by_hand(network, image):
     return image * scale + shift
 
 
-def scaled(given):
-    return [given[name].astype(np.float64) / 127.5 - 1 for name in ("image_a", "image_b")]
+def scaled(inputs):
+    return [inputs[name].astype(np.float64) / 127.5 - 1 for name in ("image_a", "image_b")]
 
 
-def weighted(given, values):
-    return np.sum(given["weight"] * values.reshape(len(values), -1).mean(1)) / given["weight"].sum()
+def weighted(inputs, values):
+    return np.sum(inputs["weight"] * values.reshape(len(values), -1).mean(1)) / inputs["weight"].sum()
 
 
 def test_generator_losses_match_the_paper():
-    given, (a, b) = batch(), scaled(batch())
+    inputs, (a, b) = batch(), scaled(batch())
     ab, ba = (functools.partial(by_hand, name) for name in ("ab", "ba"))
     expected = {
         "adversarial_ab": (np.square(by_hand("b", ab(a)) - 1), 1),
@@ -87,71 +92,71 @@ def test_generator_losses_match_the_paper():
         "identity_a": (np.abs(ba(a) - a), 5),
         "identity_b": (np.abs(ab(b) - b), 5),
     }
-    found = outcome(task(), 0, given)
-    assert set(found.terms) == set(expected)
+    result = outcome(task(), 0, inputs)
+    assert set(result.terms) == set(expected)
     for name, (values, coefficient) in expected.items():
-        term = found.terms[name]
-        np.testing.assert_allclose(term.sum / term.weight, weighted(given, values), rtol=1e-5, err_msg=name)
+        term = result.terms[name]
+        np.testing.assert_allclose(term.sum / term.weight, weighted(inputs, values), rtol=1e-5, err_msg=name)
         assert float(term.coefficient) == coefficient
-    assert found.variables == {"kept": 1.0}
+    assert result.variables == {"kept": 1.0}
 
 
 def test_identity_0_omits_the_identity_terms_only():
-    given = batch()
-    whole, without = outcome(task(), 0, given), outcome(task(identity=0.0), 0, given)
-    assert set(whole.terms) - set(without.terms) == {"identity_a", "identity_b"}
+    inputs = batch()
+    complete, without = outcome(task(), 0, inputs), outcome(task(identity=0.0), 0, inputs)
+    assert set(complete.terms) - set(without.terms) == {"identity_a", "identity_b"}
     for name, term in without.terms.items():
-        np.testing.assert_allclose(term.sum, whole.terms[name].sum, rtol=1e-6)
+        np.testing.assert_allclose(term.sum, complete.terms[name].sum, rtol=1e-6)
 
 
 def test_discriminators_are_trained_on_real_images_and_pools():
-    given = batch()
-    shown = {name: batch(seed)["image_a"].astype(np.float32) / 127.5 - 1 for name, seed in (("a", 1), ("b", 2))}
-    carry = task().carry(given)
-    carry = {name: {**carry[name], "shown": shown[name]} for name in carry}
-    found = outcome(task(), 1, given, carry)
-    for name, image in zip(("a", "b"), scaled(given)):
-        real, fake = found.terms[f"real_{name}"], found.terms[f"fake_{name}"]
-        judged = by_hand(name, image), by_hand(name, shown[name].astype(np.float64))
-        np.testing.assert_allclose(real.sum / real.weight, weighted(given, np.square(judged[0] - 1)), rtol=1e-5)
-        np.testing.assert_allclose(fake.sum / fake.weight, weighted(given, np.square(judged[1])), rtol=1e-5)
+    inputs = batch()
+    pooled = {name: batch(seed)["image_a"].astype(np.float32) / 127.5 - 1 for name, seed in (("a", 1), ("b", 2))}
+    carry = task().carry(inputs)
+    carry = {name: {**carry[name], "shown": pooled[name]} for name in carry}
+    result = outcome(task(), 1, inputs, carry)
+    for name, image in zip(("a", "b"), scaled(inputs)):
+        real, fake = result.terms[f"real_{name}"], result.terms[f"fake_{name}"]
+        judged = by_hand(name, image), by_hand(name, pooled[name].astype(np.float64))
+        np.testing.assert_allclose(real.sum / real.weight, weighted(inputs, np.square(judged[0] - 1)), rtol=1e-5)
+        np.testing.assert_allclose(fake.sum / fake.weight, weighted(inputs, np.square(judged[1])), rtol=1e-5)
         assert float(real.coefficient) == float(fake.coefficient) == 0.5
-        right, weight = found.metrics[f"fake_{name}_accuracy"]
-        np.testing.assert_allclose(right / weight, weighted(given, judged[1] < 0.5), rtol=1e-5)
-    jax.tree.map(np.testing.assert_array_equal, found.carry, carry)
+        right, weight = result.metrics[f"fake_{name}_accuracy"]
+        np.testing.assert_allclose(right / weight, weighted(inputs, judged[1] < 0.5), rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, result.carry, carry)
 
 
 def test_penalty_is_r1_of_the_mean_logit():
-    """The mean of n logits scale * pixel + shift has a gradient of n times scale / n."""
-    found = outcome(task(penalty=2.0), 1, batch()).terms
+    """The mean of n logits scale * pixel + shift has the gradient scale / n, n times."""
+    terms = outcome(task(penalty=2.0), 1, batch()).terms
     for name, (scale, _) in NETWORKS["discriminators"].items():
-        term = found[f"r1_{name}"]
+        term = terms[f"r1_{name}"]
         np.testing.assert_allclose(term.sum / term.weight, 0.5 * scale**2 / (SIDE * SIDE * 3), rtol=1e-5)
         assert float(term.coefficient) == 2.0
 
 
 def test_generated_images_enter_the_pools_of_both_styles():
-    given, (a, b) = batch(), scaled(batch())
-    found = outcome(task(), 0, given).carry
-    for name, made in (("a", by_hand("ba", b)), ("b", by_hand("ab", a))):
-        np.testing.assert_allclose(found[name]["shown"], made, atol=1e-6)
-        np.testing.assert_allclose(found[name]["pool"][:, 0], made, atol=1e-6)
-        assert not np.any(found[name]["pool"][:, 1:])
-        np.testing.assert_array_equal(found[name]["filled"], 1)
+    inputs, (a, b) = batch(), scaled(batch())
+    carry = outcome(task(), 0, inputs).carry
+    for name, translated in (("a", by_hand("ba", b)), ("b", by_hand("ab", a))):
+        np.testing.assert_allclose(carry[name]["shown"], translated, atol=1e-6)
+        np.testing.assert_allclose(carry[name]["pool"][:, 0], translated, atol=1e-6)
+        assert not np.any(carry[name]["pool"][:, 1:])
+        np.testing.assert_array_equal(carry[name]["filled"], 1)
 
 
 @pytest.mark.parametrize("pool", [0, POOL])
-def test_carry_keeps_its_shapes_and_leads_with_the_batch(pool):
-    made = task(pool=pool)
-    before = made.carry(batch())
-    after = outcome(made, 0, batch()).carry
+def test_carry_preserves_its_shapes_with_the_batch_axis_first(pool):
+    translation = task(pool=pool)
+    before = translation.carry(batch())
+    after = outcome(translation, 0, batch()).carry
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
     assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(before))
     assert before["a"].get("pool", np.zeros((BATCH, 0))).shape[1] == pool
 
 
 class PlainPool:
-    """Image pool of one row, as in the paper's code."""
+    """Image pool of one row, as in the code of the paper."""
 
     def __init__(self, places):
         self.places, self.images = places, []
@@ -189,68 +194,68 @@ def test_pools_match_a_plain_python_pool_per_row():
     assert max(max(pool.images) - 100 * row for row, pool in enumerate(plain)) > 20  # images are still replaced
 
 
-def test_draws_belong_to_examples():
-    """Permuted rows show and store the same images."""
-    given = batch()
+def test_pool_draws_are_per_example():
+    """Permuted rows return and store the same images."""
+    inputs = batch()
     carry = jax.tree.map(
-        lambda leaf: jnp.asarray(np.random.default_rng(5).normal(size=leaf.shape), leaf.dtype), task().carry(given)
+        lambda leaf: jnp.asarray(np.random.default_rng(5).normal(size=leaf.shape), leaf.dtype), task().carry(inputs)
     )
-    carry = {name: {**one, "filled": jnp.full(BATCH, POOL)} for name, one in carry.items()}
+    carry = {name: {**pool, "filled": jnp.full(BATCH, POOL)} for name, pool in carry.items()}
     order = np.array([2, 0, 3, 1])
-    turned = {name: value[order] for name, value in given.items()}
-    first = outcome(task(), 0, given, carry).carry
+    turned = {name: value[order] for name, value in inputs.items()}
+    first = outcome(task(), 0, inputs, carry).carry
     second = outcome(task(), 0, turned, jax.tree.map(lambda leaf: leaf[order], carry)).carry
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[order], y), first, second)
 
 
 def test_evaluation_compares_true_pairs():
-    given = batch()
-    found = task().evaluate(params(), {}, given, jax.random.key(0))
-    assert found.records == {}
-    a, b = ((image + 1) / 2 for image in scaled(given))
-    ab, ba = (np.clip((by_hand(name, image) + 1) / 2, 0, 1) for name, image in zip(("ab", "ba"), scaled(given)))
+    inputs = batch()
+    evaluation = task().evaluate(params(), {}, inputs, jax.random.key(0))
+    assert evaluation.records == {}
+    a, b = ((image + 1) / 2 for image in scaled(inputs))
+    ab, ba = (np.clip((by_hand(name, image) + 1) / 2, 0, 1) for name, image in zip(("ab", "ba"), scaled(inputs)))
     for name, pair in {"ab": (ab, b), "ba": (ba, a), "identity": (a, b)}.items():
-        total, weight = found.metrics[f"mae_{name}"]
-        np.testing.assert_allclose(total / weight, weighted(given, np.abs(pair[0] - pair[1])), rtol=1e-5)
+        total, weight = evaluation.metrics[f"mae_{name}"]
+        np.testing.assert_allclose(total / weight, weighted(inputs, np.abs(pair[0] - pair[1])), rtol=1e-5)
 
 
 def test_scores_are_distances_from_the_true_pair():
-    made = task(perceptual="alexnet")
+    translation = task(perceptual="alexnet")
     draws = np.random.default_rng(0)
     a, b = draws.uniform(size=(2, 3, 32, 32, 3)).astype(np.float32)
-    perfect = made.score({"a": a, "b": b, "ab": b, "ba": a}, {}, {})
+    perfect = translation.score({"a": a, "b": b, "ab": b, "ba": a}, {}, {})
     assert perfect["lpips_ab"] == pytest.approx(0, abs=1e-6)
     assert perfect["relative_lpips"] == pytest.approx(0, abs=1e-6)
     assert perfect["lpips_identity"] > 0.01
-    nothing = made.score({"a": a, "b": b, "ab": a, "ba": b}, {}, {})
-    assert nothing["relative_lpips"] == pytest.approx(1, rel=1e-4)
-    assert nothing["lpips_ab"] == pytest.approx(nothing["lpips_identity"], rel=1e-4)
+    scores = translation.score({"a": a, "b": b, "ab": a, "ba": b}, {}, {})
+    assert scores["relative_lpips"] == pytest.approx(1, rel=1e-4)
+    assert scores["lpips_ab"] == pytest.approx(scores["lpips_identity"], rel=1e-4)
 
 
-def test_predictions_are_translations_there_and_back():
-    given, (a, _) = batch(), scaled(batch())
-    found = task().predict(params(), {}, given, jax.random.key(0))
-    assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == dict.fromkeys(
+def test_predictions_include_cycles():
+    inputs, (a, _) = batch(), scaled(batch())
+    outputs = task().predict(params(), {}, inputs, jax.random.key(0))
+    assert {name: (value.shape, value.dtype.name) for name, value in outputs.items()} == dict.fromkeys(
         ("ab", "ba", "aba", "bab"), ((BATCH, SIDE, SIDE, 3), "uint8")
     )
     expected = np.rint((by_hand("ab", a) + 1) * 127.5)
-    np.testing.assert_allclose(found["ab"], expected, atol=1)
+    np.testing.assert_allclose(outputs["ab"], expected, atol=1)
     np.testing.assert_allclose(
-        found["aba"], np.clip(np.rint((by_hand("ba", by_hand("ab", a)) + 1) * 127.5), 0, 255), atol=1
+        outputs["aba"], np.clip(np.rint((by_hand("ba", by_hand("ab", a)) + 1) * 127.5), 0, 255), atol=1
     )
 
 
 def test_directions_and_styles_have_separate_networks():
-    made = ImageTranslation(
+    translation = ImageTranslation(
         StyleGenerator(width=2, blocks=0, levels=0, size=1), PatchDiscriminator(channels=(2,)), perceptual=None
     )
-    found, variables = jax.jit(lambda key: nn.unbox(made.init(key, batch())))(jax.random.key(0))
+    params, variables = jax.jit(lambda key: nn.unbox(translation.init(key, batch())))(jax.random.key(0))
     assert variables == {}
-    assert {group: set(networks) for group, networks in found.items()} == {
+    assert {group: set(networks) for group, networks in params.items()} == {
         "generators": {"ab", "ba"},
         "discriminators": {"a", "b"},
     }
-    kernels = [found["generators"][name]["exit"]["kernel"] for name in ("ab", "ba")]
+    kernels = [params["generators"][name]["exit"]["kernel"] for name in ("ab", "ba")]
     assert np.any(kernels[0] != kernels[1])
 
 
@@ -266,28 +271,28 @@ def test_directions_and_styles_have_separate_networks():
 )
 def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        ImageTranslation(Shade(), Shade(), **options)
+        ImageTranslation(Affine(), Affine(), **options)
 
 
 def test_networks_with_batch_statistics_are_refused():
-    made = ImageTranslation(
-        StyleGenerator(width=2, blocks=0, levels=0, size=1, norm=batch_norm), Shade(), perceptual=None
+    translation = ImageTranslation(
+        StyleGenerator(width=2, blocks=0, levels=0, size=1, norm=batch_norm), Affine(), perceptual=None
     )
     with pytest.raises(UserError, match="StyleGenerator has the variables batch_stats"):
-        jax.eval_shape(lambda key: made.init(key, batch()), jax.random.key(0))
+        jax.eval_shape(lambda key: translation.init(key, batch()), jax.random.key(0))
 
 
 def test_styles_of_unequal_sizes_are_refused():
-    given = batch() | {"image_b": batch(side=4)["image_b"]}
+    inputs = batch() | {"image_b": batch(side=4)["image_b"]}
     with pytest.raises(UserError, match="image_b"):
-        task().init(jax.random.key(0), given)
+        task().init(jax.random.key(0), inputs)
 
 
 def plain_images(*shades):
     return np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in shades])
 
 
-def test_tables_place_images_by_row_and_column():
+def test_tables_arrange_images_by_row_and_column():
     picture = image_table({"one": plain_images(10, 60), "two": plain_images(110, 160)}, size=50)
     places = {shade: np.argwhere(np.all(picture == shade, -1)).mean(0) for shade in (10, 60, 110, 160)}
     assert places[10][0] == places[110][0] < places[60][0] == places[160][0]
@@ -305,11 +310,11 @@ def test_picture_shows_the_chosen_direction():
         assert {shade for shade in (20, 40, 90, 130) if np.all(picture == shade, -1).sum() > 1000} == shades
 
 
-def test_padding_is_not_drawn():
+def test_padding_is_not_in_pictures():
     names = ("image_a", "image_b", "ab", "ba", "aba", "bab")
     shades = dict(zip(names, (20, 40, 60, 80, 100, 120)))
     images = {name: plain_images(shade, shade + 5) for name, shade in shades.items()}
-    given = {name: images[name] for name in names[:2]} | {"weight": np.array([1.0, 0.0])}
-    picture = task().presentation.pictures(given, {name: images[name] for name in names[2:]}, {}, {})["translations"]
-    seen = {shade: np.all(picture == shade, -1).sum() > 500 for shade in range(20, 130, 5)}
-    assert {shade for shade, there in seen.items() if there} == set(shades.values())
+    inputs = {name: images[name] for name in names[:2]} | {"weight": np.array([1.0, 0.0])}
+    picture = task().presentation.pictures(inputs, {name: images[name] for name in names[2:]}, {}, {})["translations"]
+    visible = {shade: np.all(picture == shade, -1).sum() > 500 for shade in range(20, 130, 5)}
+    assert {shade for shade, is_visible in visible.items() if is_visible} == set(shades.values())

@@ -1,4 +1,4 @@
-"""Instance segmentation: targets of drawn discs, instances recovered from them, terms, scores, errors, pictures."""
+"""Instance segmentation: targets, grouping, terms, scores, errors, pictures."""
 
 import functools
 from typing import Any
@@ -34,7 +34,7 @@ class Conv(nn.Module):
 
 
 class Fixed(nn.Module):
-    """Outputs a fixed array times a parameter, whatever the image."""
+    """Model with fixed outputs times a parameter."""
 
     outputs: np.ndarray
 
@@ -86,10 +86,10 @@ def maps_of(labels):
     return Maps(outputs[..., 0], outputs[..., 1] + HEATMAP_PRIOR, outputs[..., 2:])
 
 
-def same_instances(truth, found):
-    """Returns whether two label images are equal up to their numbers."""
-    pairs = np.unique(np.stack([truth.ravel(), found.ravel()]), axis=1)
-    return np.array_equal(truth > 0, found > 0) and all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+def same_instances(truth, predicted):
+    """Returns whether two label images are equal up to the order of their numbers."""
+    pairs = np.unique(np.stack([truth.ravel(), predicted.ravel()]), axis=1)
+    return np.array_equal(truth > 0, predicted > 0) and all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
 
 
 def start(task, batch):
@@ -118,7 +118,7 @@ def test_targets_of_a_disc():
     assert targets.valid[0]
 
 
-def test_targets_of_several_objects_and_of_none():
+def test_targets_of_several_objects_and_of_an_empty_image():
     targets = jax.device_get(targets_of(np.stack([TOUCHING, 0 * TOUCHING])))
     np.testing.assert_array_equal(targets.objects, [4, 0])
     for number in (3, 7, 20, 1):
@@ -175,10 +175,10 @@ def test_max_centers_keeps_the_most_probable_centers():
     task = InstanceSegmentation(Conv(), **{**SMALL, "max_centers": 2})
     instances, score, count = jax.device_get(jax.jit(task.group_pixels)(maps._replace(heatmap=heatmap)))
     assert count[0] == 2
-    assert instances[0, 10, 19] == 1  # the highest is the first
+    assert instances[0, 10, 19] == 1  # the most probable is the first
     assert instances[0, 20, 13] == 2
     np.testing.assert_allclose(score[0], 1 / (1 + np.exp([-3, -2])), rtol=1e-4)
-    # Pixels of objects without a center fall to the nearest that there is.
+    # Pixels of objects without a center are assigned to the nearest center.
     np.testing.assert_array_equal(instances[0] > 0, TOUCHING > 0)
 
 
@@ -192,17 +192,17 @@ def test_images_without_centers_have_no_instances():
 @given(st.integers(0, 2**31 - 1), st.sampled_from([1, 3, 5]))
 def test_local_maxima_match_an_exhaustive_search(seed, window):
     heatmap = np.random.default_rng(seed).integers(0, 5, (7, 9)).astype(np.float32)
-    found, reach = np.asarray(find_maxima(jnp.asarray(heatmap), window)), window // 2
+    peaks, reach = np.asarray(find_maxima(jnp.asarray(heatmap), window)), window // 2
     best = np.zeros(heatmap.shape, bool)
     for row, column in np.ndindex(heatmap.shape):
         near = heatmap[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
         best[row, column] = heatmap[row, column] == near.max()
-    assert np.all(best[found])
-    for row, column in np.argwhere(best & ~found):  # dropped for an equal one before it
+    assert np.all(best[peaks])
+    for row, column in np.argwhere(best & ~peaks):  # suppressed by an equal neighbour before it
         near = best[max(0, row - reach) : row + 1, max(0, column - reach) : column + reach + 1]
         assert near.sum() > 1
-    for row, column in np.argwhere(found):
-        near = found[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+    for row, column in np.argwhere(peaks):
+        near = peaks[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
         assert near.sum() == 1
 
 
@@ -210,7 +210,7 @@ def test_local_maxima_match_an_exhaustive_search(seed, window):
 def test_perfect_predictions_have_zero_loss(heatmap):
     batch = make_batch(TOUCHING, CROPPED)
     outputs = perfect_outputs(batch["instances"], confidence=20.0)
-    if heatmap == "focal":  # its best heatmap is 1 at centers and 0 elsewhere: around them it only charges less
+    if heatmap == "focal":  # the focal optimum is 1 at centers and 0 elsewhere
         outputs[..., 1] = np.where(outputs[..., 1] > 9, 20, -20)
     task = InstanceSegmentation(Fixed(outputs), heatmap=heatmap, **SMALL)
     params, variables = start(task, batch)
@@ -220,18 +220,18 @@ def test_perfect_predictions_have_zero_loss(heatmap):
 
 def test_terms_match_hand_computed_values():
     labels = np.zeros((1, 2, 3), np.int32)
-    labels[0, 0, :2] = 1  # its center lies between two pixels: (0, 0.5), at pixel (0, 1)
+    labels[0, 0, :2] = 1  # its center (0, 0.5) lies between two pixels; the target is at (0, 1)
     batch = make_batch(*labels)
     batch["weight"][:] = 2
     outputs = np.zeros((1, 2, 3, 4), np.float32)
     outputs[..., 1] = -HEATMAP_PRIOR
-    outputs[..., 2] = 0.25  # 2 pixels down, where 0 is right
+    outputs[..., 2] = 0.25  # 2 pixels down; the target is 0
     task = InstanceSegmentation(
         Fixed(outputs), limit=1, sigma=0.1, offset_scale=8.0, max_centers=2, dice=0.5, offset_loss=3.0
     )
     params, variables = start(task, batch)
     terms = losses(task, params, variables, batch)
-    # Around the center the Gaussian is so narrow that only its pixel has a target above 0.
+    # The Gaussian is narrow: only its center pixel has a target above 0.
     np.testing.assert_allclose(terms["cross_entropy"], (2 * 6 * np.log(2), 12, 1), rtol=1e-5)
     np.testing.assert_allclose(terms["dice"], (2 * (1 - 2 * 1 / (6 / 4 + 2)), 2, 0.5), rtol=1e-5)
     np.testing.assert_allclose(terms["heatmap"], (2 * 6 * 0.25 * np.log(2), 2, 1), rtol=1e-5)
@@ -247,40 +247,40 @@ def test_padding_is_ignored():
     batch = make_batch(TOUCHING, CROPPED, TOUCHING)
     batch["weight"][2] = 0
     params, variables = start(task, batch)
-    other = {name: value.copy() for name, value in batch.items()}
-    other["image"][2], other["instances"][2] = 0, 10_000
+    altered = {name: value.copy() for name, value in batch.items()}
+    altered["image"][2], altered["instances"][2] = 0, 10_000
 
     @jax.jit
     def everything(batch):
         outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
         return outcome.terms, task.evaluate(params, variables, batch, KEY).metrics
 
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), everything(batch), everything(other))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), everything(batch), everything(altered))
 
 
-def test_terms_and_records_add_up_over_batches():
+def test_terms_and_records_combine_over_batches():
     task = InstanceSegmentation(Conv(), **SMALL)
     batch = make_batch(TOUCHING, 0 * TOUCHING, CROPPED, discs((9, 9, 3, 1)))
     params, variables = start(task, batch)
-    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 4))]
-    whole = losses(task, params, variables, batch)
-    first, second = (losses(task, params, variables, half) for half in halves)
-    for name, term in whole.items():
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 2), slice(2, 4))]
+    expected = losses(task, params, variables, batch)
+    first, second = (losses(task, params, variables, batch_half) for batch_half in halves)
+    for name, term in expected.items():
         np.testing.assert_allclose(first[name].sum + second[name].sum, term.sum, rtol=1e-5)
         np.testing.assert_allclose(first[name].weight + second[name].weight, term.weight)
     evaluate = jax.jit(task.evaluate)
     together = evaluate(params, variables, batch, KEY)
-    apart = [evaluate(params, variables, half, KEY) for half in halves]
+    apart = [evaluate(params, variables, batch_half, KEY) for batch_half in halves]
     for name, record in together.records.items():
-        np.testing.assert_array_equal(np.concatenate([part.records[name] for part in apart]), record)
-    sums = jax.tree.map(jnp.add, *(part.metrics for part in apart))
+        np.testing.assert_array_equal(np.concatenate([rows.records[name] for rows in apart]), record)
+    sums = jax.tree.map(jnp.add, *(rows.metrics for rows in apart))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), sums, together.metrics)
 
 
 def test_scores_match_hand_computed_values():
     truth = np.stack([TOUCHING, CROPPED, 0 * TOUCHING])
     guess = truth.copy()
-    guess[0][guess[0] == 7] = 3  # two merged into one; the larger does not fill more than half of it
+    guess[0][guess[0] == 7] = 3  # two objects are merged; the larger one does not exceed half of the prediction
     batch = make_batch(*truth)
     task = InstanceSegmentation(Fixed(perfect_outputs(guess)), dice=2.0, **SMALL)
     params, variables = start(task, batch)
@@ -363,12 +363,12 @@ def test_wrong_shapes_are_refused():
     params, variables = start(task, batch)
     small = {**batch, "instances": batch["instances"][:, :3]}
     floats = {**batch, "instances": batch["instances"] / 2}
-    for wrong, message in [(small, "instances must have"), (floats, "integers")]:
+    for altered, message in [(small, "instances must have"), (floats, "integers")]:
         with pytest.raises(UserError, match=message):
-            jax.eval_shape(task.phases[0].loss, params, variables, wrong, KEY, 0, {})
-    many = InstanceSegmentation(Conv(), max_centers=2000)
+            jax.eval_shape(task.phases[0].loss, params, variables, altered, KEY, 0, {})
+    many_centers = InstanceSegmentation(Conv(), max_centers=2000)
     with pytest.raises(UserError, match="max_centers=2000 exceeds the 1280 pixels"):
-        jax.eval_shape(many.predict, params, variables, batch, KEY)
+        jax.eval_shape(many_centers.predict, params, variables, batch, KEY)
     narrow = InstanceSegmentation(Conv(1))
     params, variables = start(narrow, batch)
     with pytest.raises(UserError, match=r"the model outputs \(1, 32, 40, 1\)"):
@@ -390,4 +390,4 @@ def test_predictions_and_pictures_have_the_expected_shapes(labelled):
     output = {name: value[0] for name, value in outputs.items()}
     one = task.presentation.picture({"image": batch["image"][0]}, output, {})
     assert all((image.dtype, image.shape[-1]) == (np.uint8, 3) for image in (picture, one))
-    assert min(one.shape[:2]) > 300  # enlarged: the image has 32 x 40 pixels
+    assert min(one.shape[:2]) > 300  # enlarged from 32 x 40 pixels

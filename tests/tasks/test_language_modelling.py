@@ -1,4 +1,4 @@
-"""Language modelling: the loss and the metrics against plain numpy, the carried state, prompts, errors, pictures."""
+"""Language modelling: loss and metrics against numpy, carried state, prompts, pictures."""
 
 import functools
 from typing import Any
@@ -19,7 +19,7 @@ KEY = jax.random.key(3)
 
 
 class Recurrent(nn.Module):
-    """A state h <- tanh(0.5 h + embedding), which numpy can repeat; it begins at 0.25, not at 0."""
+    """Recurrent model h <- tanh(0.5 h + embedding) with the initial state 0.25."""
 
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -42,7 +42,7 @@ class Recurrent(nn.Module):
 
 
 class Stateless(nn.Module):
-    """Sees the token and the mean of those before it; keeps no state."""
+    """Model of the token and the mean of earlier tokens, without state."""
 
     @nn.compact
     def __call__(self, tokens, *, carry=None, train):
@@ -75,22 +75,22 @@ def make_batch(size=4, length=7, seed=0, **features):
 
 
 def run(params, tokens, h):
-    """Log-probabilities [batch, time, vocabulary] and the state after, in float64."""
+    """Computes log-probabilities [batch, time, vocabulary] and the final state in float64."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params[GROUP])
-    found = []
+    log_probabilities = []
     for column in range(tokens.shape[1]):
         h = np.tanh(0.5 * h + params["embed"]["embedding"][tokens[:, column]])
         logits = h @ params["head"]["kernel"] + params["head"]["bias"]
-        found.append(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
-    return np.stack(found, 1), h
+        log_probabilities.append(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+    return np.stack(log_probabilities, 1), h
 
 
 def nll(params, tokens, h):
-    found, after = run(params, tokens[:, :-1], h)
-    return -np.take_along_axis(found, tokens[:, 1:, None], -1)[..., 0], after
+    log_probabilities, after = run(params, tokens[:, :-1], h)
+    return -np.take_along_axis(log_probabilities, tokens[:, 1:, None], -1)[..., 0], after
 
 
-def test_the_loss_counts_neither_context_nor_padding_and_weighs_examples():
+def test_the_loss_excludes_context_and_padding_and_weights_examples():
     task = LanguageModelling(Recurrent())
     batch = make_batch(weight=np.array([1, 0.5, 2, 0], np.float32), context=np.array([0, 3, 7, 1], np.int32))
     batch["tokens"][0, 5:] = 0
@@ -106,7 +106,7 @@ def test_the_loss_counts_neither_context_nor_padding_and_weighs_examples():
     assert variables == outcome.variables == {}
 
 
-def test_a_row_that_does_not_go_on_begins_from_the_initial_state():
+def test_a_row_with_first_starts_from_the_initial_state():
     task = LanguageModelling(Recurrent())
     batch = make_batch(first=np.array([0, 1, 0, 1], np.float32))
     params, variables = start(task, batch)
@@ -119,11 +119,11 @@ def test_a_row_that_does_not_go_on_begins_from_the_initial_state():
     np.testing.assert_array_equal(task.carry(batch)["h"], np.full((4, WIDTH), 0.25))
 
 
-def test_two_carried_halves_are_one_whole_but_the_gradient_stops_between_them():
+def test_carried_halves_equal_one_window_except_for_gradients():
     task = LanguageModelling(Recurrent())
-    whole = make_batch(length=8)
-    params, variables = start(task, whole)
-    halves = [whole | {"tokens": whole["tokens"][:, :5]}, whole | {"tokens": whole["tokens"][:, 4:]}]
+    window = make_batch(length=8)
+    params, variables = start(task, window)
+    halves = [window | {"tokens": window["tokens"][:, :5]}, window | {"tokens": window["tokens"][:, 4:]}]
 
     def loss(params, batch, carry):
         outcome = task.phases[0].loss(params, variables, batch, KEY, 0, carry)
@@ -131,20 +131,20 @@ def test_two_carried_halves_are_one_whole_but_the_gradient_stops_between_them():
 
     @jax.jit
     def both(params):
-        first, carry = loss(params, halves[0], task.carry(whole))
-        return first + loss(params, halves[1], carry)[0]
+        first_loss, carry = loss(params, halves[0], task.carry(window))
+        return first_loss + loss(params, halves[1], carry)[0]
 
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (total, _), all_at_once = gradient(params, whole, task.carry(whole))
-    (_, carry), first = gradient(params, halves[0], task.carry(whole))
-    apart = jax.tree.map(jnp.add, first, gradient(params, halves[1], carry)[1])
+    (total, _), all_at_once = gradient(params, window, task.carry(window))
+    (_, carry), first_loss = gradient(params, halves[0], task.carry(window))
+    apart = jax.tree.map(jnp.add, first_loss, gradient(params, halves[1], carry)[1])
     np.testing.assert_allclose(both(params), total, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), jax.grad(both)(params), apart)
     embedding = (tree[GROUP]["embed"]["embedding"] for tree in (all_at_once, apart))
     assert np.max(np.abs(np.subtract(*embedding))) > 1e-4
 
 
-def test_without_carry_every_window_begins_anew():
+def test_windows_start_from_the_initial_state_without_carry():
     task = LanguageModelling(Recurrent(), carried=False)
     batch = make_batch()
     del batch["first"]
@@ -156,7 +156,7 @@ def test_without_carry_every_window_begins_anew():
     assert task.carry(batch) == outcome.carry == {}
 
 
-def test_a_state_keeps_its_type_whatever_the_model_computes_in():
+def test_the_carried_state_has_a_fixed_dtype():
     task = LanguageModelling(Recurrent(dtype=jnp.bfloat16), new_tokens=3)
     batch = make_batch()
     params, variables = start(task, batch)
@@ -165,7 +165,7 @@ def test_a_state_keeps_its_type_whatever_the_model_computes_in():
     assert jax.jit(task.predict)(params, variables, batch, KEY)["continuation"].shape == (4, 3)
 
 
-def test_evaluation_is_that_of_a_numpy_reference():
+def test_evaluation_matches_numpy():
     task = LanguageModelling(Recurrent())
     characters = np.array([20, 10, 30, 0], np.float32)
     batch = make_batch(context=np.array([2, 0, 3, 0], np.int32), characters=characters)
@@ -182,7 +182,7 @@ def test_evaluation_is_that_of_a_numpy_reference():
     np.testing.assert_allclose(metrics["accuracy"], (hits, counted.sum()))
 
 
-def test_without_characters_a_token_is_one():
+def test_a_token_without_characters_counts_as_one():
     task = LanguageModelling(Recurrent())
     batch = make_batch()
     params, variables = start(task, batch)
@@ -190,14 +190,14 @@ def test_without_characters_a_token_is_one():
     assert metrics["nats_per_character"] == metrics["loss"]
 
 
-def test_perplexity_and_bits_come_from_the_sums():
+def test_perplexity_and_bits_follow_from_the_sums():
     score = LanguageModelling(Recurrent()).score
     scored = score({}, {"loss": np.log(8.0), "nats_per_character": np.log(4.0)}, {})
     np.testing.assert_allclose([scored["perplexity"], scored["bits_per_character"]], [8, 2])
     assert score({}, {"loss": 1e4, "nats_per_character": 1e4}, {})["perplexity"] == np.inf
 
 
-def test_padding_changes_no_metric_and_no_loss():
+def test_metrics_and_loss_do_not_depend_on_padding():
     task = LanguageModelling(Recurrent(), carried=False)
     batch = make_batch(size=3)
     params, variables = start(task, batch)
@@ -206,37 +206,37 @@ def test_padding_changes_no_metric_and_no_loss():
     longer = batch | {"tokens": np.pad(batch["tokens"], ((0, 0), (0, 5)))}
     exact = evaluated(task, params, variables, batch)
     for other in (padded, longer):
-        found = evaluated(task, params, variables, other)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, found)
-    outcomes = [loss_of(task, params, variables, one) for one in (batch, padded, longer)]
+        actual = evaluated(task, params, variables, other)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, actual)
+    outcomes = [loss_of(task, params, variables, inputs) for inputs in (batch, padded, longer)]
     for other in outcomes[1:]:
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), outcomes[0].terms, other.terms)
 
 
 @pytest.mark.parametrize("model", [Recurrent(), Stateless()])
-def test_what_comes_later_changes_nothing_before(model):
+def test_logits_are_causal(model):
     task = LanguageModelling(model, carried=False)
     batch = make_batch()
     params, variables = start(task, batch)
     before = jax.jit(task.causal)(params, variables, batch)
     assert before.shape == (4, 7, VOCABULARY)
     np.testing.assert_allclose(np.exp(before).sum(-1), 1, rtol=1e-5)
-    changed = batch["tokens"].copy()
-    changed[:, 5] = 4 + (changed[:, 5] - 3) % (VOCABULARY - 4)
-    after = jax.jit(task.causal)(params, variables, batch | {"tokens": changed})
+    perturbed = batch["tokens"].copy()
+    perturbed[:, 5] = 4 + (perturbed[:, 5] - 3) % (VOCABULARY - 4)
+    after = jax.jit(task.causal)(params, variables, batch | {"tokens": perturbed})
     np.testing.assert_array_equal(before[:, :5], after[:, :5])
     assert np.all(np.abs(before[:, 5] - after[:, 5]).max(-1) > 0)
 
 
 @pytest.mark.parametrize("model", [Recurrent(), Stateless()])
-def test_the_most_probable_continuation_is_that_of_reading_all_anew(model):
+def test_greedy_continuations_match_full_evaluation(model):
     task = LanguageModelling(model, carried=False, temperature=0.0, new_tokens=5)
     batch = make_batch(length=6, tokens_length=np.array([7, 3, 1, 5], np.int32))
     params, variables = start(task, batch)
-    found = jax.jit(task.predict)(params, variables, batch, KEY)
+    outputs = jax.jit(task.predict)(params, variables, batch, KEY)
 
     @jax.jit
-    def after(text, length):  # what comes later changes nothing before, so the text may be padded
+    def after(text, length):  # the model is causal, so the text may be padded
         return jax.nn.log_softmax(model.apply({"params": params[GROUP]}, text, train=False)[0][0, length - 1])
 
     for row, length in enumerate(batch["tokens_length"]):
@@ -246,11 +246,11 @@ def test_the_most_probable_continuation_is_that_of_reading_all_anew(model):
             allowed = chances.copy()
             allowed[[0, 1, 3]] = -np.inf
             token = 0 if ended else int(allowed.argmax())
-            assert int(found["continuation"][row, place]) == token
+            assert int(outputs["continuation"][row, place]) == token
             total += 0.0 if ended else float(chances[token])
             ended = ended or token == 2
             text.append(token)
-        np.testing.assert_allclose(found["log_probability"][row], total, rtol=1e-4)
+        np.testing.assert_allclose(outputs["log_probability"][row], total, rtol=1e-4)
 
 
 @functools.cache
@@ -262,7 +262,7 @@ def predictor():
 
 @settings(max_examples=10, deadline=None)
 @given(length=st.integers(1, 5), junk=st.integers(0, VOCABULARY - 1), seed=st.integers(0, 100))
-def test_neither_padding_nor_the_other_prompts_change_a_continuation(length, junk, seed):
+def test_continuations_do_not_depend_on_padding_and_other_prompts(length, junk, seed):
     prompt = make_batch(size=1, length=4, seed=seed)["tokens"]
     prompt[:, length:] = 0
     batch = {name: make_batch(size=1)[name] for name in ("weight", "index")}
@@ -271,33 +271,33 @@ def test_neither_padding_nor_the_other_prompts_change_a_continuation(length, jun
     others["index"] = np.array([5, 0, 9])
     others["tokens"][1] = junk
     others["tokens"][1, :length] = prompt[0, :length]
-    found = predictor()(others | {"tokens_length": np.array([8, length, 2])})
-    np.testing.assert_array_equal(found["continuation"][1], exact["continuation"][0])
-    np.testing.assert_allclose(found["log_probability"][1], exact["log_probability"][0], rtol=1e-5)
+    actual = predictor()(others | {"tokens_length": np.array([8, length, 2])})
+    np.testing.assert_array_equal(actual["continuation"][1], exact["continuation"][0])
+    np.testing.assert_allclose(actual["log_probability"][1], exact["log_probability"][0], rtol=1e-5)
 
 
-def test_without_lengths_the_padding_at_the_end_is_no_prompt():
+def test_prompt_lengths_default_to_the_tokens_before_padding():
     batch = make_batch(size=2)
     batch["tokens"][1, 3:] = 0
-    told = predictor()(batch | {"tokens_length": np.array([8, 3])})
-    jax.tree.map(np.testing.assert_array_equal, predictor()(batch), told)
+    expected = predictor()(batch | {"tokens_length": np.array([8, 3])})
+    jax.tree.map(np.testing.assert_array_equal, predictor()(batch), expected)
 
 
-def test_what_is_drawn_depends_on_the_key_and_the_example():
+def test_samples_depend_on_the_key_and_the_example():
     batch = make_batch(size=2, length=5)
     batch["tokens"][1] = batch["tokens"][0]
     task = LanguageModelling(Recurrent(), temperature=2.0, new_tokens=20)
     params, variables = start(task, batch)
-    found = [
+    samples = [
         jax.jit(task.predict)(params, variables, batch, jax.random.key(seed))["continuation"] for seed in (0, 0, 1)
     ]
-    np.testing.assert_array_equal(found[0], found[1])
-    assert np.any(found[0] != found[2])
-    assert np.any(found[0][0] != found[0][1])
-    assert not np.isin(found[0], [1, 3]).any()
+    np.testing.assert_array_equal(samples[0], samples[1])
+    assert np.any(samples[0] != samples[2])
+    assert np.any(samples[0][0] != samples[0][1])
+    assert not np.isin(samples[0], [1, 3]).any()
 
 
-def test_dropout_follows_the_key_and_is_off_in_evaluation():
+def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
     task = LanguageModelling(Recurrent(dropout=0.5), carried=False)
     batch = make_batch()
     params, variables = start(task, batch)
@@ -311,13 +311,13 @@ def test_dropout_follows_the_key_and_is_off_in_evaluation():
 
 
 class Letters(tuple):
-    """Stands for a tokenizer."""
+    """Tokenizer stub."""
 
     def decode(self, ids):
-        return "".join(self[one] for one in ids if one > 3)
+        return "".join(self[token] for token in ids if token > 3)
 
 
-def test_a_prediction_is_readable_and_drawn():
+def test_predictions_have_readable_output_and_a_picture():
     task = LanguageModelling(Recurrent(), new_tokens=4)
     names: Any = {"tokens": Letters("____abcde")}
     batch = make_batch(size=3, tokens_length=np.array([8, 2, 3]))
@@ -352,12 +352,12 @@ def test_arguments_out_of_range_are_refused(arguments):
         LanguageModelling(Recurrent(), **arguments)
 
 
-def test_a_model_without_state_cannot_be_carried():
+def test_carry_requires_a_recurrent_model():
     with pytest.raises(UserError, match="carried=False"):
         LanguageModelling(Stateless())
 
 
-def test_batches_that_do_not_fit_are_refused_with_what_to_do():
+def test_incompatible_batches_are_refused_with_a_fix():
     task = LanguageModelling(Recurrent())
     batch = make_batch()
     params, variables = start(task, batch)

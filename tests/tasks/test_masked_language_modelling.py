@@ -1,4 +1,4 @@
-"""Masked language modelling: what is hidden, how often, and that words are hidden whole."""
+"""Masked language modelling: masked share, replacements, and whole-word masking."""
 
 from typing import Any
 
@@ -23,28 +23,28 @@ def mask_tokens(share, whole_words, batch):
     return task.mask_tokens(batch, jax.random.key(0), vocabulary=30)
 
 
-def test_a_share_is_hidden_as_in_bert():
-    seen, chosen = map(np.asarray, mask_tokens(0.2, False, BATCH))
+def test_tokens_are_masked_as_in_bert():
+    masked, chosen = map(np.asarray, mask_tokens(0.2, False, BATCH))
     assert abs(chosen.mean() - 0.2) < 0.01
-    np.testing.assert_array_equal(seen[~chosen], TOKENS[~chosen])
-    shares = [(seen == UNKNOWN)[chosen].mean(), (seen == TOKENS)[chosen].mean()]
+    np.testing.assert_array_equal(masked[~chosen], TOKENS[~chosen])
+    shares = [(masked == UNKNOWN)[chosen].mean(), (masked == TOKENS)[chosen].mean()]
     np.testing.assert_allclose(shares, [0.8, 0.1 + 0.1 / 26], atol=0.015)
-    assert seen[seen != UNKNOWN].min() >= len(SPECIALS)
+    assert masked[masked != UNKNOWN].min() >= len(SPECIALS)
 
 
-def test_an_example_has_its_own_draws_and_padding_stays():
+def test_masks_are_drawn_per_example_and_exclude_padding():
     part = {name: value[100:103] for name, value in BATCH.items()}
-    whole = mask_tokens(0.3, False, BATCH)
+    full = mask_tokens(0.3, False, BATCH)
     cut = mask_tokens(0.3, False, part)
-    for one, other in zip(whole, cut):
-        np.testing.assert_array_equal(one[100:103], other)
+    for expected, actual in zip(full, cut):
+        np.testing.assert_array_equal(expected[100:103], actual)
     padded: Any = {**part, "tokens": np.where(np.arange(50) < 40, part["tokens"], PAD)}
-    seen, chosen = mask_tokens(0.9, False, padded)
+    masked, chosen = mask_tokens(0.9, False, padded)
     assert not np.any(np.asarray(chosen)[:, 40:])
-    assert np.all(np.asarray(seen)[:, 40:] == PAD)
+    assert np.all(np.asarray(masked)[:, 40:] == PAD)
 
 
-def test_words_are_hidden_whole():
+def test_whole_words_are_masked():
     words: Any = np.broadcast_to(np.arange(50) // 3, TOKENS.shape).astype(np.int32)
     _, chosen = mask_tokens(0.2, True, {**BATCH, "words": words})
     chosen = np.asarray(chosen)[:, :48].reshape(400, 16, 3)
@@ -54,7 +54,7 @@ def test_words_are_hidden_whole():
         mask_tokens(0.2, True, BATCH)
 
 
-def test_windows_number_their_words():
+def test_windows_contain_word_numbers():
     corpus = MockText(examples=1, characters=400)
     source = Windows(corpus, Vocabulary(BPE(40), corpus), 30, words=True).load()
     batch = source.read(np.arange(len(source)))
@@ -70,6 +70,6 @@ def test_windows_number_their_words():
     assert plain.fingerprint != source.fingerprint
 
 
-def test_a_share_out_of_range_is_told():
+def test_a_share_out_of_range_is_refused():
     with pytest.raises(UserError, match=r"share=1\.0"):
         MaskedLanguageModelling(nn.Module(), share=1.0)

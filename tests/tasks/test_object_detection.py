@@ -1,4 +1,4 @@
-"""Object detection: assignment and losses in closed form, decoding of the targets, scoring, errors, pictures."""
+"""Object detection: assignment, losses in closed form, decoding, scoring, errors, pictures."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ SHAPE = (64, 64)
 
 
 class Pyramid(nn.Module):
-    """Two levels, strides 4 and 8, each a linear function of its patches."""
+    """Two levels with strides 4 and 8, each linear in its patches."""
 
     num_classes: int = 3
 
@@ -54,7 +54,7 @@ def make_batch(size=4, seed=0):
 
 
 @pytest.fixture(scope="module")
-def started():
+def initialized():
     return jax.jit(TASK.init)(jax.random.key(0), make_batch())
 
 
@@ -117,44 +117,44 @@ def test_quality_iou_is_the_overlap_of_the_predicted_box():
     batch = make_batch()
     locations, outputs, _ = perfect(batch)
     outputs["centerness"] = jnp.full_like(outputs["centerness"], 2.0)
-    found = dataclasses.replace(TASK, quality="iou").terms(locations, outputs, batch)["centerness"]
-    # Boxes are exact, so every location's quality is 1 and the loss -log(sigmoid(2)).
-    np.testing.assert_allclose(found[0] / found[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
+    loss = dataclasses.replace(TASK, quality="iou").terms(locations, outputs, batch)["centerness"]
+    # Boxes are exact, so the quality is 1 at every location and the loss -log(sigmoid(2)).
+    np.testing.assert_allclose(loss[0] / loss[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
 
 
 def test_focal_loss_matches_its_closed_form():
     batch = make_batch()
     locations, outputs, targets = perfect(batch)
     outputs = {**outputs, "class_logits": jnp.zeros_like(outputs["class_logits"])}
-    found = TASK.terms(locations, outputs, batch)["focal"][0]
+    loss = TASK.terms(locations, outputs, batch)["focal"][0]
     positive, entries = int((np.asarray(targets.label) >= 0).sum()), outputs["class_logits"].size
     # At probability 1/2 each entry costs alpha_t * (1/2)^2 * ln 2.
     expected = (0.25 * positive + 0.75 * (entries - positive)) * 0.25 * np.log(2)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_decoding_perfect_outputs_returns_the_true_boxes():
     batch = make_batch(8, seed=3)
     locations, outputs, targets = perfect(batch)
-    found = jax.device_get(TASK.decode(locations, SHAPE, outputs))
+    decoded = jax.device_get(TASK.decode(locations, SHAPE, outputs))
     for row in range(8):
         answered = {int(label) for label in np.asarray(targets.label)[row] if label >= 0}
-        assert answered == set(found["labels"][row][found["scores"][row] > 0])
-        for box, label in zip(found["boxes"][row], found["labels"][row] * (found["scores"][row] > 0)):
-            same = batch["boxes"][row][batch["box_label"][row] == label]
-            assert not box.any() or np.abs(same - box).max(1).min() < 1e-3
+        assert answered == set(decoded["labels"][row][decoded["scores"][row] > 0])
+        for box, label in zip(decoded["boxes"][row], decoded["labels"][row] * (decoded["scores"][row] > 0)):
+            candidates = batch["boxes"][row][batch["box_label"][row] == label]
+            assert not box.any() or np.abs(candidates - box).max(1).min() < 1e-3
 
 
-def test_terms_add_up_over_batches_and_ignore_padding(started):
+def test_terms_sum_over_batches_and_ignore_padding(initialized):
     loss = jax.jit(TASK.phases[0].loss)
     batch = make_batch(4)
-    terms = [loss(*started, part, jax.random.key(0), 0, {}).terms for part in (batch, *halves(batch))]
-    for name, whole in terms[0].items():
-        np.testing.assert_allclose(whole.sum, terms[1][name].sum + terms[2][name].sum, rtol=1e-5)
-        np.testing.assert_allclose(whole.weight, terms[1][name].weight + terms[2][name].weight, rtol=1e-5)
+    terms = [loss(*initialized, part, jax.random.key(0), 0, {}).terms for part in (batch, *halves(batch))]
+    for name, expected in terms[0].items():
+        np.testing.assert_allclose(expected.sum, terms[1][name].sum + terms[2][name].sum, rtol=1e-5)
+        np.testing.assert_allclose(expected.weight, terms[1][name].weight + terms[2][name].weight, rtol=1e-5)
     padded = {**batch, "weight": np.array([1, 1, 0, 0], np.float32)}
-    alone = loss(*started, padded, jax.random.key(0), 0, {}).terms
-    for name, term in alone.items():
+    unpadded = loss(*initialized, padded, jax.random.key(0), 0, {}).terms
+    for name, term in unpadded.items():
         np.testing.assert_allclose(term.sum, terms[1][name].sum, rtol=1e-5)
 
 
@@ -162,22 +162,22 @@ def halves(batch):
     return [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 4))]
 
 
-def test_gradients_are_finite_without_boxes(started):
+def test_gradients_are_finite_without_boxes(initialized):
     batch = make_batch()
     empty = {**batch, "boxes": batch["boxes"] * 0, "box_weight": batch["box_weight"] * 0}
 
     def total(params, batch):
-        terms = TASK.phases[0].loss(params, started[1], batch, jax.random.key(0), 0, {}).terms
+        terms = TASK.phases[0].loss(params, initialized[1], batch, jax.random.key(0), 0, {}).terms
         return sum(term.sum for term in terms.values())
 
     gradient = jax.jit(jax.grad(total))
-    for each in (batch, empty):
-        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient(started[0], each)))
+    for inputs in (batch, empty):
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient(initialized[0], inputs)))
 
 
-def test_evaluation_records_can_be_scored(started):
+def test_evaluation_records_can_be_scored(initialized):
     batch = make_batch()
-    evaluation = jax.jit(make_eval_step(TASK))(*started, batch, 0)
+    evaluation = jax.jit(make_eval_step(TASK))(*initialized, batch, 0)
     scores = TASK.score(jax.device_get(evaluation.records), {}, {})
     assert set(scores) == {"map", "map50", "map75"}
     assert all(0 <= value <= 1 for value in scores.values())
@@ -192,18 +192,20 @@ def test_average_precision_matches_hand_computed_values():
     batch = make_batch()
     perfect = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0.9)
     assert average_precision(perfect, 3) == {"map": 1.0, "map50": 1.0, "map75": 1.0}
-    nothing = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0)
-    assert average_precision(nothing, 3)["map50"] == 0.0
-    one = {
+    zero_scores = records_of(batch, batch["boxes"], batch["box_label"], batch["box_weight"] * 0)
+    assert average_precision(zero_scores, 3)["map50"] == 0.0
+    truth = {
         "boxes": np.array([[[0, 0, 10, 10], [20, 20, 40, 40]]], np.float32),
         "box_label": np.zeros((1, 2), np.int32),
         "box_weight": np.ones((1, 2), np.float32),
     }
-    # One of two boxes found: precision 1 up to recall 1/2, which is 51 of COCO's 101 points. Its IoU is 0.8.
-    half = records_of(one, np.array([[[0, 0, 10, 8], [0, 0, 0, 0]]]), np.zeros((1, 2), int), np.array([[0.9, 0.0]]))
-    found = average_precision(half, 1)
-    np.testing.assert_allclose(found["map50"], 51 / 101, rtol=1e-6)
-    np.testing.assert_allclose(found["map"], 51 / 101 * 7 / 10, rtol=1e-6)
+    # One of two boxes is detected: precision 1 up to recall 1/2, 51 of COCO's 101 points. Its IoU is 0.8.
+    records = records_of(
+        truth, np.array([[[0, 0, 10, 8], [0, 0, 0, 0]]]), np.zeros((1, 2), int), np.array([[0.9, 0.0]])
+    )
+    scores = average_precision(records, 1)
+    np.testing.assert_allclose(scores["map50"], 51 / 101, rtol=1e-6)
+    np.testing.assert_allclose(scores["map"], 51 / 101 * 7 / 10, rtol=1e-6)
 
 
 def test_crowd_regions_are_ignored():
@@ -212,18 +214,18 @@ def test_crowd_regions_are_ignored():
         "box_label": np.zeros((1, 2), np.int32),
         "box_weight": np.array([[1, 0]], np.float32),
     }
-    found = (np.array([[[21, 21, 31, 31], [0, 0, 10, 10]]]), np.zeros((1, 2), int), np.array([[0.9, 0.8]]))
-    strict = average_precision(records_of(truth, *found), 1)["map50"]
-    lenient = records_of(truth, *found) | {"box_crowd": np.array([[0, 1]], np.float32)}
+    predicted = (np.array([[[21, 21, 31, 31], [0, 0, 10, 10]]]), np.zeros((1, 2), int), np.array([[0.9, 0.8]]))
+    strict = average_precision(records_of(truth, *predicted), 1)["map50"]
+    lenient = records_of(truth, *predicted) | {"box_crowd": np.array([[0, 1]], np.float32)}
     assert strict < 1.0
     assert average_precision(lenient, 1)["map50"] > 0.999
 
 
-def test_wrong_arguments_and_batches_are_refused(started):
+def test_invalid_arguments_and_batches_are_refused(initialized):
     batch = make_batch()
     with pytest.raises(UserError, match="needs 'boxes' in the batch"):
-        TASK.phases[0].loss(*started, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0, {})
-    params, variables = started
+        TASK.phases[0].loss(*initialized, {k: v for k, v in batch.items() if k != "boxes"}, jax.random.key(0), 0, {})
+    params, variables = initialized
     with pytest.raises(UserError, match="num_classes=5"):
         ObjectDetection(Pyramid(), num_classes=5).predict(params, variables, batch, jax.random.key(0))
     for make in (
@@ -244,12 +246,12 @@ def test_wrong_arguments_and_batches_are_refused(started):
 def test_pictures_show_true_and_predicted_boxes():
     batch = make_batch()
     _, outputs, _ = perfect(batch)
-    found = jax.device_get(TASK.decode(locate(SHAPE, SIZES, TASK.reach), SHAPE, outputs))
+    decoded = jax.device_get(TASK.decode(locate(SHAPE, SIZES, TASK.reach), SHAPE, outputs))
     names = {"box_label": ("cat", "dog", "bird")}
-    picture = TASK.presentation.pictures(batch, found, {}, names)["detections"]
+    picture = TASK.presentation.pictures(batch, decoded, {}, names)["detections"]
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    one = TASK.presentation.picture(
-        {"image": batch["image"][0]}, {name: value[0] for name, value in found.items()}, names
+    single = TASK.presentation.picture(
+        {"image": batch["image"][0]}, {name: value[0] for name, value in decoded.items()}, names
     )
-    assert one.shape == (900, 900, 3)
+    assert single.shape == (900, 900, 3)

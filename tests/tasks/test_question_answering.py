@@ -1,4 +1,4 @@
-"""Extractive question answering: where answers stand among the tokens, what is scored, and what may be an answer."""
+"""Extractive question answering: answer spans, metrics and constraints on answers."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ CORPUS = MockQuestions(examples=20)
 VOCABULARY = Vocabulary(BPE(70), CORPUS, ("question", "text"))
 
 
-def test_answers_are_found_again_in_the_tokens():
+def test_answer_spans_decode_to_the_answers():
     source, corpus = Spans(CORPUS, VOCABULARY, 40).load(), CORPUS.load()
     tokenizer: Any = source.names["tokens"]
     assert len(source) == 20
@@ -33,9 +33,9 @@ def test_answers_are_found_again_in_the_tokens():
         assert (tokens[0], tokens[begin - 1], tokens[batch["tokens_length"][row] - 1]) == (START, END, END)
 
 
-def test_texts_are_cut_and_answers_behind_the_cut_left_out():
-    whole = Spans(CORPUS, VOCABULARY, 40).load()
-    ends = whole.columns["last"]
+def test_texts_are_truncated_and_truncated_answers_dropped():
+    complete = Spans(CORPUS, VOCABULARY, 40).load()
+    ends = complete.columns["last"]
     length = int(np.sort(ends)[10]) + 2
     cut = Spans(CORPUS, VOCABULARY, length).load()
     assert len(cut) == int((ends + 1 < length).sum()) < 20
@@ -44,7 +44,7 @@ def test_texts_are_cut_and_answers_behind_the_cut_left_out():
         Spans(CORPUS, VOCABULARY, 3).load()
 
 
-def test_an_answer_that_is_not_there_is_refused(monkeypatch):
+def test_a_missing_answer_is_refused(monkeypatch):
     columns = dict(CORPUS.load().columns)
     columns["answer"] = text_column(["nonsense"] * 20)
     monkeypatch.setattr(MockQuestions, "load", lambda self: ColumnSource(columns, "x"))
@@ -52,18 +52,18 @@ def test_an_answer_that_is_not_there_is_refused(monkeypatch):
         Spans(CORPUS, VOCABULARY, 40).load()
 
 
-def test_own_questions_about_own_files(tmp_path):
+def test_questions_about_files(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one eins\ntwo zwei")
-    (name, example), *more = Spans(CORPUS, VOCABULARY, 40).read([str(path)], ["two", "one"], {})
-    assert len(more) == 1
+    (name, example), *others = Spans(CORPUS, VOCABULARY, 40).read([str(path)], ["two", "one"], {})
+    assert len(others) == 1
     assert name == f"{path}: two"
     assert VOCABULARY.load().decode(example["tokens"][example["begin"] :]) == "one eins\ntwo zwei"
     with pytest.raises(UserError, match="question answering needs a text file, and questions"):
         Spans(CORPUS, VOCABULARY, 40).read([], ["two"], {})
 
 
-def test_the_best_answer_is_in_order_and_not_too_long():
+def test_the_best_span_is_ordered_and_limited_in_length():
     scores = np.random.default_rng(0).normal(size=(5, 9, 2)).astype(np.float32)
     for longest in (1, 3, 9):
         first, last, score = best_span(jnp.asarray(scores), longest)
@@ -78,7 +78,7 @@ def test_the_best_answer_is_in_order_and_not_too_long():
 
 
 class Fixed(nn.Module):
-    """Logits that depend on nothing."""
+    """Reader with constant logits."""
 
     logits: Any
 
@@ -86,7 +86,7 @@ class Fixed(nn.Module):
         return jnp.asarray(self.logits)
 
 
-def test_what_is_scored():
+def test_exact_match_f1_and_loss():
     batch = {
         "tokens": jnp.zeros((3, 6), jnp.int32),
         "tokens_length": jnp.full(3, 6),
@@ -95,7 +95,7 @@ def test_what_is_scored():
         "last": jnp.array([4, 3, 2]),
         "weight": jnp.array([1.0, 1.0, 0.0]),
     }
-    chances = jnp.full((3, 6, 2), 0.02).at[0, 2, 0].set(0.9).at[0, 3, 1].set(0.9).at[1, 3].set(0.9)  # they sum to 1
+    chances = jnp.full((3, 6, 2), 0.02).at[0, 2, 0].set(0.9).at[0, 3, 1].set(0.9).at[1, 3].set(0.9)  # sums to 1
     task = QuestionAnswering(Fixed(jnp.log(chances)), longest=5)
     sums = task.evaluate({"reader": {}}, {}, batch, jax.random.key(0)).metrics
     figures = {name: float(total / weight) for name, (total, weight) in sums.items()}

@@ -1,4 +1,4 @@
-"""Reconstruction: loss, metrics and predictions against numpy; padding, pictures, wrong arguments."""
+"""Reconstruction: loss, metrics and predictions against numpy; padding, pictures, errors."""
 
 import functools
 
@@ -17,7 +17,7 @@ MEAN, STD = (0.3, 0.6), (0.2, 0.5)
 
 
 class Channels(nn.Module):
-    """Encodes an image as its channel means and decodes them as constant images, times a parameter."""
+    """Autoencoder whose code is the channel means, scaled by a parameter."""
 
     def setup(self):
         self.scale = self.param("scale", lambda key: jnp.float32(0.9))
@@ -44,11 +44,11 @@ def compiled():
 
 
 def expected(image):
-    """Returns the codes [n, 2] and reconstructions in [0, 1], [n, 4, 3, 2]."""
+    """Computes the codes [n, 2] and reconstructions in [0, 1], [n, 4, 3, 2]."""
     normal = (image / 255 - np.array(MEAN)) / np.array(STD)
     code = normal.mean((1, 2))
-    made = np.broadcast_to(0.9 * code[:, None, None], image.shape) * np.array(STD) + np.array(MEAN)
-    return code, made
+    reconstruction = np.broadcast_to(0.9 * code[:, None, None], image.shape) * np.array(STD) + np.array(MEAN)
+    return code, reconstruction
 
 
 def test_loss_and_metrics_match_numpy():
@@ -83,11 +83,13 @@ def test_predictions_are_pixels_and_latents():
     batch = make_batch()
     params, variables = task.init(KEY, batch)
     outputs = jax.tree.map(np.asarray, predict(params, variables, batch, KEY))
-    code, made = expected(batch["image"])
+    code, reconstruction = expected(batch["image"])
     np.testing.assert_allclose(outputs["latents"], code, rtol=1e-4, atol=1e-5)
     assert outputs["reconstruction"].dtype == np.uint8
-    np.testing.assert_allclose(outputs["reconstruction"], np.clip(made, 0, 1) * 255, atol=0.51)
-    np.testing.assert_allclose(outputs["mse"], np.square(made - batch["image"] / 255).mean((1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(outputs["reconstruction"], np.clip(reconstruction, 0, 1) * 255, atol=0.51)
+    np.testing.assert_allclose(
+        outputs["mse"], np.square(reconstruction - batch["image"] / 255).mean((1, 2, 3)), rtol=1e-4
+    )
     row = task.presentation.readable(
         {}, {name: value[0] for name, value in outputs.items()}, {"label": ("two", "classes")}
     )
@@ -113,13 +115,13 @@ def test_pictures_show_images_and_reconstructions():
     weight[3:] = 0
     batch, outputs = {"image": images, "weight": weight}, {"reconstruction": images}
     few = task.presentation.pictures(batch, outputs, {}, {})["reconstructions"]
-    many = task.presentation.pictures({"image": images}, outputs, {}, {})["reconstructions"]
-    assert few.dtype == many.dtype == np.uint8
-    assert few.shape[0] < many.shape[0]
-    one = task.presentation.picture(
+    grid = task.presentation.pictures({"image": images}, outputs, {}, {})["reconstructions"]
+    assert few.dtype == grid.dtype == np.uint8
+    assert few.shape[0] < grid.shape[0]
+    picture = task.presentation.picture(
         {"image": draws.integers(0, 256, (50, 70, 3), dtype=np.uint8)}, {"reconstruction": images[0]}, {}
     )
-    assert one.dtype == np.uint8
+    assert picture.dtype == np.uint8
 
 
 def test_wrong_output_shapes_are_refused():

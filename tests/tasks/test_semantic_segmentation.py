@@ -1,4 +1,4 @@
-"""Semantic segmentation: loss and metrics against numpy and by hand, unlabelled pixels, padding, errors, pictures."""
+"""Semantic segmentation: loss and metrics against numpy, unlabelled pixels, pictures."""
 
 import functools
 
@@ -30,7 +30,7 @@ class Conv(nn.Module):
 
 
 class Oracle(nn.Module):
-    """Predicts the class id in the image's first channel; pixels are `image / 255`."""
+    """Predicts the class id of the first channel; pixels are `image / 255`."""
 
     confidence: float = 30.0
 
@@ -81,13 +81,13 @@ def test_loss_matches_numpy(smoothing):
     probabilities = numpy_probabilities(task, params, variables, batch)
     entropy = pixels = dice = 0.0
     for weight, guess, mask in zip(batch["weight"], probabilities, batch["mask"]):
-        known = mask != 255
-        target = np.eye(CLASSES)[mask[known]]
+        labelled = mask != 255
+        target = np.eye(CLASSES)[mask[labelled]]
         smooth = (1 - smoothing) * target + smoothing / CLASSES
-        entropy -= weight * (smooth * np.log(guess[known])).sum()
-        pixels += weight * known.sum()
+        entropy -= weight * (smooth * np.log(guess[labelled])).sum()
+        pixels += weight * labelled.sum()
         coefficients = [
-            2 * (guess[known][:, c] * target[:, c]).sum() / ((guess[known][:, c] ** 2).sum() + target[:, c].sum())
+            2 * (guess[labelled][:, c] * target[:, c]).sum() / ((guess[labelled][:, c] ** 2).sum() + target[:, c].sum())
             for c in range(CLASSES)
             if target[:, c].any()
         ]
@@ -96,15 +96,15 @@ def test_loss_matches_numpy(smoothing):
     np.testing.assert_allclose(terms["dice"], (dice, 3.5, 0.7), rtol=1e-5)
 
 
-def test_soft_dice_by_hand():
+def test_soft_dice_matches_hand_computed_values():
     target = np.zeros((1, 2, 2, 2), np.float32)
     target[0, 0, :, 1], target[0, 1, :, 0] = 1, 1
-    half = np.full_like(target, 0.5)
+    uniform = np.full_like(target, 0.5)
     # Each class: 2 * (2 * 0.5) / (4 * 0.25 + 2) = 2 / 3.
-    np.testing.assert_allclose(soft_dice(jnp.asarray(half), jnp.asarray(target)), ([1 / 3], [1.0]), rtol=1e-6)
+    np.testing.assert_allclose(soft_dice(jnp.asarray(uniform), jnp.asarray(target)), ([1 / 3], [1.0]), rtol=1e-6)
     np.testing.assert_allclose(soft_dice(jnp.asarray(target), jnp.asarray(target)), ([0.0], [1.0]))
     np.testing.assert_allclose(soft_dice(jnp.asarray(1 - target), jnp.asarray(target)), ([1.0], [1.0]))
-    np.testing.assert_allclose(soft_dice(jnp.asarray(half), jnp.asarray(0 * target)), ([0.0], [0.0]))
+    np.testing.assert_allclose(soft_dice(jnp.asarray(uniform), jnp.asarray(0 * target)), ([0.0], [0.0]))
 
 
 @settings(deadline=None, max_examples=50)
@@ -162,18 +162,18 @@ def test_unlabelled_pixels_and_padding_are_ignored():
     batch = make_batch()
     batch["weight"][3] = 0
     params, variables = start(task, batch)
-    other = {name: value.copy() for name, value in batch.items()}
-    other["image"][3], other["mask"][3] = 0, 77  # not a class id
+    altered = {name: value.copy() for name, value in batch.items()}
+    altered["image"][3], altered["mask"][3] = 0, 77  # not a class id
 
     def everything(params, batch):
         outcome = task.phases[0].loss(params, variables, batch, KEY, 0, {})
         evaluation = task.evaluate(params, variables, batch, KEY)
         return outcome.terms, outcome.metrics, evaluation.metrics
 
-    same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
-    jax.tree.map(same, everything(params, batch), everything(params, other))
+    assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(assert_close, everything(params, batch), everything(params, altered))
 
-    def terms(logits_bias):  # the outputs at unlabelled pixels change no term
+    def terms(logits_bias):  # outputs at unlabelled pixels are ignored
         class Shifted(nn.Module):
             @nn.compact
             def __call__(self, image, *, train):
@@ -183,7 +183,7 @@ def test_unlabelled_pixels_and_padding_are_ignored():
         task = SemanticSegmentation(Shifted(), num_classes=CLASSES)
         return task.phases[0].loss({"segmenter": {"conv": params["segmenter"]}}, {}, batch, KEY, 0, {}).terms
 
-    jax.tree.map(same, terms(0.0), terms(5.0))
+    jax.tree.map(assert_close, terms(0.0), terms(5.0))
 
 
 def test_examples_without_labels_have_no_weight():
@@ -195,19 +195,19 @@ def test_examples_without_labels_have_no_weight():
         assert (term.sum, term.weight) == (0, 0)
 
 
-def test_terms_and_metrics_add_up_over_batches():
+def test_terms_and_metrics_sum_over_batches():
     task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch(size=6)
     batch["weight"][2] = 0
     params, variables = start(task, batch)
-    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, 6))]
-    whole = losses(task, params, variables, batch).terms
-    first, second = (losses(task, params, variables, half).terms for half in halves)
-    for name, term in whole.items():
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 2), slice(2, 6))]
+    expected = losses(task, params, variables, batch).terms
+    first, second = (losses(task, params, variables, part).terms for part in halves)
+    for name, term in expected.items():
         np.testing.assert_allclose(first[name].sum + second[name].sum, term.sum, rtol=1e-5)
         np.testing.assert_allclose(first[name].weight + second[name].weight, term.weight)
     metrics = task.evaluate(params, variables, batch, KEY).metrics
-    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, half, KEY).metrics for half in halves))
+    sums = jax.tree.map(jnp.add, *(task.evaluate(params, variables, part, KEY).metrics for part in halves))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), sums, metrics)
 
 
@@ -275,8 +275,8 @@ def test_pictures_have_the_expected_names_and_sizes(labelled):
     pictures = task.presentation.pictures(batch, outputs, {"confusion": confusion} if labelled else {}, names)
     assert set(pictures) == ({"predictions", "confusion"} if labelled else {"predictions"})
     output = {name: value[0] for name, value in outputs.items()}
-    one = task.presentation.picture({"image": batch["image"][0]}, output, names)
-    for picture in (*pictures.values(), one):
+    single = task.presentation.picture({"image": batch["image"][0]}, output, names)
+    for picture in (*pictures.values(), single):
         assert picture.dtype == np.uint8
         assert picture.shape[-1] == 3
-    assert min(one.shape[:2]) > 300  # enlarged: the image has 12 x 16 pixels
+    assert min(single.shape[:2]) > 300  # enlarged from 12 x 16 pixels

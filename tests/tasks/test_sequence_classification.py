@@ -1,4 +1,4 @@
-"""Sequence classification: loss and metrics against NumPy, lengths, padding, errors, pictures."""
+"""Sequence classification: loss and metrics against NumPy, lengths, padding, pictures."""
 
 import functools
 
@@ -16,7 +16,7 @@ KEY = jax.random.key(3)
 
 
 class Mean(nn.Module):
-    """Logits of the mean over valid steps, which numpy can repeat."""
+    """Linear classifier of the mean over valid steps."""
 
     dropout: float = 0.0
 
@@ -65,7 +65,7 @@ def evaluated(task, params, variables, batch):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("tokens", [True, False])
-def test_the_loss_is_that_of_a_numpy_reference(smoothing, tokens):
+def test_the_loss_matches_numpy(smoothing, tokens):
     task = SequenceClassification(Mean(), label_smoothing=smoothing)
     batch = make_batch(tokens=tokens)
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing, tokens):
     np.testing.assert_allclose(outcome.metrics["accuracy"], (hits, 5.5))
 
 
-def test_evaluation_and_prediction_are_those_of_a_numpy_reference():
+def test_evaluation_and_prediction_match_numpy():
     task = SequenceClassification(Mean(), label_smoothing=0.3)
     batch = make_batch(size=30)
     params, variables = start(task, batch)
@@ -92,13 +92,13 @@ def test_evaluation_and_prediction_are_those_of_a_numpy_reference():
     confusion = np.zeros((CLASSES, CLASSES))
     np.add.at(confusion, (label, expected.argmax(-1)), 1)
     np.testing.assert_array_equal(metrics["confusion"][0], confusion)
-    found = jax.jit(task.predict)(params, variables, batch, KEY)
-    np.testing.assert_array_equal(found["label"], expected.argmax(-1))
-    np.testing.assert_allclose(found["probabilities"], np.exp(expected), rtol=1e-4)
-    np.testing.assert_allclose(found["probability"], np.exp(expected).max(-1), rtol=1e-4)
+    outputs = jax.jit(task.predict)(params, variables, batch, KEY)
+    np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
+    np.testing.assert_allclose(outputs["probabilities"], np.exp(expected), rtol=1e-4)
+    np.testing.assert_allclose(outputs["probability"], np.exp(expected).max(-1), rtol=1e-4)
 
 
-def test_neither_padded_steps_nor_padded_rows_change_anything():
+def test_metrics_and_loss_do_not_depend_on_padding():
     task = SequenceClassification(Mean())
     batch = make_batch(size=3)
     params, variables = start(task, batch)
@@ -107,26 +107,26 @@ def test_neither_padded_steps_nor_padded_rows_change_anything():
     steps = batch | {"tokens": np.pad(batch["tokens"], ((0, 0), (0, 4)), constant_values=1)}
     exact = evaluated(task, params, variables, batch)
     loss = loss_of(task, params, variables, batch, KEY).terms
-    for other in (rows, steps):
-        found = evaluated(task, params, variables, other)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, found)
-        terms = loss_of(task, params, variables, other, KEY).terms
+    for inputs in (rows, steps):
+        actual = evaluated(task, params, variables, inputs)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, actual)
+        terms = loss_of(task, params, variables, inputs, KEY).terms
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), loss, terms)
 
 
-def test_without_lengths_every_step_is_valid():
+def test_all_steps_are_valid_without_lengths():
     task = SequenceClassification(Mean())
     batch = make_batch()
     params, variables = start(task, batch)
     batch["tokens_length"][:] = 5
-    found = [
-        jax.jit(task.predict)(params, variables, one, KEY)["probabilities"]
-        for one in (batch, {name: value for name, value in batch.items() if name != "tokens_length"})
+    probabilities = [
+        jax.jit(task.predict)(params, variables, inputs, KEY)["probabilities"]
+        for inputs in (batch, {name: value for name, value in batch.items() if name != "tokens_length"})
     ]
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
 
 
-def test_dropout_follows_the_key():
+def test_dropout_depends_on_the_key():
     task = SequenceClassification(Mean(dropout=0.5))
     batch = make_batch()
     params, variables = start(task, batch)
@@ -138,34 +138,34 @@ def test_dropout_follows_the_key():
 
 
 class Words(tuple):
-    """Stands for a tokenizer."""
+    """Tokenizer stub."""
 
     def decode(self, ids):
-        return " ".join(self[one] for one in ids)
+        return " ".join(self[token] for token in ids)
 
 
-def test_pictures_show_texts_and_the_confusion():
+def test_pictures_show_texts_and_confusion():
     task = SequenceClassification(Mean())
     batch = make_batch()
     batch["weight"][4:] = 0
     params, variables = start(task, batch)
     outputs = {name: np.asarray(value) for name, value in jax.jit(task.predict)(params, variables, batch, KEY).items()}
-    names = {"tokens": Words(f"word{one}" for one in range(VOCABULARY)), "label": ("bad", "fair", "good")}
+    names = {"tokens": Words(f"word{number}" for number in range(VOCABULARY)), "label": ("bad", "fair", "good")}
     pictures = task.presentation.pictures(batch, outputs, {"confusion": np.eye(CLASSES) / CLASSES}, names)
     assert set(pictures) == {"predictions", "confusion"}
     assert all(picture.dtype == np.uint8 and picture.shape[-1] == 3 for picture in pictures.values())
     right = task.presentation.pictures(batch | {"label": outputs["label"]}, outputs, {}, names)["predictions"]
-    wrong = task.presentation.pictures(batch | {"label": (outputs["label"] + 1) % CLASSES}, outputs, {}, names)[
+    errors = task.presentation.pictures(batch | {"label": (outputs["label"] + 1) % CLASSES}, outputs, {}, names)[
         "predictions"
     ]
     vermilion = np.array([0xD5, 0x5E, 0x00])
     assert not (right == vermilion).all(-1).any()
-    assert (wrong == vermilion).all(-1).any()
+    assert (errors == vermilion).all(-1).any()
     unlabelled = {name: value for name, value in batch.items() if name != "label"}
     assert task.presentation.pictures(unlabelled, outputs, {}, {})["predictions"].shape[1:] == (900, 3)
 
 
-def test_sequences_of_numbers_have_no_table_of_texts():
+def test_numeric_sequences_have_no_text_table():
     task = SequenceClassification(Mean())
     batch = make_batch(tokens=False)
     outputs = {
@@ -174,7 +174,7 @@ def test_sequences_of_numbers_have_no_table_of_texts():
     assert task.presentation.pictures(batch, outputs, {}, {}) == {}
 
 
-def test_what_does_not_fit_is_refused():
+def test_incompatible_models_and_batches_are_refused():
     with pytest.raises(UserError, match="label_smoothing"):
         SequenceClassification(Mean(), label_smoothing=1.0)
     task = SequenceClassification(Mean())

@@ -16,7 +16,7 @@ KEY = jax.random.key(3)
 
 
 class Fading(nn.Module):
-    """A linear state h <- rate h + x, of which the outputs are a linear function: gradients have a closed form."""
+    """Linear recurrent model h <- rate h + x with linear outputs: gradients have a closed form."""
 
     outputs: int = 1
     rate: float = 0.5
@@ -53,7 +53,7 @@ def evaluated(task, params, variables, batch):
 
 
 def reference(params, batch, rate=0.5):
-    """Errors [batch, outputs] and the norms of d loss_i / d inputs_i[t], [batch, time], in float64."""
+    """Computes errors [batch, outputs] and norms of d loss_i / d inputs_i[t], [batch, time]."""
     dense = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["regressor"]["Dense_0"])
     time = batch["inputs"].shape[1]
     back = batch.get("inputs_length", np.full(len(batch["inputs"]), time))[:, None] - 1 - np.arange(time)
@@ -65,7 +65,7 @@ def reference(params, batch, rate=0.5):
 
 
 @pytest.mark.parametrize(("outputs", "lengths"), [(None, False), (3, True)])
-def test_loss_metrics_and_gradients_are_those_of_a_numpy_reference(outputs, lengths):
+def test_loss_metrics_and_gradients_match_numpy(outputs, lengths):
     task = SequenceRegression(Fading(outputs or 1))
     batch = make_batch(outputs=outputs, lengths=lengths)
     batch["weight"] = np.array([1, 0.5, 2, 1, 0], np.float32)
@@ -91,7 +91,7 @@ def test_loss_metrics_and_gradients_are_those_of_a_numpy_reference(outputs, leng
 
 
 @pytest.mark.parametrize("rate", [0.5, 2.0])
-def test_the_gradient_falls_or_rises_by_the_same_factor_at_every_step_back(rate):
+def test_gradient_norms_are_geometric_in_time(rate):
     task = SequenceRegression(Fading(rate=rate))
     batch = make_batch(time=10)
     params, variables = start(task, batch)
@@ -100,12 +100,12 @@ def test_the_gradient_falls_or_rises_by_the_same_factor_at_every_step_back(rate)
     np.testing.assert_allclose(norms[:-1] / norms[1:], rate, rtol=1e-5)
 
 
-def test_norms_do_not_vanish_before_the_numbers_do():
+def test_gradient_norms_do_not_underflow():
     vectors = jnp.array([[3e-30, 4e-30], [0.0, 0.0], [3e25, -4e25]])
     np.testing.assert_allclose(vector_norms(vectors), [5e-30, 0, 5e25], rtol=1e-6)
 
 
-def test_neither_padded_steps_nor_padded_rows_change_anything():
+def test_metrics_do_not_depend_on_padding():
     task = SequenceRegression(Fading())
     batch = make_batch(size=3, lengths=True)
     params, variables = start(task, batch)
@@ -113,26 +113,26 @@ def test_neither_padded_steps_nor_padded_rows_change_anything():
     rows["weight"][3:] = 0
     steps = batch | {"inputs": np.pad(batch["inputs"], ((0, 0), (0, 4), (0, 0)), constant_values=7.0)}
     exact = evaluated(task, params, variables, batch)
-    for other in (rows, steps):
-        found = evaluated(task, params, variables, other)
-        cut = {name: tuple(part[:6] if part.ndim else part for part in pair) for name, pair in found.items()}
+    for inputs in (rows, steps):
+        actual = evaluated(task, params, variables, inputs)
+        cut = {name: tuple(part[:6] if part.ndim else part for part in pair) for name, pair in actual.items()}
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, cut)
     longer = evaluated(task, params, variables, steps)["gradient_norm"]
     np.testing.assert_array_equal(np.asarray(longer)[:, 6:], 0)
 
 
-def test_an_evaluation_adds_up_over_batches():
+def test_evaluation_sums_over_batches():
     task = SequenceRegression(Fading())
     batch = make_batch(size=9, lengths=True)
     params, variables = start(task, batch)
-    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 4), slice(4, 9))]
-    whole = evaluated(task, params, variables, batch)
-    sums = jax.tree.map(jnp.add, *(evaluated(task, params, variables, half) for half in halves))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), whole, sums)
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 4), slice(4, 9))]
+    expected = evaluated(task, params, variables, batch)
+    sums = jax.tree.map(jnp.add, *(evaluated(task, params, variables, part) for part in halves))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), expected, sums)
 
 
 @pytest.mark.parametrize("outputs", [None, 2])
-def test_predictions_are_a_number_or_a_few(outputs):
+def test_predictions_are_scalars_or_vectors(outputs):
     task = SequenceRegression(Fading(outputs or 1))
     batch = make_batch(outputs=outputs)
     params, variables = start(task, batch)
@@ -143,26 +143,26 @@ def test_predictions_are_a_number_or_a_few(outputs):
     np.testing.assert_allclose(np.asarray(value).reshape(5, -1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_is_drawn_where_it_was_evaluated():
+def test_the_gradient_picture_shows_evaluated_norms():
     task = SequenceRegression(Fading())
     pictures = task.presentation.pictures({}, {}, {"mse": 0.1, "gradient_norm": np.geomspace(1e-12, 1, 50)}, {})
     assert pictures["gradient_norm"].shape == (420, 720, 3)
     assert task.presentation.pictures({}, {}, {"mse": 0.1}, {}) == {}
 
 
-def test_curves_are_overlaid_and_gaps_are_no_error():
-    one = gradient_norms({"LSTM": np.ones(5)})
+def test_curves_are_overlaid_and_nonpositive_values_omitted():
+    single = gradient_norms({"LSTM": np.ones(5)})
     two = gradient_norms({"LSTM": np.ones(5), "RNN": [0.0, 1e-30, np.nan, np.inf, 1.0]})
-    assert one.dtype == two.dtype == np.uint8
-    assert one.shape == two.shape == (420, 720, 3)
-    assert np.any(one != two)
-    nothing = gradient_norms({"RNN": np.zeros(5)})
-    assert nothing.shape == (120, 480, 3)
+    assert single.dtype == two.dtype == np.uint8
+    assert single.shape == two.shape == (420, 720, 3)
+    assert np.any(single != two)
+    empty = gradient_norms({"RNN": np.zeros(5)})
+    assert empty.shape == (120, 480, 3)
     with pytest.raises(ValueError, match="expected"):
         gradient_norms({"RNN": np.ones((2, 3))})
 
 
-def test_what_does_not_fit_is_refused():
+def test_incompatible_models_and_batches_are_refused():
     task = SequenceRegression(Fading())
     batch = make_batch()
     params, variables = start(task, batch)

@@ -1,4 +1,4 @@
-"""Speech recognition: CTC's loss and gradient against the sum over all paths, padding, scores, pictures, learning."""
+"""Speech recognition: CTC loss against the sum over paths, padding, scores, training."""
 
 import functools
 import itertools
@@ -28,7 +28,7 @@ NAMES = {"target": TOKENIZER}
 
 
 class Strided(nn.Module):
-    """Two convolutions; a step for every two frames."""
+    """Two convolutions with one step for two frames."""
 
     vocabulary: int = VOCABULARY
     width: int = 16
@@ -65,7 +65,7 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def started(task):
+def initialized(task):
     return jax.jit(task.init)(jax.random.key(0), make_batch())
 
 
@@ -75,7 +75,7 @@ def evaluate(task):
 
 
 def by_enumeration(logits, target):
-    """Minus the log-probability of a target, summed over all its paths, and the gradient by logits [steps, labels]."""
+    """Computes the CTC loss and its gradient [steps, labels] by enumeration of paths."""
     steps, labels = logits.shape
     share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     paths = [
@@ -83,19 +83,19 @@ def by_enumeration(logits, target):
         for path in itertools.product(range(labels), repeat=steps)
         if [label for label, _ in itertools.groupby(path) if label] == list(target)
     ]
-    each = np.array([np.prod(share[np.arange(steps), path]) for path in paths])
-    visits = sum(weight * np.eye(labels)[list(path)] for weight, path in zip(each, paths))
-    return -np.log(each.sum()), share - visits / each.sum()
+    path_probabilities = np.array([np.prod(share[np.arange(steps), path]) for path in paths])
+    visits = sum(weight * np.eye(labels)[list(path)] for weight, path in zip(path_probabilities, paths))
+    return -np.log(path_probabilities.sum()), share - visits / path_probabilities.sum()
 
 
 @functools.cache
 def loss_and_gradient():
-    """(loss, its gradient by the logits), compiled once for all tests of one shape."""
+    """Returns the compiled loss with its gradient by the logits."""
     return jax.jit(jax.value_and_grad(lambda *arguments: ctc(*arguments).loss.sum()))
 
 
 @pytest.mark.parametrize("target", [[], [1], [2, 1], [1, 1], [1, 1, 2], [2, 2, 2]])
-def test_the_loss_and_its_gradient_are_those_of_the_sum_over_all_paths(target):
+def test_loss_and_gradient_match_the_sum_over_all_paths(target):
     logits = np.random.default_rng(len(target)).normal(size=(1, 7, 3)).astype(np.float32)
     padded = np.array([[*target, *[0] * (4 - len(target))]], np.int32)
     for steps in (5, 6):
@@ -106,7 +106,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_sum_over_all_paths(target):
         np.testing.assert_array_equal(gradient[0, steps:], 0)
 
 
-def test_padding_changes_nothing():
+def test_loss_and_gradient_do_not_depend_on_padding():
     logits = np.random.default_rng(0).normal(size=(3, 8, 5)).astype(np.float32)
     steps, length = np.array([8, 5, 6]), np.array([2, 2, 0])
     target = np.array([[1, 1, 0, 0], [3, 3, 0, 0], [0, 0, 0, 0]], np.int32)
@@ -116,12 +116,12 @@ def test_padding_changes_nothing():
     behind = np.arange(4) >= length[:, None]
     for garbage, token in ((1e9, 1), (np.nan, 3), (-np.inf, 99), (np.inf, -7)):
         dirty = np.where(late, np.float32(garbage), logits)
-        found, gradient = value(dirty, steps, np.where(behind, np.int32(token), target), length)
-        np.testing.assert_array_equal(found, expected)
+        actual, gradient = value(dirty, steps, np.where(behind, np.int32(token), target), length)
+        np.testing.assert_array_equal(actual, expected)
         np.testing.assert_array_equal(gradient, expected_gradient)
 
 
-def test_a_target_without_a_path_is_counted_and_left_out():
+def test_a_target_without_a_path_is_counted_and_excluded():
     logits = np.random.default_rng(0).normal(size=(3, 8, 5)).astype(np.float32)
     target = np.array([[1, 2, 3, 0], [1, 1, 1, 0], [1, 1, 2, 0]], np.int32)
     arguments = (logits, np.array([4, 4, 4]), target, np.array([3, 3, 3]))
@@ -136,36 +136,36 @@ def test_a_target_without_a_path_is_counted_and_left_out():
 
 
 @pytest.mark.parametrize("token", [0, 3, -1])
-def test_a_token_outside_the_vocabulary_makes_the_loss_nan(token):
+def test_a_token_outside_the_vocabulary_gives_a_nan_loss(token):
     target = np.array([[1, token, 0, 0]], np.int32)
     loss, _ = loss_and_gradient()(np.zeros((1, 7, 3), np.float32), np.array([6]), target, np.array([2]))
     assert np.isnan(loss)
 
 
-def test_padding_and_the_batch_size_change_nothing(evaluate, started):
-    params, variables = started
+def test_evaluation_does_not_depend_on_padding_and_batch_size(evaluate, initialized):
+    params, variables = initialized
     batch = make_batch(8)
-    whole = evaluate(params, variables, batch, 0)
+    expected = evaluate(params, variables, batch, 0)
     dirty = {name: value.copy() for name, value in batch.items()}
     dirty["frames"][np.arange(20) >= batch["frames_length"][:, None]] = 1e3
     dirty["target"][np.arange(4) >= batch["target_length"][:, None]] = 99
-    same = evaluate(params, variables, dirty, 0)
-    for name, pair in whole.metrics.items():
-        np.testing.assert_allclose(pair, same.metrics[name], rtol=1e-6)
-    np.testing.assert_array_equal(whole.records["tokens"], same.records["tokens"])
-    assert whole.metrics["loss"][1] == batch["target_length"].sum() == 19
+    actual = evaluate(params, variables, dirty, 0)
+    for name, pair in expected.metrics.items():
+        np.testing.assert_allclose(pair, actual.metrics[name], rtol=1e-6)
+    np.testing.assert_array_equal(expected.records["tokens"], actual.records["tokens"])
+    assert expected.metrics["loss"][1] == batch["target_length"].sum() == 19
 
     halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 4), slice(4, 8))]
-    parts = [evaluate(params, variables, half, 0).metrics["loss"] for half in halves]
-    np.testing.assert_allclose(np.sum(parts, axis=0), whole.metrics["loss"], rtol=1e-5)
+    parts = [evaluate(params, variables, part, 0).metrics["loss"] for part in halves]
+    np.testing.assert_allclose(np.sum(parts, axis=0), expected.metrics["loss"], rtol=1e-5)
     halves[0]["weight"] = np.array([1, 1, 0, 0], np.float32)
     counted = evaluate(params, variables, halves[0], 0).metrics
     assert counted["loss"][1] == batch["target_length"][:2].sum()
     assert counted["impossible"][1] == 2
 
 
-def test_training_has_the_loss_of_the_evaluation(task, started, evaluate):
-    params, variables = started
+def test_training_and_evaluation_have_the_same_loss(task, initialized, evaluate):
+    params, variables = initialized
     batch = make_batch()
     outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(0), 0, {})
     term = outcome.terms["ctc"]
@@ -181,7 +181,7 @@ def test_training_has_the_loss_of_the_evaluation(task, started, evaluate):
 
 
 def confident(texts, steps=12):
-    """Returns the outputs of a model with high confidence in `texts`."""
+    """Returns the outputs of a confident model of `texts`."""
     path = np.zeros((len(texts), steps), np.int32)
     for row, text in enumerate(texts):
         for place, token in enumerate(TOKENIZER.encode(text)):
@@ -190,22 +190,25 @@ def confident(texts, steps=12):
     return {"path": path, "steps": np.full(len(texts), steps, np.int32), "log_probabilities": logs}
 
 
-def records_of(spoken, recognized):
-    tokens = np.zeros((len(spoken), 8), np.int32)
-    target = np.zeros((len(spoken), 8), np.int32)
-    for row, (one, other) in enumerate(zip(spoken, recognized)):
-        target[row, : len(one)], tokens[row, : len(other)] = TOKENIZER.encode(one), TOKENIZER.encode(other)
+def records_of(references, recognized):
+    tokens = np.zeros((len(references), 8), np.int32)
+    target = np.zeros((len(references), 8), np.int32)
+    for row, (reference, hypothesis) in enumerate(zip(references, recognized)):
+        target[row, : len(reference)], tokens[row, : len(hypothesis)] = (
+            TOKENIZER.encode(reference),
+            TOKENIZER.encode(hypothesis),
+        )
     lengths = {
         "length": np.array([len(text) for text in recognized]),
-        "target_length": np.array([len(text) for text in spoken]),
+        "target_length": np.array([len(text) for text in references]),
     }
     return {"tokens": tokens, "target": target, **lengths}
 
 
-def test_scores_are_error_rates_of_the_texts(task):
-    spoken, recognized = ["ab cd", "f"], ["ab ce", ""]
-    records = records_of(spoken, recognized)
-    expected = error_rates(spoken, recognized)
+def test_scores_are_error_rates_of_texts(task):
+    references, recognized = ["ab cd", "f"], ["ab ce", ""]
+    records = records_of(references, recognized)
+    expected = error_rates(references, recognized)
     assert task.score(records, {}, NAMES) == expected
     beam: Any = SpeechRecognition(Strided(), beam=4)
     by_beam = {name: records[name] for name in ("target", "target_length")} | confident(recognized)
@@ -213,14 +216,14 @@ def test_scores_are_error_rates_of_the_texts(task):
 
 
 def test_unknown_characters_of_a_reference_count_as_errors(task):
-    spoken, recognized = ["abxd"], ["ab d"]  # there is no x: the target has <unknown>
-    assert task.score(records_of(spoken, ["abd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
-    assert task.score(records_of(spoken, recognized), {}, NAMES)["cer"] == pytest.approx(0.25)
-    assert task.score(records_of(spoken, ["abxd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+    references, recognized = ["abxd"], ["ab d"]  # x is not in the vocabulary: the target has <unknown>
+    assert task.score(records_of(references, ["abd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(references, recognized), {}, NAMES)["cer"] == pytest.approx(0.25)
+    assert task.score(records_of(references, ["abxd"]), {}, NAMES)["cer"] == pytest.approx(0.25)
 
 
-def test_predictions_are_the_best_path_and_need_no_target(task, started):
-    params, variables = started
+def test_predictions_are_the_best_path_without_a_target(task, initialized):
+    params, variables = initialized
     batch = {name: value for name, value in make_batch().items() if not name.startswith("target")}
     outputs = jax.jit(task.predict)(params, variables, batch, jax.random.key(0))
     parameters, length = {"params": params["recognizer"]}, batch["frames_length"]
@@ -249,7 +252,7 @@ def test_readable_output_of_one_example(task):
     assert row["score"] < 0
 
 
-def test_pictures(task):
+def test_pictures_show_spectrograms_and_transcripts(task):
     batch = make_batch()
     texts = ["ab", "", "f d", "c"]
     outputs = confident(texts, 10) | {
@@ -261,10 +264,12 @@ def test_pictures(task):
     assert (picture.shape, picture.dtype) == ((3 * HEIGHT, WIDTH, 3), np.uint8)
     unlabelled = {name: value for name, value in batch.items() if not name.startswith("target")}
     assert task.presentation.pictures(unlabelled, outputs, {}, {})["transcripts"].shape == picture.shape
-    one = {name: value[0] for name, value in outputs.items()}
-    alone = task.presentation.picture({name: batch[name][0] for name in ("frames", "frames_length")}, one, NAMES)
-    assert alone.shape == (HEIGHT, WIDTH, 3)
-    assert len(np.unique(alone)) > 50
+    single = {name: value[0] for name, value in outputs.items()}
+    picture_of_one = task.presentation.picture(
+        {name: batch[name][0] for name in ("frames", "frames_length")}, single, NAMES
+    )
+    assert picture_of_one.shape == (HEIGHT, WIDTH, 3)
+    assert len(np.unique(picture_of_one)) > 50
 
 
 @dataclass(frozen=True)
@@ -305,7 +310,7 @@ def test_training_recognizes_synthetic_speech():
 
 
 class Spelling:
-    """A language model of one text that counts how often it is fitted."""
+    """Language model of one text that counts its fits."""
 
     def __init__(self, text):
         self.text, self.fits = TOKENIZER.encode(text).tolist(), 0
@@ -317,7 +322,7 @@ class Spelling:
         return lambda prefix: np.log(np.where(np.arange(VOCABULARY) == expected.get(prefix), 0.9, 0.01))
 
 
-def test_a_language_model_decides_between_nearly_equal_prefixes():
+def test_a_language_model_decides_between_equally_probable_prefixes():
     outputs = {name: value[0] for name, value in confident(["fab"]).items()}
     outputs["log_probabilities"][2, TOKENIZER.encode("e")] = np.log(0.85)  # "feb" is nearly as probable
     model = Spelling("feb")

@@ -1,4 +1,4 @@
-"""Tags of words: entities and their scores, labels at the words' first tokens, mistakes."""
+"""Token classification: entities and their scores, labels of first tokens, errors."""
 
 from typing import Any
 
@@ -18,29 +18,29 @@ CORPUS = MockEntities(examples=20)
 VOCABULARY = Vocabulary(BPE(60), CORPUS)
 
 
-def test_what_tags_mark():
+def test_entities_follow_from_tags():
     assert entities(["O", "B-a", "I-a", "O", "B-b"]) == {(1, 3, "a"), (4, 5, "b")}
     assert entities(["I-a", "I-a", "B-a", "I-b"]) == {(0, 2, "a"), (2, 3, "a"), (3, 4, "b")}
     assert entities([]) == set()
 
 
 @given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b"]), max_size=12))
-def test_entities_lie_side_by_side_and_cover_what_is_tagged(tags):
-    found = sorted(entities(tags))
-    places = [place for start, end, _ in found for place in range(start, end)]
+def test_entities_are_disjoint_and_cover_all_tags(tags):
+    spans = sorted(entities(tags))
+    places = [place for start, end, _ in spans for place in range(start, end)]
     assert places == [place for place, tag in enumerate(tags) if tag != "O"]
-    assert all(tags[start].endswith(kind) for start, _, kind in found)
-    assert entity_scores([tags], [tags])["f1"] == (1.0 if found else 0.0)
+    assert all(tags[start].endswith(kind) for start, _, kind in spans)
+    assert entity_scores([tags], [tags])["f1"] == (1.0 if spans else 0.0)
 
 
-def test_an_entity_counts_if_place_and_type_are_right():
+def test_an_entity_is_correct_if_span_and_type_match():
     true = [["B-a", "I-a", "O", "B-b"], ["O", "B-a"]]
-    found = [["B-a", "I-a", "O", "B-a"], ["O", "O"]]
-    scores = entity_scores(found, true)
+    predicted = [["B-a", "I-a", "O", "B-a"], ["O", "O"]]
+    scores = entity_scores(predicted, true)
     np.testing.assert_allclose([scores[name] for name in ("precision", "recall", "f1")], [1 / 2, 1 / 3, 2 / 5])
 
 
-def test_a_words_first_token_has_its_tag():
+def test_the_first_token_of_a_word_has_its_tag():
     source, corpus = Tagged(CORPUS, VOCABULARY, CORPUS, 40).load(), CORPUS.load()
     batch, names = source.read(np.arange(20)), source.names
     tokenizer: Any = names["tokens"]
@@ -55,19 +55,19 @@ def test_a_words_first_token_has_its_tag():
     np.testing.assert_array_equal(short.columns["label"], batch["label"][:, :4])
 
 
-def test_mistakes_are_told(monkeypatch):
-    def of(text, tags):
+def test_missing_tags_are_refused(monkeypatch):
+    def set_corpus(text, tags):
         columns = {"text": text_column([text]), "tags": text_column([tags])}
         monkeypatch.setattr(MockEntities, "load", lambda self: ColumnSource(columns, "x"))
 
     vocabulary = VOCABULARY.load()
     monkeypatch.setattr(Vocabulary, "load", lambda self: vocabulary)
-    of("two words", "O")
+    set_corpus("two words", "O")
     with pytest.raises(UserError, match="example 0 has 2 words and 1 tags"):
         Tagged(CORPUS, VOCABULARY, CORPUS, 9).load()
 
 
-def test_own_sentences():
+def test_sentences_on_the_command_line():
     (name, example), *_ = Tagged(CORPUS, VOCABULARY, CORPUS, 12).read((), ["this good film"], {})
     assert name == "this good film"
     assert (example["label"] >= 0).sum() == 3

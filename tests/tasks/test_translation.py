@@ -1,4 +1,4 @@
-"""Translation: the loss against plain numpy, decoding against teacher forcing, padding, scores, pictures, errors."""
+"""Translation: loss against numpy, teacher forcing, padding, scores, pictures, errors."""
 
 import functools
 import types
@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 
 class Small(nn.Module):
-    """An encoder-decoder: the sum of the valid source tokens, and a recurrent cell that reads target tokens."""
+    """Encoder-decoder with the sum of valid source tokens and a recurrent decoder cell."""
 
     width: int = 8
     vocabulary: int = TARGETS
@@ -58,7 +58,7 @@ class Small(nn.Module):
 
 
 class Letters:
-    """A tokenizer of one letter a token: 4 is a, 5 is b."""
+    """Tokenizer with one letter per token: 4 is a, 5 is b."""
 
     def __len__(self):
         return TARGETS
@@ -96,7 +96,7 @@ def make_batch(size=6, seed=0):
 
 
 def with_garbage(batch):
-    """The same batch with other numbers, also such as are no token, where there is only padding."""
+    """Replaces the padding of a batch by other numbers, also by invalid tokens."""
     source, target = batch["source"].copy(), batch["target"].copy()
     source[np.arange(TIME) >= batch["source_length"][:, None]] = 7
     target[np.arange(LENGTH) >= batch["target_length"][:, None]] = 999
@@ -109,7 +109,7 @@ def prepared(**arguments):
 
 
 def compiled(task):
-    """The task with compiled methods, its parameters and variables."""
+    """Compiles a task; returns it with its parameters and variables."""
     methods = {name: jax.jit(getattr(task, name)) for name in ("loss", "evaluate", "predict")}
     params, variables = jax.jit(task.init)(KEY, make_batch())
     return types.SimpleNamespace(**methods, score=task.score, presentation=task.presentation), params, variables
@@ -120,7 +120,7 @@ def log_softmax(logits):
 
 
 def teacher_forced(params, batch):
-    """Log-probabilities [batch, length - 1, vocabulary], float64."""
+    """Computes log-probabilities [batch, length - 1, vocabulary] in float64."""
     logits = Small().apply(
         {"params": params["translator"]}, batch["source"], batch["target"][:, :-1], length=batch["source_length"],
         train=False,
@@ -129,20 +129,22 @@ def teacher_forced(params, batch):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_that_of_a_numpy_reference(smoothing):
+def test_the_loss_matches_numpy(smoothing):
     task, params, variables = prepared(label_smoothing=smoothing)
     batch = make_batch()
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     assert variables == {}
     outcome = task.loss(params, variables, batch, jax.random.key(1), 0, {})
-    known, total, count, hits = teacher_forced(params, batch), 0.0, 0.0, 0.0
+    log_probabilities, total, count, hits = teacher_forced(params, batch), 0.0, 0.0, 0.0
     for example in range(6):
         for place in range(batch["target_length"][example] - 1):
             share = np.full(TARGETS, smoothing / TARGETS)
             share[batch["target"][example, place + 1]] += 1 - smoothing
-            total -= batch["weight"][example] * share @ known[example, place]
+            total -= batch["weight"][example] * share @ log_probabilities[example, place]
             count += batch["weight"][example]
-            hits += batch["weight"][example] * (known[example, place].argmax() == batch["target"][example, place + 1])
+            hits += batch["weight"][example] * (
+                log_probabilities[example, place].argmax() == batch["target"][example, place + 1]
+            )
     assert set(outcome.terms) == {"cross_entropy"}
     np.testing.assert_allclose(outcome.terms["cross_entropy"].sum, total, rtol=1e-5)
     np.testing.assert_allclose(outcome.terms["cross_entropy"].weight, count)
@@ -155,39 +157,39 @@ def test_the_loss_is_that_of_a_numpy_reference(smoothing):
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_decoding_says_what_teacher_forcing_says(beam):
-    """The score of what was decoded is its log-probability when the model reads it as a target."""
+def test_decoding_matches_teacher_forcing(beam):
+    """The score of decoded tokens is their log-probability under teacher forcing."""
     task, params, variables = prepared(beam=beam, max_length=LENGTH - 1)
     batch = make_batch(20)
     outputs = jax.device_get(task.predict(params, variables, batch, KEY))
     batch["target"] = np.concatenate([np.full((20, 1), START, np.int32), outputs["tokens"]], axis=1)
-    known = teacher_forced(params, batch)
-    picked = np.take_along_axis(known, outputs["tokens"][..., None], axis=-1)[..., 0]
+    log_probabilities = teacher_forced(params, batch)
+    picked = np.take_along_axis(log_probabilities, outputs["tokens"][..., None], axis=-1)[..., 0]
     valid = np.arange(LENGTH - 1) < outputs["length"][:, None]
     np.testing.assert_allclose(outputs["score"], np.where(valid, picked, 0).sum(1), rtol=1e-4, atol=1e-5)
     assert not np.isin(outputs["tokens"][valid], (PAD, START, UNKNOWN)).any()
     assert len(set(outputs["length"].tolist())) > 1
-    if beam == 1:  # each token is the likeliest of those that may be produced
-        known[..., [PAD, START, UNKNOWN]] = -np.inf
-        np.testing.assert_array_equal(outputs["tokens"][valid], known.argmax(-1)[valid])
+    if beam == 1:  # each token is the most probable of the allowed ones
+        log_probabilities[..., [PAD, START, UNKNOWN]] = -np.inf
+        np.testing.assert_array_equal(outputs["tokens"][valid], log_probabilities.argmax(-1)[valid])
 
 
-def test_a_beam_finds_what_is_at_least_as_likely():
+def test_beam_search_scores_are_at_least_greedy_scores():
     batch = make_batch(20)
-    found = {}
+    outputs = {}
     for beam in (1, 40):
         task, params, variables = prepared(beam=beam, max_length=3, length_penalty=0.0)
-        found[beam] = jax.device_get(task.predict(params, variables, batch, KEY))
-    ended = [(np.asarray(one["tokens"]) == END).any(1) for one in found.values()]
+        outputs[beam] = jax.device_get(task.predict(params, variables, batch, KEY))
+    ended = [(np.asarray(output["tokens"]) == END).any(1) for output in outputs.values()]
     both = ended[0] & ended[1]
-    assert np.all(found[40]["score"][both] >= found[1]["score"][both] - 1e-5)
-    assert np.any(found[40]["score"][both] > found[1]["score"][both] + 1e-5)
+    assert np.all(outputs[40]["score"][both] >= outputs[1]["score"][both] - 1e-5)
+    assert np.any(outputs[40]["score"][both] > outputs[1]["score"][both] + 1e-5)
 
 
-def test_what_stands_in_the_padding_changes_nothing():
+def test_outputs_do_not_depend_on_padding_values():
     task, params, variables = prepared(beam=2)
-    batch, other = make_batch(), with_garbage(make_batch())
-    assert np.any(batch["target"] != other["target"])
+    batch, altered = make_batch(), with_garbage(make_batch())
+    assert np.any(batch["target"] != altered["target"])
 
     def everything(batch):
         outcome = jax.grad(
@@ -202,38 +204,44 @@ def test_what_stands_in_the_padding_changes_nothing():
         )
 
     everything = jax.jit(everything)
-    jax.tree.map(np.testing.assert_array_equal, everything(batch), everything(other))
+    jax.tree.map(np.testing.assert_array_equal, everything(batch), everything(altered))
 
 
-def test_padding_rows_change_no_metric_and_no_loss():
+def test_metrics_and_loss_do_not_depend_on_padding_rows():
     task, params, variables = prepared()
     batch = make_batch(5)
     padded = {name: np.concatenate([value, value[:3] * 0]) for name, value in batch.items()}
-    exact, other = (task.evaluate(params, variables, one, KEY) for one in (batch, padded))
-    same = functools.partial(np.testing.assert_allclose, rtol=1e-6)
-    jax.tree.map(same, exact.metrics, other.metrics)
-    jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[:5]), exact.records, other.records)
-    exact, other = (task.loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
-    jax.tree.map(same, exact.terms, other.terms)
+    exact, actual = (task.evaluate(params, variables, inputs, KEY) for inputs in (batch, padded))
+    assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(assert_close, exact.metrics, actual.metrics)
+    jax.tree.map(
+        lambda inputs, padded_records: np.testing.assert_array_equal(inputs, padded_records[:5]),
+        exact.records,
+        actual.records,
+    )
+    exact, actual = (task.loss(params, variables, b, KEY, 0, {}) for b in (batch, padded))
+    jax.tree.map(assert_close, exact.terms, actual.terms)
 
 
-def test_an_evaluation_adds_up_over_batches():
+def test_evaluation_combines_over_batches():
     task, params, variables = prepared()
     batch = make_batch(12)
-    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 12))]
-    whole = task.evaluate(params, variables, batch, KEY)
-    parts = [task.evaluate(params, variables, half, KEY) for half in halves]
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 5), slice(5, 12))]
+    expected = task.evaluate(params, variables, batch, KEY)
+    parts = [task.evaluate(params, variables, batch_half, KEY) for batch_half in halves]
     jax.tree.map(
-        lambda all, a, b: np.testing.assert_allclose(a + b, all, rtol=1e-6), whole.metrics, *(p.metrics for p in parts)
+        lambda all, a, b: np.testing.assert_allclose(a + b, all, rtol=1e-6),
+        expected.metrics,
+        *(p.metrics for p in parts),
     )
     jax.tree.map(
         lambda all, a, b: np.testing.assert_array_equal(np.concatenate([a, b]), all),
-        whole.records,
+        expected.records,
         *(p.records for p in parts),
     )
 
 
-def test_dropout_follows_the_key():
+def test_dropout_depends_on_the_key():
     task, params, variables = compiled(Translation(Small(dropout=0.5)))
     batch = make_batch()
 
@@ -244,7 +252,7 @@ def test_dropout_follows_the_key():
     assert loss(jax.random.key(1)) != loss(jax.random.key(2))
 
 
-def test_scores_are_those_of_the_decoded_texts():
+def test_scores_are_of_decoded_texts():
     task, _, _ = prepared()
     records = {
         "tokens": np.array([[4, 5, 6, END, 0], [7, 7, END, 0, 0], [4, 4, 4, 4, 4]]),
@@ -262,7 +270,7 @@ def test_scores_are_those_of_the_decoded_texts():
     np.testing.assert_allclose(numbers["bleu"], bleu(["4 5 6", "7 7", "4 4 4 4 4"], ["4 5 6", "7 8", "4 4 4 4"]))
 
 
-def test_evaluation_decodes_as_asked():
+def test_evaluation_decodes_as_configured():
     batch = make_batch()
     task, params, variables = prepared(metrics=("exact_match",))
     records = task.evaluate(params, variables, batch, KEY).records
@@ -276,58 +284,58 @@ def test_evaluation_decodes_as_asked():
     assert without.score({}, {}, NAMES) == {}
 
 
-def test_the_metrics():
+def test_text_metrics_match_hand_computed_values():
     texts = ["the cat sat on the mat", "a dog ran over there"]
     assert bleu(texts, texts) == pytest.approx(100)
     assert chrf(texts, texts) == pytest.approx(100)
     assert exact_match(texts, texts) == 1.0
     assert exact_match(texts, [texts[0], "another"]) == 0.5
-    # 4 of 5 words, 3 of 4 pairs, 2 of 3 and 1 of 2 longer ones.
+    # n-gram precision: 4 of 5 words, 3 of 4 bigrams, 2 of 3 trigrams and 1 of 2 4-grams.
     expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     assert bleu(["one two three four five"], ["one two three four six"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", [bleu, chrf, exact_match])
 @pytest.mark.parametrize(("texts", "message"), [(([], []), "no texts"), ((["a"], ["a", "b"]), "1 texts and 2 ref")])
-def test_there_must_be_texts_and_a_reference_for_each(metric, texts, message):
+def test_texts_and_references_must_match_in_number(metric, texts, message):
     with pytest.raises(UserError, match=message):
         metric(*texts)
 
 
-def test_predictions_need_no_target():
+def test_predictions_do_not_need_a_target():
     task, params, variables = prepared()
     batch = make_batch()
-    alone = {name: batch[name] for name in ("source", "source_length", "index", "weight")}
-    outputs = jax.device_get(task.predict(params, variables, alone, KEY))
+    inputs = {name: batch[name] for name in ("source", "source_length", "index", "weight")}
+    outputs = jax.device_get(task.predict(params, variables, inputs, KEY))
     assert outputs["tokens"].shape == (6, 2 * TIME + 10)
     assert outputs["tokens"].dtype == np.int32
     jax.tree.map(np.testing.assert_array_equal, outputs, jax.device_get(task.predict(params, variables, batch, KEY)))
 
 
-def test_what_is_said_of_one_example():
+def test_readable_output_of_one_example():
     task, _, _ = prepared()
     outputs = {"tokens": np.array([5, 4, END, 0]), "length": np.int32(3), "score": np.float32(-1.25)}
     assert task.presentation.readable({}, outputs, NAMES) == {"translation": "ba", "score": -1.25}
     assert task.presentation.readable({}, outputs, {}) == {"translation": "5 4", "score": -1.25}
 
 
-@pytest.mark.parametrize("known", ["target", "zeros", "nothing"])
-def test_pictures(known):
+@pytest.mark.parametrize("references", ["target", "zeros", "nothing"])
+def test_pictures_with_and_without_references(references):
     task, params, variables = prepared()
     batch = make_batch()
     outputs = jax.device_get(task.predict(params, variables, batch, KEY))
-    if known == "zeros":
+    if references == "zeros":
         batch["target"], batch["target_length"] = batch["target"] * 0, batch["target_length"] * 0
-    if known == "nothing":
+    if references == "nothing":
         del batch["target"], batch["target_length"], batch["weight"]
     picture = task.presentation.pictures(batch, outputs, {}, NAMES)["translations"]
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (900, 3)
     height = task.presentation.pictures(make_batch(), outputs, {}, NAMES)["translations"].shape[0]
-    assert (picture.shape[0] == height) == (known == "target")
+    assert (picture.shape[0] == height) == (references == "target")
 
 
-def test_a_table_of_texts():
+def test_translation_table_renders_texts():
     long = "Grüße, $x$ " * 60
     picture = translation_table([long, "a"], ["b", ""], [long, "a"])
     assert picture.shape[1:] == (900, 3)
@@ -337,7 +345,7 @@ def test_a_table_of_texts():
         translation_table([], [])
 
 
-def test_long_texts_are_wrapped_and_cut():
+def test_long_texts_are_wrapped_and_truncated():
     assert wrap("", 20) == ["(nothing)"]
     assert wrap("one\ntwo", 20) == ["one two"]
     lines = wrap("word " * 40, 20)
@@ -346,7 +354,7 @@ def test_long_texts_are_wrapped_and_cut():
     assert max(map(len, lines)) <= 20
 
 
-def test_a_token_that_the_model_does_not_have_is_noticed():
+def test_a_token_outside_the_vocabulary_is_detected():
     task, params, variables = prepared()
     batch = make_batch()
     batch["target"][0, 1], batch["target_length"][0] = TARGETS, 4
@@ -366,24 +374,24 @@ def test_a_token_that_the_model_does_not_have_is_noticed():
         ({"metrics": ("blue",)}, "metrics has 'blue': did you mean 'bleu'"),
     ],
 )
-def test_mistakes_are_the_users(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         Translation(Small(), **arguments)
 
 
-def test_a_target_without_a_token_to_guess_is_refused():
+def test_a_target_with_one_token_is_refused():
     batch = make_batch()
     with pytest.raises(UserError, match="a length of at least 2"):
         Translation(Small()).init(KEY, {**batch, "target": batch["target"][:, :1]})
 
 
-def test_the_task_trains_one_group_and_is_not_batch_coupled():
+def test_one_group_is_trained_without_batch_coupling():
     task = Translation(Small())
     assert [phase.trains for phase in task.phases] == ["translator"]
     assert task.batch_coupled == ""
 
 
-def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
+def test_an_unknown_reference_token_is_never_matched():
     a, b = 4, 5
     records = {
         "tokens": np.array([[a, b], [a, b]]),
@@ -395,7 +403,7 @@ def test_a_reference_token_that_the_vocabulary_does_not_know_is_never_met():
     assert task.score(records, {}, NAMES) == {"exact_match": 0.5}
 
 
-def test_rouge_l_is_that_of_the_longest_common_subsequence():
+def test_rouge_l_uses_the_longest_common_subsequence():
     # "the mat" of 3 and 4 words: precision 2/3, recall 2/4.
     assert rouge_l(["the red mat"], ["on the Mat today"]) == pytest.approx(100 * 2 * 2 / (3 + 4))
     assert rouge_l(["a", "b"], ["a", "c"]) == pytest.approx(50)
@@ -403,7 +411,7 @@ def test_rouge_l_is_that_of_the_longest_common_subsequence():
         rouge_l(["a"], ["a", "b"])
 
 
-def test_what_is_code():
+def test_code_metrics_parse_and_compile():
     bodies = ["return x + 1", "if x:\n    return 2\nreturn 3", "return (", "", "break", "nonlocal x"]
     assert python_parses(bodies, bodies) == pytest.approx(4 / 6)
     assert python_compiles(bodies, bodies) == pytest.approx(2 / 6)

@@ -1,4 +1,4 @@
-"""Variational autoencoders: likelihoods, bounds against the exact likelihood of a linear model, free bits, warm-up."""
+"""VAE task: likelihoods, bounds against an exact likelihood, free bits, warm-up."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ BIAS = np.array([0.4, 0.5, 0.6, 0.3])
 
 
 class Flat(nn.Module):
-    """The pixels as features."""
+    """Identity encoder features: the pixels."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -35,7 +35,10 @@ def linear(**arguments):
 
 
 def linear_params(shift=0.0, stretch=1.0):
-    """Returns parameters of `linear` with the exact posterior, or one with a mean shifted by `shift` std and wider."""
+    """Returns parameters of `linear` with the exact posterior, or a shifted and wider one.
+
+    The shift is `shift` std.
+    """
     precision = 1.0 + (WEIGHTS**2).sum(0) / STD**2
     gain = WEIGHTS / STD**2 / precision  # posterior mean = (x - bias) @ gain
     # The encoder's input is 2 * x - 1.
@@ -55,7 +58,7 @@ def linear_batch(examples=400):
 
 
 def exact(image):
-    """Returns log p(image) in nats, [examples], of a Gaussian with covariance W W' + std^2."""
+    """Computes log p(image) in nats, [examples], of a Gaussian with covariance W W' + std^2."""
     covariance = WEIGHTS @ WEIGHTS.T + STD**2 * np.eye(4)
     gap = image.reshape(len(image), 4) / 255.0 - BIAS
     squares = np.einsum("ni,ij,nj->n", gap, np.linalg.inv(covariance), gap)
@@ -79,12 +82,12 @@ def test_linear_parameters_have_the_shapes_of_the_model():
     assert shapes[0] == shapes[1]
 
 
-def test_bounds_equal_the_likelihood_with_the_exact_posterior():
+def test_bounds_equal_the_likelihood_for_the_exact_posterior():
     batch = linear_batch()
     metrics = evaluated(linear_params(), batch, 1)
     nll = -exact(batch["image"]).mean()
     np.testing.assert_allclose(metrics["bound"], nll, rtol=1e-4)
-    # The KL of the loss is exact; the reconstruction is from one draw.
+    # The KL term is exact; the reconstruction term uses one sample.
     np.testing.assert_allclose(metrics["loss"], nll, atol=0.3)
     np.testing.assert_allclose(metrics["loss"], metrics["reconstruction"] + metrics["kl"], rtol=1e-5)
 
@@ -144,7 +147,7 @@ def test_warm_up_increases_the_coefficient_of_the_kl_linearly(beta):
     assert outcomes[0].terms["kl"].sum == outcomes[50].terms["kl"].sum
 
 
-def test_free_bits_replace_the_kl_of_latents_below_them():
+def test_free_bits_bound_the_kl_per_latent():
     batch, params = linear_batch(8), linear_params()
 
     def term(free_bits):
@@ -162,7 +165,7 @@ def test_free_bits_replace_the_kl_of_latents_below_them():
     free, still, freed = term(100.0)
     assert free == pytest.approx(8 * 3 * 100.0)
     assert still == 0.0
-    # The posterior of the third latent is the prior: only its KL is below the free bits.
+    # The posterior of the third latent equals the prior: only its KL is below the free bits.
     assert term(1e-3)[0] == pytest.approx(plain + 8 * 1e-3, rel=1e-5)
     np.testing.assert_allclose(freed.metrics["negative_elbo"], outcome.metrics["negative_elbo"], rtol=1e-6)
 
@@ -178,14 +181,14 @@ def test_bernoulli_matches_numpy():
     np.testing.assert_allclose(likelihood.mean(jnp.asarray(logits)), probability, rtol=1e-5)
 
 
-def test_binarization_follows_the_gray_value_and_belongs_to_the_example():
+def test_binarization_follows_the_gray_value_and_is_per_example():
     grey = np.broadcast_to(np.array([0, 51, 204, 255], np.uint8)[:, None, None, None], (4, 60, 60, 1))
     keys = example_keys(jax.random.key(0), {"index": jnp.array([3, 8, 5, 2])})
-    drawn = np.asarray(Bernoulli().observe(jnp.asarray(grey), keys))
-    assert set(np.unique(drawn)) == {0.0, 1.0}
-    np.testing.assert_allclose(drawn.mean((1, 2, 3)), [0.0, 0.2, 0.8, 1.0], atol=0.03)
-    alone = Bernoulli().observe(jnp.asarray(grey[2:3]), keys[2:3])
-    np.testing.assert_array_equal(alone[0], drawn[2])
+    binarized = np.asarray(Bernoulli().observe(jnp.asarray(grey), keys))
+    assert set(np.unique(binarized)) == {0.0, 1.0}
+    np.testing.assert_allclose(binarized.mean((1, 2, 3)), [0.0, 0.2, 0.8, 1.0], atol=0.03)
+    single = Bernoulli().observe(jnp.asarray(grey[2:3]), keys[2:3])
+    np.testing.assert_array_equal(single[0], binarized[2])
     fixed = Bernoulli("threshold").observe(jnp.asarray(grey), keys)
     np.testing.assert_array_equal(np.asarray(fixed).mean((1, 2, 3)), [0, 0, 1, 1])
 
@@ -224,15 +227,15 @@ def small_batch(size=6):
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_metrics_add_up_over_batches_and_padding_has_no_weight(classes):
+def test_metrics_sum_over_batches_and_padding_has_no_weight(classes):
     _, params, variables, evaluate, _ = small(classes)
     batch = small_batch()
-    whole = evaluate(params, variables, batch, jax.random.key(1)).metrics
+    expected = evaluate(params, variables, batch, jax.random.key(1)).metrics
     parts = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 2), slice(2, 6))]
     parts[0] = {name: np.concatenate([value, value]) for name, value in parts[0].items()}
     parts[0]["weight"][2:] = 0
     sums = jax.tree.map(jnp.add, *(evaluate(params, variables, part, jax.random.key(1)).metrics for part in parts))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), sums, whole)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), sums, expected)
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -256,8 +259,8 @@ def test_predictions_and_their_pictures(classes):
     assert np.abs(paths[:24, 0] - ends[:24]).max() <= 1  # rounding
     if not classes:
         assert np.abs(paths[:23, -1] - ends[1:24]).max() <= 1
-    shown = ({name: value[:24] for name, value in tree.items()} for tree in (batch, outputs))
-    pictures = task.presentation.pictures(*shown, metrics={}, names={})
+    truncated = ({name: value[:24] for name, value in tree.items()} for tree in (batch, outputs))
+    pictures = task.presentation.pictures(*truncated, metrics={}, names={})
     assert set(pictures) == {"reconstructions", "samples", "interpolation", "traversal", "latent_map"}
     example, output = ({name: value[0] for name, value in tree.items()} for tree in (batch, outputs))
     for picture in (*pictures.values(), task.presentation.picture(example, output, {})):
@@ -300,7 +303,7 @@ def test_invalid_arguments_are_refused(arguments, message):
         linear(**arguments)
 
 
-def test_batches_and_likelihoods_that_do_not_match_the_model_are_refused():
+def test_incompatible_batches_and_likelihoods_are_refused():
     batch = small_batch()
     del batch["label"]
     task, params, variables, *_ = small(3)

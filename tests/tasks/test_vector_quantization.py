@@ -1,4 +1,4 @@
-"""VQ-VAE: nearest codes, straight-through gradient, moving averages of the codebook, micro-batches, the task."""
+"""VQ-VAE: nearest codes, straight-through gradient, codebook EMA, micro-batches, task."""
 
 import functools
 from typing import Any
@@ -23,7 +23,7 @@ def vectors(batch=4, seed=0):
 
 @functools.cache
 def quantizer(least=0.0):
-    """Returns the initial variables, and the compiled call that returns the codes and the new variables."""
+    """Returns the initial variables, and a compiled call for codes and new variables."""
     module = Quantizer(CODES, FEATURES, DECAY, least)
     variables = module.init(jax.random.key(0), vectors(), jnp.ones(4), 0, train=False)
 
@@ -63,11 +63,11 @@ def test_the_gradient_is_straight_through():
     np.testing.assert_allclose(commitment, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_moving_average_of_the_codebook_matches_numpy():
+def test_the_codebook_ema_matches_numpy():
     variables, call = quantizer()
     counts = np.asarray(variables["codebook"]["counts"], np.float64)
     sums = np.asarray(variables["codebook"]["sums"], np.float64)
-    weight = jnp.array([1.0, 1.0, 0.0, 1.0])  # the third is padding
+    weight = jnp.array([1.0, 1.0, 0.0, 1.0])  # the third example is padding
     for step in range(3):
         x = np.asarray(vectors(seed=10 + step), np.float64)
         codes = sums / counts[:, None]
@@ -75,25 +75,25 @@ def test_the_moving_average_of_the_codebook_matches_numpy():
         index = numpy_nearest(x, codes)
         np.testing.assert_array_equal(quantized.index, index)
         np.testing.assert_allclose(quantized.value, codes[index], rtol=1e-4, atol=1e-5)
-        given = np.eye(CODES)[index] * np.array([1, 1, 0, 1.0])[:, None, None, None]
-        counts = DECAY * counts + (1 - DECAY) * given.sum((0, 1, 2))
-        sums = DECAY * sums + (1 - DECAY) * np.einsum("bhwk,bhwf->kf", given, x)
+        assignments = np.eye(CODES)[index] * np.array([1, 1, 0, 1.0])[:, None, None, None]
+        counts = DECAY * counts + (1 - DECAY) * assignments.sum((0, 1, 2))
+        sums = DECAY * sums + (1 - DECAY) * np.einsum("bhwk,bhwf->kf", assignments, x)
     # Evaluation includes the update of the last step, and does not change the variables.
     quantized, after = call(variables, vectors(seed=20), jnp.ones(4), 0, train=False)
     np.testing.assert_array_equal(quantized.index, numpy_nearest(vectors(seed=20), sums / counts[:, None]))
     jax.tree.map(np.testing.assert_array_equal, after, variables)
 
 
-def test_micro_batches_of_a_step_use_the_same_codes_and_add_up():
+def test_micro_batches_of_a_step_use_the_same_codes_and_sum():
     variables, call = quantizer()
     _, start = call(variables, vectors(seed=5), jnp.ones(4), 0)
     x = vectors(seed=6)
-    whole, after = call(start, x, jnp.ones(4), 1)
+    expected, after = call(start, x, jnp.ones(4), 1)
     between = start
     for rows in (slice(0, 1), slice(1, 4)):
         part, between = call(between, x[rows], jnp.ones(len(x[rows])), 1)
-        np.testing.assert_array_equal(part.index, whole.index[rows])
-        np.testing.assert_allclose(part.value, whole.value[rows], rtol=1e-6)
+        np.testing.assert_array_equal(part.index, expected.index[rows])
+        np.testing.assert_allclose(part.value, expected.value[rows], rtol=1e-6)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), between, after)
 
 
@@ -103,7 +103,7 @@ def book(counts, seed=0):
     return Codebook(counts, codes * counts[:, None], jnp.zeros(len(counts)), jnp.zeros_like(codes), jnp.int32(0))
 
 
-def test_an_unused_code_moves_next_to_the_most_used_one():
+def test_an_unused_code_is_moved_next_to_the_most_used_one():
     before = book([4.0, 0.01, 9.0, 3.0])
     after = split_largest(before, least=0.5)
     np.testing.assert_allclose(after.counts, [4.0, 4.5, 4.5, 3.0])
@@ -114,10 +114,10 @@ def test_an_unused_code_moves_next_to_the_most_used_one():
         np.testing.assert_allclose(still.codes, before.codes, rtol=1e-6)
 
 
-def test_an_unused_code_keeps_its_vector():
+def test_an_unused_code_does_not_decay():
     start = state = book([2.0, 2.0])
-    used = {"new_counts": jnp.array([5.0, 0.0]), "new_sums": jnp.array([[5.0] * FEATURES, [0.0] * FEATURES])}
-    follow = jax.jit(lambda state: updated(state._replace(**used), 0.7))
+    statistics = {"new_counts": jnp.array([5.0, 0.0]), "new_sums": jnp.array([[5.0] * FEATURES, [0.0] * FEATURES])}
+    follow = jax.jit(lambda state: updated(state._replace(**statistics), 0.7))
     for _ in range(300):
         state = follow(state)
     np.testing.assert_allclose(state.codes[0], 1.0, rtol=1e-5)
@@ -125,7 +125,7 @@ def test_an_unused_code_keeps_its_vector():
 
 
 class Pixels(nn.Module):
-    """A model that consists of a codebook only; the pixels are its vectors."""
+    """Model that consists of a codebook; the pixels are its vectors."""
 
     codes: int = CODES
 
@@ -154,13 +154,13 @@ def test_terms_and_metrics_match_numpy():
     data["weight"][-1] = 0
     outcome = jax.jit(task.phases[0].loss)(params, variables, data, jax.random.key(0), 0, {})
     grey, codes = data["image"] / 255.0, codes_of(variables["autoencoder"]["codebook"]["quantizer"])
-    seen = 2 * grey - 1
-    index = numpy_nearest(seen, codes)
+    scaled = 2 * grey - 1
+    index = numpy_nearest(scaled, codes)
     output = codes[index]
     density = -0.5 * ((grey - output) / 0.5) ** 2 - np.log(0.5 * np.sqrt(2 * np.pi))
     terms = outcome.terms
     np.testing.assert_allclose(terms["reconstruction"].sum, -density[:5].sum(), rtol=1e-4)
-    np.testing.assert_allclose(terms["commitment"].sum, ((seen - output)[:5] ** 2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(terms["commitment"].sum, ((scaled - output)[:5] ** 2).sum(), rtol=1e-4)
     assert (float(terms["reconstruction"].weight), float(terms["commitment"].coefficient)) == (5.0, 2.0)
 
     metrics = jax.jit(task.evaluate)(params, variables, data, jax.random.key(0)).metrics
