@@ -156,8 +156,8 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 def lines(name: str) -> Iterator[str]:
     """Yields the lines of one recipe."""
+    from jaxdl.config.experiment import build
     from jaxdl.config.recipes import load_recipe
-    from jaxdl.config.serialize import build
 
     config = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
     data: Any = build(config).data

@@ -26,7 +26,7 @@ def measure(recipe: str) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from jaxdl.config import serialize
+    from jaxdl.config.experiment import build
     from jaxdl.config.recipes import load_recipe
     from jaxdl.data.pipeline import eval_batches
     from jaxdl.testing import tiny
@@ -39,7 +39,7 @@ def measure(recipe: str) -> dict[str, Any]:
 
         return sorted(one(leaf) for leaf in jax.tree.leaves(jax.device_get(tree)))
 
-    bench = Bench(serialize.build(tiny(load_recipe(recipe))))
+    bench = Bench(build(tiny(load_recipe(recipe))))
     program = bench.program()
     start = bench.start(program)
     record: dict[str, Any] = {"init": digests((start.params, start.variables, start.carry))}

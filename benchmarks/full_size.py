@@ -15,8 +15,8 @@ from typing import Any
 
 import jax
 
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import build
 from jaxdl.config.synthetic import with_synthetic_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         shape: Any = tuple(int(side) for side in options.shape.split(","))
-        config = overrides.resolve(load_recipe(options.recipe), options.set)
+        config = resolve(options.recipe, options.set)
         config = with_synthetic_data(config, shape, max(8, options.batch_size))
         config.data.batch_size, config.accumulate = options.batch_size, 1
-        experiment = serialize.build(config)
+        experiment = build(config)
         sources = load_sources(experiment.data)
         program = make_program(experiment, sources, jax.devices()[:1])
         state = program.init()

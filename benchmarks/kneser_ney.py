@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import build
 from jaxdl.data.source import read_texts
 from jaxdl.data.text.windows import Windows
 from jaxdl.decoding.ngrams import KneserNey
@@ -37,7 +37,7 @@ def load(name: str, settings: Sequence[str]) -> tuple[dict[str, np.ndarray], int
     Raises:
       UserError: The recipe does not exist, or its data are not windows of text.
     """
-    data = serialize.build(overrides.resolve(load_recipe(name), settings)).data
+    data = build(resolve(name, settings)).data
     loaded = {"train": data.train, **data.evals, **({"test": data.test} if data.test is not None else {})}
     windows = {split: source for split, source in loaded.items() if isinstance(source, Windows)}
     if windows.keys() != loaded.keys():

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import jax
 
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.data.pipeline import Batches
 from jaxdl.runs import environment
 from jaxdl.runs.folder import RunFolder
@@ -64,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     environment.huge_pages()
     environment.configure()
-    experiment = serialize.build(overrides.resolve(load_recipe(arguments.config), arguments.set))
+    experiment = build(resolve(arguments.config, arguments.set))
     sources = load_sources(experiment.data)
     program = make_program(experiment, sources)
     rounds = []

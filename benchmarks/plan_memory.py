@@ -37,19 +37,19 @@ def measure(recipe: str) -> None:
 
     # Freed memory is returned at once, and large blocks are mapped separately.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "65536")
+    from jaxdl.config import resolve
+    from jaxdl.config.experiment import build
     from jaxdl.runs.environment import configure
 
     configure(cpu_devices=8)
     import jax
 
-    from jaxdl.config import overrides, serialize
-    from jaxdl.config.recipes import load_recipe
     from jaxdl.data.pipeline import Batches
     from jaxdl.distributed.cost_model import costs
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import Sources
 
-    experiment = serialize.build(overrides.resolve(load_recipe(recipe), []))
+    experiment = build(resolve(recipe, []))
     sources = Sources(experiment.data.train.load(), {})
     program = make_program(experiment, sources)
     planned = 8 * costs(program).peak

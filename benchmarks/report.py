@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.commands import report
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import describe, resolve
+from jaxdl.config.serialize import to_json
 from jaxdl.runs.folder import RunFolder
 
 RECIPE = "experiments/cnn/digits.py"
@@ -45,7 +45,7 @@ def make_run(path: Path, number: int, rows: int) -> None:
         f"optimizers.train.weight_decay={rate:.2g}",
         f"task.model.channels=({width},{2 * width})",
     ]
-    config = overrides.resolve(load_recipe(RECIPE), settings)
+    config = resolve(RECIPE, settings)
     steps = np.arange(1, rows + 1) * 10
     loss = 2.3 * np.exp(-steps / steps[-1] * 6 * rate**0.1) + 0.1 + 0.05 * rng.normal(size=rows)
     evaluations = np.linspace(0, rows - 1, 9).astype(int)[1:]
@@ -70,7 +70,7 @@ def make_run(path: Path, number: int, rows: int) -> None:
     }
     scores = {"test": {"accuracy": 1 - loss[-1] / 3, "loss": loss[-1]}}
     with RunFolder(path) as folder:
-        folder.write_config(serialize.to_json(config, RECIPE, settings), serialize.as_text(config))
+        folder.write_config(to_json(config, RECIPE, settings), describe(config))
         (path / "manifest.json").write_text(json.dumps(manifest))
         (path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         tiles = rng.integers(0, 255, (15, 20, 3), dtype=np.uint8)

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.config.experiment import build
+from jaxdl.config.serialize import from_json
 from jaxdl.metrics.restoration import psnr, ssim
 
 RECIPES = ("fashion_denoise", "fashion_inpaint")
@@ -217,14 +219,13 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
     """Yields the lines of one recipe, with the corruption of `run` if there is one."""
     import fiddle
 
-    from jaxdl.config import serialize
     from jaxdl.config.recipes import load_recipe
     from jaxdl.runs.folder import RunFolder
 
     config: Any = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
     if run:
-        config = serialize.from_json(RunFolder.open(run).config(), run).config
-    corruption, experiment = fiddle.build(config.task.corruption), serialize.build(config)
+        config = from_json(RunFolder.open(run).config(), run).config
+    corruption, experiment = fiddle.build(config.task.corruption), build(config)
     data: Any = experiment.data
     sources = {"validation": data.evals["validation"].load(), "test": data.test.load()}
     counts = {split: min(limit, len(sources[split])) for split, limit in (("validation", TUNED), ("test", count))}

@@ -24,13 +24,13 @@ def measure(recipe: str, rounds: int) -> None:
     import jax
     import orbax.checkpoint as ocp
 
-    from jaxdl.config import overrides, serialize
-    from jaxdl.config.recipes import load_recipe
+    from jaxdl.config import resolve
+    from jaxdl.config.experiment import build
     from jaxdl.training.checkpoint import CheckpointPolicy, Checkpoints, items_of
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 
-    experiment = serialize.build(overrides.resolve(load_recipe(recipe), []))
+    experiment = build(resolve(recipe, []))
     state = make_program(experiment, load_sources(experiment.data)).init()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(items_of(state)))
     arrays = len(jax.tree.leaves(items_of(state)))

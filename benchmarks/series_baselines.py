@@ -133,8 +133,8 @@ def decomposed(history: np.ndarray, kernel: int) -> np.ndarray:
 
 def recipe_data(name: str) -> Any:
     """Returns the data of the recipe `experiments/rnn/NAME.py`."""
+    from jaxdl.config.experiment import build
     from jaxdl.config.recipes import load_recipe
-    from jaxdl.config.serialize import build
 
     return build(load_recipe(f"experiments/rnn/{name}.py").module.experiment.as_buildable()).data
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxdl.config import resolve
 from jaxdl.runs.environment import configure, huge_pages
 
 RATE, MOMENTUM = 0.01, 0.9  # small: amplified rounding errors of early steps would mask differences
@@ -272,7 +273,7 @@ def comparable(config: Any) -> Any:
     import fiddle as fdl
     from fiddle import daglish
 
-    from jaxdl.config.describe import argument_names
+    from jaxdl.config.settings import argument_names
 
     for part, _ in daglish.iterate(config.task.model):
         for name, value in {"dropout": 0.0, "dtype": "float32"}.items():
@@ -304,11 +305,8 @@ def main(given: Sequence[str] | None = None) -> None:
     configure()
     import torch
 
-    from jaxdl.config import overrides
-    from jaxdl.config.recipes import load_recipe
-
     torch.set_num_threads(arguments.threads)
-    config = overrides.resolve(load_recipe(arguments.config), arguments.set)
+    config = resolve(arguments.config, arguments.set)
     model = comparable(config)
     config.data.batch_size = arguments.batch or config.data.batch_size
     batch = make_batch(config, arguments.image)

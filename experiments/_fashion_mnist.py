@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import Data, Dataset
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import Normalize

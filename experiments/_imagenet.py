@@ -2,7 +2,7 @@
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import Data, Dataset
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip

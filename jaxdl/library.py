@@ -1,6 +1,5 @@
 """Library interface: `jaxdl.train`, `jaxdl.load` and the `Run` that both return."""
 
-import copy
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -10,14 +9,16 @@ from typing import Any, NamedTuple
 import fiddle as fdl
 import numpy as np
 
-from jaxdl.config import overrides, serialize
 from jaxdl.config.experiment import Experiment
-from jaxdl.config.recipes import load_recipe, recipe_of
+from jaxdl.config.overrides import as_overrides, resolve
+from jaxdl.config.recipes import as_recipe
+from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, default_name
 from jaxdl.runs.restore import Trained, load_trained
 
 Settings = Mapping[str, Any] | Sequence[str]
+_UNNAMED = Path("experiment.py")  # names runs without a recipe
 
 
 class Run:
@@ -44,8 +45,7 @@ class Run:
     @functools.cached_property
     def trained(self) -> Trained:
         """The experiment, its compiled functions and the restored state."""
-        config = copy.deepcopy(self._config) if isinstance(self._config, fdl.Config) else self._config
-        return load_trained(self.path, self._step, self._settings, config)
+        return load_trained(self.path, self._step, self._settings, self._config)
 
     @property
     def experiment(self) -> Experiment:
@@ -134,7 +134,7 @@ def train(
     if workdir is None:
         if isinstance(subject.config, Experiment):
             raise UserError("an Experiment object has no fingerprint that names its run; pass workdir")
-        workdir = Path("runs") / default_name(subject.file, serialize.fingerprint(subject.config))
+        workdir = Path("runs") / default_name(subject.file, fingerprint(subject.config))
     command = f"jaxdl.train({subject.recipe or subject.file.stem!r}, settings={list(subject.settings)})"
     make(subject.config, subject.recipe, subject.settings, Path(workdir), allow, [command], absent, progress)
     return Run(workdir, config=None if subject.recipe else subject.config)
@@ -158,7 +158,7 @@ def load(path: str | os.PathLike, step: int | None = None, *, experiment: Any = 
     RunFolder.open(path)
     configure_library()
     config = None if experiment is None else _subject(experiment, ()).config
-    run = Run(path, step, _as_overrides(settings), config)
+    run = Run(path, step, as_overrides(settings), config)
     _ = run.trained
     return run
 
@@ -173,28 +173,15 @@ class _Subject(NamedTuple):
 
 
 def _subject(experiment: Any, settings: Settings) -> _Subject:
-    given = _as_overrides(settings)
-    file = Path("experiment.py")
+    given = as_overrides(settings)
     if isinstance(experiment, Experiment):
         if given:
             raise UserError("settings need a recipe or config; change an Experiment with dataclasses.replace")
-        return _Subject(experiment, "", (), file)
+        return _Subject(experiment, "", (), _UNNAMED)
     if isinstance(experiment, fdl.Config):
-        return _Subject(overrides.override(copy.deepcopy(experiment), given), "", given, file)
-    if isinstance(experiment, (str, os.PathLike)):
-        recipe = load_recipe(os.fspath(experiment))
-    elif hasattr(experiment, "as_buildable"):
-        recipe = recipe_of(experiment)
-    else:
-        raise UserError(
-            f"cannot train a {type(experiment).__name__}; pass an Experiment, a config, an @auto_config function or"
-            " the path of a recipe"
-        )
-    return _Subject(overrides.resolve(recipe, given), recipe.name, given, recipe.path)
-
-
-def _as_overrides(settings: Settings) -> tuple[str, ...]:
-    return tuple(overrides.as_overrides(settings) if isinstance(settings, Mapping) else settings)
+        return _Subject(resolve(experiment, given), "", given, _UNNAMED)
+    recipe = as_recipe(experiment)
+    return _Subject(resolve(recipe, given), recipe.name, given, recipe.path)
 
 
 def _inputs(inputs: Any) -> list[Any]:

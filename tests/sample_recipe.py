@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment
+from jaxdl.config import resolve
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import Recipe
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
@@ -75,12 +75,12 @@ HERE = Recipe(sys.modules[__name__], __name__, Path(__file__), "tests")
 
 
 def resolved(*settings):
-    return overrides.resolve(HERE, settings)
+    return resolve(HERE, settings)
 
 
 def schedule(config):
     return config.optimizers["train"][1].learning_rate
 
 
-def build(*settings):
-    return serialize.build(resolved(*settings))
+def built(*settings):
+    return build(resolved(*settings))

@@ -20,7 +20,7 @@ def measured(recipe: str, steps: int = 3) -> dict:
     """The losses of a recipe's first steps, and its evaluations after them, on all devices of all processes."""
     import dataclasses
 
-    from jaxdl.config import serialize
+    from jaxdl.config.experiment import build
     from jaxdl.config.recipes import load_recipe
     from jaxdl.data.pipeline import Batches, eval_batches
     from jaxdl.distributed.mesh import Parallel
@@ -29,7 +29,7 @@ def measured(recipe: str, steps: int = 3) -> dict:
     from jaxdl.training.loop import make_program
     from jaxdl.training.sources import load_sources
 
-    experiment = serialize.build(without_dropout(tiny(load_recipe(recipe))))
+    experiment = build(without_dropout(tiny(load_recipe(recipe))))
     experiment = dataclasses.replace(experiment, parallel=Parallel(mesh=MESH))
     sources = load_sources(experiment.data)
     program = make_program(experiment, sources)

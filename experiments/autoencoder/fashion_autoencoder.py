@@ -9,10 +9,9 @@ The code has 4% of the numbers of an image; the metric is the reconstruction MSE
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist, fashion_normalize
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.models.autoencoder import ConvAutoencoder
 from jaxdl.tasks.reconstruction import Reconstruction
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mse"

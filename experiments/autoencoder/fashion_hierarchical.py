@@ -13,11 +13,10 @@ Tighter bound (IWAE, 5,000 samples): python launch.py eval RUN --split='test[:10
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment, InitFromRun
 from jaxdl.models.hierarchical_vae import LadderVAE
 from jaxdl.tasks.parts.likelihood import Bernoulli
 from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/loss"
@@ -39,8 +38,6 @@ def experiment(steps: int = 2600, fid_classifier: str = "runs/fashion_mnist", se
         ema=0.998,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=1000,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )

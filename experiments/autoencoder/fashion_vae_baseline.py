@@ -12,13 +12,8 @@ Tighter bound (IWAE, 5,000 samples): python launch.py eval RUN --split='test[:10
 
 from fiddle.experimental.auto_config import auto_config
 
-from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from jaxdl.config.experiment import Experiment
-from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
-from jaxdl.tasks.parts.likelihood import Bernoulli
-from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
-from jaxdl.training.optimizers import adam
+from experiments.autoencoder._fashion_vae import fashion_vae
+from jaxdl import Experiment
 
 METRIC = "test/loss"
 REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
@@ -31,24 +26,4 @@ def experiment(
     fid_classifier: str = "runs/fashion_mnist",
     seed: int = 0,
 ) -> Experiment:
-    return Experiment(
-        task=VariationalAutoencoder(
-            VAE(
-                encoder=DenseEncoder(widths=(width,)),
-                decoder=DenseDecoder(widths=(width,), shape=(28, 28)),
-                latents=20,
-            ),
-            likelihood=Bernoulli("dynamic"),
-            fid_classifier=fashion_fid_classifier(),
-        ),
-        data=fashion_mnist(batch_size=128),
-        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
-        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
-        ema=0.999,
-        steps=steps,
-        seed=seed,
-        log_every=50,
-        eval_every=10000,
-        save_every=5000,
-        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
-    )
+    return fashion_vae((width,), latents=20, warmup=0, steps=steps, fid_classifier=fid_classifier, seed=seed)

@@ -9,11 +9,10 @@ The codebook is updated by moving averages. Sized for ten minutes on two CPU cor
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.models.vqvae import VQVAE
 from jaxdl.tasks.parts.likelihood import Gaussian
 from jaxdl.tasks.vector_quantization import VectorQuantization
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/psnr"
@@ -31,8 +30,5 @@ def experiment(steps: int = 3000, seed: int = 0) -> Experiment:
         optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
         steps=steps,
         seed=seed,
-        log_every=50,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/psnr"),
     )

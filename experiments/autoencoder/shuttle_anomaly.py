@@ -8,12 +8,10 @@ It is trained on the normal state Rad.Flow only; the anomaly score is the recons
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.series.rows import Tabular
 from jaxdl.models.autoencoder import DenseAutoencoder
 from jaxdl.tasks.anomaly_detection import AnomalyDetection
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/auroc"
@@ -41,7 +39,5 @@ def experiment(steps: int = 2000, seed: int = 0) -> Experiment:
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/auroc"),
     )

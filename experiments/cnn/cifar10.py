@@ -9,13 +9,12 @@ Sized for one GPU.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._cifar10 import cifar10
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.mixup import CutMix
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "test/accuracy"

@@ -10,15 +10,13 @@ Sized for GPUs. Other TFDS data sets and folders in COCO's layout are arguments.
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
 from experiments._imagenet import imagenet_normalize
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import RandomScale, ResizePad
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.object_detection import ObjectDetection
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/map"

@@ -8,13 +8,10 @@ The smallest recipe: the data comes with scikit-learn and a run takes less than 
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.config.grids import product
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -35,7 +32,6 @@ def experiment(steps: int = 800, seed: int = 0) -> Experiment:
         ema=0.995,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=200,
         save_every=200,
         keep=CheckpointPolicy(metric="validation/accuracy"),
@@ -43,4 +39,4 @@ def experiment(steps: int = 800, seed: int = 0) -> Experiment:
 
 
 def sweep():
-    return product(**{"seed": range(5), "task.model.channels": [(16, 32), (32, 64)]})
+    return [{"seed": seed, "task.model.channels": channels} for seed in range(5) for channels in ((16, 32), (32, 64))]

@@ -8,14 +8,12 @@ The seed selects the held-out fold, so that the mean over seeds 0 to 4 is the me
 
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
 
-from jaxdl.config.experiment import Experiment
+from jaxdl import Data, Dataset, Experiment
 from jaxdl.data import splits
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.transforms import RandomAffine, RandomFlip
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -47,8 +45,6 @@ def experiment(steps: int = 400, seed: int = 0) -> Experiment:
         ema=0.99,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=steps,
         save_every=200,
-        keep=CheckpointPolicy(),
     )

@@ -10,11 +10,10 @@ import flax.linen as nn
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist, fashion_normalize
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.convnext import ConvNeXt
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"
@@ -43,8 +42,5 @@ def experiment(steps: int = 2000, seed: int = 0) -> Experiment:
         ema=0.99,
         steps=steps,
         seed=seed,
-        log_every=50,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )

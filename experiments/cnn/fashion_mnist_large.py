@@ -9,11 +9,10 @@ Sized for one GPU.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist, fashion_normalize
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.transforms import RandomCrop, RandomErasing, RandomFlip
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "test/accuracy"

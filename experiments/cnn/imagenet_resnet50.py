@@ -9,10 +9,9 @@ The reference recipe of Goyal et al. 2017, with linear scaling of the learning r
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._imagenet import imagenet, imagenet_normalize
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"

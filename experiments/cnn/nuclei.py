@@ -8,14 +8,12 @@ Training, validation and test use separate columns of it with 82, 19 and 30 nucl
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.resize import RandomWindow
 from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.instance_segmentation import InstanceSegmentation
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/ap50"
@@ -45,7 +43,6 @@ def experiment(steps: int = 1200, seed: int = 0) -> Experiment:
         ema=0.995,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=300,
         save_every=300,
         keep=CheckpointPolicy(metric="validation/ap50"),

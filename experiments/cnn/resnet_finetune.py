@@ -11,14 +11,12 @@ of the head's learning rate.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._imagenet import imagenet_normalize
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import resnet50
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import sgd
 
 METRIC = "validation/accuracy"
@@ -54,7 +52,6 @@ def experiment(weights: str = "", steps: int = 1500, size: int = 224, seed: int 
         },
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=250,
         save_every=250,
         keep=CheckpointPolicy(metric="validation/accuracy"),

@@ -9,15 +9,13 @@ Objects and backgrounds of the test split do not occur in training.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.boxes_and_masks import Relabel
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.fpn import Detector
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.object_detection import ObjectDetection
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/map50"
@@ -63,7 +61,6 @@ def experiment(
         ema=0.998,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=1000,
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/map50"),

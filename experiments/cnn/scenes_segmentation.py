@@ -9,14 +9,12 @@ Objects and backgrounds of the test split do not occur in training.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
 from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/mean_iou"
@@ -52,7 +50,6 @@ def experiment(
         ema=0.998,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=1000,
         save_every=1000,
         keep=CheckpointPolicy(metric="validation/mean_iou"),

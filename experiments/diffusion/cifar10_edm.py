@@ -10,12 +10,11 @@ a CIFAR-10 classifier for FID, the metric is bits/dim. Sized for one GPU.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._cifar10 import cifar10
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import Diffusion
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/bits_per_dim"

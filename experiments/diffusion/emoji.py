@@ -9,14 +9,12 @@ python launch.py predict RUN --samples=16 --label=twitter
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import Styles
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.tasks.diffusion import Diffusion
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam, power_average
 
 METRIC = "test/loss"
@@ -57,8 +55,6 @@ def experiment(steps: int = 1800, seed: int = 0) -> Experiment:
         ema=power_average(0.05),
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=1000,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )

@@ -12,13 +12,11 @@ Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=h
 
 from fiddle.experimental.auto_config import auto_config
 
-from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from experiments.diffusion._fashion_unet import fashion_unet
-from jaxdl.config.experiment import Experiment
+from experiments._fashion_mnist import fashion_fid_classifier
+from experiments.diffusion._fashion_diffusion import fashion_diffusion, fashion_unet
+from jaxdl import Experiment
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.tasks.diffusion import Diffusion
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
-from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
@@ -26,8 +24,8 @@ REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 @auto_config
 def experiment(steps: int = 1700, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
-    return Experiment(
-        task=Diffusion(
+    return fashion_diffusion(
+        Diffusion(
             fashion_unet(),
             Karras(),
             LogNormal(),
@@ -38,14 +36,7 @@ def experiment(steps: int = 1700, fid_classifier: str = "runs/fashion_mnist", se
             guidance=2.0,
             fid_classifier=fashion_fid_classifier(),
         ),
-        data=fashion_mnist(batch_size=64, validation="train[55000:57000]"),
-        optimizers={"train": adam(learning_rate=2e-3, steps=steps, warmup=0.05)},
-        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
-        ema=0.995,
-        steps=steps,
-        seed=seed,
-        log_every=50,
-        eval_every=steps,
-        save_every=500,
-        keep=CheckpointPolicy(metric="validation/loss", mode="min"),
+        steps,
+        fid_classifier,
+        seed,
     )

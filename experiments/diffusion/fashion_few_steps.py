@@ -12,11 +12,10 @@ In one step: python launch.py eval RUN --set=task.steps=1
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from experiments.diffusion._fashion_unet import fashion_unet
-from jaxdl.config.experiment import Experiment
+from experiments.diffusion._fashion_diffusion import fashion_unet
+from jaxdl import CheckpointPolicy, Experiment, InitFromRun
 from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.tasks.consistency import ConsistencyDistillation
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
@@ -43,7 +42,6 @@ def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 
         ema=0.995,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=steps,
         save_every=600,
         keep=CheckpointPolicy(metric="validation/fid", mode="min"),

@@ -9,13 +9,11 @@ Width, depth, learning rate and batch size are the paper's (Peebles & Xie 2022, 
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.decoding.noise_schedules import LogitNormal, RectifiedFlow
 from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import Diffusion
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/bits_per_dim"

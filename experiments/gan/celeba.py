@@ -8,8 +8,7 @@ Without a classifier of faces, the metric is the diversity of samples relative t
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import Data, Dataset, Experiment
 from jaxdl.data.image.resize import ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator

@@ -8,13 +8,11 @@ The emoji exist in both styles, but the pairs are used for evaluation only.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.image.unpaired import EachStyle, TwoStyles
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.tasks.image_translation import ImageTranslation
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/relative_lpips"
@@ -56,7 +54,5 @@ def experiment(steps: int = 1500, size: int = 32, seed: int = 0) -> Experiment:
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/relative_lpips", mode="min"),
     )

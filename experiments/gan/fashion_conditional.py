@@ -11,12 +11,11 @@ With R1: --set=task.penalty=r1
 
 from fiddle.experimental.auto_config import auto_config
 
-from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from jaxdl.config.experiment import Experiment
+from experiments._fashion_mnist import fashion_fid_classifier
+from experiments.gan._fashion_gan import fashion_gan
+from jaxdl import Experiment
 from jaxdl.models.gan import ResNetDiscriminator, ResNetGenerator
 from jaxdl.tasks.image_generation import ImageGeneration
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
-from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
@@ -24,8 +23,8 @@ REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 @auto_config
 def experiment(steps: int = 1800, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
-    return Experiment(
-        task=ImageGeneration(
+    return fashion_gan(
+        ImageGeneration(
             ResNetGenerator(outputs=1, size=7, channels=(64, 48, 24), classes=10),
             ResNetDiscriminator(channels=(24, 48, 96), halvings=2, classes=10),
             loss="hinge",
@@ -34,18 +33,10 @@ def experiment(steps: int = 1800, fid_classifier: str = "runs/fashion_mnist", se
             classes=10,
             fid_classifier=fashion_fid_classifier(),
         ),
-        data=fashion_mnist(batch_size=64),
-        # Moments of the paper (arXiv:1802.05957).
-        optimizers={
-            "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),
-            "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.0, b2=0.9),
-        },
-        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
-        ema=0.999,
-        steps=steps,
-        seed=seed,
+        steps,
+        fid_classifier,
+        seed,
+        b1=0.0,  # moments of the paper (arXiv:1802.05957)
+        b2=0.9,
         log_every=50,
-        eval_every=500,
-        save_every=500,
-        keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )

@@ -11,12 +11,11 @@ Without the penalty: --set=task.penalty=None. Sized for ten minutes on two CPU c
 
 from fiddle.experimental.auto_config import auto_config
 
-from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from jaxdl.config.experiment import Experiment
+from experiments._fashion_mnist import fashion_fid_classifier
+from experiments.gan._fashion_gan import fashion_gan
+from jaxdl import Experiment
 from jaxdl.models.gan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.tasks.image_generation import ImageGeneration
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
-from jaxdl.training.optimizers import adam
 
 METRIC = "test/fid"
 REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
@@ -24,8 +23,8 @@ REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 
 @auto_config
 def experiment(steps: int = 4000, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
-    return Experiment(
-        task=ImageGeneration(
+    return fashion_gan(
+        ImageGeneration(
             DCGANGenerator(outputs=1, size=7, channels=(128, 64)),
             DCGANDiscriminator(channels=(32, 64, 128)),
             loss="non_saturating",
@@ -34,20 +33,11 @@ def experiment(steps: int = 4000, fid_classifier: str = "runs/fashion_mnist", se
             latents=64,
             fid_classifier=fashion_fid_classifier(),
         ),
-        data=fashion_mnist(batch_size=64),
-        # b1 of the paper (arXiv:1511.06434).
-        optimizers={
-            "discriminator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5),
-            "generator": adam(learning_rate=5e-4, steps=steps, schedule="constant", b1=0.5),
-        },
-        start=InitFromRun(run=fid_classifier, groups={"fid_classifier": "classifier"}),
-        ema=0.999,
-        steps=steps,
-        seed=seed,
-        log_every=100,
+        steps,
+        fid_classifier,
+        seed,
+        b1=0.5,  # of the paper (arXiv:1511.06434)
         eval_every=1000,
-        save_every=1000,
-        keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )
 
 

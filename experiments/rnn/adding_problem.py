@@ -11,13 +11,11 @@ learns nothing in 3,000 steps; the GRU does. Other cells: `--set=task.model.cell
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data
+from jaxdl import CheckpointPolicy, Data, Experiment
 from jaxdl.data.synthetic.arithmetic import AddingProblem
 from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_regression import SequenceRegression
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/mse"
@@ -38,8 +36,6 @@ def experiment(steps: int = 3000, length: int = 100, seed: int = 0) -> Experimen
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/mse", mode="min"),
     )
 

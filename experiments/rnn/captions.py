@@ -8,8 +8,7 @@ Captions are decoded by beam search.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.transforms import RandomAffine
 from jaxdl.data.text.captions import Captioned
 from jaxdl.data.text.tokenizers import Vocabulary, Words
@@ -19,7 +18,6 @@ from jaxdl.models.rnn import LSTM
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, ImageEncoder
 from jaxdl.tasks.image_captioning import ImageCaptioning
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/bleu"

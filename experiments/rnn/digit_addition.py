@@ -8,15 +8,13 @@ No sum of the test split occurs in training; the metric is the exact match.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data
+from jaxdl import CheckpointPolicy, Data, Experiment
 from jaxdl.data.synthetic.arithmetic import DigitAddition
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/exact_match"
@@ -66,7 +64,5 @@ def experiment(
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/exact_match"),
     )

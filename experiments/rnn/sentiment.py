@@ -8,14 +8,12 @@ Word dropout and a dropout of 0.5 limit overfitting on a small data set.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import Vocabulary, Words
 from jaxdl.models.rnn import GRU
 from jaxdl.models.sequence import ManyToOne
 from jaxdl.tasks.sequence_classification import SequenceClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/accuracy"

@@ -10,16 +10,14 @@ Beam search uses an n-gram language model of the training texts; greedy decoding
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.audio.augment import SpecAugment, SpeedPerturb
 from jaxdl.data.audio.speech import Speech
-from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.decoding.ngrams import NGrams
 from jaxdl.models.rnn import LSTM
 from jaxdl.models.speech import SpeechRecognizer
 from jaxdl.tasks.speech_recognition import SpeechRecognition
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/cer"
@@ -52,7 +50,5 @@ def experiment(dataset: str = "asterisk_prompts", train: str = "train", steps: i
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=500,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/cer", mode="min"),
     )

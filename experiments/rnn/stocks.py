@@ -8,13 +8,11 @@ The naive forecast, the last price, is hard to beat: a `relative_mae` below 1 wo
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.series.windows import Series
 from jaxdl.models.rnn import LSTM
 from jaxdl.models.sequence import Forecaster
 from jaxdl.tasks.forecasting import Forecasting
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "test/relative_mae"

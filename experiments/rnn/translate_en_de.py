@@ -11,23 +11,16 @@ and splits such as `--set=data.evals.validation.corpus.split='train[90%:95%]'`.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments._pairs import truncated_pairs
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.rnn import LSTM, Cell
 from jaxdl.models.seq2seq import AttentionDecoder, EncoderDecoder, TokenEncoder
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adam
 
 METRIC = "test/bleu"
-
-
-@auto_config
-def pairs(dataset: str, split: str, vocabulary: Vocabulary) -> Pairs:
-    """Returns pairs truncated to 96 tokens for evaluation."""
-    return Pairs(Dataset(dataset, split), vocabulary, source_length=96, target_length=96, overflow="truncate")
 
 
 @auto_config
@@ -54,8 +47,8 @@ def experiment(
         ),
         data=Data(
             train=Pairs(Dataset(dataset, train), vocabulary, source_length=32, target_length=32),
-            evals={"validation": pairs(dataset, "validation", vocabulary)},
-            test=pairs(dataset, "test", vocabulary),
+            evals={"validation": truncated_pairs(dataset, "validation", vocabulary)},
+            test=truncated_pairs(dataset, "test", vocabulary),
             batch_size=64,
         ),
         optimizers={"train": adam(learning_rate=3e-3, steps=steps, warmup=0.05, clip_norm=1.0)},

@@ -8,15 +8,13 @@ Pretraining of transformer/sentiment_austen.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.bert import Encoder, MaskedLanguageModel
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
 
@@ -37,12 +35,11 @@ def experiment(steps: int = 1500, tokens: int = 4000, length: int = 127, seed: i
             batch_size=24,
             eval_batch_size=64,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
 

@@ -8,15 +8,13 @@ The metric is per character, so that it compares with austen_gpt.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import LanguageModelling
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
 
@@ -41,15 +39,10 @@ def experiment(steps: int = 1500, tokens: int = 2000, length: int = 128, seed: i
             batch_size=24,
             eval_batch_size=128,
         ),
-        optimizers={
-            "train": muon(
-                learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98, weight_decay=0.05
-            )
-        },
+        optimizers={"train": text_muon(steps, weight_decay=0.05)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/nats_per_character", mode="min"),
     )

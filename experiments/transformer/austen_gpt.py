@@ -10,15 +10,13 @@ extrapolate.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import LanguageModelling
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/nats_per_character"
 
@@ -46,7 +44,7 @@ def experiment(steps: int = 1850, length: int = 128, seed: int = 0) -> Experimen
             batch_size=24,
             eval_batch_size=64,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,

@@ -8,16 +8,15 @@ Trained from scratch on the standard library; the metric is the share of outputs
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments._pairs import truncated_pairs
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.packing import Packed
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/python_parses"
 
@@ -47,20 +46,15 @@ def experiment(
         ),
         data=Data(
             train=Packed(Pairs(train, vocabulary, source_length, 160)),
-            evals={
-                "validation": Pairs(
-                    Dataset("python_functions", "validation"), vocabulary, source_length, 160, overflow="truncate"
-                )
-            },
-            test=Pairs(Dataset("python_functions", "test"), vocabulary, source_length, 160, overflow="truncate"),
+            evals={"validation": truncated_pairs("python_functions", "validation", vocabulary, source_length, 160)},
+            test=truncated_pairs("python_functions", "test", vocabulary, source_length, 160),
             batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )

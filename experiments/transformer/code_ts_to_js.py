@@ -8,16 +8,14 @@ Where the compiler inserts code, as for parameter properties, no tagging is corr
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.edits import Edits
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.text_editing import TextEditing
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/exact_match"
 
@@ -52,15 +50,10 @@ def experiment(
             batch_size=16,
             eval_batch_size=16,
         ),
-        optimizers={
-            "train": muon(
-                learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98, weight_decay=0.05
-            )
-        },
+        optimizers={"train": text_muon(steps, weight_decay=0.05)},
         ema=0.98,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=steps,
         save_every=300,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),

@@ -9,12 +9,11 @@ The matrices of the blocks are trained by Muon.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist, fashion_normalize
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import muon
 
 METRIC = "test/accuracy"
@@ -40,8 +39,6 @@ def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experi
         ema=0.995,
         steps=steps,
         seed=seed,
-        log_every=50,
         eval_every=1000,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )

@@ -11,8 +11,7 @@ python -m jaxdl.data.formats.token_file TEXT FILE.bin 50304 (and --set=shift=0).
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data
+from jaxdl import Data, Experiment
 from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.models.gpt import gpt2
 from jaxdl.tasks.language_modelling import LanguageModelling

@@ -9,10 +9,8 @@ Architecture and hyperparameters of Touvron et al. 2023 (arXiv:2307.09288). For 
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data
+from jaxdl import Data, Experiment, Parallel
 from jaxdl.data.formats.token_file import TokenFile
-from jaxdl.distributed.mesh import Parallel
 from jaxdl.models.gpt import llama
 from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.training.optimizers import adamw

@@ -8,15 +8,13 @@ The answer is a span of the package's record.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, TokenClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.question_answering import QuestionAnswering
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/exact_match"
 
@@ -50,11 +48,10 @@ def experiment(
             batch_size=32,
             eval_batch_size=64,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/exact_match"),
     )

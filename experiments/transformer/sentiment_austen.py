@@ -9,14 +9,12 @@ From scratch: `--set=start=None`. With MiniLM: transformer/sentiment.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment, InitFromRun
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.bert import Encoder, SequenceClassifier
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.sequence_classification import SequenceClassification
-from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
 from jaxdl.training.optimizers import adamw, layer_decay
 
 METRIC = "test/accuracy"

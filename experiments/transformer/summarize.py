@@ -9,29 +9,15 @@ line: `--set=dataset=pairs:FILE` and splits such as `--set=data.evals.validation
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.text.pairs import Pairs
+from experiments._pairs import truncated_pairs
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/rouge_l"
-
-
-@auto_config
-def pairs(dataset: str, split: str, vocabulary: Vocabulary, source_length: int, target_length: int) -> Pairs:
-    """Returns descriptions and summaries truncated to their lengths."""
-    return Pairs(
-        Dataset(dataset, split),
-        vocabulary,
-        source_length=source_length,
-        target_length=target_length,
-        overflow="truncate",
-    )
 
 
 @auto_config
@@ -61,16 +47,15 @@ def experiment(
             metrics=("rouge_l", "bleu"),
         ),
         data=Data(
-            train=pairs(dataset, train, vocabulary, length, 20),
-            evals={"validation": pairs(dataset, "validation", vocabulary, length, 32)},
-            test=pairs(dataset, "test", vocabulary, length, 32),
+            train=truncated_pairs(dataset, train, vocabulary, length, 20),
+            evals={"validation": truncated_pairs(dataset, "validation", vocabulary, length, 32)},
+            test=truncated_pairs(dataset, "test", vocabulary, length, 32),
             batch_size=48,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/rouge_l"),
     )

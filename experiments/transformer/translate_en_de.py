@@ -11,24 +11,16 @@ and splits such as `--set=data.evals.validation.corpus.split='train[90%:95%]'`.
 
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import Data, Dataset
+from experiments._pairs import truncated_pairs
+from experiments.transformer._muon import text_muon
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.packing import Packed
-from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.translation import Translation
-from jaxdl.training.checkpoint import CheckpointPolicy
-from jaxdl.training.optimizers import muon
 
 METRIC = "test/bleu"
-
-
-@auto_config
-def pairs(dataset: str, split: str, vocabulary: Vocabulary) -> Pairs:
-    """Returns pairs truncated to 96 tokens."""
-    return Pairs(Dataset(dataset, split), vocabulary, source_length=96, target_length=96, overflow="truncate")
 
 
 @auto_config
@@ -54,17 +46,16 @@ def experiment(
             beam=4,
         ),
         data=Data(
-            train=Packed(pairs(dataset, train, vocabulary)),
-            evals={"validation": pairs(dataset, "validation", vocabulary)},
-            test=pairs(dataset, "test", vocabulary),
+            train=Packed(truncated_pairs(dataset, train, vocabulary)),
+            evals={"validation": truncated_pairs(dataset, "validation", vocabulary)},
+            test=truncated_pairs(dataset, "test", vocabulary),
             batch_size=24,
             eval_batch_size=64,
         ),
-        optimizers={"train": muon(learning_rate=2e-2, adam_learning_rate=3e-3, steps=steps, warmup=0.05, b2=0.98)},
+        optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
         log_every=100,
         eval_every=steps,
-        save_every=500,
         keep=CheckpointPolicy(metric="validation/bleu"),
     )

@@ -9,13 +9,12 @@ The plain ViT baseline of Beyer et al. 2022.
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._imagenet import imagenet
-from jaxdl.config.experiment import Experiment
+from jaxdl import CheckpointPolicy, Experiment
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.models.transformer import Stack
 from jaxdl.models.vit import VisionTransformer
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.optimizers import adamw
 
 METRIC = "validation/accuracy"

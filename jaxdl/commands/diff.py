@@ -6,7 +6,8 @@ from typing import TextIO
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command
-from jaxdl.config.serialize import diff, from_json
+from jaxdl.config.serialize import from_json
+from jaxdl.config.settings import diff
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.table import print_table
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.config import serialize
+from jaxdl.config.serialize import from_json
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
@@ -42,7 +42,7 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
     Raises:
       UserError: A run that cannot be read, a model without tokens or attention, or a text of fewer than 2 tokens.
     """
-    task = serialize.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    task = from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     trained = load_trained(path, step)
     tokenizer = trained.names.get("tokens")
     model: Any = fdl.build(task.model) if "model" in task.__arguments__ else None

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
-from jaxdl.config import serialize
 from jaxdl.config.experiment import Experiment
+from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.resnet import write_resnet
@@ -70,7 +70,7 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     """
     if to == "stablehlo":
         return _write_program(path, step, Path(output).expanduser())
-    task = serialize.from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    task = from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains several models; only ResNets and Transformers have a Hugging Face format")
     model: Any = fdl.build(task.model)

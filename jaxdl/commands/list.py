@@ -7,8 +7,8 @@ import fiddle as fdl
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, Command
-from jaxdl.config.overrides import resolve
-from jaxdl.config.recipes import RecipeFile, load_recipe, recipes, repository_root
+from jaxdl.config import resolve
+from jaxdl.config.recipes import RecipeFile, recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import to_json
 from jaxdl.runs.ledger import Summary, figure, minutes, summaries
@@ -62,7 +62,7 @@ def _row(recipe: RecipeFile, summary: Summary | None) -> dict[str, Any]:
 
 def _task_and_data(recipe: RecipeFile) -> dict[str, str | None]:
     """Returns the names of the task and of the training data, from the resolved configuration."""
-    config = resolve(load_recipe(str(recipe.path)))
+    config = resolve(str(recipe.path))
     task, data = config.__arguments__.get("task"), config.__arguments__.get("data")
     train = data.__arguments__.get("train") if isinstance(data, fdl.Buildable) else None
     name = train.__arguments__.get("name") if isinstance(train, fdl.Buildable) else None

@@ -1,6 +1,5 @@
 """Compiles a recipe's train step for devices that need not be present, and prints its memory and time."""
 
-import copy
 import dataclasses
 import inspect
 import itertools
@@ -17,9 +16,8 @@ from absl.flags import FlagValues
 from fiddle import daglish
 
 from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.synthetic import with_synthetic_data
 from jaxdl.data.pipeline import Batches
 from jaxdl.distributed.cost_model import Costs, costs
@@ -85,8 +83,8 @@ def run(
     hardware, devices = target(topology)
     if hardware.platform != "cpu":
         jax.config.update("jax_enable_compilation_cache", False)  # a program for other devices cannot be loaded here
-    config = resolve(recipe_name, settings, shape)
-    example = first_example(serialize.build(config))
+    config = resolve_shape(recipe_name, settings, shape)
+    example = first_example(build(config))
     plans = []
     for changes in candidates(config, len(devices)) if search else [()]:
         try:
@@ -159,7 +157,7 @@ def _plan(
     hardware: Hardware,
     devices: Sequence[Any],
 ) -> Plan:
-    experiment = serialize.build(overrides.override(copy.deepcopy(config), list(changes)))
+    experiment = build(resolve(config, changes))
     start = time.perf_counter()
     program = Program(experiment, example, devices)
     _ = program.rows
@@ -188,9 +186,9 @@ def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
     return dict(Batches(load_sources(data).train, data, experiment.seed, rows=slice(0, 1)).at(0))
 
 
-def resolve(recipe_name: str, settings: Sequence[str], shape: str | None) -> fdl.Config:
+def resolve_shape(recipe_name: str, settings: Sequence[str], shape: str | None) -> fdl.Config:
     """Returns the configuration, with synthetic data of --shape if given. Raises UserError for invalid arguments."""
-    config = overrides.resolve(load_recipe(recipe_name), settings)
+    config = resolve(recipe_name, settings)
     if shape is None:
         return config
     try:

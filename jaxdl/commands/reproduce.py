@@ -16,8 +16,9 @@ from absl.flags import FlagValues
 
 from jaxdl.commands import train
 from jaxdl.commands.flags import DRY_RUN, Command, Flag
-from jaxdl.config import serialize
-from jaxdl.config.experiment import observes
+from jaxdl.config.experiment import build, observes
+from jaxdl.config.serialize import from_json
+from jaxdl.config.settings import diff
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
@@ -78,9 +79,9 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     if before is None:
         raise UserError(f"{path} is not finished, so its results cannot be compared; finish it first")
     take_cores(manifest.latest(original, "devices") or {})
-    saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
-    experiment = serialize.build(saved.config)
-    changes = differences(original, train.describe(experiment, load_sources(experiment.data)))
+    saved = from_json(folder.config(), str(folder.path / "config.json"))
+    experiment = build(saved.config)
+    changes = differences(original, train.describe_data(experiment, load_sources(experiment.data)))
     changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
     print("\n".join(changes) if changes else "commit, code, packages, devices and data are equal", flush=True)
     if dry_run:
@@ -188,10 +189,10 @@ def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
         if result is None:
             continue
         try:
-            theirs = serialize.from_json(other.config(), str(path / "config.json")).config
+            theirs = from_json(other.config(), str(path / "config.json")).config
         except UserError:
             continue  # of another recipe, or of other code
-        rows = [name for name, *_ in serialize.diff(config, theirs) if not observes(name)]
+        rows = [name for name, *_ in diff(config, theirs) if not observes(name)]
         if rows == ["seed"]:
             results.append(result)
     return results

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.commands.sweep import FINISHED, Run, command, describe, split_values
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment
+from jaxdl.config import resolve
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import Recipe, load_recipe
 from jaxdl.errors import Failed, UserError, from_extra
 from jaxdl.launchers import LAUNCHERS, Job, Options
@@ -48,7 +48,7 @@ def run(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, recipe = Path(workdir or "runs"), load_recipe(recipe_name)
     axes = distributions(space)
-    name, mode = _goal(serialize.build(overrides.resolve(recipe, [*settings, *_first(axes)])), metric)
+    name, mode = _goal(build(resolve(recipe, [*settings, *_first(axes)])), metric)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / FILE}",

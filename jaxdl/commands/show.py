@@ -9,8 +9,9 @@ import jax
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
-from jaxdl.commands.plan import first_example, resolve
-from jaxdl.config import serialize
+from jaxdl.commands.plan import first_example, resolve_shape
+from jaxdl.config import describe, resolve
+from jaxdl.config.experiment import build
 from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
 from jaxdl.runs.table import print_table
@@ -41,9 +42,9 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         return
     if flags.topology or flags.shape:
         raise UserError("--topology and --shape need --shardings: jaxdl show --config=RECIPE --shardings")
-    config = resolve(flags.config, flags.set, None)
-    serialize.build(config)
-    print(serialize.as_text(config), end="")
+    config = resolve(flags.config, flags.set)
+    build(config)
+    print(describe(config), end="")
 
 
 def show(
@@ -55,7 +56,7 @@ def show(
 ) -> None:
     """Prints the shape, mesh axes and shape on one device of each parameter. Args as the flags."""
     devices = target(topology)[1] if topology else jax.devices()
-    experiment = serialize.build(resolve(recipe_name, settings, shape))
+    experiment = build(resolve_shape(recipe_name, settings, shape))
     program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params
     lines, total, local = [], 0, 0

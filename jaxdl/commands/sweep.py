@@ -14,8 +14,11 @@ from pathlib import Path
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, WORKDIR, Command, Flag
-from jaxdl.config import overrides, recipes, serialize
+from jaxdl.config import recipes, resolve
+from jaxdl.config.experiment import build
+from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import Recipe
+from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
 from jaxdl.launchers import LAUNCHERS, Job, Options
 from jaxdl.runs.folder import RunFolder, default_name, is_run
@@ -153,7 +156,7 @@ def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder:
       UserError: The recipe, a setting or the grid is invalid, or the sweep is empty.
     """
     recipe = recipes.load_recipe(recipe_name)
-    grid_points = points(grid) if grid else [overrides.as_overrides(values) for values in recipes.sweep(recipe)]
+    grid_points = points(grid) if grid else [as_overrides(values) for values in recipes.sweep(recipe)]
     by_folder: dict[Path, Run] = {}
     for point in grid_points:
         run = describe(recipe, settings, folder, point)
@@ -165,9 +168,9 @@ def runs(recipe_name: str, settings: Sequence[str], grid: Sequence[str], folder:
 
 def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Sequence[str] = ()) -> Run:
     """Returns the run of a recipe with the common settings and those of a point. Raises UserError for invalid ones."""
-    config = overrides.resolve(recipe, [*settings, *point])
-    serialize.build(config)
-    path = folder / default_name(recipe.path, serialize.fingerprint(config))
+    config = resolve(recipe, [*settings, *point])
+    build(config)
+    path = folder / default_name(recipe.path, fingerprint(config))
     return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps)
 
 

@@ -11,9 +11,11 @@ from absl.flags import FlagValues
 
 from jaxdl.commands import requirements
 from jaxdl.commands.flags import CONFIG, PROCESSES, SET, WORKDIR, Command, Flag, place
-from jaxdl.config import overrides, serialize
-from jaxdl.config.experiment import Experiment, validate
+from jaxdl.config import describe, resolve
+from jaxdl.config.experiment import Experiment, build, validate
 from jaxdl.config.recipes import load_recipe
+from jaxdl.config.serialize import check_format, to_json
+from jaxdl.config.settings import fingerprint
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
@@ -72,8 +74,8 @@ def run(
     """Trains a recipe, or resumes the run in its folder; see `make`. Args as the flags."""
     check_allowances(allow)
     recipe = load_recipe(recipe_name)
-    config = overrides.resolve(recipe, settings)
-    path = Path(workdir) if workdir else Path("runs") / default_name(recipe.path, serialize.fingerprint(config))
+    config = resolve(recipe, settings)
+    path = Path(workdir) if workdir else Path("runs") / default_name(recipe.path, fingerprint(config))
 
     def train_requirement(required: str, folder: str) -> None:
         run(required, workdir=folder, command=command, with_requirements=True)
@@ -112,7 +114,7 @@ def make(
       UserError: The configuration, the folder or the data do not fit.
       Preempted: A signal was received; the state is saved.
     """
-    experiment = config if isinstance(config, Experiment) else serialize.build(config)
+    experiment = config if isinstance(config, Experiment) else build(config)
     validate(experiment)
     shown = shown and is_first()
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
@@ -123,14 +125,14 @@ def make(
         if (done := _finished(folder, experiment, shown)) is not None:
             return done
         sources = load_sources(experiment.data)
-        datasets = describe(experiment, sources)
+        datasets = describe_data(experiment, sources)
         check_data(folder, datasets, allow)
         program = make_program(experiment, sources)
         save_tokenizers(folder, sources.train)
-        folder.write_config(serialize.to_json(config, recipe, settings), serialize.as_text(config))
-        fingerprint = None if isinstance(config, Experiment) else serialize.fingerprint(config)
+        folder.write_config(to_json(config, recipe, settings), describe(config))
+        identity = None if isinstance(config, Experiment) else fingerprint(config)
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
-        provenance |= {"config_fingerprint": fingerprint, "datasets": datasets, "modules": modules}
+        provenance |= {"config_fingerprint": identity, "datasets": datasets, "modules": modules}
         manifest.start_manifest(folder, {**provenance, "absent_settings": absent})
         identity = {"datasets": datasets}
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
@@ -181,7 +183,7 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
         manifest.end_attempt(folder, exit=code, last_step=max((row["step"] for row in folder.rows()), default=None))
 
 
-def describe(experiment: Experiment, sources: Sources) -> dict[str, Any]:
+def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:
     """Returns the data sets of a run: {role: name, split, examples, fingerprint, class names}."""
     loaded = {"train": sources.train, **sources.evals}
     specified = {"train": experiment.data.train, **experiment.data.evals, "test": experiment.data.test}
@@ -213,7 +215,7 @@ def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequ
     """
     if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
-    serialize.check_format(folder.config(), str(folder.path / "config.json"))
+    check_format(folder.config(), str(folder.path / "config.json"))
     rows = changed_settings(folder, config)
     batch_size = [row for row in rows if row[0] == "data.batch_size"]
     others = [row for row in rows if row[0] != "data.batch_size"]

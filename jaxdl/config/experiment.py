@@ -1,9 +1,11 @@
-"""Experiment, the complete description of a run, and its validation."""
+"""Experiment, the complete description of a run; its construction from a configuration and its validation."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import fiddle as fdl
 import optax
 
 from jaxdl.distributed.mesh import Parallel
@@ -72,6 +74,31 @@ class Experiment:
     eval_every: int = 500
     save_every: int = 500
     keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+
+
+def build(config: fdl.Buildable) -> Experiment:
+    """Builds the experiment and validates it.
+
+    Raises:
+      UserError: A missing, unknown or invalid argument, with its path.
+    """
+    validate_counts(config.__arguments__)  # first, since schedules raise less specific errors
+    try:
+        experiment = fdl.build(config)
+    except (UserError, TypeError, ValueError) as error:
+        original = getattr(error, "proxy_base_exception", error)
+        if isinstance(original, UserError):
+            raise UserError(str(original)) from error
+        message = str(original).strip().partition("\n")[0]
+        match = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
+        if match and match[1].rpartition(".")[2] not in message:
+            message = f"{match[1]}: {message}"
+        where = re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", match[2]) if match else ""
+        raise UserError(f"{where or 'experiment'}: {message}") from error
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
+    validate(experiment)
+    return experiment
 
 
 def validate(experiment: Experiment) -> None:

@@ -3,6 +3,9 @@
 An argument of the recipe's `experiment` is passed to it, so that derived values follow. Any other path is set in the
 resulting configuration. A path consists of names, `[0]` for items of sequences and for positional arguments, and keys
 of mappings: `name` or `['en-de']`.
+
+`fiddle.absl_flags` is not used: its flag sets literals without a check against the annotation, takes no text without
+quotes, and does not pass a value to the recipe's function, so that derived values would not follow.
 """
 
 import ast
@@ -12,10 +15,15 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import fiddle as fdl
+from fiddle import daglish
 
 from jaxdl.config.annotations import annotation_of, describe, fit, fit_like
-from jaxdl.config.describe import (
+from jaxdl.config.experiment import Experiment
+from jaxdl.config.recipes import as_recipe, one_line
+from jaxdl.config.settings import (
     argument_names,
     as_config,
     assign,
@@ -23,12 +31,7 @@ from jaxdl.config.describe import (
     join,
     settings,
 )
-from jaxdl.config.experiment import Experiment
-from jaxdl.config.recipes import Recipe, one_line
 from jaxdl.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    import fiddle as fdl
 
 _PART = re.compile(r"\.?([^.\[\]'\"=]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
@@ -39,40 +42,42 @@ class _UnknownNameError(UserError):
     """Part of a path that does not exist."""
 
 
-def resolve(recipe: Recipe, overrides: Sequence[str] = ()) -> "fdl.Config":
-    """Returns the recipe's configuration with `NAME=VALUE` overrides.
+def resolve(experiment: Any, overrides: Sequence[str] | Mapping[str, Any] = ()) -> fdl.Config:
+    """Returns the configuration of a recipe, with overrides.
 
-    The last override of a name counts.
+    Args:
+      experiment: `Recipe`, path or module name of a recipe, `@auto_config` function, or configuration, which is copied.
+      overrides: ["NAME=VALUE"] as `--set`, or {NAME: VALUE}. The last override of a name counts.
 
     Raises:
       UserError: An unknown name, a value of the wrong type, or an error in the recipe.
     """
+    pairs = _split(as_overrides(overrides))
+    if isinstance(experiment, fdl.Buildable):
+        return _apply(_copied(experiment), pairs, "the configuration", ())
+    recipe = as_recipe(experiment)
     function = recipe.module.experiment.func
     parameters = inspect.signature(function).parameters
-    arguments, paths = {}, []
-    for name, text in _split(overrides):
-        if name in parameters:
-            present = parameters[name].default
-            arguments[name] = _convert(text, annotation_of(function, name), present, name)
-        else:
-            paths.append((name, text))
+    arguments = {
+        name: _convert(text, annotation_of(function, name), parameters[name].default, name)
+        for name, text in pairs
+        if name in parameters
+    }
     try:
         config = recipe.module.experiment.as_buildable(**arguments)
     except UserError:
         raise
     except Exception as error:
         raise UserError(one_line(error, recipe.path)) from error
+    paths = [pair for pair in pairs if pair[0] not in parameters]
     return _apply(config, paths, recipe.name or recipe.path.stem, tuple(parameters))
 
 
-def override(config: "fdl.Config", overrides: Sequence[str]) -> "fdl.Config":
-    """Applies overrides to a configuration in place, such as that of `tiny()`; returns it."""
-    return _apply(config, _split(overrides), "the configuration", ())
-
-
-def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Returns `NAME=VALUE` for each item of a recipe's `sweep()` dictionary."""
-    return [f"{name}={value!r}" for name, value in values.items()]
+def as_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Returns overrides as ["NAME=VALUE"], also those of a dictionary, such as a recipe's `sweep()` lists."""
+    if isinstance(overrides, Mapping):
+        return [f"{name}={value!r}" for name, value in overrides.items()]
+    return list(overrides)
 
 
 def _split(overrides: Sequence[str]) -> list[tuple[str, str]]:
@@ -85,9 +90,7 @@ def _split(overrides: Sequence[str]) -> list[tuple[str, str]]:
     return list(pairs.items())
 
 
-def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments: tuple[str, ...]) -> "fdl.Config":
-    import fiddle as fdl
-
+def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments: tuple[str, ...]) -> fdl.Config:
     if not _is_call(config) or fdl.get_callable(config) is not Experiment:
         raise UserError(f"{where} does not return an Experiment; its last line must be `return Experiment(...)`")
     config = as_config(config)
@@ -103,7 +106,16 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
     return config
 
 
-def _similar_paths(config: "fdl.Config", name: str) -> list[str]:
+def _copied(config: fdl.Buildable) -> fdl.Buildable:
+    """Copies calls and containers, but no leaves: a copy of `jax.nn.relu` has no public name."""
+
+    def copied(value: Any, state: daglish.State) -> Any:
+        return state.map_children(value) if state.is_traversable(value) else value
+
+    return daglish.MemoizedTraversal.run(copied, config)
+
+
+def _similar_paths(config: fdl.Config, name: str) -> list[str]:
     """Returns up to three paths with the same last name, best first, or else one similar path."""
     paths = [setting.path for setting in sorted(settings(config), key=lambda setting: setting.default)]
     same = [path for path in paths if path.endswith(f".{name.rpartition('.')[2]}")]
@@ -139,8 +151,6 @@ def _set(node: Any, path: list[str | int], here: str, text: str, arguments: tupl
 
 def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> tuple[str | int, Any]:
     """Returns the key in `node` and its present value (the default if unset)."""
-    import fiddle as fdl
-
     if _is_call(node):
         if isinstance(key, int) and key in node.__arguments__:
             return key, node.__arguments__[key]
@@ -166,8 +176,6 @@ def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> t
 
 def _opened(present: Any, annotation: Any) -> Any:
     """Returns the present value as a configuration; for None a call of the annotated dataclass."""
-    import fiddle as fdl
-
     candidates = (annotation, *typing.get_args(annotation))
     kinds = [kind for kind in candidates if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
     return fdl.Config(kinds[0]) if present is None and len(kinds) == 1 else as_config(present)
@@ -187,8 +195,6 @@ def _is_container(value: Any) -> bool:
 
 
 def _annotation(node: Any, key: str | int) -> Any:
-    import fiddle as fdl
-
     if _is_call(node) and isinstance(key, str):
         return annotation_of(fdl.get_callable(node), key)
     return None
@@ -233,8 +239,6 @@ def _advice(present: Any, path: str) -> str:
 
 
 def _is_call(value: Any) -> bool:
-    import fiddle as fdl
-
     return isinstance(value, fdl.Buildable)
 
 

@@ -8,6 +8,7 @@ A recipe is one file with `@auto_config def experiment(...) -> Experiment` (Fidd
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,25 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(module, dotted or _display_path(path), path, path.parent.name)
 
 
-def recipe_of(function: Any) -> Recipe:
+def as_recipe(experiment: Any) -> Recipe:
+    """Returns a recipe that is given as such, by its name for `load_recipe`, or as `@auto_config` function.
+
+    Raises:
+      UserError: As `load_recipe`, or an object of another type.
+    """
+    if isinstance(experiment, Recipe):
+        return experiment
+    if isinstance(experiment, (str, os.PathLike)):
+        return load_recipe(os.fspath(experiment))
+    if hasattr(experiment, "as_buildable"):
+        return _recipe_of(experiment)
+    raise UserError(
+        f"cannot train a {type(experiment).__name__}; pass an Experiment, a config, an @auto_config function or"
+        " the path of a recipe"
+    )
+
+
+def _recipe_of(function: Any) -> Recipe:
     """Returns the recipe of an `@auto_config` function, with name "" without an importable file."""
     module = sys.modules.get(function.func.__module__)
     file = getattr(module, "__file__", None)

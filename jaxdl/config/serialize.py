@@ -1,51 +1,24 @@
-"""Building, saving and loading of configurations.
+"""Saving and loading of configurations.
 
-A configuration is a Fiddle `Config`: the calls of a recipe as data. `jaxdl.config.recipes` imports recipes,
-`jaxdl.config.overrides` applies `--set`, `jaxdl.config.describe` lists settings. Saved configurations refer to
-functions and classes by their public names (`jax.nn.relu`, not the private module that defines it).
+A configuration is a Fiddle `Config`: the calls of a recipe as data. A saved one refers to functions and classes by
+their public names (`jax.nn.relu`, not the private module that defines it).
 """
 
 import importlib
 import json
-import os
-import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jaxdl.config.describe import (
-    as_config,
-    as_text,
-    canonical,
-    diff,
-    fingerprint,
-    public_name,
-    settings,
-)
-from jaxdl.config.experiment import Experiment, validate, validate_counts
+import fiddle as fdl
+from fiddle.experimental import serialization
+
+from jaxdl.config.experiment import Experiment
 from jaxdl.config.recipes import load_recipe
+from jaxdl.config.settings import as_config, canonical, fingerprint, public_name
 from jaxdl.errors import UserError
-
-if TYPE_CHECKING:
-    import fiddle as fdl
-
-
-__all__ = [
-    "Saved",
-    "as_text",
-    "as_tree",
-    "build",
-    "diff",
-    "fingerprint",
-    "from_json",
-    "load",
-    "save",
-    "settings",
-    "to_json",
-]
 
 FORMAT = "0.2"  # version of jaxdl that wrote a run folder; a change that breaks old folders raises it
 _SAVED_BY_FIDDLE = (type, types.FunctionType, types.MethodType, Enum)
@@ -65,64 +38,14 @@ class Saved:
     recipe: str
     overrides: tuple[str, ...]
     fingerprint: str
-    config: "fdl.Config"
+    config: fdl.Config
 
 
-def build(config: "fdl.Buildable") -> Experiment:
-    """Builds the experiment and validates it.
-
-    Raises:
-      UserError: A missing, unknown or invalid argument, with its path.
-    """
-    import fiddle as fdl
-
-    validate_counts(config.__arguments__)  # first, since schedules raise less specific errors
-    try:
-        experiment = fdl.build(config)
-    except (UserError, TypeError, ValueError) as error:
-        original = getattr(error, "proxy_base_exception", error)
-        if isinstance(original, UserError):
-            raise UserError(str(original)) from error
-        message = str(original).strip().partition("\n")[0]
-        match = re.search(r"failed to construct or call (\S+) at <root>\.?(\S*)", getattr(error, "proxy_message", ""))
-        if match and match[1].rpartition(".")[2] not in message:
-            message = f"{match[1]}: {message}"
-        where = re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", match[2]) if match else ""
-        raise UserError(f"{where or 'experiment'}: {message}") from error
-    if not isinstance(experiment, Experiment):
-        raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
-    validate(experiment)
-    return experiment
-
-
-def save(path: str | os.PathLike, config: "fdl.Config", recipe: str, overrides: Sequence[str] = ()) -> None:
-    """Writes config.json atomically.
+def to_json(config: fdl.Config | Experiment, recipe: str, overrides: Sequence[str] = ()) -> str:
+    """Returns the text of config.json. An `Experiment` object is marked opaque: its closures cannot be saved.
 
     Raises:
       UserError: A value that cannot be saved, with its path.
-    """
-    part = Path(f"{os.fspath(path)}.part")
-    part.write_text(to_json(config, recipe, overrides))
-    os.replace(part, path)
-
-
-def load(path: str | os.PathLike) -> Saved:
-    """Imports the recipe, so that the models beside it can be imported, and reads config.json.
-
-    Raises:
-      UserError: A missing or damaged file, or one that refers to code that no longer exists.
-    """
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; pass the config.json of a run") from error
-    return from_json(text, str(path))
-
-
-def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[str] = ()) -> str:
-    """Returns the text of config.json. Raises UserError like `save`.
-
-    An `Experiment` object is marked opaque: its closures cannot be saved.
     """
     opaque = isinstance(config, Experiment)
     saved = {
@@ -136,9 +59,11 @@ def to_json(config: "fdl.Config | Experiment", recipe: str, overrides: Sequence[
 
 
 def from_json(text: str, where: str = "config.json") -> Saved:
-    """Parses the text of config.json, called `where` in errors. Raises UserError like `load`."""
-    from fiddle.experimental import serialization
+    """Imports the recipe, so that the models beside it can be imported, and parses the text of config.json.
 
+    Raises:
+      UserError: A damaged text, or one that refers to code that no longer exists; `where` names it.
+    """
     check_format(text, where)
     try:
         saved = json.loads(text)
@@ -181,10 +106,8 @@ def check_format(text: str, where: str = "config.json") -> None:
         )
 
 
-def as_tree(config: "fdl.Buildable") -> dict[str, Any]:
-    """Returns JSON objects in Fiddle's format with public names. Raises UserError like `save`."""
-    from fiddle.experimental import serialization
-
+def as_tree(config: fdl.Buildable) -> dict[str, Any]:
+    """Returns JSON objects in Fiddle's format with public names. Raises UserError like `to_json`."""
     config = as_config(config)
     canonical(config)  # raises for a value that cannot be saved, with its path
     for module, symbol in _jitted(config):
@@ -194,8 +117,6 @@ def as_tree(config: "fdl.Buildable") -> dict[str, Any]:
 
 def _jitted(value: Any) -> Iterator[tuple[str, str]]:
     """Yields names of callables that Fiddle cannot serialize: `jax.nn.relu` is a jitted object."""
-    import fiddle as fdl
-
     if isinstance(value, fdl.Buildable):
         yield from _jitted(fdl.get_callable(value))
         for argument in value.__arguments__.values():

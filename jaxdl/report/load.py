@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.config.describe import Setting, from_text
 from jaxdl.config.recipes import repository_root
-from jaxdl.config.serialize import from_json, settings
+from jaxdl.config.serialize import from_json
+from jaxdl.config.settings import Setting, from_text, settings
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars

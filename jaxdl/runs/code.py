@@ -14,8 +14,8 @@ from typing import Any
 import fiddle as fdl
 from fiddle import daglish
 
-from jaxdl.config.describe import as_config
 from jaxdl.config.recipes import load_recipe, repository_root
+from jaxdl.config.settings import as_config
 
 _PACKAGE = repository_root() / "jaxdl"
 _INSTALLED = {"site-packages", "dist-packages"}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.config import describe, overrides, serialize
-from jaxdl.config.experiment import Experiment, observes
+from jaxdl.config import resolve
+from jaxdl.config.experiment import Experiment, build, observes
+from jaxdl.config.serialize import from_json
+from jaxdl.config.settings import differences, from_text, settings
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
@@ -72,7 +74,7 @@ def load_trained(
         raise UserError(f"{run} has no checkpoint; train it until its first save")
     recipe = ""
     if config is None:
-        saved = serialize.from_json(folder.config(), str(folder.path / "config.json"))
+        saved = from_json(folder.config(), str(folder.path / "config.json"))
         config, recipe = saved.config, saved.recipe
     elif changes := changed_settings(folder, config):
         name, then, now = changes[0]
@@ -83,8 +85,8 @@ def load_trained(
             raise UserError("settings need a recipe or config; change an Experiment with dataclasses.replace")
         experiment, kept = config, config.ema
     else:
-        kept = serialize.build(config).ema
-        experiment = serialize.build(overrides.override(config, settings))
+        kept = build(config).ema
+        experiment = build(resolve(config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
     with Checkpoints(folder.checkpoints) as checkpoints:
         record = checkpoints.newest_record(step)
@@ -116,7 +118,7 @@ def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> li
     Of an Experiment's closures only the names are compared.
     """
     try:
-        then = describe.from_text((folder.path / "config.txt").read_text())
+        then = from_text((folder.path / "config.txt").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder.path / 'config.txt'} cannot be read ({error}); give another run folder") from error
-    return [row for row in describe.differences(then, describe.settings(config)) if not observes(row[0])]
+    return [row for row in differences(then, settings(config)) if not observes(row[0])]

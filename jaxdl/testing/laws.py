@@ -18,8 +18,7 @@ import jax
 import numpy as np
 from fiddle import daglish
 
-from jaxdl.config import serialize
-from jaxdl.config.experiment import Experiment
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
@@ -319,7 +318,7 @@ def check_laws(recipe: str, names: Sequence[str] = ()) -> dict[str, str]:
       AssertionError: The recipe breaks a law; the message names it.
     """
     config = tiny(load_recipe(recipe))
-    bench, still, outcomes = Bench(serialize.build(config)), Bench(serialize.build(without_dropout(config))), {}
+    bench, still, outcomes = Bench(build(config)), Bench(build(without_dropout(config))), {}
     for law in LAWS:
         if names and law.name not in names:
             continue

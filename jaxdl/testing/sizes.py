@@ -8,9 +8,9 @@ from pathlib import Path
 import fiddle as fdl
 import numpy as np
 
-from jaxdl.config import overrides
-from jaxdl.config.describe import as_config
+from jaxdl.config import resolve
 from jaxdl.config.recipes import Recipe, repository_root
+from jaxdl.config.settings import as_config
 from jaxdl.data.source import ColumnSource, Loadable
 
 _STEPS, _BATCH, _TRAIN, _EVAL = 32, 16, 48, 21  # the last batch of an evaluation is not full
@@ -49,7 +49,7 @@ def tiny(recipe: Recipe) -> fdl.Config:
     path = repository_root() / "tests" / "tiny" / recipe.family / recipe.path.name
     if recipe.path.is_relative_to(repository_root()) and path.is_file():
         return as_config(_imported(path, recipe.family).tiny())
-    config = overrides.resolve(recipe, [f"steps={_STEPS}"])
+    config = resolve(recipe, [f"steps={_STEPS}"])
     data = config.data
     evals = dict(data.evals) or {"validation": data.train}
     data.evals = {name: fdl.Config(FirstExamples, dataset, _EVAL) for name, dataset in evals.items()}

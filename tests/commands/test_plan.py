@@ -10,8 +10,8 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl.commands import plan, show
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import build
 from jaxdl.distributed import hardware
 from jaxdl.distributed.cost_model import Costs, collectives
 from jaxdl.distributed.hardware import HARDWARE, target
@@ -222,11 +222,11 @@ def test_a_shape_that_is_none():
 )
 def test_what_a_search_tries(recipe, expected, monkeypatch):
     monkeypatch.setattr(plan, "_MOST", 1000)
-    config = overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [])
+    config = resolve(f"experiments/{recipe}.py", [])
     found = {setting for each in plan.candidates(config, 8) for setting in each}
     remats = {setting for setting in found if "remat" in setting}
     assert expected <= remats
     assert bool(expected) == bool(remats)
     assert "accumulate=4" in found
     for setting in found:
-        serialize.build(overrides.resolve(load_recipe(f"experiments/{recipe}.py"), [setting]))
+        build(resolve(f"experiments/{recipe}.py", [setting]))

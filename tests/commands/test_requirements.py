@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxdl.commands.cli import main
-from jaxdl.config import overrides
+from jaxdl.config import resolve
 from jaxdl.config.recipes import load_recipe, recipe_file, recipes, repository_root
 
 FIRST = """
@@ -70,7 +70,7 @@ REQUIRING = [r.name for r in recipes(repository_root()) if "\nREQUIRES = " in r.
 @pytest.mark.parametrize("name", REQUIRING)
 def test_requirements_name_a_recipe_and_a_folder_of_the_configuration(name):
     recipe = load_recipe(name)
-    config = overrides.resolve(recipe, [])
+    config = resolve(recipe, [])
     for path, required in recipe.module.REQUIRES.items():
         assert recipe_file(required) is not None
         value = config

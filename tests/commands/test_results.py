@@ -11,8 +11,8 @@ import pytest
 
 from jaxdl.commands import diff
 from jaxdl.commands import list as list_command
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.serialize import to_json
 from jaxdl.errors import UserError
 from jaxdl.runs import ledger
 
@@ -79,8 +79,8 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
     path.mkdir(parents=True)
     name = "experiments/net/made_up_a.py"
     settings = [f"seed={seed}", *settings]
-    config = overrides.resolve(load_recipe(str(root / name)), settings)
-    serialize.save(path / "config.json", config, name, settings)
+    config = resolve(str(root / name), settings)
+    (path / "config.json").write_text(to_json(config, name, settings))
     manifest = {
         "command": ["launch.py", f"--config={name}", *(f"--set={text}" for text in settings)],
         "recipe": name,

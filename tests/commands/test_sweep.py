@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from jaxdl.commands import sweep
-from jaxdl.config.grids import product, zipped
 from jaxdl.errors import Failed, UserError
 from jaxdl.launchers import Job, Options, local
 from jaxdl.training.interrupt import Preempted
@@ -23,22 +22,6 @@ RECIPE = "tests/survivor.py"
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
     monkeypatch.chdir(ROOT)
-
-
-def test_products_and_pairs_are_plain_lists():
-    assert product(seed=range(2), width=[3, 4]) == [
-        {"seed": 0, "width": 3},
-        {"seed": 0, "width": 4},
-        {"seed": 1, "width": 3},
-        {"seed": 1, "width": 4},
-    ]
-    assert zipped(a=[1, 2], b="xy") == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    assert product(zipped(a=[1, 2], b=[3, 4]), [{"c": 5}]) == [{"a": 1, "b": 3, "c": 5}, {"a": 2, "b": 4, "c": 5}]
-    assert product() == [{}]
-    with pytest.raises(ValueError, match="'a' is given twice"):
-        product([{"a": 1}], a=[2])
-    with pytest.raises(ValueError):
-        zipped(a=[1, 2], b=[3])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import fiddle as fdl
 import pytest
 from sample_recipe import WIDE_KEEP, resolved, schedule
 
-from jaxdl.config import overrides
+from jaxdl.config import resolve
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 
@@ -107,7 +107,7 @@ def test_override_does_not_mutate_a_shared_dictionary():
     mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config = resolved()
     config.parallel = fdl.Config(Parallel, mesh=mesh)
-    assert overrides.override(config, ["parallel.mesh.fsdp=4"]).parallel.mesh["fsdp"] == 4
+    assert resolve(config, ["parallel.mesh.fsdp=4"]).parallel.mesh["fsdp"] == 4
     assert mesh["fsdp"] == 1
 
 
@@ -117,3 +117,9 @@ def test_last_override_counts_and_resolve_is_stateless():
     assert resolved().keep.latest == WIDE_KEEP.latest == 5
     assert Parallel().mesh["fsdp"] == 1
     assert resolved() == resolved()
+
+
+def test_overrides_of_a_configuration_leave_it_as_it_was():
+    config = resolved()
+    assert resolve(config, {"task.model.width": 3, "data.augment[0].padding": 1}).task.model.width == 3
+    assert config == resolved()

@@ -5,13 +5,16 @@ import textwrap
 
 import pytest
 
-from jaxdl.config import overrides, serialize
+from jaxdl.config import describe, resolve
+from jaxdl.config.experiment import build
+from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import (
     load_recipe,
     recipes,
     repository_root,
     sweep,
 )
+from jaxdl.config.serialize import from_json, to_json
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.testing import tiny
@@ -91,15 +94,15 @@ def test_a_recipe_in_a_users_own_folder_with_its_model_beside_it(folder):
     assert recipe.path == path
     assert recipe.name == str(path)
     assert load_recipe(str(path)).module is recipe.module
-    config = overrides.resolve(recipe, ["task.model.width=6"])
-    serialize.save(folder / "config.json", config, recipe.name, ["task.model.width=6"])
-    saved = serialize.load(folder / "config.json")
+    config = resolve(recipe, ["task.model.width=6"])
+    text = to_json(config, recipe.name, ["task.model.width=6"])
+    saved = from_json(text)
     assert saved.config == config
     assert (saved.recipe, saved.overrides) == (str(path), ("task.model.width=6",))
-    assert serialize.build(saved.config).steps == 10
+    assert build(saved.config).steps == 10
     sys.path.remove(str(folder))  # as in another process
     del sys.modules["tulips"], sys.modules["petal_net"]
-    assert serialize.as_text(serialize.load(folder / "config.json").config) == serialize.as_text(config)
+    assert describe(from_json(text).config) == describe(config)
 
 
 def test_a_recipe_in_a_package_is_imported_under_its_dotted_name(folder):
@@ -121,8 +124,8 @@ def test_a_recipe_of_an_installed_package_keeps_its_dotted_name(folder):
     sys.path.append(str(installed))
     recipe = load_recipe("mylab_b.tulips")
     assert recipe.name == "mylab_b.tulips"
-    config = overrides.resolve(recipe)
-    assert serialize.from_json(serialize.to_json(config, recipe.name)).config == config
+    config = resolve(recipe)
+    assert from_json(to_json(config, recipe.name)).config == config
 
 
 def test_recipes_of_the_repository_load_by_path_and_by_dotted_name(folder):
@@ -138,10 +141,10 @@ def test_tiny_and_sweep(folder):
     write(folder / "tulips_2.py", RECIPE.format(model="petal_net_2"))
     recipe = load_recipe("tulips_2.py")
     config = tiny(recipe)
-    assert serialize.build(config).data.train == MockImages(examples=8)
-    assert serialize.from_json(serialize.to_json(config, recipe.name)).config == config
-    assert serialize.build(overrides.override(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
-    runs = [serialize.build(overrides.resolve(recipe, overrides.as_overrides(run))) for run in sweep(recipe)]
+    assert build(config).data.train == MockImages(examples=8)
+    assert from_json(to_json(config, recipe.name)).config == config
+    assert build(resolve(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
+    runs = [build(resolve(recipe, as_overrides(run))) for run in sweep(recipe)]
     assert [run.seed for run in runs] == [0, 1, 0, 1]
     del vars(recipe.module)["sweep"]
     assert sweep(recipe) == [{"seed": seed} for seed in range(5)]
@@ -183,9 +186,9 @@ def test_error_inside_experiment_is_one_line_with_its_location(folder):
     (folder / "raising.py").write_text(text + "    return slice_of(3 // n)\ndef slice_of(n): return n")
     recipe = load_recipe("raising.py")
     with pytest.raises(UserError, match=r"raising\.py:4: ZeroDivisionError"):
-        overrides.resolve(recipe, ["n=0"])
+        resolve(recipe, ["n=0"])
     with pytest.raises(UserError, match=r"raising\.py does not return an Experiment"):
-        overrides.resolve(recipe, [])
+        resolve(recipe, [])
 
 
 def test_module_name_of_another_file_raises(folder):
@@ -234,10 +237,10 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
         text.replace("return Experiment(", "model = PetalNet(width)\n        return Experiment("),
     )
     recipe = load_recipe("shared_tulips.py")
-    config = overrides.resolve(recipe, ["task.second.width=9"])
-    assert vars(serialize.build(config).task)["top"] == (1, 9)
-    loaded = serialize.from_json(serialize.to_json(config, recipe.name)).config
-    assert vars(serialize.build(loaded).task)["top"] == (1, 9)
+    config = resolve(recipe, ["task.second.width=9"])
+    assert vars(build(config).task)["top"] == (1, 9)
+    loaded = from_json(to_json(config, recipe.name)).config
+    assert vars(build(loaded).task)["top"] == (1, 9)
 
 
 def test_modules_with_a_leading_underscore_are_not_recipes(tmp_path):

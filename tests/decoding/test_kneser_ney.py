@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks import kneser_ney
 from benchmarks.kneser_ney import score
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config import resolve
+from jaxdl.config.experiment import build
 from jaxdl.data.source import read_texts
 from jaxdl.data.synthetic.text import MockText
 from jaxdl.data.text.tokenizers import Characters
@@ -181,7 +181,7 @@ def test_a_recipe_is_scored_on_the_tokens_of_its_windows(tmp_path, monkeypatch, 
     texts, size = kneser_ney.load(str(recipe), ["length=10"])
     assert size == 32
     assert set(texts) == {"train", "validation"}
-    windows = serialize.build(overrides.resolve(load_recipe(str(recipe)), [])).data.evals["validation"].load()
+    windows = build(resolve(str(recipe), [])).data.evals["validation"].load()
     assert windows.read(np.arange(len(windows)))["characters"].sum() == len(texts["validation"]) - 1
 
     monkeypatch.setattr("sys.argv", ["kneser_ney", f"--config={recipe}", "--order=3"])

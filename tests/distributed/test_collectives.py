@@ -15,7 +15,7 @@ from goldens import golden
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxdl.config import serialize
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed.cost_model import collectives
 from jaxdl.distributed.mesh import Parallel
@@ -54,7 +54,7 @@ def without_compilation_cache():
 @pytest.mark.skipif(not version("jaxlib").startswith(JAXLIB), reason=f"recorded with jaxlib {JAXLIB}*")
 @pytest.mark.parametrize("recipe", FAMILIES)
 def test_collectives_match_the_golden_file(recipe, without_compilation_cache, capfd):
-    experiment = serialize.build(tiny(load_recipe(recipe)))
+    experiment = build(tiny(load_recipe(recipe)))
     sources, lines = load_sources(experiment.data), []
     for name, mesh in MESHES.items():
         program = make_program(dataclasses.replace(experiment, parallel=Parallel(mesh=mesh)), sources)

@@ -14,7 +14,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxdl.commands import export, train
-from jaxdl.config import serialize
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
@@ -270,7 +270,7 @@ def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
 @functools.cache
 def fresh():
     """Program of the recipe's `tiny()` with a moving average on eight devices, and its initial state."""
-    experiment = serialize.build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
+    experiment = build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
     parallel = Parallel(mesh={"data": 2, "fsdp": 4, "tensor": 1})
     experiment = dataclasses.replace(experiment, ema=0.9, parallel=parallel)
     program = make_program(experiment, load_sources(experiment.data))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxdl.commands.export import program_of
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.serialize import build
 from jaxdl.errors import UserError
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.testing import tiny

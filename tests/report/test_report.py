@@ -16,8 +16,9 @@ from PIL import Image
 
 from jaxdl.commands import gallery, report
 from jaxdl.commands.cli import main
-from jaxdl.config import overrides, serialize
-from jaxdl.config.recipes import load_recipe, repository_root
+from jaxdl.config import describe, resolve
+from jaxdl.config.recipes import repository_root
+from jaxdl.config.serialize import to_json
 from jaxdl.report import html, load, statistics
 from jaxdl.report.load import (
     DAMAGED,
@@ -73,7 +74,7 @@ def make(recipe, tmp_path):
 
     def make(name, settings=(), *, accuracy=0.9, exit=0, rows=20, day=1, code="a" * 64, picture=False, changes=None):
         settings = list(settings)
-        config = overrides.resolve(load_recipe(str(recipe)), settings)
+        config = resolve(str(recipe), settings)
         ended = None if exit is None else f"2030-01-{day:02}T10:02:00.000Z"
         manifest = {
             "recipe": str(recipe),
@@ -85,7 +86,7 @@ def make(recipe, tmp_path):
             "attempts": [{"start": f"2030-01-{day:02}T10:00:00.000Z", "end": ended, "exit": exit}],
         }
         with RunFolder(tmp_path / "runs" / name) as folder:
-            folder.write_config(serialize.to_json(config, str(recipe), settings), serialize.as_text(config))
+            folder.write_config(to_json(config, str(recipe), settings), describe(config))
             (folder.path / "manifest.json").write_text(json.dumps(manifest | (changes or {})))
             for step in range(1, rows + 1):
                 folder.write(step, "train", {"loss": 1 / step, "accuracy": accuracy, "step_time": 0.1})

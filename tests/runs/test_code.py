@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from jaxdl.config import overrides
+from jaxdl.config import resolve
 from jaxdl.config.recipes import load_recipe
 from jaxdl.runs import code
 
@@ -39,7 +39,7 @@ def digests(tmp_path):
             (tmp_path / f"{file}.py").write_text(text.format(name=name))
             names.append(file)
         recipe = load_recipe(str(tmp_path / f"{name}.py"))
-        return code.digests(overrides.resolve(recipe), recipe.name)
+        return code.digests(resolve(recipe), recipe.name)
 
     yield digests
     for name in names:
@@ -55,13 +55,13 @@ def test_an_edit_of_an_imported_module_changes_its_digest_alone(digests, tmp_pat
     before = digests("shells")
     (tmp_path / "shells_widths.py").write_text("WIDTH = 8")
     recipe = load_recipe(str(tmp_path / "shells.py"))
-    after = code.digests(overrides.resolve(recipe), recipe.name)
+    after = code.digests(resolve(recipe), recipe.name)
     assert [name for name, *_ in code.changes(before, after)] == ["shells_widths"]
 
 
 def test_recipes_of_the_repository_include_the_module_that_they_share():
     recipe = load_recipe("experiments/gan/fashion_dcgan.py")
-    modules = code.digests(overrides.resolve(recipe), recipe.name)
+    modules = code.digests(resolve(recipe), recipe.name)
     assert {"experiments.gan.fashion_dcgan", "experiments._fashion_mnist"} <= modules.keys()
     assert not any(name.startswith(("flax", "optax", "jaxdl.")) for name in modules)
 

@@ -12,7 +12,7 @@ import pytest
 
 import jaxdl
 from jaxdl.commands import reproduce, sweep
-from jaxdl.config import serialize
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.launchers import Options
 from jaxdl.training.interrupt import Interrupt
@@ -142,7 +142,7 @@ def test_training_in_a_thread(config, tmp_path):
 
 
 def test_the_run_of_an_experiment_object_is_opaque(config, tmp_path, monkeypatch):
-    experiment = serialize.build(config)
+    experiment = build(config)
     with pytest.raises(jaxdl.UserError, match="pass workdir"):
         jaxdl.train(experiment)
     run = jaxdl.train(experiment, tmp_path / "run", progress=False)
@@ -154,7 +154,7 @@ def test_the_run_of_an_experiment_object_is_opaque(config, tmp_path, monkeypatch
         reproduce.run(str(run.path))
     config.data.batch_size = 8
     with pytest.raises(jaxdl.UserError, match="batch_size"):
-        jaxdl.load(run.path, experiment=serialize.build(config))
+        jaxdl.load(run.path, experiment=build(config))
     (planned,) = sweep.runs(RECIPE, ["steps=4"], ["seed=0"], tmp_path)
     run.path.rename(planned.folder)
     with pytest.raises(jaxdl.UserError, match="opaque"):

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from goldens import golden
 
-from jaxdl.config import overrides, serialize
+from jaxdl.config import resolve
+from jaxdl.config.experiment import build
+from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
+from jaxdl.config.settings import fingerprint, settings
 from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
 from jaxdl.training.meters import leaf_names
@@ -30,19 +33,17 @@ def parameter_table(params) -> str:
 
 def stated(config) -> str:
     """The settings that are not left to their defaults, `path = value` a line."""
-    return "".join(
-        f"{path or 'experiment'} = {value}\n" for path, value, default in serialize.settings(config) if not default
-    )
+    return "".join(f"{path or 'experiment'} = {value}\n" for path, value, default in settings(config) if not default)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_configuration(recipe):
-    golden(recipe, "config", stated(overrides.resolve(load_recipe(recipe), [])))
+    golden(recipe, "config", stated(resolve(recipe, [])))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_parameters_of_tiny(recipe):
-    experiment = serialize.build(tiny(load_recipe(recipe)))
+    experiment = build(tiny(load_recipe(recipe)))
     program = make_program(experiment, load_sources(experiment.data), jax.devices()[:1])
     golden(recipe, "parameters", parameter_table(program.abstract.params))
 
@@ -50,7 +51,7 @@ def test_parameters_of_tiny(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_mutated_configuration_is_noticed(recipe, monkeypatch):
     monkeypatch.delenv("JAXDL_UPDATE_GOLDEN", raising=False)
-    changed = stated(overrides.resolve(load_recipe(recipe), ["steps=7"]))
+    changed = stated(resolve(recipe, ["steps=7"]))
     with pytest.raises(AssertionError):
         golden(recipe, "config", changed)
 
@@ -60,5 +61,5 @@ def test_seeds_of_a_sweep_are_overrides_of_the_recipe(recipe):
     from jaxdl.config.recipes import sweep
 
     loaded = load_recipe(recipe)
-    runs = [overrides.resolve(loaded, overrides.as_overrides(run)) for run in sweep(loaded)]
-    assert len({serialize.fingerprint(run) for run in runs}) == len(runs)
+    runs = [resolve(loaded, as_overrides(run)) for run in sweep(loaded)]
+    assert len({fingerprint(run) for run in runs}) == len(runs)

@@ -4,8 +4,9 @@ import functools
 
 import pytest
 
-from jaxdl.config import serialize
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
+from jaxdl.config.settings import fingerprint
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.testing import tiny
 from jaxdl.testing.laws import LAWS, Bench, law_accumulation, without_dropout
@@ -36,15 +37,15 @@ def test_the_fast_tier_has_a_recipe_of_each_family():
 
 @functools.lru_cache(maxsize=2)  # a recipe's tests follow each other
 def bench_of(recipe: str) -> Bench:
-    return Bench(serialize.build(tiny(load_recipe(recipe))))
+    return Bench(build(tiny(load_recipe(recipe))))
 
 
 @functools.lru_cache(maxsize=2)
 def still_bench_of(recipe: str) -> Bench:
     config = tiny(load_recipe(recipe))
-    before = serialize.fingerprint(config)
+    before = fingerprint(config)
     config = without_dropout(config)
-    return bench_of(recipe) if serialize.fingerprint(config) == before else Bench(serialize.build(config))
+    return bench_of(recipe) if fingerprint(config) == before else Bench(build(config))
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
@@ -62,4 +63,4 @@ def test_accumulation_without_batch_statistics():
     """The network of a recipe that law 5 passes over, with a norm that keeps examples apart."""
     config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
     config.task.model.norm = group_norm
-    law_accumulation(Bench(serialize.build(config)))
+    law_accumulation(Bench(build(config)))

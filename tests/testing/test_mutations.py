@@ -7,7 +7,7 @@ import optax
 import pytest
 from fakes import Duel, Regression, duel_experiment, regression_experiment
 
-from jaxdl.config import serialize
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.data import pipeline
 from jaxdl.distributed import mesh as meshes
@@ -147,9 +147,9 @@ def test_10_a_model_that_reads_from_right_to_left(monkeypatch):
         return causal(self, params, variables, {**batch, "tokens": batch["tokens"][:, ::-1]})[:, ::-1]
 
     monkeypatch.setattr(LanguageModelling, "causal", reversed_causal)
-    broken(law_causal, Bench(serialize.build(tiny(load_recipe("experiments/rnn/austen_chars.py")))))
+    broken(law_causal, Bench(build(tiny(load_recipe("experiments/rnn/austen_chars.py")))))
 
 
 def test_11_a_recurrence_that_reads_on_into_the_padding(monkeypatch):
     monkeypatch.setattr(rnn, "time_major", lambda mask: None)
-    broken(law_padding, Bench(serialize.build(tiny(load_recipe("experiments/rnn/sentiment.py")))))
+    broken(law_padding, Bench(build(tiny(load_recipe("experiments/rnn/sentiment.py")))))

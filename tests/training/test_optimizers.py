@@ -12,7 +12,7 @@ import optax
 import optax.contrib
 import pytest
 
-from jaxdl.config import overrides
+from jaxdl.config import resolve
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.training.optimizers import (
@@ -258,11 +258,11 @@ def test_optimizer_settings_have_the_same_paths_in_every_recipe(recipe):
     Every optimizer has `weight_decay` and `clip_norm`.
     """
     loaded = load_recipe(recipe)
-    for phase in overrides.resolve(loaded).optimizers:
+    for phase in resolve(loaded).optimizers:
 
         def settings(*changes, phase=phase):
             named = [f"optimizers.{phase}.{change}" for change in changes]
-            config = overrides.resolve(loaded, named).optimizers[phase]
+            config = resolve(loaded, named).optimizers[phase]
             fdl.build(config)
             return fdl.get_callable(config), config.__arguments__
 

@@ -9,18 +9,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import fiddle as fdl
 import numpy as np
 
 from jaxdl.config.experiment import OBSERVES, Experiment
 from jaxdl.errors import UserError
 
-if TYPE_CHECKING:
-    import fiddle as fdl
-
 ABSENT = "(absent)"
-_ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults in `as_text`
+_ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults in `describe`
 
 
 class Setting(NamedTuple):
@@ -37,12 +35,12 @@ class Setting(NamedTuple):
     default: bool
 
 
-def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
+def settings(config: fdl.Buildable | Experiment) -> list[Setting]:
     """Returns all arguments in the order of the signatures, defaults included."""
     return list(_settings(as_config(config), "", False))
 
 
-def as_text(config: "fdl.Buildable | Experiment") -> str:
+def describe(config: fdl.Buildable | Experiment) -> str:
     """Returns lines `path = value` with defaults marked, as in config.txt and `show`."""
     return "".join(
         f"{path or _ROOT} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)
@@ -50,7 +48,7 @@ def as_text(config: "fdl.Buildable | Experiment") -> str:
 
 
 def from_text(text: str) -> list[Setting]:
-    """Parses the output of `as_text` without the code of the run.
+    """Parses the output of `describe` without the code of the run.
 
     Raises:
       ValueError: A line without " = ".
@@ -65,7 +63,7 @@ def from_text(text: str) -> list[Setting]:
     return parsed
 
 
-def diff(config_a: "fdl.Buildable", config_b: "fdl.Buildable") -> list[tuple[str, str, str]]:
+def diff(config_a: fdl.Buildable, config_b: fdl.Buildable) -> list[tuple[str, str, str]]:
     """Returns (path, value in a, value in b) of the differences.
 
     The value of a missing argument is `ABSENT`. An argument that is missing in one and a default in the other is not
@@ -88,7 +86,7 @@ def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) ->
     return rows
 
 
-def fingerprint(config: "fdl.Buildable") -> str:
+def fingerprint(config: fdl.Buildable) -> str:
     """Returns the SHA-256, in hex, of all settings that affect results.
 
     It ignores the paths in `OBSERVES`, and arguments equal to their defaults. The manifest of a run records the commit
@@ -114,8 +112,6 @@ def canonical(value: Any, path: str = "") -> Any:
     Raises:
       UserError: A value without a public name (a lambda, an object created outside the recipe), with its path.
     """
-    import fiddle as fdl
-
     if _is_instance(value):
         value = as_config(value)
     if isinstance(value, fdl.Buildable):
@@ -153,8 +149,6 @@ def as_config(value: Any) -> Any:
     Converts dataclass instances to calls of their class, `functools.partial` to Fiddle's `Partial`, mappings to
     dictionaries and numpy dtypes to calls of `np.dtype`; also inside containers and arguments of calls.
     """
-    import fiddle as fdl
-
     if isinstance(value, fdl.Buildable):
         for name, argument in list(value.__arguments__.items()):
             if (changed := as_config(argument)) is not argument:
@@ -182,7 +176,7 @@ def as_config(value: Any) -> Any:
     return value
 
 
-def assign(config: "fdl.Buildable", name: str | int, value: Any) -> None:
+def assign(config: fdl.Buildable, name: str | int, value: Any) -> None:
     """Sets an argument by name, or a variadic one by position."""
     if isinstance(name, int):
         config[name] = value
@@ -190,10 +184,8 @@ def assign(config: "fdl.Buildable", name: str | int, value: Any) -> None:
         setattr(config, name, value)
 
 
-def default_of(config: "fdl.Buildable", name: str) -> Any:
+def default_of(config: fdl.Buildable, name: str) -> Any:
     """Returns the default of an argument; `inspect.Parameter.empty` without one."""
-    import fiddle as fdl
-
     field = getattr(fdl.get_callable(config), "__dataclass_fields__", {}).get(name)
     if field is not None and field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
@@ -201,10 +193,8 @@ def default_of(config: "fdl.Buildable", name: str) -> Any:
     return inspect.Parameter.empty if parameter is None else parameter.default
 
 
-def argument_names(config: "fdl.Buildable") -> list[str]:
+def argument_names(config: fdl.Buildable) -> list[str]:
     """Returns the arguments settable by name, without linen's `parent` and an unset `name`."""
-    import fiddle as fdl
-
     names = [*config.__signature_info__.valid_param_names, *(n for n in config.__arguments__ if isinstance(n, str))]
     hidden = set()
     if hasattr(fdl.get_callable(config), "init_with_output"):
@@ -254,8 +244,6 @@ def public_name(value: Any) -> tuple[str, str] | None:
 
 
 def _settings(value: Any, path: str, default: bool) -> Iterator[Setting]:
-    import fiddle as fdl
-
     if isinstance(value, fdl.Buildable):
         kind = "partial " if isinstance(value, fdl.Partial) else ""
         yield Setting(path, f"{kind}{_leaf_text(fdl.get_callable(value))}(...)", default)
@@ -279,8 +267,6 @@ def _is_instance(value: Any) -> bool:
 
 
 def _has_calls(value: Any) -> bool:
-    import fiddle as fdl
-
     if isinstance(value, Mapping):
         return any(_has_calls(item) for item in value.values())
     if isinstance(value, (list, tuple)):
@@ -312,6 +298,6 @@ def _canonical_or_text(value: Any) -> Any:
         return {"text": _leaf_text(value)}
 
 
-def _is_default(config: "fdl.Buildable", name: str, item: Any) -> bool:
+def _is_default(config: fdl.Buildable, name: str, item: Any) -> bool:
     default = default_of(config, name)
     return default is not inspect.Parameter.empty and _canonical_or_text(default) == item
