@@ -13,7 +13,7 @@ from jaxdl.data.store.packages import Debian, content_digest, tree_digest
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 prompts = importlib.import_module("jaxdl.data.builders.asterisk_prompts")
 
 
@@ -57,10 +57,10 @@ def test_ambiguous_texts_are_omitted(text):
 
 @given(st.text())
 def test_normalized_texts_have_letters_apostrophes_and_single_spaces(text):
-    made = prompts.plain(text)
-    assert set(made) <= set("abcdefghijklmnopqrstuvwxyz' ")
-    assert made == " ".join(made.split())
-    assert prompts.plain(made) == made
+    normalized = prompts.plain(text)
+    assert set(normalized) <= set("abcdefghijklmnopqrstuvwxyz' ")
+    assert normalized == " ".join(normalized.split())
+    assert prompts.plain(normalized) == normalized
 
 
 def test_the_first_clip_of_equal_texts_is_kept():
@@ -93,7 +93,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """60 clips in JAXDL_SOURCES, clip n with n + 1 samples of value n; returns their texts."""
+    """Puts 60 clips into JAXDL_SOURCES, clip n with n + 1 samples of value n; returns texts."""
     folder = tmp_path / "offered"
     texts = {f"digits/{n}": f"Number {WORDS[n // 10]} {WORDS[n % 10]}." for n in range(60)}
     for number, name in enumerate(texts):
@@ -110,7 +110,7 @@ def packages(tmp_path, monkeypatch):
 
 
 def test_the_built_set_has_each_clip_with_its_text_in_one_part(packages):
-    seen = {}
+    parts_of_text = {}
     for split in PARTS:
         source = Dataset("asterisk_prompts", split).load()
         assert len(source)
@@ -123,14 +123,14 @@ def test_the_built_set_has_each_clip_with_its_text_in_one_part(packages):
             assert part_of(text, 10, 10) == split
             assert (row["rate"], row["rate"].dtype, row["audio"].dtype) == (8000, np.int32, np.int16)
             np.testing.assert_array_equal(row["audio"], np.full(number + 1, number))
-            seen[name] = split
+            parts_of_text[name] = split
             names.append(name)
         assert names == sorted(names)
-    assert set(seen) == set(packages)
+    assert set(parts_of_text) == set(packages)
 
 
 def test_other_recordings_are_refused(packages, monkeypatch):
-    wrong = Debian("sounds", {f"{prompts.SOUNDS}/*.wav": "0" * 64})
-    monkeypatch.setattr(prompts, "AUDIO_SOURCE", wrong)
+    package = Debian("sounds", {f"{prompts.SOUNDS}/*.wav": "0" * 64})
+    monkeypatch.setattr(prompts, "AUDIO_SOURCE", package)
     with pytest.raises(UserError, match=r"\*\.wav of the folder JAXDL_SOURCES is damaged"):
         Dataset("asterisk_prompts", "train").load()

@@ -12,7 +12,7 @@ from jaxdl.data.store.packages import Debian, Npm, tree_digest
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 captions = importlib.import_module("jaxdl.data.builders.captions")
 
 RED = (220, 30, 30, 255)
@@ -25,11 +25,11 @@ def paint(path, colour, size=(64, 64)):
 
 
 def test_an_image_is_reduced_and_centered_on_white(tmp_path):
-    made = captions.picture(paint(tmp_path / "wide.png", RED, (256, 128)))
-    assert (made.shape, made.dtype) == ((64, 64, 3), np.uint8)
-    assert (made[16:48] == RED[:3]).all()
-    assert (made[:16] == 255).all()
-    assert (made[48:] == 255).all()
+    image = captions.picture(paint(tmp_path / "wide.png", RED, (256, 128)))
+    assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
+    assert (image[16:48] == RED[:3]).all()
+    assert (image[:16] == 255).all()
+    assert (image[48:] == 255).all()
     small = captions.picture(paint(tmp_path / "small.png", RED, (10, 20)))
     rows, columns = np.nonzero((small != 255).any(-1))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (22, 42, 27, 37)
@@ -40,10 +40,10 @@ def test_transparent_pixels_become_white(tmp_path):
     image[:32] = RED
     image[32:48] = (0, 0, 0, 51)
     Image.fromarray(image).save(tmp_path / "half.png")
-    made = captions.picture(tmp_path / "half.png")
-    assert (made[:32] == RED[:3]).all()
-    assert (made[32:48] == 204).all()
-    assert (made[48:] == 255).all()
+    reduced = captions.picture(tmp_path / "half.png")
+    assert (reduced[:32] == RED[:3]).all()
+    assert (reduced[32:48] == 204).all()
+    assert (reduced[48:] == 255).all()
 
 
 def test_an_invalid_image_file_is_reported(tmp_path):
@@ -64,8 +64,8 @@ def test_emoji_names_are_lower_case_without_skin_tones(tmp_path):
         entry(4, "MISSING", has_img_google=False),
     ]
     (tmp_path / "emoji.json").write_text(json.dumps(listing))
-    found = list(captions.emoji(tmp_path, "google"))
-    assert [(made.caption, made.path.name, made.kind) for made in found] == [
+    entries = list(captions.emoji(tmp_path, "google"))
+    assert [(image_entry.caption, image_entry.path.name, image_entry.kind) for image_entry in entries] == [
         ("waving hand sign", "1.png", "google"),
         ("norway flag", "3.png", "google"),
     ]
@@ -78,8 +78,8 @@ def test_stamps_have_their_english_caption(tmp_path):
     (tmp_path / "b/other.txt").write_text("A drawing.")
     paint(tmp_path / "a/owl.png", RED)
     (tmp_path / "a/owl.txt").write_text("An “owl”.\n", encoding="utf-8")
-    found = [(made.caption, made.path.name) for made in captions.stamps(tmp_path)]
-    assert found == [("an “owl”.", "owl.png"), ("a penguin.", "penguin.png")]
+    captions_and_files = [(stamp.caption, stamp.path.name) for stamp in captions.stamps(tmp_path)]
+    assert captions_and_files == [("an “owl”.", "owl.png"), ("a penguin.", "penguin.png")]
 
 
 def names_in(part, count):
@@ -88,32 +88,36 @@ def names_in(part, count):
 
 
 def test_no_caption_or_image_is_in_two_splits(tmp_path):
-    (first, other), (validation,), (test,) = names_in("train", 2), names_in("validation", 1), names_in("test", 1)
+    (first, another), (validation,), (test,) = names_in("train", 2), names_in("validation", 1), names_in("test", 1)
     red, green, blue = (paint(tmp_path / f"{n}.png", colour) for n, colour in enumerate([RED, "green", "blue"]))
     white = paint(tmp_path / "white.png", (255, 255, 255, 255))
     entries = [
         captions.Captioned(path, caption, "google")
         for path, caption in [
-            (red, test),  # in training already
+            (red, test),  # also in training
             (red, first),
-            (red, other),  # two captions within a part may have one picture
+            (red, another),  # two captions of one part may share an image
             (green, validation),
             (green, test),
             (blue, test),
-            (white, other),
+            (white, another),
         ]
     ]
-    found = captions.parts(entries)
+    splits = captions.parts(entries)
     colours = {tuple(captions.picture(path)[0, 0]): path for path in (red, green, blue)}
-    made = {
-        part: [(colours[tuple(row["image"][0, 0])], row["caption"]) for row in rows] for part, rows in found.items()
+    expected = {
+        part: [(colours[tuple(row["image"][0, 0])], row["caption"]) for row in rows] for part, rows in splits.items()
     }
-    assert made == {"train": [(red, first), (red, other)], "validation": [(green, validation)], "test": [(blue, test)]}
+    assert expected == {
+        "train": [(red, first), (red, another)],
+        "validation": [(green, validation)],
+        "test": [(blue, test)],
+    }
 
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Emoji of two vendors and stamps in JAXDL_SOURCES, three of each per split."""
+    """Puts emoji of two vendors and stamps into JAXDL_SOURCES, three of each per split."""
     folder = tmp_path / "offered"
     names = [name for part in PARTS for name in names_in(part, 3)]
     listing = [entry(n, name.upper(), has_img_twitter=True) for n, name in enumerate(names)]
@@ -141,9 +145,9 @@ def test_the_built_set_has_all_kinds_in_all_parts(packages):
     for split, names in packages.items():
         source = Dataset("captions", split).load()
         assert source.names["kind"] == ("google", "twitter", "stamp")
-        found = [{key: value[0] for key, value in source.read(np.array([n])).items()} for n in range(len(source))]
-        assert [row["caption"].decode() for row in found] == names * 3
-        assert [int(row["kind"]) for row in found] == [0] * 3 + [1] * 3 + [2] * 3
-        assert {int(row["image"][32, 32, 0]) for row in found} == {0, 100, 200}
-        assert found[0]["image"].shape == (64, 64, 3)
-        assert (found[-1]["image"][:16] == 255).all()
+        examples = [{key: value[0] for key, value in source.read(np.array([n])).items()} for n in range(len(source))]
+        assert [row["caption"].decode() for row in examples] == names * 3
+        assert [int(row["kind"]) for row in examples] == [0] * 3 + [1] * 3 + [2] * 3
+        assert {int(row["image"][32, 32, 0]) for row in examples} == {0, 100, 200}
+        assert examples[0]["image"].shape == (64, 64, 3)
+        assert (examples[-1]["image"][:16] == 255).all()

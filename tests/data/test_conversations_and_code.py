@@ -1,4 +1,4 @@
-"""Tests of the builders of conversations, functions and tagged tweets."""
+"""Builders of conversations, functions and tagged tweets."""
 
 import ast
 import importlib
@@ -8,7 +8,7 @@ import pytest
 
 from jaxdl.data.store.tfds import tensorflow_datasets
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 chit_chat = importlib.import_module("jaxdl.data.builders.chit_chat")
 python_functions = importlib.import_module("jaxdl.data.builders.python_functions")
 tweets_entities = importlib.import_module("jaxdl.data.builders.tweets_entities")
@@ -78,17 +78,17 @@ def test_functions_are_pairs_of_signature_and_body(tmp_path):
     (tmp_path / "single.py").write_text(
         "def plain(x):\n    if x:\n        return 1\n    return 2\n\ndef g():\n    pass"
     )
-    found = python_functions.functions(tmp_path)
-    assert {function.source: module for function, module in found.items()} == {
+    pairs = python_functions.functions(tmp_path)
+    assert {function.source: module for function, module in pairs.items()} == {
         "def add(first, second: int=0) -> int:\nAdds two numbers.": "shapes",
         "def plain(x):": "shapes",
         "def area(self, scale):\nThe area.": "shapes",
         "def g():": "single",
     }
-    bodies = {function.source.split("(")[0]: function.target for function in found}
+    bodies = {function.source.split("(")[0]: function.target for function in pairs}
     assert bodies["def add"] == "return first + second"
     assert bodies["def plain"] == "if x:\n    return 1\nreturn 2"
-    for function in found:
+    for function in pairs:
         head = function.source.split("\n")[0]
         ast.parse(head + "\n" + "\n".join(f"    {line}" for line in function.target.split("\n")))
 

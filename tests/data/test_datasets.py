@@ -61,7 +61,7 @@ def prepared_home(tmp_path_factory):
 
 @pytest.fixture
 def home(prepared_home, tmp_path, monkeypatch):
-    """Copy of the data home, to damage."""
+    """Copy of the data home for tests that damage it."""
     home = tmp_path / "home"
     shutil.copytree(prepared_home, home)
     monkeypatch.setenv("JAXDL_DATA", str(home))
@@ -70,7 +70,7 @@ def home(prepared_home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a user's builder in a package per test, and returns its name."""
+    """Writes a user-defined builder in a package per test, and returns its name."""
     package = f"own_{abs(hash(tmp_path)) % 10**9}"
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()
@@ -83,7 +83,7 @@ def module(tmp_path, monkeypatch):
     return make
 
 
-def test_digits_are_whole_and_stratified(home):
+def test_digits_are_complete_and_stratified(home):
     train, test = Dataset("digits", "train").load(), Dataset("digits", "test").load()
     assert (len(train), len(test)) == (1437, 360)
     assert train.in_memory
@@ -97,8 +97,8 @@ def test_digits_are_whole_and_stratified(home):
     from sklearn.datasets import load_digits
 
     original, _ = load_digits(return_X_y=True)
-    both = np.concatenate([train.read(np.arange(1437))["image"], batch["image"]]).reshape(-1, 64)
-    back = np.rint(both / (255 / 16))
+    pixels = np.concatenate([train.read(np.arange(1437))["image"], batch["image"]]).reshape(-1, 64)
+    back = np.rint(pixels / (255 / 16))
     np.testing.assert_array_equal(np.array(sorted(map(tuple, back))), np.array(sorted(map(tuple, original))))
 
 
@@ -111,16 +111,16 @@ def test_a_prepared_set_loads_without_tfds_or_jax(home):
 
 
 def test_splits_have_distinct_examples_and_fingerprints(home):
-    whole = Dataset("digits", "train").load()
+    complete = Dataset("digits", "train").load()
     head, tail = Dataset("digits", "train[:1000]").load(), Dataset("digits", "train[1000:]").load()
-    both = Dataset("digits", "train[:1000]+train[1000:]").load()
-    assert (len(head), len(tail), len(both)) == (1000, 437, 1437)
+    joined = Dataset("digits", "train[:1000]+train[1000:]").load()
+    assert (len(head), len(tail), len(joined)) == (1000, 437, 1437)
     rows = np.array([0, 999, 1000, 1436])
-    np.testing.assert_array_equal(whole.read(rows)["image"], both.read(rows)["image"])
-    np.testing.assert_array_equal(tail.read(np.array([5]))["image"], whole.read(np.array([1005]))["image"])
-    prints = {source.fingerprint for source in (whole, head, tail, both)}
+    np.testing.assert_array_equal(complete.read(rows)["image"], joined.read(rows)["image"])
+    np.testing.assert_array_equal(tail.read(np.array([5]))["image"], complete.read(np.array([1005]))["image"])
+    prints = {source.fingerprint for source in (complete, head, tail, joined)}
     assert len(prints) == 4
-    assert Dataset("digits", "train[:100%]").load().fingerprint == whole.fingerprint
+    assert Dataset("digits", "train[:100%]").load().fingerprint == complete.fingerprint
     labels = Dataset("digits", "train", features=("label",)).load()
     assert set(labels.read(rows)) == {"label"}
 
@@ -196,7 +196,7 @@ def test_prepare_repairs_damage_and_is_idempotent(home, capsys):
     prepare("digits")
     assert path.stat().st_mtime_ns == stamp
     path.write_bytes(b"nonsense")
-    (home / ".preparing-digits-dead").mkdir()  # left by a process that was killed
+    (home / ".preparing-digits-dead").mkdir()  # left behind by a killed process
     prepare("digits")
     assert Dataset("digits", "train").load().fingerprint == before
     (home / "digits/1.0.0/fingerprints.json").write_text("{")
@@ -225,14 +225,14 @@ def test_boxes_of_a_user_builder_are_read_one_example_at_a_time(module):
     assert not source.in_memory
     assert len(source) == 20
     assert source.names["label"] == ("even", "odd")
-    copy = pickle.loads(pickle.dumps(source))  # as worker processes get it
+    copy = pickle.loads(pickle.dumps(source))  # as worker processes receive it
     for index in range(20):
-        example, again = source.read(np.array([index])), copy.read(np.array([index]))
+        example, copied = source.read(np.array([index])), copy.read(np.array([index]))
         number = int(example["image"][0, 0, 0, 0])
         assert example["label"].dtype == np.int32
         assert int(example["label"][0]) == number % 2
         assert example["box"].shape == (1, number % 3, 4)
-        np.testing.assert_array_equal(example["image"], again["image"])
+        np.testing.assert_array_equal(example["image"], copied["image"])
     with pytest.raises(UserError, match="differs in shape"):
         source.read(np.arange(20))
     images = Dataset(name, "train", features=("image", "label")).load()
@@ -273,11 +273,11 @@ def test_prepared_tfds_folders_are_reused(home, tmp_path, monkeypatch):
     before = Dataset("digits", "train").load()
     monkeypatch.setenv("TFDS_DATA_DIR", str(home))
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "other"))
-    taken = Dataset("tfds:digits", "train").load()
-    np.testing.assert_array_equal(taken.read(np.arange(1437))["image"], before.read(np.arange(1437))["image"])
+    adopted = Dataset("tfds:digits", "train").load()
+    np.testing.assert_array_equal(adopted.read(np.arange(1437))["image"], before.read(np.arange(1437))["image"])
     assert "tfds:digits" in {row.name for row in catalog()}
     monkeypatch.setenv("JAXDL_DATA", str(home))
-    prepare("digits")  # checks every byte of the original
+    prepare("digits")  # verifies every byte of the original
     shutil.rmtree(home)
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "other"))
     assert Dataset("tfds:digits", "train").load().fingerprint == before.fingerprint
@@ -312,19 +312,19 @@ def test_a_folder_of_images_is_a_data_set(tmp_path):
         paint(tmp_path / f"dog/deep/{number}.jpg", (0, 0, 0))
     (tmp_path / "dog/notes.txt").write_text("no image")
     name = f"folder:{tmp_path}"
-    whole = Dataset(name, "train").load()
-    assert len(whole) == 20
-    assert whole.names["label"] == ("cat", "dog")
-    assert not whole.in_memory
-    labels = [int(whole.read(np.array([index]))["label"][0]) for index in range(20)]
+    source = Dataset(name, "train").load()
+    assert len(source) == 20
+    assert source.names["label"] == ("cat", "dog")
+    assert not source.in_memory
+    labels = [int(source.read(np.array([index]))["label"][0]) for index in range(20)]
     assert sorted(labels) == [0] * 10 + [1] * 10
     assert labels != sorted(labels)
     head, tail = Dataset(name, "train[:80%]").load(), Dataset(name, "train[80%:]").load()
     assert (len(head), len(tail)) == (16, 4)
     assert [int(tail.read(np.array([index]))["label"][0]) for index in range(4)] == labels[16:]
-    assert len({whole.fingerprint, head.fingerprint, tail.fingerprint}) == 3
+    assert len({source.fingerprint, head.fingerprint, tail.fingerprint}) == 3
     paint(tmp_path / "cat/3.png", (9, 9, 9))
-    assert Dataset(name, "train").load().fingerprint != whole.fingerprint
+    assert Dataset(name, "train").load().fingerprint != source.fingerprint
 
 
 def test_train_and_test_folders_are_splits_with_common_classes(tmp_path):
@@ -353,7 +353,7 @@ def test_mock_images_share_class_patterns_between_splits():
     means = np.stack([flat["train"][train.columns["label"] == label].mean(0) for label in range(10)])
     guess = ((flat["test"][:, None] - means) ** 2).sum(-1).argmin(1)
     assert (guess == test.columns["label"]).mean() > 0.95
-    # More examples do not change the first ones.
+    # Additional examples do not change the first ones.
     np.testing.assert_array_equal(MockImages(examples=10).load().columns["image"], train.columns["image"][:10])
 
 

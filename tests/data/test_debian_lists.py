@@ -1,4 +1,4 @@
-"""Tests of Debian lists: records, descriptions, answer positions."""
+"""Debian lists: records, descriptions, answer positions."""
 
 import importlib
 import tarfile
@@ -18,7 +18,7 @@ from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import DebianLists, content_digest
 from jaxdl.data.store.tfds import tensorflow_datasets
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 
 LONG = "This is a long description that says in many words what package number {} is good for."
 
@@ -31,9 +31,9 @@ def lists(tmp_path):
     packages, texts = [], []
     for number in range(300):
         name, source = f"lib{number}", f"lib{number // 3 * 3}"
-        own = "" if name == source else f"Source: {source} (1.2)\n"
+        origin = "" if name == source else f"Source: {source} (1.2)\n"
         packages.append(
-            f"Package: {name}\n{own}Version: 1.{number}-3+b1\nMaintainer: A <a@b.example>\nArchitecture: amd64\n"
+            f"Package: {name}\n{origin}Version: 1.{number}-3+b1\nMaintainer: A <a@b.example>\nArchitecture: amd64\n"
             f"Depends: libc6 (>= 2.34), {'x' * 200}\nDescription: library {number}\nSection: libs\n"
         )
         texts.append(
@@ -59,26 +59,26 @@ def test_a_description_becomes_running_text():
 
 
 def test_parts_are_by_source(lists):
-    found = descriptions(lists)
-    assert sum(map(len, found.values())) == 300
+    parts = descriptions(lists)
+    assert sum(map(len, parts.values())) == 300
     for part in PARTS:
-        for each in found[part]:
-            number = int(each.short.split()[1])
+        for record in parts[part]:
+            number = int(record.short.split()[1])
             assert part_of(f"lib{number // 3 * 3}", 2, 2) == part
-            assert each.long == LONG.format(number) + " one thing another"
+            assert record.long == LONG.format(number) + " one thing another"
 
 
 def test_answers_are_at_their_positions(lists):
-    found = questions(lists)
-    asked = [each for part in found.values() for each in part]
-    assert len(asked) == 300
-    for each in asked:
-        assert each.text[each.start : each.start + len(each.answer)] == each.answer
-        assert f": {each.answer}" in each.text
-        assert "Maintainer" not in each.text
-        assert "x" * 200 not in each.text
-    assert len({each.question.split()[0] for each in asked}) >= 4
-    assert found == questions(lists)
+    parts = questions(lists)
+    records = [record for part in parts.values() for record in part]
+    assert len(records) == 300
+    for record in records:
+        assert record.text[record.start : record.start + len(record.answer)] == record.answer
+        assert f": {record.answer}" in record.text
+        assert "Maintainer" not in record.text
+        assert "x" * 200 not in record.text
+    assert len({record.question.split()[0] for record in records}) >= 4
+    assert parts == questions(lists)
 
 
 def test_the_built_sets_match_the_lists(lists, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Tests of emoji pairs and unpaired image domains."""
+"""Emoji pairs and unpaired image domains."""
 
 import hashlib
 import importlib
@@ -24,7 +24,7 @@ from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 emoji = importlib.import_module("jaxdl.data.builders.emoji")
 
 
@@ -66,13 +66,13 @@ def paint(path, colour):
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Both packages in JAXDL_SOURCES: four emoji per split, the red channel encodes the style.
+    """Puts both packages into JAXDL_SOURCES: four emoji per split, the red channel is the style.
 
-    The last of the test has the picture of the first one for training in one style; the last but one is missing.
+    The last test emoji equals the first training emoji in one style. The last but one is missing.
     """
     folder = tmp_path / "offered"
     keys = [key for part in PARTS for key in keys_in(part, 4)]
-    keys[1] = f"1F469-200D-{keys[0]}"  # a woman doing the first
+    keys[1] = f"1F469-200D-{keys[0]}"  # woman with the emoji of the first
     listing = [entry(number, key) for number, key in enumerate(keys)]
     listing[-2]["has_img_twitter"] = False
     for number in range(len(keys)):
@@ -90,7 +90,7 @@ def packages(tmp_path, monkeypatch):
 
 
 def test_the_built_set_has_true_pairs_and_no_image_in_two_splits(packages):
-    found = {}
+    names_by_part = {}
     for part in PARTS:
         source = Dataset("emoji", part).load()
         rows = source.read(np.arange(len(source)))
@@ -98,12 +98,12 @@ def test_the_built_set_has_true_pairs_and_no_image_in_two_splits(packages):
         np.testing.assert_array_equal(rows["google"][:, 0, 0, 1:], rows["twitter"][:, 0, 0, 1:])
         assert set(rows["google"][..., 0].ravel()) == {0}
         assert set(rows["twitter"][..., 0].ravel()) == {100}
-        found[part] = [name.decode() for name in rows["name"]]
+        names_by_part[part] = [name.decode() for name in rows["name"]]
     expected = {part: {f"thing {4 * number + n}" for n in range(4)} for number, part in enumerate(PARTS)}
     expected["test"] -= {"thing 10", "thing 11"}
-    assert {part: set(names) for part, names in found.items()} == expected
-    assert all(found[part] != sorted(found[part]) for part in ("train", "validation"))
-    assert sum(map(len, found.values())) == 10
+    assert {part: set(names) for part, names in names_by_part.items()} == expected
+    assert all(names_by_part[part] != sorted(names_by_part[part]) for part in ("train", "validation"))
+    assert sum(map(len, names_by_part.values())) == 10
 
 
 def test_transparent_pixels_become_white(tmp_path):
@@ -126,8 +126,8 @@ class Numbered:
         return ColumnSource({"one": image, "other": image[:, :, ::-1].copy()}, f"numbered {self.count}")
 
 
-def numbers(found):
-    return found["image_a"][:, 0, 0, 0].tolist(), found["image_b"][:, 0, -1, 0].tolist()
+def numbers(batch):
+    return batch["image_a"][:, 0, 0, 0].tolist(), batch["image_b"][:, 0, -1, 0].tolist()
 
 
 def test_styles_are_classes():
@@ -138,7 +138,7 @@ def test_styles_are_classes():
     assert batch["label"].tolist() == [0] * 9 + [1] * 9
     assert source.names["label"] == ("other", "one")
     kinds = (Styles(Numbered(), ("one",)), Styles(Numbered(), ("one",), 2), Styles(Numbered(), ("other",)))
-    assert len({each.load().fingerprint for each in kinds}) == 3
+    assert len({kind.load().fingerprint for kind in kinds}) == 3
     with pytest.raises(UserError, match="third"):
         Styles(Numbered(), ("one", "third")).load()
 
@@ -160,16 +160,18 @@ def test_paired_images_keep_their_order():
 
 def test_fingerprints_depend_on_all_settings():
     settings = [{}, {"paired": True}, {"seed": 1}, {"size": 2}, {"a": "other", "b": "one"}]
-    made = [TwoStyles(Numbered(), **{"a": "one", "b": "other", **each}).load().fingerprint for each in settings]
-    assert len(set(made)) == len(made)
+    fingerprints = [
+        TwoStyles(Numbered(), **{"a": "one", "b": "other", **options}).load().fingerprint for options in settings
+    ]
+    assert len(set(fingerprints)) == len(fingerprints)
 
 
 def test_downsampling_averages_squares():
     image = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8)
-    found = area_mean(image, 2)
+    averaged = area_mean(image, 2)
     for row, column in np.ndindex(2, 2):
         square = image[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].astype(np.float64)
-        np.testing.assert_allclose(found[:, row, column], square.mean((1, 2)), atol=0.5)
+        np.testing.assert_allclose(averaged[:, row, column], square.mean((1, 2)), atol=0.5)
     np.testing.assert_array_equal(area_mean(image, 6), image)
     loaded = TwoStyles(Numbered(), "one", "other", paired=True, size=2).load().columns
     np.testing.assert_array_equal(loaded["image_a"], area_mean(Numbered().load().columns["one"], 2))
@@ -178,25 +180,25 @@ def test_downsampling_averages_squares():
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("data", "message"),
     [
         (TwoStyles(Numbered(1), "one", "other"), "1 pairs cannot be divided"),
         (TwoStyles(Numbered(), "one", "third"), "third"),
         (TwoStyles(MockImages(shape=(4, 6, 3)), "image", "image"), "square images"),
     ],
 )
-def test_invalid_features_and_sizes_are_reported(made, message):
+def test_invalid_features_and_sizes_are_reported(data, message):
     with pytest.raises(UserError, match=message):
-        made.load()
+        data.load()
 
 
 def test_an_image_file_is_read_as_both_styles(tmp_path):
     paint(tmp_path / "red.png", (200, 0, 0, 255))
     paint(tmp_path / "clear.png", (0, 0, 0, 0))
     data = TwoStyles(Numbered(), "one", "other", size=2)
-    found = dict(data.read([str(tmp_path)], [], {}))
-    assert [path.rsplit("/", 1)[1] for path in found] == ["clear.png", "red.png"]
-    for example, colour in zip(found.values(), (255, (200, 0, 0))):
+    examples = dict(data.read([str(tmp_path)], [], {}))
+    assert [path.rsplit("/", 1)[1] for path in examples] == ["clear.png", "red.png"]
+    for example, colour in zip(examples.values(), (255, (200, 0, 0))):
         assert set(example) == {"image_a", "image_b"}
         assert example["image_a"].shape == (2, 2, 3)
         assert np.all(example["image_a"] == colour)
@@ -214,13 +216,13 @@ def test_with_split_changes_the_innermost_data_set():
 def test_styles_are_transformed_independently():
     image = np.arange(64 * 2, dtype=np.uint8).reshape(64, 1, 2, 1)
     batch = {"image_a": image, "image_b": image, "index": np.arange(64)}
-    found = EachStyle(RandomFlip())(batch, Draws(0, np.arange(64)))
-    turned = [np.any(found[name] != image, (1, 2, 3)) for name in ("image_a", "image_b")]
-    assert all(10 < each.sum() < 54 for each in turned)
+    flipped = EachStyle(RandomFlip())(batch, Draws(0, np.arange(64)))
+    turned = [np.any(flipped[name] != image, (1, 2, 3)) for name in ("image_a", "image_b")]
+    assert all(10 < mask.sum() < 54 for mask in turned)
     assert np.any(turned[0] != turned[1])
-    for name, each in zip(("image_a", "image_b"), turned):
-        np.testing.assert_array_equal(found[name][each], image[each][:, :, ::-1])
-    np.testing.assert_array_equal(found["index"], np.arange(64))
+    for name, mask in zip(("image_a", "image_b"), turned):
+        np.testing.assert_array_equal(flipped[name][mask], image[mask][:, :, ::-1])
+    np.testing.assert_array_equal(flipped["index"], np.arange(64))
 
 
 def test_mock_pairs_are_negatives():

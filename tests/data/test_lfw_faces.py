@@ -12,19 +12,19 @@ from jaxdl.data.splits import fold
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 lfw_faces = importlib.import_module("jaxdl.data.builders.lfw_faces")
 
 
 def values(count=200):
-    """Constant images [count, 25, 25]: even values in the first half, odd ones in the second."""
+    """Returns constant images [count, 25, 25]: even values in the first half, then odd ones."""
     half = np.arange(count // 2)
     return np.repeat(np.concatenate([2 * half, 2 * half + 1]) / 255, 625).reshape(count, 25, 25)
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Wheel with 200 such images in JAXDL_SOURCES, with a matching digest."""
+    """Puts a wheel with 200 such images into JAXDL_SOURCES, with a matching digest."""
     offered = tmp_path / "offered"
     offered.mkdir()
     content = io.BytesIO()
@@ -38,16 +38,16 @@ def package(tmp_path, monkeypatch):
 
 
 def test_every_fifth_is_balanced_and_every_image_occurs_once(package):
-    whole = Dataset("lfw_faces", "train").load()
-    batch = whole.read(np.arange(len(whole)))
-    assert whole.names["label"] == ("not a face", "face")
-    assert whole.in_memory
+    source = Dataset("lfw_faces", "train").load()
+    batch = source.read(np.arange(len(source)))
+    assert source.names["label"] == ("not a face", "face")
+    assert source.in_memory
     assert batch["image"].shape == (200, 25, 25, 1)
     assert batch["image"].dtype == np.uint8
     grey = batch["image"][:, 0, 0, 0]
     np.testing.assert_array_equal(np.sort(grey), np.arange(200))
     np.testing.assert_array_equal(batch["label"], 1 - grey % 2)  # faces have even values here
-    assert (np.diff(grey[::2].astype(int)) < 0).any()  # a random order, not that of the file
+    assert (np.diff(grey[::2].astype(int)) < 0).any()  # a random order, unlike that of the file
     for number in range(5):
         train, test = (Dataset("lfw_faces", split).load() for split in fold("train", number, 5))
         assert (len(train), len(test)) == (160, 40)
@@ -56,8 +56,8 @@ def test_every_fifth_is_balanced_and_every_image_occurs_once(package):
 
 def test_the_order_is_fixed():
     images, labels = lfw_faces.interleave(values(8))
-    again, _ = lfw_faces.interleave(values(8))
-    np.testing.assert_array_equal(images, again)
+    repeated, _ = lfw_faces.interleave(values(8))
+    np.testing.assert_array_equal(images, repeated)
     np.testing.assert_array_equal(labels, [1, 0] * 4)
 
 

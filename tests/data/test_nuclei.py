@@ -15,14 +15,14 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.pipeline import Batches
 from jaxdl.data.store.tfds import tensorflow_datasets
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 nuclei = importlib.import_module("jaxdl.data.builders.nuclei")
 
 BORDERS = [nuclei.COLUMNS[split][0] for split in ("validation", "test")]
 
 
 def micrograph():
-    """Nuclei of 10 x 10 pixels on noise, numbered from 7; one extends 1 column beyond a border."""
+    """Returns nuclei of 10 x 10 pixels on noise, numbered from 7; one extends beyond a border."""
     random = np.random.default_rng(0)
     image = random.integers(0, 50, (512, 512)).astype(np.uint16)
     instances = np.zeros((512, 512), np.uint16)
@@ -42,58 +42,58 @@ def test_the_splits_partition_the_micrograph():
     assert [stop for _, stop in ends[:-1]] == [start for start, _ in ends[1:]]
     assert all(column % 16 == 0 for part in ends for column in part)
     image, instances = micrograph()
-    made = nuclei.parts(image, instances)
-    joined = np.concatenate([made[split]["mask"] for split in ("train", "validation", "test")], axis=1)
+    splits = nuclei.parts(image, instances)
+    joined = np.concatenate([splits[split]["mask"] for split in ("train", "validation", "test")], axis=1)
     np.testing.assert_array_equal(joined, instances > 0)
 
 
 def test_grey_values_are_scaled_by_the_training_split():
     image, instances = micrograph()
-    made = nuclei.parts(image, instances)
+    splits = nuclei.parts(image, instances)
     image[500:, 500:] = 0
     for split, part in nuclei.parts(image, instances).items():
-        changed = part["image"] != made[split]["image"]
-        assert changed.sum() == (144 if split == "test" else 0)  # 12 x 12 pixels
+        differs = part["image"] != splits[split]["image"]
+        assert differs.sum() == (144 if split == "test" else 0)  # 12 x 12 pixels
     low, high = np.percentile(image[:, : BORDERS[0]], [1, 99.8])
-    grey = made["train"]["image"]
+    grey = splits["train"]["image"]
     assert grey.dtype == np.uint8
     assert (grey.min(), grey.max()) == (0, 255)
     expected = 255 * (image[250, 50] - low) / (high - low)
     assert abs(float(grey[250, 50, 0]) - expected) <= 0.5
-    assert made["test"]["image"][511, -1, 0] == 255  # cut off
+    assert splits["test"]["image"][511, -1, 0] == 255  # cropped at the border
 
 
 def test_cut_nuclei_are_objects_on_both_sides_except_slivers():
-    made = nuclei.parts(*micrograph())
-    assert {split: int(part["instances"].max()) for split, part in made.items()} == {
+    splits = nuclei.parts(*micrograph())
+    assert {split: int(part["instances"].max()) for split, part in splits.items()} == {
         "train": 4,
         "validation": 3,
         "test": 2,
     }
-    dropped = made["test"]["instances"][450:460, 0]
+    dropped = splits["test"]["instances"][450:460, 0]
     assert not dropped.any()
-    assert made["test"]["mask"][450:460, 0].all()
-    assert np.bincount(made["validation"]["instances"].ravel())[1:].tolist() == [100, 50, 80]
+    assert splits["test"]["mask"][450:460, 0].all()
+    assert np.bincount(splits["validation"]["instances"].ravel())[1:].tolist() == [100, 50, 80]
 
 
 @given(arrays.arrays(np.uint16, (9, 12), elements=st.sampled_from([0, 3, 4, 70, 65535])), st.integers(1, 30))
 def test_relabelling_renumbers_objects(instances, smallest):
-    made = nuclei.relabelled(instances, smallest)
-    assert made.dtype == np.int32
-    assert set(np.unique(made)) - {0} == set(range(1, made.max() + 1))
+    renumbered = nuclei.relabelled(instances, smallest)
+    assert renumbered.dtype == np.int32
+    assert set(np.unique(renumbered)) - {0} == set(range(1, renumbered.max() + 1))
     for number in set(np.unique(instances)) - {0}:
         where = instances == number
-        values = np.unique(made[where])
+        values = np.unique(renumbered[where])
         assert len(values) == 1
         assert (values[0] > 0) == (where.sum() >= smallest)
         if values[0]:
-            np.testing.assert_array_equal(made == values[0], where)
-    assert not made[instances == 0].any()
+            np.testing.assert_array_equal(renumbered == values[0], where)
+    assert not renumbered[instances == 0].any()
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Wheel with the micrograph in JAXDL_SOURCES, with matching digests."""
+    """Puts a wheel with the micrograph into JAXDL_SOURCES, with matching digests."""
     offered = tmp_path / "offered"
     offered.mkdir()
     members = {}
@@ -108,7 +108,7 @@ def package(tmp_path, monkeypatch):
 
 
 def window(batch, draws):
-    """Random 64 x 64 window of every image."""
+    """Returns a random 64 x 64 window of every image."""
     top, left = (draws.integers(0, size - 63) for size in batch["image"].shape[1:3])
     corners = list(zip(top, left))
     cut = {
@@ -119,8 +119,8 @@ def window(batch, draws):
 
 
 def test_the_built_set_has_all_splits_and_yields_windows(package):
-    made = nuclei.parts(*micrograph())
-    for split, part in made.items():
+    splits = nuclei.parts(*micrograph())
+    for split, part in splits.items():
         source = Dataset("nuclei", split).load()
         assert len(source) == 1
         example = source.read(np.zeros(1, int))
@@ -143,7 +143,7 @@ def test_otsu_minimizes_the_variance_within_classes(image):
         sides = [side for side in (image[image > threshold], image[image <= threshold]) if side.size]
         return sum(side.size * side.astype(float).var() for side in sides)
 
-    bins = 256 * 8  # fine enough to tell all values apart
+    bins = 256 * 8  # bins fine enough to separate all values
     best = min(within(threshold) for threshold in range(256))
     assert within(baselines.otsu(image, bins)) <= best * 1.02 + 1e-6
 
@@ -151,14 +151,15 @@ def test_otsu_minimizes_the_variance_within_classes(image):
 def test_the_baseline_is_scored_with_its_counts():
     truth = np.zeros((4, 20), int)
     truth[:, 0:4], truth[:, 5:9], truth[:, 12:14] = 1, 2, 5
-    found = np.zeros_like(truth)
-    found[:, 0:4], found[:, 5:7], found[:, 7:9], found[:, 12:16] = 9, 3, 4, 6  # a hit, halves, IoU of just 0.5
-    assert "AP@0.5 0.167 (1 hit, 3 spurious, 2 missed)" in baselines.scored(truth, found)
+    predicted = np.zeros_like(truth)
+    # A hit, a split object, an IoU of exactly 0.5.
+    predicted[:, 0:4], predicted[:, 5:7], predicted[:, 7:9], predicted[:, 12:16] = 9, 3, 4, 6
+    assert "AP@0.5 0.167 (1 hit, 3 spurious, 2 missed)" in baselines.scored(truth, predicted)
     assert baselines.scored(truth, truth).startswith("Dice 1.000  AP@0.5 1.000")
     assert "(0 hit, 0 spurious, 3 missed)" in baselines.scored(truth, np.zeros_like(truth))
 
 
-def test_the_boxes_of_a_grid_fill_the_image():
+def test_grid_boxes_cover_the_image():
     boxes = baselines.grid(96, 64, 32, 16, 3)
     assert boxes.shape == (9, 4)
     assert boxes[0].tolist() == [0, 0, 32, 16]

@@ -37,18 +37,18 @@ def data(**fields):
     return Data(**({"train": MOCK, "evals": {}, "batch_size": 12, "augment": AUGMENT} | fields))
 
 
-def assert_same(one, other):
-    assert sorted(one) == sorted(other)
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
-        assert value.dtype == other[name].dtype
+def assert_same(actual, expected):
+    assert sorted(actual) == sorted(expected)
+    for name, value in actual.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+        assert value.dtype == expected[name].dtype
 
 
 def take(batches, start, count):
-    made = batches.iterate(start)
-    taken = list(itertools.islice(made, count))
-    made.close()
-    return taken
+    iterator = batches.iterate(start)
+    taken_batches = list(itertools.islice(iterator, count))
+    iterator.close()
+    return taken_batches
 
 
 def test_a_batch_has_features_weight_and_index():
@@ -68,11 +68,11 @@ def test_a_batch_has_features_weight_and_index():
 @pytest.mark.parametrize(("threads", "workers"), [(0, 0), (3, 0)])
 def test_streaming_and_in_memory_batches_are_identical(mix, threads, workers):
     source = MOCK.load()
-    whole = Batches(source, data(mix=mix), seed=1)
+    in_memory = Batches(source, data(mix=mix), seed=1)
     single = Batches(streaming(source), data(mix=mix, threads=threads, workers=workers), seed=1)
     for (step, batch), expected in zip(take(single, 2, 5), range(2, 7)):
         assert step == expected
-        assert_same(batch, whole.at(step))
+        assert_same(batch, in_memory.at(step))
         assert_same(batch, single.at(step))
 
 
@@ -85,11 +85,11 @@ def test_worker_processes_give_the_same_batches():
 
 def test_a_resumed_run_gets_the_same_batches():
     batches = Batches(MOCK.load(), data(), seed=0)
-    first = dict(take(batches, 0, 9))
+    uninterrupted = dict(take(batches, 0, 9))
     for start in (1, 4, 8):
         step, batch = take(batches, start, 1)[0]
         assert step == start
-        assert_same(batch, first[start])
+        assert_same(batch, uninterrupted[start])
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -97,25 +97,25 @@ def test_a_resumed_run_gets_the_same_batches():
 def test_processes_produce_slices_of_the_global_batch(processes, stream):
     source = streaming(MOCK.load()) if stream else MOCK.load()
     settings = data(mix=Mixup(0.2), threads=2)
-    whole = Batches(source, settings, seed=0).at(5)
+    global_batch = Batches(source, settings, seed=0).at(5)
     size = 12 // processes
     for process in range(processes):
         rows = slice(process * size, (process + 1) * size)
         ((_, part),) = take(Batches(source, settings, seed=0, rows=rows), 5, 1)
-        assert_same(part, {name: value[rows] for name, value in whole.items()})
+        assert_same(part, {name: value[rows] for name, value in global_batch.items()})
 
 
 def test_every_example_occurs_exactly_once_an_epoch():
     batches = Batches(MOCK.load(), data(), seed=0)
-    seen = np.concatenate([batches.at(step)["index"] for step in range(25)])  # 300 positions, 6 epochs of 50
-    epochs = seen.reshape(6, 50)
+    indices = np.concatenate([batches.at(step)["index"] for step in range(25)])  # 300 positions, 6 epochs of 50
+    epochs = indices.reshape(6, 50)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(50), (6, 1)))
     assert len({tuple(epoch) for epoch in epochs}) == 6
 
 
 def test_the_seed_changes_order_and_transforms():
-    one, other = (Batches(MOCK.load(), data(), seed=seed).at(0) for seed in (0, 1))
-    assert (one["index"] != other["index"]).any()
+    first, second = (Batches(MOCK.load(), data(), seed=seed).at(0) for seed in (0, 1))
+    assert (first["index"] != second["index"]).any()
 
 
 def test_transforms_differ_between_epochs():
@@ -140,14 +140,14 @@ def test_evaluation_covers_every_example_once_and_pads_the_last_batch(stream, th
 
 def test_evaluation_splits_over_processes_and_repeats_itself():
     source = MOCK.load()
-    whole = list(eval_batches(source, 16, AUGMENT))
+    expected = list(eval_batches(source, 16, AUGMENT))
     halves = [list(eval_batches(source, 16, AUGMENT, rows=slice(8 * part, 8 * part + 8))) for part in range(2)]
-    for batch, first, second in zip(whole, *halves):
+    for batch, left, right in zip(expected, *halves):
         for name, value in batch.items():
-            np.testing.assert_array_equal(value, np.concatenate([first[name], second[name]]))
+            np.testing.assert_array_equal(value, np.concatenate([left[name], right[name]]))
     for size in (1, 50, 64):
         images = np.concatenate([batch["image"] for batch in eval_batches(source, size, AUGMENT)])[:50]
-        np.testing.assert_array_equal(images, np.concatenate([batch["image"] for batch in whole])[:50])
+        np.testing.assert_array_equal(images, np.concatenate([batch["image"] for batch in expected])[:50])
 
 
 def test_images_of_different_sizes_need_resizing():
@@ -164,7 +164,7 @@ def test_images_of_different_sizes_need_resizing():
     batch = Batches(source, data(batch_size=6, augment=(RandomResizedCrop(5),)), seed=0).at(0)
     assert batch["image"].shape == (6, 5, 5, 3)
     assert batch["label"].dtype == np.int32
-    assert "file" not in batch  # text cannot go to a device
+    assert "file" not in batch  # text cannot be put on a device
 
 
 def test_an_error_in_a_transform_reaches_the_reader():
@@ -179,9 +179,9 @@ def test_joined_sources_read_across_their_borders():
     parts = (MOCK.load(), MockImages(shape=(8, 8, 1), examples=7, split="more").load())
     joined = JoinedSource(parts, "both")
     assert len(joined) == 57
-    read = joined.read(np.array([55, 0, 49, 50, 3]))["image"]
-    first, second = (part.columns["image"] for part in parts)
-    np.testing.assert_array_equal(read, np.stack([second[5], first[0], first[49], second[0], first[3]]))
+    images = joined.read(np.array([55, 0, 49, 50, 3]))["image"]
+    head, tail = (part.columns["image"] for part in parts)
+    np.testing.assert_array_equal(images, np.stack([tail[5], head[0], head[49], tail[0], head[3]]))
 
 
 def test_numbers_beyond_32_bits_are_refused():

@@ -18,7 +18,7 @@ UNTOUCHED = Scenes(degrees=0.0, brightness=(1.0, 1.0))
 
 
 def disc(colour, length=64):
-    """Disc with a soft edge as a cut-out, on hidden white."""
+    """Returns a disc with a soft edge as a cut-out, on transparent white."""
     across = np.arange(length) - (length - 1) / 2
     distance = np.hypot(across[:, None], across)
     pixels = np.full((length, length, 4), 255, np.uint8)
@@ -39,11 +39,11 @@ def scene(number, cutouts=CUTOUTS, scenes=None):
     return compose(cutouts, [BLUE], np.random.default_rng([0, number]), scenes)
 
 
-def test_scenes_are_deterministic():
-    first, again, other = scene(3), scene(3), scene(4)
-    for feature, value in first.items():
-        np.testing.assert_array_equal(value, again[feature])
-    assert (first["image"] != other["image"]).any()
+def test_generatedare_deterministic():
+    original, repeated, another = scene(3), scene(3), scene(4)
+    for feature, value in original.items():
+        np.testing.assert_array_equal(value, repeated[feature])
+    assert (original["image"] != another["image"]).any()
 
 
 def test_scene_columns_have_fixed_shapes_and_types():
@@ -61,58 +61,58 @@ def test_scene_columns_have_fixed_shapes_and_types():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**9))
 def test_boxes_masks_and_instances_agree(number):
-    made = scene(number)
-    count = int(made["box_weight"].sum())
+    example = scene(number)
+    count = int(example["box_weight"].sum())
     assert 1 <= count <= 5
-    np.testing.assert_array_equal(made["box_weight"], np.arange(5) < count)
-    assert not made["boxes"][count:].any()
-    assert not made["box_label"][count:].any()
-    assert set(np.unique(made["instances"])) == set(range(count + 1))
-    np.testing.assert_array_equal(made["mask"] > 0, made["instances"] > 0)
+    np.testing.assert_array_equal(example["box_weight"], np.arange(5) < count)
+    assert not example["boxes"][count:].any()
+    assert not example["box_label"][count:].any()
+    assert set(np.unique(example["instances"])) == set(range(count + 1))
+    np.testing.assert_array_equal(example["mask"] > 0, example["instances"] > 0)
     for row in range(count):
-        inside = made["instances"] == row + 1
-        assert set(made["mask"][inside]) == {made["box_label"][row] + 1}
+        inside = example["instances"] == row + 1
+        assert set(example["mask"][inside]) == {example["box_label"][row] + 1}
         rows, columns = np.nonzero(inside)
         tight = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-        np.testing.assert_array_equal(made["boxes"][row], tight)
+        np.testing.assert_array_equal(example["boxes"][row], tight)
 
 
 def test_masks_match_the_visible_colours():
     for number in range(20):
-        made = scene(number, scenes=UNTOUCHED)
-        image, mask = made["image"].astype(int), made["mask"]
+        columns = scene(number, scenes=UNTOUCHED)
+        image, mask = columns["image"].astype(int), columns["mask"]
         nearest = np.argmin([np.abs(image - colour).sum(-1) for colour in (BLUE[0, 0], RED, GREEN)], axis=0)
         assert (nearest == mask).mean() > 0.99
-        # Edges are soft: some pixels are neither object nor background. White from around the disc is nowhere.
+        # Soft edges are neither object nor background. The white around the disc must not be visible.
         assert image.min(axis=-1).max() < 100
 
 
 def seen_of_squares(scenes):
-    """Longer sides in pixels and visible fractions of the squares in 100 scenes."""
+    """Returns longer sides in pixels and visible fractions of the squares in 100 scenes."""
     square = np.full((64, 64, 4), 255, np.uint8)
     lengths, shares = [], []
     for number in range(100):
-        made = scene(number, [[square]], scenes)
-        for row in range(int(made["box_weight"].sum())):
-            top, left, bottom, right = made["boxes"][row]
+        columns = scene(number, [[square]], scenes)
+        for row in range(int(columns["box_weight"].sum())):
+            top, left, bottom, right = columns["boxes"][row]
             lengths.append(max(bottom - top, right - left))
-            shares.append((made["instances"] == row + 1).sum() / lengths[-1] ** 2)
+            shares.append((columns["instances"] == row + 1).sum() / lengths[-1] ** 2)
     return np.array(lengths), np.array(shares)
 
 
 def test_objects_are_sufficiently_visible_and_within_size_limits():
     lengths, shares = seen_of_squares(UNTOUCHED)
-    assert 16 <= lengths.min() < 23  # less than 20 where another square hides two sides
+    assert 16 <= lengths.min() < 23  # below 20 where another square occludes two sides
     assert 53 < lengths.max() <= 56
     assert shares.min() >= 0.6
-    assert (shares < 0.95).mean() > 0.05  # overlap happens
+    assert (shares < 0.95).mean() > 0.05  # overlap occurs
     assert seen_of_squares(replace(UNTOUCHED, visible=0.2))[1].min() < 0.5
 
 
 def test_categories_are_balanced():
-    cutouts = [[disc(RED)] * 9, [bar(GREEN)]]  # a bar finds a place more easily
-    made = [scene(number, cutouts) for number in range(300)]
-    labels = np.concatenate([each["box_label"][each["box_weight"] > 0] for each in made])
+    cutouts = [[disc(RED)] * 9, [bar(GREEN)]]  # a bar is placed more easily
+    generated = [scene(number, cutouts) for number in range(300)]
+    labels = np.concatenate([columns["box_label"][columns["box_weight"] > 0] for columns in generated])
     assert 0.46 < labels.mean() < 0.54
 
 
@@ -121,9 +121,9 @@ def test_cutouts_rotate_and_change_brightness_without_enlargement():
     boxes = np.concatenate([scene(number, small)["boxes"] for number in range(40)])
     assert max((boxes[:, 2:] - boxes[:, :2]).ravel()) <= 26
     bars = [scene(number, [[bar((100, 100, 100))]], Scenes(most=1)) for number in range(40)]
-    ratios = [np.divide(*(made["boxes"][0, 2:] - made["boxes"][0, :2])) for made in bars]
+    ratios = [np.divide(*(columns["boxes"][0, 2:] - columns["boxes"][0, :2])) for columns in bars]
     assert max(ratios) - min(ratios) > 0.15
-    values = [np.median(made["image"][made["mask"] > 0]) for made in bars]
+    values = [np.median(columns["image"][columns["mask"] > 0]) for columns in bars]
     assert min(values) < 85
     assert max(values) > 115
 
@@ -131,7 +131,7 @@ def test_cutouts_rotate_and_change_brightness_without_enlargement():
 def test_trim_removes_the_transparent_margin():
     image = np.zeros((100, 200, 4), np.uint8)
     image[20:60, 50:150] = 255
-    image[0, 0, 3] = 5  # an invisible speck
+    image[0, 0, 3] = 5  # an invisible pixel
     assert trim(Image.fromarray(image), 128).shape == (40, 100, 4)
     assert trim(Image.fromarray(image), 50).shape == (20, 50, 4)
     with pytest.raises(UserError, match="transparent"):
@@ -172,7 +172,7 @@ def test_the_splits_cover_all_categories_and_share_no_file(builder_module):
 
 
 def test_the_builder_prepares_columns_with_class_names(builder_module, tmp_path, monkeypatch):
-    """Real builder with a small table of generated files instead of the packages."""
+    """The real builder uses a small table of generated files instead of the packages."""
     folder, entries = tmp_path / "members", []
     for split in ("train", "validation", "test"):
         for category in (*builder_module.CATEGORIES, "background"):
@@ -196,9 +196,9 @@ def test_the_builder_prepares_columns_with_class_names(builder_module, tmp_path,
     assert source.names["box_label"] == builder_module.CATEGORIES
     assert source.names["mask"] == ("background", *builder_module.CATEGORIES)
     assert source.read(np.arange(6))["boxes"].shape == (6, 5, 4)
-    first = prepared.fingerprint
-    assert prepare("scenes", force=True).fingerprint == first
-    # Each split has random numbers of its own, even where the files look the same.
+    fingerprint = prepared.fingerprint
+    assert prepare("scenes", force=True).fingerprint == fingerprint
+    # Splits have separate random numbers, even where their files are equal.
     test = Dataset("scenes", "test").load().read(np.arange(2))
     assert (test["image"] != source.read(np.arange(2))["image"]).any()
 

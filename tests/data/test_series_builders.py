@@ -1,4 +1,4 @@
-"""Tests of the time-series builders on small fake packages, without network and pandas."""
+"""Time-series builders on small fake packages, without network and pandas."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ import pytest
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.store.tfds import tensorflow_datasets
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 elecdemand, walmart_sales, sunspots, stocks = (
     importlib.import_module(f"jaxdl.data.builders.{name}")
     for name in ("elecdemand", "walmart_sales", "sunspots", "stocks")
@@ -55,18 +55,18 @@ def loaded(name):
 
 
 def frame(monkeypatch, demand, working, temperature):
-    """DataFrame as pickled by pandas 2, from minimal fake modules."""
-    made = {}
+    """Pickles a DataFrame as pandas 2 does, with minimal fake modules."""
+    modules = {}
 
     def stand_in(module, **members):
-        made[module] = types.ModuleType(module)
+        modules[module] = types.ModuleType(module)
         for name, member in members.items():
             member.__module__, member.__qualname__ = module, name
-            setattr(made[module], name, member)
-        monkeypatch.setitem(sys.modules, module, made[module])
+            setattr(modules[module], name, member)
+        monkeypatch.setitem(sys.modules, module, modules[module])
 
     class Called:
-        """Pickles as a call of `function` and perhaps a state."""
+        """Object that is pickled as a call of `function`, with an optional state."""
 
         def __init__(self, function, arguments, state=None):
             self.call = (function, arguments, state) if state is not None else (function, arguments)
@@ -97,15 +97,15 @@ def frame(monkeypatch, demand, working, temperature):
         Called(_unpickle_block, (array(np.stack([demand, temperature])), slice(1, 5, 2), 2)),
         Called(_unpickle_block, (array(np.stack([np.arange(1, rows + 1), working])), slice(0, 4, 2), 2)),
     )
-    index = made["pandas.core.indexes.base"]
+    index = modules["pandas.core.indexes.base"]
     state = (1, (4,), np.dtype(object), False, ["rownames", "Demand", "WorkDay", "Temperature"])
     names = Called(_reconstruct, (np.ndarray, (0,), b"b"), state)
     axes = [
         Called(_new_Index, (index.Index, {"data": names, "name": None})),
-        Called(_new_Index, (made["pandas.core.indexes.range"].RangeIndex, {"start": 0, "stop": rows, "step": 1})),
+        Called(_new_Index, (modules["pandas.core.indexes.range"].RangeIndex, {"start": 0, "stop": rows, "step": 1})),
     ]
-    manager = Called(made["pandas.core.internals.managers"].BlockManager, (blocks, axes))
-    return pickle.dumps(Called(made["pandas.core.frame"].DataFrame, (), {"_mgr": manager, "attrs": {}}), protocol=5)
+    manager = Called(modules["pandas.core.internals.managers"].BlockManager, (blocks, axes))
+    return pickle.dumps(Called(modules["pandas.core.frame"].DataFrame, (), {"_mgr": manager, "attrs": {}}), protocol=5)
 
 
 def test_electricity_is_read_without_pandas(offer, monkeypatch):

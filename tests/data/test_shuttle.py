@@ -1,4 +1,4 @@
-"""Tests of the anomaly-detection builders on small fake packages, without network."""
+"""Anomaly-detection builders on small fake packages, without network."""
 
 import dataclasses
 import hashlib
@@ -12,7 +12,7 @@ from jaxdl.data.dataset import Dataset
 from jaxdl.data.splits import PARTS
 from jaxdl.data.store.tfds import tensorflow_datasets
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 shuttle, credit_default = (
     importlib.import_module(f"jaxdl.data.builders.{name}") for name in ("shuttle", "credit_default")
 )
@@ -57,15 +57,15 @@ def test_shuttle_is_split_by_state(offer, tmp_path):
 
     assert sources["test"].names["label"] == ("normal", "anomalous")
     rows = {part: np.stack([batch[name] for name in shuttle.READINGS], axis=1) for part, batch in batches.items()}
-    kept = states != 1
-    assert sum(map(len, rows.values())) == kept.sum()
-    # Every row that is not High is in one part, with its own state and label.
-    state_of = {tuple(row): STATES[state] for row, state in zip(readings[kept], states[kept])}
-    assert len(state_of) == kept.sum()
+    selected = states != 1
+    assert sum(map(len, rows.values())) == selected.sum()
+    # Every row except High is in one part, with its state and label.
+    state_of = {tuple(row): STATES[state] for row, state in zip(readings[selected], states[selected])}
+    assert len(state_of) == selected.sum()
     for part, batch in batches.items():
-        found = [sources[part].names["state"][number] for number in batch["state"]]
-        assert found == [state_of.pop(tuple(row)) for row in rows[part].astype(np.float64)]
-        assert batch["label"].tolist() == [int(state != "Rad.Flow") for state in found]
+        names = [sources[part].names["state"][number] for number in batch["state"]]
+        assert names == [state_of.pop(tuple(row)) for row in rows[part].astype(np.float64)]
+        assert batch["label"].tolist() == [int(state != "Rad.Flow") for state in names]
     assert not state_of
     assert not batches["train"]["label"].any()
     normal = np.array([np.sum(batches[part]["label"] == 0) for part in PARTS])
@@ -88,7 +88,7 @@ def test_the_split_of_a_row_depends_on_its_readings_only():
     for part in PARTS:
         rows = members(columns, part)
         assert rows == members(backwards, part)
-        assert rows[::2] == rows[1::2]  # both of equal rows
+        assert rows[::2] == rows[1::2]  # both with equal rows
     assert sum(len(members(columns, part)) for part in PARTS) == 80
 
 
@@ -106,13 +106,13 @@ def test_credit_default_is_split_by_label(offer, monkeypatch):
     sources, batches = loaded("credit_default")
     assert sources["train"].names == {"student": ("No", "Yes"), "label": ("pays", "defaults")}
     assert not batches["train"]["label"].any()
-    found = {
+    labels = {
         (round(float(balance), 2), int(student), int(label))
         for batch in batches.values()
         for balance, student, label in zip(batch["balance"], batch["student"], batch["label"])
     }
     rows = zip(columns["balance"].astype(np.float32), columns["student"], columns["default"])
-    assert found == {
+    assert labels == {
         (round(float(balance), 2), int(student == "Yes"), int(default == "Yes")) for balance, student, default in rows
     }
     assert sum(len(batch["label"]) for batch in batches.values()) == 300

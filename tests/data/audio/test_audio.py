@@ -31,7 +31,7 @@ def wave(count=4000, channels=1, seed=0):
 
 
 def wav_24_bits(values, rate=RATE):
-    """24-bit WAV file, which scipy reads but does not write."""
+    """Returns a 24-bit WAV file, which scipy reads but does not write."""
     data = b"".join(struct.pack("<i", int(value))[:3] for value in values)
     form = struct.pack("<HHIIHH", 1, 1, rate, 3 * rate, 3, 24)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
@@ -111,16 +111,16 @@ def test_other_channels_and_rates_are_refused_or_converted():
         to_mono(stereo, 44100, RATE, "a.wav")
     with pytest.raises(UserError, match="1 channel at 44100 Hz"):
         to_mono(tone, 44100, RATE, "a.wav")
-    made = to_mono(stereo, 44100, RATE, "a.wav", convert=True)
-    assert (made.shape, made.dtype) == ((RATE,), np.float32)
+    mono = to_mono(stereo, 44100, RATE, "a.wav", convert=True)
+    assert (mono.shape, mono.dtype) == ((RATE,), np.float32)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
-    np.testing.assert_allclose(made[200:-200], expected[200:-200], atol=5e-3)
+    np.testing.assert_allclose(mono[200:-200], expected[200:-200], atol=5e-3)
     np.testing.assert_array_equal(to_mono(tone[:, None], RATE, RATE, "a.wav"), tone)
 
 
 def reference(audio, rate, size, step, points, mels):
-    """Log-mel reference: scipy's STFT and pointwise triangles."""
-    # scipy divides by the window's sum
+    """Computes a log-mel reference with scipy's STFT and triangular filters."""
+    # scipy divides by the sum of the window
     _, _, spectrum = stft(audio, rate, "hann", size, size - step, points, boundary=None, padded=False)  # pyright: ignore[reportArgumentType]
     power = np.abs(spectrum * size / 2) ** 2
     corner = [700 * (10 ** (mel / 2595) - 1) for mel in np.linspace(0, 2595 * np.log10(1 + rate / 1400), mels + 2)]
@@ -135,12 +135,12 @@ def reference(audio, rate, size, step, points, mels):
 @pytest.mark.parametrize(("rate", "mels", "points"), [(8000, 20, 256), (8000, 64, 512), (16000, 40, 512)])
 def test_log_mel_matches_its_definition(rate, mels, points):
     audio = wave(3000)
-    made = log_mel(audio, rate, mels=mels)
-    assert made.dtype == np.float32
+    features = log_mel(audio, rate, mels=mels)
+    assert features.dtype == np.float32
     assert filterbank(rate, round(0.025 * rate), mels).shape == (points // 2 + 1, mels)
     expected = reference(audio, rate, round(0.025 * rate), round(0.01 * rate), points, mels)
-    assert made.shape == expected.shape
-    np.testing.assert_allclose(made, expected, atol=1e-3)
+    assert features.shape == expected.shape
+    np.testing.assert_allclose(features, expected, atol=1e-3)
 
 
 def test_a_tone_is_loudest_in_the_band_around_it():
@@ -159,9 +159,9 @@ def test_the_number_of_frames_matches_frame_count(count, window, hop):
 
 
 def test_block_size_does_not_change_the_spectrogram(monkeypatch):
-    whole = log_mel(wave(), RATE)
+    expected = log_mel(wave(), RATE)
     monkeypatch.setattr("jaxdl.data.audio.features._BLOCK", 7)
-    np.testing.assert_allclose(log_mel(wave(), RATE), whole, atol=1e-5)
+    np.testing.assert_allclose(log_mel(wave(), RATE), expected, atol=1e-5)
 
 
 def test_invalid_sizes_are_refused():
@@ -186,16 +186,16 @@ def folder(path, count=5):
 def test_a_folder_of_recordings_is_read(tmp_path):
     source = open_recordings(str(folder(tmp_path)), "train")
     assert len(source) == 5
-    seen = set()
+    numbers = set()
     for number in range(5):
         example = {name: value[0] for name, value in source.read(np.array([number])).items()}
         text = example["text"].decode()
-        each = int(text.removeprefix("grüße "))
+        clip = int(text.removeprefix("grüße "))
         assert (example["audio"].dtype, example["rate"]) == (np.int16, RATE)
-        np.testing.assert_array_equal(example["audio"], np.full(100 + each, each * 100))
-        assert example["name"].decode().endswith(f"{each}.wav")
-        seen.add(each)
-    assert seen == set(range(5))
+        np.testing.assert_array_equal(example["audio"], np.full(100 + clip, clip * 100))
+        assert example["name"].decode().endswith(f"{clip}.wav")
+        numbers.add(clip)
+    assert numbers == set(range(5))
     parts = [open_recordings(str(tmp_path), split) for split in ("train[:2]", "train[2:]")]
     assert [len(part) for part in parts] == [2, 3]
     assert len({source.fingerprint, *(part.fingerprint for part in parts)}) == 3

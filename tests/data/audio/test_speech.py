@@ -58,12 +58,15 @@ def test_mock_speech_encodes_its_text_in_tones():
         assert 0.07 * len(text) < len(example["audio"]) / 8000 < 0.13 * len(text)
         assert set(text) <= set("abcdef ")
         frames = log_mel(example["audio"] / 32768, 8000)
-        # Every letter has a band of its own: as many are the loudest somewhere as there are different letters.
+        # Each letter has its own band, so the number of loudest bands is the number of distinct letters.
         loud = frames.max(axis=1) > 2.0
         assert len(set(frames[loud].argmax(axis=1) // 6)) == len(set(text) - {" "})
     assert MOCK.load().fingerprint == source.fingerprint
-    other = replace(MOCK, split="test").load()
-    texts = [[each.read(np.array([number]))["text"][0] for number in range(20)] for each in (source, other)]
+    test_source = replace(MOCK, split="test").load()
+    texts = [
+        [split_source.read(np.array([number]))["text"][0] for number in range(20)]
+        for split_source in (source, test_source)
+    ]
     assert texts[0] != texts[1]
 
 
@@ -104,17 +107,17 @@ def test_silence_is_not_amplified():
 
 
 def test_the_fingerprint_depends_on_all_settings():
-    whole = Speech(MOCK, Letters(), seconds=1.5)
+    reference = Speech(MOCK, Letters(), seconds=1.5)
     others = [
-        replace(whole, mels=32),
-        replace(whole, joins=2),
-        replace(whole, joins=2, seed=1),
-        replace(whole, hop=0.02),
+        replace(reference, mels=32),
+        replace(reference, joins=2),
+        replace(reference, joins=2, seed=1),
+        replace(reference, hop=0.02),
     ]
-    others += [with_split(whole, "test")]
-    fingerprints = [each.load().fingerprint for each in (whole, *others)]
+    others += [with_split(reference, "test")]
+    fingerprints = [data.load().fingerprint for data in (reference, *others)]
     assert len(set(fingerprints)) == len(fingerprints)
-    assert whole.load().fingerprint == fingerprints[0]
+    assert reference.load().fingerprint == fingerprints[0]
 
 
 def test_clips_that_do_not_fit_are_refused_or_dropped():
@@ -166,7 +169,7 @@ def test_joins_concatenate_clips():
     plain = speech(*clips).load()
     for name, column in plain.columns.items():
         np.testing.assert_array_equal(source.columns[name][:3], column)
-    raw = {each["text"].decode(): log_mel(each["audio"] / 32768, 8000, mels=8) for each in clips}
+    raw = {example["text"].decode(): log_mel(example["audio"] / 32768, 8000, mels=8) for example in clips}
     counts = set()
     for row in range(3, 33):
         text = tokenizer.decode(source.columns["target"][row, : source.columns["target_length"][row]])
@@ -176,8 +179,8 @@ def test_joins_concatenate_clips():
         np.testing.assert_allclose(source.columns["frames"][row, : len(expected)], expected, atol=1e-4)
         counts.add(len(words))
     assert counts == {2, 3}
-    again = speech(*clips, joins=30).load()
-    np.testing.assert_array_equal(again.columns["target"], source.columns["target"])
+    reloaded = speech(*clips, joins=30).load()
+    np.testing.assert_array_equal(reloaded.columns["target"], source.columns["target"])
     assert not np.array_equal(speech(*clips, joins=30, seed=1).load().columns["target"], source.columns["target"])
     with pytest.raises(UserError, match="hardly any two clips fit"):
         speech(clip(seconds=0.9), joins=1).load()
@@ -246,27 +249,27 @@ def test_augmentations_draw_by_position_and_keep_padding(augment, lengths, seed)
     batch = batch_of(lengths, seed=seed)
     before = {name: value.copy() for name, value in batch.items()}
     positions = np.arange(len(lengths)) + 7
-    made = augment(batch, Draws(seed, positions))
-    assert {name: (value.shape, value.dtype) for name, value in made.items()} == {
+    augmented = augment(batch, Draws(seed, positions))
+    assert {name: (value.shape, value.dtype) for name, value in augmented.items()} == {
         name: (value.shape, value.dtype) for name, value in batch.items()
     }
     for name, value in before.items():
-        np.testing.assert_array_equal(batch[name], value)  # what was given is not changed
-    absent = np.arange(40) >= made["frames_length"][:, None]
-    assert not made["frames"][absent].any()
+        np.testing.assert_array_equal(batch[name], value)  # the inputs are not modified
+    absent = np.arange(40) >= augmented["frames_length"][:, None]
+    assert not augmented["frames"][absent].any()
     for row in range(len(lengths)):
-        alone = augment(
+        single = augment(
             {name: value[row : row + 1] for name, value in batch.items()}, Draws(seed, positions[row : row + 1])
         )
-        for name, value in alone.items():
-            np.testing.assert_array_equal(value[0], made[name][row])
+        for name, value in single.items():
+            np.testing.assert_array_equal(value[0], augmented[name][row])
 
 
 def test_masks_cover_spans_of_the_valid_frames():
     batch = batch_of([40] * 2000)
-    made = SpecAugment(1, 8, 0, 0, time_share=1.0)(batch, Draws(0, np.arange(2000)))
-    hidden = (made["frames"] == 0).all(axis=2)
-    np.testing.assert_array_equal(hidden, (made["frames"] == 0).any(axis=2))
+    masked = SpecAugment(1, 8, 0, 0, time_share=1.0)(batch, Draws(0, np.arange(2000)))
+    hidden = (masked["frames"] == 0).all(axis=2)
+    np.testing.assert_array_equal(hidden, (masked["frames"] == 0).any(axis=2))
     width = hidden.sum(axis=1)
     assert set(width) == set(range(9))
     assert (np.abs(np.diff(hidden.astype(int), axis=1)).sum(axis=1) <= 2).all()
@@ -287,14 +290,14 @@ def test_speed_perturbation_keeps_linear_frames_linear():
     for row, length in enumerate((20, 30, 40)):
         batch["frames"][row, :length] = np.linspace(0, 1, length)[:, None]
     for speed, lengths in ((0.8, [25, 38, 40]), (1.25, [16, 24, 32]), (1.0, [20, 30, 40])):
-        made = SpeedPerturb(speed, speed)(batch, Draws(0, np.arange(3)))
-        assert made["frames_length"].tolist() == lengths
+        perturbed = SpeedPerturb(speed, speed)(batch, Draws(0, np.arange(3)))
+        assert perturbed["frames_length"].tolist() == lengths
         for row, length in enumerate(lengths):
             expected = np.zeros(time)
             expected[:length] = np.linspace(0, 1, length)
-            np.testing.assert_allclose(made["frames"][row, :, 0], expected, atol=1e-6)
-    drawn = SpeedPerturb(0.9, 1.1)(batch_of([36] * 500), Draws(0, np.arange(500)))["frames_length"]
-    assert (drawn.min(), drawn.max()) == (33, 40)
+            np.testing.assert_allclose(perturbed["frames"][row, :, 0], expected, atol=1e-6)
+    random_lengths = SpeedPerturb(0.9, 1.1)(batch_of([36] * 500), Draws(0, np.arange(500)))["frames_length"]
+    assert (random_lengths.min(), random_lengths.max()) == (33, 40)
 
 
 def test_augmentations_refuse_invalid_settings():

@@ -39,22 +39,22 @@ def content():
 
 
 def write(root, split="val", images="val", json_file="annotations/instances_{split}.json", change=lambda c: None):
-    made = content()
-    for record in made["images"]:
+    document = content()
+    for record in document["images"]:
         path = root / images / record["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (record["width"], record["height"]), (record["id"], 0, 0)).save(path)
-    change(made)
+    change(document)
     path = root / json_file.format(split=split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(made))
+    path.write_text(json.dumps(document))
     return path
 
 
 def examples(source):
-    """Examples by image id, which equals the red value."""
-    read = [source.read(np.array([row])) for row in range(len(source))]
-    return {int(each["image"][0, 0, 0, 0]): {name: value[0] for name, value in each.items()} for each in read}
+    """Returns examples by image id, which equals the red value."""
+    batches = [source.read(np.array([row])) for row in range(len(source))]
+    return {int(batch["image"][0, 0, 0, 0]): {name: value[0] for name, value in batch.items()} for batch in batches}
 
 
 def test_boxes_have_the_tfds_format(tmp_path):
@@ -64,32 +64,32 @@ def test_boxes_have_the_tfds_format(tmp_path):
     assert not source.in_memory
     assert source.names["box_label"] == ("cat", "dog")
     assert source.names["mask"] == ("background", "cat", "dog")
-    found = examples(pickle.loads(pickle.dumps(source)))
-    assert set(found) == {5, 6, 9}
-    assert set(found[5]) == {"image", "objects/bbox", "objects/label", "objects/is_crowd"}
-    assert found[5]["image"].shape == (8, 10, 3)
+    by_id = examples(pickle.loads(pickle.dumps(source)))
+    assert set(by_id) == {5, 6, 9}
+    assert set(by_id[5]) == {"image", "objects/bbox", "objects/label", "objects/is_crowd"}
+    assert by_id[5]["image"].shape == (8, 10, 3)
     boxes = [(2 / 8, 0.3, 3 / 8, 0.5), (1 / 8, 0.2, 4 / 8, 0.6), (0, 0, 1, 0.2)]
-    np.testing.assert_allclose(found[5]["objects/bbox"], boxes, rtol=1e-6)
-    assert found[5]["objects/label"].tolist() == [1, 0, 0]
-    assert found[5]["objects/is_crowd"].tolist() == [False, False, True]
-    np.testing.assert_array_equal(found[9]["objects/bbox"], [(0, 0, 1, 0.875)])  # up to a pixel outside is cut
-    assert found[6]["objects/bbox"].shape == (0, 4)
-    assert {value.dtype.name for value in found[5].values()} == {"uint8", "float32", "int32", "bool"}
+    np.testing.assert_allclose(by_id[5]["objects/bbox"], boxes, rtol=1e-6)
+    assert by_id[5]["objects/label"].tolist() == [1, 0, 0]
+    assert by_id[5]["objects/is_crowd"].tolist() == [False, False, True]
+    np.testing.assert_array_equal(by_id[9]["objects/bbox"], [(0, 0, 1, 0.875)])  # up to a pixel outside is clipped
+    assert by_id[6]["objects/bbox"].shape == (0, 4)
+    assert {value.dtype.name for value in by_id[5].values()} == {"uint8", "float32", "int32", "bool"}
 
 
 def test_masks_and_instances_are_rasterized(tmp_path):
     write(tmp_path)
-    found = examples(Dataset(f"coco:{tmp_path}", "val", features=("image", "mask", "instances", "image/id")).load())
-    assert set(found[5]) == {"image", "mask", "instances", "image/id"}
-    assert found[5]["image/id"] == 5
+    by_id = examples(Dataset(f"coco:{tmp_path}", "val", features=("image", "mask", "instances", "image/id")).load())
+    assert set(by_id[5]) == {"image", "mask", "instances", "image/id"}
+    assert by_id[5]["image/id"] == 5
     mask, instances = np.zeros((8, 10), int), np.zeros((8, 10), int)
     mask[:, :2] = 255
     mask[1:4, 2:6], instances[1:4, 2:6] = 1, 2
-    mask[2:3, 3:5], instances[2:3, 3:5] = 2, 1  # the smaller one lies on top, whichever comes first in the file
-    np.testing.assert_array_equal(found[5]["mask"], mask)
-    np.testing.assert_array_equal(found[5]["instances"], instances)
-    assert (found[5]["mask"].dtype, found[5]["instances"].dtype) == (np.uint8, np.int32)
-    assert (found[6]["mask"] == 0).all()
+    mask[2:3, 3:5], instances[2:3, 3:5] = 2, 1  # the smaller one is on top in any order of the file
+    np.testing.assert_array_equal(by_id[5]["mask"], mask)
+    np.testing.assert_array_equal(by_id[5]["instances"], instances)
+    assert (by_id[5]["mask"].dtype, by_id[5]["instances"].dtype) == (np.uint8, np.int32)
+    assert (by_id[6]["mask"] == 0).all()
 
 
 def test_compressed_and_plain_run_lengths_agree(tmp_path):
@@ -100,13 +100,13 @@ def test_compressed_and_plain_run_lengths_agree(tmp_path):
     counts = runs.encode(inside)["counts"]
     text = counts.decode() if isinstance(counts, bytes) else counts
 
-    def change(made):
-        made["annotations"][0]["segmentation"] = {"size": [8, 10], "counts": text}
-        del made["annotations"][1:]
+    def change(document):
+        document["annotations"][0]["segmentation"] = {"size": [8, 10], "counts": text}
+        del document["annotations"][1:]
 
     write(tmp_path, change=change)
-    found = examples(Dataset(f"coco:{tmp_path}", "val", features=("image", "mask")).load())
-    np.testing.assert_array_equal(found[5]["mask"], 2 * inside)
+    by_id = examples(Dataset(f"coco:{tmp_path}", "val", features=("image", "mask")).load())
+    np.testing.assert_array_equal(by_id[5]["mask"], 2 * inside)
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,18 +143,18 @@ def test_parts_of_splits_have_distinct_fingerprints(tmp_path):
     write(tmp_path)
     write(tmp_path, "train", "train")
     name = f"coco:{tmp_path}"
-    whole, head, tail = (Dataset(name, split).load() for split in ("val", "val[:2]", "val[2:]"))
-    assert (len(whole), len(head), len(tail)) == (3, 2, 1)
+    complete, head, tail = (Dataset(name, split).load() for split in ("val", "val[:2]", "val[2:]"))
+    assert (len(complete), len(head), len(tail)) == (3, 2, 1)
     assert len(Dataset(name, "train+val").load()) == len(Dataset(name, "all").load()) == 6
     assert set(examples(head)) | set(examples(tail)) == {5, 6, 9}
     masks = Dataset(name, "val", features=("image", "mask")).load()
     skipped = Coco(str(tmp_path), "val", skip=(10,)).load()
-    assert Dataset(name, "val").load().fingerprint == whole.fingerprint
-    prints = [each.fingerprint for each in (whole, head, tail, masks, skipped)]
+    assert Dataset(name, "val").load().fingerprint == complete.fingerprint
+    prints = [source.fingerprint for source in (complete, head, tail, masks, skipped)]
     Image.new("RGB", (3, 5), (6, 1, 1)).save(tmp_path / "val/empty.png")
     assert len({*prints, Dataset(name, "val").load().fingerprint}) == 6
     assert examples(skipped)[5]["objects/label"].tolist() == [1, 0]
-    write(tmp_path, "train", "train", change=lambda made: made["categories"].append({"id": 1, "name": "cow"}))
+    write(tmp_path, "train", "train", change=lambda document: document["categories"].append({"id": 1, "name": "cow"}))
     with pytest.raises(UserError, match="differ in their categories"):
         Dataset(name, "train+val").load()
 
@@ -169,9 +169,9 @@ def test_missing_files_are_reported_with_the_searched_paths(tmp_path):
         assert str(place) in str(error.value)
     with pytest.raises(UserError, match="did you mean 'mask'"):
         Dataset(f"coco:{tmp_path}", "val", features=("masks",)).load()
-    for wrong in ("", "val[", "val[7:]"):
+    for split in ("", "val[", "val[7:]"):
         with pytest.raises(UserError, match=r"split|examples"):
-            Dataset(f"coco:{tmp_path}", wrong).load()
+            Dataset(f"coco:{tmp_path}", split).load()
     (tmp_path / "val/b.png").unlink()
     with pytest.raises(UserError, match=r"file 'b\.png' of image 9 does not exist") as error:
         Dataset(f"coco:{tmp_path}", "val").load()
@@ -180,7 +180,7 @@ def test_missing_files_are_reported_with_the_searched_paths(tmp_path):
 
 
 def of(number, **fields):
-    return lambda made: made["annotations"][number].update(fields)
+    return lambda document: document["annotations"][number].update(fields)
 
 
 @pytest.mark.parametrize(
@@ -206,15 +206,15 @@ def of(number, **fields):
         (of(2, segmentation={"size": [8, 10], "counts": [79]}), "annotation 12 has run lengths that do not sum"),
         (of(2, segmentation={"size": [8, 10], "counts": "PP"}), "annotation 12 has run lengths that do not sum"),
         (of(2, segmentation={"size": [8, 10], "counts": ""}), "annotation 12 has run lengths that do not sum"),
-        (lambda made: made["images"][1].update(width="10"), "image 5 has no 'width' of type int; got '10'"),
-        (lambda made: made["images"][1].update(width=0), "image 5 has the size 8 x 0"),
-        (lambda made: made["images"][1].pop("file_name"), "image 5 has no 'file_name'"),
-        (lambda made: made["images"][1].update(id=9), "repeats image id 9"),
-        (lambda made: made["categories"].append({"id": 3, "name": "cat"}), "repeats category id 3"),
-        (lambda made: made["categories"][0].pop("name"), "category 7 has no 'name'"),
-        (lambda made: made["categories"].clear(), "has an empty list of categories"),
-        (lambda made: made["images"].clear(), "has an empty list of images"),
-        (lambda made: made.pop("annotations"), "no list 'annotations'"),
+        (lambda document: document["images"][1].update(width="10"), "image 5 has no 'width' of type int; got '10'"),
+        (lambda document: document["images"][1].update(width=0), "image 5 has the size 8 x 0"),
+        (lambda document: document["images"][1].pop("file_name"), "image 5 has no 'file_name'"),
+        (lambda document: document["images"][1].update(id=9), "repeats image id 9"),
+        (lambda document: document["categories"].append({"id": 3, "name": "cat"}), "repeats category id 3"),
+        (lambda document: document["categories"][0].pop("name"), "category 7 has no 'name'"),
+        (lambda document: document["categories"].clear(), "has an empty list of categories"),
+        (lambda document: document["images"].clear(), "has an empty list of images"),
+        (lambda document: document.pop("annotations"), "no list 'annotations'"),
     ],
 )
 def test_invalid_annotations_are_reported(tmp_path, change, message):
@@ -226,22 +226,22 @@ def test_invalid_annotations_are_reported(tmp_path, change, message):
 
 
 def test_invalid_annotations_are_listed_and_can_be_skipped(tmp_path):
-    def change(made):
+    def change(document):
         for number in (0, 2, 3):
-            made["annotations"][number]["bbox"] = [0, 0, 0, 0]
+            document["annotations"][number]["bbox"] = [0, 0, 0, 0]
 
     write(tmp_path, change=change)
     with pytest.raises(UserError, match="so are 2 more: 12, 20"):
         Dataset(f"coco:{tmp_path}", "val").load()
     source = Coco(str(tmp_path), "val", skip=(11, 12, 20)).load()
-    assert sorted(len(each["objects/label"]) for each in examples(source).values()) == [0, 0, 1]
+    assert sorted(len(example["objects/label"]) for example in examples(source).values()) == [0, 0, 1]
 
 
 def test_invalid_json_is_refused(tmp_path):
     path = write(tmp_path)
-    whole = path.read_bytes()
-    for wrong in (whole[:-9], b"", b"\xff\xfe\x00", b"[1]", b"{}"):
-        path.write_bytes(wrong)
+    valid = path.read_bytes()
+    for invalid in (valid[:-9], b"", b"\xff\xfe\x00", b"[1]", b"{}"):
+        path.write_bytes(invalid)
         with pytest.raises(UserError, match=r"is not valid JSON|no list 'images'") as error:
             Dataset(f"coco:{tmp_path}", "val").load()
         assert str(path) in str(error.value)
@@ -264,11 +264,11 @@ def test_truncated_or_resized_images_are_reported(tmp_path):
 
 @pytest.mark.parametrize("kind", ["grey", "16 bit", "CMYK", "palette", "alpha"])
 def test_all_image_formats_decode_to_rgb(tmp_path, kind):
-    made = copy.deepcopy(content())
-    made["images"] = [{"id": 5, "file_name": "a.tif", "width": 10, "height": 8}]
-    made["annotations"] = made["annotations"][:1]
+    document = copy.deepcopy(content())
+    document["images"] = [{"id": 5, "file_name": "a.tif", "width": 10, "height": 8}]
+    document["annotations"] = document["annotations"][:1]
     (tmp_path / "images").mkdir()
-    (tmp_path / "val.json").write_text(json.dumps(made))
+    (tmp_path / "val.json").write_text(json.dumps(document))
     grey = np.tile(np.linspace(0, 255, 10).astype(np.uint8), (8, 1))
     rgb = np.stack([grey] * 3, axis=-1)
     image = {
@@ -279,9 +279,9 @@ def test_all_image_formats_decode_to_rgb(tmp_path, kind):
         "alpha": lambda: Image.fromarray(rgb).convert("RGBA"),
     }[kind]()
     image.save(tmp_path / "images/a.tif")
-    read = Dataset(f"coco:{tmp_path}", "val").load().read(np.array([0]))["image"]
-    assert read.dtype == np.uint8
-    assert abs(read[0].astype(int) - rgb).max() <= 1
+    decoded = Dataset(f"coco:{tmp_path}", "val").load().read(np.array([0]))["image"]
+    assert decoded.dtype == np.uint8
+    assert abs(decoded[0].astype(int) - rgb).max() <= 1
 
 
 def test_batches_have_boxes_and_masks(tmp_path):

@@ -82,12 +82,12 @@ def test_missing_or_invalid_texts_are_refused(tmp_path, story):
 def test_pairs_are_in_a_fixed_random_order(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"source {number}\t Ziel {number} \n\n" for number in range(40)))
-    whole = open_pairs(str(path), "train").columns
-    numbers = [int(text.split()[1]) for text in whole["source"]]
+    columns = open_pairs(str(path), "train").columns
+    numbers = [int(text.split()[1]) for text in columns["source"]]
     assert sorted(numbers) == list(range(40)) != numbers
-    assert whole["target"].tolist() == [f"Ziel {number}".encode() for number in numbers]
+    assert columns["target"].tolist() == [f"Ziel {number}".encode() for number in numbers]
     parts = [open_pairs(str(path), split).columns["source"] for split in ("train[:25%]", "train[25%:]")]
-    np.testing.assert_array_equal(np.concatenate(parts), whole["source"])
+    np.testing.assert_array_equal(np.concatenate(parts), columns["source"])
     assert len(Dataset(f"pairs:{path}", "train[:10]").load()) == 10
 
 

@@ -39,7 +39,7 @@ def test_rows_are_sorted_and_typed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("times", "wanted"),
+    ("times", "expected"),
     [
         (("1999", "2000"), [1999, 2000]),
         (("2024-01-31T18:30", "2024-01-31 19:00"), [28445430, 28445460]),
@@ -48,9 +48,9 @@ def test_rows_are_sorted_and_typed(tmp_path):
         (("2024-01-01", "2024-01-02"), [28401120, 28402560]),
     ],
 )
-def test_times_are_integers_or_dates(tmp_path, times, wanted):
+def test_times_are_integers_or_dates(tmp_path, times, expected):
     path = write(tmp_path / "a.csv", "time,value", *(f"{time},1" for time in times))
-    assert read_csv(path).columns["time"].tolist() == wanted
+    assert read_csv(path).columns["time"].tolist() == expected
     assert read_csv(path).series == ("a",)
 
 

@@ -1,4 +1,4 @@
-"""Tests that boxes, masks and instances follow the pixels under every transform."""
+"""Boxes, masks and instances follow the pixels under every transform."""
 
 from typing import Any
 
@@ -44,7 +44,10 @@ COMPANIONS = ("image", "boxes", "box_label", "box_weight", "box_crowd", "mask", 
 
 
 def rectangles(corners, height=32, width=27):
-    """Batch with one white rectangle (top, left, bottom, right) per image, with mask, instances and boxes."""
+    """Returns a batch with one white rectangle (top, left, bottom, right) per image.
+
+    The batch has a mask, instances and boxes.
+    """
     count = len(corners)
     image = np.zeros((count, height, width, 3), np.uint8)
     mask, instances = np.zeros((count, height, width), np.uint8), np.zeros((count, height, width), np.int32)
@@ -65,7 +68,7 @@ def run(transform, batch, seed=0, first=0):
 
 
 def hull(inside):
-    """Bounding box (top, left, bottom, right) of the nonzero pixels of a plane [height, width]."""
+    """Computes the bounding box (top, left, bottom, right) of nonzero pixels [height, width]."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
@@ -98,7 +101,7 @@ def test_image_boxes_and_masks_move_together(transform, corner, seed):
             assert (box[2:] > box[:2]).all()
             assert (box >= 0).all()
             assert (box[2:] <= mask.shape).all()
-            if (mask == 7).any():  # a box thinner than a pixel may hit no centre of one
+            if (mask == 7).any():  # a box thinner than a pixel may not contain a pixel center
                 assert abs(hull(mask == 7) - box).max() <= 0.51
         else:
             assert (moved["boxes"][row, 0] == 0).all()
@@ -110,16 +113,18 @@ def test_image_boxes_and_masks_move_together(transform, corner, seed):
 def test_boxes_and_masks_are_independent_of_the_batch_and_leave_the_image_unchanged(transform):
     batch = rectangles([(row % 20, row % 13, row % 20 + 9, row % 13 + 8) for row in range(24)])
     before = {name: value.copy() for name, value in batch.items()}
-    whole = run(transform, batch)
+    together = run(transform, batch)
     singles = [run(transform, {n: v[row : row + 1] for n, v in batch.items()}, first=row) for row in range(24)]
     for name in COMPANIONS:
-        np.testing.assert_array_equal(whole[name], np.concatenate([single[name] for single in singles]), err_msg=name)
-        assert whole[name].dtype == batch[name].dtype
+        np.testing.assert_array_equal(
+            together[name], np.concatenate([single[name] for single in singles]), err_msg=name
+        )
+        assert together[name].dtype == batch[name].dtype
         np.testing.assert_array_equal(batch[name], before[name])
-    np.testing.assert_array_equal(run(transform, {"image": batch["image"]})["image"], whole["image"])
+    np.testing.assert_array_equal(run(transform, {"image": batch["image"]})["image"], together["image"])
     for name in ("mask", "instances"):
-        alone = run(transform, {"image": batch["image"], name: batch[name]})
-        np.testing.assert_array_equal(alone[name], whole[name])
+        separate = run(transform, {"image": batch["image"], name: batch[name]})
+        np.testing.assert_array_equal(separate[name], together[name])
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,11 +135,11 @@ def test_mirroring_twice_is_the_identity(corner, width):
             return np.zeros(len(self._key) if count is None else (len(self._key), count))
 
     batch: Any = rectangles([corner], width=width)
-    once = RandomFlip()(batch, Always(0, np.arange(1)))
-    assert once["boxes"][0, 0].tolist() == [corner[0], width - corner[3], corner[2], width - corner[1]]
-    twice = RandomFlip()(once, Always(0, np.arange(1)))
+    mirrored = RandomFlip()(batch, Always(0, np.arange(1)))
+    assert mirrored["boxes"][0, 0].tolist() == [corner[0], width - corner[3], corner[2], width - corner[1]]
+    restored = RandomFlip()(mirrored, Always(0, np.arange(1)))
     for name in COMPANIONS:
-        np.testing.assert_array_equal(twice[name], batch[name])
+        np.testing.assert_array_equal(restored[name], batch[name])
 
 
 def test_a_rotated_box_encloses_its_corners():
@@ -160,9 +165,9 @@ def test_boxes_are_removed_by_their_remaining_area():
     batch["box_crowd"][:, 1] = 1
     windows = np.array([[0, 18, 20, 38], [0, 18.1, 20, 38.1], [20, 20, 40, 40]])
     cut = geometry.cut(batch, windows, 20, 20)
-    assert cut["box_weight"][:, 0].tolist() == [1, 0, 0]  # a tenth, less, nothing
+    assert cut["box_weight"][:, 0].tolist() == [1, 0, 0]  # a tenth, less than a tenth, zero
     assert cut["boxes"][0, 0].tolist() == [0, 0, 20, 2]
-    assert cut["box_crowd"][:, 1].tolist() == [1, 1, 0]  # a crowd region stays to its last pixel
+    assert cut["box_crowd"][:, 1].tolist() == [1, 1, 0]  # a crowd region is kept up to its last pixel
     assert (cut["boxes"][2] == 0).all()
     assert (cut["box_label"][2] == 0).all()
 
@@ -200,13 +205,13 @@ def test_mismatched_features_are_refused():
 
 def test_random_windows_are_crops_of_the_image():
     image = np.arange(9 * 7, dtype=np.uint8).reshape(1, 9, 7, 1)
-    seen = set()
+    offsets = set()
     for position in range(300):
         window = run(RandomWindow(8, 5), {"image": image}, first=position)["image"][0, :, :, 0]
         top, left = divmod(int(window[0, 0]), 7)
         np.testing.assert_array_equal(window, image[0, top : top + 8, left : left + 5, 0])
-        seen.add((top, left))
-    assert len(seen) == 2 * 3
+        offsets.add((top, left))
+    assert len(offsets) == 2 * 3
     with pytest.raises(UserError, match="9 x 7"):
         run(RandomWindow(10, 5), {"image": image})
     with pytest.raises(UserError, match="at least 1"):
@@ -218,11 +223,11 @@ def test_one_large_image_gives_batches_of_windows(in_memory):
     large = rectangles([(5, 5, 20, 20)])
     source = ColumnSource({name: large[name] for name in ("image", "mask")}, "large", in_memory=in_memory)
     data = Data(train=MockScenes(), evals={}, batch_size=16, augment=(RandomWindow(8, 8), RandomFlip()))
-    first, second = (Batches(source, data, seed=0).at(step) for step in (0, 1))
-    assert first["image"].shape == (16, 8, 8, 3)
-    np.testing.assert_array_equal(first["image"][..., 0] == 255, first["mask"] == 7)
-    assert len({window.tobytes() for window in first["mask"]}) > 4
-    assert (first["image"] != second["image"]).any()
+    batch, next_batch = (Batches(source, data, seed=0).at(step) for step in (0, 1))
+    assert batch["image"].shape == (16, 8, 8, 3)
+    np.testing.assert_array_equal(batch["image"][..., 0] == 255, batch["mask"] == 7)
+    assert len({window.tobytes() for window in batch["mask"]}) > 4
+    assert (batch["image"] != next_batch["image"]).any()
 
 
 def test_resize_pad_keeps_the_aspect_and_random_scale_changes_the_size():
@@ -246,9 +251,9 @@ def test_resize_pad_keeps_the_aspect_and_random_scale_changes_the_size():
 def test_photometric_transforms_leave_boxes_and_masks_unchanged():
     batch = rectangles([(3, 3, 12, 12)] * 8)
     for transform in (ColorJitter(0.5, 0.5, 0.5), Cutout(5)):
-        changed = run(transform, batch)
-        assert (changed["image"] != batch["image"]).any()
-        assert all(changed[name] is batch[name] for name in COMPANIONS[1:])
+        transformed = run(transform, batch)
+        assert (transformed["image"] != batch["image"]).any()
+        assert all(transformed[name] is batch[name] for name in COMPANIONS[1:])
 
 
 def fixed(value):
@@ -273,11 +278,11 @@ def test_colour_jitter_applies_its_factors():
     assert len(set(jitter(0.0, contrast=1.0).ravel().tolist())) == 1
     assert jitter(0.0, contrast=1.0).ravel()[0] == round((grey + 60) / 2)
     np.testing.assert_array_equal(image.ravel()[:3], [100, 50, 20])
-    one = image[..., :1]
-    np.testing.assert_array_equal(ColorJitter(saturation=1.0)({"image": one}, fixed(0.0))["image"], one)
-    for wrong in (-0.1, 1.5):
+    channel = image[..., :1]
+    np.testing.assert_array_equal(ColorJitter(saturation=1.0)({"image": channel}, fixed(0.0))["image"], channel)
+    for invalid in (-0.1, 1.5):
         with pytest.raises(UserError, match="from 0 to 1"):
-            ColorJitter(brightness=wrong)
+            ColorJitter(brightness=invalid)
     with pytest.raises(UserError, match="uint8"):
         ColorJitter(0.1)({"image": image.astype(np.float32)}, fixed(0.0))
 
@@ -306,14 +311,14 @@ def test_mock_scenes_have_exact_boxes_and_masks():
         np.testing.assert_array_equal(batch["mask"][row] == 0, batch["instances"][row] == 0)
         assert (batch["boxes"][row, count:] == 0).all()
     assert set(batch["box_weight"].sum(1).tolist()) == {1, 2, 3, 4}
-    # The mean colour of a class tells the pixels of another split.
+    # The mean colour of a class identifies its pixels in another split.
     test = MockScenes(examples=20, objects=4, classes=5, split="test").load().read(np.arange(20))
     means = np.stack([batch["image"][batch["mask"] == label].mean(0) for label in range(6)])
     guess = ((test["image"][..., None, :] - means) ** 2).sum(-1).argmin(-1)
     assert (guess == test["mask"]).mean() > 0.99
-    # More examples do not change the first ones.
-    again = MockScenes(examples=3, objects=4, classes=5).load().read(np.arange(3))
-    for name, value in again.items():
+    # Additional examples do not change the first ones.
+    prefix = MockScenes(examples=3, objects=4, classes=5).load().read(np.arange(3))
+    for name, value in prefix.items():
         np.testing.assert_array_equal(value, batch[name][:3])
 
 
@@ -330,5 +335,5 @@ def test_mock_scenes_support_other_shapes():
 def test_a_hue_rotation_by_120_degrees_permutes_primaries():
     image = np.array([[[[200, 0, 0], [90, 90, 90]]]], np.uint8)
     for value, expected in ((1.0, [0, 200, 0]), (0.5, [200, 0, 0]), (0.0, [0, 0, 200])):
-        found = RandomHue(120.0)({"image": image}, fixed(value))["image"]
-        np.testing.assert_array_equal(found[0, 0], [expected, [90, 90, 90]])
+        rotated = RandomHue(120.0)({"image": image}, fixed(value))["image"]
+        np.testing.assert_array_equal(rotated[0, 0], [expected, [90, 90, 90]])

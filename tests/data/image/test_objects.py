@@ -1,4 +1,4 @@
-"""Tests of the transforms from stored boxes and masks to features of fixed shape."""
+"""Transforms from stored boxes and masks to features of fixed shape."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ from jaxdl.errors import UserError
 
 
 def example(boxes, labels=None, crowd=None, height=20, width=40, **more) -> dict[str, Any]:
-    """Batch of one example, as read by `ExampleSource`; `boxes` in pixels."""
+    """Returns a batch of one example as read by `ExampleSource`; `boxes` in pixels."""
     boxes = np.array(boxes, np.float32).reshape(1, -1, 4) / np.array([height, width, height, width], np.float32)
     label = np.arange(boxes.shape[1]) if labels is None else np.array(labels)
     batch = {"image": np.zeros((1, height, width, 3), np.uint8), "objects/bbox": boxes}
@@ -39,16 +39,16 @@ def run(transform, batch):
 
 def test_objects_become_padded_boxes_in_pixels():
     extra: Any = {"objects/area": np.zeros((1, 2), np.float32)}
-    made = run(Objects(3), example([(0, 0, 20, 40), (5, 10, 15, 30)], labels=(4, 2), **extra))
-    assert {name: (value.shape, str(value.dtype)) for name, value in made.items()} == {
+    batch = run(Objects(3), example([(0, 0, 20, 40), (5, 10, 15, 30)], labels=(4, 2), **extra))
+    assert {name: (value.shape, str(value.dtype)) for name, value in batch.items()} == {
         "image": ((1, 20, 40, 3), "uint8"),
         "boxes": ((1, 3, 4), "float32"),
         "box_label": ((1, 3), "int32"),
         "box_weight": ((1, 3), "float32"),
     }
-    np.testing.assert_allclose(made["boxes"][0], [(0, 0, 20, 40), (5, 10, 15, 30), (0, 0, 0, 0)], rtol=1e-6)
-    assert made["box_label"].tolist() == [[4, 2, 0]]
-    assert made["box_weight"].tolist() == [[1, 1, 0]]
+    np.testing.assert_allclose(batch["boxes"][0], [(0, 0, 20, 40), (5, 10, 15, 30), (0, 0, 0, 0)], rtol=1e-6)
+    assert batch["box_label"].tolist() == [[4, 2, 0]]
+    assert batch["box_weight"].tolist() == [[1, 1, 0]]
     empty = run(Objects(2), example([]))
     assert empty["boxes"].tolist() == [[[0] * 4] * 2]
     assert empty["box_weight"].tolist() == [[0, 0]]
@@ -56,24 +56,24 @@ def test_objects_become_padded_boxes_in_pixels():
 
 def test_the_largest_boxes_are_kept_before_crowd_regions():
     boxes = [(0, 0, 2, 2), (0, 0, 9, 9), (0, 0, 20, 40), (0, 0, 5, 5)]
-    made = run(Objects(2), example(boxes, crowd=(0, 0, 1, 0)))
-    assert made["box_label"].tolist() == [[1, 3]]
-    assert made["box_crowd"].tolist() == [[0, 0]]
-    made = run(Objects(5), example(boxes, crowd=(0, 0, 1, 0)))
-    assert made["box_label"].tolist() == [[0, 1, 2, 3, 0]]
-    assert made["box_weight"].tolist() == [[1, 1, 0, 1, 0]]
-    assert made["box_crowd"].tolist() == [[0, 0, 1, 0, 0]]
-    np.testing.assert_allclose(made["boxes"][0, 2], (0, 0, 20, 40))
+    batch = run(Objects(2), example(boxes, crowd=(0, 0, 1, 0)))
+    assert batch["box_label"].tolist() == [[1, 3]]
+    assert batch["box_crowd"].tolist() == [[0, 0]]
+    batch = run(Objects(5), example(boxes, crowd=(0, 0, 1, 0)))
+    assert batch["box_label"].tolist() == [[0, 1, 2, 3, 0]]
+    assert batch["box_weight"].tolist() == [[1, 1, 0, 1, 0]]
+    assert batch["box_crowd"].tolist() == [[0, 0, 1, 0, 0]]
+    np.testing.assert_allclose(batch["boxes"][0, 2], (0, 0, 20, 40))
 
 
 @settings(max_examples=50, deadline=None)
 @given(sides=st.lists(st.integers(0, 19), max_size=9), limit=st.integers(1, 6))
 def test_kept_boxes_are_at_least_as_large_as_dropped_ones(sides, limit):
-    made = run(Objects(limit, drop_empty=True), example([(0, 0, side, side) for side in sides]))
-    kept = sorted(made["boxes"][0, :, 2].round().astype(int).tolist(), reverse=True)
+    batch = run(Objects(limit, drop_empty=True), example([(0, 0, side, side) for side in sides]))
+    kept_sides = sorted(batch["boxes"][0, :, 2].round().astype(int).tolist(), reverse=True)
     expected = sorted((side for side in sides if side), reverse=True)[:limit]
-    assert kept == expected + [0] * (limit - len(expected))
-    labels = made["box_label"][0][made["box_weight"][0] > 0].tolist()
+    assert kept_sides == expected + [0] * (limit - len(expected))
+    labels = batch["box_label"][0][batch["box_weight"][0] > 0].tolist()
     assert labels == sorted(labels)
 
 
@@ -112,8 +112,8 @@ def test_errors_name_the_file_or_the_missing_feature():
 
 
 def test_a_box_up_to_a_pixel_outside_is_clipped():
-    made = run(Objects(1), example([(-0.5, 3, 20.9, 40.5)]))
-    np.testing.assert_allclose(made["boxes"][0, 0], (0, 3, 20, 40), rtol=1e-6)
+    batch = run(Objects(1), example([(-0.5, 3, 20.9, 40.5)]))
+    np.testing.assert_allclose(batch["boxes"][0, 0], (0, 3, 20, 40), rtol=1e-6)
 
 
 def test_relabel_works_before_and_after_objects():
@@ -130,9 +130,9 @@ def test_relabel_works_before_and_after_objects():
     assert (after["boxes"][0, 0] == 0).all()
     padding = run(Relabel((3, 3, 3)), run(Objects(4), batch))
     assert padding["box_label"].tolist() == [[3, 3, 3, 0]]
-    for wrong in (run(Objects(4), batch), batch):
+    for invalid in (run(Objects(4), batch), batch):
         with pytest.raises(UserError, match=r"class id 2, but Relabel\.table ends at 1"):
-            run(Relabel((0, 0)), wrong)
+            run(Relabel((0, 0)), invalid)
     for table in ((), (0, -2)):
         with pytest.raises(UserError, match=r"Relabel\.table"):
             Relabel(table)
@@ -147,10 +147,10 @@ def pets(value, dtype: Any = np.uint8, **more):
 
 
 def test_masks_start_from_zero():
-    made = run(Mask(), pets([1, 2, 3, 255, 1, 1]))
-    assert set(made) == {"image", "mask"}
-    assert made["mask"].dtype == np.uint8
-    assert made["mask"].tolist() == [[[0, 1, 2], [255, 0, 0]]]
+    batch = run(Mask(), pets([1, 2, 3, 255, 1, 1]))
+    assert set(batch) == {"image", "mask"}
+    assert batch["mask"].dtype == np.uint8
+    assert batch["mask"].tolist() == [[[0, 1, 2], [255, 0, 0]]]
     assert run(Mask(unlabelled=(3,)), pets([1, 2, 3, 3, 1, 1]))["mask"].tolist() == [[[0, 1, 255], [255, 0, 0]]]
     flat = {"image": np.zeros((1, 2, 3, 3), np.uint8), "seg": np.ones((1, 2, 3), bool)}
     assert run(Mask("seg", offset=0), flat)["mask"].sum() == 6
@@ -174,7 +174,7 @@ def test_invalid_masks_are_refused(mask, batch, message):
 
 
 class Photographs:
-    """Examples of different sizes and numbers of objects, blocks of brightness 40 (class + 1)."""
+    """Examples of different sizes and object counts; a block has brightness 40 (class + 1)."""
 
     def __len__(self):
         return 13
@@ -203,8 +203,8 @@ def data(**fields):
 def test_images_of_any_size_are_batched_after_resizing():
     for threads in (0, 2):
         batches = Batches(PHOTOGRAPHS, data(threads=threads), seed=0)
-        made = batches.iterate(0)
-        for step, batch in itertools.islice(made, 3):
+        iterator = batches.iterate(0)
+        for step, batch in itertools.islice(iterator, 3):
             assert {name: value.shape[1:] for name, value in batch.items()} == {
                 "image": (32, 32, 3),
                 "boxes": (3, 4),
@@ -222,12 +222,12 @@ def test_images_of_any_size_are_batched_after_resizing():
                 middle = batch["image"][row, int((top + bottom) / 2), int((left + right) / 2), 0]
                 assert abs(int(middle) - 40 * (1 + batch["box_label"][row, object_])) <= 2
                 assert batch["mask"][row, int((top + bottom) / 2), int((left + right) / 2)] == 0
-        made.close()
+        iterator.close()
     passes = [
         list(eval_batches(PHOTOGRAPHS, size, (Objects(3), Mask(), ResizePad(32, 32)), threads=1)) for size in (4, 5)
     ]
     for name in ("boxes", "mask", "index"):
-        real = [np.concatenate([batch[name][batch["weight"] > 0] for batch in each]) for each in passes]
+        real = [np.concatenate([batch[name][batch["weight"] > 0] for batch in epoch]) for epoch in passes]
         np.testing.assert_array_equal(real[0], real[1])
 
 
@@ -275,14 +275,16 @@ def test_sequences_of_tfds_are_read_without_tensorflow(tmp_path, monkeypatch):
     source = Dataset("own_objects.animals", "train").load()
     counts = []
     for index in range(5):
-        read = source.read(np.array([index]))
-        assert sorted(read) == ["image", "objects/bbox", "objects/is_crowd", "objects/label"]
-        made = run(ResizePad(20, 34), run(Objects(4, classes=3), run(Relabel((0, 1, 2)), read)))
-        counts.append(int(made["box_weight"].sum() + made["box_crowd"].sum()))
+        raw = source.read(np.array([index]))
+        assert sorted(raw) == ["image", "objects/bbox", "objects/is_crowd", "objects/label"]
+        batch = run(ResizePad(20, 34), run(Objects(4, classes=3), run(Relabel((0, 1, 2)), raw)))
+        counts.append(int(batch["box_weight"].sum() + batch["box_crowd"].sum()))
         if counts[-1]:
-            width = read["image"].shape[2]
-            left = (34 - width) // 2
-            np.testing.assert_allclose(made["boxes"][0, 0], (2, 0.2 * width + left, 10, 0.6 * width + left), rtol=1e-5)
+            width = raw["image"].shape[2]
+            offset = (34 - width) // 2
+            np.testing.assert_allclose(
+                batch["boxes"][0, 0], (2, 0.2 * width + offset, 10, 0.6 * width + offset), rtol=1e-5
+            )
     assert sorted(counts) == [0, 0, 1, 2, 3]
 
 
@@ -306,8 +308,8 @@ def test_a_detection_set_of_tfds_names_its_classes():
 
 def test_relabel_mask_renumbers_classes():
     batch = {"image": np.zeros((1, 2, 2, 3), np.uint8), "mask": np.array([[[0, 1], [2, 255]]], np.uint8)}
-    found = RelabelMask((0, 1, 1))(batch, Draws(0, np.arange(1)))["mask"]
-    np.testing.assert_array_equal(found, [[[0, 1], [1, 255]]])
+    mask = RelabelMask((0, 1, 1))(batch, Draws(0, np.arange(1)))["mask"]
+    np.testing.assert_array_equal(mask, [[[0, 1], [1, 255]]])
     with pytest.raises(UserError, match=r"class id 2, but RelabelMask.table ends at 1"):
         RelabelMask((0, 1))(batch, Draws(0, np.arange(1)))
     with pytest.raises(UserError, match="must hold an id from 0 to 255"):

@@ -41,11 +41,11 @@ def run(transform, image, seed=0, first=0):
 def test_transforms_are_independent_of_the_batch(transform, channels):
     image = images(channels=channels)
     before = image.copy()
-    whole = run(transform, image)
+    expected = run(transform, image)
     single = np.concatenate([run(transform, image[row : row + 1], first=row) for row in range(len(image))])
-    np.testing.assert_array_equal(whole, single)
+    np.testing.assert_array_equal(expected, single)
     np.testing.assert_array_equal(image, before)
-    assert whole.dtype == np.uint8
+    assert expected.dtype == np.uint8
 
 
 @pytest.mark.parametrize("transform", KEEP_SIZE, ids=repr)
@@ -59,14 +59,14 @@ def test_a_crop_translates_by_at_most_the_padding():
     image = images(200, 6, 6, 1)
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = run(RandomCrop(1), image)
-    seen = set()
+    shifts = set()
     for number in range(len(image)):
         hits = [
             (y, x) for y in range(3) for x in range(3) if (padded[number, y : y + 6, x : x + 6] == moved[number]).all()
         ]
         assert len(hits) == 1
-        seen.add(hits[0])
-    assert len(seen) == 9
+        shifts.add(hits[0])
+    assert len(shifts) == 9
 
 
 def test_an_unknown_padding_mode_is_a_user_error():
@@ -78,8 +78,8 @@ def test_a_flip_mirrors_about_half_of_the_images():
     image = images(400)
     flipped = run(RandomFlip(), image)
     mirrored = (flipped == image[:, :, ::-1]).all((1, 2, 3))
-    same = (flipped == image).all((1, 2, 3))
-    assert (mirrored ^ same).all()
+    unchanged = (flipped == image).all((1, 2, 3))
+    assert (mirrored ^ unchanged).all()
     assert 150 < mirrored.sum() < 250
 
 
@@ -93,7 +93,7 @@ def test_an_identity_affine_keeps_the_image_and_180_degrees_reverse_both_axes():
 
     turned = RandomAffine(degrees=180)({"image": image}, Half(0, np.arange(4)))["image"]
     np.testing.assert_array_equal(turned, image[:, ::-1, ::-1])
-    # Down by 1 and right by 1, with 0 where nothing was.
+    # Down by 1 and right by 1, filled with 0.
     shifted = RandomAffine(translate=1)({"image": image}, Half(0, np.arange(4)))["image"]
     np.testing.assert_array_equal(shifted[:, 1:, 1:], image[:, :-1, :-1])
     assert (shifted[:, 0] == 0).all()
@@ -128,9 +128,9 @@ def test_resized_crops_have_the_requested_size():
     middle = ResizeCrop(resize=20, size=10)({"image": ramp}, Draws(0, np.arange(1)))["image"]
     assert middle.shape == (1, 10, 10, 3)
     np.testing.assert_allclose(middle[0, 5, :, 0], 20.5 + 2 * np.arange(10), atol=1)
-    drawn = np.concatenate([run(RandomResizedCrop(10), ramp, first=number) for number in range(20)])
-    assert drawn.shape == (20, 10, 10, 3)
-    assert len(np.unique(drawn.reshape(20, -1), axis=0)) > 15
+    crops = np.concatenate([run(RandomResizedCrop(10), ramp, first=number) for number in range(20)])
+    assert crops.shape == (20, 10, 10, 3)
+    assert len(np.unique(crops.reshape(20, -1), axis=0)) > 15
 
 
 def test_a_resized_crop_falls_back_to_the_centre():
@@ -183,16 +183,16 @@ def test_boxes_and_masks_are_not_mixed():
 def test_draws_are_uniform_and_independent_of_their_neighbours():
     positions = np.array([5, 0, 2**40, 77])
     draws = Draws(1, positions)
-    first, block = draws.uniform(), draws.uniform(3)
+    uniforms, block = draws.uniform(), draws.uniform(3)
     assert block.shape == (4, 3)
-    alone = Draws(1, positions[2:3])
-    assert alone.uniform()[0] == first[2]
-    np.testing.assert_array_equal(alone.uniform(3)[0], block[2])
-    many = Draws(0, np.arange(100_000)).uniform()
-    counts, _ = np.histogram(many, bins=20, range=(0, 1))
-    assert abs(counts - 5000).max() < 350  # five standard deviations
-    assert abs(np.corrcoef(many[:-1], many[1:])[0, 1]) < 0.02
-    assert abs(np.corrcoef(many, Draws(1, np.arange(100_000)).uniform())[0, 1]) < 0.02
+    single = Draws(1, positions[2:3])
+    assert single.uniform()[0] == uniforms[2]
+    np.testing.assert_array_equal(single.uniform(3)[0], block[2])
+    many_uniforms = Draws(0, np.arange(100_000)).uniform()
+    counts, _ = np.histogram(many_uniforms, bins=20, range=(0, 1))
+    assert abs(counts - 5000).max() < 350  # five standard errors
+    assert abs(np.corrcoef(many_uniforms[:-1], many_uniforms[1:])[0, 1]) < 0.02
+    assert abs(np.corrcoef(many_uniforms, Draws(1, np.arange(100_000)).uniform())[0, 1]) < 0.02
 
 
 def test_integers_stay_within_their_bounds_and_reach_both():
@@ -202,8 +202,8 @@ def test_integers_stay_within_their_bounds_and_reach_both():
 
 def test_transforms_in_a_list_draw_independently():
     image = images(50)
-    twice = apply((RandomFlip(), RandomFlip()), {"image": image}, Draws(0, np.arange(50)))["image"]
-    assert (twice != image).any()
+    flipped = apply((RandomFlip(), RandomFlip()), {"image": image}, Draws(0, np.arange(50)))["image"]
+    assert (flipped != image).any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -217,20 +217,20 @@ def test_permutations_are_uniform_and_differ_between_epochs_and_seeds():
     count, epochs = 7, 7000
     order = shuffled(np.arange(count * epochs), count, seed=0).reshape(epochs, count)
     for place in range(count):
-        seen = np.bincount(order[:, place], minlength=count)
-        assert abs(seen - epochs / count).max() < 150  # five standard deviations
+        counts = np.bincount(order[:, place], minlength=count)
+        assert abs(counts - epochs / count).max() < 150  # five standard errors
     follows = np.zeros((count, count), int)
     np.add.at(follows, (order[:, 0], order[:, 1]), 1)
     assert abs(follows[~np.eye(count, dtype=bool)] - epochs / 42).max() < 65
     large = [shuffled(np.arange(50_000) + 50_000 * epoch, 50_000, seed) for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
-    for one, other in [(0, 1), (0, 2), (1, 2)]:
-        assert (large[one] == large[other]).sum() < 12
-        assert abs(np.corrcoef(large[one], large[other])[0, 1]) < 0.03
+    for a, b in [(0, 1), (0, 2), (1, 2)]:
+        assert (large[a] == large[b]).sum() < 12
+        assert abs(np.corrcoef(large[a], large[b])[0, 1]) < 0.03
     assert abs(np.corrcoef(large[0][:-1], large[0][1:])[0, 1]) < 0.03
 
 
 def test_draws_and_orders_match_recorded_values():
-    """Recorded results depend on them, and so does the split of `digits`."""
+    """Recorded results and the split of `digits` depend on the values."""
     assert shuffled(np.arange(95, 105), 100, 0).tolist() == [73, 83, 95, 56, 19, 74, 42, 95, 16, 45]
     assert shuffled(np.array([2**40]), 10**9, 7).tolist() == [371543951]
     uniform = Draws(0, np.array([0, 1, 2**40])).fold(3).uniform(2)

@@ -16,7 +16,7 @@ from jaxdl.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class FixedTable:
     """Table of given columns with values 1000 * series + row."""
 
     columns: dict
@@ -37,7 +37,7 @@ def table(*lengths, step=1, **changes):
         "warmth": (row % 7).astype(np.float32),
         "holiday": (row % 5 == 0).astype(np.float32),
     }
-    return Made(columns | changes)
+    return FixedTable(columns | changes)
 
 
 def everything(series):
@@ -119,13 +119,13 @@ def test_fractions_and_rows_select_the_same_parts():
 
 
 def test_future_values_change_only_known_inputs():
-    made = table(40)
-    series = Series(made, 8, 4, lags=(4,), season=6, covariates=("warmth", "holiday"), known=("holiday",))
+    original = table(40)
+    series = Series(original, 8, 4, lags=(4,), season=6, covariates=("warmth", "holiday"), known=("holiday",))
     before = everything(series)
-    columns = dict(made.columns)
+    columns = dict(original.columns)
     for name in ("value", "warmth", "holiday"):
         columns[name] = np.where(np.arange(40) >= 20, 77, columns[name]).astype(np.float32)
-    after = everything(dataclasses.replace(series, table=Made(columns)))
+    after = everything(dataclasses.replace(series, table=FixedTable(columns)))
     row = 20 - 8  # the window whose first target is row 20
     for name in ("history", "naive"):
         np.testing.assert_array_equal(before[name][: row + 1], after[name][: row + 1])
@@ -137,18 +137,18 @@ def test_future_values_change_only_known_inputs():
 def test_the_calendar_is_independent_of_the_time_unit(unit):
     batch = everything(Series(table(40, step=unit), 8, 4, periods=(4, 10.5)))
     past, ahead = np.arange(92, 100) + 8, np.arange(100, 104) + 8
-    for name, steps, first in (("history", past, 1), ("future", ahead, 0)):
+    for name, steps, offset in (("history", past, 1), ("future", ahead, 0)):
         angles = 2 * np.pi * steps[:, None] / np.array([4, 10.5])
-        wanted = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(len(steps), 4)
-        np.testing.assert_allclose(batch[name][0][:, first:], wanted, atol=1e-5)
+        expected = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(len(steps), 4)
+        np.testing.assert_allclose(batch[name][0][:, offset:], expected, atol=1e-5)
 
 
 def test_the_calendar_is_accurate_far_from_its_epoch():
     time = np.arange(23_000_000, 23_000_000 + 30 * 48, 30)
-    made = calendar_of(time, (48,))
-    np.testing.assert_allclose(made[:, 0] ** 2 + made[:, 1] ** 2, 1, rtol=1e-6)
-    np.testing.assert_allclose(made[:, 0].sum(), 0, atol=1e-4)
-    assert len(np.unique(np.round(made, 4), axis=0)) == 48
+    features = calendar_of(time, (48,))
+    np.testing.assert_allclose(features[:, 0] ** 2 + features[:, 1] ** 2, 1, rtol=1e-6)
+    np.testing.assert_allclose(features[:, 0].sum(), 0, atol=1e-4)
+    assert len(np.unique(np.round(features, 4), axis=0)) == 48
 
 
 def test_fingerprints_depend_on_settings_and_table():
@@ -169,11 +169,11 @@ def spoiled(name, row, value):
     columns = dict(table(20, 30).columns)
     columns[name] = columns[name].copy()
     columns[name][row] = value
-    return Made(columns)
+    return FixedTable(columns)
 
 
 @pytest.mark.parametrize(
-    ("made", "changes", "message"),
+    ("invalid_table", "changes", "message"),
     [
         (spoiled("value", 25, np.nan), {}, r"series 'b', row 5 \(time 105\): 'value' is missing or not finite"),
         (spoiled("warmth", 3, np.inf), {"covariates": ("warmth",)}, "series 'a', row 3 .*'warmth' is missing"),
@@ -187,9 +187,9 @@ def spoiled(name, row, value):
         (table(30), {"covariates": ("warm",)}, "no column 'warm' .*did you mean 'warmth'"),
     ],
 )
-def test_invalid_tables_are_refused(made, changes, message):
+def test_invalid_tables_are_refused(invalid_table, changes, message):
     with pytest.raises(UserError, match=message):
-        Series(made, 5, 2, **changes).load()
+        Series(invalid_table, 5, 2, **changes).load()
 
 
 def test_unused_values_may_be_missing():
@@ -255,7 +255,7 @@ PLAN = Series(
 
 
 def csv_lines(rows, ahead, name="", change=lambda row: {}):
-    """Rows of `table(...)`, the last ones without value and warmth."""
+    """Returns rows of `table(...)`, the last ones without value and warmth."""
     yield f"{'series,' * bool(name)}time,value,warmth,holiday"
     for row in range(rows + ahead):
         cells = {"time": 100 + row, "value": row, "warmth": row % 7, "holiday": int(row % 5 == 0)}
@@ -278,12 +278,12 @@ def test_a_csv_yields_the_same_window_as_training(tmp_path):
 
 
 def test_each_series_of_each_file_is_an_example(tmp_path):
-    both = write(tmp_path / "b.csv", *csv_lines(20, 3, "shop"), *list(csv_lines(25, 4, "kiosk"))[1:])
-    one = write(tmp_path / "a.csv", *csv_lines(9, 3))
-    made = PLAN.read([both, one], [], {"series": ("kiosk",)})
-    assert [label for label, _ in made] == [f"{both}: shop", f"{both}: kiosk", one]
-    assert [int(example["series"]) for _, example in made] == [-1, 0, -1]
-    assert [example["history"][-1, 0] for _, example in made] == [19, 24, 8]
+    two_series = write(tmp_path / "b.csv", *csv_lines(20, 3, "shop"), *list(csv_lines(25, 4, "kiosk"))[1:])
+    single = write(tmp_path / "a.csv", *csv_lines(9, 3))
+    examples = PLAN.read([two_series, single], [], {"series": ("kiosk",)})
+    assert [label for label, _ in examples] == [f"{two_series}: shop", f"{two_series}: kiosk", single]
+    assert [int(example["series"]) for _, example in examples] == [-1, 0, -1]
+    assert [example["history"][-1, 0] for _, example in examples] == [19, 24, 8]
 
 
 def test_without_known_columns_forecast_rows_are_optional(tmp_path):
@@ -335,15 +335,15 @@ def test_the_linear_baseline_solves_its_least_squares():
     features = series_baselines.decomposed(normal, model.kernel)
     residual = (train.target - center) / scale - features @ model.weights - model.offset
     np.testing.assert_allclose(residual.mean(0), 0, atol=1e-8)
-    # Where the ridge's gradient is zero: features' residual = ridge * weights.
+    # At zero gradient of the ridge loss: features' residual = ridge * weights.
     np.testing.assert_allclose((features - features.mean(0)).T @ residual, model.ridge * model.weights, atol=1e-6)
     np.testing.assert_allclose(model.forecast(train.history), train.target - residual * scale, rtol=1e-9)
 
 
 def test_decomposition_adds_up_and_averages():
     history = np.random.default_rng(0).normal(size=(3, 40))
-    trend, rest = np.split(series_baselines.decomposed(history, 5), 2, axis=1)
-    np.testing.assert_allclose(trend + rest, history)
+    trend, remainder = np.split(series_baselines.decomposed(history, 5), 2, axis=1)
+    np.testing.assert_allclose(trend + remainder, history)
     np.testing.assert_allclose(trend[:, 10], history[:, 8:13].mean(1))
     np.testing.assert_allclose(trend[:, 0], (3 * history[:, 0] + history[:, 1] + history[:, 2]) / 5)
 

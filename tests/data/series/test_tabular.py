@@ -17,7 +17,7 @@ KINDS = ("red", "green", "blue")
 
 
 class Table:
-    """Columns with the category `kind`."""
+    """Table with the categorical column `kind`."""
 
     def __init__(self, kinds=KINDS, **columns):
         self.columns, self.kinds = {name: np.asarray(values) for name, values in columns.items()}, kinds
@@ -76,15 +76,15 @@ def test_anomalous_reference_rows_do_not_affect_scaling():
 
 
 def test_the_fingerprint_depends_on_rows_columns_and_scaling():
-    other = table([1, 2, 3, 7], [0, 1, 1, 2], [10, 10, 30, 30])
+    altered = table([1, 2, 3, 7], [0, 1, 1, 2], [10, 10, 30, 30])
     tables = (
         Tabular(TEST, TRAIN, COLUMNS),
         Tabular(TRAIN, TRAIN, COLUMNS),
-        Tabular(TEST, other, COLUMNS),
+        Tabular(TEST, altered, COLUMNS),
         Tabular(TEST, TRAIN, COLUMNS[::-1]),
         Tabular(TEST, TRAIN, COLUMNS[:2]),
     )
-    assert len({made.load().fingerprint for made in tables}) == len(tables)
+    assert len({data.load().fingerprint for data in tables}) == len(tables)
     assert Tabular(TEST, TRAIN, COLUMNS).load().fingerprint == tables[0].load().fingerprint
 
 
@@ -102,10 +102,10 @@ def test_rows_without_labels_are_normal():
 
 
 def test_another_split_keeps_the_scaling():
-    made = Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), ("v1",))
-    other = with_split(made, "test[:10]")
-    assert (other.table.split, other.reference.split) == ("test[:10]", "train")
-    assert origin(made) == Dataset("shuttle", "train")
+    data = Tabular(Dataset("shuttle", "train"), Dataset("shuttle", "train"), ("v1",))
+    test_data = with_split(data, "test[:10]")
+    assert (test_data.table.split, test_data.reference.split) == ("test[:10]", "train")
+    assert origin(data) == Dataset("shuttle", "train")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_invalid_tables_are_refused(make, message):
 
 
 def kept(tabular):
-    """Names of the training data, as stored in a run."""
+    """Returns the names of the training data, as stored in a run."""
     return json.loads(json.dumps({name: list(values) for name, values in tabular.load().names.items()}))
 
 
@@ -151,7 +151,7 @@ def test_a_csv_is_scaled_like_the_training_data(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text('price,owner,kind,size\n20,"Rome, Italy",blue,3\n-500,,red,1e2\n')
     names = kept(tabular)
-    # Where a run predicts, its training data need not be.
+    # Prediction does not need the training data.
     elsewhere = Tabular(Dataset("no_such_set", "train"), Dataset("no_such_set", "train"), COLUMNS)
     examples = elsewhere.read([str(path)], [], names)
     assert [name for name, _ in examples] == [f"{path}: line 2", f"{path}: line 3"]
@@ -204,14 +204,14 @@ def test_mock_rows_lie_near_a_plane():
     assert set(batch["kind"].tolist()) == {0, 1}
     train = MockTable(rows=400).load().read(np.arange(400))
 
-    # Off the plane of the training rows: what two principal components and the kind leave over is larger.
-    def left(rows):
+    # Off-plane rows have larger residuals after two principal components and the category.
+    def residual(rows):
         values = np.stack([rows[name] for name in columns], axis=1).astype(np.float64)
         return values - 5 * rows["kind"][:, None]
 
-    center = left(train).mean(0)
-    _, _, basis = np.linalg.svd(left(train) - center, full_matrices=False)
-    error = np.square((left(batch) - center) @ basis[2:].T).sum(1)
+    center = residual(train).mean(0)
+    _, _, basis = np.linalg.svd(residual(train) - center, full_matrices=False)
+    error = np.square((residual(batch) - center) @ basis[2:].T).sum(1)
     assert error[40:].min() > error[:40].max()
     assert MockTable(split="validation").load().fingerprint != MockTable().load().fingerprint
     assert not np.array_equal(MockTable(split="test").load().columns["x1"], MockTable().load().columns["x1"])

@@ -1,4 +1,4 @@
-"""Tests of pretrained tokenizers and weights: special tokens move equally in both."""
+"""Pretrained tokenizers and weights: special tokens move equally in both."""
 
 import json
 
@@ -47,12 +47,12 @@ def test_embedding_rows_follow_their_tokens(folder):
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     moved = special_token_map(vocabulary)
     table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
-    found = _with_special_tokens_first({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
+    moved_weights = _with_special_tokens_first({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
     tokenizer = Pretrained(str(folder)).train(())
-    for here, text in enumerate(tokenizer):
-        name = SPECIALS[here] if here < 4 else text
-        assert found["encoder/embed/word/embedding"][here, 0] == vocabulary[name]
-    np.testing.assert_array_equal(found["norm/scale"], table)
+    for row, text in enumerate(tokenizer):
+        name = SPECIALS[row] if row < 4 else text
+        assert moved_weights["encoder/embed/word/embedding"][row, 0] == vocabulary[name]
+    np.testing.assert_array_equal(moved_weights["norm/scale"], table)
 
 
 @given(st.permutations(range(9)))

@@ -36,21 +36,21 @@ def test_every_step_may_be_marked():
 
 
 def test_splits_and_seeds_of_the_adding_problem_differ_and_are_reproducible():
-    made = [AddingProblem(5, 4, seed, split).load() for seed in (0, 1) for split in SPLITS]
-    again = AddingProblem(5, 4, 0, "train").load()
-    np.testing.assert_array_equal(made[0].columns["inputs"], again.columns["inputs"])
-    assert made[0].fingerprint == again.fingerprint
-    assert len({one.fingerprint for one in made}) == 6
-    assert len({one.columns["target"].tobytes() for one in made}) == 6
+    sources = [AddingProblem(5, 4, seed, split).load() for seed in (0, 1) for split in SPLITS]
+    repeated = AddingProblem(5, 4, 0, "train").load()
+    np.testing.assert_array_equal(sources[0].columns["inputs"], repeated.columns["inputs"])
+    assert sources[0].fingerprint == repeated.fingerprint
+    assert len({source.fingerprint for source in sources}) == 6
+    assert len({source.columns["target"].tobytes() for source in sources}) == 6
 
 
 def test_a_smaller_set_is_a_prefix_of_a_larger_one():
-    few, many = (AddingProblem(6, count).load().columns for count in (3, 9))
-    np.testing.assert_array_equal(few["inputs"], many["inputs"][:3])
+    smaller, larger = (AddingProblem(6, count).load().columns for count in (3, 9))
+    np.testing.assert_array_equal(smaller["inputs"], larger["inputs"][:3])
 
 
 def read(source):
-    """{(first, second): sum} of a `DigitAddition`."""
+    """Returns {(first, second): sum} of a `DigitAddition`."""
     rows = source.read(np.arange(len(source)))
     pairs = [tuple(map(int, text.split(b"+"))) for text in rows["source"]]
     return dict(zip(pairs, map(int, rows["target"])))
@@ -61,7 +61,7 @@ def read(source):
 def test_sums_are_correct_and_examples_distinct(digits, seed, split):
     sums = read(DigitAddition(digits, 5, split, seed).load())
     assert len(sums) == 5
-    assert all(first + second == total for (first, second), total in sums.items())
+    assert all(a + b == total for (a, b), total in sums.items())
     assert all(0 <= number < 10**digits for pair in sums for number in pair)
 
 
@@ -99,11 +99,11 @@ def test_numbers_have_no_leading_zeros():
 
 
 def test_too_many_pairs_are_refused():
-    with pytest.raises(UserError, match=r"exceeds the \d+ pairs") as told:
+    with pytest.raises(UserError, match=r"exceeds the \d+ pairs") as caught:
         DigitAddition(1, 60, "test").load()
-    assert "\n" not in str(told.value)
-    everything = [split_of(np.arange(100) // 10, np.arange(100) % 10) == number for number in range(3)]
-    assert len(DigitAddition(1, int(everything[0].sum())).load()) == everything[0].sum()
+    assert "\n" not in str(caught.value)
+    parts = [split_of(np.arange(100) // 10, np.arange(100) % 10) == number for number in range(3)]
+    assert len(DigitAddition(1, int(parts[0].sum())).load()) == parts[0].sum()
 
 
 @pytest.mark.parametrize(

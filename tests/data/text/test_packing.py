@@ -1,4 +1,4 @@
-"""Tests of sequence packing: completeness, and losses equal to those of unpacked training."""
+"""Sequence packing: completeness, and losses equal to those of unpacked training."""
 
 import functools
 
@@ -33,22 +33,22 @@ TEXTS = Sentences(
 )
 
 
-def whole(loadable):
+def read_all(loadable):
     source = loadable.load()
     return source.read(np.arange(len(source)))
 
 
 def sequences(columns, name):
-    """Sequences of a feature as tuples, packed or not."""
-    found = []
+    """Returns the sequences of a feature as tuples, packed or not."""
+    result = []
     for number, row in enumerate(columns[name]):
         if f"{name}_length" in columns:
-            found.append(tuple(row[: columns[f"{name}_length"][number]]))
+            result.append(tuple(row[: columns[f"{name}_length"][number]]))
         else:
             segments = columns[f"{name}_segments"][number]
             assert not row[segments == 0].any()
-            found += [tuple(row[segments == segment]) for segment in range(1, segments.max() + 1)]
-    return found
+            result += [tuple(row[segments == segment]) for segment in range(1, segments.max() + 1)]
+    return result
 
 
 @settings(deadline=None)
@@ -60,17 +60,17 @@ def test_each_example_has_a_row_with_room(lengths):
     filled = np.zeros((len(lengths), 2), np.int64)
     np.add.at(filled, rows, lengths)
     assert (filled <= (7, 5)).all()
-    half = (filled[: len(set(rows))] / (7, 5)).max(axis=1) <= 0.5
-    assert half.sum() <= 1, "two rows that are half empty would be one"
+    half_full = (filled[: len(set(rows))] / (7, 5)).max(axis=1) <= 0.5
+    assert half_full.sum() <= 1, "two rows that are half empty would be one"
 
 
 def test_packing_keeps_all_pairs_in_fewer_rows():
-    alone, packed = whole(PAIRS), whole(Packed(PAIRS))
-    assert len(packed["source"]) < 0.8 * len(alone["source"])
+    unpacked, packed = read_all(PAIRS), read_all(Packed(PAIRS))
+    assert len(packed["source"]) < 0.8 * len(unpacked["source"])
     assert packed["source"].shape[1] == 48
     assert packed["target"].shape[1] == 40
     assert sorted(zip(sequences(packed, "source"), sequences(packed, "target"))) == sorted(
-        zip(sequences(alone, "source"), sequences(alone, "target"))
+        zip(sequences(unpacked, "source"), sequences(unpacked, "target"))
     )
     assert Packed(PAIRS).load().fingerprint != PAIRS.load().fingerprint
 
@@ -88,58 +88,58 @@ def gradient(task, params, variables, columns):
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
 
 
-def same(one, two):
+def assert_same_loss(one, two):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), one, two)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "relative"])
-def test_a_translator_learns_the_same_from_packed_pairs(positions):
+def test_packed_translation_has_the_unpacked_loss_and_gradient(positions):
     shape = {"features": 16, "layers": 1, "heads": 2, "positions": positions}
     stacks = Stack(**shape), Stack(causal=True, cross=True, **shape)
     task = Translation(EncoderDecoder(40, 64, *stacks, copies=positions == "rotary"))
-    alone, packed = whole(PAIRS), whole(Packed(PAIRS))
-    params, variables = task.init(KEY, batch_of(alone))
+    unpacked, packed = read_all(PAIRS), read_all(Packed(PAIRS))
+    params, variables = task.init(KEY, batch_of(unpacked))
     jax.tree.map(np.testing.assert_array_equal, task.init(KEY, batch_of(packed))[0], params)
-    same(gradient(task, params, variables, alone), gradient(task, params, variables, packed))
+    assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
 
 
 @pytest.mark.parametrize("choice", [{}, {"chunk": 16}, {"window": 3}])
-def test_a_language_model_learns_the_same_from_packed_texts(choice):
+def test_packed_language_modelling_has_the_unpacked_loss_and_gradient(choice):
     stack = Stack(16, 1, 2, causal=True, window=choice.get("window", 0))
     model = Decoder(40, 64, stack, ngrams=(2,), slots=50)
     task = LanguageModelling(model, carried=False, chunk=choice.get("chunk", 0))
-    alone, packed = whole(TEXTS), whole(Packed(TEXTS))
-    assert len(packed["tokens"]) < len(alone["tokens"])
-    params, variables = task.init(KEY, batch_of(alone))
-    same(gradient(task, params, variables, alone), gradient(task, params, variables, packed))
-    evaluated = [task.evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (alone, packed)]
-    assert evaluated[0]["loss"][1] == evaluated[1]["loss"][1] == sum(alone["tokens_length"] - 1)
-    same(evaluated[0]["loss"], evaluated[1]["loss"])
+    unpacked, packed = read_all(TEXTS), read_all(Packed(TEXTS))
+    assert len(packed["tokens"]) < len(unpacked["tokens"])
+    params, variables = task.init(KEY, batch_of(unpacked))
+    assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
+    evaluated = [task.evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (unpacked, packed)]
+    assert evaluated[0]["loss"][1] == evaluated[1]["loss"][1] == sum(unpacked["tokens_length"] - 1)
+    assert_same_loss(evaluated[0]["loss"], evaluated[1]["loss"])
     assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
 
 
 def test_a_masked_language_model_attends_within_one_sequence():
     model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, init_std=0.3)))
     task = MaskedLanguageModelling(model)
-    packed = batch_of(whole(Packed(TEXTS)))
+    packed = batch_of(read_all(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
     apart = task.evaluate(params, variables, packed, KEY).metrics["loss"]
-    told = {name: value for name, value in packed.items() if name != "tokens_segments"}
-    mixed = task.evaluate(params, variables, told, KEY).metrics["loss"]
+    without_segments = {name: value for name, value in packed.items() if name != "tokens_segments"}
+    mixed = task.evaluate(params, variables, without_segments, KEY).metrics["loss"]
     assert apart[1] == mixed[1]
     assert abs(apart[0] - mixed[0]) > 1e-3
-    first = (packed["tokens_segments"] == 1) | (packed["tokens_segments"] == 0)
-    alone = {**packed, "tokens": np.where(first, packed["tokens"], 0)}
-    guesses = [task.predict(params, variables, batch, KEY)["probability"] for batch in (packed, alone)]
-    np.testing.assert_allclose(guesses[0][first], guesses[1][first], atol=1e-5)
+    first_sequence = (packed["tokens_segments"] == 1) | (packed["tokens_segments"] == 0)
+    single = {**packed, "tokens": np.where(first_sequence, packed["tokens"], 0)}
+    guesses = [task.predict(params, variables, batch, KEY)["probability"] for batch in (packed, single)]
+    np.testing.assert_allclose(guesses[0][first_sequence], guesses[1][first_sequence], atol=1e-5)
 
 
-def test_own_texts_are_read_unpacked():
+def test_texts_of_the_command_line_are_not_packed():
     names = PAIRS.load().names
-    ours, theirs = Packed(PAIRS).read((), ["red"], names), PAIRS.read((), ["red"], names)
-    assert ours[0][0] == theirs[0][0]
-    jax.tree.map(np.testing.assert_array_equal, ours[0][1], theirs[0][1])
+    packed_example, plain_example = Packed(PAIRS).read((), ["red"], names), PAIRS.read((), ["red"], names)
+    assert packed_example[0][0] == plain_example[0][0]
+    jax.tree.map(np.testing.assert_array_equal, packed_example[0][1], plain_example[0][1])
 
 
 def test_examples_without_lengths_cannot_be_packed():
@@ -153,9 +153,9 @@ def test_examples_without_lengths_cannot_be_packed():
 def test_a_model_without_segment_support_is_reported():
     task = Translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
     with pytest.raises(UserError, match="does not support packed sequences"):
-        task.init(KEY, batch_of(whole(Packed(PAIRS))))
+        task.init(KEY, batch_of(read_all(Packed(PAIRS))))
     task = LanguageModelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
-    packed = batch_of(whole(Packed(TEXTS)))
+    packed = batch_of(read_all(Packed(TEXTS)))
     params, variables = task.init(KEY, packed)
     with pytest.raises(UserError, match=r"set task\.carried=False"):
         task.phases[0].loss(params, variables, packed, KEY, 0, {})

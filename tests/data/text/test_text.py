@@ -31,7 +31,7 @@ NAMES: dict = {}
 
 @dataclass(frozen=True)
 class Corpus:
-    """(feature, values) in memory; texts as bytes."""
+    """In-memory corpus of (feature, values); texts as bytes."""
 
     features: tuple
 
@@ -84,15 +84,15 @@ def test_with_context_every_target_is_scored_exactly_once(home, corpus, length, 
     counted = np.zeros(len(stream), int)
     last = 0
     for tokens, skip in zip(columns["tokens"], columns["context"]):
-        size = len(tokens) - 1 - skip  # how many count: they go on where the window before ended
+        size = len(tokens) - 1 - skip  # scored tokens continue where the previous window ended
         np.testing.assert_array_equal(tokens, stream[last + size - len(tokens) + 1 : last + size + 1])
         counted[last + 1 : last + size + 1] += 1
         last += size
     np.testing.assert_array_equal(counted, [0] + [1] * (len(stream) - 1))
     assert (columns["context"][1:] >= context).all()
-    first = next(widths for _, widths in tokenizer.measure_all(corpus) if len(widths))[0]
+    widths_of_text = next(widths for _, widths in tokenizer.measure_all(corpus) if len(widths))[0]
     measured = sum(len(text) for text in corpus if len(tokenizer.encode(text)))
-    assert columns["characters"].sum() == measured - first
+    assert columns["characters"].sum() == measured - widths_of_text
 
 
 def test_without_context_windows_are_contiguous_and_the_remainder_is_dropped():
@@ -117,21 +117,21 @@ def test_character_counts_are_independent_of_the_vocabulary():
     total = sum(len(text) for text in corpus.load().columns["text"])
     for kind in (Characters(40), BPE(60), Words(30)):
         source = Windows(corpus, Vocabulary(kind, corpus), length=16, context=8).load()
-        first = source.names["tokens"][int(source.columns["tokens"][0, 0])]
-        assert source.columns["characters"].sum() == total - len(first.strip("▁"))
+        token = source.names["tokens"][int(source.columns["tokens"][0, 0])]
+        assert source.columns["characters"].sum() == total - len(token.strip("▁"))
 
 
 def test_fingerprints_depend_on_settings_corpus_and_vocabulary():
-    first = Windows(MockText(), letters(MockText()), length=8)
-    assert first.load().fingerprint == Windows(MockText(), letters(MockText()), length=8).load().fingerprint
+    reference = Windows(MockText(), letters(MockText()), length=8)
+    assert reference.load().fingerprint == Windows(MockText(), letters(MockText()), length=8).load().fingerprint
     others = [
-        replace(first, length=9),
-        replace(first, context=1),
-        replace(first, vocabulary=letters(MockText(), size=41)),
-        with_split(first, "test"),
+        replace(reference, length=9),
+        replace(reference, context=1),
+        replace(reference, vocabulary=letters(MockText(), size=41)),
+        with_split(reference, "test"),
     ]
-    assert len({each.load().fingerprint for each in [first, *others]}) == 5
-    assert with_split(first, "test").corpus == MockText(split="test")
+    assert len({data.load().fingerprint for data in [reference, *others]}) == 5
+    assert with_split(reference, "test").corpus == MockText(split="test")
 
 
 def test_sentences_are_padded_and_keep_their_labels():
@@ -149,9 +149,9 @@ def test_sentences_are_padded_and_keep_their_labels():
     assert dropped.fingerprint != replace(sentences, length=3).load().fingerprint
     with pytest.raises(UserError, match="example 2 of the corpus has 4 tokens in 'review', outside 1 to 3"):
         replace(sentences, length=3, overflow="refuse").load()
-    made = Sentences(MockSentences(), Vocabulary(Words(30), MockSentences()), 8).load()
-    assert made.names["label"] == ("negative", "positive")
-    assert UNKNOWN not in made.columns["tokens"]
+    loaded = Sentences(MockSentences(), Vocabulary(Words(30), MockSentences()), 8).load()
+    assert loaded.names["label"] == ("negative", "positive")
+    assert UNKNOWN not in loaded.columns["tokens"]
 
 
 def test_an_empty_sentence_is_refused():
@@ -243,9 +243,9 @@ def test_each_line_of_a_file_is_one_example(tmp_path):
     np.testing.assert_array_equal(examples[2][1]["source"], [5, 4, END, PAD])
     assert [int(example["source_length"]) for _, example in examples] == [4, 3, 3]
     sentences = Sentences(MockSentences(), letters(texts("ab")), 2)
-    found = sentences.read([str(file)], [], NAMES)
-    np.testing.assert_array_equal(found[0][1]["tokens"], [4, 5])
-    assert set(found[0][1]) == {"tokens", "tokens_length"}
+    lines = sentences.read([str(file)], [], NAMES)
+    np.testing.assert_array_equal(lines[0][1]["tokens"], [4, 5])
+    assert set(lines[0][1]) == {"tokens", "tokens_length"}
 
 
 def test_unknown_characters_are_refused_unless_strict_is_false():
@@ -331,13 +331,13 @@ def test_mock_texts_depend_on_seed_and_split_only(mock):
 def test_mock_texts_are_learnable():
     source = MockPairs(examples=40).load().columns
     dictionary = {}
-    for read, written in zip(source["source"], source["target"]):
-        for word, translation in zip(read.split(), written.split(), strict=True):
+    for source_row, target_row in zip(source["source"], source["target"]):
+        for word, translation in zip(source_row.split(), target_row.split(), strict=True):
             assert dictionary.setdefault(word, translation) == translation
-    made = MockSentences(examples=40).load().columns
-    keys = {word for text, label in zip(made["text"], made["label"]) for word in text.split() if label == 1}
-    keys -= {word for text, label in zip(made["text"], made["label"]) for word in text.split() if label == 0}
-    for text, label in zip(made["text"], made["label"]):
+    sentences = MockSentences(examples=40).load().columns
+    keys = {word for text, label in zip(sentences["text"], sentences["label"]) for word in text.split() if label == 1}
+    keys -= {word for text, label in zip(sentences["text"], sentences["label"]) for word in text.split() if label == 0}
+    for text, label in zip(sentences["text"], sentences["label"]):
         assert bool(set(text.split()) & keys) == bool(label)
     followers: dict = {}
     words = MockText(examples=1, characters=4000).load().columns["text"][0].split()[:-1]

@@ -56,8 +56,8 @@ def test_all_ids_are_below_the_size_and_the_first_four_are_the_specials(kind):
     assert ids.dtype == np.int32
     assert ids.min() > UNKNOWN
     assert ids.max() < kind.size
-    used = [text for text in tokenizer if text not in SPECIALS and text != UNUSED]
-    assert len(set(used)) == len(used)
+    vocabulary = [text for text in tokenizer if text not in SPECIALS and text != UNUSED]
+    assert len(set(vocabulary)) == len(vocabulary)
     assert tokenizer.encode("").shape == (0,)
 
 
@@ -150,9 +150,9 @@ def test_long_texts_have_the_same_tokens_as_their_lines(kind):
     assert "".join(pieces_of(text)) == text
     ids, widths = tokenizer.measure_all([text])[0]
     repeated = TEXT * 2
-    first = len(tokenizer.encode(TEXT))
-    again = tokenizer.encode(repeated)[first:]
-    np.testing.assert_array_equal(ids, np.concatenate([tokenizer.encode(TEXT), *[again] * 119]))
+    prefix = len(tokenizer.encode(TEXT))
+    repeated_ids = tokenizer.encode(repeated)[prefix:]
+    np.testing.assert_array_equal(ids, np.concatenate([tokenizer.encode(TEXT), *[repeated_ids] * 119]))
     assert widths.sum() == len(text)
 
 
@@ -166,10 +166,10 @@ def test_training_is_independent_of_the_number_of_threads():
     for threads in ("1", "4"):
         environment = {**os.environ, "RAYON_NUM_THREADS": threads}
         root = Path(__file__).parents[3]
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
         )
-        outputs.add(done.stdout)
+        outputs.add(process.stdout)
     assert len(outputs) == 1
 
 
@@ -178,9 +178,9 @@ def test_decoding_stops_at_end_and_refuses_unknown_ids():
     assert _CHARACTERS.decode([PAD, START, UNKNOWN, END, 7]) == ""
     assert _CHARACTERS[79] == UNUSED
     assert _CHARACTERS.decode([79]) == ""
-    for wrong in (80, -1):
+    for token in (80, -1):
         with pytest.raises(IndexError, match="80"):
-            _CHARACTERS.decode([wrong])
+            _CHARACTERS.decode([token])
 
 
 @pytest.mark.parametrize("kind", [Characters, Words, BPE])
@@ -206,11 +206,11 @@ def test_a_vocabulary_is_trained_once_and_cached(kind, monkeypatch):
     assert vocabulary.size == kind.size
     fresh = kind.train([TEXT])
     assert vocabulary.load() == fresh
-    (kept,) = (data_home() / "tokenizers").iterdir()
+    (path,) = (data_home() / "tokenizers").iterdir()
     monkeypatch.setattr(type(kind), "train", lambda *_: pytest.fail("trained again"))
     assert vocabulary.load() == fresh
-    kept.touch()
-    os.utime(kept, ns=(1, 1))  # another file to this process: read from disk
+    path.touch()
+    os.utime(path, ns=(1, 1))  # another file for this process: read from disk
     assert vocabulary.load() == fresh
 
 
@@ -221,8 +221,8 @@ def test_each_corpus_and_kind_has_its_own_vocabulary():
         for texts in ((TEXT,), ("other words",))
     }
     assert len(loaded) == 10
-    both = Vocabulary(Words(30), MockPairs(), features=("source", "target")).load()
-    assert {"one", "eins"} <= set(both)
+    joint = Vocabulary(Words(30), MockPairs(), features=("source", "target")).load()
+    assert {"one", "eins"} <= set(joint)
     assert "eins" not in Vocabulary(Words(30), MockPairs(), features=("source",)).load()
 
 
@@ -232,8 +232,8 @@ def test_a_vocabulary_requires_the_training_split():
     scored = with_split(windows, "test")
     assert scored.corpus.split == "test"
     assert scored.vocabulary == windows.vocabulary
-    other = Windows(Texts(("axbx",), "test"), windows.vocabulary, length=1)
-    np.testing.assert_array_equal(other.load().columns["tokens"], [[4, 3], [3, 5], [5, 3]])
+    test_windows = Windows(Texts(("axbx",), "test"), windows.vocabulary, length=1)
+    np.testing.assert_array_equal(test_windows.load().columns["tokens"], [[4, 3], [3, 5], [5, 3]])
     for split in ("test", "validation[:10]", "train+test", "all"):
         with pytest.raises(UserError, match="must be trained on the training split"):
             Vocabulary(Characters(10), Texts(("abc",), split)).load()
@@ -242,13 +242,13 @@ def test_a_vocabulary_requires_the_training_split():
 def test_a_damaged_vocabulary_is_refused():
     vocabulary = Vocabulary(Characters(30), Texts((TEXT,)))
     vocabulary.load()
-    (kept,) = (data_home() / "tokenizers").iterdir()
-    fields = json.loads(kept.read_text())
-    for damaged in (kept.read_text()[:-9], json.dumps(fields | {"tokenizer": fields["tokenizer"].replace("a", "q")})):
-        kept.write_text(damaged)
+    (path,) = (data_home() / "tokenizers").iterdir()
+    fields = json.loads(path.read_text())
+    for damaged in (path.read_text()[:-9], json.dumps(fields | {"tokenizer": fields["tokenizer"].replace("a", "q")})):
+        path.write_text(damaged)
         with pytest.raises(UserError, match="is damaged; remove it"):
             vocabulary.load()
-    kept.unlink()
+    path.unlink()
     assert vocabulary.load() == Characters(30).train([TEXT])
 
 
@@ -306,9 +306,9 @@ def test_the_exported_tokenizer_yields_the_same_ids(kind):
 
     texts = ["the cat sat on the mat.\n", "the dog  sat on a log, and saw the cat", "a dog's log"]
     tokenizer = kind.train(texts)
-    theirs = Theirs.from_str(tokenizer.huggingface)
+    exported = Theirs.from_str(tokenizer.huggingface)
     for text in [*texts, "cats and dogs", " the", "xyz"]:
-        assert theirs.encode(text).ids == tokenizer.encode(text).tolist()
+        assert exported.encode(text).ids == tokenizer.encode(text).tolist()
         if not isinstance(kind, Words):
-            assert theirs.decode(theirs.encode(text).ids) == tokenizer.decode(tokenizer.encode(text))
-    assert [theirs.id_to_token(number) for number in range(4)] == ["<pad>", "<start>", "<end>", "<unknown>"]
+            assert exported.decode(exported.encode(text).ids) == tokenizer.decode(tokenizer.encode(text))
+    assert [exported.id_to_token(number) for number in range(4)] == ["<pad>", "<start>", "<end>", "<unknown>"]
