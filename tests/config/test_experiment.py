@@ -146,8 +146,8 @@ def test_values_without_a_public_name_cannot_be_saved(value):
     assert "\n" not in str(raised.value)
 
 
-def test_fingerprint_ignores_observing_settings_and_explicit_defaults():
-    same = fingerprint(resolved())
+def test_fingerprint_ignores_reporting_settings_and_explicit_defaults():
+    unchanged = fingerprint(resolved())
     for setting in (
         "log_every=7",
         "keep.latest=1",
@@ -159,12 +159,12 @@ def test_fingerprint_ignores_observing_settings_and_explicit_defaults():
         "optimizers.train[1].nesterov=False",
         "task.model.rate=0",
     ):
-        assert fingerprint(resolved(setting)) == same, setting
+        assert fingerprint(resolved(setting)) == unchanged, setting
     others = [
         fingerprint(resolved(setting))
         for setting in ("seed=1", "steps=101", "data.batch_size=8", "task.model.width=9", "data.evals={}")
     ]
-    assert len({same, *others}) == 6
+    assert len({unchanged, *others}) == 6
     assert observes("keep.metric")
     assert observes("parallel")
     assert not observes("data.train")
@@ -216,21 +216,21 @@ def test_the_text_shows_every_argument_and_marks_defaults():
     assert len(lines) == len(set(lines))
 
 
-def test_the_text_reads_back_as_the_settings():
+def test_the_text_parses_to_the_settings():
     config = resolved("split='a = b'")
     assert from_text(describe(config)) == settings(config)
     with pytest.raises(ValueError, match="'steps: 3' is not a setting"):
         from_text("steps: 3")
 
 
-def test_every_path_in_the_text_of_a_plain_value_can_be_set_to_that_value():
+def test_plain_values_in_the_text_can_be_set_by_their_path():
     config = resolved()
     plain = [setting for setting in settings(config) if setting.value[0] in "0123456789'[({"]
     assert len(plain) > 20
     for setting in plain:
-        again = resolve(resolved(), [f"{setting.path}={setting.value}"])
-        assert diff(config, again) == [], setting
-        assert fingerprint(config) == fingerprint(again), setting
+        restored = resolve(resolved(), [f"{setting.path}={setting.value}"])
+        assert diff(config, restored) == [], setting
+        assert fingerprint(config) == fingerprint(restored), setting
 
 
 def test_diff_lists_only_differences():
@@ -239,8 +239,8 @@ def test_diff_lists_only_differences():
         ("task.model.dtype", "jax.numpy.bfloat16", "'float32'"),
         ("seed", "0", "3"),
     ]
-    other = resolved("optimizers.train[1].learning_rate=0.1")
-    rows = {path: (a, b) for path, a, b in diff(resolved(), other)}
+    altered = resolved("optimizers.train[1].learning_rate=0.1")
+    rows = {path: (a, b) for path, a, b in diff(resolved(), altered)}
     path = "optimizers.train[1].learning_rate"
     assert rows[path][1] == "0.1"
     assert rows[f"{path}.peak_value"] == ("0.4", ABSENT)

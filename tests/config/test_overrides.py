@@ -15,7 +15,7 @@ def test_derived_values_follow_a_recipe_argument():
 
 
 @pytest.mark.parametrize(
-    ("setting", "read", "value"),
+    ("setting", "getter", "value"),
     [
         ("optimizers.train[1].learning_rate.peak_value=3e-4", lambda c: schedule(c).peak_value, 3e-4),
         ("optimizers.train[1].learning_rate=1", lambda c: c.optimizers["train"][1].learning_rate, 1.0),
@@ -45,8 +45,8 @@ def test_derived_values_follow_a_recipe_argument():
         ("split='quoted=text'", lambda c: c.data.train.split, "quoted=text"),
     ],
 )  # fmt: skip
-def test_any_path_can_be_set(setting, read, value):
-    result = read(resolved(setting))
+def test_any_path_can_be_set(setting, getter, value):
+    result = getter(resolved(setting))
     assert result == value
     assert type(result) is type(value)
 

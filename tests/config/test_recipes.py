@@ -22,7 +22,7 @@ from jaxdl.testing import tiny
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """User folder outside the repository; its imports are removed afterwards."""
+    """User folder outside the repository; its imports are removed after the test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
@@ -87,7 +87,7 @@ MODEL = """
 """
 
 
-def test_a_recipe_in_a_users_own_folder_with_its_model_beside_it(folder):
+def test_a_recipe_in_a_user_folder_imports_its_model(folder):
     write(folder / "petal_net.py", MODEL)
     path = write(folder / "tulips.py", RECIPE.format(model="petal_net"))
     recipe = load_recipe("tulips.py")
@@ -129,14 +129,14 @@ def test_a_recipe_of_an_installed_package_keeps_its_dotted_name(folder):
 
 
 def test_recipes_of_the_repository_load_by_path_and_by_dotted_name(folder):
-    first = recipes(repository_root())[0]
-    by_path, by_name = load_recipe(first.name), load_recipe(first.name.removesuffix(".py").replace("/", "."))
+    recipe = recipes(repository_root())[0]
+    by_path, by_name = load_recipe(recipe.name), load_recipe(recipe.name.removesuffix(".py").replace("/", "."))
     assert by_path.module is by_name.module
-    assert by_path.name == by_name.name == first.name
-    assert by_path.family == first.family
+    assert by_path.name == by_name.name == recipe.name
+    assert by_path.family == recipe.family
 
 
-def test_tiny_and_sweep(folder):
+def test_tiny_and_sweep_of_a_user_recipe(folder):
     write(folder / "petal_net_2.py", MODEL)
     write(folder / "tulips_2.py", RECIPE.format(model="petal_net_2"))
     recipe = load_recipe("tulips_2.py")

@@ -1,4 +1,4 @@
-"""Reports: loading and grouping of runs, statistics, HTML, CSV and Markdown, rendering in a browser."""
+"""Reports: loading and grouping of runs, statistics, HTML, CSV, Markdown, rendering."""
 
 import csv
 import io
@@ -162,7 +162,7 @@ def test_without_digests_a_recipe_outside_the_commit_is_grouped_by_its_configura
     assert len(read(first, second)[0].groups) == 2
 
 
-def test_a_run_resumed_with_another_configuration_is_a_group_of_its_own_with_a_problem(make):
+def test_a_run_resumed_with_another_configuration_is_a_separate_group_with_a_problem(make):
     attempt = {"start": "2030-01-01T10:00:00.000Z", "end": "2030-01-01T10:02:00.000Z", "exit": 75}
     resumed = {"first_step": 10, "exit": 0, "changed": {"config_fingerprint": "b", "overrides": ["width=4", "seed=1"]}}
     changes = {"config_fingerprint": "a", "attempts": [{**attempt, "first_step": 0}, {**attempt, **resumed}]}
@@ -181,7 +181,7 @@ def test_folds_selected_by_the_seed_are_one_group(make):
     assert [group.label for group in section.groups] == [statistics.RECIPE_DEFAULTS]
 
 
-def test_the_newest_run_of_a_seed_counts(make):
+def test_only_the_newest_run_of_a_seed_counts(make):
     (section,) = read(make("new", accuracy=0.7, day=2), make("old", accuracy=0.5, day=1))
     (group,) = section.groups
     assert (group.estimate("test/accuracy").values, group.seeds("test/accuracy")) == ((0.7,), "1")
@@ -192,17 +192,17 @@ def test_statistics_match_numpy(make):
     (section,) = read(*(make(f"run{n}", [f"seed={n}"], accuracy=value) for n, value in enumerate(values)))
     estimate = section.groups[0].estimate("test/accuracy")
     assert (estimate.mean, estimate.std) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
-    drawn = np.random.default_rng(0).choice(values, (statistics.RESAMPLES, 5)).mean(1)
-    assert statistics.interval(estimate.values) == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+    resampled = np.random.default_rng(0).choice(values, (statistics.RESAMPLES, 5)).mean(1)
+    assert statistics.interval(estimate.values) == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
     low, high = statistics.interval(estimate.values) or (0, 0)
-    spread = np.std(values) / np.sqrt(5)  # of the mean of a resample
+    spread = np.std(values) / np.sqrt(5)  # std of the mean of a resample
     assert (estimate.mean - low, high - estimate.mean) == (pytest.approx(1.96 * spread, rel=0.1),) * 2
     assert statistics.interval((1.0, 2.0)) == (1.0, 2.0)
     assert statistics.interval((1.0,)) is None
     assert statistics.estimate([0.5, float("nan")]) == ((0.5,), 0.5, None)
 
 
-def test_metric_is_the_requested_one_then_the_recipe_s_then_the_first(make):
+def test_metric_is_the_requested_one_then_keep_metric_then_the_first(make):
     path = make("run")
     assert read(path)[0].metric == "test/accuracy"
     run = load.read(path)
@@ -230,7 +230,7 @@ def test_best_group_follows_keep_metric_and_keep_mode(make):
 # --- unfinished and damaged runs
 
 
-def test_state_of_a_run(make):
+def test_state_of_a_run_follows_from_its_files(make):
     assert load.read(make("done")).state == FINISHED
     assert load.read(make("stopped", exit=75)).state == STOPPED
     failed = load.read(make("failed", exit=1))
@@ -280,12 +280,12 @@ def test_log_tail_falls_back_to_metrics(make):
     assert load.log_tail(path.parent) == ("No log and no metrics", [])
 
 
-def test_runs_are_found_at_any_depth_and_once(make, tmp_path):
-    path, other = make("a/b/c/d/e/f/run"), make("run")
-    (tmp_path / "runs/link").symlink_to(other)
+def test_runs_are_collected_at_any_depth_and_once(make, tmp_path):
+    path, other_path = make("a/b/c/d/e/f/run"), make("run")
+    (tmp_path / "runs/link").symlink_to(other_path)
     (tmp_path / "runs/a/loop").symlink_to(tmp_path / "runs")
     run_dirs = load.find([str(tmp_path / "runs"), str(path)])
-    assert sorted(run_dir.resolve() for run_dir in run_dirs) == sorted([path, other])
+    assert sorted(run_dir.resolve() for run_dir in run_dirs) == sorted([path, other_path])
 
 
 def test_curves_are_losses_and_evaluation_metrics(make):
@@ -302,8 +302,8 @@ def test_curves_are_losses_and_evaluation_metrics(make):
 
 
 @pytest.fixture
-def written(make, tmp_path):
-    """Report of two groups, a failed run, a picture and names that need HTML escaping."""
+def report_page(make, tmp_path):
+    """Report of two groups, a failed run, a picture and names that require HTML escaping."""
     for seed, accuracy in enumerate((0.8, 0.9)):
         make(f"plain{seed}", [f"seed={seed}"], accuracy=accuracy, picture=True)
     make("wide <b>&", ["width=32", "seed=0"], accuracy=0.7)
@@ -313,8 +313,8 @@ def written(make, tmp_path):
     return tmp_path / "report.html"
 
 
-def test_page_contains_groups_curves_pictures_failures_and_differences(written):
-    text = written.read_text()
+def test_page_contains_groups_curves_pictures_failures_and_differences(report_page):
+    text = report_page.read_text()
     for part in ("1 · width=4", "2 · width=32", "<b>0.850</b> ± 0.071", "0.800 to 0.900", "1 of 2", "Fast GPU"):
         assert part in text
     for title in ("Results: test accuracy", "Learning curves", "against test accuracy", "Pictures", "Configurations"):
@@ -325,8 +325,8 @@ def test_page_contains_groups_curves_pictures_failures_and_differences(written):
     assert 'href="runs/plain1/pictures/20_test_samples.png"' in text
 
 
-def test_page_escapes_text_and_is_self_contained(written):
-    text = written.read_text()
+def test_page_escapes_text_and_is_self_contained(report_page):
+    text = report_page.read_text()
     assert "A net &amp; &lt;i&gt;its&lt;/i&gt; images" in text
     assert "&lt;script&gt;alert(1)" in text
     assert "wide &lt;b&gt;&amp;" in text
@@ -337,8 +337,8 @@ def test_page_escapes_text_and_is_self_contained(written):
     assert picture == "380"
 
 
-def test_csv_and_markdown(written):
-    rows = list(csv.DictReader(io.StringIO(written.with_suffix(".csv").read_text())))
+def test_csv_and_markdown_contain_the_groups(report_page):
+    rows = list(csv.DictReader(io.StringIO(report_page.with_suffix(".csv").read_text())))
     assert [(row["group"], row["width"], row["seed"], row["test/accuracy"], row["state"]) for row in rows] == [
         ("1", "4", "0", "0.8", "finished"),
         ("1", "4", "1", "0.9", "finished"),
@@ -347,7 +347,7 @@ def test_csv_and_markdown(written):
     ]
     assert (rows[0]["minutes"], rows[0]["device"], rows[0]["commit"]) == ("1.5", "Fast GPU", "a" * 40)
     assert Path(rows[0]["folder"]).name == "plain0"
-    lines = written.with_suffix(".md").read_text().splitlines()
+    lines = report_page.with_suffix(".md").read_text().splitlines()
     assert lines[2] == "| Group | test/accuracy | Std | 95% interval | Seeds | Minutes | Device |"
     assert lines[4:] == [
         "| width=4 | 0.850 | 0.0707 | 0.800 to 0.900 | 2 | 1.5 | Fast GPU |",
@@ -431,10 +431,10 @@ FRAMES = """<body style="margin:0">
 
 
 @pytest.mark.skipif(BROWSER is None, reason="requires Chromium on PATH")
-def test_page_fits_narrow_and_wide_screens(written, tmp_path):
+def test_page_fits_narrow_and_wide_screens(report_page, tmp_path):
     """Uses frames, since a Chromium window is at least 500 pixels wide."""
     frames, picture = tmp_path / "frames.html", tmp_path / "picture.png"
-    frames.write_text(FRAMES.format(page=written.name))
+    frames.write_text(FRAMES.format(page=report_page.name))
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--hide-scrollbars")
     command = [str(BROWSER), *options, f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1680,1400"]
     dom = subprocess.run([*command, "--dump-dom", frames.as_uri()], capture_output=True, text=True, timeout=120).stdout

@@ -50,8 +50,8 @@ def test_ticks_are_round_numbers():
 
 def test_argument_axis_depends_on_its_values():
     def labels(values):
-        drawn = svg.scatter("", [svg.Point(value, 1.0, 0, "run") for value in values])
-        return re.findall(r'text-anchor="middle">([^<]*)<', drawn)
+        plot = svg.scatter("", [svg.Point(value, 1.0, 0, "run") for value in values])
+        return re.findall(r'text-anchor="middle">([^<]*)<', plot)
 
     assert labels(["0.001", "0.01", "0.1"]) == ["0.001", "0.01", "0.1"]
     assert labels(["1", "2", "3"]) == ["1", "1.5", "2", "2.5", "3"]
@@ -61,11 +61,11 @@ def test_argument_axis_depends_on_its_values():
 def test_curve_path_is_relative_with_gaps():
     values = np.array([0.0, 1.0, np.nan, 0.5])
     line = svg.Line("run <1>", 0, Band(np.arange(4) * 10, values, values, values), "train")
-    drawn = svg.curves("loss & more", [line], last=30)
-    (path,) = re.findall(r'data-name="run &lt;1&gt;" d="([^"]*)"', drawn)
-    first, second = path.split("M")[1:]
-    numbers = [int(digits) for digits in re.findall(r"-?\d+", first)]
-    assert numbers[0] == 190  # step 0, where the axis begins
-    assert numbers[4:] == [457, -764]  # a third of the width on, and up by the range of the values
-    assert second.startswith("1560 ")  # the last step, where it ends
-    assert 'aria-label="loss &amp; more"' in drawn
+    plot = svg.curves("loss & more", [line], last=30)
+    (path,) = re.findall(r'data-name="run &lt;1&gt;" d="([^"]*)"', plot)
+    segment, last_segment = path.split("M")[1:]
+    numbers = [int(digits) for digits in re.findall(r"-?\d+", segment)]
+    assert numbers[0] == 190  # step 0, the start of the axis
+    assert numbers[4:] == [457, -764]  # a third of the width, and up by the range of the values
+    assert last_segment.startswith("1560 ")  # the last step, the end of the axis
+    assert 'aria-label="loss &amp; more"' in plot

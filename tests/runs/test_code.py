@@ -31,7 +31,10 @@ MODELS = "import {name}_widths as widths\nimport flax.linen as nn\n\nclass Net(n
 
 @pytest.fixture
 def digests(tmp_path):
-    """Writes the recipe NAME.py with NAME_models.py and NAME_widths.py, and returns its modules' digests."""
+    """Returns a function that writes the recipe NAME.py with its modules and returns digests.
+
+    The modules are NAME_models.py and NAME_widths.py.
+    """
     names = []
 
     def digests(name, widths="WIDTH = 4"):
@@ -51,7 +54,7 @@ def test_digests_cover_the_recipe_and_the_modules_that_it_imports_at_any_depth(d
     assert list(digests("flowers")) == ["jaxdl", "flowers", "flowers_models", "flowers_widths"]
 
 
-def test_an_edit_of_an_imported_module_changes_its_digest_alone(digests, tmp_path):
+def test_an_edit_of_an_imported_module_changes_only_its_digest(digests, tmp_path):
     before = digests("shells")
     (tmp_path / "shells_widths.py").write_text("WIDTH = 8")
     recipe = load_recipe(str(tmp_path / "shells.py"))
@@ -59,7 +62,7 @@ def test_an_edit_of_an_imported_module_changes_its_digest_alone(digests, tmp_pat
     assert [name for name, *_ in code.changes(before, after)] == ["shells_widths"]
 
 
-def test_recipes_of_the_repository_include_the_module_that_they_share():
+def test_recipes_of_the_repository_include_their_shared_module():
     recipe = load_recipe("experiments/gan/fashion_dcgan.py")
     modules = code.digests(resolve(recipe), recipe.name)
     assert {"experiments.gan.fashion_dcgan", "experiments._fashion_mnist"} <= modules.keys()
@@ -70,7 +73,7 @@ def test_runs_without_digests_have_no_changes():
     assert code.changes(None, {"recipe": "a"}) == []
 
 
-def test_a_module_that_is_used_no_more_counts_as_a_change():
+def test_a_module_that_is_no_longer_used_counts_as_a_change():
     assert code.changes({"recipe": "a" * 64, "models": "b" * 64}, {"recipe": "a" * 64}) == [
         ("models", "b" * 8, "absent")
     ]

@@ -1,4 +1,4 @@
-"""What a run leaves behind: complete and readable whenever it is killed, one writer at a time."""
+"""Run folder: files that stay complete and readable after a kill, and a single writer."""
 
 import json
 import math
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 
 
-def strict(text: str):
+def parse_strictly(text: str):
     def refuse(word):
         raise AssertionError(f"{word} is not JSON")
 
@@ -39,8 +39,8 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 
 def events(folder: Path, monkeypatch) -> list:
-    """The events of all TensorBoard files in reading order, checksums verified."""
-    monkeypatch.setitem(sys.modules, "torch", None)  # tensorboardX would import it, for seconds
+    """Reads the events of all TensorBoard files in order and verifies their checksums."""
+    monkeypatch.setitem(sys.modules, "torch", None)  # tensorboardX would import it, which takes seconds
     from tensorboardX.crc32c import crc32c
     from tensorboardX.proto import event_pb2
 
@@ -50,7 +50,7 @@ def events(folder: Path, monkeypatch) -> list:
         crc = crc32c(data)
         return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
-    found = []
+    events = []
     for path in sorted((folder / "tensorboard").iterdir()):
         data = path.read_bytes()
         while data:
@@ -58,21 +58,24 @@ def events(folder: Path, monkeypatch) -> list:
             record, data, header = data[12 : 12 + length], data[16 + length :], data[: 16 + length]
             assert struct.unpack("<I", header[8:12])[0] == masked(header[:8])
             assert struct.unpack("<I", header[-4:])[0] == masked(record)
-            found.append(parse.Event.FromString(record))
-    return found
+            events.append(parse.Event.FromString(record))
+    return events
 
 
-def shown(found: list) -> list[tuple[int, str, float]]:
-    """The scalars that TensorBoard shows: a session that starts at a step hides what came before of that step on."""
+def displayed(log: list) -> list[tuple[int, str, float]]:
+    """Returns the scalars that TensorBoard displays.
+
+    A session that starts at a step hides earlier events from that step on.
+    """
     scalars: list[tuple[int, str, float]] = []
-    for event in found:
+    for event in log:
         if event.session_log.status == 1:
             scalars = [scalar for scalar in scalars if scalar[0] < event.step]
         scalars += [(event.step, v.tag, v.simple_value) for v in event.summary.value if not v.HasField("image")]
     return scalars
 
 
-def test_figures_come_back(tmp_path):
+def test_metrics_are_read_back(tmp_path):
     with RunFolder(tmp_path / "a" / "run") as folder:
         folder.write(1, "train", {"loss": jnp.float32(0.1), "examples": 128})
         folder.write(1, "validation", {"loss": np.float64(0.5), "half": jnp.bfloat16(1.5), "wins": np.int64(3)})
@@ -82,13 +85,13 @@ def test_figures_come_back(tmp_path):
         {"step": 1, "split": "validation", "loss": 0.5, "half": 1.5, "wins": 3},
     ]
     lines = (tmp_path / "a" / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [strict(line) for line in lines] == rows
+    assert [parse_strictly(line) for line in lines] == rows
 
 
-def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
+def test_nonfinite_values_are_null_in_the_file_and_nan_in_rows(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.write(1, "train", {"a": math.nan, "b": jnp.inf, "c": np.float32(-np.inf)})
-        assert strict((tmp_path / "metrics.jsonl").read_text()) == {
+        assert parse_strictly((tmp_path / "metrics.jsonl").read_text()) == {
             "step": 1,
             "split": "train",
             "a": None,
@@ -97,11 +100,11 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
         }
         assert all(math.isnan(folder.rows()[0][name]) for name in "abc")
         folder.finish({"metrics": {"test": {"a": np.float32(np.nan), "confusion": np.eye(2), "b": jnp.float32(2)}}})
-        assert strict((tmp_path / "result.json").read_text()) == folder.result()
+        assert parse_strictly((tmp_path / "result.json").read_text()) == folder.result()
         assert folder.result() == {"metrics": {"test": {"a": None, "confusion": [[1.0, 0.0], [0.0, 1.0]], "b": 2.0}}}
 
 
-def test_never_two_lines_for_one_step_and_split(tmp_path):
+def test_a_step_and_split_is_written_once(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.write(1, "train", {"loss": 1})
         folder.write(1, "test", {"loss": 1})
@@ -114,7 +117,7 @@ def test_never_two_lines_for_one_step_and_split(tmp_path):
 
 
 @pytest.mark.parametrize("figures", [{"confusion": np.eye(2)}, {"step": 3}, {"split": 1}])
-def test_what_is_no_figure_is_refused_and_leaves_nothing(tmp_path, figures):
+def test_invalid_metrics_are_refused_without_a_row(tmp_path, figures):
     with RunFolder(tmp_path) as folder:
         with pytest.raises(ValueError):
             folder.write(1, "train", {"loss": 1.0, **figures})
@@ -122,7 +125,7 @@ def test_what_is_no_figure_is_refused_and_leaves_nothing(tmp_path, figures):
         folder.write(1, "train", {"loss": 1.0})
 
 
-def test_rewind_takes_back_what_came_later(tmp_path, monkeypatch):
+def test_rewind_removes_later_rows_pictures_and_results(tmp_path, monkeypatch):
     with RunFolder(tmp_path) as folder:
         for step in range(5):
             folder.write(step, "train", {"loss": step})
@@ -139,19 +142,19 @@ def test_rewind_takes_back_what_came_later(tmp_path, monkeypatch):
             folder.write(2, "train", {"loss": 0})
     rows = RunFolder(tmp_path, mode="read").rows()
     assert [(row["step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 30), (4, 40)]
-    assert shown(events(tmp_path, monkeypatch)) == [(row["step"], "train/loss", row["loss"]) for row in rows]
+    assert displayed(events(tmp_path, monkeypatch)) == [(row["step"], "train/loss", row["loss"]) for row in rows]
 
 
-def test_a_run_that_starts_anew_rewinds_before_its_first_step(tmp_path, monkeypatch):
+def test_a_restarted_run_rewinds_before_its_first_step(tmp_path, monkeypatch):
     with RunFolder(tmp_path) as folder:
         folder.write(0, "validation", {"loss": 1})
         folder.rewind(-1)
         assert folder.rows() == []
         folder.write(0, "validation", {"loss": 2})
-    assert shown(events(tmp_path, monkeypatch)) == [(0, "validation/loss", 2.0)]
+    assert displayed(events(tmp_path, monkeypatch)) == [(0, "validation/loss", 2.0)]
 
 
-def test_rewind_keeps_the_bytes_of_what_stays(tmp_path):
+def test_rewind_preserves_the_bytes_of_earlier_rows(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.write(1, "train", {"loss": 0.1 + 0.2, "bad": math.nan, "ü": 1})
         before = (tmp_path / "metrics.jsonl").read_bytes()
@@ -164,7 +167,7 @@ def test_rewind_keeps_the_bytes_of_what_stays(tmp_path):
     ("tail", "steps"),
     [(b'{"step": 2, "spl', [1]), (b'{"step": 2, "split": "train", "loss": 2}', [1, 2]), (b"\0\0\0", [1]), (b"2", [1])],
 )
-def test_a_torn_last_line_does_no_harm(tmp_path, tail, steps):
+def test_a_torn_last_line_is_ignored(tmp_path, tail, steps):
     with RunFolder(tmp_path) as folder:
         folder.write(1, "train", {"loss": 1})
     with open(tmp_path / "metrics.jsonl", "ab") as file:
@@ -173,10 +176,13 @@ def test_a_torn_last_line_does_no_harm(tmp_path, tail, steps):
     with RunFolder(tmp_path) as folder:
         folder.write(3, "train", {"loss": 3})
     assert [row["step"] for row in RunFolder(tmp_path, mode="read").rows()] == [*steps, 3]
-    assert [strict(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [*steps, 3]
+    assert [parse_strictly(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        *steps,
+        3,
+    ]
 
 
-def test_a_broken_line_in_the_middle_is_named(tmp_path):
+def test_an_invalid_line_in_the_middle_is_reported(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\nrubbish\n{"step": 2, "split": "train"}\n')
     with pytest.raises(UserError, match="line 2 of") as error:
         RunFolder(tmp_path)
@@ -199,28 +205,28 @@ def test_pictures_are_files_and_tensorboard_images(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("image", [PICTURE.astype(np.float32), PICTURE[..., :1], PICTURE[0]])
-def test_what_is_no_picture_is_refused(tmp_path, image):
+def test_invalid_pictures_are_refused(tmp_path, image):
     with RunFolder(tmp_path) as folder, pytest.raises(ValueError, match="uint8"):
         folder.picture(1, "sample", image)
 
 
-def test_tensorboard_shows_what_the_file_says(tmp_path, monkeypatch):
+def test_tensorboard_has_the_values_of_the_file(tmp_path, monkeypatch):
     with RunFolder(tmp_path) as folder:
         folder.write(10**10, "train", {"loss": 0.5, "huge": 1e300, "bad": math.nan})
-    with RunFolder(tmp_path) as folder:  # a second writer in the same second has a file of its own
+    with RunFolder(tmp_path) as folder:  # a second writer in the same second has a separate file
         folder.write(10**10 + 1, "train", {"loss": 0.25})
-    found = events(tmp_path, monkeypatch)
+    log = events(tmp_path, monkeypatch)
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
-    assert found[0].file_version == "brain.Event:2"
-    assert abs(found[0].wall_time - time.time()) < 3600
-    scalars = {(step, tag): value for step, tag, value in shown(found)}
+    assert log[0].file_version == "brain.Event:2"
+    assert abs(log[0].wall_time - time.time()) < 3600
+    scalars = {(step, tag): value for step, tag, value in displayed(log)}
     assert scalars[10**10, "train/loss"] == 0.5
     assert scalars[10**10, "train/huge"] == math.inf
     assert math.isnan(scalars[10**10, "train/bad"])
     assert scalars[10**10 + 1, "train/loss"] == 0.25
 
 
-def test_a_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path):
+def test_an_invalid_folder_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_text("")
@@ -235,25 +241,25 @@ def test_a_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir(mode=0o500)
     with pytest.raises(UserError, match="use a writable folder") as error:
         RunFolder(tmp_path / "run")
     one_line(error)
 
 
-def test_a_folder_with_a_log_or_a_run_in_it_is_taken(tmp_path):
+def test_a_folder_with_a_log_or_a_run_is_accepted(tmp_path):
     (tmp_path / "train.log").write_text("what the shell redirected")
     with RunFolder(tmp_path) as folder:
         folder.write_config("{}", "text")
     (tmp_path / "notes.md").write_text("mine")
     with RunFolder(tmp_path) as folder:
-        assert strict(folder.config()) == {}
+        assert parse_strictly(folder.config()) == {}
     assert (tmp_path / "config.txt").read_text() == "text"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     with RunFolder(tmp_path) as folder:
         (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
         with pytest.raises(UserError, match="free some space") as error:
@@ -261,7 +267,7 @@ def test_a_full_disk_is_told(tmp_path):
         one_line(error)
 
 
-def test_opening_what_is_no_run_names_the_runs_near(tmp_path):
+def test_opening_another_folder_suggests_nearby_runs(tmp_path):
     for name in ("resnet", "vae"):
         with RunFolder(tmp_path / name) as folder:
             folder.write_config("{}", "")
@@ -275,21 +281,21 @@ def test_opening_what_is_no_run_names_the_runs_near(tmp_path):
 
 
 def test_only_the_first_process_of_a_run_writes(tmp_path):
-    other = RunFolder(tmp_path / "run", mode="silent")
-    other.write(1, "train", {"loss": 1})
-    other.picture(1, "sample", PICTURE)
-    other.write_config("{}", "")
-    other.rewind(0)
-    other.finish({})
+    silent = RunFolder(tmp_path / "run", mode="silent")
+    silent.write(1, "train", {"loss": 1})
+    silent.picture(1, "sample", PICTURE)
+    silent.write_config("{}", "")
+    silent.rewind(0)
+    silent.finish({})
     assert not (tmp_path / "run").exists()
 
 
-def test_reading_writes_nothing(tmp_path):
+def test_reading_does_not_write(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.write_config("{}", "")
         folder.write(1, "train", {"loss": 1})
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        reader = RunFolder.open(tmp_path)  # also while another trains
+        reader = RunFolder.open(tmp_path)  # also while another process trains
         assert reader.rows()[0]["loss"] == 1
         with pytest.raises(RuntimeError):
             reader.write(2, "train", {"loss": 1})
@@ -298,7 +304,7 @@ def test_reading_writes_nothing(tmp_path):
         folder.finish({})  # closed
 
 
-def test_an_atomic_write_that_fails_leaves_the_old_and_no_parts(tmp_path):
+def test_a_failed_atomic_write_keeps_the_old_file_and_no_parts(tmp_path):
     (tmp_path / "target").mkdir()
     with pytest.raises(UserError):
         write_atomically(tmp_path / "target", "new")
@@ -323,12 +329,13 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("kind", ["hold", "fork"])
-def test_one_process_trains_in_a_folder_and_a_killed_one_lets_go(tmp_path, kind):
-    # Python 3.12 warns of fork() beside threads; the child only sleeps.
+def test_a_run_folder_has_one_writer_and_a_kill_releases_the_lock(tmp_path, kind):
+    # Python 3.12 warns of fork() in a multi-threaded process; the child only sleeps.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HOLDER, str(tmp_path), kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
         assert holder.stdout is not None
-        speaker = int(holder.stdout.readline())  # with "fork" the child, which outlives its parent as data workers do
+        # With "fork" the child sends its id. It outlives its parent, as data workers do.
+        speaker = int(holder.stdout.readline())
         try:
             with pytest.raises(UserError, match=f"process {holder.pid} on ") as error:
                 RunFolder(tmp_path)
@@ -343,7 +350,7 @@ def test_one_process_trains_in_a_folder_and_a_killed_one_lets_go(tmp_path, kind)
                 os.kill(speaker, signal.SIGKILL)
 
 
-def test_the_lock_holds_within_a_process_and_ends_with_close(tmp_path):
+def test_the_lock_holds_within_a_process_until_close(tmp_path):
     with RunFolder(tmp_path) as folder:
         with pytest.raises(UserError, match=str(os.getpid())):
             RunFolder(tmp_path)
@@ -353,15 +360,15 @@ def test_the_lock_holds_within_a_process_and_ends_with_close(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_animation_shows_its_frames_enlarged(tmp_path, channels):
+def test_an_animation_has_enlarged_frames(tmp_path, channels):
     frames = np.zeros((3, 4, 8, channels), np.uint8)
     frames[1], frames[2, :, :4] = 255, 128
     with Image.open(write_gif(tmp_path / "way.gif", frames, least=16)) as image:
         assert image.size == (16, 8)
-        shown = []
+        decoded = []
         for number in range(3):
             image.seek(number)
-            shown.append(np.asarray(image.convert("RGB"))[::2, ::2, :channels])
+            decoded.append(np.asarray(image.convert("RGB"))[::2, ::2, :channels])
         with pytest.raises(EOFError):
             image.seek(3)
-    np.testing.assert_array_equal(shown, frames)
+    np.testing.assert_array_equal(decoded, frames)

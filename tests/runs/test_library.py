@@ -1,4 +1,4 @@
-"""`jaxdl.train` and `jaxdl.load`: in a script, in IPython, in a thread; resumed, opaque, from a recipe's path."""
+"""`jaxdl.train` and `jaxdl.load` in scripts, IPython and threads; resumed and opaque runs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from jaxdl.config.recipes import load_recipe
 from jaxdl.launchers import Options
 from jaxdl.training.interrupt import Interrupt
 
-# The tests have used JAX before, with XLA flags of their own.
+# Earlier tests have initialized JAX with other XLA flags.
 pytestmark = pytest.mark.filterwarnings("ignore:JAX was in use before jaxdl")
 
 ROOT = Path(__file__).parents[2]
@@ -73,13 +73,13 @@ def run_python(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_importing_jaxdl_imports_no_jax_and_no_name_hides_a_package():
+def test_importing_jaxdl_imports_no_jax_and_shadows_no_package():
     code = (
         "import sys, jaxdl; assert 'jax' not in sys.modules; assert callable(jaxdl.train);"
         "import jaxdl.training.loop, jaxdl.tasks, jaxdl.data; assert callable(jaxdl.train) and callable(jaxdl.load)"
     )
-    done = run_python(ROOT, "-c", code)
-    assert done.returncode == 0, done.stderr
+    process = run_python(ROOT, "-c", code)
+    assert process.returncode == 0, process.stderr
 
 
 def test_every_public_name_is_exported():
@@ -91,18 +91,18 @@ def test_every_public_name_is_exported():
 
 def test_a_config_trains_and_loads_from_its_folder(config, tmp_path):
     run = jaxdl.train(config, tmp_path / "run", progress=False)
-    again = jaxdl.load(tmp_path / "run")
-    assert type(again) is type(run)
-    assert run.step == again.step == 4
-    assert run.metrics == again.metrics
+    loaded = jaxdl.load(tmp_path / "run")
+    assert type(loaded) is type(run)
+    assert run.step == loaded.step == 4
+    assert run.metrics == loaded.metrics
     (group,) = run.params
     assert jaxdl.load(tmp_path / "run", step=2).step == 2
     shape = run.trained.record["batch"]["image"][0]
     images = np.zeros((3, *shape), np.uint8)
     single = run.predict(images[0])
     assert len(run.predict(images)) == 3
-    np.testing.assert_array_equal(single[0]["probabilities"], again.predict([images[0]])[0]["probabilities"])
-    assert group in again.params
+    np.testing.assert_array_equal(single[0]["probabilities"], loaded.predict([images[0]])[0]["probabilities"])
+    assert group in loaded.params
     with pytest.raises(jaxdl.UserError, match="pass uint8"):
         run.predict(images.astype(float))
 
@@ -110,10 +110,10 @@ def test_a_config_trains_and_loads_from_its_folder(config, tmp_path):
 def test_a_recipe_path_trains_a_run_that_the_command_line_reproduces(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     run = jaxdl.train(RECIPE, tmp_path / "run", settings={"steps": 4}, progress=False)
-    made = json.loads((run.path / "manifest.json").read_text())
-    assert made["recipe"] == RECIPE
-    assert made["overrides"] == ["steps=4"]
-    assert isinstance(made["absent_settings"], list)
+    manifest_content = json.loads((run.path / "manifest.json").read_text())
+    assert manifest_content["recipe"] == RECIPE
+    assert manifest_content["overrides"] == ["steps=4"]
+    assert isinstance(manifest_content["absent_settings"], list)
     reproduce.run(str(run.path), dry_run=True)
 
 
@@ -133,7 +133,7 @@ def test_a_second_call_resumes_an_interrupted_run(config, tmp_path, monkeypatch)
         jaxdl.train(config, tmp_path / "halves", progress=False)
 
 
-def test_training_in_a_thread(config, tmp_path):
+def test_training_works_in_a_thread(config, tmp_path):
     runs = []
     thread = threading.Thread(target=lambda: runs.append(jaxdl.train(config, tmp_path / "run", progress=False)))
     thread.start()
@@ -161,28 +161,28 @@ def test_the_run_of_an_experiment_object_is_opaque(config, tmp_path, monkeypatch
         sweep.run(RECIPE, ["steps=4"], ["seed=0"], str(tmp_path), "local", Options())
 
 
-def test_a_function_of_main_loads_where_it_is_passed(tmp_path):
+def test_a_function_of_main_loads_if_it_is_passed(tmp_path):
     (tmp_path / "script.py").write_text(
         f"{CELL}\nif __name__ == '__main__':\n{TRAINED.replace(chr(10), chr(10) + '    ')}"
     )
-    done = run_python(tmp_path, "script.py")
-    assert done.returncode == 0, done.stderr
+    process = run_python(tmp_path, "script.py")
+    assert process.returncode == 0, process.stderr
     with pytest.raises(
         jaxdl.UserError, match=r"does not match the installed code: .*jaxdl.load\(RUN, experiment=...\)"
     ):
         jaxdl.load(tmp_path / "run")
-    again = run_python(tmp_path, "script.py")  # finished: nothing to do
-    assert again.returncode == 0, again.stderr
+    repeated = run_python(tmp_path, "script.py")  # finished: skipped
+    assert repeated.returncode == 0, repeated.stderr
     (tmp_path / "other.py").write_text(
         f"{CELL}\nassert jaxdl.load('run', experiment=digits.as_buildable(steps=6)).step == 6\n"
         "try:\n    jaxdl.load('run', experiment=digits)\nexcept jaxdl.UserError as error:\n    print(error)\n"
     )
-    done = run_python(tmp_path, "other.py")
-    assert done.returncode == 0, done.stderr
-    assert "was trained with steps=6, but the experiment passed has 4" in done.stdout
+    process = run_python(tmp_path, "other.py")
+    assert process.returncode == 0, process.stderr
+    assert "was trained with steps=6, but the experiment passed has 4" in process.stdout
 
 
-def test_in_ipython(tmp_path):
+def test_training_works_in_ipython(tmp_path):
     pytest.importorskip("IPython")
     cells = [CELL, TRAINED, "run.predict(np.zeros((2, 8, 8, 1), np.uint8))[1]['label']"]
     code = (
@@ -192,10 +192,10 @@ def test_in_ipython(tmp_path):
         "    shell.run_cell(cell, store_history=True).raise_error()\n"
     )
     (tmp_path / "cells.py").write_text(code)
-    done = run_python(tmp_path, "cells.py")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = run_python(tmp_path, "cells.py")
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
-def test_what_cannot_be_trained_is_refused():
+def test_untrainable_arguments_are_refused():
     with pytest.raises(jaxdl.UserError, match="cannot train a int"):
         jaxdl.train(3)

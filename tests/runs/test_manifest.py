@@ -1,4 +1,4 @@
-"""What a run says of itself: what it was made with, and every attempt at it."""
+"""Manifest of a run: its environment, inputs and every attempt."""
 
 import json
 import os
@@ -21,25 +21,25 @@ ARGUMENTS = {
 }
 
 
-def test_the_manifest_says_with_what_a_run_was_made(tmp_path):
+def test_the_manifest_records_environment_and_inputs(tmp_path):
     with RunFolder(tmp_path) as folder:
         manifest.start_manifest(folder, ARGUMENTS)
         folder.rewind(-1)
         manifest.end_attempt(folder, exit=0, last_step=9)
-    made = json.loads((tmp_path / "manifest.json").read_text())
-    assert made["command"] == ARGUMENTS["command"]
-    assert made["datasets"] == {"train": {"fingerprint": "abc", "shape": [28, 28]}}
-    assert {"jax", "numpy", "flax", "python"} <= made["packages"].keys()
-    assert made["devices"]["count"] >= 1
-    assert made["devices"]["kind"] != "cpu"  # the model of the processor
-    assert set(made["code"]) == {"commit", "dirty"}
-    (attempt,) = made["attempts"]
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["command"] == ARGUMENTS["command"]
+    assert content["datasets"] == {"train": {"fingerprint": "abc", "shape": [28, 28]}}
+    assert {"jax", "numpy", "flax", "python"} <= content["packages"].keys()
+    assert content["devices"]["count"] >= 1
+    assert content["devices"]["kind"] != "cpu"  # the model of the processor
+    assert set(content["code"]) == {"commit", "dirty"}
+    (attempt,) = content["attempts"]
     assert (attempt["first_step"], attempt["last_step"], attempt["exit"]) == (0, 9, 0)
     assert attempt["start"] <= attempt["end"]
     assert attempt["end"].endswith("Z")
 
 
-def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path):
+def test_a_resumed_run_closes_the_killed_attempt_and_records_changes(tmp_path):
     with RunFolder(tmp_path) as folder:
         manifest.start_manifest(folder, ARGUMENTS)
         folder.rewind(-1)
@@ -49,7 +49,7 @@ def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path)
         file.write(b"{torn")
     os.utime(tmp_path / "metrics.jsonl", (later, later))
     with RunFolder(tmp_path) as folder:
-        made = manifest.start_manifest(folder, {**ARGUMENTS, "overrides": []})
+        content = manifest.start_manifest(folder, {**ARGUMENTS, "overrides": []})
         folder.rewind(20)
         killed, resumed = folder.manifest()["attempts"]
     assert (killed["first_step"], killed["last_step"], killed["exit"]) == (0, 30, "killed")
@@ -57,24 +57,26 @@ def test_a_resumed_run_closes_the_killed_attempt_and_says_what_changed(tmp_path)
     assert (resumed["first_step"], resumed["end"]) == (20, None)
     assert resumed["changed"] == {"overrides": []}
     assert "changed" not in killed
-    assert made["overrides"] == ["seed=1"]
-    assert manifest.latest(made, "overrides") == []
-    assert manifest.latest(made, "seed") == 1
+    assert content["overrides"] == ["seed=1"]
+    assert manifest.latest(content, "overrides") == []
+    assert manifest.latest(content, "seed") == 1
 
 
-def test_an_attempt_killed_before_its_first_figures_ends_where_it_began(tmp_path):
+def test_an_attempt_killed_before_its_first_row_ends_at_its_start(tmp_path):
     with RunFolder(tmp_path) as folder:
         manifest.start_manifest(folder, ARGUMENTS)
-        first, _ = manifest.start_manifest(folder, ARGUMENTS)["attempts"]
-    assert (first["end"], first["exit"], first["last_step"]) == (first["start"], "killed", None)
+        attempt, _ = manifest.start_manifest(folder, ARGUMENTS)["attempts"]
+    assert (attempt["end"], attempt["exit"], attempt["last_step"]) == (attempt["start"], "killed", None)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_code_version_is_that_of_the_repository_that_tracks_the_code(tmp_path):
+def test_the_code_version_is_of_the_repository_that_tracks_the_code(tmp_path):
     def git(*arguments):
         identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+        process = subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return process.stdout.strip()
 
     code = tmp_path / "code.py"
     code.write_text("")

@@ -6,20 +6,23 @@ from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries
 ROOT = repository_root()
 
 
-def test_docstrings_agree_with_the_records():
+def test_docstrings_match_the_records():
     results = summaries(ROOT)
-    wanted = {recipe.name: f"Result: {_headline(results.get(recipe.name))}" for recipe in recipes(ROOT)}
+    expected = {recipe.name: f"Result: {_headline(results.get(recipe.name))}" for recipe in recipes(ROOT)}
     docstrings = {recipe.name: " ".join(recipe.docstring.split()) for recipe in recipes(ROOT)}
-    assert [(name, text) for name, text in wanted.items() if text not in docstrings[name]] == []
+    assert [(name, text) for name, text in expected.items() if text not in docstrings[name]] == []
 
 
-def test_the_readme_shows_the_records():
+def test_the_readme_matches_the_records():
     readme = (ROOT / "README.md").read_text()
     assert readme.split("<!-- results -->")[1].split("<!-- /results -->")[0].strip() == _table().strip()
 
 
 def _headline(summary):
-    """Formats a summary for a docstring: "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100"."""
+    """Formats a summary for a docstring.
+
+    Example: "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100".
+    """
     if summary is None:
         return NONE_RECORDED
     metric = summary.metric.replace("/", " ").replace("_", " ")

@@ -1,4 +1,4 @@
-"""Pictures: sizes, dependence on the data, and no import of pyplot."""
+"""Pictures: sizes, dependence on the data, and imports without pyplot."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def marked_pixels(picture):
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (24, 3), (7, 1)])
-def test_prediction_grid(count, channels):
+def test_prediction_grid_depends_on_predictions(count, channels):
     labels = np.arange(count) % 10
     picture = prediction_grid(images(count, channels), labels, labels, np.full(count, 0.9), ["$cat"] * 10)
     assert is_picture(picture)
@@ -47,27 +47,29 @@ def test_a_wrong_prediction_is_marked():
 
 def test_wrong_predictions_are_visible_in_grayscale():
     labels = np.zeros(2, int)
-    right, wrong = (
+    correct, incorrect = (
         prediction_grid(images(2), labels, predictions, np.ones(2), ["cat", "dog"]) for predictions in (labels, [0, 1])
     )
     below = np.s_[150:, 150:]
-    assert (wrong.mean(-1) < 200)[below].sum() > 1.5 * (right.mean(-1) < 200)[below].sum()
+    assert (incorrect.mean(-1) < 200)[below].sum() > 1.5 * (correct.mean(-1) < 200)[below].sum()
 
 
 def test_only_the_first_24_images_are_drawn():
     labels = np.zeros(30, int)
-    many, few = (prediction_grid(images(30)[:n], labels[:n], labels[:n], np.ones(n), ["cat"]) for n in (30, 24))
-    np.testing.assert_array_equal(many, few)
+    grid_of_30, grid_of_24 = (
+        prediction_grid(images(30)[:n], labels[:n], labels[:n], np.ones(n), ["cat"]) for n in (30, 24)
+    )
+    np.testing.assert_array_equal(grid_of_30, grid_of_24)
 
 
-def test_predictions_without_labels_and_without_names():
+def test_predictions_without_labels_or_names_are_drawn():
     assert is_picture(prediction_grid(images(3), None, np.array([3, 4, 5]), np.ones(3), []))
     with pytest.raises(ValueError, match="no images"):
         prediction_grid(images(0), None, [], [], [])
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
-def test_confusion_matrix(classes):
+def test_confusion_matrix_depends_on_its_counts(classes):
     counts = np.random.default_rng(0).integers(0, 5, (classes, classes)) + 50 * np.eye(classes)
     names = [f"a long name of the class number {index}" for index in range(classes)]
     picture = confusion_matrix(counts, names)
@@ -75,23 +77,23 @@ def test_confusion_matrix(classes):
     np.testing.assert_array_equal(picture, confusion_matrix(counts * 0.25, names))
 
 
-def test_confusion_matrix_of_classes_that_never_occur():
+def test_confusion_matrix_with_absent_classes_is_drawn():
     assert is_picture(confusion_matrix(np.zeros((3, 3)), ["a", "b", "c"]))
     with pytest.raises(ValueError, match=r"\[2, 3\]"):
         confusion_matrix(np.zeros((2, 3)), [])
 
 
-def test_learning_curves():
+def test_learning_curves_depend_on_rows():
     rows = [{"step": step, "split": "train", "loss": 1 / step, "grad_norm": 1.0} for step in range(1, 20)]
     few = learning_curves(rows)
     for step in (10, 19):
         rows.append({"step": step, "split": "validation", "loss": 0.2, "accuracy": 0.5, "confusion": [[1, 2]]})
     rows.append({"step": 19, "split": "test", "loss": float("nan"), "accuracy": 0.5})
-    more = learning_curves(rows)
+    with_test = learning_curves(rows)
     assert is_picture(few)
-    assert is_picture(more)
+    assert is_picture(with_test)
     assert few.shape[1] == 600
-    assert more.shape[1] == 800
+    assert with_test.shape[1] == 800
 
 
 def test_compared_curves_are_over_training_time():
@@ -105,9 +107,9 @@ def test_compared_curves_are_over_training_time():
     assert picture.shape[1] == 800
     assert (picture != compared_curves({"slow": run(60.0, 0.3), "fast": run(30.0, 0.3)})).any()
     test = {"step": 19, "split": "test", "loss": 0.1}
-    one = {"one": run(1.0, 0.2)}
-    np.testing.assert_array_equal(compared_curves(one), compared_curves({"one": [*one["one"], test]}))
-    assert compared_curves({**one, "other": [{"step": 1, "split": "train", "reward": 1.0}]}).shape[0] < 200
+    single = {"one": run(1.0, 0.2)}
+    np.testing.assert_array_equal(compared_curves(single), compared_curves({"one": [*single["one"], test]}))
+    assert compared_curves({**single, "other": [{"step": 1, "split": "train", "reward": 1.0}]}).shape[0] < 200
 
 
 @pytest.mark.parametrize(
@@ -136,9 +138,9 @@ def test_metrics_of_speed_are_not_drawn():
 @pytest.mark.parametrize("missing", [float("nan"), None, float("inf")])
 def test_non_finite_values_are_gaps(missing):
     losses = [3.0, 2.0, 1.5, 1.2, 1.1]
-    whole = [{"step": step, "split": "train", "loss": loss} for step, loss in enumerate(losses)]
-    bridged = [*whole[:2], *whole[3:]]
-    holed = [*whole[:2], {"step": 2, "split": "train", "loss": missing}, *whole[3:]]
+    rows = [{"step": step, "split": "train", "loss": loss} for step, loss in enumerate(losses)]
+    bridged = [*rows[:2], *rows[3:]]
+    holed = [*rows[:2], {"step": 2, "split": "train", "loss": missing}, *rows[3:]]
     assert (learning_curves(holed) != learning_curves(bridged)).any()
 
 
@@ -154,7 +156,7 @@ def test_names_are_shortened():
     assert shorten("ankle boots", 10) == "ankle boo…"
 
 
-def test_importing_the_task_loads_no_matplotlib_and_drawing_no_pyplot():
+def test_tasks_import_no_matplotlib_and_drawing_no_pyplot():
     program = (
         "import sys, numpy as np, jaxdl.tasks.image_classification, jaxdl.viz.classification as c, jaxdl.viz.curves;"
         "assert 'matplotlib' not in sys.modules;"
