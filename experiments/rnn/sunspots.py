@@ -39,7 +39,7 @@ def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment
             point_loss="mse",
         ),
         data=Data(
-            train=series(context, 0, 221),
+            train=series(context, 0, 221),  # years since 1700
             evals={"validation": series(context, 221, 256)},
             test=series(context, 256, 309),
             batch_size=32,

@@ -31,6 +31,7 @@ def experiment(
     vocabulary = Vocabulary(Pretrained(weights), train)
     return Experiment(
         task=TokenClassification(
+            # The size of MiniLM; 21 tags: begin and inside of ten types, and outside.
             TokenClassifier(bert(features=384, layers=6, heads=12, dropout=dropout), outputs=21, dropout=dropout)
         ),
         data=Data(

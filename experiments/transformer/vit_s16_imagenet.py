@@ -40,7 +40,7 @@ def experiment(steps: int = 112590, size: int = 224, seed: int = 0) -> Experimen
         steps=steps,
         seed=seed,
         log_every=100,
-        eval_every=6255,
-        save_every=1251,
+        eval_every=6255,  # 5 epochs
+        save_every=1251,  # 1 epoch of 1,281,167 images
         keep=CheckpointPolicy(metric="validation/accuracy"),
     )

@@ -16,7 +16,7 @@ from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
 from jaxdl.runs.table import print_table
 from jaxdl.training.compiled import Program
-from jaxdl.training.meters import leaf_names
+from jaxdl.training.state import leaf_names
 
 COMMAND = Command(
     name="show",

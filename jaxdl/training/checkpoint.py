@@ -1,9 +1,9 @@
-"""Checkpoints of the train state (Orbax), which of them stay on disk, and initialization from another run."""
+"""Checkpoints of the train state (Orbax), which of them stay on disk, and initializers of the state."""
 
 import functools
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxdl.distributed.processes import lost
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.training.digest import state_digest
 from jaxdl.training.state import TrainState
 
@@ -59,6 +59,8 @@ class InitFromRun:
 
     def load(self, state: TrainState) -> TrainState:
         """Returns `state` with the loaded groups; see `load_groups`, also for errors."""
+        from jaxdl.training.load_groups import load_groups
+
         groups = self.groups if isinstance(self.groups, Mapping) else {name: name for name in self.groups}
         return load_groups(self.run, groups, state, self.step)
 
@@ -284,84 +286,3 @@ class Checkpoints:
             shutil.move(self.path / str(step), target / str(step))
         self._manager.reload()
         return target
-
-
-def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, step: int | None = None) -> TrainState:
-    """Loads parameter groups and their variables from another run into a state.
-
-    If the other run has averaged parameters, these are loaded. Optimizer state and step are unchanged.
-
-    Args:
-      run: Folder of the other run.
-      groups: {group here: group there}; "group/module" is a module of a group, such as "classifier/encoder".
-      like: State that receives them, with its shardings.
-      step: Step of the checkpoint. None: the newest.
-
-    Raises:
-      UserError: A folder, step or group that does not exist, or a different shape.
-    """
-    path = Path(run) / "checkpoints"
-    if not path.is_dir():
-        raise UserError(f"start.run: {run} has no checkpoints; give the folder of a run that saved one")
-    with Checkpoints(path) as checkpoints:
-        chosen = step if step is not None else checkpoints.latest
-        if chosen is None or chosen not in checkpoints.steps:
-            raise UserError(
-                f"start.run: no checkpoint of step {chosen} in {path}; steps that exist: {checkpoints.steps}"
-            )
-        ocp, manager = checkpoints._ocp, checkpoints._manager
-        present = [name for name in ("params", "variables", "ema") if (path / str(chosen) / name).is_dir()]
-        saved = dict(
-            manager.restore(chosen, args=ocp.args.Composite(**{n: ocp.args.StandardRestore() for n in present}))
-        )
-        _verify(saved, checkpoints.record(chosen)[DIGESTS], f"{path}/{chosen}")
-    source = saved.get("ema") or {"params": saved["params"], "variables": saved.get("variables", {})}
-    params, variables = dict(like.params), dict(like.variables)
-    for here, there in groups.items():
-        mine = _module(params, here, "start.groups: this recipe")
-        theirs = _module(source["params"], there, f"start.groups: {run}")
-        params = _with_module(params, here.split("/"), _put(mine, theirs, f"{run} group {there}"))
-        if here in variables and there in source["variables"]:
-            variables[here] = _put(variables[here], source["variables"][there], f"{run} variables {there}")
-    ema = {"params": params, "variables": variables} if like.ema else {}
-    return like.replace(params=params, variables=variables, ema=jax.tree.map(lambda array: array.copy(), ema))
-
-
-def _module(params: Mapping[str, PyTree], name: str, whose: str) -> PyTree:
-    """Returns a group "group" or a module "group/module" of it."""
-    group, *modules = name.split("/")
-    if group not in params:
-        raise UserError(f"{whose} has no parameter group '{group}'; {nearest(group, params)}")
-    tree = params[group]
-    for module in modules:
-        if not isinstance(tree, Mapping) or module not in tree:
-            raise UserError(f"{whose} has no '{module}' in '{name}'; {nearest(module, list(tree))}")
-        tree = tree[module]
-    return tree
-
-
-def _with_module(params: Mapping[str, PyTree], path: Sequence[str], value: PyTree) -> dict[str, PyTree]:
-    """Returns `params` with `value` at a path."""
-    first, *rest = path
-    return {**params, first: _with_module(params[first], rest, value) if rest else value}
-
-
-def _verify(items: Mapping[str, PyTree], expected: Mapping[str, str], name: str) -> None:
-    for path, digest in state_digest(items)[0].items():
-        if expected.get(path) != digest:
-            raise UserError(
-                f"checkpoint {name} is damaged: {path} has another SHA-256 than when saved; use another step"
-            )
-
-
-def _put(like: PyTree, values: PyTree, name: str) -> PyTree:
-    """Puts `values` into the structure and shardings of `like`."""
-    here, there = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (like, values))
-    for path in here.keys() | there.keys():
-        shapes = [str(tree[path].shape) if path in tree else "missing" for tree in (here, there)]
-        if shapes[0] != shapes[1]:
-            where = jax.tree_util.keystr(path)
-            raise UserError(
-                f"{name} does not match: {where} is {shapes[0]} here and {shapes[1]} there; use the same model"
-            )
-    return jax.tree.map(lambda leaf, value: jax.device_put(np.asarray(value), leaf.sharding), like, values)

@@ -13,7 +13,6 @@ from absl import logging
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
 from jaxdl.training.flops import traced_flops
-from jaxdl.training.meters import finalize
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
 from jaxdl.training.task import Names
@@ -224,6 +223,20 @@ def _add(sums: Sequence[Mapping[str, tuple[Any, Any]]]) -> dict[str, tuple[np.nd
         name: tuple(np.sum([np.asarray(batch[name][part], np.float64) for batch in sums], axis=0) for part in (0, 1))
         for name in (sums[0] if sums else {})
     }
+
+
+def finalize(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Divides sums by weights on the host in float64: {name: (sum, weight)} to {name: float or array}.
+
+    A weight of 0 gives NaN.
+    """
+    result: dict[str, Any] = {}
+    for name, (total, weight) in sums.items():
+        total, weight = np.asarray(total, np.float64), np.asarray(weight, np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = np.where(weight == 0, np.nan, total / weight)
+        result[name] = float(value) if value.ndim == 0 else value
+    return result
 
 
 def gather(parts: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> dict[str, np.ndarray]:

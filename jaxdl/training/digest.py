@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.training.meters import PyTree, leaf_names
+from jaxdl.training.state import PyTree, leaf_names
 
 
 def state_digest(tree: PyTree) -> tuple[dict[str, str], str]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from jaxdl.compatibility import inner_jaxprs, scan_arguments
@@ -77,17 +76,6 @@ def _shards(equation: JaxprEqn) -> int:
     mesh = equation.params["mesh"]
     axes = equation.params.get("newly_manual_axes") or equation.params.get("manual_axes") or mesh.axis_names
     return math.prod(mesh.shape[axis] for axis in axes)
-
-
-def flops(compiled: jax.stages.Compiled) -> float | None:
-    """Returns XLA's FLOP count of a compiled function on one device, None if there is none.
-
-    XLA counts the body of a loop once. For scanned layers or micro-batches use `traced_flops`.
-    """
-    analysis = compiled.cost_analysis()
-    analysis = analysis[0] if isinstance(analysis, (list, tuple)) and analysis else analysis
-    count = analysis.get("flops") if isinstance(analysis, dict) else None
-    return float(count) if count is not None and count > 0 else None
 
 
 def mfu(flops_per_step: float | None, step_time: float, devices: int, peak: float | None) -> float | None:

@@ -1,15 +1,8 @@
-"""Throughput, exact means, and gradient norms per leaf."""
+"""Throughput of the training loop."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-PyTree = Any
+from collections.abc import Callable, Iterator
 
 
 class Meter:
@@ -96,49 +89,3 @@ class Meter:
         self._useful += max(0.0, seconds - self._data)
         self._begin()
         return {**figures, "useful_seconds": self._useful}
-
-
-def finalize(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Divides sums by weights on the host in float64: {name: (sum, weight)} to {name: float or array}.
-
-    A weight of 0 gives NaN.
-    """
-    result: dict[str, Any] = {}
-    for name, (total, weight) in sums.items():
-        total, weight = np.asarray(total, np.float64), np.asarray(weight, np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.where(weight == 0, np.nan, total / weight)
-        result[name] = float(value) if value.ndim == 0 else value
-    return result
-
-
-def leaf_names(tree: PyTree) -> list[str]:
-    """Returns the paths of a tree's leaves, such as "params/classifier/stem/kernel", in the order of `jax.tree.leaves`.
-
-    Raises:
-      ValueError: Two leaves have the same path, because a key contains "/".
-    """
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two leaves are named '{twice}'")
-    return names
-
-
-def squared_norms(tree: PyTree) -> jax.Array:
-    """Returns the float32 sum of squares of each leaf, [leaves], in the order of `leaf_names`."""
-    leaves = jax.tree.leaves(tree)
-    return (
-        jnp.stack([jnp.sum(jnp.square(jnp.abs(leaf).astype(jnp.float32))) for leaf in leaves])
-        if leaves
-        else jnp.zeros(0)
-    )
-
-
-def nonfinite_leaves(norms: Any, names: Sequence[str]) -> list[str]:
-    """Returns the names whose value in `norms` [leaves] is NaN or infinite, as is a sum of squares above 3e38."""
-    norms = np.asarray(norms)
-    if norms.shape != (len(names),):
-        raise ValueError(f"{len(names)} names for norms of shape {list(norms.shape)}")
-    return [name for name, finite in zip(names, np.isfinite(norms), strict=True) if not finite]

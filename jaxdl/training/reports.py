@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxdl.training.interrupt import NonFinite
-from jaxdl.training.meters import leaf_names, nonfinite_leaves
+from jaxdl.training.state import leaf_names
 from jaxdl.training.step import Report
 from jaxdl.training.task import Task
 
@@ -55,7 +57,8 @@ def check_finite(task: Task, params: Mapping[str, Any], step: int, report: Repor
         if not report.ran[phase.name] or report.finite[phase.name]:
             continue
         names = [f"{phase.trains}/{name}" for name in leaf_names(params[phase.trains])]
-        bad = nonfinite_leaves(report.squares[phase.name], names)
+        finite = np.isfinite(report.squares[phase.name])  # False also for a sum of squares above 3e38
+        bad = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
         loss = float(report.figures[phase.name]["loss"])
         leaves = ", ".join(bad[:8]) + (f" and {len(bad) - 8} more" if len(bad) > 8 else "") or "none"
         raise NonFinite(f"step {step}, phase {phase.name}: loss {loss}; gradients not finite: {leaves}")

@@ -41,6 +41,20 @@ class TrainState(flax.struct.PyTreeNode):
         return (self.ema["params"], self.ema["variables"]) if self.ema else (self.params, self.variables)
 
 
+def leaf_names(tree: PyTree) -> list[str]:
+    """Returns the paths of a tree's leaves, such as "params/classifier/stem/kernel", in the order of `jax.tree.leaves`.
+
+    Raises:
+      ValueError: Two leaves have the same path, because a key contains "/".
+    """
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two leaves are named '{twice}'")
+    return names
+
+
 def init_state(
     task: Task,
     optimizers: Mapping[str, optax.GradientTransformation],

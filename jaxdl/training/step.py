@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.training.meters import squared_norms
 from jaxdl.training.state import Average, TrainState
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, Task
 
@@ -160,6 +159,16 @@ def phase_gradients(
         )
     loss, gradients, terms, metrics = over_devices((loss, gradients, outcome.terms, outcome.metrics), axis_name)
     return loss, gradients, outcome._replace(terms=terms, metrics=metrics)
+
+
+def squared_norms(tree: PyTree) -> jax.Array:
+    """Returns the float32 sum of squares of each leaf, [leaves], in the order of `leaf_names`."""
+    leaves = jax.tree.leaves(tree)
+    return (
+        jnp.stack([jnp.sum(jnp.square(jnp.abs(leaf).astype(jnp.float32))) for leaf in leaves])
+        if leaves
+        else jnp.zeros(0)
+    )
 
 
 def over_devices(sums: PyTree, axis_name: str | None) -> PyTree:

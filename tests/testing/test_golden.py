@@ -17,8 +17,8 @@ from jaxdl.config.recipes import load_recipe, recipes, repository_root
 from jaxdl.config.settings import fingerprint, settings
 from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
-from jaxdl.training.meters import leaf_names
 from jaxdl.training.sources import load_sources
+from jaxdl.training.state import leaf_names
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
 
