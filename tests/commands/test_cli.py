@@ -1,4 +1,4 @@
-"""The command line: help, flags of each command, arguments and exit codes."""
+"""Command line: help, flags of each command, arguments and exit codes."""
 
 import importlib
 import itertools
@@ -96,7 +96,7 @@ def test_examples_parse(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_takes_its_flags_in_any_place(name):
+def test_flags_may_precede_or_follow_the_command(name):
     required = MINIMAL[name].split()
     for flag in (*COMMANDS[name].flags, *GLOBAL):
         form = next((form for form in COMMANDS[name].forms() if flag.name in form.names), None)
@@ -116,10 +116,12 @@ def test_a_flag_of_another_command_is_refused(name, flag, capsys):
     line = refusal(capsys, name, *MINIMAL[name].split(), f"--{flag}{value_of(FLAGS[flag])}")
     assert line.startswith(f"{name} does not take --{flag}; ")
     hint = line.partition("; ")[2]
-    taken = {f"--{one.name}" for one in COMMANDS[name].flags} | {f"--{one.name}" for one in GLOBAL}
-    takers = {other.name for other in COMMANDS.values() if any(one.name == flag for one in other.flags)}
+    accepted = {f"--{declared.name}" for declared in COMMANDS[name].flags} | {
+        f"--{declared.name}" for declared in GLOBAL
+    }
+    takers = {owner.name for owner in COMMANDS.values() if any(declared.name == flag for declared in owner.flags)}
     if hint.startswith("use "):
-        assert hint.removeprefix("use ").split("=")[0] in taken
+        assert hint.removeprefix("use ").split("=")[0] in accepted
     elif hint.startswith("give "):
         assert hint.split()[1] in COMMANDS[name].usage
     else:
@@ -162,7 +164,7 @@ HINTS = {
 
 
 @pytest.mark.parametrize("words", HINTS)
-def test_a_usage_error_names_the_fix(words, capsys):
+def test_a_usage_error_suggests_a_fix(words, capsys):
     assert refusal(capsys, *words.split()).startswith(HINTS[words])
 
 

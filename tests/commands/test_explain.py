@@ -1,4 +1,4 @@
-"""Saliency: closed forms, a planted patch, layers of any module, and the command `explain`."""
+"""Saliency: closed forms, planted patches, layers of any module, and the command `explain`."""
 
 import functools
 import re
@@ -64,7 +64,10 @@ def test_integrated_gradients_of_a_linear_model_are_x_times_w(seed, level):
 
 
 class Pooled(nn.Module):
-    """One convolution, its mean, one product: Grad-CAM is relu(sum_c w_c A_c) / cells."""
+    """One convolution, global mean and one product.
+
+    Grad-CAM is relu(sum_c w_c A_c) / cells.
+    """
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -84,14 +87,14 @@ def test_grad_cam_of_a_pooled_convolution():
     weight = variables["params"]["head"]["kernel"][:, target].T
     exact = np.maximum(np.einsum("bhwc,bc->bhw", maps, weight) / 35, 0)
     np.testing.assert_allclose(grad_cam(logits, image, [3, 1], layer), exact, rtol=1e-4, atol=1e-6)
-    (one,) = jax.jit(lambda image: saliency.activations(logits, image, ["maps"], channels=2))(image)
-    np.testing.assert_allclose(one.mean, maps.mean(-1), rtol=1e-5, atol=1e-6)
+    (cam,) = jax.jit(lambda image: saliency.activations(logits, image, ["maps"], channels=2))(image)
+    np.testing.assert_allclose(cam.mean, maps.mean(-1), rtol=1e-5, atol=1e-6)
     strength = np.abs(maps).mean((1, 2))
-    np.testing.assert_array_equal(one.channel, np.argsort(-strength, axis=-1)[:, :2])
-    np.testing.assert_allclose(one.strongest[1, ..., 0], maps[1, ..., one.channel[1, 0]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(cam.channel, np.argsort(-strength, axis=-1)[:, :2])
+    np.testing.assert_allclose(cam.strongest[1, ..., 0], maps[1, ..., cam.channel[1, 0]], rtol=1e-5, atol=1e-6)
 
 
-def test_memory_of_integrated_gradients_does_not_grow_with_steps():
+def test_memory_of_integrated_gradients_does_not_depend_on_steps():
     model = Pooled()
     variables = initialize(model, (8, 8, 1))
 
@@ -109,7 +112,7 @@ def test_memory_of_integrated_gradients_does_not_grow_with_steps():
 
 @pytest.fixture(scope="module")
 def patched():
-    """The logits of a ConvNet that tells whether rows 6..11, columns 2..7 are bright; its images and labels."""
+    """Returns logits, images and labels of a ConvNet trained to detect a bright patch."""
     model = ConvNet(num_classes=2, channels=(8, 8), depth=1)
     rng = np.random.default_rng(0)
     label = np.arange(64) % 2
@@ -149,7 +152,7 @@ def test_the_maximum_of_grad_cam_lies_in_the_patch(patched):
     assert (layer.name, layer.shape) == ("stage2", (8, 8, 8))
     cam = grad_cam(logits, image, np.ones(len(image), int), layer)
     row, column = np.divmod(cam.reshape(len(cam), -1).argmax(-1), 8)
-    # A 3x3 convolution with stride 2, padded by 1, has its cell (i, j) at the pixel (2 i, 2 j).
+    # A 3x3 convolution with stride 2 and padding 1 has cell (i, j) at pixel (2 i, 2 j).
     assert ((row * 2 >= 6) & (row * 2 < 12)).all()
     assert ((column * 2 >= 2) & (column * 2 < 8)).all()
 
@@ -168,7 +171,7 @@ def test_integrated_gradients_are_complete_and_lie_in_the_patch(patched):
 
 
 class Attentive(nn.Module):
-    """Patches and attention: its queries have four axes but are no map of the image."""
+    """Patches and attention: its queries have four axes but are not a feature map."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -178,7 +181,7 @@ class Attentive(nn.Module):
 
 
 class Lifted(nn.Module):
-    """A rematerialized block between plain convolutions, and one module called twice; bfloat16 inside."""
+    """A rematerialized block between plain convolutions, and a module called twice; bfloat16."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -204,7 +207,7 @@ class Flat(nn.Module):
     ],
     ids=["ConvNet", "ResNet", "attention", "lifted"],
 )
-def test_layers_are_found_in_any_module(model, last, first):
+def test_layers_of_any_module_are_listed(model, last, first):
     shape = (16, 12, 3)
     variables = initialize(model, shape)
     logits, image = apply(model, variables), images(2, *shape)
@@ -215,14 +218,14 @@ def test_layers_are_found_in_any_module(model, last, first):
     cam = grad_cam(logits, image, [0, 1], layer)
     assert cam.shape == (2, *layer.shape[:2])
     assert np.isfinite(cam).all()
-    assert str(jax.make_jaxpr(logits)(image)) == str(before)  # nothing of the interception stays
+    assert str(jax.make_jaxpr(logits)(image)) == str(before)  # the interception leaves no state
     name, kernel = saliency.first_kernel(logits, {"classifier": variables["params"]}, image) or ("", None)
     assert name == first
     assert kernel is not None
     assert kernel.shape[2] == 3
 
 
-def test_model_without_spatial_layers():
+def test_a_model_without_spatial_layers_is_refused():
     logits = apply(Flat(), variables := initialize(Flat(), (4, 4, 1)))
     image = images(1, 4, 4)
     assert saliency.layers(logits, image) == []
@@ -233,7 +236,7 @@ def test_model_without_spatial_layers():
         saliency.choose_layer([], (4, 4, 1), "conv")
 
 
-def test_outline_is_as_deep_as_the_limit_allows():
+def test_the_outline_is_as_deep_as_the_limit():
     names = ["a/x", "a/y", "a", "b/x", "b"]
     layers = [saliency.Layer(name, (4, 4, 1), jnp.float32, (name,)) for name in names]
     assert [layer.name for layer in saliency.outline(layers, 5)] == names
@@ -245,13 +248,13 @@ def test_outline_is_as_deep_as_the_limit_allows():
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (40, 12, 3), (12, 60, 4)])
-def test_pages_of_all_shapes(height, width, channels):
+def test_pages_of_all_shapes_are_drawn(height, width, channels):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
     draw = functools.partial(explanation.saliency_page, image, names=["$a_b$"] * 3, title="x" * 200, layer="y" * 80)
     arguments = {"values": rng.normal(size=image.shape), "difference": 1.0, "probabilities": np.array([0.7, 0.2, 0.1])}
     cam = rng.random((3, 4))
-    pages = [draw(cam=one, target=target, **arguments) for one in (cam, 0 * cam, None) for target in (0, 2)]
+    pages = [draw(cam=heatmap, target=target, **arguments) for heatmap in (cam, 0 * cam, None) for target in (0, 2)]
     maps = [("deep/" * 20, (3, 4, 2), cam - 0.5, rng.random((3, 4, 2)), np.array([5, 100]))]
     pages.append(explanation.activation_page(image, maps, title="x", line="y"))
     pages.append(explanation.activation_page(image, [], title="x", line="y"))
@@ -261,7 +264,7 @@ def test_pages_of_all_shapes(height, width, channels):
         assert page.shape[2] == 3
         assert page.min() < 130
         edge = np.concatenate([page[:4].ravel(), page[-4:].ravel(), page[:, :4].ravel(), page[:, -4:].ravel()])
-        assert (edge == 255).all()  # nothing is cut off
+        assert (edge == 255).all()  # the page is not truncated
 
 
 # --- the command
@@ -289,7 +292,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def files(tmp_path) -> list[str]:
-    """Two images of one name in two folders."""
+    """Two images with the same name in two folders."""
     paths = [tmp_path / folder / "a b.png" for folder in ("one", "two")]
     for seed, path in enumerate(paths):
         path.parent.mkdir()
@@ -301,15 +304,17 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
     names = {f"2_{stem}_{page}.png" for stem in ("a_b", "a_b_2") for page in ("saliency", "activations")}
     assert command("explain", str(run), *files) == 0
     assert {path.name for path in (run / "explanations").iterdir()} == {*names, "2_filters.png"}
-    printed = capsys.readouterr().out.split("\n")[:-1]
-    assert {Path(line) for line in printed} == set((run / "explanations").iterdir())
-    # Another layer and class make another picture, in the folder that was asked for.
-    there = tmp_path / "there"
-    arguments = ("--layer=stage1", "--target=class 3", f"--output={there}")
+    lines = capsys.readouterr().out.split("\n")[:-1]
+    assert {Path(line) for line in lines} == set((run / "explanations").iterdir())
+    # Another layer and class change the picture, and --output changes the folder.
+    output = tmp_path / "there"
+    arguments = ("--layer=stage1", "--target=class 3", f"--output={output}")
     assert command("explain", str(run), *files, *arguments) == 0
-    one, other = (np.asarray(Image.open(path / "2_a_b_saliency.png")) for path in (run / "explanations", there))
-    assert one.shape == other.shape
-    assert (one != other).any()
+    default_page, selected_page = (
+        np.asarray(Image.open(path / "2_a_b_saliency.png")) for path in (run / "explanations", output)
+    )
+    assert default_page.shape == selected_page.shape
+    assert (default_page != selected_page).any()
 
 
 USAGE_ERRORS = {
@@ -338,14 +343,14 @@ def test_usage_error_is_one_line(name, run, files, tmp_path, capsys):
     assert re.search(expected, lines[0]), lines
 
 
-def test_a_run_without_checkpoint(run, files, tmp_path, capsys):
+def test_a_run_without_checkpoint_is_refused(run, files, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_bytes((run / "config.json").read_bytes())
     assert command("explain", str(tmp_path / "empty"), *files) == 2
     assert re.search(r"error: .*empty has no checkpoint; train it until", capsys.readouterr().err)
 
 
-def test_a_task_that_is_not_a_classifier(run, files, monkeypatch, capsys):
+def test_a_task_that_is_not_a_classifier_is_refused(run, files, monkeypatch, capsys):
     monkeypatch.setattr(ImageClassification, "logits", None)
     assert command("explain", str(run), *files) == 2
     assert re.search(r"error: .* is not an image classifier", capsys.readouterr().err)
@@ -354,7 +359,7 @@ def test_a_task_that_is_not_a_classifier(run, files, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("target", "number"), [("b", 1), ("2", 0), ("0", 0), ("1", 1)], ids=["name", "a number's name", "0", "1"]
 )
-def test_a_class_goes_by_name_before_number(target, number):
+def test_a_class_name_takes_precedence_over_a_class_number(target, number):
     from jaxdl.commands.explain import _class_number
 
     assert _class_number(target, ("2", "b", "c"), 3) == number

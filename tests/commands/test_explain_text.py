@@ -1,4 +1,4 @@
-"""What a Transformer does with a text: weights that are those of its attention, probabilities, neighbours, pictures."""
+"""Text explanations of Transformers: attention weights, probabilities, neighbours, pages."""
 
 import math
 from typing import Any
@@ -44,14 +44,14 @@ def experiment(scan: bool = False):
 '''
 
 
-def test_what_is_seen_is_what_attention_adds_up():
+def test_attention_weights_reproduce_the_output():
     module = MultiHeadAttention(features=8, heads=2, causal=True, rotary=100.0, use_bias=False)
     x = jax.random.normal(jax.random.key(0), (2, 5, 8))
     params: Any = nn.unbox(module.init(jax.random.key(1), x))
     assert set(params) == {"params"}
     outcome: Any = module.apply(params, x, mutable=[SEEN])
-    y, seen = outcome
-    (weights,) = seen[SEEN]["weights"]
+    y, intermediates = outcome
+    (weights,) = intermediates[SEEN]["weights"]
     assert weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     assert np.all(np.triu(weights[0, 0], 1) == 0)
@@ -60,14 +60,14 @@ def test_what_is_seen_is_what_attention_adds_up():
     np.testing.assert_allclose(mixed @ params["params"]["out"]["kernel"], y, atol=1e-5)
 
 
-def test_neighbours_are_those_of_the_largest_cosine():
+def test_neighbours_have_the_largest_cosine():
     vectors = np.array([[9, 9], [9, 9], [9, 9], [9, 9], [1, 0], [2, 0.1], [0, 1], [-1, 0]], np.float32)
-    found = neighbours(vectors, 4, count=3)
-    assert [token for token, _ in found] == [5, 6, 7]
-    np.testing.assert_allclose([cosine for _, cosine in found], [2 / np.hypot(2, 0.1), 0, -1], atol=1e-6)
+    nearest = neighbours(vectors, 4, count=3)
+    assert [token for token, _ in nearest] == [5, 6, 7]
+    np.testing.assert_allclose([cosine for _, cosine in nearest], [2 / np.hypot(2, 0.1), 0, -1], atol=1e-6)
 
 
-def test_pictures_are_drawn():
+def test_pages_are_drawn():
     weights = [np.full((3, 6, 6), 1 / 6)] * 2
     page = attention_page(weights, ["the", " cat", "\n", "x", "y", "z"])
     assert page.dtype == np.uint8
@@ -76,9 +76,9 @@ def test_pictures_are_drawn():
     light = probability_page(["a", "b"], [math.nan, 0.99]).astype(int)
     assert dark[34:58, 20:29].sum() < light[34:58, 20:29].sum()
     assert neighbour_page([("a", [("b", 0.5)])]).shape[1] == 900
-    for page, nothing in ((attention_page, ([], [])), (probability_page, ([], [])), (neighbour_page, ([],))):
+    for page, empty in ((attention_page, ([], [])), (probability_page, ([], [])), (neighbour_page, ([],))):
         with pytest.raises(ValueError, match="needs at least one"):
-            page(*nothing)
+            page(*empty)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def recipe(tmp_path_factory):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_a_text_has_a_page_of_each_kind(recipe, tmp_path, scan, capsys):
+def test_a_text_has_three_pages(recipe, tmp_path, scan, capsys):
     train.run(recipe, [f"scan={scan}"], str(tmp_path / "run"))
     capsys.readouterr()
-    written = explain_text.run(str(tmp_path / "run"), ["the cat sat", "on a mat"])
+    paths = explain_text.run(str(tmp_path / "run"), ["the cat sat", "on a mat"])
     kinds = ("attention", "probabilities", "neighbours")
-    assert [path.name for path in written] == [f"1_{number}_{kind}.png" for number in (0, 1) for kind in kinds]
-    assert capsys.readouterr().out == "".join(f"{path}\n" for path in written)
+    assert [path.name for path in paths] == [f"1_{number}_{kind}.png" for number in (0, 1) for kind in kinds]
+    assert capsys.readouterr().out == "".join(f"{path}\n" for path in paths)
     with pytest.raises(UserError, match="fewer than 2 tokens"):
         explain_text.run(str(tmp_path / "run"), [""])

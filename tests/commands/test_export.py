@@ -1,4 +1,4 @@
-"""Runs of Transformers as folders that transformers loads."""
+"""Export of Transformer runs as Hugging Face folders."""
 
 from typing import Any
 
@@ -58,16 +58,16 @@ def test_a_language_model_is_exported_with_its_tokenizer(recipe, tmp_path):
     trained = load_trained(run)
     model, params = read_transformer(out)
     tokens = np.array([[5, 6, 7, 8]], np.int32)
-    found = model.apply({"params": params}, tokens, train=False)[0]
+    logits = model.apply({"params": params}, tokens, train=False)[0]
     causal: Any = trained.experiment.task.causal
     expected = causal(trained.state.params, {}, {"tokens": np.pad(tokens, ((0, 0), (0, 1)))})
-    np.testing.assert_allclose(jax.nn.log_softmax(found), expected, atol=1e-5)
-    ours = trained.tokenizers["tokens"]
-    theirs = Tokenizer.from_file(str(out / "tokenizer.json"))
-    assert theirs.encode("the cat sat").ids == ours.encode("the cat sat").tolist()
+    np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, atol=1e-5)
+    own_tokenizer = trained.tokenizers["tokens"]
+    exported_tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    assert exported_tokenizer.encode("the cat sat").ids == own_tokenizer.encode("the cat sat").tolist()
 
 
-def test_what_has_no_equivalent_is_told_before_anything_is_written(recipe, tmp_path):
+def test_models_without_an_equivalent_are_refused_before_writing(recipe, tmp_path):
     run, out = str(tmp_path / "run"), tmp_path / "out"
     train.run(recipe, ["norm=rms"], run)
     with pytest.raises(UserError, match="no Hugging Face equivalent"):

@@ -1,4 +1,4 @@
-"""The command line from training to prediction, and one line for every usage error."""
+"""Command line from training to prediction, and one-line usage errors."""
 
 import json
 import re
@@ -18,7 +18,7 @@ RECIPE = "tests/survivor.py"
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    """Commands run from the repository's root."""
+    """Sets the repository's root as the working directory."""
     monkeypatch.chdir(ROOT)
 
 
@@ -29,7 +29,7 @@ def command(*arguments: str) -> int:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A short run, copied by tests that change it."""
+    """Short run, copied by tests that change it."""
     import os
 
     os.chdir(ROOT)
@@ -43,7 +43,7 @@ def run(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def test_a_run_leaves_what_the_contract_says(trained):
+def test_a_run_has_the_files_of_the_contract(trained):
     result = json.loads((trained / "result.json").read_text())
     assert set(result) == {"step", "metrics", "parameters", "seconds", "goodput", "state_digest"}
     assert result["step"] == 12
@@ -62,29 +62,29 @@ def test_a_run_leaves_what_the_contract_says(trained):
     assert list((trained / "tensorboard").iterdir())
 
 
-def test_a_finished_run_is_not_made_again(run, capsys):
+def test_a_finished_run_is_not_repeated(run, capsys):
     before = (run / "metrics.jsonl").read_bytes()
     assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 0
     assert "finished" in capsys.readouterr().out
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_eval_repeats_the_run_s_own_metrics(run, capsys):
+def test_eval_reproduces_the_metrics_of_the_run(run, capsys):
     assert command("eval", str(run), "--format=json") == 0
     scored = json.loads(capsys.readouterr().out)
-    own = json.loads((run / "result.json").read_text())["metrics"]["validation"]
-    for name, value in own.items():
+    recorded = json.loads((run / "result.json").read_text())["metrics"]["validation"]
+    for name, value in recorded.items():
         assert scored["metrics"]["validation"][name] == pytest.approx(value, abs=1e-6)
 
 
-def test_eval_of_another_step_and_split(run, capsys):
+def test_eval_supports_other_steps_and_splits(run, capsys):
     assert command("eval", str(run), "--format=json", "--step=10", "--split=train") == 0
     scored = json.loads(capsys.readouterr().out)
     assert scored["step"] == 10
     assert set(scored["metrics"]) == {"train"}
 
 
-def test_eval_takes_settings(run, capsys):
+def test_eval_supports_overrides(run, capsys):
     assert command("eval", str(run), "--format=json", "--set=task.top=(1,2)") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]["validation"]
     assert metrics["accuracy"] <= metrics["accuracy_top2"]
@@ -92,7 +92,7 @@ def test_eval_takes_settings(run, capsys):
     assert "no 'tops' in task" in capsys.readouterr().err
 
 
-def test_eval_without_the_average_is_that_of_a_run_that_kept_none(run, tmp_path, capsys):
+def test_eval_without_ema_equals_a_run_without_ema(run, tmp_path, capsys):
     assert command(f"--config={RECIPE}", f"--workdir={tmp_path / 'plain'}", "--set=steps=12", "--set=ema=None") == 0
     plain, averaged = (
         json.loads((path / "result.json").read_text())["metrics"]["validation"]["loss"]
@@ -104,16 +104,16 @@ def test_eval_without_the_average_is_that_of_a_run_that_kept_none(run, tmp_path,
     assert abs(averaged - plain) > 1e-4
 
 
-def test_predict_names_classes_of_the_user_s_images(run, tmp_path, capsys):
+def test_predict_classifies_image_files(run, tmp_path, capsys):
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 255, (20, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     assert command("predict", str(run), str(folder), "--format=json", f"--output={tmp_path / 'out.jsonl'}") == 0
-    printed = capsys.readouterr().out
-    rows = [json.loads(line) for line in printed.splitlines()]
-    assert printed == (tmp_path / "out.jsonl").read_text()
+    output = capsys.readouterr().out
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert output == (tmp_path / "out.jsonl").read_text()
     assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png"]
     for row in rows:
         assert row["label"].startswith("class ")
@@ -122,7 +122,7 @@ def test_predict_names_classes_of_the_user_s_images(run, tmp_path, capsys):
     assert "probability" in capsys.readouterr().out.splitlines()[0]
 
 
-def test_show_list_diff_data(run, tmp_path, capsys):
+def test_show_list_diff_curves_and_data_print_their_content(run, tmp_path, capsys):
     assert command("show", f"--config={RECIPE}") == 0
     assert "optimizers.train.learning_rate.init_value = 0.01" in capsys.readouterr().out
     assert command("list", "--format=json") == 0
@@ -130,18 +130,18 @@ def test_show_list_diff_data(run, tmp_path, capsys):
     keys = {"name", "family", "task", "data", "metric", "value", "std", "seeds", "device", "minutes"}
     assert rows
     assert all(keys <= set(row) for row in rows)
-    other = tmp_path / "other"
-    assert command(f"--config={RECIPE}", f"--workdir={other}", "--set=steps=1", "--set=seed=3") == 0
+    other_run = tmp_path / "other"
+    assert command(f"--config={RECIPE}", f"--workdir={other_run}", "--set=steps=1", "--set=seed=3") == 0
     capsys.readouterr()
-    assert command("diff", str(run), str(other)) == 0
+    assert command("diff", str(run), str(other_run)) == 0
     assert "seed" in capsys.readouterr().out
-    assert command("curves", str(run), str(other), f"--output={tmp_path / 'curves.png'}") == 0
+    assert command("curves", str(run), str(other_run), f"--output={tmp_path / 'curves.png'}") == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert command("data") == 0
     assert "fashion_mnist" in capsys.readouterr().out
 
 
-def test_resume_under_another_configuration_needs_a_flag(run, capsys):
+def test_resume_with_another_configuration_requires_a_flag(run, capsys):
     assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=14") == 2
     error = capsys.readouterr().err
     assert "steps was 12 and is 14" in error
@@ -150,7 +150,7 @@ def test_resume_under_another_configuration_needs_a_flag(run, capsys):
     assert json.loads((run / "result.json").read_text())["step"] == 14
 
 
-def test_resume_on_other_devices_is_no_other_configuration(run, capsys):
+def test_resume_on_other_devices_does_not_change_the_fingerprint(run, capsys):
     (run / "result.json").unlink()
     shutil.rmtree(run / "checkpoints" / "12")
     before = json.loads((run / "config.json").read_text())["fingerprint"]
@@ -159,7 +159,7 @@ def test_resume_on_other_devices_is_no_other_configuration(run, capsys):
     assert json.loads((run / "config.json").read_text())["fingerprint"] == before
 
 
-# --- mistakes: arguments ({run}, {tmp} are filled in) and what the one line must say
+# --- usage errors: arguments ({run} and {tmp} are filled in) and the expected message
 
 MISTAKES = {
     "no recipe given": ("", r"--config=RECIPE is missing"),
@@ -219,12 +219,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(name, trained, tmp_path, capsys):
+def test_a_usage_error_is_one_line(name, trained, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("import os\ndef (:\n")
-    whole = tmp_path / "whole.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole)
-    (tmp_path / "torn.png").write_bytes(whole.read_bytes()[:2000])
-    whole.unlink()
+    complete = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(complete)
+    (tmp_path / "torn.png").write_bytes(complete.read_bytes()[:2000])
+    complete.unlink()
     before = sorted(path.name for path in trained.iterdir())
     arguments, expected = MISTAKES[name]
     code = command(*arguments.format(run=trained, tmp=tmp_path).split())
@@ -233,7 +233,8 @@ def test_a_mistake_is_one_line(name, trained, tmp_path, capsys):
     assert code == 2, output
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:], output.err
     assert re.search(expected, lines[-1]), lines[-1]
-    assert len(lines) == 1 or lines[0].startswith("preparing digits")  # preparing a data set tells of it first
+    # The preparation of a data set is announced before the error.
+    assert len(lines) == 1 or lines[0].startswith("preparing digits")
     assert "Traceback" not in output.err
     assert sorted(path.name for path in trained.iterdir()) == before
 
@@ -249,7 +250,7 @@ def test_debug_shows_the_traceback():
 
 
 def flip_bits(folder: Path) -> None:
-    """Flips a bit in every 50th byte of the data files below a folder; file names and sizes stay."""
+    """Flips a bit in every 50th byte of the data files below a folder; names and sizes stay."""
     for path in folder.rglob("d/*"):
         data = bytearray(path.read_bytes())
         for position in range(25, len(data), 50):
@@ -259,7 +260,7 @@ def flip_bits(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flipped bits", "truncated", "empty folder"])
-def test_resume_goes_back_to_the_newest_checkpoint_that_verifies(run, capsys, damage):
+def test_resume_falls_back_to_the_newest_checkpoint_that_verifies(run, capsys, damage):
     (run / "result.json").unlink()
     digest = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
     newest = run / "checkpoints" / "12"
@@ -275,11 +276,11 @@ def test_resume_goes_back_to_the_newest_checkpoint_that_verifies(run, capsys, da
     output = capsys.readouterr().out
     assert "checkpoint of step 12 is damaged" in output
     assert "resuming from step 10" in output
-    again = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
-    assert again == digest
+    repeated = json.loads((run / "checkpoints" / "12" / "record" / "metadata").read_text())["digests"]
+    assert repeated == digest
 
 
-def test_no_checkpoint_verifies(run, capsys):
+def test_resume_without_a_valid_checkpoint_is_refused(run, capsys):
     (run / "result.json").unlink()
     for step in (run / "checkpoints").iterdir():
         flip_bits(step / "params")
@@ -305,7 +306,7 @@ def test_changed_data_is_refused(run, capsys, monkeypatch):
     assert command(*arguments, "--allow=data") == 0
 
 
-def test_starting_from_another_run_takes_its_groups(run, tmp_path, capsys):
+def test_initialization_from_a_run_uses_its_groups(run, tmp_path, capsys):
     target = tmp_path / "tuned"
     flags_ = (f"--config={RECIPE}", f"--workdir={target}", "--set=steps=1", f"--set=start.run={run}")
     assert command(*flags_, "--set=start.groups=('classifier',)") == 0, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Plans: what a step needs of each device, counted by hand, and what goes over the links."""
+"""Plans: memory and compute per device against manual counts, and collective traffic."""
 
 from importlib import metadata
 
@@ -40,7 +40,7 @@ def test_collectives_are_counted_with_their_bytes(mesh):
     assert collectives(compiled(mesh, gathered, ((64, 32), ("x",)))) == {"all-gather": (1, 4 * 64 * 32)}
 
 
-def test_what_a_loop_does_counts_as_often_as_it_runs(mesh):
+def test_collectives_in_a_loop_are_multiplied_by_its_iterations(mesh):
     def loop(x, kernels):
         def body(x, kernel):
             y = jax.lax.with_sharding_constraint(x @ kernel, NamedSharding(mesh, PartitionSpec(None, "x")))
@@ -53,19 +53,19 @@ def test_what_a_loop_does_counts_as_often_as_it_runs(mesh):
     assert (number, size) == (5, 5 * 4 * 16 * 64)
 
 
-def test_a_roofline():
+def test_the_roofline_is_the_maximum_of_compute_and_memory_plus_links():
     needs = Costs(2e9, 4e9, 0, 0, 1e9, 8e9, 1e12, {"all-reduce": (3, 9e9), "all-gather": (1, 1e9)})
-    found = needs.seconds(HARDWARE["h100"])
-    assert found["compute"] == pytest.approx(1e12 / 989e12)
-    assert found["memory"] == pytest.approx(14e9 / 3352.32e9)
-    assert found["links"] == pytest.approx(10e9 / 450e9)
-    made = plan.Plan("", {}, needs, HARDWARE["h100"], 0.0)
-    assert made.fits
-    assert made.step == pytest.approx(14e9 / 3352.32e9 + 10e9 / 450e9)
+    seconds = needs.seconds(HARDWARE["h100"])
+    assert seconds["compute"] == pytest.approx(1e12 / 989e12)
+    assert seconds["memory"] == pytest.approx(14e9 / 3352.32e9)
+    assert seconds["links"] == pytest.approx(10e9 / 450e9)
+    small_plan = plan.Plan("", {}, needs, HARDWARE["h100"], 0.0)
+    assert small_plan.fits
+    assert small_plan.step == pytest.approx(14e9 / 3352.32e9 + 10e9 / 450e9)
     assert not plan.Plan("", {}, needs, HARDWARE["cpu"], 0.0).step
 
 
-def test_parameters_are_cut_as_the_mesh_says(capsys):
+def test_parameters_are_sharded_by_the_mesh(capsys):
     recipe = "experiments/transformer/austen_gpt.py"
     settings = [
         "task.model.stack.features=16",
@@ -75,32 +75,32 @@ def test_parameters_are_cut_as_the_mesh_says(capsys):
         "data.batch_size=16",
         "task.model.ngrams=()",
     ]
-    whole = plan.run(recipe, settings, "cpu:8", shape="1,1,1")[0]
+    replicated = plan.run(recipe, settings, "cpu:8", shape="1,1,1")[0]
     cut = plan.run(recipe, [*settings, "parallel.mesh={'data':1,'fsdp':8,'tensor':1}"], "cpu:8", shape="1,1,1")[0]
-    told = capsys.readouterr().out
-    assert "parameters" in told
-    assert "all-gather" in told
-    assert cut.costs.parameters < whole.costs.parameters / 4
-    assert cut.costs.optimizer < whole.costs.optimizer / 4
-    assert whole.costs.parameters < whole.costs.optimizer < 2.1 * whole.costs.parameters
-    assert whole.costs.flops == pytest.approx(cut.costs.flops)
-    number, size = whole.costs.traffic["all-reduce"]
-    assert size >= 2 * whole.costs.parameters
+    output = capsys.readouterr().out
+    assert "parameters" in output
+    assert "all-gather" in output
+    assert cut.costs.parameters < replicated.costs.parameters / 4
+    assert cut.costs.optimizer < replicated.costs.optimizer / 4
+    assert replicated.costs.parameters < replicated.costs.optimizer < 2.1 * replicated.costs.parameters
+    assert replicated.costs.flops == pytest.approx(cut.costs.flops)
+    number, size = replicated.costs.traffic["all-reduce"]
+    assert size >= 2 * replicated.costs.parameters
     assert number >= 1
-    assert whole.costs.peak > whole.costs.parameters + whole.costs.optimizer
+    assert replicated.costs.peak > replicated.costs.parameters + replicated.costs.optimizer
 
 
 @pytest.mark.slow
-def test_a_search_orders_what_fits(capsys, monkeypatch):
+def test_a_search_sorts_by_fit_and_step_time(capsys, monkeypatch):
     small = HARDWARE["cpu"].__class__("cpu", "cpu", 1e12, 300e3, 1e11, 1e10)
     monkeypatch.setitem(HARDWARE, "cpu", small)
     monkeypatch.setattr(plan, "_MOST", 4)
     recipe = "experiments/cnn/digits.py"
-    found = plan.run(recipe, ["task.model.channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
-    assert len(found) == 4
-    assert found[0].fits
-    assert [each.fits for each in found] == sorted((each.fits for each in found), reverse=True)
-    steps = [each.step or 0.0 for each in found if each.fits]
+    plans = plan.run(recipe, ["task.model.channels=(8,16)", "data.batch_size=16"], "cpu:8", shape="8,8,1", search=True)
+    assert len(plans) == 4
+    assert plans[0].fits
+    assert [candidate.fits for candidate in plans] == sorted((candidate.fits for candidate in plans), reverse=True)
+    steps = [candidate.step or 0.0 for candidate in plans if candidate.fits]
     assert steps == sorted(steps)
     tiny = small.__class__("cpu", "cpu", 1e12, 10.0, 1e11, 1e10)
     monkeypatch.setitem(HARDWARE, "cpu", tiny)
@@ -118,7 +118,7 @@ def test_a_search_orders_what_fits(capsys, monkeypatch):
         ("cpu:2x2", "CPUs have no shape; write cpu:8"),
     ],
 )
-def test_mistakes(topology, message):
+def test_invalid_topologies_are_refused(topology, message):
     with pytest.raises(UserError, match=message):
         target(topology)
 
@@ -126,7 +126,7 @@ def test_mistakes(topology, message):
 @pytest.mark.parametrize(
     ("text", "package", "extra"), [("v5e:2x2", "libtpu", "tpu"), ("h100:1x8", "jax-cuda13-plugin", "cuda")]
 )
-def test_without_the_vendors_compiler(monkeypatch, text, package, extra):
+def test_a_missing_compiler_plugin_is_reported(monkeypatch, text, package, extra):
     def absent(*_, **__):
         raise RuntimeError("no such platform")
 
@@ -149,10 +149,10 @@ def has(package: str) -> bool:
 @pytest.mark.parametrize(
     ("text", "package", "devices"), [("v5e:2x4", "libtpu", 8), ("h100:2x8", "jax-cuda13-plugin", 16)]
 )
-def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
+def test_absent_hardware_is_planned(capsys, monkeypatch, text, package, devices):
     if not has(package):
         pytest.skip(f"{package} is not installed")
-    monkeypatch.delenv("XLA_FLAGS", raising=False)  # libtpu ends a process that has flags for CPUs
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # libtpu aborts on CPU flags
     settings = [
         "task.model.stack.features=32",
         "task.model.stack.layers=1",
@@ -161,14 +161,14 @@ def test_hardware_that_is_not_here(capsys, monkeypatch, text, package, devices):
         "data.batch_size=16",
         "task.model.ngrams=()",
     ]
-    found = plan.run("experiments/transformer/austen_gpt.py", settings, text, shape="1,1,1")[0]
-    assert found.mesh["data"] == devices
-    assert found.costs.traffic["all-reduce"][1] > 0
-    assert found.step is not None
+    remote_plan = plan.run("experiments/transformer/austen_gpt.py", settings, text, shape="1,1,1")[0]
+    assert remote_plan.mesh["data"] == devices
+    assert remote_plan.costs.traffic["all-reduce"][1] > 0
+    assert remote_plan.step is not None
     assert "fits" in capsys.readouterr().out
 
 
-def test_shardings_are_shown(capsys):
+def test_show_prints_shardings(capsys):
     settings = [
         "task.model.stack.features=16",
         "task.model.stack.layers=1",
@@ -178,14 +178,14 @@ def test_shardings_are_shown(capsys):
     ]
     settings += ["parallel.mesh={'data':2,'fsdp':2,'tensor':2}"]
     show.show("experiments/transformer/austen_gpt.py", settings, "cpu:8", shape="1,1,1")
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].endswith("on 8 device(s), mesh data=2 fsdp=2 tensor=2")
-    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in told[2:-1]}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("on 8 device(s), mesh data=2 fsdp=2 tensor=2")
+    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:-1]}
     assert cells["language_model/stack/block_0/feed_forward/in/kernel"] == "16 x 64 fsdp, tensor 8 x 32"
-    assert "4,576 of them on one device (25.3%)" in told[-1]
+    assert "4,576 of them on one device (25.3%)" in lines[-1]
 
 
-def test_a_compiler_that_refuses(monkeypatch, capsys):
+def test_compiler_errors_are_reported(monkeypatch, capsys):
     def refuses(program):
         raise jax.errors.JaxRuntimeError(
             "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory, 112G exceed 15.75G.\nMore."
@@ -205,7 +205,7 @@ def test_a_compiler_that_refuses(monkeypatch, capsys):
     assert plan.compiler_error("INTERNAL: no such thing") == "it cannot be compiled: INTERNAL: no such thing"
 
 
-def test_a_shape_that_is_none():
+def test_an_invalid_shape_is_refused():
     with pytest.raises(UserError, match="--shape=big is not a shape"):
         plan.run("experiments/cnn/digits.py", [], "cpu:8", shape="big")
     assert np.prod(jax.device_count()) == 8
@@ -220,13 +220,13 @@ def test_a_shape_that_is_none():
         ("diffusion/imagenet_dit_xl2", {"task.network.remat=False", "task.network.remat=True"}),
     ],
 )
-def test_what_a_search_tries(recipe, expected, monkeypatch):
+def test_search_candidates_are_valid_settings(recipe, expected, monkeypatch):
     monkeypatch.setattr(plan, "_MOST", 1000)
     config = resolve(f"experiments/{recipe}.py", [])
-    found = {setting for each in plan.candidates(config, 8) for setting in each}
-    remats = {setting for setting in found if "remat" in setting}
+    tried = {setting for candidate in plan.candidates(config, 8) for setting in candidate}
+    remats = {setting for setting in tried if "remat" in setting}
     assert expected <= remats
     assert bool(expected) == bool(remats)
-    assert "accumulate=4" in found
-    for setting in found:
+    assert "accumulate=4" in tried
+    for setting in tried:
         build(resolve(f"experiments/{recipe}.py", [setting]))

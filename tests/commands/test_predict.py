@@ -1,4 +1,4 @@
-"""Images of any size brought to a model and back."""
+"""Framing of images for a model, and mapping of outputs back to the file."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def photograph(tmp_path):
 
 
 @pytest.mark.parametrize(("framing", "shape"), [("crop", (30, 30, 3)), ("pad", (30, 30, 3)), ("keep", (32, 32, 3))])
-def test_boxes_and_maps_come_back_to_the_file(photograph, framing, shape):
+def test_boxes_and_maps_are_mapped_back_to_the_file(photograph, framing, shape):
     framed = frame(photograph, shape, framing)
     assert framed.file.shape == (60, 90, 3)
     bright = framed.image[..., 0] > 127
@@ -26,18 +26,18 @@ def test_boxes_and_maps_come_back_to_the_file(photograph, framing, shape):
     np.testing.assert_allclose(framed.boxes_of_file(box), [[10, 30, 20, 60]], atol=2.1)
     back = framed.map_of_file(bright.astype(np.int32))
     assert back.shape == (60, 90)
-    there = framed.file[..., 0] > 127
-    assert (back & there).sum() / (back | there).sum() > (0.99 if framing == "keep" else 0.75)
+    expected = framed.file[..., 0] > 127
+    assert (back & expected).sum() / (back | expected).sum() > (0.99 if framing == "keep" else 0.75)
 
 
-def test_an_image_that_keeps_its_size_is_padded_to_multiples(photograph):
+def test_an_image_of_unchanged_size_is_padded_to_multiples(photograph):
     framed = frame(photograph, (32, 32, 3), "keep")
     assert framed.image.shape == (64, 96, 3)
     np.testing.assert_array_equal(framed.image[:60, :90], framed.file)
     assert not framed.image[60:].any()
 
 
-def test_whole_numbers_are_written_exactly(tmp_path):
+def test_integer_maps_are_written_exactly(tmp_path):
     for top in (200, 40_000):
         values = np.random.default_rng(0).integers(0, top, (7, 9))
         write_png(tmp_path / "values.png", values)

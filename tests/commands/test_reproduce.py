@@ -1,4 +1,4 @@
-"""A run made again: bit by bit here, and what is said where something differs."""
+"""Reproduction of a run: bitwise on this machine, and reports of differences."""
 
 import json
 import math
@@ -17,7 +17,7 @@ RECIPE = "tests/survivor.py"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
-    """A folder with the same short run under three seeds."""
+    """Folder with the same short run for three seeds."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -37,36 +37,36 @@ def change(path: Path, **values) -> None:
     path.write_text(json.dumps({**content, **values}))
 
 
-def test_the_same_machine_gives_the_same_bits(runs, capsys):
+def test_a_run_is_reproduced_bitwise_on_the_same_machine(runs, capsys):
     reproduce.run(str(runs / "seed1"))
     assert "Reproduced bitwise: tests/survivor.py with seed 1" in capsys.readouterr().out
     report = json.loads((runs / "seed1-again" / "reproduction.json").read_text())
     assert report["bitwise"] is True
     assert all(before == after for before, after, *_ in report["metrics"].values())
-    again = json.loads((runs / "seed1-again" / "manifest.json").read_text())
-    assert again["overrides"] == ["steps=4", "seed=1"]
+    repeated = json.loads((runs / "seed1-again" / "manifest.json").read_text())
+    assert repeated["overrides"] == ["steps=4", "seed=1"]
 
 
-def test_another_version_another_device_and_other_data_are_told(runs, capsys):
+def test_differences_of_versions_devices_and_data_are_reported(runs, capsys):
     path = runs / "seed0" / "manifest.json"
-    made = json.loads(path.read_text())
-    made["packages"]["jax"] = "0.1.0"
-    made["devices"]["count"] = 64
-    made["code"] = {"commit": "0123456789abcdef", "dirty": False}
-    made["datasets"]["train"]["fingerprint"] = "feedfeedfeedfeed"
-    path.write_text(json.dumps(made))
+    content = json.loads(path.read_text())
+    content["packages"]["jax"] = "0.1.0"
+    content["devices"]["count"] = 64
+    content["code"] = {"commit": "0123456789abcdef", "dirty": False}
+    content["datasets"]["train"]["fingerprint"] = "feedfeedfeedfeed"
+    path.write_text(json.dumps(content))
     reproduce.run(str(runs / "seed0"), dry_run=True)
-    told = capsys.readouterr().out
-    assert "jax: then 0.1.0, now " in told
-    assert "device's count: then 64, now 8" in told
-    assert "commit: then 0123456789ab, now" in told
-    assert "data of 'train': then " in told
-    assert "fingerprint feedfeedfeed, now" in told
+    output = capsys.readouterr().out
+    assert "jax: then 0.1.0, now " in output
+    assert "device's count: then 64, now 8" in output
+    assert "commit: then 0123456789ab, now" in output
+    assert "data of 'train': then " in output
+    assert "fingerprint feedfeedfeed, now" in output
     assert not (runs / "seed0-again").exists()
 
 
 @pytest.mark.parametrize(("shift", "agrees"), [(0.5, True), (30.0, False)])
-def test_other_bits_are_judged_by_the_spread_of_the_seeds(runs, capsys, shift, agrees):
+def test_other_bits_are_compared_with_the_std_over_seeds(runs, capsys, shift, agrees):
     result = json.loads((runs / "seed0" / "result.json").read_text())
     split, name = next((s, n) for s, figures in result["metrics"].items() for n, v in figures.items() if n == "loss")
     losses = [json.loads((runs / f"seed{n}" / "result.json").read_text())["metrics"][split][name] for n in (1, 2)]
@@ -83,20 +83,20 @@ def test_other_bits_are_judged_by_the_spread_of_the_seeds(runs, capsys, shift, a
         assert f"Not reproduced: {split}/{name} differs by more" in capsys.readouterr().out
 
 
-def test_numbers_agree_within_the_spread_or_there_is_none():
+def test_values_agree_within_the_spread_if_it_is_known():
     assert Compared("a", 1.0, 1.0, None).agrees is True
     assert Compared("a", math.nan, math.nan, None).agrees is True
     assert Compared("a", 1.0, 1.1, None).agrees is None
     assert Compared("a", 1.0, 1.1, 0.06).agrees is True
     assert Compared("a", 1.0, math.nan, 0.06).agrees is False
     results = [{"metrics": {"test": {"loss": value, "table": [1]}}} for value in (1.0, 1.2, 1.4, None)]
-    (found,) = reproduce.compare(results[0], results[1], results[2:])
-    assert (found.name, found.before, found.after, found.spread) == ("test/loss", 1.0, 1.2, None)
-    (found,) = reproduce.compare(results[0], results[0], results[1:])
-    assert found.spread == pytest.approx(0.2 / math.sqrt(2))
+    (comparison,) = reproduce.compare(results[0], results[1], results[2:])
+    assert (comparison.name, comparison.before, comparison.after, comparison.spread) == ("test/loss", 1.0, 1.2, None)
+    (comparison,) = reproduce.compare(results[0], results[0], results[1:])
+    assert comparison.spread == pytest.approx(0.2 / math.sqrt(2))
 
 
-def test_mistakes(runs):
+def test_unfinished_runs_and_occupied_folders_are_refused(runs):
     (runs / "seed2" / "result.json").unlink()
     with pytest.raises(UserError, match="is not finished, so its results cannot be compared"):
         reproduce.run(str(runs / "seed2"))
@@ -105,7 +105,7 @@ def test_mistakes(runs):
 
 
 @pytest.mark.parametrize(
-    ("then", "taken"),
+    ("then", "expected"),
     [
         ({"platform": "cpu", "cpu_cores": 1}, [{2}]),
         ({"platform": "cpu", "cpu_cores": 3}, []),
@@ -114,9 +114,9 @@ def test_mistakes(runs):
         ({}, []),
     ],
 )
-def test_a_run_has_as_many_cores_as_before(monkeypatch, then, taken):
-    asked = []
+def test_a_run_uses_as_many_cores_as_the_original(monkeypatch, then, expected):
+    requests = []
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 5, 7}, raising=False)
-    monkeypatch.setattr("os.sched_setaffinity", lambda _, cores: asked.append(set(cores)), raising=False)
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, cores: requests.append(set(cores)), raising=False)
     reproduce.take_cores(then)
-    assert asked == taken
+    assert requests == expected

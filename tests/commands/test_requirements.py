@@ -32,10 +32,10 @@ def experiment(steps: int = 2) -> Experiment:
 
 
 @pytest.fixture
-def second(tmp_path, monkeypatch) -> Path:
-    """A recipe that is initialized from the run "first", in the working directory."""
+def second_recipe(tmp_path, monkeypatch) -> Path:
+    """Recipe that is initialized from the run "first" in the working directory."""
     monkeypatch.chdir(tmp_path)
-    for module in ("first_recipe", "second_recipe"):  # of another test
+    for module in ("first_recipe", "second_recipe"):  # imported by another test
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "first_recipe.py").write_text(FIRST)
     start = 'start=InitFromRun(run="first", groups=("classifier",)),\n        steps=steps'
@@ -45,30 +45,30 @@ def second(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_missing_run_is_named_with_the_command_that_trains_it(second, capsys):
+def test_a_missing_run_is_named_with_the_command_that_trains_it(second_recipe, capsys):
     assert main(("--config=second_recipe.py", "--workdir=second")) == 2
     error = capsys.readouterr().err
     assert "start.run: first has no checkpoint" in error
     assert "jaxdl train --config=first_recipe.py --workdir=first" in error
-    assert not (second / "second").exists()
+    assert not (second_recipe / "second").exists()
 
 
-def test_with_requirements_trains_the_missing_run_first(second):
+def test_with_requirements_trains_the_missing_run_first(second_recipe):
     assert main(("--config=second_recipe.py", "--workdir=second", "--with_requirements")) == 0
-    assert (second / "first" / "result.json").is_file()
-    assert (second / "second" / "result.json").is_file()
+    assert (second_recipe / "first" / "result.json").is_file()
+    assert (second_recipe / "second" / "result.json").is_file()
 
 
-def test_a_recipe_without_its_start_requires_nothing(second):
+def test_a_recipe_without_initialization_requires_no_run(second_recipe):
     assert main(("--config=second_recipe.py", "--workdir=second", "--set=start=None")) == 0
-    assert not (second / "first").exists()
+    assert not (second_recipe / "first").exists()
 
 
 REQUIRING = [r.name for r in recipes(repository_root()) if "\nREQUIRES = " in r.path.read_text()]
 
 
 @pytest.mark.parametrize("name", REQUIRING)
-def test_requirements_name_a_recipe_and_a_folder_of_the_configuration(name):
+def test_requirements_have_a_recipe_and_a_folder_of_the_configuration(name):
     recipe = load_recipe(name)
     config = resolve(recipe, [])
     for path, required in recipe.module.REQUIRES.items():

@@ -1,4 +1,4 @@
-"""Recorded results: ledger.csv, headlines, the README's table, `launch.py list` and `diff`."""
+"""Recorded results: ledger, headlines, README table, `launch.py list` and `diff`."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def write_recipe(root, name, result=ledger.NONE_RECORDED, metric="test/accuracy"
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A repository with two recipes, committed; what is imported from it is forgotten afterwards."""
+    """Repository with two committed recipes; its imports are removed after the test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     root = tmp_path / "checkout"
@@ -75,7 +75,7 @@ def root(tmp_path, monkeypatch):
 
 
 def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, changes=None):
-    """A finished run's files, as training leaves them."""
+    """Writes the files of a finished run."""
     path.mkdir(parents=True)
     name = "experiments/net/made_up_a.py"
     settings = [f"seed={seed}", *settings]
@@ -100,7 +100,7 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
     return path
 
 
-def test_a_finished_run_is_recorded_with_all_that_makes_it_again(root, tmp_path):
+def test_a_finished_run_is_recorded_with_its_provenance(root, tmp_path):
     run = make_run(root, tmp_path / "run", seed=3, value=0.9371)
     rows = ledger.record(run, root)
     assert rows == ledger.read(root)
@@ -113,7 +113,7 @@ def test_a_finished_run_is_recorded_with_all_that_makes_it_again(root, tmp_path)
     assert row.overrides == ""
 
 
-def test_a_second_run_is_appended_and_the_same_run_refused(root, tmp_path):
+def test_a_second_run_is_appended_and_a_repeated_one_refused(root, tmp_path):
     first, second = (make_run(root, tmp_path / f"run{seed}", seed=seed) for seed in (0, 1))
     ledger.record(first, root)
     ledger.record(second, root)
@@ -124,18 +124,18 @@ def test_a_second_run_is_appended_and_the_same_run_refused(root, tmp_path):
     assert ledger.results_path(root).read_text() == text
 
 
-def test_the_same_weights_made_at_another_commit_are_a_result_of_their_own(root, tmp_path):
+def test_equal_weights_of_another_commit_are_a_separate_result(root, tmp_path):
     ledger.record(make_run(root, tmp_path / "first"), root)
     git(root, "add", ".")
     git(root, "commit", "--quiet", "-m", "another way to score")
-    again = make_run(root, tmp_path / "second", value=0.95)
-    ledger.record(again, root)
+    rescored = make_run(root, tmp_path / "second", value=0.95)
+    ledger.record(rescored, root)
     assert [row.value for row in ledger.read(root) if row.metric == "test/accuracy"] == [0.9, 0.95]
     with pytest.raises(UserError, match="is recorded already"):
-        ledger.record(again, root)
+        ledger.record(rescored, root)
 
 
-def test_a_run_without_a_test_set_is_recorded_by_its_evals(root, tmp_path):
+def test_a_run_without_a_test_set_is_recorded_with_its_evals(root, tmp_path):
     metrics = {"validation": {"accuracy": 0.5}, "shifted": {"accuracy": None}}
     changes = {"devices": {"platform": "cpu", "kind": "Chip", "count": 8, "cpu_cores": 2}}
     rows = ledger.record(make_run(root, tmp_path / "run", metrics=metrics, changes=changes), root)
@@ -145,7 +145,7 @@ def test_a_run_without_a_test_set_is_recorded_by_its_evals(root, tmp_path):
     assert rows[0].device == "8 x Chip (2 cores)"
 
 
-def test_overrides_that_change_the_numbers_are_noted(root, tmp_path):
+def test_overrides_that_affect_results_are_recorded(root, tmp_path):
     settings = ["width=8", "log_every=1", "keep.latest=3", "optimizers.train.learning_rate=0.2"]
     rows = ledger.record(make_run(root, tmp_path / "run", settings=settings), root)
     assert rows[0].overrides == "width=8 optimizers.train.learning_rate=0.2"
@@ -166,14 +166,14 @@ def test_overrides_that_change_the_numbers_are_noted(root, tmp_path):
         ({"attempts": [{"end": None, "changed": {"config_fingerprint": "x"}}]}, "another config_fingerprint"),
     ],
 )
-def test_a_run_that_no_commit_makes_again_is_refused(root, tmp_path, changes, message):
+def test_an_irreproducible_run_is_refused(root, tmp_path, changes, message):
     run = make_run(root, tmp_path / "run", changes=changes)
     with pytest.raises(UserError, match=message):
         ledger.record(run, root)
     assert not ledger.results_path(root).exists()
 
 
-def test_an_unfinished_run_and_no_run_are_refused(root, tmp_path):
+def test_unfinished_and_missing_runs_are_refused(root, tmp_path):
     run = make_run(root, tmp_path / "run")
     (run / "result.json").unlink()
     with pytest.raises(UserError, match="is not finished"):
@@ -182,7 +182,7 @@ def test_an_unfinished_run_and_no_run_are_refused(root, tmp_path):
         ledger.record(tmp_path / "none", root)
 
 
-def test_a_working_tree_with_changes_is_refused(root, tmp_path):
+def test_uncommitted_recipes_are_refused(root, tmp_path):
     first, second = (make_run(root, tmp_path / f"run{seed}", seed=seed) for seed in (0, 1))
     (root / "notes.txt").write_text("not code, not tracked")
     ledger.record(first, root)
@@ -201,7 +201,7 @@ def test_a_working_tree_with_changes_is_refused(root, tmp_path):
         ledger.record(third, outside)
 
 
-def test_a_torn_line_is_told_with_its_number(root):
+def test_an_invalid_line_is_reported_with_its_number(root):
     ledger.results_path(root).write_text("recipe,value\nexperiments/x.py,high\n")
     with pytest.raises(UserError, match=r"results\.csv:2 is not a recorded result"):
         ledger.read(root)
@@ -221,7 +221,7 @@ def row(**changes):
     return ledger.Row(**{**values, **changes})
 
 
-def test_the_summary_is_over_seeds_of_the_newest_kind():
+def test_summaries_are_over_seeds_of_the_newest_kind():
     rows = [
         row(seed=0, value=0.1, device="cpu"),
         row(seed=0, value=0.2, steps=7),
@@ -233,10 +233,10 @@ def test_the_summary_is_over_seeds_of_the_newest_kind():
         row(recipe="b", metric="test/loss", value=2.0),
         row(recipe="b", value=0.6),
     ]
-    found = ledger.summarize(rows, {"a": "test/accuracy"})
-    assert (found["a"].mean, found["a"].seeds, found["a"].minutes) == (pytest.approx(0.8), 2, 3.0)
-    assert found["a"].std == pytest.approx(math.sqrt(0.02))
-    assert (found["b"].metric, found["b"].mean, found["b"].std) == ("test/loss", 2.0, None)
+    summaries = ledger.summarize(rows, {"a": "test/accuracy"})
+    assert (summaries["a"].mean, summaries["a"].seeds, summaries["a"].minutes) == (pytest.approx(0.8), 2, 3.0)
+    assert summaries["a"].std == pytest.approx(math.sqrt(0.02))
+    assert (summaries["b"].metric, summaries["b"].mean, summaries["b"].std) == ("test/loss", 2.0, None)
     assert ledger.summarize(rows, {"b": "test/missing"}).keys() == {"a"}
 
 
@@ -257,11 +257,11 @@ def test_the_summary_is_over_seeds_of_the_newest_kind():
         (math.nan, None, "nan"),
     ],
 )
-def test_figures_are_readable(value, std, text):
+def test_numbers_are_formatted(value, std, text):
     assert ledger.figure(value, std) == text
 
 
-def test_list_names_task_data_and_result_of_every_recipe(root, tmp_path):
+def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
     ledger.record(make_run(root, tmp_path / "run"), root)
     write_recipe(root, "made_up_c").write_text("def experiment(): return 1 +")
     (root / "experiments" / "net" / "made_up_d.py").write_text("import no_such_module\ndef experiment(): ...")
@@ -283,7 +283,7 @@ def test_list_names_task_data_and_result_of_every_recipe(root, tmp_path):
     assert lines[2].endswith("none recorded")
 
 
-def test_on_a_terminal_the_list_is_a_table(root):
+def test_the_list_is_a_table_on_a_terminal(root):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -293,7 +293,7 @@ def test_on_a_terminal_the_list_is_a_table(root):
     assert "made_up_a.py" in stream.getvalue()
 
 
-def test_diff_of_two_runs(root, tmp_path, monkeypatch):
+def test_diff_of_two_runs_has_settings_and_metrics(root, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     a, b = make_run(root, tmp_path / "a"), make_run(root, tmp_path / "b", settings=["width=8"])
     stream = io.StringIO()
@@ -309,7 +309,7 @@ def test_diff_of_two_runs(root, tmp_path, monkeypatch):
         diff.show_diff(str(a), str(tmp_path), stream)
 
 
-def test_folds_make_one_mean():
+def test_folds_are_averaged():
     rows = [row(seed=seed, value=0.5 + seed / 10, split=f"faces train[{20 * seed}%:]") for seed in range(3)]
     summary = ledger.summarize([*rows, row(seed=0, value=0.1, split="faces other")][:3])["a"]
     assert (summary.seeds, summary.split) == (3, "faces train")

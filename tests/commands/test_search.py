@@ -1,4 +1,4 @@
-"""Greedy and beam search against brute force over a random Markov model, re-scoring, and independence of the batch."""
+"""Greedy and beam search against brute force over a random Markov model."""
 
 import functools
 import itertools
@@ -19,13 +19,13 @@ VOCABULARY, LENGTH = 7, 4
 
 
 def logits_of(seed, batch=3, vocabulary=VOCABULARY):
-    """Logits [batch, step, last token, next token]: a Markov model of its own for each example."""
+    """Returns logits [batch, step, last token, next token]: a Markov model per example."""
     random = np.random.default_rng(seed)
     return random.normal(0, 2, (batch, LENGTH, vocabulary, vocabulary)).astype(np.float32)
 
 
 def markov(carry, token):
-    """A model whose whole table is its carry, so that a beam that mixes up examples is noticed."""
+    """Markov model with its table as the carry, so that mixed-up examples change the result."""
     table, position = carry
     rows = jnp.arange(len(token))
     return table[rows, position, token], (table, position + 1)
@@ -73,7 +73,7 @@ def log_probability(table, tokens):
 
 
 def all_sequences(vocabulary=VOCABULARY, length=LENGTH):
-    """(complete ones, ones that were cut)."""
+    """Returns complete and truncated sequences."""
     free = [token for token in range(vocabulary) if token not in (*FORBIDDEN, END)]
     complete = [(*body, END) for n in range(length) for body in itertools.product(free, repeat=n)]
     return complete, list(itertools.product(free, repeat=length))
@@ -87,33 +87,33 @@ def rank(table, tokens, alpha):
 def test_a_wide_beam_is_exhaustive_search(alpha):
     table = logits_of(0)
     complete, cut = all_sequences()
-    found = run_beam(table, len(complete) + len(cut), alpha, every=True)
+    result = run_beam(table, len(complete) + len(cut), alpha, every=True)
     for example in range(len(table)):
         best = sorted(complete, key=lambda tokens: -rank(table[example], tokens, alpha))
         worse = sorted(cut, key=lambda tokens: -rank(table[example], tokens, alpha))
         for number, tokens in enumerate([*best, *worse]):
-            assert tuple(found.tokens[example, number, : len(tokens)]) == tokens
-            assert not np.any(found.tokens[example, number, len(tokens) :])
-            assert found.length[example, number] == len(tokens)
+            assert tuple(result.tokens[example, number, : len(tokens)]) == tokens
+            assert not np.any(result.tokens[example, number, len(tokens) :])
+            assert result.length[example, number] == len(tokens)
             np.testing.assert_allclose(
-                found.score[example, number], log_probability(table[example], tokens), rtol=1e-5, atol=1e-5
+                result.score[example, number], log_probability(table[example], tokens), rtol=1e-5, atol=1e-5
             )
 
 
-def test_the_best_of_all_is_what_is_returned_and_empty_places_come_last():
+def test_the_best_sequence_is_returned_and_empty_beams_are_last():
     table = logits_of(1)
     complete, cut = all_sequences()
     total = len(complete) + len(cut)
     best, every = run_beam(table, total + 5), run_beam(table, total + 5, every=True)
-    jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[:, 0]), best, every)
+    jax.tree.map(lambda best_beam, all_beams: np.testing.assert_array_equal(best_beam, all_beams[:, 0]), best, every)
     assert np.all(np.isfinite(every.score[:, :total]))
     assert np.all(every.score[:, total:] == -np.inf)
     assert not np.any(every.tokens[:, total:])
     assert not np.any(every.length[:, total:])
 
 
-def plain_beam(table, width, alpha):
-    """The same search in plain Python, for one example: all sequences that it ends with, the best first."""
+def reference_beam(table, width, alpha):
+    """Computes beam search for one example in plain Python; sorted, the best first."""
     alive, complete = [()], []
     for _ in range(LENGTH):
         longer = [(*tokens, token) for tokens in alive for token in range(VOCABULARY) if token not in FORBIDDEN]
@@ -126,32 +126,34 @@ def plain_beam(table, width, alpha):
 
 @given(seed=st.integers(0, 10_000), width=st.sampled_from([2, 3]))
 @settings(max_examples=15, deadline=None)
-def test_a_narrow_beam_is_that_of_a_plain_reference(seed, width):
+def test_a_narrow_beam_matches_the_reference(seed, width):
     table = logits_of(seed)
     table[..., END] += 1.0  # so that sequences of all lengths compete
-    found = run_beam(table, width, every=True)
+    result = run_beam(table, width, every=True)
     for example in range(len(table)):
-        expected = plain_beam(table[example], width, 0.6)
-        made = [tuple(row[:n].tolist()) for row, n in zip(np.asarray(found.tokens[example]), found.length[example])]
-        assert made == expected
+        expected = reference_beam(table[example], width, 0.6)
+        sequences = [
+            tuple(row[:n].tolist()) for row, n in zip(np.asarray(result.tokens[example]), result.length[example])
+        ]
+        assert sequences == expected
 
 
 @given(seed=st.integers(0, 10_000), alpha=st.sampled_from([0.0, 0.6, 3.0]))
 @settings(max_examples=25, deadline=None)
 def test_a_beam_of_width_one_is_greedy_search(seed, alpha):
     table = logits_of(seed)
-    one, other = run_greedy(table), run_beam(table, 1, alpha)
-    np.testing.assert_array_equal(one.tokens, other.tokens)
-    np.testing.assert_array_equal(one.length, other.length)
-    np.testing.assert_allclose(one.score, other.score, rtol=1e-6)
+    greedy_result, beam_result = run_greedy(table), run_beam(table, 1, alpha)
+    np.testing.assert_array_equal(greedy_result.tokens, beam_result.tokens)
+    np.testing.assert_array_equal(greedy_result.length, beam_result.length)
+    np.testing.assert_allclose(greedy_result.score, beam_result.score, rtol=1e-6)
 
 
 @given(seed=st.integers(0, 10_000), width=st.sampled_from([0, 2, 3]))
 @settings(max_examples=25, deadline=None)
-def test_scores_are_those_of_the_sequences(seed, width):
+def test_scores_are_log_probabilities_of_the_sequences(seed, width):
     table = logits_of(seed)
-    found = run_beam(table, width) if width else run_greedy(table)
-    for example, (tokens, length, score) in enumerate(zip(*map(np.asarray, found))):
+    result = run_beam(table, width) if width else run_greedy(table)
+    for example, (tokens, length, score) in enumerate(zip(*map(np.asarray, result))):
         assert not set(FORBIDDEN) & set(tokens[:length].tolist())
         assert not np.any(tokens[length:])
         assert length == LENGTH or tokens[length - 1] == END
@@ -161,18 +163,18 @@ def test_scores_are_those_of_the_sequences(seed, width):
 
 @given(seed=st.integers(0, 10_000), width=st.sampled_from([0, 3]))
 @settings(max_examples=15, deadline=None)
-def test_an_example_does_not_depend_on_its_batch(seed, width):
+def test_examples_are_independent(seed, width):
     table = logits_of(seed, batch=4)
     search = (lambda table: run_beam(table, width, every=True)) if width else run_greedy
-    together, reordered, alone = search(table), search(table[::-1]), search(table[2:3])
-    for whole, back, single in zip(together, reordered, alone):
-        np.testing.assert_allclose(whole, back[::-1], rtol=1e-6)
-        np.testing.assert_allclose(whole[2:3], single, rtol=1e-6)
+    together, reordered, separate = search(table), search(table[::-1]), search(table[2:3])
+    for expected, back, single in zip(together, reordered, separate):
+        np.testing.assert_allclose(expected, back[::-1], rtol=1e-6)
+        np.testing.assert_allclose(expected[2:3], single, rtol=1e-6)
 
 
-def test_greedy_search_takes_the_best_token_of_each_step():
+def test_greedy_search_selects_the_best_token_of_each_step():
     table = logits_of(3, batch=8)
-    found = run_greedy(table)
+    result = run_greedy(table)
     for example in range(8):
         last, expected = START, []
         for position in range(LENGTH):
@@ -180,38 +182,38 @@ def test_greedy_search_takes_the_best_token_of_each_step():
             expected.append(last)
             if last == END:
                 break
-        assert found.tokens[example, : found.length[example]].tolist() == expected
+        assert result.tokens[example, : result.length[example]].tolist() == expected
 
 
-def test_greedy_search_misses_what_a_beam_finds():
-    """The likelier first token leads to unlikely ones."""
+def test_beam_search_improves_on_greedy_search():
+    """The more probable first token leads to improbable continuations."""
     table = np.full((1, LENGTH, VOCABULARY, VOCABULARY), -20.0, np.float32)
     table[0, 0, START, [4, 5]] = np.log([0.6, 0.4])
     table[0, 1, 4, [2, 4, 5, 6]] = np.log(0.25)
     table[0, 1, 5, END] = 0.0
     assert run_greedy(table).tokens[0].tolist()[0] == 4
-    found = run_beam(table, 2, 0.0)
-    assert found.tokens[0].tolist() == [5, END, PAD, PAD]
-    np.testing.assert_allclose(found.score, np.log(0.4), rtol=1e-4)
+    result = run_beam(table, 2, 0.0)
+    assert result.tokens[0].tolist() == [5, END, PAD, PAD]
+    np.testing.assert_allclose(result.score, np.log(0.4), rtol=1e-4)
 
 
-def test_a_larger_penalty_makes_longer_sequences():
+def test_a_larger_length_penalty_gives_longer_sequences():
     short, long = (float(run_beam(logits_of(5, batch=32), 40, alpha).length.mean()) for alpha in (0.0, 3.0))
     assert short < long
 
 
-def test_a_sequence_that_was_cut_ranks_after_all_that_ended():
+def test_truncated_sequences_rank_after_complete_ones():
     table = np.zeros((1, LENGTH, VOCABULARY, VOCABULARY), np.float32)
     table[..., END] = -6.0
-    found = run_beam(table, 200, every=True)
-    ended = np.asarray([END in tokens for tokens in np.asarray(found.tokens[0])])
+    result = run_beam(table, 200, every=True)
+    ended = np.asarray([END in tokens for tokens in np.asarray(result.tokens[0])])
     complete, cut = all_sequences()
     assert ended[: len(complete)].all()
     assert not ended[len(complete) :].any()
-    assert (np.asarray(found.length[0])[len(complete) : len(complete) + len(cut)] == LENGTH).all()
+    assert (np.asarray(result.length[0])[len(complete) : len(complete) + len(cut)] == LENGTH).all()
 
 
-def test_search_stops_when_all_have_ended():
+def test_search_stops_when_all_sequences_have_ended():
     steps = []
 
     def ends(carry, token):
@@ -227,45 +229,45 @@ def test_search_stops_when_all_have_ended():
     assert len(steps) == 2
 
 
-def test_a_cache_of_all_tokens_moves_with_its_beam():
-    """A model that looks at everything it has read, as a Transformer does, with a position that all beams share."""
+def test_a_cache_is_reordered_with_its_beam():
+    """Model of the whole prefix, as a Transformer, with a position shared by all beams."""
     weights = np.random.default_rng(0).normal(0, 1.5, (LENGTH, VOCABULARY, VOCABULARY)).astype(np.float32)
 
     def step(carry, token):
         cache = carry["cache"].at[:, carry["position"]].set(token)
-        read = jnp.arange(LENGTH) <= carry["position"]
-        logits = jnp.sum(jnp.where(read[:, None], jnp.asarray(weights)[jnp.arange(LENGTH), cache], 0.0), axis=1)
+        visible = jnp.arange(LENGTH) <= carry["position"]
+        logits = jnp.sum(jnp.where(visible[:, None], jnp.asarray(weights)[jnp.arange(LENGTH), cache], 0.0), axis=1)
         return logits, {"cache": cache, "position": carry["position"] + 1}
 
     carry = {"cache": jnp.zeros((2, LENGTH), jnp.int32), "position": jnp.zeros((), jnp.int32)}
-    found = jax.jit(lambda: beam(step, carry, START, END, LENGTH, 6, every=True, forbidden=FORBIDDEN))()
-    np.testing.assert_array_equal(found.tokens[0], found.tokens[1])
-    assert len({tuple(tokens) for tokens in np.asarray(found.tokens[0]).tolist()}) == 6
-    for tokens, length, score in zip(found.tokens[0], found.length[0], found.score[0]):
-        read, total = [START, *np.asarray(tokens)[: length - 1]], 0.0
+    result = jax.jit(lambda: beam(step, carry, START, END, LENGTH, 6, every=True, forbidden=FORBIDDEN))()
+    np.testing.assert_array_equal(result.tokens[0], result.tokens[1])
+    assert len({tuple(tokens) for tokens in np.asarray(result.tokens[0]).tolist()}) == 6
+    for tokens, length, score in zip(result.tokens[0], result.length[0], result.score[0]):
+        prefix, total = [START, *np.asarray(tokens)[: length - 1]], 0.0
         for position in range(int(length)):
-            logits = sum(weights[place, token] for place, token in enumerate(read[: position + 1]))
+            logits = sum(weights[place, token] for place, token in enumerate(prefix[: position + 1]))
             total += log_softmax(logits)[tokens[position]]
         np.testing.assert_allclose(score, total, rtol=1e-5)
 
 
-def test_each_example_may_begin_with_its_own_token():
+def test_examples_may_have_different_start_tokens():
     table = logits_of(2)
     begin = jnp.array([4, 5, 6])
-    found = jax.jit(lambda carry: greedy(markov, carry, begin, END, LENGTH, forbidden=FORBIDDEN))(start_of(table))
+    result = jax.jit(lambda carry: greedy(markov, carry, begin, END, LENGTH, forbidden=FORBIDDEN))(start_of(table))
     moved = table.copy()
     moved[:, 0, START] = table[np.arange(3), 0, np.asarray(begin)]
-    np.testing.assert_array_equal(found.tokens, run_greedy(moved).tokens)
+    np.testing.assert_array_equal(result.tokens, run_greedy(moved).tokens)
     wide = beam(markov, start_of(table), begin, END, LENGTH, 3, forbidden=FORBIDDEN)
     np.testing.assert_array_equal(wide.tokens, run_beam(moved, 3).tokens)
 
 
-def test_a_model_that_is_broken_is_seen():
+def test_a_nan_model_gives_nan_scores():
     table = logits_of(0)
     table[1] = np.nan
-    for found in (run_greedy(table), run_beam(table, 3)):
-        assert np.isnan(found.score[1])
-        assert np.isfinite(found.score[0])
+    for result in (run_greedy(table), run_beam(table, 3)):
+        assert np.isnan(result.score[1])
+        assert np.isfinite(result.score[0])
 
 
 def test_spread_repeats_each_example():
@@ -284,6 +286,6 @@ def test_spread_repeats_each_example():
         (lambda c: greedy(markov, {}, START, END, 3), "the carry is empty"),
     ],
 )
-def test_mistakes_are_the_users(call, message):
+def test_invalid_arguments_are_refused(call, message):
     with pytest.raises(UserError, match=message):
         call(start_of(logits_of(0)))

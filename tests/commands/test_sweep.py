@@ -1,4 +1,4 @@
-"""Sweeps: which runs they are, what is done and what is left, and the processes that make them."""
+"""Sweeps: runs of a grid, states of runs, and their processes."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def _here(monkeypatch):
         (["a,b=(1,[2,3]),(4,5)"], [["a=1", "b=[2,3]"], ["a=4", "b=5"]]),
     ],
 )
-def test_axes_of_a_grid(grid, expected):
+def test_axes_of_a_grid_are_parsed(grid, expected):
     assert sweep.points(grid) == expected
 
 
@@ -50,18 +50,18 @@ def test_axes_of_a_grid(grid, expected):
         (["a,b=1,2"], "needs a value for each"),
     ],
 )
-def test_mistakes_in_a_grid(grid, message):
+def test_invalid_grids_are_refused(grid, message):
     with pytest.raises(UserError, match=message):
         sweep.points(grid)
 
 
-def test_a_configuration_names_its_folder(tmp_path):
-    found = sweep.runs(RECIPE, ["steps=12"], ["seed=0..1"], tmp_path)
-    assert [run.varied for run in found] == ["seed=0", "seed=1"]
-    assert found[0].settings == ("steps=12", "seed=0")
-    assert {run.folder.parent for run in found} == {tmp_path}
-    assert found[0].folder != found[1].folder
-    assert sweep.runs(RECIPE, ["steps=12"], ["seed=1"], tmp_path)[0].folder == found[1].folder
+def test_a_configuration_determines_its_folder(tmp_path):
+    runs = sweep.runs(RECIPE, ["steps=12"], ["seed=0..1"], tmp_path)
+    assert [run.varied for run in runs] == ["seed=0", "seed=1"]
+    assert runs[0].settings == ("steps=12", "seed=0")
+    assert {run.folder.parent for run in runs} == {tmp_path}
+    assert runs[0].folder != runs[1].folder
+    assert sweep.runs(RECIPE, ["steps=12"], ["seed=1"], tmp_path)[0].folder == runs[1].folder
     assert len(sweep.runs(RECIPE, [], ["seed=0,0,1"], tmp_path)) == 2
     with pytest.raises(UserError, match="no 'sead'"):
         sweep.runs(RECIPE, [], ["sead=0..1"], tmp_path)
@@ -85,7 +85,7 @@ sys.exit({codes}[min(count, len({codes}) - 1)])
     ("codes", "runs", "fails"),
     [([0], 1, False), ([2], 1, True), ([1, 0], 2, False), ([1], 2, True), ([75, 75, 75, 1, 0], 5, False)],
 )
-def test_what_failed_is_tried_again_and_what_was_stopped_goes_on(tmp_path, capsys, codes, runs, fails):
+def test_failed_runs_are_retried_and_stopped_ones_resumed(tmp_path, capsys, codes, runs, fails):
     path = str(tmp_path / "counts" / "one")
     jobs = [job(tmp_path, "one", CODES.format(path=path, codes=codes)), job(tmp_path, "two", "print('done')")]
     if fails:
@@ -107,7 +107,7 @@ os.kill(os.getppid(), signal.SIGTERM); time.sleep(20)
 """
 
 
-def test_a_signal_is_passed_on_once_and_nothing_more_begins(tmp_path):
+def test_a_signal_is_forwarded_once_and_no_run_starts(tmp_path):
     jobs = [job(tmp_path, "one", STOPS), job(tmp_path, "two", "print('never')")]
     with pytest.raises(
         Preempted, match="SIGTERM: the runs have saved their states; run the same command to resume them"
@@ -116,7 +116,7 @@ def test_a_signal_is_passed_on_once_and_nothing_more_begins(tmp_path):
     assert not (tmp_path / "two").exists()
 
 
-def test_runs_share_the_machine(monkeypatch):
+def test_slots_partition_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4}, raising=False)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert [sorted(slot.cores) for slot in local.slots(2, 9)] == [[0, 1], [2, 3, 4]]
@@ -125,12 +125,12 @@ def test_runs_share_the_machine(monkeypatch):
     assert all(slot.cores for slot in local.slots(7, 9))
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    found = local.slots(None, 9)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["4", "6"]
-    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in found[0].environment
-    found = local.slots(3, 9)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["4", "6", "4"]
-    assert found[2].environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.45"
+    slots = local.slots(None, 9)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["4", "6"]
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in slots[0].environment
+    slots = local.slots(3, 9)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["4", "6", "4"]
+    assert slots[2].environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.45"
     with pytest.raises(UserError, match="--slots=0 must be at least 1"):
         local.slots(0, 9)
 
@@ -152,26 +152,26 @@ def measured(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_goes_on_and_repeats_nothing(tmp_path):
-    """Its runs save and stop; the next one skips what is finished and resumes the rest."""
-    first = sweeping(tmp_path)
-    while not measured(tmp_path) and first.poll() is None:
+def test_a_killed_sweep_resumes_without_repetition(tmp_path):
+    """Killed runs save and stop. The next sweep skips finished runs and resumes the rest."""
+    killed = sweeping(tmp_path)
+    while not measured(tmp_path) and killed.poll() is None:
         time.sleep(0.05)
-    first.kill()
-    first.communicate(timeout=60)
-    assert first.returncode == -signal.SIGKILL
-    second = sweeping(tmp_path)
-    told = second.communicate(timeout=120)[0]
-    if "trains in" in told:  # the runs of a killed sweep were still saving
-        told = sweeping(tmp_path).communicate(timeout=120)[0]
-    assert sum(" new " in line or " started " in line for line in told.splitlines()) >= 3
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = sweeping(tmp_path)
+    output = resumed.communicate(timeout=120)[0]
+    if "trains in" in output:  # the runs of a killed sweep were still saving
+        output = sweeping(tmp_path).communicate(timeout=120)[0]
+    assert sum(" new " in line or " started " in line for line in output.splitlines()) >= 3
     results = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
     assert len(results) == 3
     for path in tmp_path.glob("*/metrics.jsonl"):
         steps = [row["step"] for row in map(json.loads, path.read_text().splitlines()) if row["split"] == "train"]
         assert steps == sorted(set(steps))
-    third = sweeping(tmp_path)
-    told = third.communicate(timeout=60)[0]
-    assert third.returncode == 0
-    assert "3 run(s): 3 finished" in told
-    assert "started" not in told
+    finished = sweeping(tmp_path)
+    output = finished.communicate(timeout=60)[0]
+    assert finished.returncode == 0
+    assert "3 run(s): 3 finished" in output
+    assert "started" not in output

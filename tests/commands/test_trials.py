@@ -1,4 +1,4 @@
-"""Settings that a search chooses: what it may choose from, what it tries, and going on after a stop."""
+"""Hyperparameter search: search spaces, trials, and resuming after a stop."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 RECIPE, RATE = "tests/survivor.py", "task.label_smoothing"
 
 
-def test_what_may_be_chosen():
-    found = search.distributions(["a=1e-4..1e-2:log", "b=16..64:16", "c=0.0..1.0", "d=x,(1,2)", "e=1..9"])
-    assert found == {
+def test_a_space_gives_distributions():
+    distributions = search.distributions(["a=1e-4..1e-2:log", "b=16..64:16", "c=0.0..1.0", "d=x,(1,2)", "e=1..9"])
+    assert distributions == {
         "a": FloatDistribution(1e-4, 1e-2, log=True),
         "b": IntDistribution(16, 64, step=16),
         "c": FloatDistribution(0.0, 1.0),
@@ -36,24 +36,24 @@ def test_what_may_be_chosen():
         (["a=1..2", "a=3..4"], "--space has 'a' twice"),
     ],
 )
-def test_mistakes_in_a_space(space, message):
+def test_invalid_spaces_are_refused(space, message):
     with pytest.raises(UserError, match=message):
         search.distributions(space)
 
 
-class Machine:
-    """In place of the local launcher: a run's accuracy is best where its label smoothing is 0.3."""
+class FakeLauncher:
+    """Launcher whose runs have the best accuracy at a label smoothing of 0.3."""
 
     def __init__(self, stops_at: int = -1, fails: bool = False):
-        self.made, self.stops_at, self.fails = [], stops_at, fails
+        self.folders, self.stops_at, self.fails = [], stops_at, fails
 
     def __call__(self, jobs, options):
         for job in jobs:
-            if len(self.made) == self.stops_at:
+            if len(self.folders) == self.stops_at:
                 self.stops_at = -1
                 raise Preempted("SIGTERM")
-            self.made.append(job.folder)
-            chosen = next(float(each.split("=")[2]) for each in job.command if RATE in each)
+            self.folders.append(job.folder)
+            chosen = next(float(argument.split("=")[2]) for argument in job.command if RATE in argument)
             job.folder.mkdir(parents=True)
             (job.folder / "config.json").write_text("{}")
             score = {"validation": {"accuracy": 1 - (chosen - 0.3) ** 2}}
@@ -64,35 +64,35 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     monkeypatch.chdir(ROOT)
-    made = Machine()
-    monkeypatch.setattr(search, "LAUNCHERS", {"local": made})
-    return made
+    launcher = FakeLauncher()
+    monkeypatch.setattr(search, "LAUNCHERS", {"local": launcher})
+    return launcher
 
 
-def made(tmp_path, trials, metric=None, slots=2):
+def run_search(tmp_path, trials, metric=None, slots=2):
     search.run(RECIPE, ["steps=3"], [f"{RATE}=0.0..0.9"], trials, str(tmp_path), metric, Options(slots=slots))
 
 
-def test_a_search_finds_the_best_and_goes_on_where_it_was_stopped(tmp_path, machine, capsys):
+def test_a_search_optimizes_and_resumes_where_it_was_stopped(tmp_path, machine, capsys):
     machine.stops_at = 5
     with pytest.raises(Preempted):
-        made(tmp_path, 24)
-    made(tmp_path, 24)
-    assert len(machine.made) == len(set(machine.made)) == 24
-    told = capsys.readouterr().out.splitlines()
-    chosen = float(told[-1].split(f"{RATE}=")[1].split(":")[0])
+        run_search(tmp_path, 24)
+    run_search(tmp_path, 24)
+    assert len(machine.folders) == len(set(machine.folders)) == 24
+    lines = capsys.readouterr().out.splitlines()
+    chosen = float(lines[-1].split(f"{RATE}=")[1].split(":")[0])
     assert abs(chosen - 0.3) < 0.1
-    assert told[-1].startswith("best of 24: ")
-    made(tmp_path, 24)  # nothing is left to do
-    assert len(machine.made) == 24
-    made(tmp_path, 26)
-    assert len(machine.made) == 26
+    assert lines[-1].startswith("best of 24: ")
+    run_search(tmp_path, 24)  # all trials are done
+    assert len(machine.folders) == 24
+    run_search(tmp_path, 26)
+    assert len(machine.folders) == 26
 
 
-def test_a_search_in_which_all_fail(tmp_path, machine):
+def test_a_search_whose_trials_all_fail_raises(tmp_path, machine):
     machine.fails = True
     with pytest.raises(Failed, match=r"none of the 3 trial\(s\) has validation/accuracy"):
-        made(tmp_path, 3)
+        run_search(tmp_path, 3)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_a_search_in_which_all_fail(tmp_path, machine):
         ("valid/loss:min", "evaluations that exist: validation"),
     ],
 )
-def test_mistakes_in_a_goal(tmp_path, machine, metric, message):
+def test_invalid_metrics_are_refused(tmp_path, machine, metric, message):
     with pytest.raises(UserError, match=message):
-        made(tmp_path, 2, metric)
+        run_search(tmp_path, 2, metric)
 
 
-def test_the_names_are_looked_up_before_anything_is_tried(tmp_path, machine):
+def test_names_are_checked_before_the_first_trial(tmp_path, machine):
     with pytest.raises(UserError, match="no 'widht'"):
         search.run(RECIPE, [], ["widht=1..2"], 2, str(tmp_path), None, Options())
