@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices for every test, and a compile cache that lasts over tests and runs."""
+"""Eight virtual CPU devices for every test, and a persistent compile cache."""
 
 import gc
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from jaxdl.compatibility import accepted_xla_flags
 
-# In the environment, so that the processes that tests start share it.
+# Environment variables are inherited by the processes that tests start.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxdl-test-cache-{os.getuid()}")
 )
@@ -18,8 +18,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # waits for a device whose threads the other one holds.
 os.environ.setdefault("NPROC", "32")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
-    # The tests check the program that XLA makes, not LLVM's optimization of it: without the latter they take half the
-    # time. Eight devices share two cores or fewer with other tests, so a collective may wait long for the last of them.
+    # The tests check XLA programs, not their optimization by LLVM; without it they take half the time. Eight devices
+    # share at most two cores with other tests, so a collective may wait long for the last device.
     flags = [
         "--xla_backend_optimization_level=0",
         "--xla_cpu_use_fusion_emitters=false",
@@ -33,7 +33,7 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-gc.set_threshold(50_000, 20, 50)  # JAX keeps millions of objects, which would be looked through again and again
+gc.set_threshold(50_000, 20, 50)  # JAX keeps millions of objects, which the garbage collector would scan repeatedly
 
 
 _MAPPINGS = 30_000
@@ -41,7 +41,10 @@ _MAPPINGS = 30_000
 
 @pytest.fixture(autouse=True)
 def _few_programs():
-    """Drops compiled programs before a process has as many memory mappings as Linux allows, 65,530: XLA would crash."""
+    """Drops compiled programs before a process exceeds the limit of memory mappings.
+
+    Linux allows 65,530; XLA crashes beyond them.
+    """
     yield
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > _MAPPINGS:
@@ -51,5 +54,5 @@ def _few_programs():
 
 @pytest.fixture(autouse=True)
 def _own_data_home(tmp_path, monkeypatch):
-    """No test reads or writes the user's data sets."""
+    """Isolates the tests from the user's data sets."""
     monkeypatch.setenv("JAXDL_DATA", str(tmp_path / "data"))

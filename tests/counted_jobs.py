@@ -1,4 +1,4 @@
-"""Jobs that count how often they ran."""
+"""Jobs that count their runs."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxdl.launchers import Job
 
 ROOT = Path(__file__).parents[1]
-# Counts its runs in a file, and ends with the first exit code that is left.
+# Counts its runs in a file, and exits with the next of the given codes.
 CODES = """
 import pathlib, sys
 path = pathlib.Path({path!r}); path.parent.mkdir(exist_ok=True)

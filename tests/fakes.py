@@ -86,7 +86,7 @@ def duel_experiment(**changes) -> Experiment:
 
 
 class Regression(Task):
-    """Least squares over the valid tokens of sequences [batch, time, 4] of very different lengths."""
+    """Least squares over the valid tokens of sequences [batch, time, 4] of variable length."""
 
     @property
     def phases(self) -> tuple[Phase, ...]:

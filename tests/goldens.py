@@ -1,4 +1,4 @@
-"""Golden files: texts that a test compares with what is checked in."""
+"""Golden files: comparison of texts with checked-in files."""
 
 import os
 from pathlib import Path

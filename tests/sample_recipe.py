@@ -1,4 +1,4 @@
-"""A recipe with one of everything that recipes hold: what the tests of configurations work on."""
+"""Recipe with every kind of value, for the tests of configurations."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""A SLURM of one machine, for tests: its daemons in a folder of their own, on 127.0.0.1, stopped by process id."""
+"""Single-machine SLURM cluster for tests: daemons in a separate folder, on 127.0.0.1."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 
 
 def missing() -> str:
-    """Why there can be no cluster here, "" if there can."""
+    """Returns the reason if a cluster cannot be started here, else ""."""
     absent = [name for name in DAEMONS if find(name) is None]
     if absent:
         return f"{', '.join(absent)} not installed (Debian: slurm-wlm, munge)"
@@ -60,10 +60,10 @@ def find(name: str) -> str | None:
 
 
 class Cluster:
-    """Its daemons.
+    """Daemons of a cluster.
 
     Attributes:
-      environment: in which SLURM's commands find it.
+      environment: Environment for SLURM's commands.
     """
 
     def __init__(self, environment: dict[str, str], commands: dict[str, list[str]]):
@@ -90,27 +90,27 @@ class Cluster:
                 process.kill()
 
     def run(self, *command: str) -> str:
-        """What a command says."""
+        """Returns the output of a command."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
 
     def queue(self) -> dict[str, str]:
-        """{JOB_TASK: state} of what waits or runs."""
+        """Returns {JOB_TASK: state} of waiting and running jobs."""
         lines = self.run("squeue", "-h", "-r", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)  # pyright: ignore
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens at."""
+    """Returns unused ports of 127.0.0.1."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for connection in sockets:
+            connection.bind(("127.0.0.1", 0))
+        return [connection.getsockname()[1] for connection in sockets]
 
 
 @contextmanager
 def cluster(root: Path) -> Iterator[Cluster]:
-    """Starts it. `root` has to be short: it holds a socket."""
+    """Starts a cluster. `root` must be short, because it contains a socket."""
     root.chmod(0o755)
     for folder in ("state", "spool"):
         (root / folder).mkdir()
@@ -124,15 +124,15 @@ def cluster(root: Path) -> Iterator[Cluster]:
     munge = [f"--key-file={key}", f"--socket={root}/munge.socket", f"--pid-file={root}/munged.pid", "--force"]
     munge += [f"--log-file={root}/munged.log", f"--seed-file={root}/munge.seed", "--foreground"]
     daemons = {"munged": munge, "slurmctld": ["-D"], "slurmd": ["-D", "-N", "localhost"]}
-    made = Cluster(environment, daemons)
+    running = Cluster(environment, daemons)
     try:
         for name in daemons:
-            made.start(name)
+            running.start(name)
             time.sleep(0.5)
         deadline = time.monotonic() + 30
-        while "idle" not in made.run("sinfo", "-h", "-o", "%T"):
+        while "idle" not in running.run("sinfo", "-h", "-o", "%T"):
             assert time.monotonic() < deadline, (root / "slurmctld.log").read_text()
             time.sleep(0.2)
-        yield made
+        yield running
     finally:
-        made.stop()
+        running.stop()

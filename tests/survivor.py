@@ -1,6 +1,6 @@
-"""A recipe outside `experiments/` with everything on that could break a resume: see test_kill.py.
+"""Recipe with every feature that could break a resume: see test_kill.py.
 
-Dropout, shuffling, augmentation, mixup, moving average, Adam, batch statistics, saves in the background.
+Dropout, shuffling, augmentation, mixup, EMA, Adam, batch statistics and asynchronous saves.
 """
 
 import optax

@@ -1,4 +1,4 @@
-"""Runs of tests/survivor.py in processes, to be killed."""
+"""Processes with runs of tests/survivor.py, for tests that kill them."""
 
 import json
 import os
@@ -13,20 +13,20 @@ CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "
 
 
 def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
-    """launch.py on survivor.py in a process of its own, which can write no file larger than `largest_file` bytes."""
+    """Starts launch.py on survivor.py; its files are limited to `largest_file` bytes."""
 
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "launch.py", "--config=tests/survivor.py", f"--workdir={workdir}", *flags]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    if largest_file is not None:  # it takes seconds to come to its first file
+    if largest_file is not None:  # it takes seconds until its first file
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
     return process
 
 
 def newest_step(workdir: Path) -> int:
-    """The step of the last whole line of metrics.jsonl, 0 before the first."""
+    """Returns the step of the last complete line of metrics.jsonl, 0 before the first."""
     path = workdir / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return json.loads(lines[-1])["step"] if lines else 0

@@ -1,4 +1,4 @@
-"""The installed version of JAX behaves as `jaxdl.compatibility` assumes, and the module handles the other versions."""
+"""`jaxdl.compatibility` against the installed version of JAX, and for other versions."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from jaxdl.training.sources import load_sources
 KNOWN, UNKNOWN = "--xla_gpu_deterministic_ops=true", "--xla_flag_of_another_version=1"
 
 
-def test_flags_that_xla_does_not_know_are_left_out(tmp_path):
+def test_flags_unknown_to_xla_are_omitted(tmp_path):
     assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [KNOWN]
 
 
@@ -42,7 +42,7 @@ def test_a_damaged_cache_is_probed_again(tmp_path, content):
     assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [KNOWN]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+def test_an_unwritable_cache_is_ignored(tmp_path):
     (tmp_path / "file").touch()
     assert accepted_xla_flags([KNOWN], tmp_path / "file" / "folder") == [KNOWN]
 
@@ -50,8 +50,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
 def test_backends_are_initialized_by_their_first_use():
     program = "import jax; from jaxdl.compatibility import backends_initialized as initialized; before = initialized()"
     program += "; jax.devices(); print(before, initialized())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["False", "True"]
     jax.devices()
     assert backends_initialized()
 
@@ -62,18 +62,18 @@ def scan_equation():
 
     kernel = jnp.ones((3, 3))
     traced = jax.jit(lambda carry, xs: jax.lax.scan(body, carry, xs)).trace((jnp.ones((2, 3)), 0), jnp.ones(5))
-    (equation,) = [each for each in traced.jaxpr.eqns if each.primitive.name == "scan"]
+    (equation,) = [operation for operation in traced.jaxpr.eqns if operation.primitive.name == "scan"]
     return equation
 
 
-def test_arguments_of_a_scan():
+def test_arguments_of_a_scan_are_separated():
     equation = scan_equation()
     constants, carry = scan_arguments(equation.params)
     assert (constants, carry) == (1, 2)
     assert [var.aval.shape for var in equation.invars] == [(3, 3), (2, 3), (), (5,)]
 
 
-def test_arguments_of_a_scan_in_every_version():
+def test_arguments_of_a_scan_are_separated_in_every_version():
     tree = SimpleNamespace(unpack=lambda: ((None,), (None, None), (None,)))
     assert scan_arguments({"ft_in": tree}) == (1, 2)  # JAX 0.11 and later
     assert scan_arguments({"num_consts": 1, "num_carry": 2}) == (1, 2)  # JAX 0.10
@@ -87,7 +87,7 @@ def test_inner_jaxprs_have_equations():
     assert [equation.primitive.name for equation in inner.eqns] == ["sin"]
 
 
-def test_operations_that_cannot_be_counted_do_not_end_a_run(monkeypatch):
+def test_uncountable_operations_do_not_abort_a_run(monkeypatch):
     def unknown(jaxpr):
         raise KeyError("num_consts")
 

@@ -1,4 +1,4 @@
-"""Optional packages: a missing one is a one-line error that names the extra to install."""
+"""Optional packages: a missing one is a one-line error with the extra to install."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The recipe and the COCO command of the README run as printed."""
+"""Recipe and COCO command of the README run as printed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.fixture
 def home(tmp_path):
-    """A home folder with images in five classes, and three COCO splits of boxes in three classes."""
+    """Home folder with images in five classes, and three COCO splits of boxes in three classes."""
     rng = np.random.default_rng(0)
     for label in ("daisy", "dandelion", "rose", "sunflower", "tulip"):
         (tmp_path / "flowers" / label).mkdir(parents=True)
@@ -47,8 +47,8 @@ def home(tmp_path):
 def run(home: Path, *arguments: str) -> dict:
     environment = {**os.environ, "HOME": str(home), "JAX_PLATFORMS": "cpu", "JAXDL_DATA": str(home / "data")}
     command = [sys.executable, "launch.py", *arguments, f"--workdir={home / 'run'}"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
     return json.loads((home / "run" / "result.json").read_text())
 
 

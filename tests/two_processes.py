@@ -1,8 +1,8 @@
-"""One of several processes that make a few steps of some recipes' `tiny()`: see test_processes.py.
+"""One of several processes that train some recipes' `tiny()`: see test_processes.py.
 
-Arguments: how many processes, the number of this one, the coordinator's port, devices a process, recipes. With
-"same-rows:" before it a recipe is broken: each process makes the first one's rows.
-Prints a JSON object a recipe from process 0.
+Arguments: number of processes, index of this one, coordinator port, devices per process, recipes. A recipe with the
+prefix "same-rows:" is mutated: every process uses the rows of the first one. Process 0 prints one JSON object per
+recipe.
 """
 
 import json
@@ -17,7 +17,7 @@ MESH = {"data": 2, "fsdp": 2, "tensor": 2}
 
 
 def measured(recipe: str, steps: int = 3) -> dict:
-    """The losses of a recipe's first steps, and its evaluations after them, on all devices of all processes."""
+    """Returns the first losses of a recipe and its evaluations, on all devices of all processes."""
     import dataclasses
 
     from jaxdl.config.experiment import build
@@ -48,7 +48,7 @@ def measured(recipe: str, steps: int = 3) -> dict:
 
 if __name__ == "__main__":
     count, number, port, devices = map(int, sys.argv[1:5])
-    import conftest  # noqa: F401  the compiler's options of the other tests
+    import conftest  # noqa: F401  the compiler options of the other tests
 
     jax.config.update("jax_num_cpu_devices", devices)
     from jaxdl.distributed.processes import Place, initialize
@@ -60,6 +60,6 @@ if __name__ == "__main__":
     for name in sys.argv[5:]:
         broken = name.startswith(SAME_ROWS)
         mesh.process_rows = (lambda _, size: slice(0, size // count)) if broken else process_rows
-        found = measured(name.removeprefix(SAME_ROWS))
+        measurements = measured(name.removeprefix(SAME_ROWS))
         if number == 0:
-            print("MEASURED", json.dumps({name: found}), flush=True)
+            print("MEASURED", json.dumps({name: measurements}), flush=True)

@@ -1,4 +1,4 @@
-"""Tests of Hugging Face folders and of runs initialized from them, without transformers and torch."""
+"""Hugging Face folders of ResNets and runs initialized from them, without transformers."""
 
 import dataclasses
 import functools
@@ -72,19 +72,19 @@ def small(num_classes=5, stage_sizes=(1, 2), block: Any = Bottleneck, **argument
     return ResNet(stage_sizes, num_classes, width=8, block=block, stem="imagenet", **arguments)
 
 
-def drawn(model, seed=0):
-    """(params, batch_stats) of a model, all arrays random."""
+def random_weights(model, seed=0):
+    """Returns random (params, batch_stats) of a model."""
     init = functools.partial(model.init, train=False)
     shapes = nn.unbox(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
     random = np.random.default_rng(seed)
-    made = jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape).astype(np.float32), shapes)
-    return made["params"], made["batch_stats"]
+    arrays = jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape).astype(np.float32), shapes)
+    return arrays["params"], arrays["batch_stats"]
 
 
 def written(folder, model=None, seed=0):
-    """A folder with random weights; returns (params, batch_stats)."""
+    """Writes a folder with random weights; returns (params, batch_stats)."""
     model = model or small()
-    params, batch_stats = drawn(model, seed)
+    params, batch_stats = random_weights(model, seed)
     write_resnet(folder, model, params, batch_stats, [f"breed {index}" for index in range(model.num_classes)])
     return params, batch_stats
 
@@ -93,10 +93,10 @@ def flat(tree) -> dict[str, Any]:
     return flatten_dict(jax.device_get(tree), sep="/")  # pyright: ignore[reportReturnType]
 
 
-def same(one, other):
-    one, other = flat(one), flat(other)
-    assert one.keys() == other.keys()
-    return [name for name in one if not np.array_equal(one[name], other[name])] == []
+def equal(actual, expected):
+    actual, expected = flat(actual), flat(expected)
+    assert actual.keys() == expected.keys()
+    return [name for name in actual if not np.array_equal(actual[name], expected[name])] == []
 
 
 def edit(folder, **values):
@@ -117,11 +117,11 @@ def change_tensors(folder, change):
 def test_written_weights_are_read_bitwise(tmp_path, block):
     model = small(block=block)
     params, batch_stats = written(tmp_path / "new" / "folder", model)
-    read = read_resnet(tmp_path / "new" / "folder")
-    assert same(read.params, params)
-    assert same(read.batch_stats, batch_stats)
-    assert read.names == tuple(f"breed {index}" for index in range(5))
-    assert ResNet(**read.arguments) == model
+    restored = read_resnet(tmp_path / "new" / "folder")
+    assert equal(restored.params, params)
+    assert equal(restored.batch_stats, batch_stats)
+    assert restored.names == tuple(f"breed {index}" for index in range(5))
+    assert ResNet(**restored.arguments) == model
 
 
 def test_a_handmade_folder_is_read(tmp_path):
@@ -138,27 +138,27 @@ def test_a_handmade_folder_is_read(tmp_path):
     config = {"model_type": "resnet", "layer_type": "basic", "depths": [1], "hidden_sizes": [4], "embedding_size": 4}
     (tmp_path / CONFIG).write_text(json.dumps(config | {"num_channels": 1}))
 
-    read = read_resnet(tmp_path)
-    assert read.arguments == {
+    restored = read_resnet(tmp_path)
+    assert restored.arguments == {
         "stage_sizes": (1,),
         "num_classes": 2,
         "width": 4,
         "block": BasicBlock,
         "stem": "imagenet",
     }
-    assert read.names == ("LABEL_0", "LABEL_1")
-    assert {leaf.dtype for leaf in jax.tree.leaves(read.params)} == {np.dtype(np.float32)}
+    assert restored.names == ("LABEL_0", "LABEL_1")
+    assert {leaf.dtype for leaf in jax.tree.leaves(restored.params)} == {np.dtype(np.float32)}
     entry = tensors["resnet.embedder.embedder.convolution.weight"]
-    np.testing.assert_array_equal(read.params["stem"]["conv"]["kernel"][2, 3, 0, 1], entry[1, 0, 2, 3])
-    block = read.params["stage1"]["block1"]
+    np.testing.assert_array_equal(restored.params["stem"]["conv"]["kernel"][2, 3, 0, 1], entry[1, 0, 2, 3])
+    block = restored.params["stage1"]["block1"]
     np.testing.assert_array_equal(
         block["conv2"]["kernel"][0, 1, 2, 3], tensors[f"{layer}.1.convolution.weight"][3, 2, 0, 1]
     )
     np.testing.assert_array_equal(block["norm1"]["scale"], tensors[f"{layer}.0.normalization.weight"])
     np.testing.assert_array_equal(
-        read.batch_stats["stage1"]["block1"]["norm2"]["var"], tensors[f"{layer}.1.normalization.running_var"]
+        restored.batch_stats["stage1"]["block1"]["norm2"]["var"], tensors[f"{layer}.1.normalization.running_var"]
     )
-    np.testing.assert_array_equal(read.params["head"]["kernel"].T, tensors["classifier.1.weight"])
+    np.testing.assert_array_equal(restored.params["head"]["kernel"].T, tensors["classifier.1.weight"])
 
 
 def test_shards_are_read_and_a_missing_one_is_reported(tmp_path):
@@ -170,7 +170,7 @@ def test_shards_are_read_and_a_missing_one_is_reported(tmp_path):
         table |= dict.fromkeys(names, f"model-{number}.safetensors")
         safetensors.save_file({name: tensors[name] for name in names}, tmp_path / f"model-{number}.safetensors")
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
-    assert same(read_resnet(tmp_path).params, params)
+    assert equal(read_resnet(tmp_path).params, params)
     (tmp_path / "model-1.safetensors").unlink()
     with pytest.raises(
         UserError, match=r"index\.json lists model-1\.safetensors, which does not exist; copy all shards"
@@ -245,14 +245,14 @@ def test_a_missing_folder_or_package_is_reported(tmp_path, monkeypatch):
     ],
 )
 def test_models_without_equivalent_are_not_written(tmp_path, arguments, message):
-    params, batch_stats = drawn(small())
+    params, batch_stats = random_weights(small())
     with pytest.raises(UserError, match=message):
         write_resnet(tmp_path / "out", dataclasses.replace(small(), **arguments), params, batch_stats)
     assert not (tmp_path / "out").exists()
 
 
 def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
-    params, batch_stats = drawn(small())
+    params, batch_stats = random_weights(small())
     with pytest.raises(UserError, match="got 2 class names for 5 classes"):
         write_resnet(tmp_path, small(), params, batch_stats, ["cat", "dog"])
     momentum = dataclasses.replace(small(), norm=functools.partial(batch_norm, momentum=0.99))
@@ -269,7 +269,7 @@ def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
 
 @functools.cache
 def fresh():
-    """Program of the recipe's `tiny()` with a moving average on eight devices, and its initial state."""
+    """Returns the program of `tiny()` with EMA on eight devices, and its initial state."""
     experiment = build(tiny(load_recipe("experiments/cnn/resnet_finetune.py")))
     parallel = Parallel(mesh={"data": 2, "fsdp": 4, "tensor": 1})
     experiment = dataclasses.replace(experiment, ema=0.9, parallel=parallel)
@@ -286,10 +286,10 @@ def test_weights_initialize_state_and_average_in_their_shardings(tmp_path):
     params, batch_stats = written(tmp_path, small(10, (1, 1)))
     before = drawn_state()
     after = HuggingFaceWeights(str(tmp_path)).load(before)
-    assert same(after.params["classifier"], params)
-    assert same(after.variables["classifier"]["batch_stats"], batch_stats)
-    assert same(after.ema["params"], after.params)
-    assert same(after.ema["variables"], after.variables)
+    assert equal(after.params["classifier"], params)
+    assert equal(after.variables["classifier"]["batch_stats"], batch_stats)
+    assert equal(after.ema["params"], after.params)
+    assert equal(after.ema["variables"], after.variables)
     assert int(after.step) == 0
     assert jax.tree.structure(after) == jax.tree.structure(before)
     assert jax.tree.map(lambda leaf: leaf.sharding, after) == jax.tree.map(lambda leaf: leaf.sharding, before)
@@ -301,11 +301,11 @@ def test_the_head_keeps_its_initialization(tmp_path, classes, head):
     params, _ = written(tmp_path, small(classes, (1, 1)))
     before = drawn_state()
     after = HuggingFaceWeights(str(tmp_path), head=head).load(before)
-    taken = jax.device_get(after.params["classifier"])
-    assert same(taken.pop("head"), before.params["classifier"]["head"])
+    classifier = jax.device_get(after.params["classifier"])
+    assert equal(classifier.pop("head"), before.params["classifier"]["head"])
     params.pop("head")
-    assert same(taken, params)
-    assert same(after.ema["params"], after.params)
+    assert equal(classifier, params)
+    assert equal(after.ema["params"], after.params)
 
 
 def test_mismatched_weights_are_reported(tmp_path):
@@ -337,17 +337,17 @@ def test_a_fine_tuned_run_keeps_frozen_weights_and_is_exported(tmp_path, capsys)
         (trained.state.variables["classifier"]["batch_stats"], batch_stats),
     ):
         tree, start = flat(tree), flat(start)
-        kept = {name for name in tree if np.array_equal(tree[name], start[name])}
-        assert kept == {name for name in tree if name.startswith(("stem/", "stage1/"))}
+        frozen = {name for name in tree if np.array_equal(tree[name], start[name])}
+        assert frozen == {name for name in tree if name.startswith(("stem/", "stage1/"))}
     sizes = [leaf.size for leaf in jax.tree.leaves(trained.state.opt_state)]
     learning = sum(value.size for name in ("stage2", "head") for value in jax.tree.leaves(params[name]))
-    assert sum(sizes) < 2 * learning + 8  # Adam's two moments, and counters: none for what is frozen
+    assert sum(sizes) < 2 * learning + 8  # Adam's two moments, and counters; frozen parameters have none
 
     assert export.run(str(tmp_path / "run"), None, str(out)) == out
     assert f"step 3 of {tmp_path / 'run'} is in {out}" in capsys.readouterr().out
-    read = read_resnet(out)
-    assert same(read.params, trained.state.ema["params"]["classifier"])
-    assert read.names[3] == "class 3"
+    exported = read_resnet(out)
+    assert equal(exported.params, trained.state.ema["params"]["classifier"])
+    assert exported.names[3] == "class 3"
     processor = json.loads((out / export.PREPROCESSOR).read_text())
     assert processor["size"] == {"height": 16, "width": 16}
     assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.25, 0.25, 0.25])
@@ -358,7 +358,7 @@ def test_batch_statistics_change_unless_their_stages_are_frozen(tmp_path):
 
     def step(frozen_stages):
         model = small(stage_sizes=(1, 1), block=BasicBlock, frozen_stages=frozen_stages)
-        params, batch_stats = drawn(model)
+        params, batch_stats = random_weights(model)
 
         def loss(params):
             variables = {"params": params, "batch_stats": batch_stats}
@@ -366,10 +366,10 @@ def test_batch_statistics_change_unless_their_stages_are_frozen(tmp_path):
             return jnp.sum(logits**2), updated["batch_stats"]
 
         gradients, updated = jax.jit(jax.grad(loss, has_aux=True))(params)
-        moved = {name for name in updated if not same(updated[name], batch_stats[name])}
+        moved = {name for name in updated if not equal(updated[name], batch_stats[name])}
         return moved, {name for name in gradients if any(np.any(leaf) for leaf in jax.tree.leaves(gradients[name]))}
 
     assert step(0) == ({"stem", "stage1", "stage2"}, {"stem", "stage1", "stage2", "head"})
     assert step(1) == ({"stage2"}, {"stage2", "head"})
     with pytest.raises(ValueError, match="there are 2 stages"):
-        drawn(small(frozen_stages=3))
+        random_weights(small(frozen_stages=3))

@@ -1,4 +1,4 @@
-"""Tests that exported programs, loaded as in the README, match `launch.py predict`."""
+"""Exported programs, loaded as in the README, match `launch.py predict`."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ RECIPES = (
 
 
 def loader():
-    """Function `load` of the README."""
+    """Returns the function `load` of the README."""
     code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", (ROOT / "README.md").read_text())
     assert code, "the README shows no loader"
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 13
@@ -62,9 +62,10 @@ def test_the_program_matches_predict(name, tmp_path):
     for rows in (1, 3):
         batch = {feature: value[:rows] for feature, value in example.items()}
         expected = program.predict(state, {**batch, **beside(rows)})
-        found = predict(**{feature: batch[feature] for feature in inputs})
-        assert expected.keys() - found.keys() <= {"interpolation", "traversal", "latent_map"}  # they go through a batch
-        for output, value in found.items():
+        outputs = predict(**{feature: batch[feature] for feature in inputs})
+        # Predictions of the whole batch are not part of the program.
+        assert expected.keys() - outputs.keys() <= {"interpolation", "traversal", "latent_map"}
+        for output, value in outputs.items():
             np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
 
 
@@ -82,8 +83,8 @@ def test_unused_weights_and_inputs_are_omitted(tmp_path):
     weights = {"used": np.ones((2, 3), np.float32), "other": np.ones(4, np.float32)}
     specs = {"x": ((2,), np.float32), "y": ((5,), np.float32)}
     assert write_program(tmp_path, lambda weights, batch: batch["x"] @ weights["used"], weights, specs) == ["x"]
-    found = loader()(tmp_path)(x=jnp.ones((4, 2)))
-    np.testing.assert_array_equal(found, np.full((4, 3), 2.0))
+    outputs = loader()(tmp_path)(x=jnp.ones((4, 2)))
+    np.testing.assert_array_equal(outputs, np.full((4, 3), 2.0))
     assert (tmp_path / "weights.safetensors").stat().st_size < 200
     assert jax.export.deserialize(bytearray((tmp_path / "predict.stablehlo").read_bytes())).platforms == (
         "cpu",

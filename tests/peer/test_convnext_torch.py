@@ -1,4 +1,4 @@
-"""Our ConvNeXt against the one of Hugging Face transformers, with random weights."""
+"""ConvNeXt against Hugging Face transformers, with random weights."""
 
 import flax.linen as nn
 import jax
@@ -17,10 +17,10 @@ LAYERS = {"dwconv": "depthwise_conv", "layernorm": "norm", "pwconv1": "expand", 
 
 
 def from_transformers(weights):
-    """The state dict of `ConvNextForImageClassification` as our parameters.
+    """Converts the state dict of `ConvNextForImageClassification` to jaxdl parameters.
 
     Args:
-      weights: {name: array}; convolutions [out, in, height, width], linear layers [out, in].
+      weights: {name: array}. Convolutions [out, in, height, width], linear layers [out, in].
     """
     params = {}
     for name, value in weights.items():
@@ -35,7 +35,7 @@ def from_transformers(weights):
 
 
 def _place(where):
-    """Their parameter's path -> ours."""
+    """Maps the path of a transformers parameter to the jaxdl path."""
     last = "bias" if where[-1] == "bias" else "kernel"
     scale = "bias" if where[-1] == "bias" else "scale"
     if where[0] == "classifier":
@@ -54,7 +54,7 @@ def _place(where):
 
 
 @pytest.mark.parametrize("depthwise", ["shifted", "convolution"])
-def test_convnext_gives_the_logits_of_transformers(depthwise):
+def test_convnext_matches_transformers(depthwise):
     torch.manual_seed(0)
     config = transformers.ConvNextConfig(
         num_labels=7, hidden_sizes=[16, 24, 32, 40], depths=[1, 2, 1, 1], patch_size=2, layer_norm_eps=1e-6
@@ -71,12 +71,12 @@ def test_convnext_gives_the_logits_of_transformers(depthwise):
                 tensor.normal_(0.0, tensor[0].numel() ** -0.5)
     image = np.random.default_rng(0).normal(size=(2, 34, 48, 3)).astype(np.float32)
     with torch.no_grad():
-        theirs = peer(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).logits.numpy()
+        peer_logits = peer(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).logits.numpy()
 
     model = ConvNeXt((1, 2, 1, 1), 7, channels=(16, 24, 32, 40), patch=2, depthwise=depthwise)
     variables = from_transformers({name: tensor.numpy() for name, tensor in peer.state_dict().items()})
     expected = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, nn.meta.unbox(expected))
-    ours = jax.jit(lambda image: model.apply(variables, image, train=False))(image)
-    assert np.abs(theirs).max() > 0.1
-    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    logits = jax.jit(lambda image: model.apply(variables, image, train=False))(image)
+    assert np.abs(peer_logits).max() > 0.1
+    np.testing.assert_allclose(logits, peer_logits, atol=1e-4, rtol=1e-4)

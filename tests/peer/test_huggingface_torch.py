@@ -1,4 +1,4 @@
-"""Weights go to and from Hugging Face transformers, and the logits stay the same."""
+"""Weights are exchanged with Hugging Face transformers; the logits are equal."""
 
 import json
 
@@ -19,7 +19,7 @@ NAMES = ["Abyssinian", "Beagle", "Bengal", "Boxer", "Chihuahua"]
 
 
 def theirs(layer_type):
-    """A small ResNet with random weights and batch statistics."""
+    """Returns a small transformers ResNet with random weights and batch statistics."""
     torch.manual_seed(0)
     config = transformers.ResNetConfig(
         embedding_size=8,
@@ -54,7 +54,7 @@ def our_logits(pretrained, image):
 
 @pytest.mark.parametrize("layer_type", ["basic", "bottleneck"])
 @pytest.mark.parametrize("shards", [False, True])
-def test_weights_go_there_and_back(tmp_path, layer_type, shards):
+def test_a_round_trip_preserves_the_logits(tmp_path, layer_type, shards):
     peer = theirs(layer_type)
     peer.save_pretrained(tmp_path / "theirs", **({"max_shard_size": "100KB"} if shards else {}))
     assert (tmp_path / "theirs" / "model.safetensors.index.json").exists() == shards
@@ -77,7 +77,7 @@ def test_weights_go_there_and_back(tmp_path, layer_type, shards):
     np.testing.assert_array_equal(their_logits(back.eval(), image), expected)
 
 
-def test_half_precision_is_read(tmp_path):
+def test_half_precision_weights_are_read(tmp_path):
     peer = theirs("basic").to(torch.bfloat16)
     peer.save_pretrained(tmp_path)
     image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
@@ -87,7 +87,7 @@ def test_half_precision_is_read(tmp_path):
     np.testing.assert_allclose(our_logits(pretrained, image), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_image_processor_of_an_export_normalizes_as_the_task_does(tmp_path):
+def test_an_exported_image_processor_normalizes_like_the_task(tmp_path):
     import fiddle as fdl
     from PIL import Image
 
@@ -102,6 +102,6 @@ def test_the_image_processor_of_an_export_normalizes_as_the_task_does(tmp_path):
         processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, local_files_only=True, use_fast=False)
     except ImportError as error:
         pytest.skip(f"transformers cannot process images here: {error}")
-    made = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+    pixel_values = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
     expected = (pixels / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(made, expected, atol=1e-4)
+    np.testing.assert_allclose(pixel_values, expected, atol=1e-4)

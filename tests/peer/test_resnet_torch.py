@@ -1,4 +1,4 @@
-"""Our ResNet-50 against the one of Hugging Face transformers, with random weights and random batch statistics."""
+"""ResNet-50 against Hugging Face transformers, with random weights and batch statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,12 @@ pytestmark = pytest.mark.peer
 
 
 def from_transformers(weights):
-    """The state dict of `ResNetForImageClassification` (bottleneck layers) as our variables {params, batch_stats}.
+    """Converts the state dict of `ResNetForImageClassification` to variables.
+
+    Blocks are bottlenecks; returns {params, batch_stats}.
 
     Args:
-      weights: {name: array}; convolutions [out, in, height, width], the classifier [classes, features].
+      weights: {name: array}. Convolutions [out, in, height, width], the classifier [classes, features].
     """
     variables = {"params": {}, "batch_stats": {}}
     parts = {"weight": ("params", "scale"), "bias": ("params", "bias")}
@@ -40,13 +42,13 @@ def from_transformers(weights):
         if kind == "convolution":
             put("params", (*path, conv, "kernel"), value.transpose(2, 3, 1, 0))
         else:
-            collection, ours = parts[last]
-            put(collection, (*path, norm, ours), value)
+            collection, variable = parts[last]
+            put(collection, (*path, norm, variable), value)
     return variables
 
 
 def _place(where):
-    """Their module's path -> (our module's path, name of the convolution, name of the norm)."""
+    """Maps the path of a transformers module to (jaxdl path, convolution name, norm name)."""
     if where[1] == "embedder":
         return ("stem",), "conv", "norm"
     _, _, _, stage, _, layer, *inner = where
@@ -57,7 +59,7 @@ def _place(where):
     return path, f"conv{number}", f"norm{number}"
 
 
-def test_resnet50_gives_the_logits_of_transformers():
+def test_resnet50_matches_transformers():
     torch.manual_seed(0)
     peer = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
     peer.eval()
@@ -72,13 +74,13 @@ def test_resnet50_gives_the_logits_of_transformers():
     weights = {name: tensor.numpy() for name, tensor in peer.state_dict().items()}
     image = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype(np.float32)
     with torch.no_grad():
-        theirs = peer(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).logits.numpy()
+        peer_logits = peer(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).logits.numpy()
 
     model = resnet50()
     variables = from_transformers(weights)
     expected = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)), train=False))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 25_557_032
     assert len(jax.tree.leaves(variables)) == len(jax.tree.leaves(expected))
-    ours = jax.jit(lambda image: model.apply(variables, image, train=False))(image)
-    assert np.abs(theirs).max() > 0.1
-    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    logits = jax.jit(lambda image: model.apply(variables, image, train=False))(image)
+    assert np.abs(peer_logits).max() > 0.1
+    np.testing.assert_allclose(logits, peer_logits, atol=1e-4, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Transformers go to and from transformers, and the logits stay the same."""
+"""Transformer weights are exchanged with transformers; the logits are equal."""
 
 import flax.linen as nn
 import jax
@@ -98,7 +98,7 @@ MAKES = {
 
 
 @pytest.mark.parametrize("name", MAKES)
-def test_weights_go_there_and_back(tmp_path, name):
+def test_a_round_trip_preserves_the_logits(tmp_path, name):
     torch.manual_seed(0)
     peer = MAKES[name]()
     with torch.no_grad():
@@ -106,32 +106,32 @@ def test_weights_go_there_and_back(tmp_path, name):
             parameter.add_(0.1 * torch.randn_like(parameter))
     peer.save_pretrained(tmp_path / "theirs")
     model, params = read_transformer(tmp_path / "theirs")
-    given = [jnp.asarray(each) for each in inputs(peer)[0]]
-    found = jax.jit(lambda params: model.apply({"params": params}, *given, train=False))(params)
-    found = found[0] if isinstance(found, tuple) else found
-    np.testing.assert_allclose(found, their_logits(peer), atol=1e-4)
+    arguments = [jnp.asarray(array) for array in inputs(peer)[0]]
+    logits = jax.jit(lambda params: model.apply({"params": params}, *arguments, train=False))(params)
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    np.testing.assert_allclose(logits, their_logits(peer), atol=1e-4)
     write_transformer(tmp_path / "ours", model, params)
-    again = type(peer).from_pretrained(tmp_path / "ours")
-    np.testing.assert_allclose(their_logits(again), their_logits(peer), atol=1e-5)
+    restored = type(peer).from_pretrained(tmp_path / "ours")
+    np.testing.assert_allclose(their_logits(restored), their_logits(peer), atol=1e-5)
 
 
-def test_an_output_layer_of_its_own(tmp_path):
+def test_an_untied_output_layer_is_exchanged(tmp_path):
     model = t5_of_ours(50, 16, tied=False, features=24, layers=1, heads=3, head_size=5, hidden=40)
-    given = [jnp.asarray(TOKENS), jnp.asarray(TOKENS)]
-    params = nn.unbox(model.init(jax.random.key(0), *given, train=False))["params"]
+    arguments = [jnp.asarray(TOKENS), jnp.asarray(TOKENS)]
+    params = nn.unbox(model.init(jax.random.key(0), *arguments, train=False))["params"]
     write_transformer(tmp_path, model, params)
     peer = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path)
     with torch.no_grad():
         tokens = torch.from_numpy(TOKENS)
         expected = peer.eval()(input_ids=tokens, decoder_input_ids=tokens).logits.numpy()
-    np.testing.assert_allclose(model.apply({"params": params}, *given, train=False), expected, atol=1e-4)
+    np.testing.assert_allclose(model.apply({"params": params}, *arguments, train=False), expected, atol=1e-4)
 
 
-def test_an_encoder_without_a_head(tmp_path):
+def test_an_encoder_without_a_head_is_exchanged(tmp_path):
     peer = transformers.BertModel(bert().config)
     peer.save_pretrained(tmp_path)
     model, params = read_transformer(tmp_path)
-    found = model.apply({"params": params}, jnp.asarray(TOKENS), train=False)
+    outputs = model.apply({"params": params}, jnp.asarray(TOKENS), train=False)
     with torch.no_grad():
         expected = peer.eval()(torch.from_numpy(TOKENS)).last_hidden_state.numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)

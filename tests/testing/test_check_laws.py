@@ -1,4 +1,4 @@
-"""`check_laws` holds a user's own recipe to the laws."""
+"""`check_laws` checks a user's recipe."""
 
 import pytest
 from PIL import Image
@@ -55,7 +55,7 @@ def write_recipe(tmp_path):
     return write
 
 
-def test_a_users_recipe_obeys_the_laws(write_recipe):
+def test_a_user_recipe_satisfies_the_laws(write_recipe):
     outcomes = check_laws(write_recipe("my_flowers"))
     assert {name for name, outcome in outcomes.items() if outcome == "holds"} == {
         "repeatable",
@@ -71,7 +71,7 @@ def test_a_users_recipe_obeys_the_laws(write_recipe):
     assert outcomes["padding"] == "no feature is padded"
 
 
-def test_a_law_that_is_broken_is_named(write_recipe):
+def test_a_violated_law_is_named(write_recipe):
     recipe = write_recipe("coupled_flowers", coupling=" - features.mean(axis=0)")  # an example depends on its batch
     with pytest.raises(AssertionError, match="breaks the law 'accumulation'"):
         check_laws(recipe, names=["accumulation"])

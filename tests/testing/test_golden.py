@@ -1,8 +1,10 @@
-"""Law 8: the settings that a recipe states and the parameters of its `tiny()` equal the golden files.
+"""Law 8: stated settings of recipes and parameters of their `tiny()` match golden files.
 
-A difference means that a recipe trains something else than before. If that is intended:
-`JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/testing/test_golden.py`, and read the change in the diff. Defaults are not
-in the files, so that a release of a dependency changes none of them.
+A difference means that a recipe trains another model than before. To accept it, run
+
+  JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/testing/test_golden.py
+
+and review the diff. Defaults are not in the files, so that a release of a dependency changes none of them.
 """
 
 import jax
@@ -32,28 +34,28 @@ def parameter_table(params) -> str:
 
 
 def stated(config) -> str:
-    """The settings that are not left to their defaults, `path = value` a line."""
+    """Returns the settings that differ from their defaults, one line `path = value` each."""
     return "".join(f"{path or 'experiment'} = {value}\n" for path, value, default in settings(config) if not default)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_configuration(recipe):
+def test_settings_match_the_golden_file(recipe):
     golden(recipe, "config", stated(resolve(recipe, [])))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_parameters_of_tiny(recipe):
+def test_parameters_match_the_golden_file(recipe):
     experiment = build(tiny(load_recipe(recipe)))
     program = make_program(experiment, load_sources(experiment.data), jax.devices()[:1])
     golden(recipe, "parameters", parameter_table(program.abstract.params))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_mutated_configuration_is_noticed(recipe, monkeypatch):
+def test_a_mutated_configuration_is_detected(recipe, monkeypatch):
     monkeypatch.delenv("JAXDL_UPDATE_GOLDEN", raising=False)
-    changed = stated(resolve(recipe, ["steps=7"]))
+    mutated = stated(resolve(recipe, ["steps=7"]))
     with pytest.raises(AssertionError):
-        golden(recipe, "config", changed)
+        golden(recipe, "config", mutated)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

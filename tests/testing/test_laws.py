@@ -1,4 +1,4 @@
-"""Every recipe obeys every law (DESIGN: laws over every `tiny()`)."""
+"""Every recipe satisfies every law (DESIGN: laws over every `tiny()`)."""
 
 import functools
 
@@ -23,7 +23,7 @@ ONE_PER_FAMILY = (  # the fast tier
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
-    group = pytest.mark.xdist_group(name)  # a recipe's tests share its compiled programs
+    group = pytest.mark.xdist_group(name)  # the tests of a recipe share its compiled programs
     return [group] if name in ONE_PER_FAMILY else [group, pytest.mark.slow]
 
 
@@ -35,7 +35,7 @@ def test_the_fast_tier_has_a_recipe_of_each_family():
     assert {name.split("/")[1] for name in ONE_PER_FAMILY} == {name.split("/")[1] for name in RECIPES}
 
 
-@functools.lru_cache(maxsize=2)  # a recipe's tests follow each other
+@functools.lru_cache(maxsize=2)  # the tests of a recipe are consecutive
 def bench_of(recipe: str) -> Bench:
     return Bench(build(tiny(load_recipe(recipe))))
 
@@ -60,7 +60,7 @@ def test_law(recipe, law):
 
 @pytest.mark.xdist_group("experiments/cnn/digits.py")
 def test_accumulation_without_batch_statistics():
-    """The network of a recipe that law 5 passes over, with a norm that keeps examples apart."""
+    """Uses the network of a recipe exempt from law 5, with a norm independent of the batch."""
     config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
     config.task.model.norm = group_norm
     law_accumulation(Bench(build(config)))

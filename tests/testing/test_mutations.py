@@ -1,4 +1,4 @@
-"""Each law notices when the code is broken on purpose: a law that cannot fail proves nothing."""
+"""Mutation tests: each law fails if the code is broken on purpose."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def test_the_laws_hold_without_mutation():
     law_learns(bench)
 
 
-def test_1_a_batch_from_global_randomness(monkeypatch):
+def test_1_detects_a_batch_from_global_randomness(monkeypatch):
     make = pipeline.Batches.make
     random = np.random.default_rng(0)
 
@@ -54,13 +54,13 @@ def test_1_a_batch_from_global_randomness(monkeypatch):
     broken(law_repeatable, Bench(duel_experiment()))
 
 
-def test_2_data_that_start_anew_after_a_resume(monkeypatch, tmp_path):
+def test_2_detects_data_that_restart_after_a_resume(monkeypatch, tmp_path):
     iterate = pipeline.Batches.iterate
     monkeypatch.setattr(pipeline.Batches, "iterate", lambda self, start, place: iterate(self, 0, place))
     broken(law_resumable, Bench(duel_experiment()), tmp_path)
 
 
-def test_2_data_that_skip_a_batch_after_a_resume(monkeypatch, tmp_path):
+def test_2_detects_a_skipped_batch_after_a_resume(monkeypatch, tmp_path):
     iterate = pipeline.Batches.iterate
     monkeypatch.setattr(
         pipeline.Batches, "iterate", lambda self, start, place: iterate(self, start + (start > 0), place)
@@ -69,7 +69,7 @@ def test_2_data_that_skip_a_batch_after_a_resume(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("forgotten", ["ema", "carry", "opt_state"])
-def test_2_a_checkpoint_that_forgets(monkeypatch, tmp_path, forgotten):
+def test_2_detects_an_incomplete_checkpoint(monkeypatch, tmp_path, forgotten):
     items = checkpoint.items_of
 
     def without(state):
@@ -82,7 +82,7 @@ def test_2_a_checkpoint_that_forgets(monkeypatch, tmp_path, forgotten):
     broken(law_resumable, Bench(duel_experiment()), tmp_path)
 
 
-def test_3_rows_that_are_made_twice(monkeypatch):
+def test_3_detects_duplicated_rows(monkeypatch):
     place = meshes.place_batch
 
     def doubled(mesh, mode, batch):
@@ -95,12 +95,12 @@ def test_3_rows_that_are_made_twice(monkeypatch):
     broken(law_devices, Bench(duel_experiment()))
 
 
-def test_4_sums_that_stay_on_their_device(monkeypatch):
+def test_4_detects_sums_without_all_reduce(monkeypatch):
     monkeypatch.setattr(step, "over_devices", lambda sums, axis_name: sums)
     broken(law_pmap, Bench(duel_experiment()))
 
 
-def test_5_a_loss_that_is_a_mean():
+def test_5_detects_a_loss_that_is_a_mean():
     class MeanRegression(Regression):
         def loss(self, *inputs):
             outcome = super().loss(*inputs)
@@ -110,7 +110,7 @@ def test_5_a_loss_that_is_a_mean():
     broken(law_accumulation, Bench(regression_experiment(task=MeanRegression())))
 
 
-def test_5_draws_that_belong_to_places_in_the_batch(monkeypatch):
+def test_5_detects_draws_by_position_in_the_batch(monkeypatch):
     def by_place(key, batch):
         return jax.random.split(key, batch["index"].shape[0])
 
@@ -118,7 +118,7 @@ def test_5_draws_that_belong_to_places_in_the_batch(monkeypatch):
     broken(law_accumulation, Bench(duel_experiment()))
 
 
-def test_6_padding_that_counts(monkeypatch):
+def test_6_detects_padding_with_weight(monkeypatch):
     finish = pipeline._finish
 
     def heavy(batch, index, weight):
@@ -128,11 +128,11 @@ def test_6_padding_that_counts(monkeypatch):
     broken(law_evaluation, Bench(duel_experiment()))
 
 
-def test_7_an_optimizer_that_does_nothing():
+def test_7_detects_an_optimizer_without_updates():
     broken(law_learns, Bench(regression_experiment(optimizers={"train": optax.set_to_zero()})))
 
 
-def test_9_a_prediction_that_is_not_finite():
+def test_9_detects_a_nonfinite_prediction():
     class NanDuel(Duel):
         def predict(self, params, variables, batch, key):
             return {"x": batch["x"] * jnp.nan}
@@ -140,7 +140,7 @@ def test_9_a_prediction_that_is_not_finite():
     broken(law_predicts, Bench(duel_experiment(task=NanDuel())))
 
 
-def test_10_a_model_that_reads_from_right_to_left(monkeypatch):
+def test_10_detects_a_model_that_is_not_causal(monkeypatch):
     causal = LanguageModelling.causal
 
     def reversed_causal(self, params, variables, batch):
@@ -150,6 +150,6 @@ def test_10_a_model_that_reads_from_right_to_left(monkeypatch):
     broken(law_causal, Bench(build(tiny(load_recipe("experiments/rnn/austen_chars.py")))))
 
 
-def test_11_a_recurrence_that_reads_on_into_the_padding(monkeypatch):
+def test_11_detects_a_recurrence_over_padding(monkeypatch):
     monkeypatch.setattr(rnn, "time_major", lambda mask: None)
     broken(law_padding, Bench(build(tiny(load_recipe("experiments/rnn/sentiment.py")))))
