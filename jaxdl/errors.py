@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_LISTED = 5  # names in a hint
+
 
 class UserError(Exception):
     """Usage error: an invalid flag, path, config, data file, checkpoint or device count.
@@ -18,10 +20,15 @@ class Failed(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns a hint for an unknown name: the closest match, if any, and the names that exist."""
+    """Returns a hint for an unknown name: the closest match, if any, and at most five names that exist, the closest."""
     names = sorted(names)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return (f"did you mean '{match[0]}'? " if match else "") + f"names that exist: {', '.join(names) or '(none)'}"
+    listed = names
+    if len(names) > _LISTED:
+        listed = sorted(names, key=lambda other: -difflib.SequenceMatcher(None, name, other).ratio())[:_LISTED]
+    more = f" and {len(names) - len(listed)} more" if len(listed) < len(names) else ""
+    meant = f"did you mean '{match[0]}'? " if match else ""
+    return f"{meant}names that exist: {', '.join(listed) or '(none)'}{more}"
 
 
 @contextmanager

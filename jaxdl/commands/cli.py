@@ -4,6 +4,8 @@ import difflib
 import functools
 import importlib
 import os
+import re
+import select
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -79,6 +81,12 @@ def _run(command: Command, arguments: list[str], values: FlagValues) -> int:
 
     try:
         importlib.import_module(_modules()[command]).main(arguments, values)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _output_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
+        return 1
     except UserError as error:
         if values.debug:
             raise
@@ -94,6 +102,13 @@ def _run(command: Command, arguments: list[str], values: FlagValues) -> int:
         print(f"stopped: {error}; the last good checkpoint is kept", file=sys.stderr)
         return 1
     return 0
+
+
+def _output_closed() -> bool:
+    """Returns whether the reader of standard output has ended, as `head` does when it has read enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def commands() -> dict[str, Command]:
@@ -147,9 +162,16 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
         _, *arguments = values(["jaxdl", *map(_underscores, words)])
     except flags.UnrecognizedFlagError as error:
         raise UserError(_refusal(command, error.flagname, error.flagvalue.partition("=")[2])) from None
+    except flags.IllegalFlagValueError as error:
+        name, value = re.findall(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)[0]
+        flag = next(flag for flag in taken if flag.name == name)
+        raise UserError(f"--{name}={value} is not {flag.expected}; write {flag}") from None
     except flags.Error as error:
         raise UserError(f"{' '.join(str(error).split())}; jaxdl {command.name} --help describes it") from None
+    arguments = [os.path.expanduser(argument) for argument in arguments]
     for flag in taken:
+        if flag.is_path and values[flag.name].value:
+            values[flag.name].value = os.path.expanduser(str(values[flag.name].value))
         if flag.choices and values[flag.name].value not in flag.choices:
             value = str(values[flag.name].value)
             raise UserError(f"--{flag.name}={value} is unknown; {nearest(value, flag.choices)}")

@@ -31,10 +31,13 @@ def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
     """
     from jaxdl.viz.curves import compared_curves
 
+    picture = Path(output or "curves.png")
+    if picture.suffix.lower() != ".png":
+        raise UserError(f"--output={output} is not a PNG file; write --output={picture.with_suffix('.png')}")
     rows = {Path(run).name: RunFolder.open(run).rows() for run in runs}
     if len(rows) < len(runs):
         raise UserError("two run folders have the same name, which labels their curves; rename one")
     for run in runs:
         if not rows[Path(run).name]:
             raise UserError(f"{run} contains no measurements yet; wait for its first lines")
-    return write_png(Path(output or "curves.png"), compared_curves(rows))
+    return write_png(picture, compared_curves(rows))

@@ -50,6 +50,18 @@ class Flag:
         else:
             flags.DEFINE_string(self.name, self.default, self.help, flag_values=values)
 
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is the path of a file or folder, in which `~` is the home folder."""
+        return self.value.startswith(("DIR", "FILE", "RECIPE"))
+
+    @property
+    def expected(self) -> str:
+        """The values that it accepts, for messages."""
+        if self.kind is bool:
+            return "true or false"
+        return "an integer" if self.minimum is None else f"an integer of at least {self.minimum}"
+
     def __str__(self) -> str:
         if self.kind is bool:
             return f"--no{self.name}" if self.default else f"--{self.name}"

@@ -101,11 +101,12 @@ def distributions(space: Sequence[str]) -> dict[str, Any]:
         name, right = name.strip(), right.strip()
         if name in axes:
             raise UserError(f"--space has '{name}' twice; give all its values in one")
-        values = split_values(right)
+        form = _RANGE.fullmatch(right)
+        values = [] if form else split_values(right)
         try:
             if not name or not all(values):
                 raise ValueError("a name or a value is missing")
-            if form := _RANGE.fullmatch(right):
+            if form:
                 low, high, step = form.groups()
                 integer = low.lstrip("+-").isdecimal() and high.lstrip("+-").isdecimal()
                 options: dict[str, Any] = {"log": step == "log"}

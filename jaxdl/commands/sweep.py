@@ -5,6 +5,7 @@ in `jaxdl.launchers`.
 """
 
 import itertools
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ COMMAND = Command(
 )
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+MOST = 10_000  # runs of a grid
 FINISHED, STARTED, NEW = "finished", "started", "new"
 
 
@@ -183,6 +185,9 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     Raises:
       UserError: An axis has another form, or a name occurs twice.
     """
+    count = math.prod(_count(text.partition("=")[2].strip()) for text in grid)
+    if count > MOST:
+        raise UserError(f"--grid has {count:,} runs, more than {MOST:,}; give fewer values, or search with --trials=N")
     axes, names = [], []
     for text in grid:
         left, equals, right = text.partition("=")
@@ -202,6 +207,12 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--grid has '{twice[0]}' twice; give all its values in one")
     return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
+
+
+def _count(text: str) -> int:
+    """Returns the number of values of an axis, without listing a range."""
+    bounds = _RANGE.fullmatch(text)
+    return max(0, int(bounds[2]) - int(bounds[1]) + 1) if bounds else len(split_values(text))
 
 
 def split_values(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import jaxdl.commands
 from jaxdl.commands.cli import commands, main, parse
 from jaxdl.commands.flags import GLOBAL, Flag
 from jaxdl.config.recipes import repository_root
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
 
 COMMANDS = commands()
 FLAGS = {flag.name: flag for command in COMMANDS.values() for flag in command.flags}
@@ -154,7 +154,11 @@ HINTS = {
     "export RUN": "--output=DIR is missing; usage: jaxdl export",
     "predict RUN --text=a --samples=2": "--text and --samples exclude each other; usage: jaxdl predict",
     "predict RUN a --interactive": "'a' is not expected; usage: jaxdl predict",
-    "eval RUN --step=ten": "flag --step=ten: ",
+    "eval RUN --step=ten": "--step=ten is not an integer of at least 0; write --step=N",
+    "eval RUN --step=-1": "--step=-1 is not an integer of at least 0; write --step=N",
+    "plan --config=x --topology=cpu:1 --search=maybe": "--search=maybe is not true or false; write --search",
+    "curves a --output=c.html": "--output=c.html is not a PNG file; write --output=c.png",
+    "sweep --config=experiments/cnn/digits.py --grid=seed=0..99999999": "--grid has 100,000,000 runs, more ",
     "eval RUN --step": "Missing value for flag --step",
     "list --format=yaml": "--format=yaml is unknown; names that exist: json, text",
     "sweep --config=x --launcher=slrm": "--launcher=slrm is unknown; did you mean 'slurm'",
@@ -172,6 +176,34 @@ def test_the_command_may_follow_flags_and_train_is_the_default(capsys):
     assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py")
     assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py", "show")
     assert "nowhere does not exist" in refusal(capsys, "--step", "3", "eval", "nowhere", "--cpu-devices=8")
+
+
+def test_paths_expand_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    _, values = parse(COMMANDS["train"], ["--config=~/a.py", "--workdir=~/runs/a", "--set=start.run=~/b"])
+    assert (values.config, values.workdir, values.set) == ("/home/me/a.py", "/home/me/runs/a", ["start.run=~/b"])
+    arguments, values = parse(COMMANDS["predict"], ["~/run", "a.png", "--pictures=~/p", "--output", "~/o"])
+    assert (arguments, values.pictures, values.output) == (["/home/me/run", "a.png"], "/home/me/p", "/home/me/o")
+
+
+def test_a_reader_that_ends_early_causes_no_traceback():
+    code = "import sys; from jaxdl.commands.cli import main; sys.exit(main(['show', '--config=tests/survivor.py']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=repository_root(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(("count", "end"), [(5, "names that exist: n0, n1, n2, n3, n4"), (9, " and 4 more")])
+def test_hints_list_at_most_five_names(count, end):
+    hint = nearest("n0", [f"n{number}" for number in range(count)])
+    assert hint.startswith("did you mean 'n0'? ")
+    assert hint.endswith(end)
+    assert hint.count(",") == 4
 
 
 def test_repeated_flags_and_lists():
