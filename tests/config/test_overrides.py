@@ -70,7 +70,7 @@ def test_any_path_can_be_set(setting, getter, value):
             "no 'momentum' in the experiment; did you mean task.model.norm.momentum or optimizers.train[1].momentum",
         ),
         ("data.train.momentum=0.5", "similar paths: optimizers.train[1].momentum or task.model.norm.momentum"),
-        ("model.width=8", "among the recipe's arguments; names that exist: accumulate"),
+        ("model.width=8", "among the recipe's arguments; names that exist: "),
         ("model.width=8", "similar paths: task.model.width"),
         ("model.widht=8", "similar paths: task.model.width"),
         (
@@ -78,7 +78,7 @@ def test_any_path_can_be_set(setting, getter, value):
             "names that exist: [0], [1]; similar paths: optimizers.train[1].momentum",
         ),
         ("task.modle.width=8", "no 'modle' in task (ImageClassification); did you mean 'model'"),
-        ("task.model.widht=8", "no 'widht' in task.model (Net); did you mean 'width'? names that exist: activation"),
+        ("task.model.widht=8", "no 'widht' in task.model (Net); did you mean 'width'? names that exist: "),
         ("optimizers.train[1].learning_rate.peek_value=1", "did you mean 'peak_value'"),
         ("optimizers.trian=1", "no 'trian' in optimizers; did you mean 'train'"),
         ("optimizers.train[7].max_norm=1", "no '[7]' in optimizers.train (chain)"),
