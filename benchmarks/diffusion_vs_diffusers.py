@@ -167,9 +167,9 @@ def main() -> None:
         with peer.torch.no_grad():
             peer_outputs = peer.network(peer.noisy, peer.level).sample.numpy().transpose(0, 2, 3, 1)
         gap = float(np.abs(outputs - peer_outputs).max())
-        print(f"{name}: outputs differ by {gap:.1e}, and are {outputs.std():.2f} off zero")
+        print(f"{name}: largest difference of outputs {gap:.1e}, std of outputs {outputs.std():.2f}")
         if not (gap <= 1e-4 and outputs.std() > 0.01):
-            raise SystemExit("the two networks are not the same: nothing to compare")
+            raise SystemExit("the networks are not equal, so their speeds cannot be compared")
     everyone: dict[str, Any] = {"jaxdl": ours, **peers}
     for title, part, steps, count in (("training", "train", 4, 1), ("sampling", "make", 1, 1)):
         print(f"\n{title}")

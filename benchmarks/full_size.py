@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe")
     parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--shape", default="256,256,3", help="of images: height, width, channels")
+    parser.add_argument("--shape", default="256,256,3", help="image height, width, channels")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides of the recipe")
     options = parser.parse_args(arguments)
     try:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     # ru_maxrss is in KiB on Linux.
-    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     return 0
 
 

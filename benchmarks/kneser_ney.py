@@ -51,9 +51,9 @@ def load(name: str, settings: Sequence[str]) -> tuple[dict[str, np.ndarray], int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--config", default="experiments/rnn/austen_chars.py", help="the recipe")
+    parser.add_argument("--config", default="experiments/rnn/austen_chars.py", help="recipe")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides of the recipe")
-    parser.add_argument("--order", type=int, default=6, help="the highest order, all up to it are scored")
+    parser.add_argument("--order", type=int, default=6, help="highest order; all orders up to it are scored")
     arguments = parser.parse_args()
     try:
         texts, size = load(arguments.config, arguments.set)

@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--keep", default=None, help="Make the runs and the page in this folder, and leave them.")
+    parser.add_argument("--keep", default=None, help="folder for the runs and the page, which is kept")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(arguments.keep or stack.enter_context(tempfile.TemporaryDirectory()))

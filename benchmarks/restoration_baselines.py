@@ -244,7 +244,7 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(RECIPES))
-    parser.add_argument("--run", help="a run folder of the recipe, to score its network on the same images")
+    parser.add_argument("--run", help="run folder of the recipe; scores its network on the same images")
     parser.add_argument("--images", type=int, default=SCORED, help=f"test images, {SCORED} by default")
     arguments = parser.parse_args()
     for name in arguments.recipes or RECIPES:

@@ -84,16 +84,16 @@ class Theirs:
             self.head.bias: params["head"]["bias"],
         }
         for layer in range(sizes.layers):
-            ours = params["stack"][f"layer{layer + 1}"]
-            copies[getattr(self.lstm, f"weight_ih_l{layer}")] = ours["kernel"].T
-            copies[getattr(self.lstm, f"weight_hh_l{layer}")] = ours["recurrent_kernel"].T
-            copies[getattr(self.lstm, f"bias_ih_l{layer}")] = ours["bias"]
-            second = getattr(self.lstm, f"bias_hh_l{layer}")  # only adds to the first: constant, as we have one
-            second.requires_grad_(False)
-            copies[second] = np.zeros(4 * sizes.features, np.float32)
+            layer_params = params["stack"][f"layer{layer + 1}"]
+            copies[getattr(self.lstm, f"weight_ih_l{layer}")] = layer_params["kernel"].T
+            copies[getattr(self.lstm, f"weight_hh_l{layer}")] = layer_params["recurrent_kernel"].T
+            copies[getattr(self.lstm, f"bias_ih_l{layer}")] = layer_params["bias"]
+            recurrent_bias = getattr(self.lstm, f"bias_hh_l{layer}")  # constant: jaxdl has a single bias
+            recurrent_bias.requires_grad_(False)
+            copies[recurrent_bias] = np.zeros(4 * sizes.features, np.float32)
         with torch.no_grad():
-            for theirs, value in copies.items():
-                theirs.copy_(torch.from_numpy(np.array(value)))
+            for parameter, value in copies.items():
+                parameter.copy_(torch.from_numpy(np.array(value)))
         trained = [parameter for parameter in copies if parameter.requires_grad]
         self.optimizer = torch.optim.SGD(trained, RATE, MOMENTUM, foreach=True)
 
@@ -105,7 +105,7 @@ class Theirs:
         for _ in range(steps):
             self.optimizer.zero_grad(set_to_none=True)
             outputs, state = self.lstm(self.embed(self.tokens[:, :-1]), self.state)
-            self.state = tuple(each.detach() for each in state)
+            self.state = tuple(tensor.detach() for tensor in state)
             logits = self.head(outputs)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.tokens[:, 1:].flatten())
             loss.backward()
@@ -114,16 +114,16 @@ class Theirs:
         return float(loss.detach())
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64, help="sequences a step")
-    parser.add_argument("--length", type=int, default=96, help="characters a sequence")
+    parser.add_argument("--batch", type=int, default=64, help="sequences per step")
+    parser.add_argument("--length", type=int, default=96, help="characters per sequence")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--steps", type=int, default=5, help="steps per round")
     parser.add_argument("--rounds", type=int, default=7)
-    sizes = parser.parse_args(given)
+    sizes = parser.parse_args(argv)
     huge_pages()
     if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: sizes.threads])
@@ -140,14 +140,14 @@ def main(given: Sequence[str] | None = None) -> None:
         "weight": np.ones(sizes.batch, np.float32),
         "index": np.arange(sizes.batch, dtype=np.int32),
     }
-    ours = Ours(sizes, batch)
-    params = jax.device_get(ours.state.params["language_model"])
+    jaxdl_contestant = Ours(sizes, batch)
+    params = jax.device_get(jaxdl_contestant.state.params["language_model"])
     contestants = {
-        "jaxdl": ours,
+        "jaxdl": jaxdl_contestant,
         "lax.scan": Ours(sizes, batch, scanned=True),
         "torch.nn.LSTM": Theirs(sizes, batch, params),
     }
-    losses = {name: [each.run(1) for _ in range(3)] for name, each in contestants.items()}
+    losses = {name: [contestant.run(1) for _ in range(3)] for name, contestant in contestants.items()}
     for name, values in losses.items():
         print(f"{name:14} losses of three steps {', '.join(f'{value:.6f}' for value in values)}")
         if not np.allclose(values, losses["jaxdl"], rtol=1e-4):

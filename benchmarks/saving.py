@@ -36,33 +36,34 @@ def measure(recipe: str, rounds: int) -> None:
     arrays = len(jax.tree.leaves(items_of(state)))
     times: dict[str, list[tuple[float, float]]] = {"orbax": [], "jaxdl": []}
     with tempfile.TemporaryDirectory() as folder:
-        registry, theirs = ocp.type_handlers, ocp.type_handlers.get_type_handler(jax.Array)
+        registry, default_handler = ocp.type_handlers, ocp.type_handlers.get_type_handler(jax.Array)
         with Checkpoints(Path(folder) / "jaxdl", CheckpointPolicy(latest=1)) as checkpoints:
-            ours = registry.get_type_handler(jax.Array)
+            own_handler = registry.get_type_handler(jax.Array)
             options = ocp.CheckpointManagerOptions(max_to_keep=1)
             with ocp.CheckpointManager(Path(folder) / "orbax", options=options) as manager:
                 for step in range(rounds + 1):
                     stepped = state.replace(step=state.step + step)
-                    registry.register_type_handler(jax.Array, theirs, override=True)
+                    registry.register_type_handler(jax.Array, default_handler, override=True)
                     begin = time.perf_counter()
                     save = {name: ocp.args.StandardSave(item) for name, item in items_of(stepped).items()}
                     manager.save(step, args=ocp.args.Composite(**save))
                     waited = time.perf_counter() - begin
                     manager.wait_until_finished()
                     times["orbax"].append((waited, time.perf_counter() - begin))
-                    registry.register_type_handler(jax.Array, ours, override=True)
+                    registry.register_type_handler(jax.Array, own_handler, override=True)
                     begin = time.perf_counter()
                     checkpoints.save(stepped, {})
                     waited = time.perf_counter() - begin
                     checkpoints.wait()
                     times["jaxdl"].append((waited, time.perf_counter() - begin))
     # The first round compiles and is dropped.
-    medians = {who: [1e3 * statistics.median(column) for column in zip(*columns[1:])] for who, columns in times.items()}
+    medians = {
+        library: [1e3 * statistics.median(column) for column in zip(*columns[1:])] for library, columns in times.items()
+    }
     print(f"{recipe}, {arrays} arrays, {size / 2**20:.1f} MiB, {jax.device_count()} devices")
-    for which, ours_ms, orbax_ms in zip(("waited", "written"), medians["jaxdl"], medians["orbax"]):
-        print(
-            f"  {which:8} jaxdl {ours_ms:6.0f} ms, Orbax {orbax_ms:6.0f} ms, ratio {ours_ms / orbax_ms:.2f}", flush=True
-        )
+    for which, jaxdl_ms, orbax_ms in zip(("waited", "written"), medians["jaxdl"], medians["orbax"]):
+        ratio = jaxdl_ms / orbax_ms
+        print(f"  {which:8} jaxdl {jaxdl_ms:6.0f} ms, Orbax {orbax_ms:6.0f} ms, ratio {ratio:.2f}", flush=True)
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def writing(rounds: int) -> None:
         return sequences[:, PROMPT:].numpy()
 
     agreement = np.mean(np.asarray(write(params, jnp.asarray(prompts))) == theirs())
-    print(f"{agreement:.1%} of the tokens are the same")
+    print(f"{agreement:.1%} of the tokens are equal")
     sides = {"jaxdl": lambda: jax.block_until_ready(write(params, prompts)), "generate": theirs}
     medians = timed(sides, rounds, 1, "writing")
     for name, value in medians.items():
@@ -155,7 +155,7 @@ def timed(sides, rounds: int, times: int, title: str) -> dict[str, float]:
             seconds[name].append((time.perf_counter() - start) / times)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in medians.items():
-        print(f"{title}, {name}: {1000 * value:.1f} ms, ratio to ours {value / medians['jaxdl']:.2f}", flush=True)
+        print(f"{title}, {name}: {1000 * value:.1f} ms, ratio to jaxdl {value / medians['jaxdl']:.2f}", flush=True)
     return medians
 
 

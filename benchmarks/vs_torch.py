@@ -180,29 +180,29 @@ def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
 
     count = sum(leaf.size for leaf in jax.tree.leaves(ours.params))
     outputs, gaps = jax.tree.leaves(ours.outputs()), {}
-    for name, theirs in peers.items():
-        other = sum(tensor.numel() for tensor in theirs.network.parameters())
-        if count != other:
-            raise SystemExit(f"{count} parameters in ours, {other} in PyTorch's")
-        copy_weights(ours.params, theirs.network)
+    for name, peer in peers.items():
+        peer_count = sum(tensor.numel() for tensor in peer.network.parameters())
+        if count != peer_count:
+            raise SystemExit(f"jaxdl has {count} parameters, PyTorch {peer_count}")
+        copy_weights(ours.params, peer.network)
         gaps[name] = [
-            _gap(np.asarray(a), b.numpy()) for a, b in zip(outputs, jax.tree.leaves(theirs.outputs()), strict=True)
+            _gap(np.asarray(a), b.numpy()) for a, b in zip(outputs, jax.tree.leaves(peer.outputs()), strict=True)
         ]
     losses = np.array([ours.run(1) for _ in range(3)])
     print(f"{count:,} parameters; losses of three steps {', '.join(f'{loss:.4f}' for loss in losses)}")
-    for name, theirs in peers.items():
-        gap, drift = max(gaps[name]), np.abs([theirs.run(1) for _ in losses] / losses - 1).max()
-        print(f"{name}: outputs differ by {gap:.1e}, losses by {drift:.1e} of ours")
+    for name, peer in peers.items():
+        gap, drift = max(gaps[name]), np.abs([peer.run(1) for _ in losses] / losses - 1).max()
+        print(f"{name}: largest difference of outputs {gap:.1e}, of losses {drift:.1e} (relative)")
         if not (gap <= 1e-4 and drift <= 1e-4):  # also fails for NaN
-            raise SystemExit("the two networks are not the same: nothing to compare")
+            raise SystemExit("the networks are not equal, so their speeds cannot be compared")
 
 
-def _gap(ours: np.ndarray, theirs: np.ndarray) -> float:
+def _gap(expected: np.ndarray, actual: np.ndarray) -> float:
     """Computes the largest difference, relative above 1 (a detector's distances are in pixels)."""
-    theirs = theirs.transpose(0, 2, 3, 1) if ours.ndim == 4 else theirs
-    if ours.shape != theirs.shape:
-        raise SystemExit(f"an output has shape {ours.shape} in ours, {theirs.shape} in PyTorch's")
-    return float((np.abs(ours - theirs) / np.maximum(np.abs(ours), 1)).max())
+    actual = actual.transpose(0, 2, 3, 1) if expected.ndim == 4 else actual
+    if expected.shape != actual.shape:
+        raise SystemExit(f"an output has shape {expected.shape} in jaxdl, {actual.shape} in PyTorch")
+    return float((np.abs(expected - actual) / np.maximum(np.abs(expected), 1)).max())
 
 
 class Contestant(Protocol):
@@ -239,10 +239,8 @@ def report(rates: dict[str, list[float]], batch: int, unit: str = "images") -> N
             f"{median:9.0f} {min(values):8.0f} {max(values):8.0f} {1000 * batch / median:8.1f} {ours / median:8.2f}x"
         )
         print(f"{name:32} {figures}")
-    print(f"\njaxdl {ours:.0f} {unit}/s, the best other {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
-    print(
-        f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (far from that: the machine was not quiet)"
-    )
+    print(f"\njaxdl {ours:.0f} {unit}/s, the best peer {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
+    print(f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (a deviation indicates a loaded machine)")
 
 
 def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray]:
@@ -283,19 +281,23 @@ def comparable(config: Any) -> Any:
     return config.task.model
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="experiments/cnn/fashion_mnist.py", help="the recipe whose network it is")
+    parser.add_argument("--config", default="experiments/cnn/fashion_mnist.py", help="recipe of the network")
     parser.add_argument(
         "--set", action="append", default=[], help="override, as in launch.py: task.model.channels=(8, 16)"
     )
-    parser.add_argument("--image", type=int, nargs=3, help="height, width and channels: random images for a classifier")
-    parser.add_argument("--batch", type=int, help="images a step; the recipe's")
+    parser.add_argument(
+        "--image", type=int, nargs=3, help="height, width and channels of random images, for a classifier"
+    )
+    parser.add_argument("--batch", type=int, help="images per step; default: the recipe's")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="steps a round")
+    parser.add_argument("--steps", type=int, default=8, help="steps per round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cpu_time", action="store_true", help="for a machine with other work: one thread's own time")
-    arguments = parser.parse_args(given)
+    parser.add_argument(
+        "--cpu_time", action="store_true", help="compare the CPU time of one thread, for a loaded machine"
+    )
+    arguments = parser.parse_args(argv)
     if arguments.cpu_time:  # with more threads, spinning threads would count as busy
         arguments.threads = 1
     huge_pages()

@@ -70,9 +70,9 @@ class Reference:
 
 
 @settings(max_examples=60, deadline=None)
-@given(drawn=texts_and_size, order=st.integers(1, 4), data=st.data())
-def test_probabilities_match_the_formulas_of_the_paper(drawn, order, data):
-    texts, size = drawn
+@given(corpus=texts_and_size, order=st.integers(1, 4), data=st.data())
+def test_probabilities_match_the_formulas_of_the_paper(corpus, order, data):
+    texts, size = corpus
     model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
     reference = Reference(texts, order, size)
     query = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
@@ -84,9 +84,9 @@ def test_probabilities_match_the_formulas_of_the_paper(drawn, order, data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(drawn=texts_and_size, order=st.integers(1, 5), data=st.data())
-def test_probabilities_after_any_context_sum_to_one(drawn, order, data):
-    texts, size = drawn
+@given(corpus=texts_and_size, order=st.integers(1, 5), data=st.data())
+def test_probabilities_after_any_context_sum_to_one(corpus, order, data):
+    texts, size = corpus
     model = KneserNey.fit([np.array(text, np.int64) for text in texts], order, size)
     context = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=6)), np.int64)
     probabilities = model.distribution(context)

@@ -1,8 +1,11 @@
 """Golden files of the collectives in a compiled step, per recipe family and mesh.
 
 XLA must not replicate an array to reshard it (involuntary full rematerialization). Additional collectives make a step
-slower on many devices. To accept a change, run `JAXDL_UPDATE_GOLDEN=1 python -m pytest
-tests/distributed/test_collectives.py` and review the diff.
+slower on many devices. To accept a change, run
+
+  JAXDL_UPDATE_GOLDEN=1 python -m pytest tests/distributed/test_collectives.py
+
+and review the diff.
 """
 
 import dataclasses

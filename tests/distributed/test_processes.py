@@ -46,11 +46,11 @@ def measured_by_two(*arguments: str) -> dict[str, dict]:
     return {recipe: measurements for line in lines for recipe, measurements in json.loads(line).items()}
 
 
-def law_processes(found: dict, alone: dict) -> None:
+def law_processes(two_processes: dict, one_process: dict) -> None:
     """Checks that two processes of four devices equal one of eight: losses to 1e-5."""
-    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5, atol=1e-5)
-    assert found["evaluations"].keys() == alone["evaluations"].keys()
-    pairs = [[*measurements["evaluations"].values()] for measurements in (found, alone)]
+    np.testing.assert_allclose(two_processes["losses"], one_process["losses"], rtol=1e-5, atol=1e-5)
+    assert two_processes["evaluations"].keys() == one_process["evaluations"].keys()
+    pairs = [[*measurements["evaluations"].values()] for measurements in (two_processes, one_process)]
     np.testing.assert_allclose(*pairs, rtol=1e-3, atol=1e-4)
 
 

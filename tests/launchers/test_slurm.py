@@ -36,7 +36,7 @@ except UserError as error:
 
 def submit(environment: dict[str, str], jobs: list[Job], **options) -> str:
     """Submits jobs and returns the printed output."""
-    arguments = json.dumps([[[each.name, list(each.command), str(each.folder)] for each in jobs], options])
+    arguments = json.dumps([[[entry.name, list(entry.command), str(entry.folder)] for entry in jobs], options])
     command = [sys.executable, "-c", SUBMIT, arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

@@ -388,6 +388,6 @@ def test_predictions_and_pictures_have_the_expected_shapes(labelled):
         del batch["instances"], batch["weight"]
     picture = task.presentation.pictures(batch, outputs, {}, {})["predictions"]
     output = {name: value[0] for name, value in outputs.items()}
-    one = task.presentation.picture({"image": batch["image"][0]}, output, {})
-    assert all((image.dtype, image.shape[-1]) == (np.uint8, 3) for image in (picture, one))
-    assert min(one.shape[:2]) > 300  # enlarged from 32 x 40 pixels
+    single_picture = task.presentation.picture({"image": batch["image"][0]}, output, {})
+    assert all((image.dtype, image.shape[-1]) == (np.uint8, 3) for image in (picture, single_picture))
+    assert min(single_picture.shape[:2]) > 300  # enlarged from 32 x 40 pixels

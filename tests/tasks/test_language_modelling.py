@@ -205,12 +205,12 @@ def test_metrics_and_loss_do_not_depend_on_padding():
     padded["weight"][3:] = 0
     longer = batch | {"tokens": np.pad(batch["tokens"], ((0, 0), (0, 5)))}
     exact = evaluated(task, params, variables, batch)
-    for other in (padded, longer):
-        actual = evaluated(task, params, variables, other)
+    for altered in (padded, longer):
+        actual = evaluated(task, params, variables, altered)
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exact, actual)
     outcomes = [loss_of(task, params, variables, inputs) for inputs in (batch, padded, longer)]
-    for other in outcomes[1:]:
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), outcomes[0].terms, other.terms)
+    for altered in outcomes[1:]:
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), outcomes[0].terms, altered.terms)
 
 
 @pytest.mark.parametrize("model", [Recurrent(), Stateless()])
