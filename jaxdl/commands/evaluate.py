@@ -10,6 +10,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import with_split
+from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.restore import load_trained
@@ -62,7 +63,7 @@ def run(
     experiment, program = trained.experiment, trained.program
     metrics = {}
     for name, dataset in _datasets(experiment, split).items():
-        source = dataset.load()
+        source = align(dataset.load(), trained.record["datasets"]["train"]["names"], name)
         batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
         values = program.evaluate(trained.state, batches, source.names)
         metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}

@@ -10,6 +10,7 @@ import numpy as np
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
+from jaxdl.data.dataset import origin
 from jaxdl.data.image.files import Framed, find_images, frame
 from jaxdl.data.source import stack
 from jaxdl.distributed.mesh import batch_shards
@@ -235,7 +236,8 @@ def read_examples(
     if framing is None:
         raise UserError(f"{path} does not take images; it is an unconditional generator, use --samples=16")
     sources = list(enumerate(arrays)) if arrays else [(file, file) for file in find_images(paths)]
-    framed = [(str(name), frame(source, tuple(spec["image"][0]), framing)) for name, source in sources]
+    scale = getattr(origin(data), "scale", None)
+    framed = [(str(name), frame(source, tuple(spec["image"][0]), framing, scale)) for name, source in sources]
     return [Example(name, {"image": one.image}, one) for name, one in framed]
 
 

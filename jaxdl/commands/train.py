@@ -17,7 +17,8 @@ from jaxdl.config.recipes import load_recipe
 from jaxdl.config.serialize import check_format, to_json
 from jaxdl.config.settings import fingerprint
 from jaxdl.data.dataset import origin
-from jaxdl.data.source import Source
+from jaxdl.data.source import Source, skipped_files
+from jaxdl.data.summary import summarize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import UserError, nearest
@@ -137,6 +138,9 @@ def make(
         identity = {"datasets": datasets}
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
+            for role, source in {"train": sources.train, **sources.evals}.items():
+                for line in summarize(role, source):
+                    progress.line(line)
             _, result = train(
                 experiment, folder, progress, sources, identity=identity, wall=lambda: _wall(folder), program=program
             )
@@ -197,6 +201,8 @@ def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:
             "fingerprint": source.fingerprint,
             "names": {key: list(names) for key, names in source.names.items() if not isinstance(names, Tokenizer)},
         }
+        if skipped := skipped_files(source):
+            described[role]["skipped"] = list(skipped)
     return described
 
 

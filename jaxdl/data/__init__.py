@@ -5,6 +5,9 @@ Modules:
   source: Random-access sources of examples, in memory or decoded on access.
   pipeline: Batches as a function of (seed, step).
   random: Stateless random numbers, shuffling and streams.
+  files: Files below a folder, by suffix.
+  labels: Class numbers of evaluation data, by the class names of training.
+  summary: Examples per class and skipped files.
   splits: The TFDS split syntax and cross-validation folds.
 Packages:
   formats: Data sets in the user's own files.

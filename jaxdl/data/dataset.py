@@ -19,8 +19,8 @@ class Dataset:
         - `fashion_mnist`: a module in `jaxdl/data/builders`.
         - `mylab.flowers`: a user's module that defines `Builder`, a TFDS builder.
         - `tfds:NAME` or `tfds:NAME/config`: any data set that TFDS reads.
-        - `folder:PATH`: images as `PATH/CLASS/*` or `PATH/SPLIT/CLASS/*`, decoded as RGB. Without `PATH/train`, all
-          images form the split `train` in a fixed random order.
+        - `folder:PATH`: images as `PATH/CLASS/*` or `PATH/SPLIT/CLASS/*`, decoded as RGB, alpha over white. Without
+          a folder `PATH/train`, in any case, all images form the split `train` in a fixed random order.
         - `coco:PATH`: boxes and masks in the COCO layout; see `jaxdl.data.formats.coco.Coco`.
         - `text:PATH`: a text file or a folder of text files.
         - `pairs:PATH`: a file of tab-separated source and target texts.
@@ -30,6 +30,11 @@ class Dataset:
         The last five have one split, `train`.
       split: Split in TFDS syntax: `train[:55000]`, `train[80%:]`, `train+test`.
       features: Features to load. Empty loads all.
+      scale: For `folder:` and `coco:`, the values that become 0 and 255 in images of more than 8 bits, such as
+        (0, 4095). None uses (0, 65535) for 16 bits and refuses floats and 32-bit integers.
+      on_error: For `folder:`, "raise" stops at a damaged image. "skip" decodes all images at the start, drops damaged
+        ones and lists them in the manifest.
+      skip_limit: Largest fraction of the images that "skip" may drop.
 
     Example: `Dataset("digits", "train[:90%]").load().read(np.array([0, 1]))` returns
     `{"image": uint8 [2, 8, 8, 1], "label": int32 [2]}`.
@@ -38,6 +43,9 @@ class Dataset:
     name: str
     split: str
     features: tuple[str, ...] = ()
+    scale: tuple[float, float] | None = None
+    on_error: str = "raise"
+    skip_limit: float = 0.05
 
     def load(self) -> Source:
         """Opens the examples; prepares the data set first if necessary.
@@ -46,39 +54,43 @@ class Dataset:
           UserError: The data set, split or feature does not exist, a file is damaged, or the source is unreachable.
         """
         kind, colon, path = self.name.partition(":")
-        if colon and (source := _open(kind, path, self.split, tuple(self.features))) is not None:
+        if self.scale is not None and kind not in ("folder", "coco"):
+            raise UserError(f"Dataset.scale applies to folder:PATH and coco:PATH, not to '{self.name}'; remove it")
+        if self.on_error != "raise" and kind != "folder":
+            raise UserError(f"Dataset.on_error applies to folder:PATH, not to '{self.name}'; remove it")
+        if colon and (source := self._open(kind, path)) is not None:
             return source
         from jaxdl.data.store.builders import ready
 
         return ready(self.name).open(self.split, tuple(self.features))
 
+    def _open(self, kind: str, path: str) -> Source | None:
+        """Returns the user's files at `path`, or None if `kind` is not a file format."""
+        from jaxdl.data.formats.parts import Reading
 
-def _open(kind: str, path: str, split: str, features: tuple[str, ...]) -> Source | None:
-    """Returns the user's files at `path`, or None if `kind` is not a file format."""
-    if kind == "folder":
-        from jaxdl.data.formats.image_folder import open_folder
+        match kind:
+            case "folder":
+                from jaxdl.data.formats.image_folder import open_folder
 
-        return open_folder(path, split)
-    if kind == "coco":
-        from jaxdl.data.formats.coco import Coco
+                return open_folder(path, self.split, Reading(self.scale, self.on_error, self.skip_limit))
+            case "coco":
+                from jaxdl.data.formats.coco import Coco
 
-        return Coco(path, split, features).load()
-    if kind in ("text", "pairs", "labelled"):
-        from jaxdl.data.formats import text_files
+                return Coco(path, self.split, tuple(self.features), scale=self.scale).load()
+            case "text" | "pairs" | "labelled":
+                from jaxdl.data.formats import text_files
 
-        opener = {"text": text_files.open_text, "pairs": text_files.open_pairs, "labelled": text_files.open_labelled}[
-            kind
-        ]
-        return opener(path, split)
-    if kind == "speech":
-        from jaxdl.data.formats.audio_folder import open_recordings
+                openers = {"text": text_files.open_text, "pairs": text_files.open_pairs}
+                return openers.get(kind, text_files.open_labelled)(path, self.split)
+            case "speech":
+                from jaxdl.data.formats.audio_folder import open_recordings
 
-        return open_recordings(path, split)
-    if kind == "csv":
-        from jaxdl.data.formats.time_series_csv import open_csv
+                return open_recordings(path, self.split)
+            case "csv":
+                from jaxdl.data.formats.time_series_csv import open_csv
 
-        return open_csv(path, split)
-    return None
+                return open_csv(path, self.split)
+        return None
 
 
 def origin(loadable: Any) -> Any:

@@ -49,12 +49,14 @@ class ColumnSource:
 
     Attributes:
       columns: Arrays [examples, ...] by feature, all of the same length.
+      skipped: Files that were not read, each with the reason.
     """
 
     columns: Mapping[str, np.ndarray]
     fingerprint: str
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     in_memory: bool = True
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -71,6 +73,7 @@ class ExampleSource:
       examples: Sequence of dicts of arrays. Nested features become `outer/inner`.
       rows: Positions in `examples` that this source holds, [length].
       features: Features to keep. Empty keeps all.
+      skipped: Files that were not read, each with the reason.
     """
 
     examples: Any
@@ -79,6 +82,7 @@ class ExampleSource:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     in_memory: bool = False
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,6 +117,10 @@ class JoinedSource:
     def in_memory(self) -> bool:
         return all(part.in_memory for part in self.parts)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in skipped_files(part)))
+
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
@@ -129,6 +137,11 @@ class JoinedSource:
         inverse = np.argsort(np.concatenate(order))
         joined = concatenate(batches)
         return {name: value[inverse] for name, value in joined.items()}
+
+
+def skipped_files(source: Source) -> tuple[str, ...]:
+    """Returns the files that a source did not read, each with the reason."""
+    return getattr(source, "skipped", ())
 
 
 def flatten(example: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

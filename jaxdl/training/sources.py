@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxdl.data.dataset import Data
+from jaxdl.data.labels import align
 from jaxdl.data.source import Source
 
 
@@ -15,6 +16,10 @@ class Sources(NamedTuple):
 
 
 def load_sources(data: Data) -> Sources:
-    """Loads every data set of `data`; missing ones are downloaded and prepared first."""
+    """Loads every data set of `data`; missing ones are downloaded and prepared first.
+
+    Evaluation data have the class numbers of training.
+    """
     evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
-    return Sources(data.train.load(), {name: dataset.load() for name, dataset in evals.items()})
+    train = data.train.load()
+    return Sources(train, {name: align(dataset.load(), train.names, name) for name, dataset in evals.items()})

@@ -1,4 +1,4 @@
-"""WAV files, resampling and log-mel spectrograms."""
+"""Audio files, resampling and log-mel spectrograms."""
 
 import functools
 import warnings
@@ -7,10 +7,44 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, from_extra
 
+SUFFIXES = frozenset({".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 FLOOR = 1e-6  # power added before the logarithm, below which all sound counts as silence
+_LOUD_SHARE = 0.01  # fraction of float samples beyond full scale that are clipped; more means another range
 _BLOCK = 8192  # frames per transform, to bound the memory of long recordings
+
+
+def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
+    """Reads an audio file as int16 [samples, channels] and its rate in Hz, for training and prediction alike.
+
+    WAV is read without further packages; flac, ogg and mp3 need soundfile. Samples beyond full scale are clipped.
+
+    Raises:
+      UserError: The file is missing, truncated, empty or unsupported, has non-finite samples, more than 1% of its
+        samples exceed full scale, or soundfile is not installed.
+    """
+    audio, rate = read_wav(path) if Path(path).suffix.lower() == ".wav" else _read_compressed(path)
+    loud = np.mean(np.abs(audio) > 1)
+    if loud > _LOUD_SHARE:
+        raise UserError(
+            f"{path}: {loud:.0%} of its float samples exceed full scale (largest {np.abs(audio).max():g}); scale them "
+            "to -1..1"
+        )
+    return np.rint(np.clip(audio, -1.0, 32767 / 32768) * 32768).astype(np.int16), rate
+
+
+def _read_compressed(path: str | Path) -> tuple[np.ndarray, int]:
+    """Reads flac, ogg or mp3 as float32 [samples, channels] and its rate in Hz."""
+    with from_extra("audio", f"{path}: a file of this format"):
+        import soundfile
+    if not Path(path).is_file():
+        raise UserError(f"{path} cannot be read: No such file or directory; check the path")
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as error:  # LibsndfileError is a RuntimeError
+        raise UserError(f"{path} cannot be read as audio ({error}); check that it is complete") from error
+    return _checked(audio, path), int(rate)
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
@@ -36,12 +70,16 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
         raise UserError(
             f"{path} is not a complete PCM WAV file ({reason}); convert it: ffmpeg -i {path} good.wav"
         ) from error
-    if not samples.size:
+    audio = _checked(as_float(samples), path)
+    return audio[:, None] if audio.ndim == 1 else audio, int(rate)
+
+
+def _checked(audio: np.ndarray, path: str | Path) -> np.ndarray:
+    if not audio.size:
         raise UserError(f"{path} has no samples; remove it")
-    audio = as_float(samples)
     if not np.isfinite(audio).all():
         raise UserError(f"{path} has non-finite samples; convert it: ffmpeg -i {path} good.wav")
-    return audio[:, None] if audio.ndim == 1 else audio, int(rate)
+    return audio
 
 
 def as_float(audio: np.ndarray) -> np.ndarray:

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.audio.features import (
-    as_float,
-    frame_count,
-    log_mel,
-    read_wav,
-    to_mono,
-)
-from jaxdl.data.formats.audio_folder import find_wavs
+from jaxdl.data.audio.features import as_float, frame_count, log_mel, read_audio, to_mono
+from jaxdl.data.formats.audio_folder import find_audio
 from jaxdl.data.random import Draws
-from jaxdl.data.source import ColumnSource, Source, as_texts, read_columns
+from jaxdl.data.source import ColumnSource, Source, as_texts, read_columns, skipped_files
 from jaxdl.data.store.prepared import digest_of
+from jaxdl.data.text.examples import check_known
 from jaxdl.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -84,6 +79,7 @@ class Speech:
         memorizing the sentences of a small corpus.
       seed: Seed of the joins.
       convert: Whether to average channels and resample recordings. Otherwise other formats are refused.
+      strict: Whether to refuse transcripts with characters outside the vocabulary. Otherwise they are <unknown>.
     """
 
     corpus: Loadable
@@ -99,6 +95,7 @@ class Speech:
     joins: int = 0
     seed: int = 0
     convert: bool = False
+    strict: bool = True
 
     def __post_init__(self):
         if self.overflow not in OVERFLOWS:
@@ -130,28 +127,30 @@ class Speech:
         settings = [self.seconds, self.rate, self.mels, self.window, self.hop, self.stride, self._length, self.overflow]
         parts = [source.fingerprint, tokenizer.digest, settings, self.joins, self.seed, self.convert, _VERSION]
         names: Any = {"target": tokenizer}
-        return ColumnSource(self._columns(clips), digest_of(parts), names)
+        return ColumnSource(self._columns(clips), digest_of(parts), names, skipped=skipped_files(source))
 
     def read(
         self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Any]
     ) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Reads WAV files and folders as `frames` float32 [time, mels] and `frames_length`.
+        """Reads audio files and folders as `frames` float32 [time, mels] and `frames_length`.
 
         `time` is rounded up to a multiple of 64 to limit recompilation.
 
         Raises:
-          UserError: Texts were given, or a file is not WAV or in another format and `convert` is false.
+          UserError: Texts were given, a file is not audio, or has other channels or another rate and `convert` is
+            false.
         """
         del names
         if texts:
-            raise UserError("speech recognition reads WAV files, not --text; pass the path of one")
-        paths = [path for file in files for path in (find_wavs(Path(file)) if Path(file).is_dir() else [Path(file)])]
+            raise UserError("speech recognition reads audio files, not --text; pass the path of one")
+        paths = [path for file in files for path in (find_audio(Path(file)) if Path(file).is_dir() else [Path(file)])]
         if not paths:
             searched = ", ".join(files) or "an empty list"
-            raise UserError(f"no WAV files in {searched}; pass WAV files or folders of them")
+            raise UserError(f"no audio files in {searched}; pass audio files or folders of them")
         examples = []
         for path in paths:
-            frames = normalize(self._frames(*read_wav(path), str(path)))
+            audio, rate = read_audio(path)
+            frames = normalize(self._frames(as_float(audio), rate, str(path)))
             padded = np.zeros((-(-len(frames) // _ROUND) * _ROUND, self.mels), np.float32)
             padded[: len(frames)] = frames
             examples.append((str(path), {"frames": padded, "frames_length": np.array(len(frames), np.int32)}))
@@ -178,6 +177,7 @@ class Speech:
             names = as_texts("name", read_columns(source, ("name",))["name"])
         else:
             names = [f"clip {number} of the corpus" for number in range(len(source))]
+        check_known(self, tokenizer, texts, names)
         clips = []
         for name, audio, rate, text in zip(names, columns["audio"], columns["rate"], texts, strict=True):
             tokens = np.asarray(tokenizer.encode(text), np.int32)

@@ -1,15 +1,18 @@
-"""Speech data set in a folder: NAME.wav with its transcript NAME.txt."""
+"""Speech data set in a folder: NAME.wav (or flac, ogg, mp3) with its transcript NAME.txt."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jaxdl.data.audio.features import read_wav
+from jaxdl.data.audio.features import SUFFIXES, read_audio
+from jaxdl.data.files import check_links, list_files
 from jaxdl.data.formats.parts import identity, open_parts, sample
 from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
+from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
 
 
@@ -24,8 +27,7 @@ class _Recordings:
         return len(self.files)
 
     def __getitem__(self, number: int) -> Batch:
-        audio, rate = read_wav(self.files[number])
-        audio = np.rint(np.clip(audio, -1.0, 32767 / 32768) * 32768).astype(np.int16)
+        audio, rate = read_audio(self.files[number])
         return {
             "audio": audio[:, 0] if audio.shape[1] == 1 else audio,
             "rate": np.array(rate, np.int32),
@@ -35,9 +37,9 @@ class _Recordings:
 
 
 def open_recordings(path: str, split: str) -> Source:
-    """Opens every NAME.wav below `path` with its UTF-8 transcript NAME.txt.
+    """Opens every NAME.wav, .flac, .ogg or .mp3 below `path` with its UTF-8 transcript NAME.txt.
 
-    The only split is `train`.
+    The only split is `train`. Hidden files and folders are skipped.
 
     The order is random and depends on the number of files only, so a part of the split is a fair sample.
 
@@ -45,41 +47,47 @@ def open_recordings(path: str, split: str) -> Source:
     [1, samples, channels]), `rate` int32 [1], `text` and `name` (the path), both bytes [1].
 
     Raises:
-      UserError: The folder or split does not exist, there are no WAV files, or a transcript is missing.
+      UserError: The folder or split does not exist, there are no recordings, or a transcript is missing.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; 'speech:PATH' needs a folder of NAME.wav and NAME.txt files")
-    files = find_wavs(root)
+    listing = list_files(root, {*SUFFIXES, ".txt"})
+    check_links(listing.broken)
+    files = tuple(file for file in listing.files if file.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{root} has no WAV files; expected {root}/NAME.wav with its transcript {root}/NAME.txt")
-    texts = [_text(file) for file in files]
-    examples, content = _Recordings(tuple(files), tuple(texts)), identity(root, files)
+    stems = [file.with_suffix("") for file in files]
+    repeated = next((stem for stem, following in itertools.pairwise(stems) if stem == following), None)
+    if repeated is not None:
+        raise UserError(f"{repeated}.* are two recordings with one transcript; remove one")
+    alone = [file for file in listing.files if file.suffix.lower() == ".txt" and file.with_suffix("") not in set(stems)]
+    skipped = [f"{file.relative_to(root)} (not a recording)" for file in listing.skipped]
+    skipped += [f"{file.relative_to(root)} (no recording)" for file in alone]
+    texts = [_transcript(file) for file in files]
+    examples, content = _Recordings(files, tuple(texts)), identity(root, files)
 
     def open_part(part: Range) -> Source:
-        return ExampleSource(examples, sample(part, len(files)), digest_of([content, texts, list(part)]))
+        fingerprint = digest_of([content, texts, list(part)])
+        return ExampleSource(examples, sample(part, len(files)), fingerprint, skipped=tuple(skipped))
 
     return open_parts(split, {"train": len(files)}, f"speech:{path}", open_part)
 
 
-def find_wavs(root: Path) -> list[Path]:
-    """Returns the WAV files below a folder, sorted."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() == ".wav" and file.is_file())
+def find_audio(root: Path) -> tuple[Path, ...]:
+    """Returns the audio files below a folder, sorted, without hidden ones."""
+    listing = list_files(root, SUFFIXES)
+    check_links(listing.broken)
+    return listing.files
 
 
-def _text(file: Path) -> str:
+def _transcript(file: Path) -> str:
     """Reads the transcript of a recording."""
-    transcript = file.with_suffix(".txt")
-    if not transcript.is_file():
-        raise UserError(f"{file} has no transcript; write {transcript}, or remove the recording")
-    try:
-        text = transcript.read_text("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{transcript} is not UTF-8 (byte {error.start}); convert it, for example with iconv"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{transcript} cannot be read: {error.strerror}; check its permissions") from error
+    candidates = [file.with_suffix(suffix) for suffix in (".txt", ".TXT", ".Txt")]
+    transcript = next((path for path in candidates if path.is_file()), None)
+    if transcript is None:
+        raise UserError(f"{file} has no transcript; write {candidates[0]}, or remove the recording")
+    text = read_file(transcript).strip()
     if not text:
         raise UserError(f"{transcript} is empty; write the transcript of {file.name}, or remove both files")
     return text

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from jaxdl.data.formats.parts import identity, open_parts, sample
+from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
 from jaxdl.data.image.files import decode, to_array
 from jaxdl.data.image.geometry import UNLABELLED
 from jaxdl.data.source import Batch, ExampleSource, Source
@@ -29,7 +29,8 @@ class Coco:
 
     Annotations: `PATH/annotations/instances_SPLIT.json` or `PATH/SPLIT.json`. Images: `PATH/SPLIT`,
     `PATH/images/SPLIT` or `PATH/images`. The features of an example, the first four by default:
-      image: uint8 [height, width, 3], RGB, upright, in the size of the file.
+      image: uint8 [height, width, 3], RGB, in the frame of its height and width in the JSON: as stored if the file has
+        this size, else turned upright by its EXIF orientation.
       objects/bbox: float32 [objects, 4], normalized [ymin, xmin, ymax, xmax] as in TFDS.
       objects/label: int32 [objects], category ids renumbered from 0 in ascending order.
       objects/is_crowd: bool [objects].
@@ -46,12 +47,14 @@ class Coco:
       split: Split in TFDS syntax: `train2017[:1000]`, `train+val`.
       features: Features to load.
       skip: Ids of annotations to omit, such as the two boxes without area in COCO train2017.
+      scale: As in `Dataset`.
     """
 
     path: str
     split: str
     features: tuple[str, ...] = ()
     skip: tuple[int, ...] = ()
+    scale: tuple[float, float] | None = None
 
     def load(self) -> Source:
         """Reads the annotations and locates the images.
@@ -70,7 +73,8 @@ class Coco:
         owner = f"coco:{self.path}"
         split_names = re.findall(r"(?:^|\+)\s*([\w.-]+)", self.split)
         requested = _splits(root) if split_names == ["all"] else split_names
-        scenes_by_split = {name: _read(root, name, features, self.skip) for name in dict.fromkeys(requested)}
+        reading = Reading(self.scale)
+        scenes_by_split = {name: _read(root, name, features, self.skip, reading) for name in dict.fromkeys(requested)}
         if any(scenes.names != next(iter(scenes_by_split.values())).names for scenes in scenes_by_split.values()):
             raise UserError(f"the parts of '{self.split}' of {owner} differ in their categories; use one part")
 
@@ -93,7 +97,8 @@ class _Scenes:
       starts: First object of each image, [images + 1].
       boxes: Normalized (top, left, bottom, right), [objects, 4].
       labels, crowd, ids: Class, crowd flag and annotation id, [objects].
-      outlines: Polygons or run lengths, [objects]. Empty unless masks are loaded.
+      outlines: Polygons or run lengths, [objects]. None unless masks are loaded.
+      scale: As in `Dataset`.
     """
 
     json: Path
@@ -105,16 +110,17 @@ class _Scenes:
     labels: np.ndarray
     crowd: np.ndarray
     ids: np.ndarray
-    outlines: tuple[Any, ...]
+    outlines: tuple[Any, ...] | None
     names: Mapping[str, tuple[str, ...]]
     fingerprint: str
+    scale: tuple[float, float] | None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: int) -> Batch:
         file, size = self.files[number], tuple(self.sizes[number].tolist())
-        image = to_array(decode(file, channels=3))
+        image = to_array(decode(file, channels=3, scale=self.scale, stored_size=size))
         if image.shape[:2] != size:
             raise UserError(
                 f"{file} has {image.shape[0]} x {image.shape[1]} pixels (upright), but {self.json} has {size[0]} x "
@@ -123,13 +129,18 @@ class _Scenes:
         rows = slice(self.starts[number], self.starts[number + 1])
         example = {"image": image, "objects/bbox": self.boxes[rows], "objects/label": self.labels[rows]}
         example |= {"objects/is_crowd": self.crowd[rows], "image/id": self.image_ids[number]}
-        return example | (self._planes(rows, size) if self.outlines else {})
+        return example | (self._planes(rows, size) if self.outlines is not None else {})
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the classes of all objects in images, int32 [objects]."""
+        return np.concatenate([self.labels[self.starts[row] : self.starts[row + 1]] for row in rows.tolist()])
 
     def _planes(self, rows: slice, size: tuple[int, int]) -> Batch:
         """Rasterizes `mask` and `instances`: crowd regions first, then objects by decreasing area."""
         mask, instances = np.zeros(size, np.uint8), np.zeros(size, np.int32)
         numbers = range(rows.start, rows.stop)
-        regions = [_raster(self.outlines[n], size, f"annotation {self.ids[n]} of {self.json}") for n in numbers]
+        outlines = self.outlines or ()
+        regions = [_raster(outlines[n], size, f"annotation {self.ids[n]} of {self.json}") for n in numbers]
         for row in sorted(range(len(regions)), key=lambda row: (not self.crowd[rows][row], -regions[row].sum())):
             crowd = self.crowd[rows][row]
             mask[regions[row]] = UNLABELLED if crowd else 1 + self.labels[rows][row]
@@ -142,7 +153,7 @@ def _splits(root: Path) -> list[str]:
     return list(dict.fromkeys([*stems, *(path.stem for path in sorted(root.glob("*.json")))]))
 
 
-def _read(root: Path, name: str, features: tuple[str, ...], skip: tuple[int, ...]) -> _Scenes:
+def _read(root: Path, name: str, features: tuple[str, ...], skip: tuple[int, ...], reading: Reading) -> _Scenes:
     candidates = [root / "annotations" / f"instances_{name}.json", root / f"{name}.json"]
     path = next((place for place in candidates if place.is_file()), None)
     if path is None:
@@ -165,8 +176,9 @@ def _read(root: Path, name: str, features: tuple[str, ...], skip: tuple[int, ...
     columns = _annotations(path, content["annotations"], list(categories), list(images), sizes, skip, outlined)
     names = {"box_label": classes, "objects/label": classes, "mask": ("background", *classes)}
     files = _files(root, path, name, images)
-    fingerprint = digest_of([digest(path), identity(root, files)])
-    return _Scenes(path, files, np.array(list(images)), sizes, **columns, names=names, fingerprint=fingerprint)
+    fingerprint = digest_of([digest(path), identity(root, files), *reading.settings])
+    scenes = {"names": names, "fingerprint": fingerprint, "scale": reading.scale}
+    return _Scenes(path, files, np.array(list(images)), sizes, **columns, **scenes)
 
 
 def _parse(path: Path) -> Mapping[str, Any]:
@@ -208,6 +220,8 @@ def _files(root: Path, path: Path, name: str, images: Mapping[int, Any]) -> tupl
     files = []
     for key, record in images.items():
         file = _field(path, f"image {key}", record, "file_name", str)
+        if PurePosixPath(file).is_absolute() or PureWindowsPath(file).is_absolute() or ".." in Path(file).parts:
+            raise UserError(f"{path}: file '{file}' of image {key} must be a path below the image folder, without '..'")
         location = next((folder / file for folder in folders if (folder / file).is_file()), None)
         if location is None:
             searched = ", ".join(map(str, folders))
@@ -262,7 +276,7 @@ def _annotations(
         "labels": np.array([label_of[record["category_id"]] for record in kept], np.int32),
         "crowd": np.array([bool(record.get("iscrowd", 0)) for record in kept], bool),
         "ids": np.array([record["id"] for record in kept], np.int64),
-        "outlines": tuple(record["segmentation"] for record in kept) if outlined else (),
+        "outlines": tuple(record["segmentation"] for record in kept) if outlined else None,
     }
 
 

@@ -1,16 +1,22 @@
 """Image classification data set in a folder, one subfolder per class."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl.data.formats.parts import identity, open_parts, sample
+from jaxdl.data.files import Listing, check_links, list_files, subfolders_of
+from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
 from jaxdl.data.image.files import SUFFIXES, decode, to_array
 from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
+
+_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"})
 
 
 @dataclass(frozen=True)
@@ -19,47 +25,152 @@ class _Files:
 
     files: tuple[Path, ...]
     labels: np.ndarray
+    scale: tuple[float, float] | None
 
     def __len__(self) -> int:
         return len(self.files)
 
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        return self.labels[rows]
+
     def __getitem__(self, number: int) -> Batch:
-        return {"image": to_array(decode(self.files[number], channels=3)), "label": self.labels[number]}
+        image = to_array(decode(self.files[number], channels=3, scale=self.scale))
+        return {"image": image, "label": self.labels[number]}
 
 
-def open_folder(path: str, split: str) -> Source:
+class _Split(NamedTuple):
+    """Files of one split, sorted by class and path, with their classes."""
+
+    files: list[Path]
+    classes: list[str]
+    skipped: list[str]
+
+
+def open_folder(path: str, split: str, reading: Reading | None = None) -> Source:
     """Opens the images below `path`, as `PATH/CLASS/*` or `PATH/SPLIT/CLASS/*`; see `Dataset`.
 
-    The order is random and depends on the number of files only, so a part of a split is a fair sample.
+    The order is random and depends on the number of files only, so a part of a split is a fair sample. Hidden files and
+    folders, and files that are not images, are skipped and reported.
 
     Example: with `pets/cat/1.png` and `pets/dog/1.png`, `open_folder("pets", "train")` has `image` uint8
     [height, width, 3], `label` int32 [] and the names `{"label": ("cat", "dog")}`.
 
     Raises:
-      UserError: The folder or split does not exist, or there are no images.
+      UserError: The folder or split does not exist, there are no images, a class has none, or a file is damaged.
     """
-    root = Path(path).expanduser()
+    root, reading = Path(path).expanduser(), reading or Reading()
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; 'folder:PATH' needs one subfolder of images per class")
-    if (root / "train").is_dir():
-        folders = {folder.name: folder for folder in sorted(root.iterdir()) if folder.is_dir()}
-    else:
-        folders = {"train": root}
-    classes = sorted({folder.name for parent in folders.values() for folder in parent.iterdir() if folder.is_dir()})
-    files = {name: _list(folder, classes) for name, folder in folders.items()}
-    files = {name: paths for name, paths in files.items() if paths}
-    if not files:
-        raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
+    folders = _split_folders(root)
+    listings = {
+        name: {folder.name: list_files(folder, SUFFIXES) for folder in subfolders_of(parent)}
+        for name, parent in folders.items()
+    }
+    classes = _classes(root, folders, listings)
+    splits = {name: _split(root, classes, by_class, reading) for name, by_class in listings.items()}
+    splits = {name: files for name, files in splits.items() if files.files}
+    beside = [f"{file.relative_to(root)} (not in a class)" for file in _loose(root, folders)]
 
     def open_part(part: Range) -> Source:
-        paths = files[part.name]
-        labels = np.array([classes.index(file.relative_to(folders[part.name]).parts[0]) for file in paths], np.int32)
-        fingerprint = digest_of([identity(root, paths), classes, list(part)])
-        examples, names = _Files(tuple(paths), labels), {"label": tuple(classes)}
-        return ExampleSource(examples, sample(part, len(paths)), fingerprint, names)
+        files, labels, skipped = splits[part.name]
+        numbers = np.array([classes.index(name) for name in labels], np.int32)
+        fingerprint = digest_of([identity(root, files), classes, list(part), *reading.settings])
+        examples, names = _Files(tuple(files), numbers, reading.scale), {"label": tuple(classes)}
+        rows = sample(part, len(files))
+        return ExampleSource(examples, rows, fingerprint, names, skipped=(*skipped, *beside))
 
-    return open_parts(split, {name: len(paths) for name, paths in files.items()}, f"folder:{path}", open_part)
+    return open_parts(split, {name: len(files.files) for name, files in splits.items()}, f"folder:{path}", open_part)
 
 
-def _list(folder: Path, classes: list[str]) -> list[Path]:
-    return sorted(file for name in classes for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folder of each split: subfolders of splits, else `root` as `train`.
+
+    The subfolders are splits if one is named train, or all have the name of a split, in any case, and the images are
+    one level deeper. A subfolder that holds images directly is a class.
+    """
+    folders = subfolders_of(root)
+    known = [folder for folder in folders if folder.name.lower() in _SPLIT_NAMES]
+    nested = [folder for folder in known if subfolders_of(folder) and not _has_images(folder)]
+    trains = [folder for folder in nested if folder.name.lower() in ("train", "training")]
+    if not trains and (not nested or len(nested) < len(folders)):
+        return {"train": root}
+    if mixed := [folder for folder in folders if _has_images(folder)]:
+        raise UserError(
+            f"{root} has splits ({nested[0].name}) beside images of a class ({mixed[0].name}); put every class below a "
+            f"split, such as {nested[0]}/{mixed[0].name}"
+        )
+    names = [folder.name.lower() if folder in known else folder.name for folder in folders]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f"{root} has two folders of the split '{repeated}', in upper and lower case; rename one")
+    return dict(zip(names, folders))
+
+
+def _has_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES and file.is_file() for file in folder.iterdir())
+
+
+def _classes(root: Path, folders: Mapping[str, Path], listings: Mapping[str, Mapping[str, Listing]]) -> list[str]:
+    """Returns the class names, sorted; those of `train` if there is such a split."""
+    for name, by_class in listings.items():
+        for label, listing in by_class.items():
+            if not listing.files and not listing.broken:
+                others = sorted({file.suffix.lower() or file.name for file in listing.skipped})
+                content = f" (it has {len(listing.skipped)} others: {', '.join(others[:3])})" if others else ""
+                raise UserError(
+                    f"class folder {folders[name] / label} has no images that can be read{content}; convert them to "
+                    "PNG or JPEG, or remove the folder"
+                )
+    union = sorted({label for by_class in listings.values() for label in by_class})
+    if not union:
+        raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
+    for name, by_class in listings.items():
+        foreign = sorted(set(by_class) - set(listings.get("train", union)))
+        if foreign:
+            raise UserError(
+                f"{folders[name]} has the class '{foreign[0]}', which {folders['train']} lacks; add it there, or "
+                "remove it"
+            )
+    return union
+
+
+def _split(root: Path, classes: list[str], by_class: Mapping[str, Listing], reading: Reading) -> _Split:
+    """Returns the files of one split; damaged ones raise UserError, or are dropped with `on_error="skip"`."""
+    files, labels, skipped = [], [], []
+    for label in classes:
+        listing = by_class.get(label, Listing((), (), ()))
+        if reading.on_error == "raise":
+            check_links(listing.broken)
+        files += listing.files
+        labels += [label] * len(listing.files)
+        skipped += [f"{path.relative_to(root)} (not an image)" for path in listing.skipped]
+        skipped += [f"{path.relative_to(root)} (broken link)" for path in listing.broken]
+    if reading.on_error == "raise":
+        return _Split(files, labels, skipped)
+    with ThreadPoolExecutor() as pool:
+        faults = list(pool.map(lambda file: _fault(file, reading.scale), files))
+    damaged = [f"{file.relative_to(root)} (damaged)" for file, fault in zip(files, faults) if fault]
+    broken = sum(len(listing.broken) for listing in by_class.values())
+    reading.check_share(root, len(damaged) + broken, len(files) + broken, next(filter(None, faults), "broken links"))
+    kept = [(file, label) for file, label, fault in zip(files, labels, faults) if not fault]
+    return _Split([file for file, _ in kept], [label for _, label in kept], skipped + damaged)
+
+
+def _fault(file: Path, scale: tuple[float, float] | None) -> str | None:
+    """Returns why an image cannot be decoded, or None."""
+    try:
+        decode(file, channels=3, scale=scale)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _loose(root: Path, folders: Mapping[str, Path]) -> list[Path]:
+    """Returns the images beside the class folders, and hidden folders."""
+    places = {root, *folders.values()}
+    return sorted(
+        path
+        for place in places
+        for path in place.iterdir()
+        if path.name.startswith(".") or (path.suffix.lower() in SUFFIXES and not path.is_dir())
+    )

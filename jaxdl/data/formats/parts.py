@@ -1,7 +1,9 @@
 """Splits and fingerprints of data sets in files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,45 @@ from jaxdl.data.random import shuffled
 from jaxdl.data.source import JoinedSource, Source
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import DIGEST_LIMIT, digest, digest_of
+from jaxdl.errors import UserError, nearest
+
+_ON_ERROR = ("raise", "skip")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Treatment of image files.
+
+    Attributes:
+      scale: Values that become 0 and 255 in images of more than 8 bits; see `jaxdl.data.image.files.decode`.
+      on_error: "raise" stops at the first damaged file. "skip" decodes all files at the start and drops damaged ones.
+      skip_limit: Largest fraction of the files that "skip" may drop.
+    """
+
+    scale: tuple[float, float] | None = None
+    on_error: str = "raise"
+    skip_limit: float = 0.05
+
+    def __post_init__(self):
+        if self.on_error not in _ON_ERROR:
+            raise UserError(f"Dataset.on_error='{self.on_error}' is unknown; {nearest(self.on_error, _ON_ERROR)}")
+        if self.scale is not None and not (len(self.scale) == 2 and self.scale[0] < self.scale[1]):
+            raise UserError(f"Dataset.scale={self.scale} must be (LOW, HIGH), the values of black and white")
+        if not 0 <= self.skip_limit < 1:
+            raise UserError(f"Dataset.skip_limit={self.skip_limit} must be a fraction from 0 to below 1")
+
+    @property
+    def settings(self) -> list[Any]:
+        """Settings that change the examples, for fingerprints; empty by default."""
+        return [] if self.scale is None else [list(map(float, self.scale))]
+
+    def check_share(self, owner: object, damaged: int, count: int, reason: str) -> None:
+        """Raises UserError if more than `skip_limit` of the files are damaged."""
+        if damaged > self.skip_limit * count:
+            raise UserError(
+                f"{owner}: {damaged} of {count} files are damaged, more than skip_limit={self.skip_limit:g}; "
+                f"the first: {reason}"
+            )
 
 
 def open_parts(split: str, counts: Mapping[str, int], owner: str, open_part: Callable[[Range], Source]) -> Source:

@@ -3,21 +3,19 @@
 All files are UTF-8 and form one split, `train`. See `Dataset` for their names.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxdl.data.files import check_links, list_files
+from jaxdl.data.formats.tables import is_quoted, lines_of, read_rows
 from jaxdl.data.random import shuffled
 from jaxdl.data.source import Batch, ColumnSource, text_column
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
-
-_LONGEST = 2**31 - 1  # characters per CSV field; the default limit of 131,072 rejects long articles
 
 
 def open_text(path: str, split: str) -> ColumnSource:
@@ -31,19 +29,22 @@ def open_text(path: str, split: str) -> ColumnSource:
     """
     root, owner = Path(path).expanduser(), f"text:{path}"
     if root.is_dir():
-        files = sorted(file for file in root.rglob("*.txt") if file.is_file())
+        listing = list_files(root, {".txt"})
+        check_links(listing.broken)
+        files = listing.files
+        skipped = [f"{file.relative_to(root)} (not a text file)" for file in listing.skipped]
         if not files:
             raise UserError(f"{root} has no text files; expected names that end in .txt")
         texts = [_not_empty(file, read_file(file)) for file in files]
         ranges = parse_split(split, {"train": len(texts)}, owner)
         selected = [text for part in ranges for text in texts[part.start : part.stop]]
     else:
-        text = _not_empty(root, read_file(root))
+        text, skipped = _not_empty(root, read_file(root)), []
         ranges = parse_split(split, {"train": len(text)}, owner)
         selected = [text[_line_end(text, part.start) : _line_end(text, part.stop)] for part in ranges]
         if not all(selected):
             raise UserError(f"a part of '{split}' of {owner} contains no line end at which to split; make it larger")
-    return _source({"text": text_column(selected)}, {})
+    return _source({"text": text_column(selected)}, {}, skipped)
 
 
 def open_pairs(path: str, split: str) -> ColumnSource:
@@ -59,12 +60,11 @@ def open_pairs(path: str, split: str) -> ColumnSource:
     """
     file = Path(path).expanduser()
     pairs = []
-    for number, line in enumerate(read_file(file).split("\n"), 1):
-        if not line.strip():
-            continue
-        sides = [side.strip() for side in line.split("\t")]
+    for number, cells in lines_of(str(file)):
+        sides = [side.strip() for side in cells]
         if len(sides) != 2 or not all(sides):
-            raise UserError(f"{file}, line {number}: expected two texts separated by one tab; got {line[:60]!r}")
+            got = "\t".join(cells)[:60]
+            raise UserError(f"{file}, line {number}: expected two texts separated by one tab; got {got!r}")
         pairs.append(sides)
     rows = _rows(file, len(pairs), split, f"pairs:{path}")
     columns = {name: text_column([pairs[row][side] for row in rows]) for side, name in enumerate(("source", "target"))}
@@ -94,23 +94,18 @@ def open_labelled(path: str, split: str) -> ColumnSource:
 
 def _table(file: Path) -> Iterator[tuple[str, str]]:
     """Yields (text, label) of each row."""
-    content = io.StringIO(read_file(file), newline="")
-    csv.field_size_limit(_LONGEST)
     if file.suffix.lower() == ".csv":
-        reader = csv.DictReader(content, strict=True)
+        rows = read_rows(str(file))
     else:
-        reader = csv.DictReader(content, delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        for name in ("text", "label"):
-            if name not in (reader.fieldnames or ()):
-                raise UserError(f"{file} has no column '{name}'; its first line must name the columns text and label")
-        for row in reader:
-            text, label = ((row[name] or "").strip() for name in ("text", "label"))
-            if not text or not label or None in row:
-                raise UserError(f"{file}, line {reader.line_num}: expected a text and a label in the columns of line 1")
-            yield text, label
-    except csv.Error as error:
-        raise UserError(f"{file}, line {reader.reader.line_num}: {error}; correct the file") from None
+        rows = read_rows(str(file), "\t", quoted=is_quoted(read_file(file)))
+    for name in ("text", "label"):
+        if name not in rows.header:
+            raise UserError(f"{file} has no column '{name}'; its first line must name the columns text and label")
+    for line, row in zip(rows.lines, rows.cells):
+        text, label = (row[name].strip() for name in ("text", "label"))
+        if not text or not label:
+            raise UserError(f"{file}, line {line}: expected a text and a label in the columns of line 1")
+        yield text, label
 
 
 def _rows(file: Path, count: int, split: str, owner: str) -> np.ndarray:
@@ -139,9 +134,10 @@ def _not_empty(file: Path, text: str) -> str:
     return text
 
 
-def _source(columns: Batch, names: Mapping[str, tuple[str, ...]]) -> ColumnSource:
+def _source(columns: Batch, names: Mapping[str, tuple[str, ...]], skipped: Sequence[str] = ()) -> ColumnSource:
     content = [
         [name, [value.decode() if isinstance(value, bytes) else int(value) for value in column]]
         for name, column in columns.items()
     ]
-    return ColumnSource(columns, digest_of([content, {name: list(values) for name, values in names.items()}]), names)
+    fingerprint = digest_of([content, {name: list(values) for name, values in names.items()}])
+    return ColumnSource(columns, fingerprint, names, skipped=tuple(skipped))

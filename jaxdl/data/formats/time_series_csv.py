@@ -1,15 +1,16 @@
 """Time series in a CSV file with a header and one row per time step, in any order.
 
-Columns: `time` (ISO 8601 dates or integers), `value`, `series` (the name of the series; optional for a single one), and
-covariates (numbers, `true` or `false`). An empty cell is a missing value. For example:
+Columns: `time` (ISO 8601 dates, YYYYMMDD, months as 2024-01, quarters as 2024Q1, or integers), `value`, `series` (the
+name of the series; optional for a single one), and covariates (numbers, `true` or `false`). An empty cell is a missing
+value. For example:
 
   time,series,value,holiday
   2024-01-01,shop 1,17.5,true
   2024-01-02,shop 1,,false
 """
 
-import csv
-import math
+import re
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data.formats.parts import open_parts
+from jaxdl.data.formats.tables import Rows, read_rows
 from jaxdl.data.source import ColumnSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError
 
 _EPOCH = datetime(1970, 1, 1)
-_WORDS = {"true": 1.0, "false": 0.0}
+_PERIOD = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d{2})|-?[Qq](?P<quarter>[1-4]))")
+_REMEDY = "correct it, leave it empty, or remove the column"
 
 
 @dataclass(frozen=True)
@@ -35,25 +38,12 @@ class Table:
       columns: Arrays [rows]: `series`, `time` (see `read_csv`) and `line` (in the file), int32; `value` and the
         covariates, float32, NaN where a cell is empty.
       series: Names of the series.
+      unit: Unit of the time: "minutes" or "months" of dates, "" of integers.
     """
 
     columns: Mapping[str, np.ndarray]
     series: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Unparsed rows of a CSV file.
-
-    Attributes:
-      header: Names of the columns.
-      lines: Line numbers in the file, [rows], for error messages.
-      cells: Text by column, [rows].
-    """
-
-    header: Sequence[str]
-    lines: Sequence[int]
-    cells: Sequence[Mapping[str, str]]
+    unit: str = ""
 
 
 def open_csv(path: str, split: str) -> Source:
@@ -66,11 +56,11 @@ def open_csv(path: str, split: str) -> Source:
     """
     file = Path(path).expanduser()
     table = read_csv(str(file))
-    content = digest(file)
+    content, names = digest(file), {"series": table.series, "time_unit": (table.unit,)}
 
     def open_part(part: Range) -> Source:
         columns = {name: column[part.start : part.stop] for name, column in table.columns.items()}
-        return ColumnSource(columns, digest_of([content, part.start, part.stop]), {"series": table.series})
+        return ColumnSource(columns, digest_of([content, part.start, part.stop]), names)
 
     return open_parts(split, {"train": len(table.columns["time"])}, f"csv:{path}", open_part)
 
@@ -78,8 +68,9 @@ def open_csv(path: str, split: str) -> Source:
 def read_csv(path: str) -> Table:
     """Parses a time-series CSV file.
 
-    Integer times are kept. Dates become months since January 1970 if all share one day of the month at midnight and no
-    series repeats a month; otherwise minutes since 1970-01-01 00:00 (UTC for dates with an offset).
+    Integer times are kept. Dates become months since January 1970 if all share one day of the month (or are the last of
+    their months) at midnight and no series repeats a month; otherwise minutes since 1970-01-01 00:00 (UTC for dates
+    with an offset).
 
     Raises:
       UserError: The file cannot be read, or a line is invalid.
@@ -91,10 +82,11 @@ def read_csv(path: str) -> Table:
     series = tuple(dict.fromkeys(names))
     number_of = {name: position for position, name in enumerate(series)}
     identity = np.array([number_of[name] for name in names], np.int32)
-    time = _times(path, rows, identity)
+    time, unit = _times(path, rows, identity)
     columns = {"series": identity, "time": time, "line": np.array(rows.lines, np.int32)}
     for name in ["value", *(name for name in header if name not in ("series", "time", "value"))]:
-        columns[name] = np.array([_number(path, rows, at, name) for at in range(len(names))], np.float32)
+        values = [rows.number(path, at, name, _REMEDY) for at in range(len(names))]
+        columns[name] = np.array(values, np.float32)
     order = np.lexsort((time, identity))
     repeated = np.flatnonzero((np.diff(identity[order]) == 0) & (np.diff(time[order]) == 0))
     if len(repeated):
@@ -104,34 +96,7 @@ def read_csv(path: str) -> Table:
             f"{path}, lines {first} and {second}: series '{names[row]}' repeats the time "
             f"{rows.cells[row]['time']}; remove one of the two rows"
         )
-    return Table({name: column[order] for name, column in columns.items()}, series)
-
-
-def read_rows(path: str) -> Rows:
-    """Reads a CSV file without parsing its cells.
-
-    Raises:
-      UserError: The file cannot be read, is not CSV, or repeats a column name.
-    """
-    lines, cells = [], []
-    try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval=None, strict=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            for row in reader:
-                if "" in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: expected {len(header)} cells, as in the header")
-                lines.append(reader.line_num)
-                cells.append(row)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; give a CSV file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a UTF-8 CSV file ({error}); convert it") from None
-    repeated = next((name for name in header if header.count(name) > 1), None)
-    if repeated is not None:
-        raise UserError(f"{path} has two columns '{repeated}'; rename one")
-    return Rows(header, lines, cells)
+    return Table({name: column[order] for name, column in columns.items()}, series, unit)
 
 
 def _read(path: str) -> tuple[Sequence[str], Rows]:
@@ -147,52 +112,60 @@ def _read(path: str) -> tuple[Sequence[str], Rows]:
     return rows.header, rows
 
 
-def _times(path: str, rows: Rows, series: np.ndarray) -> np.ndarray:
-    """Returns the times, int32 [rows]."""
+def _times(path: str, rows: Rows, series: np.ndarray) -> tuple[np.ndarray, str]:
+    """Returns the times, int32 [rows], and their unit."""
     texts = [row["time"].strip() for row in rows.cells]
-    try:
-        times = np.array([int(text) for text in texts], np.int64)
-    except ValueError:
-        return _dates(path, rows, texts, series)
-    if np.abs(times).max() > np.iinfo(np.int32).max:
-        line = rows.lines[int(np.abs(times).argmax())]
+    dates = _compact_dates(texts) or _integers(texts)
+    if not isinstance(dates, np.ndarray):
+        return _dates(rows, dates or [_date(path, line, text) for line, text in zip(rows.lines, texts)], series)
+    if np.abs(dates).max() > np.iinfo(np.int32).max:
+        line = rows.lines[int(np.abs(dates).argmax())]
         raise UserError(f"{path}, line {line}: the time exceeds 32 bits; count from a later origin, or use dates")
-    return times.astype(np.int32)
+    return dates.astype(np.int32), ""
 
 
-def _dates(path: str, rows: Rows, texts: Sequence[str], series: np.ndarray) -> np.ndarray:
-    dates = []
-    for line, text in zip(rows.lines, texts):
-        try:
-            date = datetime.fromisoformat(text)
-        except ValueError:
-            raise UserError(
-                f"{path}, line {line}: the time '{text}' is neither an ISO date (2024-01-31 or 2024-01-31 18:30) "
-                "nor an integer; write all times in one of these forms"
-            ) from None
-        date = date if date.tzinfo is None else date.astimezone(UTC).replace(tzinfo=None)
-        if date.second or date.microsecond:
-            raise UserError(f"{path}, line {line}: the time '{text}' is finer than minutes; use integer times")
-        dates.append(date)
-    months = np.array([12 * (date.year - 1970) + date.month - 1 for date in dates], np.int32)
-    days = {(date.day, date.hour, date.minute) for date in dates}
-    distinct = len(set(zip(series.tolist(), months.tolist()))) == len(dates)
-    if distinct and len(days) == 1 and next(iter(days))[1:] == (0, 0) and len(dates) > 1:
-        return months
-    return np.array([(date - _EPOCH).total_seconds() // 60 for date in dates]).astype(np.int32)
-
-
-def _number(path: str, rows: Rows, at: int, name: str) -> float:
-    text = rows.cells[at][name].strip()
-    if not text:
-        return math.nan
+def _integers(texts: Sequence[str]) -> np.ndarray | None:
     try:
-        number = _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
+        return np.array([int(text) for text in texts], np.int64)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+        return None
+
+
+def _compact_dates(texts: Sequence[str]) -> list[datetime] | None:
+    """Parses dates as YYYYMMDD; None if a text is not one, as in a count of steps."""
+    try:
+        dates = [datetime.strptime(text, "%Y%m%d") for text in texts if len(text) == 8]
+    except ValueError:
+        return None
+    years = [date.year for date in dates]
+    return dates if len(dates) == len(texts) > 1 and 1800 <= min(years) <= max(years) <= 2200 else None
+
+
+def _date(path: str, line: int, text: str) -> datetime:
+    """Parses an ISO date, a month (2024-01) or a quarter (2024Q1, 2024-Q1), which begin on their first day."""
+    try:
+        if period := _PERIOD.fullmatch(text):
+            month = int(period["month"]) if period["month"] else 3 * int(period["quarter"]) - 2
+            return datetime(int(period["year"]), month, 1)
+        date = datetime.fromisoformat(text)
+    except ValueError:
         raise UserError(
-            f"{path}, line {rows.lines[at]}: '{text}' in column '{name}' is not a number; correct it, leave it empty, "
-            "or remove the column"
-        )
-    return number
+            f"{path}, line {line}: the time '{text}' is neither an ISO date (2024-01-31, 2024-01-31 18:30, 2024-01 or "
+            "2024Q1) nor an integer; write all times in one of these forms"
+        ) from None
+    date = date if date.tzinfo is None else date.astimezone(UTC).replace(tzinfo=None)
+    if date.second or date.microsecond:
+        raise UserError(f"{path}, line {line}: the time '{text}' is finer than minutes; use integer times")
+    return date
+
+
+def _dates(rows: Rows, dates: Sequence[datetime], series: np.ndarray) -> tuple[np.ndarray, str]:
+    """Returns months since January 1970 for dates of months, else minutes."""
+    months = np.array([12 * (date.year - 1970) + date.month - 1 for date in dates], np.int32)
+    days = {date.day for date in dates}
+    midnight = all((date.hour, date.minute) == (0, 0) for date in dates)
+    ends = all(date.day == monthrange(date.year, date.month)[1] for date in dates)
+    distinct = len(set(zip(series.tolist(), months.tolist()))) == len(dates)
+    if distinct and midnight and (len(days) == 1 or ends) and len(dates) > 1:
+        return months, "months"
+    return np.array([(date - _EPOCH).total_seconds() // 60 for date in dates]).astype(np.int32), "minutes"

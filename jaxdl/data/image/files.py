@@ -1,4 +1,9 @@
-"""Image decoding to uint8 arrays."""
+"""Image decoding to uint8 arrays.
+
+Values become 8 bits by the type of the pixels, never by the values of one file: 16 bits span 0 to 65535. The range of
+32-bit integers and floats is unknown, as is that of 16-bit images that use 12 bits, so these need a `scale`. Alpha is
+composited over white.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxdl.data.files import check_links, list_files
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+_TWELVE_BITS = 4095
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Returns the given files and the image files below the given folders.
+    """Returns the given files and the image files below the given folders, without hidden ones.
 
     Files within a folder are sorted.
 
@@ -29,7 +39,9 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            images += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            listing = list_files(path, SUFFIXES)
+            check_links(listing.broken)
+            images += listing.files
         elif path.exists():
             images.append(path)
         else:
@@ -94,7 +106,12 @@ FRAMINGS = ("crop", "pad", "keep")
 _MULTIPLE = 32  # stride to which framing "keep" pads both sides
 
 
-def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing: str) -> Framed:
+def frame(
+    source: str | Path | np.ndarray,
+    shape: tuple[int, int, int],
+    framing: str,
+    scale: tuple[float, float] | None = None,
+) -> Framed:
     """Frames one image for a model trained on images of `shape` (height, width, channels).
 
     Args:
@@ -102,33 +119,46 @@ def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing:
       shape: Input shape of the model.
       framing: "crop" takes the largest centered part of the aspect and resizes it. "pad" resizes the whole image and
         pads with black at the bottom or right. "keep" keeps the size and pads to multiples of 32.
+      scale: As in `decode`.
 
     Raises:
       UserError: As `decode`, or an array of another type or shape.
     """
     height, width, channels = shape
-    image = _from_array(source, channels) if isinstance(source, np.ndarray) else decode(source, channels)
+    image = _from_array(source, channels) if isinstance(source, np.ndarray) else decode(source, channels, scale)
     columns, rows = image.size
     if framing == "crop":
-        scale = max(height / rows, width / columns)
-        offset = ((height - rows * scale) / 2, (width - columns * scale) / 2)
-        return Framed(to_array(fit(image, height, width)), to_array(image), (scale, scale), offset)
+        factor = max(height / rows, width / columns)
+        offset = ((height - rows * factor) / 2, (width - columns * factor) / 2)
+        return Framed(to_array(fit(image, height, width)), to_array(image), (factor, factor), offset)
     if framing == "keep":
         height, width = -(-rows // _MULTIPLE) * _MULTIPLE, -(-columns // _MULTIPLE) * _MULTIPLE
         inner = (rows, columns)
     else:
-        scale = min(height / rows, width / columns)
-        inner = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+        factor = min(height / rows, width / columns)
+        inner = (max(1, round(rows * factor)), max(1, round(columns * factor)))
     array = np.zeros((height, width, channels), np.uint8)
     array[: inner[0], : inner[1]] = to_array(fit(image, *inner))
     return Framed(array, to_array(image), (inner[0] / rows, inner[1] / columns), (0.0, 0.0))
 
 
-def decode(path: str | Path, channels: int) -> Image.Image:
+def decode(
+    path: str | Path,
+    channels: int,
+    scale: tuple[float, float] | None = None,
+    stored_size: tuple[int, int] | None = None,
+) -> Image.Image:
     """Decodes one image file upright with 8 bits per channel, in mode L, RGB or RGBA.
 
+    Args:
+      path: Image file.
+      channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+      scale: Values of the file that become 0 and 255, for images of more than 8 bits. None uses (0, 65535) for 16 bits
+        and refuses other types.
+      stored_size: (height, width) at which the file is returned as stored, without its EXIF orientation.
+
     Raises:
-      UserError: The file is missing, truncated or not an image.
+      UserError: The file is missing, truncated or not an image, or the range of its values is unknown.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -136,8 +166,10 @@ def decode(path: str | Path, channels: int) -> Image.Image:
         raise UserError(f"channels={channels} is not supported; use 1, 3 or 4")
     try:
         with Image.open(path) as image:
+            depth = _depth(image)
             image.load()
-            return convert(ImageOps.exif_transpose(image), channels)
+            stored = stored_size is not None and image.size == stored_size[::-1]
+            upright = image.copy() if stored else ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
     except UnidentifiedImageError:
@@ -146,6 +178,42 @@ def decode(path: str | Path, channels: int) -> Image.Image:
         raise UserError(f"{path} is too large: {error}; downscale it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # raised by PIL on damaged files
         raise UserError(f"{path} cannot be read as an image ({error}); check that it is complete") from error
+    return convert(_eight_bits(upright, depth, scale, path), channels)
+
+
+def _depth(image: ImageFile) -> str:
+    """Returns the type of the pixels in the file: "8 bits", "16 bits", "32 bits" or "float"."""
+    raw = repr(image.tile)  # with the layout in the file, such as "I;16B" or "RGB;16B"
+    if image.mode == "F":
+        return "float"
+    # PIL scales PGM to 16 bits, and before version 11 it read 16-bit PNG in mode I.
+    if ";16" in image.mode or ";16" in raw or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return "16 bits"
+    return "32 bits" if image.mode == "I" else "8 bits"
+
+
+def _eight_bits(image: Image.Image, depth: str, scale: tuple[float, float] | None, path: str | Path) -> Image.Image:
+    """Maps values to 0..255 by the depth of the file, or by `scale`."""
+    from PIL import Image
+
+    if depth == "8 bits":
+        return image
+    hint = "set scale=(LOW, HIGH) of the data set to the values of black and white"
+    if depth != "16 bits" and scale is None:
+        raise UserError(f"{path} has {depth.removesuffix('s')} pixels, whose range is unknown; {hint}")
+    if not (image.mode.startswith("I") or image.mode == "F"):  # colour, of which PIL keeps the upper 8 bits
+        top = np.asarray(image.convert("RGB")).max(initial=0)
+        if scale not in (None, (0, 65535)) or (scale is None and 0 < top <= _TWELVE_BITS >> 8):
+            raise UserError(f"{path} has 16-bit colours that do not span 0 to 65535; convert it to 8 bits")
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UserError(f"{path} has pixels that are not finite; correct or remove it")
+    if scale is None and 0 < values.max(initial=0) <= _TWELVE_BITS:
+        raise UserError(f"{path} uses at most 12 of 16 bits (maximum {values.max():g}), which is nearly black; {hint}")
+    low, high = scale or (0, 65535)
+    factor = 255 / (high - low)
+    return Image.fromarray(np.clip(np.rint((values - low) * factor), 0, 255).astype(np.uint8))
 
 
 def _from_array(array: np.ndarray, channels: int) -> Image.Image:
@@ -159,18 +227,9 @@ def _from_array(array: np.ndarray, channels: int) -> Image.Image:
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """Converts to mode L, RGB or RGBA.
-
-    16-bit grey keeps its upper 8 bits; alpha is composited over white.
-    """
+    """Converts an 8-bit image to mode L, RGB or RGBA; alpha is composited over white."""
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        top = values.max(initial=0)
-        # PIL reads 16-bit PNG files in mode I.
-        scale = 255 / 65535 if image.mode.startswith("I;16") or top > 255 else 1.0
-        image = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "RGBA" and channels != 4:

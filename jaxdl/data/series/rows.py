@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.formats.time_series_csv import Rows, read_rows
+from jaxdl.data.formats.tables import Rows, read_rows
 from jaxdl.data.random import Draws, split_draws
 from jaxdl.data.source import Batch, ColumnSource, Loadable
 from jaxdl.data.store.prepared import digest_of
@@ -185,24 +185,22 @@ def _parsed(path: str, rows: Rows, encoding: Encoding) -> Batch:
     if not rows.cells:
         raise UserError(f"{path} has a header but no rows; add one row per example")
     return {
-        name: np.array(
-            [_number(path, line, name, row[name].strip(), values) for line, row in zip(rows.lines, rows.cells)]
-        )
+        name: np.array([_number(path, rows, at, name, values) for at in range(len(rows.lines))])
         for name, values in encoding.categories.items()
     }
 
 
-def _number(path: str, line: int, name: str, text: str, values: tuple[str, ...]) -> float:
+def _number(path: str, rows: Rows, at: int, name: str, values: tuple[str, ...]) -> float:
+    text = rows.cells[at][name].strip()
     if values:
         if text not in values:
+            line = rows.lines[at]
             raise UserError(f"{path}, line {line}: '{text}' in column '{name}' is unknown; {nearest(text, values)}")
         return float(values.index(text))
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{path}, line {line}: '{text}' in column '{name}' is not a number; correct or remove the row")
+    remedy = "correct or remove the row"
+    number = rows.number(path, at, name, remedy)
+    if math.isnan(number):
+        raise UserError(f"{path}, line {rows.lines[at]}: '' in column '{name}' is not a number; {remedy}")
     return number
 
 

@@ -17,6 +17,9 @@ from jaxdl.data.source import Batch, Loadable
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError, nearest
 
+STEP = "time_step"  # key in `names`: median step and unit of the training data
+_FACTORS = {"minutes": {1.0, 60.0, 1440.0}, "months": {1.0, 12.0}}  # of unitless training times
+
 
 @dataclass(frozen=True)
 class Series:
@@ -124,7 +127,7 @@ class Series:
             origins.append(first + self._origins(name, last - first))
         rows = np.concatenate(origins)
         settings = dataclasses.asdict(dataclasses.replace(self, table=None)) | {"table": source.fingerprint}  # type: ignore
-        names = {"series": tuple(names)}
+        names = {"series": tuple(names), STEP: (f"{_step(table):g}", *source.names.get("time_unit", ("",)))}
         return WindowSource(self, self._channels(table), rows, table["series"][rows], digest_of(settings), names)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Any]) -> list[tuple[str, Batch]]:
@@ -142,7 +145,8 @@ class Series:
           Pairs ("FILE: SERIES", {`history`, `future`, `naive`, `series`}), as in `Series` without the first axis.
 
         Raises:
-          UserError: A text was given, a file cannot be read, lacks a column or has gaps, or there are too few rows.
+          UserError: A text was given, a file cannot be read, lacks a column, has gaps or other time steps than the
+            training data, or there are too few rows.
         """
         if texts:
             raise UserError("a forecast reads CSV files with the columns time and value, not --text; pass one")
@@ -150,6 +154,7 @@ class Series:
         for file in files:
             table = read_csv(file)
             self._check_columns(table.columns, file)
+            _check_step(file, _step(table.columns), table.unit, names.get(STEP))
             for first, last in _runs(table.columns["series"]):
                 name = table.series[int(table.columns["series"][first])]
                 columns = {column: values[first:last] for column, values in table.columns.items()}
@@ -319,6 +324,36 @@ def _windows(settings: Series, channels: Mapping[str, np.ndarray], origins: np.n
         ),
         "naive": value[first + seasonal(settings.horizon, settings.season)],
     }
+
+
+def _step(table: Mapping[str, np.ndarray]) -> float:
+    """Returns the median time step over all series; 0 if no series has two rows."""
+    steps = [np.diff(table["time"][first:last].astype(np.int64)) for first, last in _runs(table["series"])]
+    joined = np.concatenate(steps)
+    return float(np.median(joined)) if len(joined) else 0.0
+
+
+def _check_step(file: str, step: float, unit: str, trained: Sequence[str] | None) -> None:
+    """Refuses a file whose median time step differs from that of the training data.
+
+    Integer times of the training data have no unit. They may count days or years, which a file gives as dates.
+    """
+    if not trained or not step or float(trained[0]) == 0:
+        return
+    before, unit_before = float(trained[0]), trained[1] if len(trained) > 1 else ""
+    factors = {1.0} if unit_before or not unit else _FACTORS[unit]
+    if (unit_before and unit != unit_before) or all(step != factor * before for factor in factors):
+        raise UserError(
+            f"{file} has a time step of {_duration(step, unit)}, but the model was trained on steps of "
+            f"{_duration(before, unit_before)}; resample the file"
+        )
+
+
+def _duration(step: float, unit: str) -> str:
+    if unit == "minutes":
+        size, unit = next((size, name) for size, name in ((1440, "days"), (60, "hours"), (1, unit)) if step % size == 0)
+        step /= size
+    return f"{step:g} {unit or 'time units'}"
 
 
 def _place(rows: Mapping[str, np.ndarray], row: int) -> str:

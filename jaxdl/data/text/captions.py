@@ -12,6 +12,7 @@ from jaxdl.data.text.examples import (
     Names,
     Overflow,
     check_fields,
+    check_known,
     enclosed,
     kept_rows,
     overflow_key,
@@ -38,6 +39,7 @@ class Captioned:
       overflow: Treatment of longer captions, as in `Pairs`.
       image, caption: Names of the features in the corpus.
       shape: (height, width, channels) of the images in the corpus, and of the files that `read` resizes.
+      strict: As in `Windows`.
     """
 
     corpus: Loadable
@@ -47,6 +49,7 @@ class Captioned:
     image: str = "image"
     caption: str = "caption"
     shape: tuple[int, int, int] = (64, 64, 3)
+    strict: bool = True
 
     def __post_init__(self):
         check_fields(self, length=3)
@@ -65,7 +68,9 @@ class Captioned:
                 raise UserError(
                     f"image {number} of the corpus has shape {image.shape}, but Captioned.shape is {shape}; set it"
                 )
-        captions = tokenizer.encode_all(as_texts(self.caption, loaded[self.caption]))
+        texts = as_texts(self.caption, loaded[self.caption])
+        check_known(self, tokenizer, texts)
+        captions = tokenizer.encode_all(texts)
         kept = kept_rows(self, (self.caption, captions, self.length - 2))
         columns = {"image": np.stack([images[row] for row in kept])}
         targets = [enclosed(captions[row], self.length, start=True, end=True) for row in kept]

@@ -1,11 +1,12 @@
 """Padded examples of token ids from corpora, files or strings."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxdl.data.source import Batch, ColumnSource, Source
+from jaxdl.data.source import Batch, ColumnSource, Source, skipped_files
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.special_tokens import END, PAD, START
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary
@@ -53,6 +54,34 @@ def as_examples(
         padded = pad(feature, [ids], _round_up(len(ids)))
         examples.append((name, {key: value[0] for key, value in padded.items()}))
     return examples
+
+
+def check_known(loadable: Any, tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str] | None = None) -> None:
+    """Raises UserError if texts have characters outside a character vocabulary, unless `strict` is false.
+
+    Args:
+      loadable: `Windows`, `Pairs`, `Sentences`, `Captioned` or `Speech`, whose `strict` applies.
+      tokenizer: Tokenizer of the texts.
+      texts: Texts.
+      names: Names of the texts for the message. None numbers them.
+    """
+    if not loadable.strict:
+        return
+    unknown: Counter[str] = Counter()
+    first = 0
+    for number, text in enumerate(texts):
+        foreign = tokenizer.unknown_characters(text)
+        first = first if unknown else number
+        unknown.update(foreign)
+    if unknown:
+        listed = ", ".join(f"{letter!r} ({count})" for letter, count in unknown.most_common(5))
+        more = f" and {len(unknown) - 5} others" if len(unknown) > 5 else ""
+        where = f"example {first} of the corpus" if names is None else names[first]
+        raise UserError(
+            f"{unknown.total()} characters are outside the vocabulary: {listed}{more}; the first is in {where}; "
+            f"correct the texts, enlarge the vocabulary, or set {type(loadable).__name__}.strict=False to read them as "
+            "<unknown>"
+        )
 
 
 def _short(name: str) -> str:
@@ -136,4 +165,4 @@ def text_source(
     fingerprint = digest_of([type(loadable).__name__, settings, source.fingerprint, tokenizer.digest])
     names: dict[str, Any] = {(renamed or {}).get(name, name): value for name, value in source.names.items()}
     names = {name: value for name, value in names.items() if name in columns} | dict.fromkeys(token_features, tokenizer)
-    return ColumnSource(columns, fingerprint, names)
+    return ColumnSource(columns, fingerprint, names, skipped=skipped_files(source))

@@ -1,5 +1,6 @@
 """Text files and strings given by the user."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,10 +37,16 @@ def read_file(path: str | Path) -> str:
     """Reads a UTF-8 text file, without a byte order mark and with "\\n" line ends.
 
     Raises:
-      UserError: The file cannot be read or is not UTF-8.
+      UserError: The file cannot be read, is not UTF-8, or has NUL bytes, as UTF-16 without a byte order mark does.
     """
     try:
         content = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); pass a UTF-8 text file") from None
-    return as_text(content, str(path)).removeprefix("\ufeff").replace("\r\n", "\n")
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise UserError(f"{path} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+    if (position := content.find(b"\0")) >= 0:
+        kind = {0: "UTF-16BE", 1: "UTF-16LE"}.get(position % 2 if 3 * content.count(b"\0") > len(content) else -1)
+        hint = f"it may be {kind}: iconv -f {kind} -t UTF-8" if kind else "remove them, or convert it if it is UTF-16"
+        raise UserError(f"{path} has NUL bytes (the first at byte {position}), which UTF-8 text has not; {hint}")
+    return as_text(content, str(path)).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

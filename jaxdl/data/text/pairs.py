@@ -10,6 +10,7 @@ from jaxdl.data.text.examples import (
     Overflow,
     as_examples,
     check_fields,
+    check_known,
     enclosed,
     kept_rows,
     overflow_key,
@@ -61,6 +62,8 @@ class Pairs:
         """
         corpus, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(corpus, (self.source, self.target))
+        for side in texts.values():
+            check_known(self, tokenizer, side)
         source, target = (tokenizer.encode_all(texts[name]) for name in (self.source, self.target))
         kept = kept_rows(
             self, (self.source, source, self.source_length - 1), (self.target, target, self.target_length - 2)

@@ -12,6 +12,7 @@ from jaxdl.data.text.examples import (
     Overflow,
     as_examples,
     check_fields,
+    check_known,
     enclosed,
     kept_rows,
     overflow_key,
@@ -63,7 +64,9 @@ class Sentences:
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         loaded = read_columns(source, (self.feature, *([self.label] if self.label else [])))
-        sequences = tokenizer.encode_all(as_texts(self.feature, loaded[self.feature]))
+        texts = as_texts(self.feature, loaded[self.feature])
+        check_known(self, tokenizer, texts)
+        sequences = tokenizer.encode_all(texts)
         for number, ids in enumerate(sequences):
             if not len(ids):
                 raise UserError(f"example {number} of the corpus has no tokens in '{self.feature}'; remove it")

@@ -149,10 +149,15 @@ class Tokenizer(Sequence[str]):
 
         None if tokens are not characters.
         """
-        if self._codec.kind != Table.kind:
-            return None
-        foreign = np.flatnonzero(self.encode(text) == UNKNOWN)
+        foreign = self._foreign(text)
         return int(foreign[0]) if len(foreign) else None
+
+    def unknown_characters(self, text: str) -> str:
+        """Returns the characters without an id, in order; "" if tokens are not characters."""
+        return "".join(text[position] for position in self._foreign(text))
+
+    def _foreign(self, text: str) -> np.ndarray:
+        return np.flatnonzero((self.encode(text) == UNKNOWN) & (self._codec.kind == Table.kind))
 
 
 @dataclass(frozen=True)

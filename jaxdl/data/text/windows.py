@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.text.codecs import SPACE
-from jaxdl.data.text.examples import Examples, Names, as_examples, check_fields, text_source, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, as_examples, check_fields, check_known, text_source, tokenizer_of
 from jaxdl.data.text.files import own_texts
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
@@ -38,7 +38,7 @@ class Windows:
       length: Scored targets per window.
       context: Preceding tokens that the model attends to.
       feature: Name of the text feature in the corpus.
-      strict: Whether `read` refuses characters outside a vocabulary of `Characters`. Otherwise they are <unknown>.
+      strict: Whether to refuse characters outside a vocabulary of `Characters`. Otherwise they are <unknown>.
       words: Whether to add word indices; words begin with a space or a line break.
     """
 
@@ -57,10 +57,12 @@ class Windows:
         """Tokenizes the corpus and cuts it into windows.
 
         Raises:
-          UserError: The feature does not exist or is not text, or the corpus is shorter than a window.
+          UserError: The feature does not exist or is not text, characters are outside the vocabulary, or the corpus is
+            shorter than a window.
         """
         source, tokenizer = self.corpus.load(), self.vocabulary.load()
         texts = read_texts(source, (self.feature,))[self.feature]
+        check_known(self, tokenizer, texts)
         measured = tokenizer.measure_all(texts)
         tokens = np.concatenate([ids for ids, _ in measured] or [np.zeros(0, np.int32)])
         widths = np.concatenate([token_widths for _, token_widths in measured] or [np.zeros(0, np.int32)])

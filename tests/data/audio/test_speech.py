@@ -203,9 +203,9 @@ def test_wav_files_are_read_without_transcripts(tmp_path):
     assert replace(loadable, convert=True).read([str(tmp_path / "b.wav")], [], {})[0][1]["frames_length"] == 83
     (tmp_path / "none").mkdir()
     for files, texts, message in (
-        ([str(tmp_path / "none")], [], "no WAV files in .*none"),
-        ([], [], "no WAV files"),
-        ([], ["hello"], "reads WAV files, not --text"),
+        ([str(tmp_path / "none")], [], "no audio files in .*none"),
+        ([], [], "no audio files"),
+        ([], ["hello"], "reads audio files, not --text"),
         ([str(tmp_path / "c.wav")], [], "No such file"),
     ):
         with pytest.raises(UserError, match=message):

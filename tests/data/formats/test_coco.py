@@ -14,6 +14,7 @@ from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.formats.coco import Coco, _raster, _run_lengths
 from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import ResizePad
+from jaxdl.data.labels import align
 from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
 
@@ -295,3 +296,62 @@ def test_batches_have_boxes_and_masks(tmp_path):
     scale, top = np.array([13 / 8, 1.6, 13 / 8, 1.6]), np.array([1, 0, 1, 0])
     np.testing.assert_allclose(batch["boxes"][row], np.array([(2, 3, 3, 5), (1, 2, 4, 6)]) * scale + top, rtol=1e-5)
     assert batch["box_label"][row].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["/tmp/a.png", "../val/a.png", "deep/../../a.png", "C:\\pictures\\a.png"])
+def test_paths_outside_the_image_folder_are_refused(tmp_path, name):
+    write(tmp_path, change=lambda made: made["images"][1].update(file_name=name))
+    with pytest.raises(
+        UserError, match=r"instances_val\.json: file '.*a\.png' of image 5 must be a path below the image"
+    ):
+        Dataset(f"coco:{tmp_path}", "val").load()
+
+
+def test_a_split_without_annotations_has_empty_boxes_and_masks(tmp_path):
+    write(tmp_path, change=lambda made: made["annotations"].clear())
+    features = ("image", "mask", "instances", "objects/bbox", "objects/label")
+    found = examples(Dataset(f"coco:{tmp_path}", "val", features).load())
+    for example in found.values():
+        assert example["objects/bbox"].shape == (0, 4)
+        assert example["mask"].shape == example["image"].shape[:2]
+        assert not example["mask"].any()
+        assert not example["instances"].any()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "stored_size", "expected"),
+    [
+        (3, (10, 8), "stored"),  # by 180 degrees, so that both frames have the annotated size
+        (2, (10, 8), "stored"),
+        (6, (8, 10), "upright"),  # by 90 degrees, annotated upright
+        (8, (10, 8), "stored"),  # by 90 degrees, annotated as stored
+    ],
+)
+def test_images_are_in_the_frame_of_their_annotated_size(tmp_path, orientation, stored_size, expected):
+    write(tmp_path)  # image 5 has 10 x 8 pixels (width x height) in the JSON
+    pixels = np.random.default_rng(0).integers(0, 256, (*stored_size[::-1], 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "val/a.png", exif=exif)
+    source = Dataset(f"coco:{tmp_path}", "val", ("image", "image/id")).load()
+    read = [source.read(np.array([row])) for row in range(3)]
+    image = next(example["image"][0] for example in read if example["image/id"][0] == 5)
+    np.testing.assert_array_equal(image, pixels if expected == "stored" else np.rot90(pixels, -1))
+
+
+def test_categories_of_two_sets_are_matched_by_name(tmp_path):
+    def rename(made):
+        made["categories"] = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+
+    write(tmp_path / "one")
+    write(tmp_path / "two", change=rename)
+    one, two = (Dataset(f"coco:{tmp_path}/{name}", "val").load() for name in ("one", "two"))
+    aligned = align(two, one.names, "validation")
+    assert aligned.names["box_label"] == one.names["box_label"]
+    numbers, before = (sorted(np.concatenate(labels(source)).tolist()) for source in (aligned, two))
+    assert (before, numbers) == ([0, 0, 1, 1], [0, 0, 1, 1])
+    assert [a.tolist() for a in labels(aligned)] == [(1 - b).tolist() for b in labels(two)]
+
+
+def labels(source):
+    return [source.read(np.array([row]))["objects/label"][0] for row in range(len(source))]

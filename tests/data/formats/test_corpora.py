@@ -46,11 +46,12 @@ def test_a_single_line_is_split_within_the_line(tmp_path):
 
 
 def test_a_folder_has_one_example_per_file(tmp_path):
-    for name in ("b.txt", "a.txt", "deep/c.TXT", "deep/c.txt", "notes.md"):
+    for name in ("b.txt", "a.txt", "deep/c.TXT", ".hidden/d.txt", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"text of {name}\r\n")
     source = open_text(str(tmp_path), "train")
-    assert source.columns["text"].tolist() == [b"text of a.txt\n", b"text of b.txt\n", b"text of deep/c.txt\n"]
+    assert source.columns["text"].tolist() == [b"text of a.txt\n", b"text of b.txt\n", b"text of deep/c.TXT\n"]
+    assert source.skipped == (".hidden (not a text file)", "notes.md (not a text file)")
     assert open_text(str(tmp_path), "train[1:]").columns["text"].tolist() == source.columns["text"][1:].tolist()
     (tmp_path / "b.txt").write_text("changed")
     assert open_text(str(tmp_path), "train").fingerprint != source.fingerprint
@@ -128,8 +129,8 @@ def test_labels_are_class_indices(tmp_path, suffix):
         ("text,score\na,1\n", "has no column 'label'"),
         ("", "has no column 'text'"),
         ("text,label\na,x\n ,y\n", "line 3: expected a text and a label"),
-        ("text,label\na\n", "line 2: expected a text and a label"),
-        ("text,label\na,b,c\n", "line 2: expected a text and a label"),
+        ("text,label\na\n", "line 2: expected 2 cells, as in the header"),
+        ("text,label\na,b,c\n", "line 2: expected 2 cells, as in the header"),
         ('text,label\n"a,b\n', "line 2: unexpected end of data"),
         ("text,label\n", "has no examples"),
     ],

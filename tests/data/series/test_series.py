@@ -77,7 +77,7 @@ def test_a_window_contains_history_and_future_of_its_origin():
         future = np.stack([target - 4, target - 7, ahead % 5 == 0], -1)
         np.testing.assert_allclose(batch["future"][number], future)
         np.testing.assert_array_equal(batch["naive"][number], target - 4)
-    assert source.names == {"series": ("a", "b", "c")}
+    assert source.names == {"series": ("a", "b", "c"), "time_step": ("1", "")}
 
 
 def test_the_seasonal_naive_repeats_the_last_season_beyond_it():

@@ -189,10 +189,10 @@ def test_only_csv_files_are_read(tmp_path):
     tabular = Tabular(TRAIN, TRAIN, COLUMNS)
     with pytest.raises(UserError, match="size, kind, price, not --text"):
         tabular.read([], ["1,2,3"], kept(tabular))
-    with pytest.raises(UserError, match="cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"cannot read .*none\.csv \(No such file"):
         tabular.read([str(tmp_path / "none.csv")], [], kept(tabular))
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match="is not a UTF-8 CSV file"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         tabular.read([str(tmp_path / "picture.csv")], [], kept(tabular))
 
 

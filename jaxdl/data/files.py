@@ -1,0 +1,65 @@
+"""Files below a folder, by suffix."""
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxdl.errors import UserError
+
+_ARCHIVE_FOLDER = "__MACOSX"  # copies of file attributes in archives that macOS packed
+
+
+class Listing(NamedTuple):
+    """Files below a folder, each group sorted.
+
+    Attributes:
+      files: Files with the suffixes.
+      skipped: Other files, and hidden files and folders.
+      broken: Links with the suffixes to files that do not exist.
+    """
+
+    files: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    broken: tuple[Path, ...]
+
+
+def list_files(root: Path, suffixes: Collection[str]) -> Listing:
+    """Lists the files below a folder by suffix, which matches in any case.
+
+    Links to folders are followed, and a folder that is reached twice is listed once. Hidden files and folders, such as
+    ".ipynb_checkpoints" and "._1.png", are skipped.
+    """
+    files, skipped, broken = [], [], []
+    visited: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        place, status = Path(folder), os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        skipped += [place / name for name in subfolders if is_hidden(name)]
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        for name in names:
+            path = place / name
+            if is_hidden(name) or path.suffix.lower() not in suffixes:
+                skipped.append(path)
+            else:
+                (files if path.is_file() else broken).append(path)
+    return Listing(*(tuple(sorted(group)) for group in (files, skipped, broken)))
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder is hidden, or metadata of an archive."""
+    return name.startswith(".") or name == _ARCHIVE_FOLDER
+
+
+def subfolders_of(folder: Path) -> list[Path]:
+    """Returns the folders in a folder that are not hidden, sorted; links to folders are followed."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def check_links(broken: Iterable[Path]) -> None:
+    """Raises UserError for the first broken link."""
+    for path in broken:
+        raise UserError(f"{path} is a link to {os.readlink(path)}, which does not exist; restore the file or remove it")
