@@ -21,7 +21,7 @@ from jaxdl.interop.stablehlo import write_program
 from jaxdl.models.resnet import ResNet
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.restore import load_trained
-from jaxdl.tasks.image_classification import GROUP, ImageClassification
+from jaxdl.tasks.image_classification import ImageClassification
 
 COMMAND = Command(
     name="export",
@@ -78,8 +78,8 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     if isinstance(model, ResNet) and fdl.get_callable(task) is ImageClassification:
         trained = load_trained(path, step)
         params, variables = trained.state.evaluated
-        statistics = variables.get(GROUP, {}).get("batch_stats", {})
-        write_resnet(folder, model, params[GROUP], statistics, trained.names.get("label"))
+        statistics = variables.get(ImageClassification.group, {}).get("batch_stats", {})
+        write_resnet(folder, model, params[ImageClassification.group], statistics, trained.names.get("label"))
         shape = trained.record["batch"]["image"][0]
         (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
     else:

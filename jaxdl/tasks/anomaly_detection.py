@@ -3,32 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term, example_keys
 from jaxdl.viz.anomaly import AnomalyPresentation
 
-GROUP = "autoencoder"
 ERRORS = "normal_errors"  # key of the histogram in `variables`
 # Bins of the histogram: errors from 1e-8 to 1e8, with 1% between neighbours.
 _LOWEST, _HIGHEST, _RATIO = 1e-8, 1e8, 1.01
@@ -36,7 +23,7 @@ _BINS = math.ceil(math.log(_HIGHEST / _LOWEST) / math.log(_RATIO))
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalyDetection(Task):
+class AnomalyDetection(ModelTask):
     """One-class anomaly detection with an autoencoder.
 
     Trains the group "autoencoder" in one phase, "train", to reconstruct normal examples. Term: `mse`. The score of an
@@ -71,7 +58,9 @@ class AnomalyDetection(Task):
       UserError: An argument out of range, a reconstruction of another shape, or a batch without input.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "autoencoder"
+    presentation = AnomalyPresentation()
+
     quantile: float = 0.99
     calibration: float = 0.1
     memory: int = 4096
@@ -88,20 +77,8 @@ class AnomalyDetection(Task):
         if not self.normal:
             raise UserError("normal=() must contain the labels of normal examples, such as (0,)")
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> AnomalyPresentation:
-        return AnomalyPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        params, variables = init_module(GROUP, self.model, key, self._inputs(batch))
+        params, variables = self.init_model(key, self._inputs(batch))
         return params, {ERRORS: jnp.zeros(_BINS), **variables}
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
@@ -155,8 +132,7 @@ class AnomalyDetection(Task):
     ) -> tuple[Array, PyTree]:
         """Returns squared errors and new variables; without a key in evaluation mode."""
         inputs = self._inputs(batch)
-        dropout_key = None if key is None else module_key(key, batch)
-        outputs, variables = apply_module(GROUP, self.model, params, variables, inputs, key=dropout_key)
+        outputs, variables = self.apply_model(params, variables, batch, key, inputs)
         if outputs.shape != inputs.shape:
             raise UserError(f"the model returns {outputs.shape}; the task needs the shape of the input, {inputs.shape}")
         return jnp.square(jnp.asarray(outputs, jnp.float32) - inputs), variables

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.model_task import ModelTask
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.forecast import ForecastingPresentation
 
-GROUP = "forecaster"
 POINT_LOSSES = ("mae", "mse")
 NORMALIZATIONS = ("mean_std", "mean_abs", "last", "none")
 RESIDUALS = ("", "naive")
@@ -21,7 +20,7 @@ _EPSILON = 1e-8  # smaller scales are replaced by 1
 
 
 @dataclass(frozen=True, eq=False)
-class Forecasting(Task):
+class Forecasting(ModelTask):
     """Point and quantile forecasting of time series.
 
     Trains the group "forecaster" in one phase, "train". Each window is standardized by its own history, `(value -
@@ -57,7 +56,8 @@ class Forecasting(Task):
       UserError: An argument out of range, outputs of another shape, or fewer channels than `lags`.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "forecaster"
+
     quantiles: Sequence[float] = ()
     point_loss: str = "mae"
     normalization: str = "mean_std"
@@ -81,20 +81,12 @@ class Forecasting(Task):
             raise UserError(f"floor={self.floor} must be positive and finite")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def presentation(self) -> ForecastingPresentation:
         return ForecastingPresentation(tuple(self.quantiles))
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         history, future, _, _ = self._inputs(batch)
-        return init_module(GROUP, self.model, key, history, future)
+        return self.init_model(key, history, future)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         forecast, variables = self._forecast(params, variables, batch, key)
@@ -152,8 +144,7 @@ class Forecasting(Task):
     ) -> tuple["_Forecast", PyTree]:
         """Returns the model's forecast and the new variables; without a key in evaluation mode."""
         history, future, center, scale = self._inputs(batch)
-        dropout_key = None if key is None else module_key(key, batch)
-        outputs, variables = apply_module(GROUP, self.model, params, variables, history, future, key=dropout_key)
+        outputs, variables = self.apply_model(params, variables, batch, key, history, future)
         outputs = jnp.asarray(outputs, jnp.float32)
         expected = (*future.shape[:2], max(1, len(self.quantiles)))
         if outputs.shape != expected:

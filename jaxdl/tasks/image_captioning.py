@@ -26,13 +26,10 @@ class ImageCaptioning(Seq2Seq):
     """
 
     group: ClassVar[str] = "captioner"
+    presentation = CaptioningPresentation()
 
     metrics: tuple[str, ...] = ("bleu", "chrf")
     normalize: Normalize = field(default_factory=Normalize)
-
-    @property
-    def presentation(self) -> CaptioningPresentation:
-        return CaptioningPresentation()
 
     def encoder_inputs(self, batch: Batch) -> tuple[Array, None]:
         return self.normalize(jnp.asarray(batch["image"])), None

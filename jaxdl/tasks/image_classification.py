@@ -2,31 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, per_example
+from jaxdl.tasks.parts.apply import per_example
 from jaxdl.tasks.parts.classification import (
     check_label_smoothing,
     class_predictions,
     classification_metrics,
     cross_entropy,
 )
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.classification import ClassificationPresentation
-
-GROUP = "classifier"
 
 
 @dataclass(frozen=True, eq=False)
-class ImageClassification(Task):
+class ImageClassification(ModelTask):
     """Image classification with softmax cross-entropy.
-
-    Trains the group "classifier" in one phase, "train".
 
     Batches: `image` uint8 [batch, height, width, channels] and `label` int32 [batch]. If the pipeline mixes images
     (mixup, CutMix), also `mix_label` int32 [batch] and `mix_weight` float32 [batch], the share of `mix_label`.
@@ -48,7 +45,9 @@ class ImageClassification(Task):
       UserError: An argument out of range.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "classifier"
+    presentation = ClassificationPresentation()
+
     label_smoothing: float = 0.0
     normalize: Normalize = field(default_factory=Normalize)
     top: Sequence[int] = (1,)
@@ -58,23 +57,11 @@ class ImageClassification(Task):
         if any(k < 1 for k in self.top):
             raise UserError(f"top={tuple(self.top)}: every k must be at least 1")
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> ClassificationPresentation:
-        return ClassificationPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_model(GROUP, self.model, self.normalize, key, batch)
+        return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        logits, variables = apply_model(GROUP, self.model, self.normalize, params, variables, batch, key)
+        logits, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
         classes = logits.shape[-1]
         target = _target(batch, classes)
         hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), classes), axis=-1)
@@ -85,7 +72,7 @@ class ImageClassification(Task):
         )
 
     def logits(self, params: PyTree, variables: PyTree, image: Array) -> Array:
-        logits, _ = apply_model(GROUP, self.model, self.normalize, params, variables, {"image": image})
+        logits, _ = self.apply_model(params, variables, {}, None, self.normalize(image))
         return jnp.asarray(logits, jnp.float32)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:

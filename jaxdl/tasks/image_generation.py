@@ -71,6 +71,8 @@ class ImageGeneration(Task):
       UserError: An argument out of range, or a penalty on a discriminator with batch normalization.
     """
 
+    presentation = GenerationPresentation()
+
     generator: nn.Module
     discriminator: nn.Module
     loss: adversarial.Loss = "non_saturating"
@@ -104,10 +106,6 @@ class ImageGeneration(Task):
         if self.penalty is None or self.penalty_every == 1:
             return discriminator, generator
         return discriminator, Phase("penalty", DISCRIMINATOR, self.penalty_loss, self.penalty_every), generator
-
-    @property
-    def presentation(self) -> GenerationPresentation:
-        return GenerationPresentation()
 
     @property
     def batch_coupled(self) -> str:

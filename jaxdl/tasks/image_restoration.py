@@ -2,33 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
 from jaxdl.tasks.parts.corruption import Corrupted, Corruption, quantize
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Names,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
 from jaxdl.viz.restoration import SHOWN, RestorationPresentation
 
-GROUP = "restorer"
 LOSSES = {
     "mse": jnp.square,
     "mae": jnp.abs,
@@ -37,7 +23,7 @@ LOSSES = {
 
 
 @dataclass(frozen=True, eq=False)
-class ImageRestoration(Task):
+class ImageRestoration(ModelTask):
     """Supervised image restoration: denoising, inpainting, deblurring or super-resolution, by the corruption.
 
     The model's input is the normalized corrupted image. If pixels may be missing, they are 0 in the input, and the
@@ -71,7 +57,8 @@ class ImageRestoration(Task):
       UserError: An unknown `pixel_loss`.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "restorer"
+
     corruption: Corruption
     pixel_loss: str = "mse"
     residual: bool = True
@@ -82,29 +69,21 @@ class ImageRestoration(Task):
             raise UserError(f"pixel_loss={self.pixel_loss!r}: {nearest(self.pixel_loss, LOSSES)}")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def presentation(self) -> RestorationPresentation:
         return RestorationPresentation(self.corruption.read)
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         inputs = jax.eval_shape(lambda: self._inputs(self._corrupt(batch, key)))
-        return init_module(GROUP, self.model, key, jnp.zeros(inputs.shape, inputs.dtype))
+        return self.init_model(key, jnp.zeros(inputs.shape, inputs.dtype))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         corrupted = self._corrupt(batch, key)
-        restored, variables = self._restore(params, variables, corrupted, module_key(key, batch))
+        restored, variables = self._restore(params, variables, corrupted, batch, key)
         return Outcome({self.pixel_loss: Term(*self._error(restored, corrupted, batch))}, variables)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         corrupted = self._corrupt(batch, key)
-        restored, _ = self._restore(params, variables, corrupted)
+        restored, _ = self._restore(params, variables, corrupted, batch)
         records = {
             "clean": quantize(jnp.asarray(batch["image"], jnp.float32)).astype(jnp.uint8),
             "corrupted": self._filled(corrupted).astype(jnp.uint8),
@@ -133,7 +112,7 @@ class ImageRestoration(Task):
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         corrupted = self.corruption.read(jnp.asarray(batch["image"]))
-        return {"restored": self._to_uint8(self._restore(params, variables, corrupted)[0])}
+        return {"restored": self._to_uint8(self._restore(params, variables, corrupted, batch)[0])}
 
     def _corrupt(self, batch: Batch, key: Array) -> Corrupted:
         image = batch["image"]
@@ -150,11 +129,11 @@ class ImageRestoration(Task):
         return image if known is None else jnp.concatenate([image * known, known], axis=-1)
 
     def _restore(
-        self, params: PyTree, variables: PyTree, corrupted: Corrupted, key: Array | None = None
+        self, params: PyTree, variables: PyTree, corrupted: Corrupted, batch: Batch, key: Array | None = None
     ) -> tuple[Array, PyTree]:
         """Returns the restored images, normalized, float32 [batch, h, w, c], and the new variables."""
         inputs = self._inputs(corrupted)
-        output, variables = apply_module(GROUP, self.model, params, variables, inputs, key=key)
+        output, variables = self.apply_model(params, variables, batch, key, inputs)
         if output.shape != corrupted.image.shape:
             raise UserError(f"the model outputs {output.shape} for images {corrupted.image.shape}; they must be equal")
         output, image = jnp.asarray(output, jnp.float32), inputs[..., : corrupted.image.shape[-1]]

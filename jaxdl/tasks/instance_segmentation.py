@@ -4,23 +4,21 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.decoding.instances import group_image
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.parts.apply import batch_coupling, init_model
 from jaxdl.tasks.parts.center_offsets import Maps, center_targets, heatmap_focal_loss
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.segmentation import InstanceSegmentationPresentation
 
-GROUP = "segmenter"
 # Default coefficients of the heatmap term. The mean squared error is small, since few pixels are near a center.
 HEATMAPS = {"focal": 1.0, "mse": 200.0}
 # Added to the heatmap's logits: the initial probability of a center is 0.1 (arXiv:1708.02002).
@@ -30,13 +28,11 @@ MAX_NUMBER = 32766
 
 
 @dataclass(frozen=True, eq=False)
-class InstanceSegmentation(Task):
+class InstanceSegmentation(ModelTask):
     """Class-agnostic instance segmentation by center offsets (Panoptic-DeepLab, arXiv:1911.10194).
 
     The model predicts for every pixel the foreground, a heatmap of object centers, and the offset to the center of the
     pixel's object. Each foreground pixel is assigned to the center nearest to the position that its offset predicts.
-
-    Trains the group "segmenter" in one phase, "train".
 
     Batches: `image` uint8 [batch, height, width, channels] and `instances` int32 [batch, height, width], 0 for the
     background, else the number of the object. Numbers need not be contiguous.
@@ -77,7 +73,9 @@ class InstanceSegmentation(Task):
       UserError: An argument out of range.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "segmenter"
+    presentation = InstanceSegmentationPresentation()
+
     limit: int = 256
     sigma: float = 2.0
     offset_scale: float = 16.0
@@ -113,20 +111,8 @@ class InstanceSegmentation(Task):
         heatmap_loss = HEATMAPS[self.heatmap] if self.heatmap_loss is None else self.heatmap_loss
         return {"cross_entropy": 1.0, "dice": self.dice, "heatmap": heatmap_loss, "offset": self.offset_loss}
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> InstanceSegmentationPresentation:
-        return InstanceSegmentationPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_model(GROUP, self.model, self.normalize, key, batch)
+        return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         maps, variables = self._maps(params, variables, batch, key)
@@ -182,7 +168,7 @@ class InstanceSegmentation(Task):
         return jax.vmap(functools.partial(group_image, **options))(*maps)
 
     def _maps(self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None) -> tuple[Maps, PyTree]:
-        values, variables = pixel_outputs(GROUP, self.model, self.normalize, 4, params, variables, batch, key)
+        values, variables = pixel_outputs(self, 4, params, variables, batch, key)
         return Maps(values[..., 0], values[..., 1] + HEATMAP_PRIOR, values[..., 2:] * self.offset_scale), variables
 
     def _terms(self, maps: Maps, batch: Batch) -> dict[str, Term]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.prompts import length_without_padding, read_prompts, truncate_left
 from jaxdl.tasks.parts.tokens import (
     next_token_mask,
@@ -22,29 +21,13 @@ from jaxdl.tasks.parts.tokens import (
     token_metrics,
     tokens_of,
 )
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Names,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
 from jaxdl.viz.language import LanguageModellingPresentation
-
-GROUP = "language_model"
 
 
 @dataclass(frozen=True, eq=False)
-class LanguageModelling(Task):
+class LanguageModelling(ModelTask):
     """Causal language modelling with softmax cross-entropy per token.
-
-    Trains the group "language_model" in one phase, "train".
 
     With `carried`, the model's state after a batch is the initial state of the next one, without gradient: truncated
     back-propagation through time (Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of
@@ -84,7 +67,8 @@ class LanguageModelling(Task):
       UserError: An argument out of range, batches without `tokens`, or without `first` if `carried`.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "language_model"
+
     carried: bool = True
     chunk: int = 0
     temperature: float = 0.8
@@ -114,27 +98,18 @@ class LanguageModelling(Task):
             )
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def presentation(self) -> LanguageModellingPresentation:
         return LanguageModellingPresentation(tuple(self.stop))
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_module(GROUP, self.model, key, tokens_of(batch)[:, :-1])
+        return self.init_model(key, tokens_of(batch)[:, :-1])
 
     def carry(self, batch: Batch) -> PyTree:
         return self._initial_carry(len(tokens_of(batch))) if self.carried else {}
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         before = self._resumed_carry(batch, carry) if self.carried else None
-        dropout = module_key(key, batch)
-        losses, correct, after, variables = self._token_losses(params, variables, batch, before, dropout)
+        losses, correct, after, variables = self._token_losses(params, variables, batch, before, key)
         metrics = token_metrics(losses, correct, _target_weight(batch))
         if self.carried:  # a carry keeps its type from step to step, also with a model that computes in bfloat16
             after = jax.tree.map(lambda new, old: jax.lax.stop_gradient(new).astype(old.dtype), after, before)
@@ -168,7 +143,7 @@ class LanguageModelling(Task):
         positions = getattr(self.model, "positions", None)
         if positions:  # leaves room for the continuation
             tokens, length = truncate_left(tokens, length, max(1, positions - self.new_tokens))
-        collections = {"params": params[GROUP], **variables.get(GROUP, {})}
+        collections = self.collections(params, variables)
         step, carry, logits = read_prompts(self.model, collections, tokens, length, self.new_tokens)
         continuation = sample(
             step,
@@ -214,9 +189,7 @@ class LanguageModelling(Task):
         """Returns the model's outputs [batch, length, ...], the new carry, and the new variables."""
         inputs = tokens_of(batch)[:, :-1]
         options |= segment_arguments(self.model, batch, inputs.shape[1])
-        (outputs, carry), variables = apply_module(
-            GROUP, self.model, params, variables, inputs, key=key, carry=carry, **options
-        )
+        (outputs, carry), variables = self.apply_model(params, variables, batch, key, inputs, carry=carry, **options)
         return outputs, carry, variables
 
     def _token_losses(
@@ -229,7 +202,7 @@ class LanguageModelling(Task):
             return *token_losses(jnp.asarray(logits, jnp.float32), targets), carry, variables
         features, carry, variables = self._apply(params, variables, batch, carry, key, whole=False)
         features = jnp.asarray(features, jnp.float32)
-        collections = {"params": params[GROUP], **variables.get(GROUP, {})}
+        collections = self.collections(params, variables)
 
         @jax.checkpoint
         def chunk_losses(chunk: tuple[Array, Array]) -> tuple[Array, Array]:

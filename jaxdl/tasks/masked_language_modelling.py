@@ -2,38 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data.text.special_tokens import PAD, SPECIALS, UNKNOWN
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import segment_arguments, token_losses, token_metrics, tokens_of
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Names,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
 from jaxdl.viz.text import MaskedLanguageModellingPresentation
 
-GROUP = "masked_language_model"
 FIRST_TOKEN = len(SPECIALS)  # smaller ids are special tokens, which neither replace tokens nor are predicted
 
 
 @dataclass(frozen=True, eq=False)
-class MaskedLanguageModelling(Task):
+class MaskedLanguageModelling(ModelTask):
     """Masked language modelling with softmax cross-entropy at the masked positions.
 
     Trains the group "masked_language_model" in one phase, "train". Each example draws its masked positions from its own
@@ -58,7 +44,9 @@ class MaskedLanguageModelling(Task):
       UserError: An argument out of range, or batches without `tokens`, or without `words` if `whole_words`.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "masked_language_model"
+    presentation = MaskedLanguageModellingPresentation()
+
     share: float = 0.15
     whole_words: bool = False
 
@@ -66,24 +54,11 @@ class MaskedLanguageModelling(Task):
         if not 0.0 < self.share < 1.0:
             raise UserError(f"share={self.share} must be in (0, 1)")
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> MaskedLanguageModellingPresentation:
-        return MaskedLanguageModellingPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_module(GROUP, self.model, key, tokens_of(batch))
+        return self.init_model(key, tokens_of(batch))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        dropout = module_key(jax.random.fold_in(key, 1), batch)
-        metrics, variables = self._masked_metrics(params, variables, batch, key, dropout)
+        metrics, variables = self._masked_metrics(params, variables, batch, key, jax.random.fold_in(key, 1))
         return Outcome(
             terms={"cross_entropy": Term(*metrics["loss"])},
             variables=variables,
@@ -142,5 +117,5 @@ class MaskedLanguageModelling(Task):
     ) -> tuple[Array, PyTree]:
         """Returns logits float32 [batch, time, vocabulary] and the new variables."""
         segments = segment_arguments(self.model, batch, tokens.shape[1])
-        logits, variables = apply_module(GROUP, self.model, params, variables, tokens, key=dropout, **segments)
+        logits, variables = self.apply_model(params, variables, batch, dropout, tokens, **segments)
         return jnp.asarray(logits, jnp.float32), variables

@@ -3,9 +3,8 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,24 +12,21 @@ import optax
 
 from jaxdl.decoding.nms import detections, generalized_iou, intersection_over_union
 from jaxdl.errors import UserError, nearest
-from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model
 from jaxdl.tasks.parts.fcos import Locations, Targets, assign, flatten, locate, to_boxes
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.detection import DetectionPresentation
 
-GROUP = "detector"
 Quality = Literal["centerness", "iou"]
 
 
 @dataclass(frozen=True, eq=False)
-class ObjectDetection(Task):
+class ObjectDetection(ModelTask):
     """Anchor-free one-stage object detection (FCOS, Tian et al. 2019, arXiv:1904.01355).
 
     Every location of a feature pyramid predicts class probabilities, the distances to the box's four sides, and the
     centerness of the location in the box.
-
-    Trains the group "detector" in one phase, "train".
 
     Batches: `image` uint8 [batch, height, width, channels]; `boxes` float32 [batch, objects, 4], (top, left, bottom,
     right) in pixels; `box_label` int32 and `box_weight` float32 [batch, objects], weight 0 on padding; optionally
@@ -68,7 +64,9 @@ class ObjectDetection(Task):
       UserError: An argument out of range.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "detector"
+    presentation = DetectionPresentation()
+
     num_classes: int
     quality: Quality = "centerness"
     normalize: Normalize = field(default_factory=Normalize)
@@ -96,23 +94,11 @@ class ObjectDetection(Task):
             raise UserError(f"names has {len(self.names)} class names, but num_classes={self.num_classes}")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def class_names(self) -> Names:
         return {"box_label": tuple(self.names)} if self.names else {}
 
-    @property
-    def presentation(self) -> DetectionPresentation:
-        return DetectionPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_model(GROUP, self.model, self.normalize, key, batch)
+        return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         _check(batch)
@@ -175,7 +161,7 @@ class ObjectDetection(Task):
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Locations, dict[str, Array], PyTree]:
         """Returns the locations, the model's flat outputs, and the new variables."""
-        outputs, variables = apply_model(GROUP, self.model, self.normalize, params, variables, batch, key)
+        outputs, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
         sizes = [tuple(level.shape[1:3]) for level in outputs["centerness"]]
         classes = outputs["class_logits"][0].shape[-1]
         if classes != self.num_classes:

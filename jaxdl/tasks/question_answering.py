@@ -1,26 +1,23 @@
 """Extractive question answering (SQuAD; Rajpurkar et al. 2016, arXiv:1606.05250)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.model_task import ModelTask
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.text import QuestionAnsweringPresentation
 
-GROUP = "reader"
 _MASKED = -1e9  # logit of positions outside the text
 
 
 @dataclass(frozen=True, eq=False)
-class QuestionAnswering(Task):
+class QuestionAnswering(ModelTask):
     """Extractive question answering: softmax cross-entropy of the answer's first and last position.
-
-    Trains the group "reader" in one phase, "train".
 
     Batches: `tokens` int32 [batch, time], a question followed by a text; `tokens_length` int32 [batch]; `begin` int32
     [batch], the position of the text; `first` and `last` int32 [batch], the positions of the answer.
@@ -39,28 +36,18 @@ class QuestionAnswering(Task):
       UserError: An argument out of range, or a batch without tokens.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "reader"
+    presentation = QuestionAnsweringPresentation()
+
     longest: int = 30
 
     def __post_init__(self):
         if self.longest < 1:
             raise UserError(f"longest={self.longest} must be at least 1 token")
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> QuestionAnsweringPresentation:
-        return QuestionAnsweringPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         tokens, options = _inputs(batch)
-        return init_module(GROUP, self.model, key, tokens, **options)
+        return self.init_model(key, tokens, **options)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         scores, variables = self._log_probabilities(params, variables, batch, key)
@@ -93,8 +80,7 @@ class QuestionAnswering(Task):
     ) -> tuple[Array, PyTree]:
         """Returns log-probabilities float32 [batch, time, 2] over the positions of the text, and the new variables."""
         tokens, options = _inputs(batch)
-        dropout = None if key is None else module_key(key, batch)
-        logits, variables = apply_module(GROUP, self.model, params, variables, tokens, key=dropout, **options)
+        logits, variables = self.apply_model(params, variables, batch, key, tokens, **options)
         text = (options["types"] > 0) & (jnp.arange(tokens.shape[1]) < batch["tokens_length"][:, None])
         logits = jnp.where(text[..., None], jnp.asarray(logits, jnp.float32), _MASKED)
         return jax.nn.log_softmax(logits, axis=1), variables

@@ -1,21 +1,21 @@
 """Image reconstruction."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_model, batch_coupling, init_model, per_example
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize, unit_to_uint8
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.reconstruction import ReconstructionPresentation
-
-GROUP = "autoencoder"
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction(Task):
+class Reconstruction(ModelTask):
     """Reconstruction of images by an autoencoder with MSE.
 
     Trains the group "autoencoder" in one phase, "train", with the term `mse` of `image / 255`.
@@ -34,31 +34,21 @@ class Reconstruction(Task):
       normalize: Normalization of the images.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "autoencoder"
+    presentation = ReconstructionPresentation()
+
     normalize: Normalize = field(default_factory=Normalize)
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> ReconstructionPresentation:
-        return ReconstructionPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_model(GROUP, self.model, self.normalize, key, batch)
+        return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        output, variables = apply_model(GROUP, self.model, self.normalize, params, variables, batch, key)
+        output, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
         mse = _image_means(jnp.square(_errors(self.normalize.inverse(output), batch)))
         return Outcome({"mse": Term(*per_example(batch, mse))}, variables)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
-        output, _ = apply_model(GROUP, self.model, self.normalize, params, variables, batch)
+        output, _ = self.apply_model(params, variables, batch, None, self.normalize(batch["image"]))
         errors = _errors(self.normalize.inverse(output), batch)
         mse = _image_means(jnp.square(errors))
         return Evaluation(
@@ -74,9 +64,8 @@ class Reconstruction(Task):
             latents = model.encode(image, train=False)
             return latents, model.decode(latents, train=False)
 
-        tree = {"params": params[GROUP], **variables.get(GROUP, {})}
         image = self.normalize(jnp.asarray(batch["image"]))
-        latents, output = nn.apply(encode_and_decode, self.model)(tree, image)
+        latents, output = nn.apply(encode_and_decode, self.model)(self.collections(params, variables), image)
         output = self.normalize.inverse(output)
         return {
             "reconstruction": unit_to_uint8(jnp.clip(output, 0.0, 1.0)),

@@ -2,30 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import batch_coupling, init_model, per_example
+from jaxdl.tasks.parts.apply import per_example
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.segmentation import SemanticSegmentationPresentation
 
-GROUP = "segmenter"
 UNLABELLED = 255
 _VALID = np.iinfo(np.int32).min  # marks pixels whose class id is in range, below any id
 
 
 @dataclass(frozen=True, eq=False)
-class SemanticSegmentation(Task):
+class SemanticSegmentation(ModelTask):
     """Semantic segmentation with softmax cross-entropy and the soft Dice loss (V-Net, arXiv:1606.04797).
-
-    Trains the group "segmenter" in one phase, "train".
 
     Batches: `image` uint8 [batch, height, width, channels] and `mask` uint8 [batch, height, width], class ids from 0;
     pixels with the id 255 are unlabelled and ignored.
@@ -55,7 +52,8 @@ class SemanticSegmentation(Task):
       UserError: An argument out of range.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "segmenter"
+
     num_classes: int
     dice: float = 1.0
     label_smoothing: float = 0.0
@@ -73,10 +71,6 @@ class SemanticSegmentation(Task):
             raise UserError(f"dice={self.dice} must be finite and at least 0")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def class_names(self) -> Names:
         return {"mask": tuple(self.names)} if self.names else {}
 
@@ -84,12 +78,8 @@ class SemanticSegmentation(Task):
     def presentation(self) -> SemanticSegmentationPresentation:
         return SemanticSegmentationPresentation(self.num_classes)
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_model(GROUP, self.model, self.normalize, key, batch)
+        return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)
@@ -143,7 +133,7 @@ class SemanticSegmentation(Task):
     def _logits(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Array, PyTree]:
-        return pixel_outputs(GROUP, self.model, self.normalize, self.num_classes, params, variables, batch, key)
+        return pixel_outputs(self, self.num_classes, params, variables, batch, key)
 
     def _target(self, batch: Batch) -> tuple[Array, Array, Array]:
         """Returns the one-hot mask, the labelled pixels and the invalid class ids of a batch.

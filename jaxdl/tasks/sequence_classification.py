@@ -1,29 +1,26 @@
 """Sequence classification."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import flax.linen as nn
 import jax
 
-from jaxdl.tasks.parts.apply import batch_coupling, per_example
+from jaxdl.tasks.parts.apply import per_example
 from jaxdl.tasks.parts.classification import (
     check_label_smoothing,
     class_predictions,
     classification_metrics,
     cross_entropy,
 )
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.classification import SequenceClassificationPresentation
-
-GROUP = "classifier"
 
 
 @dataclass(frozen=True, eq=False)
-class SequenceClassification(Task):
+class SequenceClassification(ModelTask):
     """Sequence classification with softmax cross-entropy: one label per sequence.
-
-    Trains the group "classifier" in one phase, "train".
 
     Batches: `tokens` int32 [batch, time], or `inputs` float [batch, time, channels]; their number of valid steps,
     `tokens_length` or `inputs_length` int32 [batch], which may be absent if no step is padding; `label` int32 [batch].
@@ -42,29 +39,19 @@ class SequenceClassification(Task):
       UserError: An argument out of range, a batch without sequences, or logits of another shape.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "classifier"
+    presentation = SequenceClassificationPresentation()
+
     label_smoothing: float = 0.0
 
     def __post_init__(self):
         check_label_smoothing(self.label_smoothing)
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> SequenceClassificationPresentation:
-        return SequenceClassificationPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_sequence_model(GROUP, self.model, key, batch)
+        return init_sequence_model(self, key, batch)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        logits, variables = apply_sequence_model(GROUP, self.model, params, variables, batch, key)
+        logits, variables = apply_sequence_model(self, params, variables, batch, key)
         target = jax.nn.one_hot(batch["label"], logits.shape[-1])
         return Outcome(
             terms={"cross_entropy": Term(*per_example(batch, cross_entropy(logits, target, self.label_smoothing)))},
@@ -73,8 +60,8 @@ class SequenceClassification(Task):
         )
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
-        logits, _ = apply_sequence_model(GROUP, self.model, params, variables, batch)
+        logits, _ = apply_sequence_model(self, params, variables, batch)
         return Evaluation(classification_metrics(batch, logits))
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
-        return class_predictions(apply_sequence_model(GROUP, self.model, params, variables, batch)[0])
+        return class_predictions(apply_sequence_model(self, params, variables, batch)[0])

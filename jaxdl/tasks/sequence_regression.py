@@ -1,22 +1,21 @@
 """Sequence regression."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import batch_coupling, per_example
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, Phase, PyTree, Task, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.gradients import SequenceRegressionPresentation
-
-GROUP = "regressor"
 
 
 @dataclass(frozen=True, eq=False)
-class SequenceRegression(Task):
+class SequenceRegression(ModelTask):
     """Sequence regression with squared error: one or several numbers per sequence.
 
     Trains the group "regressor" in one phase, "train". Term: `squared_error`, its mean over outputs.
@@ -39,22 +38,11 @@ class SequenceRegression(Task):
       UserError: A batch without `inputs`, or a target of another shape than the outputs.
     """
 
-    model: nn.Module
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> SequenceRegressionPresentation:
-        return SequenceRegressionPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
+    group: ClassVar[str] = "regressor"
+    presentation = SequenceRegressionPresentation()
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        return init_sequence_model(GROUP, self.model, key, _without_tokens(batch, _inputs(batch)))
+        return init_sequence_model(self, key, _without_tokens(batch, _inputs(batch)))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         outputs, variables = self._apply(params, variables, batch, _inputs(batch), key)
@@ -96,7 +84,7 @@ class SequenceRegression(Task):
     def _apply(
         self, params: PyTree, variables: PyTree, batch: Batch, inputs: Array, key: Array | None = None
     ) -> tuple[Array, PyTree]:
-        return apply_sequence_model(GROUP, self.model, params, variables, _without_tokens(batch, inputs), key)
+        return apply_sequence_model(self, params, variables, _without_tokens(batch, inputs), key)
 
 
 def vector_norms(vectors: Array) -> Array:

@@ -3,9 +3,8 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,15 +12,14 @@ import optax
 from jaxdl.decoding.ctc import BLANK, greedy
 from jaxdl.decoding.transcripts import LanguageModel, TranscriptDecoder, reference_text
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.model_task import ModelTask
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.speech import SpeechPresentation
-
-GROUP = "recognizer"
 
 
 @dataclass(frozen=True, eq=False)
-class SpeechRecognition(Task):
+class SpeechRecognition(ModelTask):
     """Speech recognition with CTC, decoded by the most probable path or by beam search.
 
     Trains the group "recognizer" in one phase, "train". Term: `ctc`, per target token. Targets without a path, because
@@ -51,7 +49,8 @@ class SpeechRecognition(Task):
       UserError: A negative beam, a language model without a beam, or a batch without targets.
     """
 
-    model: nn.Module
+    group: ClassVar[str] = "recognizer"
+
     beam: int = 0
     language_model: LanguageModel | None = None
     language_weight: float = 0.5
@@ -64,20 +63,12 @@ class SpeechRecognition(Task):
             raise UserError("a language model needs beam search; set beam=32, or language_model=None")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def presentation(self) -> SpeechPresentation:
         return SpeechPresentation(self._decoder)
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         frames, length = jnp.asarray(batch["frames"]), jnp.asarray(batch["frames_length"])
-        return init_module(GROUP, self.model, key, frames, length=length)
+        return self.init_model(key, frames, length=length)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, steps, variables = self._apply(params, variables, batch, key)
@@ -114,9 +105,8 @@ class SpeechRecognition(Task):
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Array, Array, PyTree]:
         """Returns logits float32 [batch, steps, vocabulary], valid steps and new variables."""
-        dropout_key = None if key is None else module_key(key, batch)
-        (logits, steps), variables = apply_module(
-            GROUP, self.model, params, variables, batch["frames"], key=dropout_key, length=batch["frames_length"]
+        (logits, steps), variables = self.apply_model(
+            params, variables, batch, key, batch["frames"], length=batch["frames_length"]
         )
         return logits.astype(jnp.float32), steps, variables
 

@@ -28,11 +28,9 @@ class TextEditing(Tagging):
         cannot be computed. None: no such metric.
     """
 
-    accepted: Callable[[Sequence[str]], float | None] | None = None
+    presentation = TextEditingPresentation()
 
-    @property
-    def presentation(self) -> TextEditingPresentation:
-        return TextEditingPresentation()
+    accepted: Callable[[Sequence[str]], float | None] | None = None
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         metrics = self._word_metrics(self._logits(params, variables, batch)[0], batch)

@@ -27,11 +27,9 @@ class TokenClassification(Tagging):
       entities: Whether labels are "B-type", "I-type" and "O", and whole entities are scored.
     """
 
-    entities: bool = True
+    presentation = TokenClassificationPresentation()
 
-    @property
-    def presentation(self) -> TokenClassificationPresentation:
-        return TokenClassificationPresentation()
+    entities: bool = True
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         logits, _ = self._logits(params, variables, batch)

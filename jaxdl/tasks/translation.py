@@ -19,10 +19,7 @@ class Translation(Seq2Seq):
     """
 
     group: ClassVar[str] = "translator"
-
-    @property
-    def presentation(self) -> TranslationPresentation:
-        return TranslationPresentation()
+    presentation = TranslationPresentation()
 
     def encoder_inputs(self, batch: Batch) -> tuple[Array, Array | None]:
         return batch["source"], batch.get("source_length")

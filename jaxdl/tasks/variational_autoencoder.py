@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,35 +11,23 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.models.vae import Decoded
 from jaxdl.tasks.parts import fid
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
+from jaxdl.tasks.parts.apply import apply_module, per_example
 from jaxdl.tasks.parts.draws import fold_keys, standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import flatten_groups, latent_walks, split_groups
 from jaxdl.tasks.parts.likelihood import Likelihood, check_outputs, observe
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Names,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys, module_key
 from jaxdl.viz.latent import VariationalAutoencoderPresentation
 
-GROUP = "autoencoder"
 ACTIVE = 0.01  # least variance of the posterior mean over the data at which a latent is active (arXiv:1509.00519)
 # Numbers of the keys of an example; `likelihood.observe` uses 0.
 _NOISE, _PRIOR, _BOUND = range(1, 4)
 
 
 @dataclass(frozen=True, eq=False)
-class VariationalAutoencoder(Task):
+class VariationalAutoencoder(ModelTask):
     """Variational autoencoder, trained on the evidence lower bound (ELBO) or the importance-weighted bound (IWAE).
 
     Trains the group "autoencoder" in one phase, "train". Terms: `reconstruction`, -log p(x | z); `kl`,
@@ -74,6 +62,9 @@ class VariationalAutoencoder(Task):
       UserError: An argument out of range, or, when traced, a missing label or outputs of another shape.
     """
 
+    group: ClassVar[str] = "autoencoder"
+    presentation = VariationalAutoencoderPresentation()
+
     model: Any
     likelihood: Likelihood
     beta: float = 1.0
@@ -100,23 +91,11 @@ class VariationalAutoencoder(Task):
                 " set one of them to its default"
             )
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def presentation(self) -> VariationalAutoencoderPresentation:
-        return VariationalAutoencoderPresentation()
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         keys = jax.random.split(key, 3)
         examples = example_keys(keys[0], batch)
         image = unit_to_symmetric(observe(self.likelihood, batch, examples))
-        params, variables = init_module(GROUP, self.model, keys[1], image, self._noise(examples), self._label(batch))
+        params, variables = self.init_model(keys[1], image, self._noise(examples), self._label(batch))
         if self.fid_classifier is not None:
             frozen, statistics = self.fid_classifier.init(keys[2], batch["image"])
             params, variables = {**params, **frozen}, {**variables, **statistics}
@@ -226,7 +205,7 @@ class VariationalAutoencoder(Task):
         self, method: str, params: PyTree, variables: PyTree, *inputs: Any, key: Array | None = None
     ) -> tuple[Any, PyTree]:
         """Applies a method of the model; `key` in training only."""
-        return apply_module(GROUP, self.model, params, variables, *inputs, key=key, method=method)
+        return apply_module(self.group, self.model, params, variables, *inputs, key=key, method=method)
 
     def _elbo_parts(self, decoded: Decoded, observed: Array) -> tuple[Array, list[Array]]:
         """Returns the log-likelihood [batch] and the KL by latent or channel, [batch, n] per group."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,29 +10,16 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.vqvae import Quantized
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module, per_example
+from jaxdl.tasks.parts.apply import per_example
 from jaxdl.tasks.parts.likelihood import Likelihood, check_outputs, observe
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
-from jaxdl.training.task import (
-    Array,
-    Batch,
-    Evaluation,
-    Names,
-    Outcome,
-    Phase,
-    PyTree,
-    Task,
-    Term,
-    example_keys,
-    module_key,
-)
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
 from jaxdl.viz.latent import VectorQuantizationPresentation
-
-GROUP = "autoencoder"
 
 
 @dataclass(frozen=True, eq=False)
-class VectorQuantization(Task):
+class VectorQuantization(ModelTask):
     """VQ-VAE, with a codebook that follows the encoder's vectors by a moving average.
 
     Trains the group "autoencoder" in one phase, "train". Terms (arXiv:1711.00937, equation 3): `reconstruction`, the
@@ -58,6 +45,8 @@ class VectorQuantization(Task):
       UserError: An argument out of range, or, when traced, outputs of another shape.
     """
 
+    group: ClassVar[str] = "autoencoder"
+
     model: Any
     likelihood: Likelihood
     commitment: float = 0.25
@@ -67,28 +56,15 @@ class VectorQuantization(Task):
             raise UserError(f"commitment={self.commitment} must be finite and at least 0")
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
     def presentation(self) -> VectorQuantizationPresentation:
         return VectorQuantizationPresentation(getattr(self.model, "codes", 0))
 
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         image = unit_to_symmetric(observe(self.likelihood, batch, example_keys(key, batch)))
-        return init_module(GROUP, self.model, key, image, batch["weight"], jnp.int32(0))
+        return self.init_model(key, image, batch["weight"], jnp.int32(0))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        observed = observe(self.likelihood, batch, example_keys(key, batch))
-        inputs = (unit_to_symmetric(observed), batch["weight"], step)
-        (output, quantized), variables = apply_module(
-            GROUP, self.model, params, variables, *inputs, key=module_key(key, batch)
-        )
-        check_outputs(self.likelihood, output, observed)
+        (observed, output, quantized), variables = self._reconstruct(params, variables, batch, key, step)
         nll = -self.likelihood.log_likelihood(output, observed)
         return Outcome(
             terms={
@@ -100,7 +76,7 @@ class VectorQuantization(Task):
         )
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
-        observed, output, quantized = self._reconstruct(params, variables, batch, key)
+        (observed, output, quantized), _ = self._reconstruct(params, variables, batch, key)
         mse, weight = self._mse(output, observed), batch["weight"]
         usage = jax.nn.one_hot(quantized.index, self.model.codes).sum((1, 2)).T  # [codes, batch]
         return Evaluation(
@@ -121,7 +97,7 @@ class VectorQuantization(Task):
         return {"perplexity": float(np.exp(entropy)), "codes_used": float(len(shares)), "bits": float(bits)}
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
-        observed, output, quantized = self._reconstruct(params, variables, batch, key)
+        (observed, output, quantized), _ = self._reconstruct(params, variables, batch, key)
         return {
             "reconstruction": unit_to_uint8(self.likelihood.mean(output)),
             "codes": quantized.index,
@@ -129,14 +105,15 @@ class VectorQuantization(Task):
         }
 
     def _reconstruct(
-        self, params: PyTree, variables: PyTree, batch: Batch, key: Array
-    ) -> tuple[Array, Array, Quantized]:
-        """Returns the observed image, the model's output and the codes, in evaluation."""
+        self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array | None = None
+    ) -> tuple[tuple[Array, Array, Quantized], PyTree]:
+        """Returns the observed image, the model's output and the codes, and the new variables; a step for training."""
         observed = observe(self.likelihood, batch, example_keys(key, batch))
-        inputs = (unit_to_symmetric(observed), batch["weight"], jnp.int32(0))
-        (output, quantized), _ = apply_module(GROUP, self.model, params, variables, *inputs)
+        inputs = (unit_to_symmetric(observed), batch["weight"], jnp.int32(0) if step is None else step)
+        dropout = None if step is None else key
+        (output, quantized), variables = self.apply_model(params, variables, batch, dropout, *inputs)
         check_outputs(self.likelihood, output, observed)
-        return observed, output, quantized
+        return (observed, output, quantized), variables
 
     def _mse(self, output: Array, observed: Array) -> Array:
         """Returns the MSE [batch] of the expected pixels."""

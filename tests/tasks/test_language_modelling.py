@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.language_modelling import GROUP, LanguageModelling
+from jaxdl.tasks.language_modelling import LanguageModelling
 
+GROUP = LanguageModelling.group
 VOCABULARY, WIDTH = 9, 6
 KEY = jax.random.key(3)
 

@@ -12,9 +12,10 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.models.vae import VAE, DenseDecoder, DenseEncoder
 from jaxdl.tasks.parts.likelihood import Bernoulli, Gaussian
-from jaxdl.tasks.variational_autoencoder import GROUP, VariationalAutoencoder, importance_bound
+from jaxdl.tasks.variational_autoencoder import VariationalAutoencoder, importance_bound
 from jaxdl.training.task import example_keys
 
+GROUP = VariationalAutoencoder.group
 STD = 0.3
 # Orthogonal columns: the exact posterior is diagonal, like the model's. The third latent is unused.
 WEIGHTS = np.array([[0.5, 0.2, 0.0], [0.5, -0.2, 0.0], [-0.3, 0.4, 0.0], [0.3, 0.4, 0.0]])

@@ -1,45 +1,14 @@
 """Initialization and application of Flax modules, and reduction of per-example values."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.models.layers.norms import batch_norm
-from jaxdl.training.task import Array, PyTree, module_key
-
-
-def init_model(
-    group: str, model: nn.Module, normalize: Callable[[Array], Array], key: Array, batch: Mapping[str, Any]
-) -> tuple[dict, dict]:
-    """Returns (params {group: tree}, variables {group: collections}) of a model of normalized images."""
-    return init_module(group, model, key, normalize(jnp.asarray(batch["image"])))
-
-
-def apply_model(
-    group: str,
-    model: nn.Module,
-    normalize: Callable[[Array], Array],
-    params: PyTree,
-    variables: PyTree,
-    batch: Mapping[str, Any],
-    key: Array | None = None,
-) -> tuple[Any, PyTree]:
-    """Applies a model to the batch's normalized `image` and returns outputs and new variables.
-
-    Args:
-      group: Group of the parameters and variables.
-      model: `model(image, *, train)`.
-      normalize: Normalization of images.
-      params: Parameters by group.
-      variables: Variables by group.
-      batch: A batch with `image`.
-      key: Key of dropout in training. None evaluates.
-    """
-    dropout_key = None if key is None else module_key(key, batch)
-    return apply_module(group, model, params, variables, normalize(batch["image"]), key=dropout_key)
+from jaxdl.training.task import Array, PyTree
 
 
 def init_module(group: str, model: nn.Module, key: Array, *inputs: Any, **options: Any) -> tuple[dict, dict]:

@@ -1,40 +1,29 @@
 """Dense prediction: per-pixel outputs, label images, and the soft Dice loss."""
 
-import flax.linen as nn
+from typing import Any
+
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_model
-from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.task import Array, Batch, PyTree
 
 
 def pixel_outputs(
-    group: str,
-    model: nn.Module,
-    normalize: Normalize,
-    channels: int,
-    params: PyTree,
-    variables: PyTree,
-    batch: Batch,
-    key: Array | None = None,
+    task: Any, channels: int, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
 ) -> tuple[Array, PyTree]:
-    """Returns the model's outputs, float32 [batch, height, width, channels], and the new variables.
+    """Returns the outputs of a task's model, float32 [batch, height, width, channels], and the new variables.
 
     Args:
-      group: Group of the parameters and variables.
-      model: Model applied to the normalized `image`.
-      normalize: Normalization of the images.
+      task: A `ModelTask` with the attribute `normalize`.
       channels: Number of outputs per pixel that the task needs.
-      params: Parameters by group.
-      variables: Variables by group.
+      params, variables: By group.
       batch: Batch with `image`.
       key: Key for dropout in training. None for evaluation.
 
     Raises:
       UserError: Outputs of another shape.
     """
-    outputs, variables = apply_model(group, model, normalize, params, variables, batch, key)
+    outputs, variables = task.apply_model(params, variables, batch, key, task.normalize(batch["image"]))
     shape, expected = batch["image"].shape, (*batch["image"].shape[:3], channels)
     if outputs.shape != expected:
         raise UserError(f"the model outputs {outputs.shape} for images {shape}; the task needs {expected}")

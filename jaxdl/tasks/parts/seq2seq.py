@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,10 +11,10 @@ from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
 from jaxdl.tasks.parts.classification import check_label_smoothing
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import check_segments, next_token_mask
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, module_key
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.language import decode_texts
 
 UNKNOWN_REFERENCE = (
@@ -24,7 +23,7 @@ UNKNOWN_REFERENCE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Seq2Seq(Task):
+class Seq2Seq(ModelTask):
     """Base class of text generation with an encoder-decoder: teacher forcing, then greedy or beam search.
 
     Trains the group `group` in one phase, "train", by cross-entropy. Subclasses define `group`, `encoder_inputs` and
@@ -58,9 +57,6 @@ class Seq2Seq(Task):
       UserError: An argument out of range.
     """
 
-    group: ClassVar[str]
-
-    model: nn.Module
     label_smoothing: float = 0.1
     beam: int = 1
     length_penalty: float = 0.6
@@ -88,17 +84,9 @@ class Seq2Seq(Task):
         """Returns the maximum length of predictions if `max_length` is None."""
         raise NotImplementedError
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=self.group, loss=self.loss),)
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
-
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         inputs, options = self._encoder_arguments(batch)
-        return init_module(self.group, self.model, key, inputs, _masked_target(batch)[:, :-1], **options)
+        return self.init_model(key, inputs, _masked_target(batch)[:, :-1], **options)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         """Returns the cross-entropy per target token after <start>.
@@ -147,7 +135,7 @@ class Seq2Seq(Task):
 
     def _search(self, params: PyTree, variables: PyTree, batch: Batch, max_length: int) -> Hypotheses:
         """Decodes by greedy or beam search."""
-        collections = {"params": params[self.group], **variables.get(self.group, {})}
+        collections = self.collections(params, variables)
         inputs, length = self.encoder_inputs(batch)
         memory: Any = self.model.apply(collections, inputs, length=length, method="encode")
         carry = self.model.apply(collections, memory, method="start")
@@ -171,11 +159,8 @@ class Seq2Seq(Task):
           key: Training, where dropout and batch statistics are active. None for evaluation.
         """
         inputs, options = self._encoder_arguments(batch)
-        dropout = None if key is None else module_key(key, batch)
         target = _masked_target(batch)[:, :-1]
-        logits, variables = apply_module(
-            self.group, self.model, params, variables, inputs, target, key=dropout, **options
-        )
+        logits, variables = self.apply_model(params, variables, batch, key, inputs, target, **options)
         return jnp.asarray(logits, jnp.float32), variables
 
     def _encoder_arguments(self, batch: Batch) -> tuple[Array, dict[str, Any]]:

@@ -1,11 +1,10 @@
 """Application of models to batches of padded sequences."""
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, init_module
-from jaxdl.training.task import Array, Batch, PyTree, module_key
+from jaxdl.tasks.parts.model_task import ModelTask
+from jaxdl.training.task import Array, Batch, PyTree
 
 
 def sequences(batch: Batch) -> tuple[Array, Array | None]:
@@ -25,31 +24,22 @@ def sequences(batch: Batch) -> tuple[Array, Array | None]:
     raise UserError(f"batches have {', '.join(sorted(batch))}; the task needs 'tokens' or 'inputs'")
 
 
-def init_sequence_model(group: str, model: nn.Module, key: Array, batch: Batch) -> tuple[dict, dict]:
-    """Returns (params {group: tree}, variables {group: collections}) of a model of sequences."""
+def init_sequence_model(task: ModelTask, key: Array, batch: Batch) -> tuple[dict, dict]:
+    """Returns (params {group: tree}, variables {group: collections}) of a task's model of sequences."""
     values, length = sequences(batch)
-    return init_module(group, model, key, values, length=length)
+    return task.init_model(key, values, length=length)
 
 
 def apply_sequence_model(
-    group: str, model: nn.Module, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
+    task: ModelTask, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
 ) -> tuple[Array, PyTree]:
-    """Returns the model's outputs, float32 [batch, outputs], and the new variables.
-
-    Args:
-      group: Group of the parameters and variables.
-      model: `model(x, *, length, train) -> [batch, outputs]`.
-      params: Parameters by group.
-      variables: Variables by group.
-      batch: See `sequences`.
-      key: Key of dropout in training. None evaluates.
+    """Returns the outputs of a task's model of sequences, float32 [batch, outputs], and the new variables.
 
     Raises:
       UserError: Outputs of another shape.
     """
     values, length = sequences(batch)
-    dropout_key = None if key is None else module_key(key, batch)
-    outputs, variables = apply_module(group, model, params, variables, values, key=dropout_key, length=length)
+    outputs, variables = task.apply_model(params, variables, batch, key, values, length=length)
     outputs = jnp.asarray(outputs, jnp.float32)
     if outputs.ndim != 2 or outputs.shape[0] != values.shape[0]:
         raise UserError(

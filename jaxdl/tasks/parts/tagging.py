@@ -1,21 +1,19 @@
 """Base class of tasks that classify the words of a text."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
+from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import token_losses, token_metrics
-from jaxdl.training.task import Array, Batch, Outcome, Phase, PyTree, Task, Term, module_key
-
-GROUP = "tagger"
+from jaxdl.training.task import Array, Batch, Outcome, PyTree, Term
 
 
 @dataclass(frozen=True, eq=False)
-class Tagging(Task):
+class Tagging(ModelTask):
     """Base class of word classification with softmax cross-entropy at the first token of each word.
 
     Trains the group "tagger" in one phase, "train". Subclasses define `evaluate`, `score` and `presentation`.
@@ -34,19 +32,11 @@ class Tagging(Task):
       UserError: A batch without tokens, or logits of another shape.
     """
 
-    model: nn.Module
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase(name="train", trains=GROUP, loss=self.loss),)
-
-    @property
-    def batch_coupled(self) -> str:
-        return batch_coupling(self.model)
+    group: ClassVar[str] = "tagger"
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         tokens, length = _inputs(batch)
-        return init_module(GROUP, self.model, key, tokens, length=length)
+        return self.init_model(key, tokens, length=length)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)
@@ -67,8 +57,7 @@ class Tagging(Task):
     ) -> tuple[Array, PyTree]:
         """Returns logits float32 [batch, time, labels] and the new variables."""
         tokens, length = _inputs(batch)
-        dropout = None if key is None else module_key(key, batch)
-        logits, variables = apply_module(GROUP, self.model, params, variables, tokens, key=dropout, length=length)
+        logits, variables = self.apply_model(params, variables, batch, key, tokens, length=length)
         logits = jnp.asarray(logits, jnp.float32)
         if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
             raise UserError(
