@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
+from jaxdl.tasks.parts.apply import example_means
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term, example_keys
@@ -68,12 +70,7 @@ class AnomalyDetection(ModelTask):
     normalize: Normalize = field(default_factory=Normalize)
 
     def __post_init__(self):
-        if not 0.0 < self.quantile < 1.0:
-            raise UserError(f"quantile={self.quantile} must be between 0 and 1, such as 0.99")
-        if not 0.0 < self.calibration < 1.0:
-            raise UserError(f"calibration={self.calibration} must be a share of the training examples between 0 and 1")
-        if self.memory < 1:
-            raise UserError(f"memory={self.memory} must be 1 or more")
+        check_ranges(self, quantile="(0, 1)", calibration="(0, 1)", memory="[1, inf)")
         if not self.normal:
             raise UserError("normal=() must contain the labels of normal examples, such as (0,)")
 
@@ -84,19 +81,19 @@ class AnomalyDetection(ModelTask):
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         errors, updated = self._errors(params, variables, batch, key)
         # In evaluation mode, without dropout. XLA merges the two passes if they are equal.
-        eval_errors = jax.lax.stop_gradient(_means(self._errors(params, variables, batch)[0]))
+        eval_errors = jax.lax.stop_gradient(example_means(self._errors(params, variables, batch)[0]))
         normal, held = self._normal_weight(batch), held_out(batch["index"], self.calibration)
         counts = count_errors(variables[ERRORS], eval_errors, jnp.where(held, normal, 0.0), self.memory)
         weight = jnp.where(held, 0.0, normal)
         total = jnp.sum(normal)
         return Outcome(
-            terms={"mse": Term(jnp.sum(weight * _means(errors)), jnp.sum(weight))},
+            terms={"mse": Term(jnp.sum(weight * example_means(errors)), jnp.sum(weight))},
             variables={**updated, ERRORS: counts},
             metrics={"threshold": (quantile_of(counts, self.quantile) * total, total)},
         )
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
-        score = _means(self._errors(params, variables, batch)[0])
+        score = example_means(self._errors(params, variables, batch)[0])
         normal = self._normal_weight(batch)
         records = {
             "score": score,
@@ -107,7 +104,7 @@ class AnomalyDetection(ModelTask):
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         errors, _ = self._errors(params, variables, batch)
-        score, threshold = _means(errors), quantile_of(variables[ERRORS], self.quantile)
+        score, threshold = example_means(errors), quantile_of(variables[ERRORS], self.quantile)
         return {
             "score": score,
             "anomalous": score > threshold,
@@ -161,12 +158,7 @@ def detection_metrics(score: np.ndarray, anomaly: np.ndarray, threshold: float) 
 
 
 def held_out(index: Array, share: float) -> Array:
-    """Returns whether training examples are held out for the threshold, bool [batch].
-
-    Args:
-      index: int32 [batch]. The result depends on it only.
-      share: Share of the examples to hold out.
-    """
+    """Returns whether examples are held out for the threshold, bool [batch], by their index only."""
     keys = example_keys(jax.random.key(0), {"index": index})
     return jax.vmap(jax.random.uniform)(keys) < share
 
@@ -198,7 +190,3 @@ def quantile_of(counts: Array, quantile: float) -> Array:
     inside = (target - (sums[place] - counts[place])) / jnp.maximum(counts[place], 1e-30)
     error = _LOWEST * jnp.exp((place + jnp.clip(inside, 0.0, 1.0)) * math.log(_RATIO))
     return jnp.where(sums[-1] > 0, error, _HIGHEST)
-
-
-def _means(errors: Array) -> Array:
-    return errors.reshape(errors.shape[0], -1).mean(1)

@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
-from jaxdl.errors import UserError
 from jaxdl.tasks.diffusion import GROUP, Diffusion
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.draws import standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import to_symmetric
@@ -67,10 +67,7 @@ class ConsistencyDistillation(Task):
     fid_classifier: FIDClassifier | None = None
 
     def __post_init__(self):
-        if self.levels < 2:
-            raise UserError(f"levels={self.levels} must be at least 2")
-        if self.guidance != 1.0 and not self.classes:
-            raise UserError(f"guidance={self.guidance} needs a conditional network; set classes, or guidance=1")
+        check_ranges(self, levels="[2, inf)")
         _ = self.student  # raises on the other arguments
 
     @property

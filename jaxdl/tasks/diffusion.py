@@ -11,9 +11,10 @@ import numpy as np
 
 from jaxdl.decoding import diffusion_samplers as samplers
 from jaxdl.decoding.noise_schedules import NoiseLevels, Schedule
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.apply import apply_module, init_module, per_example
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.bits_per_dim import MAX_SIGMA_MIN, variational_bound
 from jaxdl.tasks.parts.draws import fold_keys, standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
@@ -125,17 +126,8 @@ class Diffusion(Task):
     fid_classifier: FIDClassifier | None = None
 
     def __post_init__(self):
-        for name, known in (("target", TARGETS), ("weighting", WEIGHTINGS), ("sampler", SAMPLERS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise UserError(f"{name} is '{value}'; {nearest(value, known)}")
-        if self.steps < 1:
-            raise UserError(f"steps={self.steps} must be at least 1")
-        if self.sigma_data <= 0:
-            raise UserError(f"sigma_data={self.sigma_data} must be positive")
-        for name in ("drop_label", "edit"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}={getattr(self, name)} must be in [0, 1]")
+        check_choices(self, target=TARGETS, weighting=WEIGHTINGS, sampler=SAMPLERS)
+        check_ranges(self, steps="[1, inf)", sigma_data="(0, inf)", drop_label="[0, 1]", edit="[0, 1]")
         if self.interpolate < 0 or self.interpolate == 1:
             raise UserError(f"interpolate={self.interpolate} must be at least 2 images per row, or 0")
         if self.inpaint is not None:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.forecast import ForecastingPresentation
@@ -66,19 +67,13 @@ class Forecasting(ModelTask):
     floor: float = 1e-3
 
     def __post_init__(self):
-        choices = {"point_loss": POINT_LOSSES, "normalization": NORMALIZATIONS, "residual": RESIDUALS}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"{name}='{getattr(self, name)}': {nearest(getattr(self, name), known)}")
+        check_choices(self, point_loss=POINT_LOSSES, normalization=NORMALIZATIONS, residual=RESIDUALS)
+        check_ranges(self, lags="[0, inf)", floor="(0, inf)")
         levels = tuple(self.quantiles)
         if levels and (list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1):
             raise UserError(f"quantiles={levels} must increase, between 0 and 1")
         if levels and 0.5 not in levels:
             raise UserError(f"quantiles={levels} must contain 0.5, the median, which is the forecast")
-        if self.lags < 0:
-            raise UserError(f"lags={self.lags} must be 0 or more")
-        if not 0 < self.floor < math.inf:
-            raise UserError(f"floor={self.floor} must be positive and finite")
 
     @property
     def presentation(self) -> ForecastingPresentation:

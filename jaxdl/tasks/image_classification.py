@@ -9,15 +9,11 @@ import jax.numpy as jnp
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
-from jaxdl.tasks.parts.classification import (
-    check_label_smoothing,
-    class_predictions,
-    classification_metrics,
-    cross_entropy,
-)
+from jaxdl.tasks.parts.arguments import check_ranges
+from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree
 from jaxdl.viz.classification import ClassificationPresentation
 
 
@@ -53,7 +49,7 @@ class ImageClassification(ModelTask):
     top: Sequence[int] = (1,)
 
     def __post_init__(self):
-        check_label_smoothing(self.label_smoothing)
+        check_ranges(self, label_smoothing="[0, 1)")
         if any(k < 1 for k in self.top):
             raise UserError(f"top={tuple(self.top)}: every k must be at least 1")
 
@@ -62,14 +58,8 @@ class ImageClassification(ModelTask):
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
-        classes = logits.shape[-1]
-        target = _target(batch, classes)
-        hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), classes), axis=-1)
-        return Outcome(
-            terms={"cross_entropy": Term(*per_example(batch, cross_entropy(logits, target, self.label_smoothing)))},
-            variables=variables,
-            metrics={"accuracy": per_example(batch, hit)},
-        )
+        target = _target(batch, logits.shape[-1])
+        return classification_outcome(batch, logits, target, self.label_smoothing, variables)
 
     def logits(self, params: PyTree, variables: PyTree, image: Array) -> Array:
         logits, _ = self.apply_model(params, variables, {}, None, self.normalize(image))

@@ -14,6 +14,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers.spectral_norm import COLLECTION, power_iteration
 from jaxdl.tasks.parts import adversarial, fid
 from jaxdl.tasks.parts.apply import batch_coupling, init_module, per_example
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.draws import standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import slerp
@@ -55,7 +56,7 @@ class ImageGeneration(Task):
         models `generator(latent, label, *, train)`.
       discriminator: `discriminator(image, *, train) -> logits [batch]`; for conditional models `discriminator(image,
         label, *, train)`.
-      loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.real_loss`.
+      loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.LOSSES`.
       penalty: Penalty on the discriminator's gradient: "r1" on real images (arXiv:1801.04406), "gradient" between real
         and generated images (WGAN-GP, arXiv:1704.00028), or None.
       penalty_weight: Coefficient of the penalty, gamma of R1 or lambda of WGAN-GP.
@@ -85,14 +86,11 @@ class ImageGeneration(Task):
     fid_classifier: FIDClassifier | None = None
 
     def __post_init__(self):
-        adversarial.check_loss(self.loss)
-        if self.penalty not in ("r1", "gradient", None):
-            raise UserError(f"penalty is '{self.penalty}'; use r1, gradient or None")
-        if self.penalty_weight < 0:
-            raise UserError(f"penalty_weight={self.penalty_weight} must be at least 0")
-        for name in ("penalty_every", "critic_steps", "latents"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        check_choices(self, loss=adversarial.LOSSES, penalty=("r1", "gradient", None))
+        one = "[1, inf)"
+        check_ranges(
+            self, penalty_weight="[0, inf)", penalty_every=one, critic_steps=one, latents=one, classes="[0, inf)"
+        )
         if self.penalty is not None and batch_coupling(self.discriminator):
             raise UserError(
                 f"penalty={self.penalty} needs a discriminator without batch normalization, because it is a gradient"
@@ -141,7 +139,7 @@ class ImageGeneration(Task):
         generated, _ = self._generate(params, variables, self._latent(key, 0, batch), batch, train=True)
         real_logits, variables = self._discriminate(params, variables, real, batch, train=True)
         fake_logits, variables = self._discriminate(params, variables, generated, batch, train=True)
-        losses = adversarial.real_loss(self.loss, real_logits) + adversarial.fake_loss(self.loss, fake_logits)
+        losses = adversarial.LOSSES[self.loss].real(real_logits) + adversarial.LOSSES[self.loss].fake(fake_logits)
         terms = {"adversarial": Term(*per_example(batch, losses))}
         if self.penalty is not None and self.penalty_every == 1:
             penalty = self._penalty(params, variables, real, generated, batch, jax.random.fold_in(key, 1))
@@ -164,7 +162,7 @@ class ImageGeneration(Task):
     ) -> Outcome:
         generated, variables = self._generate(params, variables, self._latent(key, 0, batch), batch, train=True)
         logits, _ = self._discriminate(params, variables, generated, batch, train=True)
-        losses = adversarial.generator_loss(self.loss, logits)
+        losses = adversarial.LOSSES[self.loss].generator(logits)
         terms = {"adversarial": Term(*per_example(batch, losses))}
         return Outcome(terms, variables, self._logit_metrics("fake", logits, batch))
 
@@ -265,7 +263,7 @@ class ImageGeneration(Task):
         return adversarial.gradient_penalty(discriminate, real, generated, share)
 
     def _logit_metrics(self, name: str, logits: Array, batch: Batch) -> dict[str, tuple[Array, Array]]:
-        threshold = adversarial.threshold_of(self.loss)
+        threshold = adversarial.LOSSES[self.loss].threshold
         return adversarial.logit_metrics(name, logits, batch["weight"], name == "real", threshold)
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_choices
 from jaxdl.tasks.parts.corruption import Corrupted, Corruption, quantize
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
@@ -65,8 +66,7 @@ class ImageRestoration(ModelTask):
     normalize: Normalize = field(default_factory=Normalize)
 
     def __post_init__(self):
-        if self.pixel_loss not in LOSSES:
-            raise UserError(f"pixel_loss={self.pixel_loss!r}: {nearest(self.pixel_loss, LOSSES)}")
+        check_choices(self, pixel_loss=LOSSES)
 
     @property
     def presentation(self) -> RestorationPresentation:

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
 from jaxdl.tasks.parts import adversarial
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.image_pool import empty_pool, update_pool
 from jaxdl.tasks.parts.pixels import Normalize, symmetric_to_uint8
 from jaxdl.training.task import (
@@ -60,7 +61,7 @@ class ImageTranslation(Task):
       cycle: Coefficient of the cycle-consistency terms, the mean absolute error of an image translated there and back.
       identity: Coefficient of the identity terms, the mean absolute error of an image passed through the generator of
         its own style. 0 omits them. The paper uses half of `cycle`.
-      loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.real_loss`.
+      loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.LOSSES`.
       penalty: Coefficient of R1 on the mean logit of an image, for each discriminator. 0 omits it, as in the paper.
       pool: Size of the image pool per row and style. 0: the discriminators are trained on the new images.
       direction: Translation that `jaxdl predict` draws.
@@ -81,12 +82,8 @@ class ImageTranslation(Task):
     perceptual: str | None = "alexnet"
 
     def __post_init__(self):
-        adversarial.check_loss(self.loss)
-        for name in ("cycle", "identity", "penalty", "pool"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name}={getattr(self, name)} must be at least 0")
-        if self.direction not in DIRECTIONS:
-            raise UserError(f"direction is '{self.direction}'; {nearest(self.direction, DIRECTIONS)}")
+        check_choices(self, loss=adversarial.LOSSES, direction=DIRECTIONS)
+        check_ranges(self, cycle="[0, inf)", identity="[0, inf)", penalty="[0, inf)", pool="[0, inf)")
         if self.perceptual is not None:
             from jaxdl.metrics.perceptual import check_network
 
@@ -137,8 +134,8 @@ class ImageTranslation(Task):
             return Term(*per_example(batch, _image_means(values)), coefficient)
 
         terms = {
-            "adversarial_ab": term(adversarial.generator_loss(self.loss, discriminate("b", fake_b))),
-            "adversarial_ba": term(adversarial.generator_loss(self.loss, discriminate("a", fake_a))),
+            "adversarial_ab": term(adversarial.LOSSES[self.loss].generator(discriminate("b", fake_b))),
+            "adversarial_ba": term(adversarial.LOSSES[self.loss].generator(discriminate("a", fake_a))),
             "cycle_a": term(jnp.abs(translate("ba", fake_b) - a), float(self.cycle)),
             "cycle_b": term(jnp.abs(translate("ab", fake_a) - b), float(self.cycle)),
         }
@@ -158,10 +155,13 @@ class ImageTranslation(Task):
         """Returns the terms of both discriminators on real images and on the images that the pools show."""
         _, discriminate = self._networks(params, batch, key)
         terms, metrics = {}, {}
-        threshold = adversarial.threshold_of(self.loss)
+        threshold = adversarial.LOSSES[self.loss].threshold
         for style, image in zip(STYLES, _scaled(batch)):
             real, fake = both(discriminate, style, image, carry[style]["shown"])
-            losses = {"real": adversarial.real_loss(self.loss, real), "fake": adversarial.fake_loss(self.loss, fake)}
+            losses = {
+                "real": adversarial.LOSSES[self.loss].real(real),
+                "fake": adversarial.LOSSES[self.loss].fake(fake),
+            }
             for name, values in losses.items():
                 terms[f"{name}_{style}"] = Term(*per_example(batch, _image_means(values)), 0.5)
             if self.penalty:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.decoding.instances import group_image
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.center_offsets import Maps, center_targets, heatmap_focal_loss
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
 from jaxdl.tasks.parts.model_task import ModelTask
@@ -90,21 +91,13 @@ class InstanceSegmentation(ModelTask):
     normalize: Normalize = field(default_factory=Normalize)
 
     def __post_init__(self):
-        if self.heatmap not in HEATMAPS:
-            raise UserError(f"heatmap='{self.heatmap}': {nearest(self.heatmap, HEATMAPS)}")
-        for name in ("limit", "max_centers"):
-            if not 1 <= getattr(self, name) <= MAX_NUMBER:
-                raise UserError(f"{name}={getattr(self, name)} must be 1 to {MAX_NUMBER}")
-        if self.window < 1 or self.window % 2 == 0:
-            raise UserError(f"window={self.window} must be odd and at least 1")
-        if not 0.0 < self.threshold < 1.0:
-            raise UserError(f"threshold={self.threshold} must be between 0 and 1")
-        for name in ("sigma", "offset_scale", "min_pixels"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name}={getattr(self, name)} must be positive")
-        for name, coefficient in self._coefficients.items():
-            if coefficient < 0:
-                raise UserError(f"the coefficient of the {name} term is {coefficient}; it must be at least 0")
+        check_choices(self, heatmap=HEATMAPS)
+        number, positive, coefficient = f"[1, {MAX_NUMBER}]", "(0, inf)", "[0, inf)"
+        check_ranges(self, limit=number, max_centers=number, window="[1, inf)", threshold="(0, 1)")
+        check_ranges(self, sigma=positive, offset_scale=positive, min_pixels=positive)
+        check_ranges(self, dice=coefficient, heatmap_loss=coefficient, offset_loss=coefficient)
+        if self.window % 2 == 0:
+            raise UserError(f"window={self.window} must be odd")
 
     @property
     def _coefficients(self) -> dict[str, float]:

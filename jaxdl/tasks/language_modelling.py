@@ -11,6 +11,7 @@ import numpy as np
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.prompts import length_without_padding, read_prompts, truncate_left
 from jaxdl.tasks.parts.tokens import (
@@ -19,9 +20,10 @@ from jaxdl.tasks.parts.tokens import (
     select_rows,
     token_losses,
     token_metrics,
+    token_outcome,
     tokens_of,
 )
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, example_keys
 from jaxdl.viz.language import LanguageModellingPresentation
 
 
@@ -84,18 +86,10 @@ class LanguageModelling(ModelTask):
             raise UserError(f"{name} has no initial_carry, so its state cannot be carried; set carried=False")
         if self.chunk and not hasattr(self.model, "logits"):
             raise UserError(f"{name} has no method `logits`, which chunk={self.chunk} needs; set chunk=0")
-        if self.new_tokens < 1 or self.chunk < 0:
-            raise UserError(f"new_tokens={self.new_tokens} must be at least 1, and chunk={self.chunk} at least 0")
-        if self.repetition_penalty <= 0.0 or "" in self.stop:
-            raise UserError(
-                f"repetition_penalty={self.repetition_penalty} must be positive, and stop={self.stop} must not contain"
-                " an empty string"
-            )
-        if not 0.0 <= self.temperature < np.inf or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
-            raise UserError(
-                f"temperature={self.temperature} and top_k={self.top_k} must be at least 0, and top_p={self.top_p} in"
-                " (0, 1]"
-            )
+        if "" in self.stop:
+            raise UserError(f"stop={self.stop} must not contain an empty string")
+        check_ranges(self, chunk="[0, inf)", new_tokens="[1, inf)", repetition_penalty="(0, inf)")
+        check_ranges(self, temperature="[0, inf)", top_k="[0, inf)", top_p="(0, 1]")
 
     @property
     def presentation(self) -> LanguageModellingPresentation:
@@ -105,7 +99,7 @@ class LanguageModelling(ModelTask):
         return self.init_model(key, tokens_of(batch)[:, :-1])
 
     def carry(self, batch: Batch) -> PyTree:
-        return self._initial_carry(len(tokens_of(batch))) if self.carried else {}
+        return self.model.initial_carry(len(tokens_of(batch))) if self.carried else {}
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         before = self._resumed_carry(batch, carry) if self.carried else None
@@ -113,12 +107,7 @@ class LanguageModelling(ModelTask):
         metrics = token_metrics(losses, correct, _target_weight(batch))
         if self.carried:  # a carry keeps its type from step to step, also with a model that computes in bfloat16
             after = jax.tree.map(lambda new, old: jax.lax.stop_gradient(new).astype(old.dtype), after, before)
-        return Outcome(
-            terms={"cross_entropy": Term(*metrics["loss"])},
-            variables=variables,
-            metrics={"accuracy": metrics["accuracy"]},
-            carry=after if self.carried else {},
-        )
+        return token_outcome(metrics, variables, carry=after if self.carried else {})
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         losses, correct, _, _ = self._token_losses(params, variables, batch)
@@ -162,10 +151,6 @@ class LanguageModelling(ModelTask):
         )
         return {"continuation": continuation.tokens, "log_probability": continuation.score}
 
-    def _initial_carry(self, batch: int) -> PyTree:
-        model: Any = self.model
-        return model.initial_carry(batch)
-
     def _resumed_carry(self, batch: Batch, carry: PyTree) -> PyTree:
         """Returns the carry of each row, the initial one where a row does not continue the previous batch."""
         if "tokens_segments" in batch:
@@ -175,7 +160,7 @@ class LanguageModelling(ModelTask):
                 "batches have no 'first', the rows whose carried state is reset; set data.order=\"streams\" or"
                 " task.carried=False"
             )
-        return select_rows(batch["first"] > 0, self._initial_carry(len(batch["tokens"])), carry)
+        return select_rows(batch["first"] > 0, self.model.initial_carry(len(batch["tokens"])), carry)
 
     def _apply(
         self,
@@ -206,7 +191,7 @@ class LanguageModelling(ModelTask):
 
         @jax.checkpoint
         def chunk_losses(chunk: tuple[Array, Array]) -> tuple[Array, Array]:
-            return token_losses(self.model.apply(collections, chunk[0], method="logits"), chunk[1])  # type: ignore
+            return token_losses(self.model.apply(collections, chunk[0], method="logits"), chunk[1])
 
         rows, length = targets.shape
         padding = -length % self.chunk

@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxdl.data.text.special_tokens import PAD, SPECIALS, UNKNOWN
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
-from jaxdl.tasks.parts.tokens import segment_arguments, token_losses, token_metrics, tokens_of
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys
+from jaxdl.tasks.parts.tokens import segment_arguments, token_losses, token_metrics, token_outcome, tokens_of
+from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, example_keys
 from jaxdl.viz.text import MaskedLanguageModellingPresentation
 
 FIRST_TOKEN = len(SPECIALS)  # smaller ids are special tokens, which neither replace tokens nor are predicted
@@ -51,19 +52,14 @@ class MaskedLanguageModelling(ModelTask):
     whole_words: bool = False
 
     def __post_init__(self):
-        if not 0.0 < self.share < 1.0:
-            raise UserError(f"share={self.share} must be in (0, 1)")
+        check_ranges(self, share="(0, 1)")
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, tokens_of(batch))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         metrics, variables = self._masked_metrics(params, variables, batch, key, jax.random.fold_in(key, 1))
-        return Outcome(
-            terms={"cross_entropy": Term(*metrics["loss"])},
-            variables=variables,
-            metrics={"accuracy": metrics["accuracy"]},
-        )
+        return token_outcome(metrics, variables)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         return Evaluation(self._masked_metrics(params, variables, batch, key)[0])
@@ -79,13 +75,7 @@ class MaskedLanguageModelling(ModelTask):
         return {"guess": guess, "probability": jnp.take_along_axis(probabilities, guess[..., None], axis=-1)[..., 0]}
 
     def mask_tokens(self, batch: Batch, key: Array, vocabulary: int) -> tuple[Array, Array]:
-        """Returns the corrupted tokens int32 and the mask bool, both [batch, time].
-
-        Args:
-          batch: A batch.
-          key: Key of the draws, folded with each example's index.
-          vocabulary: Number of tokens, from which random tokens are drawn.
-        """
+        """Returns the corrupted tokens int32 and the mask bool, both [batch, time]; `vocabulary` is a size."""
         tokens = tokens_of(batch)
         if self.whole_words and "words" not in batch:
             raise UserError("batches have no 'words', which whole_words=True needs; set Windows(words=True)")
@@ -106,8 +96,7 @@ class MaskedLanguageModelling(ModelTask):
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array, dropout: Array | None = None
     ) -> tuple[dict[str, tuple[Array, Array]], PyTree]:
         """Returns `loss` and `accuracy` over masked positions, and the new variables."""
-        encoder: Any = self.model.encoder  # type: ignore
-        tokens, mask = self.mask_tokens(batch, key, encoder.vocabulary)
+        tokens, mask = self.mask_tokens(batch, key, self.model.encoder.vocabulary)
         logits, variables = self._logits(params, variables, batch, tokens, dropout)
         losses, correct = token_losses(logits, tokens_of(batch))
         return token_metrics(losses, correct, batch["weight"][:, None] * mask), variables

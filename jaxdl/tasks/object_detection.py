@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from jaxdl.decoding.nms import detections, generalized_iou, intersection_over_union
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_choices, check_class_names, check_ranges, require_features
 from jaxdl.tasks.parts.fcos import Locations, Targets, assign, flatten, locate, to_boxes
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
@@ -82,16 +83,13 @@ class ObjectDetection(ModelTask):
     names: Sequence[str] = ()
 
     def __post_init__(self):
-        if self.quality not in get_args(Quality):
-            raise UserError(f"quality='{self.quality}'; {nearest(self.quality, get_args(Quality))}")
-        for name in ("score_threshold", "iou_threshold", "alpha"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UserError(f"{name}={getattr(self, name)} must be in [0, 1]")
-        for name in ("num_classes", "candidates", "limit", "center_radius", "reach"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name}={getattr(self, name)} must be positive")
-        if self.names and len(self.names) != self.num_classes:
-            raise UserError(f"names has {len(self.names)} class names, but num_classes={self.num_classes}")
+        check_choices(self, quality=get_args(Quality))
+        share, positive = "[0, 1]", "(0, inf)"
+        check_ranges(
+            self, score_threshold=share, iou_threshold=share, alpha=share, center_radius=positive, reach=positive
+        )
+        check_ranges(self, num_classes="[1, inf)", candidates="[1, inf)", limit="[1, inf)")
+        check_class_names(self)
 
     @property
     def class_names(self) -> Names:
@@ -170,8 +168,6 @@ class ObjectDetection(ModelTask):
 
 
 def _check(batch: Batch) -> None:
-    for name in ("boxes", "box_label", "box_weight"):
-        if name not in batch:
-            raise UserError(f"object detection needs '{name}' in the batch, which has {', '.join(sorted(batch))}")
+    require_features(batch, "boxes", "box_label", "box_weight")
     if batch["boxes"].ndim != 3 or batch["boxes"].shape[-1] != 4:
         raise UserError(f"boxes has shape {batch['boxes'].shape}; object detection needs [batch, objects, 4]")

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_ranges, require_features
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.text import QuestionAnsweringPresentation
@@ -42,8 +42,7 @@ class QuestionAnswering(ModelTask):
     longest: int = 30
 
     def __post_init__(self):
-        if self.longest < 1:
-            raise UserError(f"longest={self.longest} must be at least 1 token")
+        check_ranges(self, longest="[1, inf)")
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         tokens, options = _inputs(batch)
@@ -103,11 +102,7 @@ def best_span(scores: Array, longest: int) -> tuple[Array, Array, Array]:
 
 def _inputs(batch: Batch) -> tuple[Array, dict[str, Any]]:
     """Returns the tokens and the keyword arguments of the model."""
-    for name in ("tokens", "tokens_length", "begin"):
-        if name not in batch:
-            raise UserError(
-                f"batches contain {', '.join(sorted(batch))}, but the task needs '{name}'; use the source Spans(...)"
-            )
+    require_features(batch, "tokens", "tokens_length", "begin", source="Spans(...)")
     tokens = jnp.asarray(batch["tokens"])
     types = (jnp.arange(tokens.shape[1]) >= batch["begin"][:, None]).astype(jnp.int32)
     return tokens, {"length": batch["tokens_length"], "types": types}

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.apply import example_means, per_example
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize, unit_to_uint8
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
@@ -44,17 +44,17 @@ class Reconstruction(ModelTask):
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         output, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
-        mse = _image_means(jnp.square(_errors(self.normalize.inverse(output), batch)))
+        mse = example_means(jnp.square(_errors(self.normalize.inverse(output), batch)))
         return Outcome({"mse": Term(*per_example(batch, mse))}, variables)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         output, _ = self.apply_model(params, variables, batch, None, self.normalize(batch["image"]))
         errors = _errors(self.normalize.inverse(output), batch)
-        mse = _image_means(jnp.square(errors))
+        mse = example_means(jnp.square(errors))
         return Evaluation(
             {
                 "mse": per_example(batch, mse),
-                "mae": per_example(batch, _image_means(jnp.abs(errors))),
+                "mae": per_example(batch, example_means(jnp.abs(errors))),
                 "psnr": per_example(batch, -10.0 * jnp.log10(jnp.maximum(mse, 1e-10))),
             }
         )
@@ -70,7 +70,7 @@ class Reconstruction(ModelTask):
         return {
             "reconstruction": unit_to_uint8(jnp.clip(output, 0.0, 1.0)),
             "latents": latents.astype(jnp.float32),
-            "mse": _image_means(jnp.square(_errors(output, batch))),
+            "mse": example_means(jnp.square(_errors(output, batch))),
         }
 
 
@@ -80,7 +80,3 @@ def _errors(output: Array, batch: Batch) -> Array:
     if output.shape != image.shape:
         raise UserError(f"the model outputs {output.shape}; the task needs the shape of the images, {image.shape}")
     return output.astype(jnp.float32) - image
-
-
-def _image_means(values: Array) -> Array:
-    return values.reshape(values.shape[0], -1).mean(1)

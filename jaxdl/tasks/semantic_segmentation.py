@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_class_names, check_ranges
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
@@ -61,14 +62,8 @@ class SemanticSegmentation(ModelTask):
     names: Sequence[str] = ()
 
     def __post_init__(self):
-        if not 2 <= self.num_classes <= UNLABELLED:
-            raise UserError(f"num_classes={self.num_classes} must be 2 to {UNLABELLED}; {UNLABELLED} marks no class")
-        if self.names and len(self.names) != self.num_classes:
-            raise UserError(f"names has {len(self.names)} class names, but num_classes={self.num_classes}")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(f"label_smoothing={self.label_smoothing} must be in [0, 1)")
-        if not 0.0 <= self.dice < np.inf:
-            raise UserError(f"dice={self.dice} must be finite and at least 0")
+        check_ranges(self, num_classes=f"[2, {UNLABELLED}]", label_smoothing="[0, 1)", dice="[0, inf)")
+        check_class_names(self)
 
     @property
     def class_names(self) -> Names:

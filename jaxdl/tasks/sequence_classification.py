@@ -5,16 +5,11 @@ from typing import ClassVar
 
 import jax
 
-from jaxdl.tasks.parts.apply import per_example
-from jaxdl.tasks.parts.classification import (
-    check_label_smoothing,
-    class_predictions,
-    classification_metrics,
-    cross_entropy,
-)
+from jaxdl.tasks.parts.arguments import check_ranges
+from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree
 from jaxdl.viz.classification import SequenceClassificationPresentation
 
 
@@ -45,7 +40,7 @@ class SequenceClassification(ModelTask):
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        check_label_smoothing(self.label_smoothing)
+        check_ranges(self, label_smoothing="[0, 1)")
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return init_sequence_model(self, key, batch)
@@ -53,11 +48,7 @@ class SequenceClassification(ModelTask):
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = apply_sequence_model(self, params, variables, batch, key)
         target = jax.nn.one_hot(batch["label"], logits.shape[-1])
-        return Outcome(
-            terms={"cross_entropy": Term(*per_example(batch, cross_entropy(logits, target, self.label_smoothing)))},
-            variables=variables,
-            metrics={"accuracy": per_example(batch, logits.argmax(-1) == batch["label"])},
-        )
+        return classification_outcome(batch, logits, target, self.label_smoothing, variables)
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         logits, _ = apply_sequence_model(self, params, variables, batch)

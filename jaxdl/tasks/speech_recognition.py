@@ -13,6 +13,7 @@ from jaxdl.decoding.ctc import BLANK, greedy
 from jaxdl.decoding.transcripts import LanguageModel, TranscriptDecoder, reference_text
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import require_features
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
 from jaxdl.viz.speech import SpeechPresentation
@@ -168,9 +169,7 @@ def ctc(logits: Array, steps: Array, target: Array, target_length: Array) -> Los
 
 def _loss(batch: Batch, logits: Array, steps: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Returns (sum, weight) of the loss, by tokens, and of impossible targets, by examples."""
-    for name in ("target", "target_length"):
-        if name not in batch:
-            raise UserError(f"speech recognition needs '{name}' in the batch, which has {', '.join(sorted(batch))}")
+    require_features(batch, "target", "target_length")
     losses = ctc(logits, steps, batch["target"], batch["target_length"])
     weight = batch["weight"]
     loss = jnp.where(weight > 0, losses.loss, 0.0)  # the loss of a padding row may be NaN

@@ -12,6 +12,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.vae import Decoded
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.apply import apply_module, per_example
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.draws import fold_keys, standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import flatten_groups, latent_walks, split_groups
@@ -65,7 +66,6 @@ class VariationalAutoencoder(ModelTask):
     group: ClassVar[str] = "autoencoder"
     presentation = VariationalAutoencoderPresentation()
 
-    model: Any
     likelihood: Likelihood
     beta: float = 1.0
     warmup: int = 0
@@ -75,16 +75,8 @@ class VariationalAutoencoder(ModelTask):
     fid_classifier: FIDClassifier | None = None
 
     def __post_init__(self):
-        if not 0.0 <= self.beta < np.inf:
-            raise UserError(f"beta={self.beta} must be finite and at least 0")
-        if self.warmup < 0:
-            raise UserError(f"warmup={self.warmup} must be a number of steps, at least 0")
-        if not 0.0 <= self.free_bits < np.inf:
-            raise UserError(f"free_bits={self.free_bits} must be finite and at least 0")
-        if self.samples < 1 or self.bound_samples < 0:
-            raise UserError(
-                f"samples={self.samples} must be at least 1 and bound_samples={self.bound_samples} at least 0"
-            )
+        check_ranges(self, beta="[0, inf)", warmup="[0, inf)", free_bits="[0, inf)")
+        check_ranges(self, samples="[1, inf)", bound_samples="[0, inf)")
         if self.samples > 1 and self.free_bits:
             raise UserError(
                 f"free_bits={self.free_bits} with samples={self.samples}: the importance-weighted bound has no KL term;"

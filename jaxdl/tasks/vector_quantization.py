@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.models.vqvae import Quantized
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.likelihood import Likelihood, check_outputs, observe
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
@@ -47,13 +47,11 @@ class VectorQuantization(ModelTask):
 
     group: ClassVar[str] = "autoencoder"
 
-    model: Any
     likelihood: Likelihood
     commitment: float = 0.25
 
     def __post_init__(self):
-        if not 0.0 <= self.commitment < np.inf:
-            raise UserError(f"commitment={self.commitment} must be finite and at least 0")
+        check_ranges(self, commitment="[0, inf)")
 
     @property
     def presentation(self) -> VectorQuantizationPresentation:

@@ -103,12 +103,15 @@ class Task:
       `image` is float [batch, height, width, channels] in [0, 255].
     - `causal(params, variables, batch) -> [batch, time, ...]`: outputs at each position of `batch["tokens"]`, which may
       depend on that position and earlier ones only.
+
+    `presentation` shows batches, examples and outputs; it is a class attribute or a property.
     """
 
     sample: ClassVar[Callable[..., Mapping[str, Array]] | None] = None
     score: ClassVar[Callable[..., Mapping[str, float]] | None] = None
     logits: ClassVar[Callable[..., Array] | None] = None
     causal: ClassVar[Callable[..., Array] | None] = None
+    presentation: ClassVar[Presentation] = Presentation()
 
     def init(self, key: Array, batch: Batch) -> tuple[Mapping[str, PyTree], PyTree]:
         """Returns initial (params {group: tree}, variables); of `batch` only shapes and types matter."""
@@ -135,11 +138,6 @@ class Task:
     def class_names(self) -> Names:
         """Class names by feature that replace the data set's, where the task merges or renames classes."""
         return {}
-
-    @property
-    def presentation(self) -> Presentation:
-        """How batches, examples and outputs are shown."""
-        return Presentation()
 
     @property
     def batch_coupled(self) -> str:

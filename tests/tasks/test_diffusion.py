@@ -78,7 +78,7 @@ def test_invalid_arguments_are_refused():
     valid = {"network": unet, "schedule": Karras(), "noise_levels": LogNormal()}
     for arguments, message in (
         ({"target": "nois"}, "did you mean 'noise'"),
-        ({"weighting": "none"}, "weighting is 'none'"),
+        ({"weighting": "none"}, "weighting='none'"),
         ({"sampler": "hean"}, "did you mean 'heun'"),
         ({"steps": 0}, "steps=0"),
         ({"guidance": 2.0}, "needs a conditional network"),

@@ -283,8 +283,8 @@ def test_slerp_preserves_the_norm():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "hing"}, "loss is 'hing'; did you mean 'hinge'"),
-        ({"penalty": "r2"}, "penalty is 'r2'; use r1, gradient or None"),
+        ({"loss": "hing"}, "loss='hing': did you mean 'hinge'"),
+        ({"penalty": "r2"}, "penalty='r2': did you mean 'r1'"),
         ({"penalty_weight": -1.0}, "penalty_weight=-1.0"),
         ({"penalty_every": 0}, "penalty_every=0 must be at least 1"),
         ({"critic_steps": 0}, "critic_steps=0"),

@@ -264,8 +264,8 @@ def test_directions_and_styles_have_separate_networks():
     [
         ({"cycle": -1.0}, "cycle=-1.0 must be at least 0"),
         ({"pool": -1}, "pool=-1"),
-        ({"direction": "back"}, "direction is 'back'"),
-        ({"loss": "absolute"}, "loss is 'absolute'"),
+        ({"direction": "back"}, "direction='back'"),
+        ({"loss": "absolute"}, "loss='absolute'"),
         ({"perceptual": "resnet"}, "no network 'resnet'"),
     ],
 )

@@ -349,7 +349,7 @@ def test_instance_numbers_out_of_range_are_reported(number):
         ({"sigma": 0.0}, "sigma=0.0 must be positive"),
         ({"min_pixels": 0}, "min_pixels=0 must be positive"),
         ({"heatmap": "focl"}, "did you mean 'focal'"),
-        ({"offset_loss": -1.0}, "offset term is -1.0"),
+        ({"offset_loss": -1.0}, "offset_loss=-1.0 must be at least 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

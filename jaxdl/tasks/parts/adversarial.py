@@ -5,68 +5,45 @@ height, width, 1]; the losses are then those of each logit.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError, nearest
 from jaxdl.training.task import Array
 
 Loss = Literal["non_saturating", "hinge", "wasserstein", "least_squares"]
 Discriminate = Callable[[Array], Array]  # images [batch, ...] -> logits [batch, ...], independent examples
 
 
-def check_loss(loss: str) -> None:
-    """Raises a UserError for an unknown loss."""
-    if loss not in get_args(Loss):
-        raise UserError(f"loss is '{loss}'; {nearest(loss, get_args(Loss))}")
+class AdversarialLoss(NamedTuple):
+    """Adversarial loss of each logit.
 
-
-def real_loss(loss: Loss, logits: Array) -> Array:
-    """Computes the discriminator's loss of each logit of real images.
-
-    Args:
-      loss: "non_saturating" (arXiv:1406.2661), "hinge" (arXiv:1705.02894), "wasserstein" (arXiv:1701.07875) or
-        "least_squares" (arXiv:1611.04076, targets 1 and 0).
+    Attributes:
+      real: The discriminator's loss on real images.
+      fake: The discriminator's loss on generated images.
+      generator: The generator's loss on its images.
+      threshold: The logit between real and generated images. None if the loss does not define one.
     """
-    match loss:
-        case "non_saturating":
-            return jax.nn.softplus(-logits)
-        case "hinge":
-            return jax.nn.relu(1.0 - logits)
-        case "wasserstein":
-            return -logits
-        case "least_squares":
-            return jnp.square(logits - 1.0)
+
+    real: Callable[[Array], Array]
+    fake: Callable[[Array], Array]
+    generator: Callable[[Array], Array]
+    threshold: float | None = 0.0
 
 
-def fake_loss(loss: Loss, logits: Array) -> Array:
-    """Computes the discriminator's loss of each logit of generated images; see `real_loss`."""
-    match loss:
-        case "non_saturating":
-            return jax.nn.softplus(logits)
-        case "hinge":
-            return jax.nn.relu(1.0 + logits)
-        case "wasserstein":
-            return logits
-        case "least_squares":
-            return jnp.square(logits)
-
-
-def generator_loss(loss: Loss, logits: Array) -> Array:
-    """Computes the generator's loss of each logit of its images; see `real_loss`.
-
-    "non_saturating" maximizes log D instead of minimizing log(1 - D), whose gradient vanishes for a strong
-    discriminator. "hinge" maximizes the logit.
-    """
-    match loss:
-        case "non_saturating":
-            return jax.nn.softplus(-logits)
-        case "hinge" | "wasserstein":
-            return -logits
-        case "least_squares":
-            return jnp.square(logits - 1.0)
+LOSSES: dict[Loss, AdversarialLoss] = {
+    # arXiv:1406.2661. The generator maximizes log D: the gradient of log(1 - D) vanishes for a strong discriminator.
+    "non_saturating": AdversarialLoss(lambda x: jax.nn.softplus(-x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
+    # arXiv:1705.02894
+    "hinge": AdversarialLoss(lambda x: jax.nn.relu(1.0 - x), lambda x: jax.nn.relu(1.0 + x), jnp.negative),
+    # arXiv:1701.07875
+    "wasserstein": AdversarialLoss(jnp.negative, lambda x: x, jnp.negative, None),
+    # arXiv:1611.04076, with targets 1 and 0
+    "least_squares": AdversarialLoss(
+        lambda x: jnp.square(x - 1.0), jnp.square, lambda x: jnp.square(x - 1.0), threshold=0.5
+    ),
+}
 
 
 def r1(discriminate: Discriminate, image: Array) -> Array:
@@ -113,7 +90,7 @@ def logit_metrics(name: str, logits: Array, weight: Array, real: bool, threshold
       logits: Logits [batch], or maps of logits.
       weight: Weights of the examples, [batch].
       real: Whether the images are real: their logits should be above the threshold, others below it.
-      threshold: Decision threshold, see `threshold_of`. None omits the accuracy.
+      threshold: Decision threshold, see `AdversarialLoss`. None omits the accuracy.
     """
     logits = logits.reshape(len(weight), -1)
     total = jnp.sum(weight)
@@ -122,8 +99,3 @@ def logit_metrics(name: str, logits: Array, weight: Array, real: bool, threshold
         correct = logits > threshold if real else logits < threshold
         metrics[f"{name}_accuracy"] = (jnp.sum(weight * correct.mean(1)), total)
     return metrics
-
-
-def threshold_of(loss: Loss) -> float | None:
-    """Returns the logit between real and generated images; None for "wasserstein", which does not define one."""
-    return {"least_squares": 0.5, "wasserstein": None}.get(loss, 0.0)

@@ -27,14 +27,9 @@ def apply_module(
     key: Array | None = None,
     **options: Any,
 ) -> tuple[Any, PyTree]:
-    """Returns `model(*inputs, **options)` and the new variables.
+    """Returns `model(*inputs, **options)` and the new variables; `params` and `variables` are by group.
 
-    Args:
-      group: Group of the parameters and variables.
-      model: Module with the argument `train`.
-      params: Parameters by group.
-      variables: Variables by group.
-      key: Key of dropout in training, such as `module_key`. None evaluates.
+    In training `key` is the key of dropout, such as `module_key`. None evaluates.
     """
     collections = variables.get(group, {})
     tree = {"params": params[group], **collections}
@@ -59,10 +54,10 @@ def batch_coupling(model: nn.Module) -> str:
 
 
 def per_example(batch: Mapping[str, Any], values: Array) -> tuple[Array, Array]:
-    """Returns the weighted (sum, weight) of one value per example, as `Term` and metrics take them.
-
-    Args:
-      batch: A batch with `weight` [batch].
-      values: [batch].
-    """
+    """Returns the weighted (sum, weight) of values [batch], as `Term` and metrics take them."""
     return jnp.sum(batch["weight"] * values), jnp.sum(batch["weight"])
+
+
+def example_means(values: Array) -> Array:
+    """Returns the mean of each example, [batch], of values [batch, ...]."""
+    return values.reshape(values.shape[0], -1).mean(1)

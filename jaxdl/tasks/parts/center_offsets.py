@@ -46,10 +46,7 @@ class Targets(NamedTuple):
 def center_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
     """Returns the targets of label images [batch, h, w]; an object's center is its center of mass.
 
-    Args:
-      instances: Label images, 0 for the background.
-      limit: Largest valid instance number.
-      sigma: Std of the heatmap's Gaussians in pixels.
+    `limit` is the largest valid instance number, `sigma` the std of the heatmap's Gaussians in pixels.
     """
     return jax.vmap(functools.partial(_image_targets, limit=limit, sigma=sigma))(instances)
 

@@ -3,36 +3,30 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
-from jaxdl.training.task import Array, Batch
-
-
-def check_label_smoothing(label_smoothing: float) -> None:
-    """Raises a UserError unless `label_smoothing` is in [0, 1)."""
-    if not 0.0 <= label_smoothing < 1.0:
-        raise UserError(f"label_smoothing={label_smoothing} must be in [0, 1)")
+from jaxdl.training.task import Array, Batch, Outcome, PyTree, Term
 
 
 def cross_entropy(logits: Array, target: Array, label_smoothing: float = 0.0) -> Array:
     """Returns softmax cross-entropy with label smoothing (arXiv:1512.00567), float32 [batch].
 
-    Args:
-      logits: [batch, classes].
-      target: [batch, classes], the probability of each class.
-      label_smoothing: Share of the target that is spread evenly over all classes.
+    `logits` and `target`, the probability of each class, are [batch, classes].
     """
     smooth = (1.0 - label_smoothing) * target + label_smoothing / logits.shape[-1]
     return -jnp.sum(smooth * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
 
 
-def classification_metrics(batch: Batch, logits: Array) -> dict[str, tuple[Array, Array]]:
-    """Returns `loss`, `accuracy` and `confusion` [classes, classes] as (sum, weight) pairs.
+def classification_outcome(
+    batch: Batch, logits: Array, target: Array, label_smoothing: float, variables: PyTree
+) -> Outcome:
+    """Returns the training outcome: the term `cross_entropy`, and `accuracy`, the target of the predicted class."""
+    hit = jnp.sum(target * jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]), axis=-1)
+    loss = per_example(batch, cross_entropy(logits, target, label_smoothing))
+    return Outcome({"cross_entropy": Term(*loss)}, variables, {"accuracy": per_example(batch, hit)})
 
-    Args:
-      batch: A batch with `label` int32 [batch] and `weight` [batch].
-      logits: float32 [batch, classes].
-    """
+
+def classification_metrics(batch: Batch, logits: Array) -> dict[str, tuple[Array, Array]]:
+    """Returns (sum, weight) of `loss`, `accuracy`, `confusion` [classes, classes] from logits [batch, classes]."""
     weight, classes = batch["weight"], logits.shape[-1]
     truth = jax.nn.one_hot(batch["label"], classes)
     guess = jax.nn.one_hot(logits.argmax(-1), classes)

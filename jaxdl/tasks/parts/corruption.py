@@ -10,13 +10,14 @@ Unless stated otherwise, corrupted images are rounded to integers in [0, 255], a
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.training.task import Array
 
 Range = float | tuple[float, float]  # a value, or the bounds of a uniform draw per example
@@ -34,16 +35,20 @@ class Corrupted(NamedTuple):
     known: Array | None = None
 
 
-class Corruption(Protocol):
-    """Interface of corruptions."""
+class Corruption:
+    """Base class of corruptions."""
 
-    def __call__(self, keys: Array, image: Array) -> Corrupted: ...
+    def __call__(self, keys: Array, image: Array) -> Corrupted:
+        """Returns corrupted images."""
+        raise NotImplementedError
 
-    def read(self, image: Array) -> Corrupted: ...
+    def read(self, image: Array) -> Corrupted:
+        """Returns images that are corrupted already."""
+        return Corrupted(jnp.asarray(image, jnp.float32))
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Corruption):
     """Additive Gaussian noise, independent for every value.
 
     Attributes:
@@ -65,12 +70,9 @@ class GaussianNoise:
         noisy = image + jax.vmap(noise)(keys)
         return Corrupted(quantize(noisy) if self.clip else noisy)
 
-    def read(self, image: Array) -> Corrupted:
-        return Corrupted(jnp.asarray(image, jnp.float32))
-
 
 @dataclass(frozen=True)
-class SaltAndPepper:
+class SaltAndPepper(Corruption):
     """Salt-and-pepper noise: black or white pixels, with all channels equal.
 
     Attributes:
@@ -90,12 +92,9 @@ class SaltAndPepper:
         uniform = jax.vmap(draw)(keys)  # below 0.5: black; in [0.5, 1): white
         return Corrupted(jnp.where(uniform < 0.5, 0.0, jnp.where(uniform < 1.0, 255.0, image.astype(jnp.float32))))
 
-    def read(self, image: Array) -> Corrupted:
-        return Corrupted(jnp.asarray(image, jnp.float32))
-
 
 @dataclass(frozen=True)
-class ShotNoise:
+class ShotNoise(Corruption):
     """Shot noise: Poisson photon counts, scaled back to [0, 255].
 
     Attributes:
@@ -115,12 +114,9 @@ class ShotNoise:
 
         return Corrupted(quantize(jax.vmap(count)(keys, jnp.asarray(image, jnp.float32))))
 
-    def read(self, image: Array) -> Corrupted:
-        return Corrupted(jnp.asarray(image, jnp.float32))
-
 
 @dataclass(frozen=True)
-class MissingRectangles:
+class MissingRectangles(Corruption):
     """Missing rectangles inside the image, which may overlap.
 
     Attributes:
@@ -172,7 +168,7 @@ class MissingRectangles:
 
 
 @dataclass(frozen=True)
-class MissingPixels:
+class MissingPixels(Corruption):
     """Missing pixels, drawn independently.
 
     Attributes:
@@ -199,7 +195,7 @@ class MissingPixels:
 
 
 @dataclass(frozen=True)
-class GaussianBlur:
+class GaussianBlur(Corruption):
     """Gaussian blur, truncated at 4 std, with reflected edges, optionally followed by noise.
 
     Attributes:
@@ -222,12 +218,9 @@ class GaussianBlur:
             blurred += self.noise * jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
         return Corrupted(quantize(blurred))
 
-    def read(self, image: Array) -> Corrupted:
-        return Corrupted(jnp.asarray(image, jnp.float32))
-
 
 @dataclass(frozen=True)
-class Downsampling:
+class Downsampling(Corruption):
     """Downsampling by average pooling and upsampling to the original size, for super-resolution.
 
     `read` takes small images and returns images `factor` times as high and wide.
@@ -241,10 +234,8 @@ class Downsampling:
     method: str = "cubic"
 
     def __post_init__(self):
-        if self.factor < 2:
-            raise UserError(f"Downsampling(factor={self.factor}): must be at least 2")
-        if self.method not in ("nearest", "linear", "cubic"):
-            raise UserError(f"Downsampling(method={self.method!r}): must be 'nearest', 'linear' or 'cubic'")
+        check_ranges(self, factor="[2, inf)")
+        check_choices(self, method=("nearest", "linear", "cubic"))
 
     def __call__(self, keys: Array, image: Array) -> Corrupted:
         batch, height, width, channels = image.shape

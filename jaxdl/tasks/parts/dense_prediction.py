@@ -13,12 +13,7 @@ def pixel_outputs(
 ) -> tuple[Array, PyTree]:
     """Returns the outputs of a task's model, float32 [batch, height, width, channels], and the new variables.
 
-    Args:
-      task: A `ModelTask` with the attribute `normalize`.
-      channels: Number of outputs per pixel that the task needs.
-      params, variables: By group.
-      batch: Batch with `image`.
-      key: Key for dropout in training. None for evaluation.
+    `task` is a `ModelTask` with the attribute `normalize`.
 
     Raises:
       UserError: Outputs of another shape.

@@ -42,11 +42,7 @@ class FIDClassifier:
     def records(self, params: PyTree, variables: PyTree, real: Array, generated: Array) -> dict[str, Array]:
         """Returns the per-example records that `score` needs.
 
-        Args:
-          params: Parameters by group.
-          variables: Variables by group.
-          real: [batch, height, width, channels] in [0, 255].
-          generated: Same shape and range.
+        `real` and `generated` are [batch, height, width, channels] in [0, 255].
 
         Returns:
           `real_features` and `generated_features` [batch, channels]; `real_label` and `generated_label` int32 [batch].
@@ -69,10 +65,7 @@ class FIDClassifier:
 
 
 def score(records: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Returns FID and related metrics from the records of all examples.
-
-    Args:
-      records: Records of `FIDClassifier.records`, gathered over all examples.
+    """Returns FID and related metrics from the records of `FIDClassifier.records` of all examples.
 
     Returns:
       `fid`, `kid`, `precision`, `recall`; `fid_floor`, the FID between two halves of the real images, which a perfect

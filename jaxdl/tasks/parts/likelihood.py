@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.draws import fold_keys
 from jaxdl.training.task import Array, Batch
 
@@ -31,8 +32,7 @@ class Bernoulli:
     binarization: Binarization = "dynamic"
 
     def __post_init__(self):
-        if self.binarization not in get_args(Binarization):
-            raise UserError(f"binarization='{self.binarization}': use 'dynamic' or 'threshold'")
+        check_choices(self, binarization=get_args(Binarization))
 
     def outputs(self, channels: int) -> int:
         """Returns the number of outputs per pixel, one per channel."""
@@ -67,8 +67,7 @@ class Gaussian:
     min_std: float = 0.02
 
     def __post_init__(self):
-        if self.min_std <= 0 or (self.std is not None and self.std <= 0):
-            raise UserError(f"Gaussian(std={self.std}, min_std={self.min_std}): both must be positive")
+        check_ranges(self, std="(0, inf)", min_std="(0, inf)")
 
     def outputs(self, channels: int) -> int:
         """Returns the number of outputs per pixel, one per channel, or two with a learned std."""
@@ -99,12 +98,7 @@ Likelihood = Bernoulli | Gaussian
 
 
 def observe(likelihood: Likelihood, batch: Batch, keys: Array) -> Array:
-    """Returns the pixels that the likelihood observes, float32 [batch, h, w, c] in [0, 1].
-
-    Args:
-      likelihood: Likelihood of the image.
-      batch: A batch with `image` [batch, h, w, c] in [0, 255].
-      keys: [batch], of `example_keys`.
+    """Returns the pixels [batch, h, w, c] that the likelihood observes, with keys [batch] of `example_keys`.
 
     Raises:
       UserError: Another number of axes.

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import flax.linen as nn
-
 from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
 from jaxdl.training.task import Array, Batch, Outcome, Phase, PyTree, Task, module_key
 
@@ -21,7 +19,7 @@ class ModelTask(Task):
 
     group: ClassVar[str]
 
-    model: nn.Module
+    model: Any
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -20,13 +20,7 @@ def length_without_padding(tokens: Array) -> Array:
 
 
 def truncate_left(tokens: Array, length: Array, limit: int) -> tuple[Array, Array]:
-    """Returns the last `limit` valid tokens of each row, and their number [batch].
-
-    Args:
-      tokens: int32 [batch, time].
-      length: int32 [batch], numbers of valid tokens.
-      limit: Maximum number of tokens.
-    """
+    """Returns the last `limit` valid tokens of each row, and their number [batch]."""
     if tokens.shape[1] <= limit:
         return tokens, length
     places = jnp.maximum(length - limit, 0)[:, None] + jnp.arange(limit)

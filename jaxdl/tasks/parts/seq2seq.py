@@ -11,7 +11,7 @@ from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS
-from jaxdl.tasks.parts.classification import check_label_smoothing
+from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import check_segments, next_token_mask
 from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
@@ -65,13 +65,7 @@ class Seq2Seq(ModelTask):
     decode_in_evaluation: bool = True
 
     def __post_init__(self):
-        check_label_smoothing(self.label_smoothing)
-        if self.beam < 1:
-            raise UserError(f"beam={self.beam} must be at least 1 (greedy search)")
-        if not 0.0 <= self.length_penalty < np.inf:
-            raise UserError(f"length_penalty={self.length_penalty} must be finite and at least 0")
-        if self.max_length is not None and self.max_length < 1:
-            raise UserError(f"max_length={self.max_length} must be at least 1, or None")
+        check_ranges(self, label_smoothing="[0, 1)", beam="[1, inf)", length_penalty="[0, inf)", max_length="[1, inf)")
         for name in self.metrics:
             if name not in METRICS:
                 raise UserError(f"metrics has '{name}': {nearest(name, METRICS)}")
@@ -137,7 +131,7 @@ class Seq2Seq(ModelTask):
         """Decodes by greedy or beam search."""
         collections = self.collections(params, variables)
         inputs, length = self.encoder_inputs(batch)
-        memory: Any = self.model.apply(collections, inputs, length=length, method="encode")
+        memory = self.model.apply(collections, inputs, length=length, method="encode")
         carry = self.model.apply(collections, memory, method="start")
         beam_memory = spread(memory, self.beam) if self.beam > 1 else memory
 

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.arguments import require_features
 from jaxdl.tasks.parts.model_task import ModelTask
-from jaxdl.tasks.parts.tokens import token_losses, token_metrics
-from jaxdl.training.task import Array, Batch, Outcome, PyTree, Term
+from jaxdl.tasks.parts.tokens import token_losses, token_metrics, token_outcome
+from jaxdl.training.task import Array, Batch, Outcome, PyTree
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,7 @@ class Tagging(ModelTask):
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)
         metrics = self._word_metrics(logits, batch)
-        return Outcome(
-            terms={"cross_entropy": Term(*metrics["loss"])},
-            variables=variables,
-            metrics={"accuracy": metrics["accuracy"]},
-        )
+        return token_outcome(metrics, variables)
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         probabilities = jax.nn.softmax(self._logits(params, variables, batch)[0])
@@ -73,9 +70,5 @@ class Tagging(ModelTask):
 
 def _inputs(batch: Batch) -> tuple[Array, Array | None]:
     """Returns the tokens int32 [batch, time] and their length [batch]."""
-    if "tokens" not in batch or "label" not in batch:
-        raise UserError(
-            f"batches contain {', '.join(sorted(batch))}, but the task needs 'tokens' and 'label'; use a source such as"
-            " Tagged(...)"
-        )
+    require_features(batch, "tokens", "label", source="Tagged(...)")
     return jnp.asarray(batch["tokens"]), batch.get("tokens_length")

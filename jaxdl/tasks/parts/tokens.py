@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.training.task import Array, Batch
+from jaxdl.tasks.parts.arguments import require_features
+from jaxdl.training.task import Array, Batch, Outcome, PyTree, Term
 
 
 def tokens_of(batch: Batch) -> Array:
@@ -17,11 +18,7 @@ def tokens_of(batch: Batch) -> Array:
     Raises:
       UserError: A batch without `tokens`, or another shape or type.
     """
-    if "tokens" not in batch:
-        raise UserError(
-            f"batches contain {', '.join(sorted(batch))}, but the task needs 'tokens'; use a source such as"
-            " Windows(...)"
-        )
+    require_features(batch, "tokens", source="Windows(...)")
     tokens = batch["tokens"]
     if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise UserError(f"tokens has shape {tokens.shape} and type {tokens.dtype}; it must be int32 [batch, time]")
@@ -29,12 +26,7 @@ def tokens_of(batch: Batch) -> Array:
 
 
 def token_losses(logits: Array, target: Array) -> tuple[Array, Array]:
-    """Returns cross-entropy and correctness (0 or 1) of each token, both float32 [batch, time].
-
-    Args:
-      logits: float32 [batch, time, classes].
-      target: int32 [batch, time].
-    """
+    """Returns cross-entropy and correctness (0 or 1) of each token, both float32 [batch, time]."""
     log_probability = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
     return -log_probability, (logits.argmax(-1) == target).astype(jnp.float32)
 
@@ -43,6 +35,11 @@ def token_metrics(losses: Array, correct: Array, weight: Array) -> dict[str, tup
     """Returns `loss` (nats per token) and `accuracy` as (sum, weight) pairs; arguments are [batch, time]."""
     total = jnp.sum(weight)
     return {"loss": (jnp.sum(weight * losses), total), "accuracy": (jnp.sum(weight * correct), total)}
+
+
+def token_outcome(metrics: dict[str, tuple[Array, Array]], variables: PyTree, **carry: PyTree) -> Outcome:
+    """Returns the training outcome of `token_metrics`: the term `cross_entropy` and the metric `accuracy`."""
+    return Outcome({"cross_entropy": Term(*metrics["loss"])}, variables, {"accuracy": metrics["accuracy"]}, **carry)
 
 
 def next_token_mask(segments: Array) -> Array:
