@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +233,9 @@ def test_a_vocabulary_requires_the_training_split():
     assert scored.corpus.split == "test"
     assert scored.vocabulary == windows.vocabulary
     test_windows = Windows(Texts(("axbx",), "test"), windows.vocabulary, length=1)
+    with pytest.raises(UserError, match=r"2 characters are outside the vocabulary: 'x' \(2\); .*Windows\.strict=False"):
+        test_windows.load()
+    test_windows = replace(test_windows, strict=False)
     np.testing.assert_array_equal(test_windows.load().columns["tokens"], [[4, 3], [3, 5], [5, 3]])
     for split in ("test", "validation[:10]", "train+test", "all"):
         with pytest.raises(UserError, match="must be trained on the training split"):
