@@ -91,10 +91,10 @@ class Run:
         Raises:
           UserError: An input that cannot be read or that the model does not take.
         """
-        from jaxdl.commands.predict import predict, read_examples
+        from jaxdl.commands.predict import inputs_of, predict
 
         texts = [texts] if isinstance(texts, str) else list(texts)
-        return list(predict(self.trained, read_examples(self.trained, str(self.path), _inputs(inputs), texts)))
+        return list(predict(self.trained, inputs_of(self.trained, str(self.path)).read(_inputs(inputs), texts)))
 
 
 def train(

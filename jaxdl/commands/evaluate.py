@@ -9,7 +9,7 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import with_split
+from jaxdl.data.dataset import evaluations, with_split
 from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
@@ -80,7 +80,7 @@ def run(
 
 def _datasets(experiment: Experiment, split: str | None) -> dict[str, Any]:
     data = experiment.data
-    evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
+    evals = evaluations(data)
     if split is None:
         return evals
     if split in evals:

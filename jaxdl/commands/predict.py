@@ -4,14 +4,14 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
-from jaxdl.data.dataset import origin
-from jaxdl.data.image.files import Framed, find_images, frame
+from jaxdl.data.image.files import Framed
+from jaxdl.data.inputs import Example, Inputs
 from jaxdl.data.source import stack
 from jaxdl.distributed.mesh import batch_shards
 from jaxdl.errors import UserError, nearest
@@ -52,6 +52,8 @@ COMMAND = Command(
 
 # Outputs whose values are class indices, with the feature that has the class names.
 NAMED = {"label": "label", "labels": "box_label"}
+# Characters that would break the lines of a table.
+_VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "␉", "\v": "␋", "\f": "␌"})
 # Largest number of elements of a multi-dimensional array that is written as JSON.
 WRITTEN = 256
 
@@ -72,20 +74,6 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         run(path, files, flags.text, flags.step, flags.format, flags.output, flags.pictures, flags.set)
 
 
-class Example(NamedTuple):
-    """Example to predict for.
-
-    Attributes:
-      name: Its file, its text, or its number.
-      example: Its features.
-      framed: How an image was brought to the model's size; None for other data.
-    """
-
-    name: str
-    example: Mapping[str, np.ndarray]
-    framed: Framed | None
-
-
 def run(
     path: str,
     files: Sequence[str],
@@ -100,8 +88,8 @@ def run(
 
     Args:
       path: Run folder.
-      files: Image files or folders of them, converted to the size and channels of the training images by the task's
-        `framing`, with boxes in pixels of the files. Or files that the run's data read: texts, recordings, tables.
+      files: Image files or folders of them, preprocessed as in evaluation, with boxes in pixels of the files. Or files
+        that the run's data read: texts, recordings, tables.
       texts: Sentences, prompts or questions, for a run on text.
       step: Checkpoint. None: the newest.
       format: "text" for a table, "json" for one JSON object a line.
@@ -117,7 +105,11 @@ def run(
     """
     trained = load_trained(path, step, settings)
     presentation, names = trained.experiment.task.presentation, trained.names
-    examples = read_examples(trained, path, files, texts)
+    if pictures and presentation.picture is None:
+        raise UserError(
+            f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
+        )
+    examples = inputs_of(trained, path).read(files, texts)
     folder = Path(pictures) if pictures else Path(path) / "predictions"
     if presentation.picture is not None:
         with write_errors(folder):
@@ -210,35 +202,10 @@ def predict(trained: Trained, examples: Sequence[Example]) -> Iterator[dict[str,
         yield values if one.framed is None else _in_file(values, one.framed)
 
 
-def read_examples(
-    trained: Trained, path: str, files: Sequence[str | np.ndarray], texts: Sequence[str]
-) -> list[Example]:
-    """Reads files, arrays of images or texts as inputs of the run's model.
-
-    Raises:
-      UserError: A file cannot be read, or the model does not take such data.
-    """
-    spec = trained.record["batch"]
-    data: Any = trained.experiment.data.train  # has a method `read` if it is not a data set of images
-    arrays = [file for file in files if isinstance(file, np.ndarray)]
-    paths = [file for file in files if not isinstance(file, np.ndarray)]
-    if sum(map(bool, (arrays, paths, texts))) > 1:
-        raise UserError("predict takes either files, arrays or texts")
-    if hasattr(data, "read"):
-        if arrays:
-            raise UserError(f"{path} does not take arrays; pass files or texts")
-        return [Example(name, example, None) for name, example in data.read(files, texts, trained.names)]
-    if texts:
-        raise UserError(f"{path} does not take texts: its batches have {', '.join(sorted(spec))}")
-    if "image" not in spec:
-        raise UserError(f"{path} does not take images: its batches have {', '.join(sorted(spec))}")
-    framing = trained.experiment.task.presentation.framing
-    if framing is None:
-        raise UserError(f"{path} does not take images; it is an unconditional generator, use --samples=16")
-    sources = list(enumerate(arrays)) if arrays else [(file, file) for file in find_images(paths)]
-    scale = getattr(origin(data), "scale", None)
-    framed = [(str(name), frame(source, tuple(spec["image"][0]), framing, scale)) for name, source in sources]
-    return [Example(name, {"image": one.image}, one) for name, one in framed]
+def inputs_of(trained: Trained, path: str) -> Inputs:
+    """Returns the reader of a run's inputs, with the preprocessing of its evaluation."""
+    data, presentation = trained.experiment.data, trained.experiment.task.presentation
+    return Inputs(path, data, trained.record, presentation.framing, trained.names, presentation.mask)
 
 
 def _outputs(
@@ -376,4 +343,4 @@ def _cell(row: Mapping[str, Any], key: str, value: Any) -> str:
         return ", ".join(f"{label} {score:.2f}" for label, score in zip(value, row["scores"]))[:80] or "none"
     if isinstance(value, (list, dict)):
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value).translate(_VISIBLE)

@@ -153,3 +153,8 @@ class Data:
             )
         if self.order not in ("shuffled", "streams"):
             raise UserError(f"data.order='{self.order}' is unknown; {nearest(self.order, ('shuffled', 'streams'))}")
+
+
+def evaluations(data: Data) -> dict[str, Loadable]:
+    """Returns the data of every evaluation by name, including `test`."""
+    return {**data.evals, **({"test": data.test} if data.test is not None else {})}

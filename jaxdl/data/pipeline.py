@@ -8,13 +8,13 @@ without repeating or skipping an example.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.data.image.transforms import apply
+from jaxdl.data.image.transforms import Transform, apply
 from jaxdl.data.random import Draws, shuffled, streams
 from jaxdl.data.source import Batch, Source, concatenate
 
@@ -106,8 +106,19 @@ class _EvalBatches:
     def make(self, positions: np.ndarray) -> Batch:
         real = positions < len(self.source)
         index = np.where(real, positions, 0)
-        batch = apply(self.transforms, _read(self.source, index), Draws(0, index))
+        batch = transformed(self.transforms, _read(self.source, index), index)
         return _finish(batch, np.where(real, positions, -1), real.astype(np.float32))
+
+
+def transformed(transforms: Sequence[Transform], batch: Batch, index: np.ndarray) -> Batch:
+    """Applies the transforms of evaluation to examples, as evaluation, prediction and explanation do.
+
+    Args:
+      transforms: `Data.eval_transforms`.
+      batch: Features [batch, ...].
+      index: Numbers of the examples, int [batch], on which random transforms depend.
+    """
+    return apply(transforms, batch, Draws(0, index))
 
 
 def eval_count(source: Source, batch_size: int) -> int:

@@ -23,6 +23,7 @@ from jaxdl.config.recipes import load_recipe
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
+from jaxdl.testing.files import law_files, takes_no_files
 from jaxdl.testing.sizes import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
@@ -298,6 +299,7 @@ LAWS = (
     Law("predicts", law_predicts),
     Law("causal", law_causal, exemption=_not_causal),
     Law("padding", law_padding, exemption=_not_padded),
+    Law("files", law_files, exemption=takes_no_files),
 )
 
 

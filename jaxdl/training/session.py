@@ -1,5 +1,6 @@
 """Training session: the operations of the loop around the step (begin, report, evaluate, save, finish)."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -165,6 +166,7 @@ class Session:
             record = {
                 **self.identity,
                 "batch": {name: [[*spec.shape[1:]], str(spec.dtype)] for name, spec in shapes},
+                "evaluated": self._evaluated,
                 "metrics": self.metrics,
                 "evaluated_at": self.evaluated_at,
                 "window": self.window.sums,
@@ -174,6 +176,15 @@ class Session:
             current = self.metrics if self.evaluated_at == step else {}
             flat = {f"{name}/{key}": value for name, values in current.items() for key, value in values.items()}
             self.checkpoints.save(state, record, flat)
+
+    @functools.cached_property
+    def _evaluated(self) -> dict[str, dict[str, Any]]:
+        """Shape and type of the examples of each evaluation; prediction brings files to them."""
+        specs = {}
+        for name, source in self.sources.evals.items():
+            batch = next(eval_batches(source, 1, self.experiment.data.eval_transforms), {})
+            specs[name] = {key: [[*value.shape[1:]], str(value.dtype)] for key, value in batch.items()}
+        return specs
 
     def finish(self, state: TrainState) -> dict[str, Any]:
         """Writes the learning curves and result.json after the last checkpoint is on disk."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxdl.data.dataset import Data
+from jaxdl.data.dataset import Data, evaluations
 from jaxdl.data.labels import align
 from jaxdl.data.source import Source
 
@@ -20,6 +20,6 @@ def load_sources(data: Data) -> Sources:
 
     Evaluation data have the class numbers of training.
     """
-    evals = {**data.evals, **({"test": data.test} if data.test is not None else {})}
     train = data.train.load()
-    return Sources(train, {name: align(dataset.load(), train.names, name) for name, dataset in evals.items()})
+    loaded = {name: dataset.load() for name, dataset in evaluations(data).items()}
+    return Sources(train, {name: align(source, train.names, name) for name, source in loaded.items()})

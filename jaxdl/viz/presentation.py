@@ -27,11 +27,13 @@ class Presentation:
     `names` maps features to class names, or to a tokenizer with a method `decode`.
 
     Attributes:
-      framing: Resizing of image files: "crop" or "pad" to the training size, "keep" the original size
-        (see `jaxdl.data.image.files.frame`). None: the model takes no images.
+      framing: Resizing of image files whose size `Data.eval_transforms` do not fix: "crop" or "pad" to the training
+        size, "keep" the original size (see `jaxdl.data.image.files.frame`). None: the model takes no images.
+      mask: Text that stands for a masked token in texts to predict for. None: the model has no masks.
     """
 
     framing: str | None = "crop"
+    mask: str | None = None
     pictures: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
     picture: ClassVar[Callable[..., Any] | None] = None
     readable: ClassVar[Callable[..., Mapping[str, Any]] | None] = None

@@ -67,6 +67,8 @@ class CaptioningPresentation(Presentation):
 class MaskedLanguageModellingPresentation(Presentation):
     """Presentation of masked language modelling."""
 
+    mask = "[MASK]"
+
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `texts`: up to 8 texts with the texts that the model predicts."""
         inputs, predicted = (

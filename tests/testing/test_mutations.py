@@ -9,11 +9,13 @@ from fakes import Duel, Regression, duel_experiment, regression_experiment
 
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
-from jaxdl.data import pipeline
+from jaxdl.data import inputs, pipeline
+from jaxdl.data.text import sentences
 from jaxdl.distributed import mesh as meshes
 from jaxdl.models import rnn
 from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.testing import tiny
+from jaxdl.testing.files import law_files
 from jaxdl.testing.laws import (
     Bench,
     law_accumulation,
@@ -153,3 +155,23 @@ def test_10_detects_a_model_that_is_not_causal(monkeypatch):
 def test_11_detects_a_recurrence_over_padding(monkeypatch):
     monkeypatch.setattr(rnn, "time_major", lambda mask: None)
     broken(law_padding, Bench(build(tiny(load_recipe("experiments/rnn/sentiment.py")))))
+
+
+@pytest.mark.parametrize("recipe", ["cnn/pets_segmentation", "cnn/resnet_finetune"])
+def test_11_images_framed_by_a_constant_of_the_task(monkeypatch, recipe):
+    bench = Bench(build(tiny(load_recipe(f"experiments/{recipe}.py"))))
+    law_files(bench)
+    preprocessing = inputs.ImagePreprocessing
+    monkeypatch.setattr(inputs, "ImagePreprocessing", lambda transforms, *rest: preprocessing((), *rest))
+    broken(law_files, bench)
+
+
+def test_11_texts_that_prediction_does_not_truncate(monkeypatch):
+    config = tiny(load_recipe("experiments/rnn/sentiment.py"))
+    for dataset in (config.data.train, *config.data.evals.values()):
+        dataset.length = 2
+    bench = Bench(build(config))
+    law_files(bench)
+    as_examples = sentences.as_examples
+    monkeypatch.setattr(sentences, "as_examples", lambda *rest, length, **options: as_examples(*rest, **options))
+    broken(law_files, bench)

@@ -4,6 +4,7 @@ They precede transforms that move pixels, and report the example that is invalid
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Objects:
       classes: Number of classes; other ids are refused. None disables the check.
       drop_empty: Whether to drop boxes of zero area instead of refusing them.
     """
+
+    only_labels: ClassVar[bool] = True
 
     limit: int
     classes: int | None = None
@@ -101,6 +104,8 @@ class Relabel:
       table: New id of each class, -1 to remove its boxes. `(-1, 0, 0)` removes class 0 and merges classes 1 and 2.
     """
 
+    only_labels: ClassVar[bool] = True
+
     table: tuple[int, ...]
 
     def __post_init__(self):
@@ -145,6 +150,8 @@ class RelabelMask:
       table: New id of each class, 255 for unlabelled. `(0, 1, 1)` merges classes 1 and 2.
     """
 
+    only_labels: ClassVar[bool] = True
+
     table: tuple[int, ...]
 
     def __post_init__(self):
@@ -177,6 +184,8 @@ class Mask:
       classes: Number of classes; other ids are refused. None disables the check.
       unlabelled: Values that become 255, such as (3,) for the outline of the pets.
     """
+
+    only_labels: ClassVar[bool] = True
 
     feature: str = "segmentation_mask"
     offset: int = -1

@@ -103,15 +103,10 @@ class Framed(NamedTuple):
 
 
 FRAMINGS = ("crop", "pad", "keep")
-_MULTIPLE = 32  # stride to which framing "keep" pads both sides
+MULTIPLE = 32  # stride to which framing "keep" pads both sides
 
 
-def frame(
-    source: str | Path | np.ndarray,
-    shape: tuple[int, int, int],
-    framing: str,
-    scale: tuple[float, float] | None = None,
-) -> Framed:
+def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing: str) -> Framed:
     """Frames one image for a model trained on images of `shape` (height, width, channels).
 
     Args:
@@ -119,20 +114,19 @@ def frame(
       shape: Input shape of the model.
       framing: "crop" takes the largest centered part of the aspect and resizes it. "pad" resizes the whole image and
         pads with black at the bottom or right. "keep" keeps the size and pads to multiples of 32.
-      scale: As in `decode`.
 
     Raises:
       UserError: As `decode`, or an array of another type or shape.
     """
     height, width, channels = shape
-    image = _from_array(source, channels) if isinstance(source, np.ndarray) else decode(source, channels, scale)
+    image = _opened(source, channels)
     columns, rows = image.size
     if framing == "crop":
         factor = max(height / rows, width / columns)
         offset = ((height - rows * factor) / 2, (width - columns * factor) / 2)
         return Framed(to_array(fit(image, height, width)), to_array(image), (factor, factor), offset)
     if framing == "keep":
-        height, width = -(-rows // _MULTIPLE) * _MULTIPLE, -(-columns // _MULTIPLE) * _MULTIPLE
+        height, width = -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
         inner = (rows, columns)
     else:
         factor = min(height / rows, width / columns)
@@ -214,6 +208,15 @@ def _eight_bits(image: Image.Image, depth: str, scale: tuple[float, float] | Non
     low, high = scale or (0, 65535)
     factor = 255 / (high - low)
     return Image.fromarray(np.clip(np.rint((values - low) * factor), 0, 255).astype(np.uint8))
+
+
+def read_image(source: str | Path | np.ndarray, channels: int, scale: tuple[float, float] | None = None) -> np.ndarray:
+    """Reads an image file, see `decode`, or array in its own size, uint8 [height, width, channels]."""
+    return to_array(_opened(source, channels, scale))
+
+
+def _opened(source: str | Path | np.ndarray, channels: int, scale: tuple[float, float] | None = None) -> Image.Image:
+    return _from_array(source, channels) if isinstance(source, np.ndarray) else decode(source, channels, scale)
 
 
 def _from_array(array: np.ndarray, channels: int) -> Image.Image:

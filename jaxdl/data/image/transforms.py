@@ -18,7 +18,10 @@ from jaxdl.errors import UserError
 
 
 class Transform(Protocol):
-    """Function of a batch and its random numbers; a frozen dataclass or a plain function."""
+    """Function of a batch and its random numbers; a frozen dataclass or a plain function.
+
+    A transform with the class attribute `only_labels = True` is skipped for files without labels, in prediction.
+    """
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch: ...
 

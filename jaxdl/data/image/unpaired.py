@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.image.files import find_images, read_images
+from jaxdl.data.image.files import find_images, read_image, read_images
 from jaxdl.data.image.transforms import Transform
 from jaxdl.data.random import Draws, shuffled
 from jaxdl.data.source import Batch, ColumnSource, Loadable, read_columns
@@ -58,7 +58,9 @@ class TwoStyles:
         return ColumnSource({"image_a": first, "image_b": second}, digest_of(settings), names)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Mapping[str, Sequence[str]]):
-        """Reads image files, cropped and resized to the training size over white, as both A and B.
+        """Reads image files over white at the training size, as both A and B.
+
+        Squares are reduced as in training where `size` divides their side; others are cropped and resized.
 
         Returns:
           Pairs (path, {`image_a`, `image_b`}), each image uint8 [size, size, 3].
@@ -71,8 +73,14 @@ class TwoStyles:
             raise UserError("image translation reads image files, not --text; pass the path of an image")
         side = self.size or self.load().columns["image_a"].shape[1]
         paths = find_images(files)
-        images = read_images(paths, (side, side, 3))
-        return [(str(path), {"image_a": image, "image_b": image}) for path, image in zip(paths, images)]
+        examples = []
+        for path in paths:
+            image = read_image(path, 3)
+            height, width = image.shape[:2]
+            fits = height == width and height % side == 0
+            image = area_mean(image, side) if fits else read_images([path], (side, side, 3))[0]
+            examples.append((str(path), {"image_a": image, "image_b": image}))
+        return examples
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def _number(path: str, rows: Rows, at: int, name: str, values: tuple[str, ...]) 
             raise UserError(f"{path}, line {line}: '{text}' in column '{name}' is unknown; {nearest(text, values)}")
         return float(values.index(text))
     remedy = "correct or remove the row"
-    number = rows.number(path, at, name, remedy)
+    number = float(np.float32(rows.number(path, at, name, remedy)))  # the precision of the columns of training
     if math.isnan(number):
         raise UserError(f"{path}, line {rows.lines[at]}: '' in column '{name}' is not a number; {remedy}")
     return number

@@ -1,15 +1,11 @@
 """Images with captions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.image.files import find_images, read_images
 from jaxdl.data.source import ColumnSource, Loadable, as_texts, read_columns
 from jaxdl.data.text.examples import (
-    Examples,
-    Names,
     Overflow,
     check_fields,
     check_known,
@@ -38,7 +34,7 @@ class Captioned:
       length: Tokens of the longest caption, including <start> and <end>.
       overflow: Treatment of longer captions, as in `Pairs`.
       image, caption: Names of the features in the corpus.
-      shape: (height, width, channels) of the images in the corpus, and of the files that `read` resizes.
+      shape: (height, width, channels) of the images in the corpus.
       strict: As in `Windows`.
     """
 
@@ -77,14 +73,3 @@ class Captioned:
         columns |= pad("target", targets, self.length)
         settings = [self.length, overflow_key(self.overflow), self.image, self.caption]
         return text_source(self, settings, source, tokenizer, columns, ("target",))
-
-    def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Reads image files and folders as `image`, center-cropped and resized to `shape`.
-
-        Raises:
-          UserError: Texts were given, or there are no images.
-        """
-        if texts:
-            raise UserError("a captioning model reads image files, not --text; pass the path of an image")
-        paths = find_images(files)
-        return [(str(file), {"image": read_images([file], self.shape)[0]}) for file in paths]

@@ -30,6 +30,7 @@ def as_examples(
     strict: bool,
     start: bool = False,
     end: bool = False,
+    length: int | None = None,
 ) -> Examples:
     """Tokenizes texts as examples of `feature` int32 [n], padded, and its length.
 
@@ -39,6 +40,7 @@ def as_examples(
       tokenizer: Tokenizer.
       strict: Whether to refuse characters without an id.
       start, end: Whether to add <start> and <end>.
+      length: Tokens to which longer texts are truncated, as in training. None keeps them.
     """
     examples = []
     for (name, text), ids in zip(named, tokenizer.encode_all([text for _, text in named])):
@@ -50,7 +52,7 @@ def as_examples(
                 f"'{_short(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "
                 f"{position}; remove it, or set strict=False to read it as <unknown>"
             )
-        ids = enclosed(ids, start=start, end=end)
+        ids = enclosed(ids, length, start=start, end=end)
         padded = pad(feature, [ids], _round_up(len(ids)))
         examples.append((name, {key: value[0] for key, value in padded.items()}))
     return examples

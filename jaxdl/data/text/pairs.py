@@ -77,4 +77,5 @@ class Pairs:
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Reads texts and non-empty lines of files as `source` and `source_length`; see `own_lines`."""
         tokenizer = tokenizer_of(names, "source", self.vocabulary)
-        return as_examples(own_lines(files, texts), "source", tokenizer, self.strict, end=True)
+        length = self.source_length if self.overflow == "truncate" else None
+        return as_examples(own_lines(files, texts), "source", tokenizer, self.strict, end=True, length=length)

@@ -84,5 +84,13 @@ class Sentences:
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Reads texts and non-empty lines of files as `tokens` and `tokens_length`; see `own_lines`."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
-        special = {"start": self.add_special_tokens, "end": self.add_special_tokens}
-        return as_examples(own_lines(files, texts), "tokens", tokenizer, self.strict, **special)
+        length = self.length if self.overflow == "truncate" else None
+        return as_examples(
+            own_lines(files, texts),
+            "tokens",
+            tokenizer,
+            self.strict,
+            start=self.add_special_tokens,
+            end=self.add_special_tokens,
+            length=length,
+        )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data.image.files import decode, frame
+from jaxdl.data.image.files import decode
+from jaxdl.data.image.preprocessing import ImagePreprocessing
 from jaxdl.errors import UserError
 
 
@@ -27,7 +28,7 @@ def values(path, channels=1, **settings):
 def test_values_are_scaled_by_the_depth_of_the_file_or_by_scale(tmp_path, name, pixels, scale, expected):
     Image.fromarray(pixels).save(tmp_path / name)
     assert values(tmp_path / name, scale=scale) == expected
-    framed = frame(tmp_path / name, (*pixels.shape, 1), "crop", scale)
+    framed = ImagePreprocessing((), (*pixels.shape, 1), "crop", scale=scale)(tmp_path / name)
     assert framed.image.reshape(-1).tolist() == expected
 
 

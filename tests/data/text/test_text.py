@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from jaxdl.data.dataset import with_split
 from jaxdl.data.source import ColumnSource, text_column
@@ -276,18 +275,6 @@ def test_unreadable_texts_are_refused(tmp_path):
             assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"empty.txt is empty"):
         sentences.read([str(tmp_path / "empty.txt")], [], NAMES)
-
-
-def test_image_files_are_resized_to_the_shape_of_the_corpus(tmp_path):
-    Image.new("L", (40, 20), 200).save(tmp_path / "grey.png")
-    captioned = Captioned(MockCaptions(), letters(texts("a")), 5, shape=(16, 16, 3))
-    ((name, example),) = captioned.read([str(tmp_path)], [], NAMES)
-    assert name.endswith("grey.png")
-    np.testing.assert_array_equal(example["image"], np.full((16, 16, 3), 200, np.uint8))
-    with pytest.raises(UserError, match="not --text"):
-        captioned.read([], ["a text"], NAMES)
-    with pytest.raises(UserError, match="no images in"):
-        captioned.read([], [], NAMES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Images preprocessed for prediction as for evaluation."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.data.image.boxes_and_masks import Mask, Objects
+from jaxdl.data.image.preprocessing import ImagePreprocessing
+from jaxdl.data.image.resize import RandomWindow, ResizeCrop, ResizePad
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.pipeline import eval_batches
+from jaxdl.data.source import ColumnSource
+from jaxdl.errors import UserError
+
+
+def images(height, width, channels=3, count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+
+
+def saved(image, path):
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
+    return path
+
+
+@pytest.mark.parametrize("framing", ["crop", "pad", "keep"])
+@pytest.mark.parametrize(
+    ("size", "transforms", "trained"),
+    [
+        ((32, 96), (ResizePad(32, 32),), (32, 32)),
+        ((20, 33), (ResizeCrop(18, 16),), (16, 16)),
+        ((40, 30), (Objects(2), ResizeCrop(36, 24)), (16, 16)),  # evaluated at another size than trained
+        ((28, 28), (), (28, 28)),
+        ((28, 28), (RandomFlip(),), (28, 28)),
+        ((33, 47), (), (16, 16)),  # trained on windows, evaluated on whole images
+    ],
+)
+def test_a_file_becomes_the_image_that_evaluation_scores(tmp_path, size, transforms, trained, framing):
+    image = images(*size)
+    boxes = {"objects/bbox": np.zeros((2, 0, 4), np.float32), "objects/label": np.zeros((2, 0), np.int32)}
+    source = ColumnSource({"image": image, **(boxes if Objects(2) in transforms else {})}, "")
+    scored = next(eval_batches(source, 2, transforms))["image"]
+    preprocess = ImagePreprocessing(transforms, (*trained, 3), framing, (scored.shape[1:],))
+    for number in range(2):
+        framed = preprocess(saved(image[number], tmp_path / "image.png"), number)
+        np.testing.assert_array_equal(framed.image, scored[number])
+        np.testing.assert_array_equal(framed.file, image[number])
+
+
+def test_sizes_that_transforms_fix_are_known_without_evaluation():
+    image = images(20, 33)[0]
+    framed = ImagePreprocessing((ResizeCrop(36, 24),), (16, 16, 3), "crop")(image)
+    assert framed.image.shape == (24, 24, 3)
+
+
+def test_other_sizes_are_framed():
+    preprocess = ImagePreprocessing((), (16, 16, 3), "crop", ((28, 28, 3),))
+    assert preprocess(images(50, 40)[0]).image.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "transforms", [(ResizePad(64, 64),), (ResizeCrop(72, 64),), (RandomFlip(), ResizePad(48, 80)), ()]
+)
+def test_boxes_and_maps_return_to_the_file(transforms):
+    image = np.zeros((60, 90, 3), np.uint8)
+    image[24:36, 36:60] = 255
+    framed = ImagePreprocessing(transforms, (64, 64, 3), "pad")(image, 1)
+    bright = framed.image[..., 0] > 127
+    rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+    box = np.array([[rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]], np.float32)
+    np.testing.assert_allclose(np.sort(framed.boxes_of_file(box)), np.sort([[24, 36, 36, 60]]), atol=2.1)
+    back, there = framed.map_of_file(bright.astype(np.int32)), image[..., 0] > 127
+    assert (back & there).sum() / (back | there).sum() > 0.75
+
+
+def test_a_transform_that_needs_labels_is_named():
+    def by_label(batch, draws):
+        return batch | {"image": batch["image"] + batch["label"][:, None, None, None]}
+
+    with pytest.raises(UserError, match=r"eval_transforms\[1\] reads the feature 'label'.*only_labels"):
+        ImagePreprocessing((Mask(), by_label), (8, 8, 3), "crop")(images(8, 8)[0])
+
+
+def test_the_description_names_the_steps():
+    describe = ImagePreprocessing((Objects(3), ResizeCrop(36, 32)), (32, 32, 3), "pad").describe()
+    assert describe == {"channels": 3, "dtype": "uint8", "steps": [{"resize_crop": [36, 32]}]}
+    framing = ImagePreprocessing((), (28, 28, 1), "keep", ((28, 28, 1),)).describe()
+    assert framing == {"channels": 1, "dtype": "uint8", "steps": [{"keep": 32}]}
+    assert ImagePreprocessing((RandomWindow(8, 8),), (8, 8, 3), "crop").describe() is None
