@@ -42,14 +42,14 @@ def ours_of(peer):
     """Returns the jaxdl decoder with the same parameters."""
     import jax.numpy as jnp
 
-    from jaxdl.interop.huggingface.transformers import read_transformer
+    from jaxdl.interop.huggingface.checkpoints import read_model
 
     with tempfile.TemporaryDirectory() as folder:
         peer.save_pretrained(folder)
-        model, params = read_transformer(folder)
+        read = read_model(folder)
     import jax
 
-    return model, jax.tree.map(jnp.asarray, params)
+    return read.model, jax.tree.map(jnp.asarray, read.variables["params"])
 
 
 def training(rounds: int) -> None:

@@ -1,7 +1,6 @@
 """Exports a trained model to Hugging Face's format or to StableHLO."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,27 @@ from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
+from jaxdl.data.text.special_tokens import END, PAD, SPECIALS, START, UNKNOWN
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.resnet import write_resnet
-from jaxdl.interop.huggingface.transformers import check_transformer, write_transformer
+from jaxdl.interop.huggingface.checkpoints import check_model, write_model
+from jaxdl.interop.huggingface.companions import (
+    GENERATION,
+    PREPROCESSOR,
+    TOKENIZER_CONFIG,
+    preprocessor_config,
+    tokenizer_config,
+    with_rgb_inputs,
+    with_template,
+)
+from jaxdl.interop.huggingface.files import CONFIG
+from jaxdl.interop.huggingface.layout import NO_DETAILS, Details
 from jaxdl.interop.stablehlo import write_program
-from jaxdl.models.resnet import ResNet
 from jaxdl.runs.folder import RunFolder
-from jaxdl.runs.restore import load_trained
+from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.tasks.image_classification import ImageClassification
+from jaxdl.tasks.language_modelling import LanguageModelling
+from jaxdl.tasks.parts.seq2seq import Seq2Seq
 
 COMMAND = Command(
     name="export",
@@ -40,8 +52,6 @@ COMMAND = Command(
     example="jaxdl export runs/digits --to=stablehlo --output=digits",
 )
 
-PREPROCESSOR = "preprocessor_config.json"
-
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     run(arguments[0], flags.step, flags.output, flags.to)
@@ -50,8 +60,9 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Path:
     """Writes a run's model in Hugging Face's format or as a StableHLO program.
 
-    Hugging Face's format: config.json and model.safetensors. A ResNet classifier adds preprocessor_config.json, a
-    Transformer of a kind in `jaxdl.interop.huggingface.transformers` adds tokenizer.json. A StableHLO program of any
+    Hugging Face's format: config.json and model.safetensors of an architecture in
+    `jaxdl.interop.huggingface.checkpoints`; an image classifier, as one of RGB images, with preprocessor_config.json; a
+    model of text with tokenizer.json, tokenizer_config.json and generation_config.json. A StableHLO program of any
     task computes the outputs of `jaxdl predict` for a batch of any size, see `jaxdl.interop.stablehlo`. If the run
     keeps an average of the weights, the average is exported.
 
@@ -74,24 +85,62 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains several models; only ResNets and Transformers have a Hugging Face format")
     model: Any = fdl.build(task.model)
+    check_model(model)
     folder = Path(output).expanduser()
-    if isinstance(model, ResNet) and fdl.get_callable(task) is ImageClassification:
-        trained = load_trained(path, step)
-        params, variables = trained.state.evaluated
-        statistics = variables.get(ImageClassification.group, {}).get("batch_stats", {})
-        write_resnet(folder, model, params[ImageClassification.group], statistics, trained.names.get("label"))
-        shape = trained.record["batch"]["image"][0]
-        (folder / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, shape), indent=2) + "\n")
+    trained = load_trained(path, step)
+    params, variables = trained.state.evaluated
+    ((group, weights),) = params.items()
+    collections = {**variables.get(group, {}), "params": weights}
+    files: dict[str, dict[str, Any]] = {CONFIG: {}}
+    details, tokenizer = NO_DETAILS, next(iter(trained.tokenizers.values()), None)
+    if isinstance(trained.experiment.task, ImageClassification):
+        height, width, channels = trained.record["batch"]["image"][0]
+        names = trained.names.get("label")
+        details = Details(tuple(names) if names else None, (height, width))
+        normalize = trained.experiment.task.normalize
+        files[PREPROCESSOR] = preprocessor_config((height, width, channels), normalize.mean, normalize.std)
+        collections["params"] = with_rgb_inputs(model, jax.device_get(weights))
     else:
-        check_transformer(model)
-        trained = load_trained(path, step)
-        (params,) = trained.state.evaluated[0].values()
-        write_transformer(folder, model, params)
-        tokenizer = next(iter(trained.tokenizers.values()), None)
-        if tokenizer is not None:
-            (folder / TOKENIZER).write_text(tokenizer.huggingface + "\n")
+        files |= _text_files(trained.experiment.task, model, tokenizer is not None)
+    write_model(folder, model, collections, details, files)
+    if tokenizer is not None:
+        content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, tokenizer))
+        (folder / TOKENIZER).write_text(content, encoding="utf-8")
     print(f"step {int(trained.state.step)} of {path} is in {folder}; load it with from_pretrained of transformers")
     return folder
+
+
+def _text_files(task: Any, model: Any, tokenizer: bool) -> dict[str, dict[str, Any]]:
+    """Returns the special tokens of config.json, and how transformers tokenizes and generates as the task does."""
+    tokens = {"bos_token_id": START, "eos_token_id": END, "pad_token_id": PAD}
+    generation: dict[str, Any] = {}
+    if isinstance(task, Seq2Seq):
+        tokens["decoder_start_token_id"] = START
+        length = task.max_length or model.length
+        generation = {"do_sample": False, "num_beams": task.beam, "max_new_tokens": length}
+        # The beam ends as in transformers; its length penalty has another form, and 0 in both ranks by probability.
+        generation |= {"early_stopping": True, "length_penalty": task.length_penalty} if task.beam > 1 else {}
+    elif isinstance(task, LanguageModelling):
+        generation = {"do_sample": task.temperature > 0.0, "max_new_tokens": task.new_tokens}
+        sampling = {"temperature": task.temperature, "top_k": task.top_k, "top_p": task.top_p}
+        generation |= sampling if task.temperature > 0.0 else {}
+        generation["repetition_penalty"] = task.repetition_penalty
+    files: dict[str, dict[str, Any]] = {CONFIG: tokens}
+    if generation:
+        files[GENERATION] = {**tokens, **generation, "suppress_tokens": [PAD, START, UNKNOWN]}
+    if tokenizer:
+        side = "left" if isinstance(task, LanguageModelling) else "right"
+        files[TOKENIZER_CONFIG] = tokenizer_config(SPECIALS, getattr(model, "positions", None), side, not generation)
+    return files
+
+
+def _added_tokens(trained: Trained, tokenizer: Tokenizer) -> tuple[bool, bool]:
+    """Returns whether the run's data enclose a text in <start> and <end>, from an example."""
+    text = next(text for text in tokenizer[len(SPECIALS) :] if tokenizer.encode(text).size)
+    data: Any = trained.experiment.data.train
+    ((_, example),) = data.read([], [text], trained.names)
+    tokens = next(example[feature] for feature in trained.tokenizers if feature in example)
+    return bool(tokens[0] == START), bool(END in tokens)
 
 
 def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
@@ -111,19 +160,3 @@ def _write_program(path: str, step: int | None, folder: Path) -> Path:
     inputs = write_program(folder, program_of(trained.experiment), trained.state.evaluated, trained.record["batch"])
     print(f"step {int(trained.state.step)} of {path} is in {folder}, a program with inputs {', '.join(inputs)}")
     return folder
-
-
-def _preprocessor(task: fdl.Config, shape: Sequence[int]) -> Mapping[str, Any]:
-    """Returns the image size and normalization of training, as transformers expects them."""
-    height, width, channels = shape
-    mean, std = task.normalize.mean, task.normalize.std
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(mean) if isinstance(mean, Sequence) else [mean] * channels,
-        "image_std": list(std) if isinstance(std, Sequence) else [std] * channels,
-    }

@@ -13,7 +13,8 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError, from_extra
+from jaxdl.errors import UserError
+from jaxdl.interop.tensors import save_tensors
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, SIGNATURE = "predict.stablehlo", "weights.safetensors", "signature.json"
@@ -74,13 +75,10 @@ def write_program(
             raise
         first = str(error).split("\n", 1)[0]
         raise UserError(f"the model's program depends on its batch size ({first}); export another model") from None
-    with from_extra("stablehlo", "The StableHLO format"):
-        from safetensors.numpy import save_file
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRAM).write_bytes(exported.serialize())
-        save_file(arrays, folder / WEIGHTS)
+        save_tensors(folder / WEIGHTS, arrays, "stablehlo")
         inputs_used = {
             name: {"shape": ["batch", *spec.shape[1:]], "dtype": spec.dtype.name} for name, spec in used.items()
         }

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdl.commands import export, train
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.transformers import read_transformer
+from jaxdl.interop.huggingface.checkpoints import read_model
 from jaxdl.runs.restore import load_trained
 
 RECIPE = '''
@@ -56,9 +56,9 @@ def test_a_language_model_is_exported_with_its_tokenizer(recipe, tmp_path):
     train.run(recipe, [], run)
     assert export.run(run, None, str(out)) == out
     trained = load_trained(run)
-    model, params = read_transformer(out)
+    read = read_model(out)
     tokens = np.array([[5, 6, 7, 8]], np.int32)
-    logits = model.apply({"params": params}, tokens, train=False)[0]
+    logits = read.model.apply(read.variables, tokens, train=False)[0]
     causal: Any = trained.experiment.task.causal
     expected = causal(trained.state.params, {}, {"tokens": np.pad(tokens, ((0, 0), (0, 1)))})
     np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, atol=1e-5)

@@ -18,14 +18,11 @@ from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.resnet import (
-    CONFIG,
-    INDEX,
-    WEIGHTS,
-    HuggingFaceWeights,
-    read_resnet,
-    write_resnet,
-)
+from jaxdl.interop.huggingface.checkpoints import read_model, write_model
+from jaxdl.interop.huggingface.companions import PREPROCESSOR
+from jaxdl.interop.huggingface.files import CONFIG, INDEX, WEIGHTS
+from jaxdl.interop.huggingface.layout import Details
+from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.layers.norms import batch_norm, group_norm
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxdl.runs.restore import load_trained
@@ -85,7 +82,8 @@ def written(folder, model=None, seed=0):
     """Writes a folder with random weights; returns (params, batch_stats)."""
     model = model or small()
     params, batch_stats = random_weights(model, seed)
-    write_resnet(folder, model, params, batch_stats, [f"breed {index}" for index in range(model.num_classes)])
+    names = tuple(f"breed {index}" for index in range(model.num_classes))
+    write_model(folder, model, {"params": params, "batch_stats": batch_stats}, Details(names))
     return params, batch_stats
 
 
@@ -117,11 +115,11 @@ def change_tensors(folder, change):
 def test_written_weights_are_read_bitwise(tmp_path, block):
     model = small(block=block)
     params, batch_stats = written(tmp_path / "new" / "folder", model)
-    restored = read_resnet(tmp_path / "new" / "folder")
-    assert equal(restored.params, params)
-    assert equal(restored.batch_stats, batch_stats)
-    assert restored.names == tuple(f"breed {index}" for index in range(5))
-    assert ResNet(**restored.arguments) == model
+    read = read_model(tmp_path / "new" / "folder")
+    assert equal(read.variables["params"], params)
+    assert equal(read.variables["batch_stats"], batch_stats)
+    assert read.names == tuple(f"breed {index}" for index in range(5))
+    assert read.model == model
 
 
 def test_a_handmade_folder_is_read(tmp_path):
@@ -138,27 +136,22 @@ def test_a_handmade_folder_is_read(tmp_path):
     config = {"model_type": "resnet", "layer_type": "basic", "depths": [1], "hidden_sizes": [4], "embedding_size": 4}
     (tmp_path / CONFIG).write_text(json.dumps(config | {"num_channels": 1}))
 
-    restored = read_resnet(tmp_path)
-    assert restored.arguments == {
-        "stage_sizes": (1,),
-        "num_classes": 2,
-        "width": 4,
-        "block": BasicBlock,
-        "stem": "imagenet",
-    }
-    assert restored.names == ("LABEL_0", "LABEL_1")
-    assert {leaf.dtype for leaf in jax.tree.leaves(restored.params)} == {np.dtype(np.float32)}
+    read = read_model(tmp_path)
+    params, batch_stats = read.variables["params"], read.variables["batch_stats"]
+    assert read.model == ResNet((1,), 2, width=4, block=BasicBlock, stem="imagenet")
+    assert read.names == ("LABEL_0", "LABEL_1")
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     entry = tensors["resnet.embedder.embedder.convolution.weight"]
-    np.testing.assert_array_equal(restored.params["stem"]["conv"]["kernel"][2, 3, 0, 1], entry[1, 0, 2, 3])
-    block = restored.params["stage1"]["block1"]
+    np.testing.assert_array_equal(params["stem"]["conv"]["kernel"][2, 3, 0, 1], entry[1, 0, 2, 3])
+    block = params["stage1"]["block1"]
     np.testing.assert_array_equal(
         block["conv2"]["kernel"][0, 1, 2, 3], tensors[f"{layer}.1.convolution.weight"][3, 2, 0, 1]
     )
     np.testing.assert_array_equal(block["norm1"]["scale"], tensors[f"{layer}.0.normalization.weight"])
     np.testing.assert_array_equal(
-        restored.batch_stats["stage1"]["block1"]["norm2"]["var"], tensors[f"{layer}.1.normalization.running_var"]
+        batch_stats["stage1"]["block1"]["norm2"]["var"], tensors[f"{layer}.1.normalization.running_var"]
     )
-    np.testing.assert_array_equal(restored.params["head"]["kernel"].T, tensors["classifier.1.weight"])
+    np.testing.assert_array_equal(params["head"]["kernel"].T, tensors["classifier.1.weight"])
 
 
 def test_shards_are_read_and_a_missing_one_is_reported(tmp_path):
@@ -170,15 +163,15 @@ def test_shards_are_read_and_a_missing_one_is_reported(tmp_path):
         table |= dict.fromkeys(names, f"model-{number}.safetensors")
         safetensors.save_file({name: tensors[name] for name in names}, tmp_path / f"model-{number}.safetensors")
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
-    assert equal(read_resnet(tmp_path).params, params)
+    assert equal(read_model(tmp_path).variables["params"], params)
     (tmp_path / "model-1.safetensors").unlink()
     with pytest.raises(
         UserError, match=r"index\.json lists model-1\.safetensors, which does not exist; copy all shards"
     ):
-        read_resnet(tmp_path)
+        read_model(tmp_path)
     (tmp_path / INDEX).write_text("{}")
     with pytest.raises(UserError, match="has no weight_map"):
-        read_resnet(tmp_path)
+        read_model(tmp_path)
 
 
 BREAKS = {
@@ -190,7 +183,7 @@ BREAKS = {
     "cannot read .*config.json": lambda folder: (folder / CONFIG).write_text("{"),
     "is not a JSON object": lambda folder: (folder / CONFIG).write_text("[]"),
     "cannot read .*model.safetensors": lambda folder: (folder / WEIGHTS).write_bytes(b"short"),
-    "model_type 'vit' is not supported": lambda folder: edit(folder, model_type="vit"),
+    "model_type 'vgg' is not supported": lambda folder: edit(folder, model_type="vgg"),
     "layer_type 'botleneck' is unknown; did you mean": lambda folder: edit(folder, layer_type="botleneck"),
     "hidden_act='gelu' is not supported; use a model with 'relu'": lambda folder: edit(folder, hidden_act="gelu"),
     "downsample_in_bottleneck=True": lambda folder: edit(folder, downsample_in_bottleneck=True),
@@ -199,7 +192,7 @@ BREAKS = {
         folder, hidden_sizes=[32, 48]
     ),
     "id2label has 1 classes, but the classifier has 5": lambda folder: edit(folder, id2label={"0": "cat"}),
-    "lacks the tensor 'classifier.1.weight'; save the model as": lambda folder: change_tensors(
+    "the tensor 'classifier.1.weight' is missing; save the model as": lambda folder: change_tensors(
         folder, lambda tensors: tensors.pop("classifier.1.weight")
     ),
     "'resnet.encoder.stages.1.layers.0.shortcut.normalization.running_var' for": lambda folder: change_tensors(
@@ -219,7 +212,7 @@ def test_invalid_folders_are_refused_in_one_line(tmp_path, message):
     written(tmp_path)
     BREAKS[message](tmp_path)
     with pytest.raises(UserError, match=message) as raised:
-        read_resnet(tmp_path)
+        read_model(tmp_path)
     assert "\n" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
 
@@ -228,11 +221,11 @@ def test_a_missing_folder_or_package_is_reported(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"folder .*gone does not exist; pass one with config.json and model.safetensors"
     ):
-        read_resnet(tmp_path / "gone")
+        read_model(tmp_path / "gone")
     written(tmp_path)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(UserError, match=r"needs safetensors: pip install -e '\.\[huggingface\]'"):
-        read_resnet(tmp_path)
+        read_model(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -246,22 +239,24 @@ def test_a_missing_folder_or_package_is_reported(tmp_path, monkeypatch):
 )
 def test_models_without_equivalent_are_not_written(tmp_path, arguments, message):
     params, batch_stats = random_weights(small())
+    variables = {"params": params, "batch_stats": batch_stats}
     with pytest.raises(UserError, match=message):
-        write_resnet(tmp_path / "out", dataclasses.replace(small(), **arguments), params, batch_stats)
+        write_model(tmp_path / "out", dataclasses.replace(small(), **arguments), variables)
     assert not (tmp_path / "out").exists()
 
 
 def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
     params, batch_stats = random_weights(small())
+    variables = {"params": params, "batch_stats": batch_stats}
     with pytest.raises(UserError, match="got 2 class names for 5 classes"):
-        write_resnet(tmp_path, small(), params, batch_stats, ["cat", "dog"])
+        write_model(tmp_path, small(), variables, Details(("cat", "dog")))
     momentum = dataclasses.replace(small(), norm=functools.partial(batch_norm, momentum=0.99))
-    write_resnet(tmp_path, momentum, params, batch_stats)
+    write_model(tmp_path, momentum, variables)
     with pytest.raises(UserError, match="already holds a model"):
-        write_resnet(tmp_path, small(), params, batch_stats)
+        write_model(tmp_path, small(), variables)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*file"):
-        write_resnet(tmp_path / "file", small(), params, batch_stats)
+        write_model(tmp_path / "file", small(), variables)
 
 
 # Starting a run
@@ -312,14 +307,14 @@ def test_mismatched_weights_are_reported(tmp_path):
     written(tmp_path / "deep", small(10, (1, 2)))
     written(tmp_path / "basic", small(10, (1, 1), BasicBlock))
     state = drawn_state()
-    with pytest.raises(UserError, match=r"ResNet\(stage_sizes=\(1, 2\), .*block=Bottleneck.*: 15 tensors are not part"):
+    with pytest.raises(UserError, match=r"deep: stage2/block2/.* but the model lacks it; use equal sizes"):
         HuggingFaceWeights(str(tmp_path / "deep")).load(state)
-    with pytest.raises(UserError, match=r"block=BasicBlock.*tensor .* has shape .*, but"):
+    with pytest.raises(UserError, match=r"basic: .* has shape .*, but the model has"):
         HuggingFaceWeights(str(tmp_path / "basic")).load(state)
     with pytest.raises(UserError, match=r"start\.group='clasifier' does not exist; did you mean 'classifier'"):
         HuggingFaceWeights(str(tmp_path / "deep"), group="clasifier").load(state)
     odd = state.replace(params={"classifier": {"conv1": state.params["classifier"]["head"]}}, variables={})
-    with pytest.raises(UserError, match=r"conv1/\w+ has no counterpart in a Hugging Face ResNet"):
+    with pytest.raises(UserError, match=r"stage1/block1/.* has shape .*, but the model lacks it"):
         HuggingFaceWeights(str(tmp_path / "deep")).load(odd)
 
 
@@ -345,11 +340,11 @@ def test_a_fine_tuned_run_keeps_frozen_weights_and_is_exported(tmp_path, capsys)
 
     assert export.run(str(tmp_path / "run"), None, str(out)) == out
     assert f"step 3 of {tmp_path / 'run'} is in {out}" in capsys.readouterr().out
-    exported = read_resnet(out)
-    assert equal(exported.params, trained.state.ema["params"]["classifier"])
-    assert exported.names[3] == "class 3"
-    processor = json.loads((out / export.PREPROCESSOR).read_text())
-    assert processor["size"] == {"height": 16, "width": 16}
+    read = read_model(out)
+    assert equal(read.variables["params"], trained.state.ema["params"]["classifier"])
+    assert read.names[3] == "class 3"
+    processor = json.loads((out / PREPROCESSOR).read_text())
+    assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 16}, {"height": 16, "width": 16})
     assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.25, 0.25, 0.25])
 
 

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.transformers import TransformerWeights, read_transformer, write_transformer
+from jaxdl.interop.huggingface.checkpoints import read_model, write_model
+from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.models.bert import MaskedLanguageModel, SequenceClassifier, bert
 from jaxdl.models.gpt import gpt2, llama
 from jaxdl.models.t5 import t5
@@ -42,14 +43,15 @@ def inputs(name):
 
 def written(folder, model, name="gpt2"):
     params = nn.unbox(model.init(jax.random.key(0), *inputs(name), train=False))["params"]
-    write_transformer(folder, model, params)
+    write_model(folder, model, {"params": params})
     return params
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_round_trip_is_bitwise(tmp_path, name):
     params = written(tmp_path, MODELS[name], name)
-    model, restored = read_transformer(tmp_path)
+    read = read_model(tmp_path)
+    model, restored = read.model, read.variables["params"]
     if name != "scanned":
         jax.tree.map(np.testing.assert_array_equal, restored, jax.device_get(params))
     outputs = [
@@ -66,7 +68,7 @@ def fresh(params):
 
 def test_a_run_is_initialized_from_a_folder(tmp_path):
     written(tmp_path, MODELS["masked"], "bert")
-    expected = read_transformer(tmp_path).params["encoder"]
+    expected = read_model(tmp_path).variables["params"]["encoder"]
     classifier = SequenceClassifier(ENCODER, outputs=2)
     params = nn.unbox(classifier.init(jax.random.key(5), TOKENS, train=False))["params"]
     state = TrainState(
@@ -128,7 +130,7 @@ def test_invalid_decoder_folders_are_refused_in_one_line(tmp_path, change, messa
     written(tmp_path, MODELS["gpt2"])
     alter(tmp_path, **change)
     with pytest.raises(UserError, match=message) as caught:
-        read_transformer(tmp_path)
+        read_model(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -136,7 +138,7 @@ def test_scaled_rotary_positions_are_refused(tmp_path):
     written(tmp_path, MODELS["llama"])
     alter(tmp_path, config={"rope_scaling": {"rope_type": "yarn"}})
     with pytest.raises(UserError, match="rope_type 'yarn' is not supported"):
-        read_transformer(tmp_path)
+        read_model(tmp_path)
 
 
 def test_architectures_without_a_transformers_equivalent_are_not_written(tmp_path):

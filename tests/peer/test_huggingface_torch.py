@@ -1,107 +1,274 @@
-"""Weights are exchanged with Hugging Face transformers; the logits are equal."""
+"""Models and their files go to and from transformers with equal logits, texts and classes."""
 
+import functools
 import json
+from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from jaxdl.interop.huggingface.resnet import read_resnet, write_resnet
-from jaxdl.models.resnet import ResNet
+from jaxdl.errors import UserError
+from jaxdl.interop.huggingface.checkpoints import read_model, write_model
+from jaxdl.interop.huggingface.files import CONFIG, WEIGHTS
+from jaxdl.interop.huggingface.layout import Details
+from jaxdl.models.t5 import t5
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")
 transformers = pytest.importorskip("transformers", reason="the peer extra is not installed: transformers")
-pytest.importorskip("safetensors", reason="the peer extra is not installed: safetensors")
 
 pytestmark = pytest.mark.peer
 
-NAMES = ["Abyssinian", "Beagle", "Bengal", "Boxer", "Chihuahua"]
+TOKENS = np.random.default_rng(0).integers(4, 50, (2, 9))
+NAMES = ("Abyssinian", "Beagle", "Bengal")
+LABELS = {"id2label": dict(enumerate(NAMES)), "label2id": {name: index for index, name in enumerate(NAMES)}}
+BERT = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+BERT |= {"intermediate_size": 40, "max_position_embeddings": 16}
+LLAMA = {**BERT, "num_key_value_heads": 2}
+T5 = {"vocab_size": 50, "d_model": 24, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4}
+VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}
+VIT |= {"image_size": 8, "patch_size": 4, **LABELS}
+RESNET = {"embedding_size": 8, "depths": [1, 2], **LABELS}
+KINDS = {  # {kind: (model type, class, settings)}
+    "gpt2": ("gpt2", "GPT2LMHeadModel", {"vocab_size": 50, "n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 4}),
+    "gpt2 untied": (
+        *("gpt2", "GPT2LMHeadModel"),
+        {"vocab_size": 50, "n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 4, "tie_word_embeddings": False},
+    ),
+    "llama": ("llama", "LlamaForCausalLM", LLAMA),
+    "llama tied": ("llama", "LlamaForCausalLM", {**LLAMA, "tie_word_embeddings": True}),
+    "llama head_dim": ("llama", "LlamaForCausalLM", {**LLAMA, "head_dim": 8}),
+    "bert": ("bert", "BertForMaskedLM", BERT),
+    "bert body": ("bert", "BertModel", BERT),
+    "t5": ("t5", "T5ForConditionalGeneration", T5),
+    "t5 gated": (
+        *("t5", "T5ForConditionalGeneration"),
+        {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+    "vit": ("vit", "ViTForImageClassification", VIT),
+    "vit wide": ("vit", "ViTForImageClassification", {**VIT, "image_size": [8, 12], "patch_size": [4, 4]}),
+    "resnet": ("resnet", "ResNetForImageClassification", {**RESNET, "hidden_sizes": [32, 64]}),
+    "resnet basic": (
+        *("resnet", "ResNetForImageClassification"),
+        {**RESNET, "hidden_sizes": [8, 16], "layer_type": "basic"},
+    ),
+}
 
 
-def theirs(layer_type):
-    """Returns a small transformers ResNet with random weights and batch statistics."""
+def peer(kind) -> Any:
+    """Returns a small model of transformers with random weights and batch statistics."""
     torch.manual_seed(0)
-    config = transformers.ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[32, 64, 128] if layer_type == "bottleneck" else [8, 16, 32],
-        depths=[1, 2, 1],
-        layer_type=layer_type,
-        id2label=dict(enumerate(NAMES)),
-        label2id={name: index for index, name in enumerate(NAMES)},
-    )
-    model = transformers.ResNetForImageClassification(config).eval()
+    model_type, name, settings = KINDS[kind]
+    model = getattr(transformers, name)(transformers.AutoConfig.for_model(model_type, **settings))
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if name.endswith("running_mean"):
-                tensor.normal_(0.0, 0.2)
-            elif name.endswith("running_var") or ("normalization" in name and name.endswith("weight")):
+            if name.endswith("running_var"):
                 tensor.uniform_(0.7, 1.3)
-            elif name.endswith("bias"):
-                tensor.normal_(0.0, 0.1)
-    return model
+            elif tensor.is_floating_point() and "inv_freq" not in name:
+                tensor.add_(0.1 * torch.randn_like(tensor))
+    return model.eval()
 
 
-def their_logits(model, image):
+def inputs(kind) -> tuple[np.ndarray, ...]:
+    model_type, _, settings = KINDS[kind]
+    if model_type in ("vit", "resnet"):
+        size = settings.get("image_size", 32)
+        size = [size, size] if isinstance(size, int) else size
+        return (np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32),)
+    return (TOKENS, TOKENS[::-1].copy()) if model_type == "t5" else (TOKENS,)
+
+
+def their_logits(model, given) -> np.ndarray:
+    if given[0].ndim == 4:
+        named = {"pixel_values": torch.from_numpy(given[0].transpose(0, 3, 1, 2).copy())}
+    else:
+        named = dict(zip(("input_ids", "decoder_input_ids"), map(torch.from_numpy, given)))
     with torch.no_grad():
-        return model(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).logits.numpy()
+        outputs = model.eval()(**named, return_dict=True)
+    return (outputs.logits if "logits" in outputs else outputs.last_hidden_state).numpy()
 
 
-def our_logits(pretrained, image):
-    variables = {"params": pretrained.params, "batch_stats": pretrained.batch_stats}
-    model = ResNet(**pretrained.arguments)
-    return jax.jit(lambda image: model.apply(variables, image, train=False))(image)
+@functools.cache
+def compiled(model):
+    return jax.jit(lambda variables, *given: model.apply(variables, *given, train=False))
 
 
-@pytest.mark.parametrize("layer_type", ["basic", "bottleneck"])
-@pytest.mark.parametrize("shards", [False, True])
-def test_a_round_trip_preserves_the_logits(tmp_path, layer_type, shards):
-    peer = theirs(layer_type)
-    peer.save_pretrained(tmp_path / "theirs", **({"max_shard_size": "100KB"} if shards else {}))
-    assert (tmp_path / "theirs" / "model.safetensors.index.json").exists() == shards
-    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
-    expected = their_logits(peer, image)
-    assert np.abs(expected).max() > 0.1
-
-    pretrained = read_resnet(tmp_path / "theirs")
-    assert pretrained.names == tuple(NAMES)
-    np.testing.assert_allclose(our_logits(pretrained, image), expected, atol=1e-4, rtol=1e-4)
-
-    model = ResNet(**pretrained.arguments)
-    write_resnet(tmp_path / "ours", model, pretrained.params, pretrained.batch_stats, pretrained.names)
-    back, report = transformers.ResNetForImageClassification.from_pretrained(
-        tmp_path / "ours", local_files_only=True, output_loading_info=True
-    )
-    assert not any(report.values()), report
-    assert back.config.id2label == dict(enumerate(NAMES))
-    assert back.dtype == torch.float32
-    np.testing.assert_array_equal(their_logits(back.eval(), image), expected)
+def our_logits(read, given) -> np.ndarray:
+    outputs = compiled(read.model)(read.variables, *map(jnp.asarray, given))
+    return np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs)
 
 
-def test_half_precision_weights_are_read(tmp_path):
-    peer = theirs("basic").to(torch.bfloat16)
-    peer.save_pretrained(tmp_path)
-    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
-    pretrained = read_resnet(tmp_path)
-    assert {leaf.dtype for leaf in jax.tree.leaves(pretrained.params)} == {np.dtype(np.float32)}
-    expected = their_logits(peer.to(torch.float32), image)
-    np.testing.assert_allclose(our_logits(pretrained, image), expected, atol=1e-4, rtol=1e-4)
+def as_loaded(folder, name):
+    return getattr(transformers, name).from_pretrained(folder, local_files_only=True, dtype=torch.float32)
 
 
-def test_an_exported_image_processor_normalizes_like_the_task(tmp_path):
-    import fiddle as fdl
-    from PIL import Image
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_go_there_and_back(tmp_path, kind):
+    model, given = peer(kind), inputs(kind)
+    expected = their_logits(model, given)
+    model.save_pretrained(tmp_path / "theirs")
+    read = read_model(tmp_path / "theirs")
+    np.testing.assert_allclose(our_logits(read, given), expected, atol=1e-4, rtol=1e-4)
+    assert read.names == (NAMES if "id2label" in KINDS[kind][2] else ())
+    details = Details(read.names or None, given[0].shape[1:3])
+    write_model(tmp_path / "ours", read.model, read.variables, details)
+    back, report = type(model).from_pretrained(tmp_path / "ours", local_files_only=True, output_loading_info=True)
+    assert not [name for name in report["missing_keys"] if "pooler" not in name], report
+    assert not report["unexpected_keys"]
+    np.testing.assert_allclose(their_logits(back, given), expected, atol=1e-5)
+    if read.names:
+        assert tuple(back.config.id2label.values()) == NAMES
 
-    from jaxdl.commands.export import PREPROCESSOR, _preprocessor
-    from jaxdl.tasks.image_classification import ImageClassification
-    from jaxdl.tasks.parts.pixels import Normalize
 
-    task = fdl.Config(ImageClassification, normalize=Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    (tmp_path / PREPROCESSOR).write_text(json.dumps(_preprocessor(task, (24, 32, 3))))
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+def test_an_untied_t5_has_equal_logits_in_transformers(tmp_path):
+    model = t5(50, 16, tied=False, features=24, layers=1, heads=3, head_size=5, hidden=40)
+    given = (TOKENS, TOKENS)
+    variables = nn.unbox(model.init(jax.random.key(0), *map(jnp.asarray, given), train=False))
+    write_model(tmp_path, model, variables)
+    logits = their_logits(as_loaded(tmp_path, "T5ForConditionalGeneration"), given)
+    np.testing.assert_allclose(model.apply(variables, *given, train=False), logits, atol=1e-4)
+
+
+def test_shards_and_half_precision_are_read(tmp_path):
+    model, given = peer("resnet basic").to(torch.bfloat16), inputs("resnet basic")
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    logits = our_logits(read_model(tmp_path), given)
+    np.testing.assert_allclose(logits, their_logits(model.to(torch.float32), given), atol=1e-4, rtol=1e-4)
+
+
+ALIASES = {
+    "gpt2": {"hidden_size": 48, "max_position_embeddings": 8, "num_attention_heads": 2, "num_hidden_layers": 1},
+    "t5": {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 1, "head_dim": 3},
+}
+LEGACY = {
+    "position_embedding_type": ["relative_key"],
+    "rope_theta": [500.0, 10_000.0],
+    "rope_scaling": [
+        None,
+        {"type": "linear", "factor": 4.0},
+        {"type": "default", "rope_theta": 100.0},
+        {"rope_type": "dynamic", "factor": 2.0},
+        {"rope_type": "default"},
+    ],
+    "rope_parameters": [
+        {"rope_type": "default", "rope_theta": 300.0},
+        {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0},
+        {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+    ],
+    "partial_rotary_factor": [0.5],
+    "n_ctx": [8],
+    "quantization_config": [{"quant_method": "bitsandbytes", "load_in_8bit": True}],
+    "num_labels": [3, 5],
+    "scale_decoder_outputs": [False, True],
+    "is_gated_act": [True],
+    "dense_act_fn": ["gelu_new", "relu"],
+    "tie_word_embeddings": [False, True],
+}
+ACTIVATIONS = ["relu", "gelu", "gelu_new", "silu", "swish", "gelu_python", "gelu_pytorch_tanh", "quick_gelu"]
+LISTS = {
+    "patch_size": [[4, 4], [2, 8], 8],
+    "image_size": [[8, 8], [4, 16], 16],
+    "hidden_sizes": [[16, 32]],
+    "depths": [[2, 1], [1, 1]],
+    "layer_type": ["basic", "bottleneck"],
+    "feed_forward_proj": ["relu", "gated-gelu", "gated-silu", "gelu"],
+    "out_features": [["stage1"], None],
+    "out_indices": [[1], None],
+    "stage_names": [["stem", "one", "two"]],
+    "id2label": [{"0": "a", "1": "b"}],
+    "label2id": [{"a": 0, "b": 1, "c": 2}],
+    "architectures": [["Other"]],
+    "dtype": ["float16", "bfloat16"],
+    "problem_type": ["regression"],
+    "per_layer_config": [{"0": {"hidden_size": 12}}],
+}
+
+
+def mutations(config, model_type):
+    """Yields (field, value) for every field of a configuration, its aliases and legacy fields."""
+    for name, value in {**dict.fromkeys(LEGACY), **config, **ALIASES.get(model_type, {})}.items():
+        if name in ("model_type", "transformers_version", "_name_or_path"):
+            continue
+        values = [*LISTS.get(name, []), *LEGACY.get(name, [])]
+        if "act" in name.split("_") or name.endswith(("activation", "activation_function", "_act")):
+            values += ACTIVATIONS
+        elif isinstance(value, bool):
+            values += [not value]
+        elif isinstance(value, (int, float)):
+            values += [2 * value, value / 2 if isinstance(value, float) else value // 2, value + 1]
+        elif value is None and not values:
+            values += [1, 2, True, "x"]
+        for changed in values:
+            if changed != value:
+                yield name, changed
+
+
+def outcome(folder, config, expected_class, given):
+    """Returns "equal", "refused", "invalid" (transformers refuses it) or a description of the difference."""
+    (folder / CONFIG).write_text(json.dumps(config))
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, local_files_only=True, use_fast=False)
-    except ImportError as error:
-        pytest.skip(f"transformers cannot process images here: {error}")
-    pixel_values = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
-    expected = (pixels / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(pixel_values, expected, atol=1e-4)
+        ours = our_logits(read_model(folder), given)
+    except UserError:
+        ours = None
+    except Exception as error:
+        return f"jaxdl raises {error!r}"
+    if ours is None:
+        return "refused"
+    try:
+        model, report = getattr(transformers, expected_class).from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+        if report["mismatched_keys"] or [name for name in report["missing_keys"] if "pooler" not in name]:
+            return "invalid"
+        theirs = their_logits(model, given)
+    except Exception:
+        return "invalid"
+    if ours.shape == theirs.shape and np.allclose(ours, theirs, atol=2e-4, rtol=2e-4):
+        return "equal"
+    return f"differs by {np.abs(ours - theirs).max() if ours.shape == theirs.shape else 'its shape'}"
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "llama tied", "bert", "t5", "t5 gated", "vit", "resnet"])
+def test_a_changed_setting_is_refused_or_has_equal_logits(tmp_path, kind, record_property):
+    model, given = peer(kind), inputs(kind)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    counts: dict[str, int] = {}
+    wrong, fields = [], set()
+    for name, value in mutations(config, KINDS[kind][0]):
+        changed = {**config, name: value}
+        result = outcome(tmp_path, changed, KINDS[kind][1], given)
+        fields.add(name)
+        if result not in ("equal", "refused", "invalid"):
+            wrong.append((name, value, result))
+        counts[result if result in ("equal", "refused", "invalid") else "wrong"] = (
+            counts.get(result if result in ("equal", "refused", "invalid") else "wrong", 0) + 1
+        )
+    record_property("counts", counts)
+    print(f"{KINDS[kind][0]} ({kind}): {len(fields)} fields, {sum(counts.values())} values: {counts}")
+    assert not wrong
+    assert counts["equal"] >= 5
+
+
+TIED = {
+    "gpt2": ("lm_head.weight", "transformer.wte.weight"),
+    "llama tied": ("lm_head.weight", "model.embed_tokens.weight"),
+    "bert": ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+    "t5": ("lm_head.weight", "shared.weight"),
+}
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_a_tied_output_layer_is_read_if_it_is_stored_twice(tmp_path, kind):
+    model, given = peer(kind), inputs(kind)
+    model.save_pretrained(tmp_path)
+    tensors, (head, embedding) = load_file(tmp_path / WEIGHTS), TIED[kind]
+    save_file({**tensors, head: tensors[embedding].copy()}, tmp_path / WEIGHTS, metadata={"format": "pt"})
+    np.testing.assert_allclose(our_logits(read_model(tmp_path), given), their_logits(model, given), atol=1e-4)
+    save_file({**tensors, head: tensors[embedding] + 1}, tmp_path / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="differs from"):
+        read_model(tmp_path)

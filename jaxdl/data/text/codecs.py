@@ -21,6 +21,9 @@ SUBWORD_PIECE = rf"{SPACE}?\w+|{SPACE}?[^\w\s{SPACE}]+|\s|{SPACE}"
 
 WORD_PIECE = r"\w+(?:['’]\w+)*|[^\w\s]"
 
+# Spaces that `decode` removes: before closing and after opening punctuation.
+_SPACES = (r" (?=[.,:;!?%)\]}])", r"(?<=[(\[{]) ")
+
 _CHUNK = 1 << 14  # characters per call of the library
 
 
@@ -117,6 +120,10 @@ class Library:
             space = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
             strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
             state["decoder"] = {"type": "Sequence", "decoders": [space, {"type": "Fuse"}, strip]}
+        else:  # the rules of `join`
+            words = {"type": "WordPiece", "prefix": "##", "cleanup": False}
+            rules = [{"type": "Replace", "pattern": {"Regex": rule}, "content": ""} for rule in _SPACES]
+            state["decoder"] = {"type": "Sequence", "decoders": [words, {"type": "Fuse"}, *rules]}
         return _with_specials(state)
 
     def join(self, tokens: Sequence[str]) -> str:
@@ -124,8 +131,9 @@ class Library:
             return "".join(tokens).replace(SPACE, " ").removeprefix(" ")
         together = " ".join(tokens)
         together = together.replace(" ##", "") if self.kind == "wordpiece" else together
-        text = re.sub(r" ([.,:;!?%)\]}])", r"\1", together)
-        return re.sub(r"([(\[{]) ", r"\1", text)
+        for rule in _SPACES:
+            together = re.sub(rule, "", together)
+        return together
 
 
 def _with_specials(state: dict[str, Any]) -> dict[str, Any]:

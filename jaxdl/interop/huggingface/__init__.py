@@ -1,8 +1,10 @@
 """Weights and configurations in Hugging Face format.
 
 Modules:
-  transformers: Reading and writing of Transformer checkpoints.
-  resnet: Reading and writing of ResNet checkpoints.
+  checkpoints: Reading and writing of models.
+  transformers, resnet: Initialization of runs from a checkpoint.
   layout: Mapping between arrays of jaxdl and tensors of a checkpoint.
-  bert, gpt2, llama, t5, vit: The mapping of each architecture.
+  settings: Validation of config.json.
+  files: Files of a checkpoint's folder.
+  bert, gpt2, llama, resnet_tensors, t5, vit: The mapping of each architecture.
 """

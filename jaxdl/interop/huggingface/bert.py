@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.layout import (
     Architecture,
+    Details,
     TensorRef,
+    Tensors,
+    dense_ref,
     full_heads,
     hidden,
     same_architecture,
@@ -39,21 +43,21 @@ _BLOCK = {
 }
 
 
-def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> Encoder | MaskedLanguageModel:
+def _model(settings: Mapping[str, Any], tensors: Tensors) -> Encoder | MaskedLanguageModel:
     encoder = bert(
-        config.get("vocab_size", 30_522),
-        config.get("max_position_embeddings", 512),
-        features=config.get("hidden_size", 768),
-        layers=config.get("num_hidden_layers", 12),
-        heads=config.get("num_attention_heads", 12),
-        hidden=config.get("intermediate_size", 3072),
-        epsilon=config.get("layer_norm_eps", 1e-12),
+        settings.get("vocab_size", 30_522),
+        settings.get("max_position_embeddings", 512),
+        features=settings.get("hidden_size", 768),
+        layers=settings.get("num_hidden_layers", 12),
+        heads=settings.get("num_attention_heads", 12),
+        hidden=settings.get("intermediate_size", 3072),
+        epsilon=settings.get("layer_norm_eps", 1e-12),
     )
     return MaskedLanguageModel(encoder) if "cls.predictions.bias" in tensors else encoder
 
 
-def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
-    del params
+def _config(model: Any, arrays: Mapping[str, Any], details: Details) -> dict[str, Any] | None:
+    del arrays, details
     encoder = model.encoder if isinstance(model, MaskedLanguageModel) else model
     if not isinstance(encoder, Encoder) or not encoder.embedding_norm or encoder.types != 2:
         return None
@@ -82,21 +86,52 @@ def _tensor_ref(model: Any, name: str) -> TensorRef:
         return TensorRef(f"bert.{_OUTSIDE[name]}")
     _, block, rest = name.split("/", 2)
     module, _, array = rest.rpartition("/")
-    side, order = ("bias", "same") if array == "bias" else ("weight", "transposed" if array == "kernel" else "same")
-    return TensorRef(f"bert.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}.{side}", order)
+    return dense_ref(f"bert.encoder.layer.{block.removeprefix('block_')}.{_BLOCK[module]}", array)
+
+
+def _copies(settings: Mapping[str, Any], tensors: Tensors) -> dict[str, str]:
+    """Returns the tensors of the tied output layer.
+
+    Raises:
+      UserError: The output layer is untied, but its weights are missing, so that transformers would draw them.
+    """
+    copies = {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+    missing = [name for name in copies if name not in tensors]
+    if not settings.get("tie_word_embeddings", True) and "cls.predictions.bias" in tensors and missing:
+        raise UserError(f"tie_word_embeddings=False, but the tensor '{missing[0]}' is missing; save the model again")
+    return copies
 
 
 BERT = Architecture(
     kind="bert",
-    fixed={"hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 2, "is_decoder": False},
+    settings=(
+        *("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+        *("intermediate_size", "layer_norm_eps", "tie_word_embeddings"),
+    ),
+    fixed={
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+        "type_vocab_size": 2,
+        "is_decoder": False,
+        "is_encoder_decoder": False,
+        "add_cross_attention": False,
+    },
     model=_model,
     config=_config,
     tensor_ref=_tensor_ref,
     inputs=token_inputs,
+    inert=(
+        *("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"),
+        *("pooler_size_per_head", "pooler_type"),
+    ),
+    copies=_copies,
     prefix="bert.",
     body="encoder/",
     ignored=(
-        *("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias", "cls.predictions.decoder.weight"),
-        *("cls.predictions.decoder.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias"),
+        *("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"),
+        *("cls.seq_relationship.weight", "cls.seq_relationship.bias"),
     ),
 )

@@ -5,50 +5,72 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.layout import (
     Architecture,
+    Details,
     TensorRef,
+    Tensors,
     hidden,
     same_architecture,
     token_inputs,
 )
+from jaxdl.interop.huggingface.settings import check_setting
 from jaxdl.models.t5 import EncoderDecoder, t5
 from jaxdl.models.transformer import tanh_gelu
 
 _PARTS = {"query": "q", "key": "k", "value": "v", "out": "o"}
 
 
-def _model(config: Mapping[str, Any], tensors: frozenset[str]) -> EncoderDecoder:
+def _model(settings: Mapping[str, Any], tensors: Tensors) -> EncoderDecoder:
     """Builds the model; raises UserError for stacks of different depth or other activations."""
-    activation = config.get("feed_forward_proj", "relu")
+    activation = settings.get("feed_forward_proj", "relu")
     options = {"relu": {}, "gated-gelu": {"activation": tanh_gelu, "gated": True}}.get(activation)
-    layers = config.get("num_layers", 6)
-    if options is None or config.get("num_decoder_layers", layers) not in (None, layers):
+    layers = settings.get("num_layers", 6)
+    if options is None or settings.get("num_decoder_layers", layers) not in (None, layers):
         raise UserError(
-            f"config.json: feed_forward_proj '{activation}' with num_decoder_layers={config.get('num_decoder_layers')}"
-            " is not supported; use 'relu' or 'gated-gelu', and equally many encoder and decoder layers"
+            f"config.json: feed_forward_proj '{activation}' with num_layers={layers} and num_decoder_layers="
+            f"{settings.get('num_decoder_layers')} is not supported; use 'relu' or 'gated-gelu', and equally many"
+            " encoder and decoder layers"
         )
+    gated = activation == "gated-gelu"
+    check_setting("config.json", "is_gated_act", settings.get("is_gated_act", gated), gated)
+    function = "gelu_new" if gated else "relu"
+    check_setting("config.json", "dense_act_fn", settings.get("dense_act_fn", function), function)
     tied = "lm_head.weight" not in tensors
     model = t5(
-        config.get("vocab_size", 32_128),
-        config.get("n_positions", 512),
+        settings.get("vocab_size", 32_128),
+        settings.get("n_positions", 512),
         tied,
-        features=config.get("d_model", 512),
+        features=settings.get("d_model", 512),
         layers=layers,
-        heads=config.get("num_heads", 8),
-        head_size=config.get("d_kv", 64),
-        hidden=config.get("d_ff", 2048),
-        epsilon=config.get("layer_norm_epsilon", 1e-6),
+        heads=settings.get("num_heads", 8),
+        head_size=settings.get("d_kv", 64),
+        hidden=settings.get("d_ff", 2048),
+        epsilon=settings.get("layer_norm_epsilon", 1e-6),
         **options,
     )
-    scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
-    return model if scaled else dataclasses.replace(model, tied_scale=1.0)
+    return model if _scaled(settings) else dataclasses.replace(model, tied_scale=1.0)
 
 
-def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
-    del params
+def _scaled(settings: Mapping[str, Any]) -> bool:
+    """Returns whether the decoder's outputs are divided by sqrt(d_model), as with tied embeddings in T5 1.0."""
+    return settings.get("scale_decoder_outputs", settings.get("tie_word_embeddings", True))
+
+
+def _copies(settings: Mapping[str, Any], tensors: Tensors) -> dict[str, str]:
+    """Returns the tensors of the tied embeddings; transformers 5 writes T5 1.1 as tied, with another `lm_head`."""
+    names = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+    head, shared = tensors.get("lm_head.weight"), tensors.get("shared.weight")
+    if _scaled(settings) or (head is not None and shared is not None and np.array_equal(head, shared)):
+        names.append("lm_head.weight")
+    return dict.fromkeys(names, "shared.weight")
+
+
+def _config(model: Any, arrays: Mapping[str, Any], details: Details) -> dict[str, Any] | None:
+    del arrays, details
     if not isinstance(model, EncoderDecoder) or not model.shared:
         return None
     stack, gated = model.decoder, model.decoder.gated
@@ -73,9 +95,7 @@ def _config(model: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
         "feed_forward_proj": "gated-gelu" if gated else "relu",
         "tie_word_embeddings": model.tied,
         "scale_decoder_outputs": model.tied and scaled,
-        "decoder_start_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
+        "is_encoder_decoder": True,
     }
 
 
@@ -105,10 +125,26 @@ def _tensor_ref(model: EncoderDecoder, name: str) -> TensorRef:
 
 T5 = Architecture(
     kind="t5",
-    fixed={"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128},
+    settings=(
+        *("vocab_size", "n_positions", "d_model", "num_layers", "num_decoder_layers", "num_heads", "d_kv", "d_ff"),
+        *("layer_norm_epsilon", "feed_forward_proj", "is_gated_act", "dense_act_fn", "tie_word_embeddings"),
+        "scale_decoder_outputs",
+    ),
+    fixed={
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "is_encoder_decoder": True,
+        "is_decoder": False,
+    },
     model=_model,
     config=_config,
     tensor_ref=_tensor_ref,
-    inputs=lambda model, tensors: token_inputs(model, tensors) * 2,
-    ignored=("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"),
+    inputs=lambda model, settings, tensors: token_inputs(model, settings, tensors) * 2,
+    aliases={
+        "hidden_size": "d_model",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_layers",
+        "head_dim": "d_kv",
+    },
+    copies=_copies,
 )
