@@ -32,9 +32,9 @@ class Dataset:
       features: Features to load. Empty loads all.
       scale: For `folder:` and `coco:`, the values that become 0 and 255 in images of more than 8 bits, such as
         (0, 4095). None uses (0, 65535) for 16 bits and refuses floats and 32-bit integers.
-      on_error: For `folder:`, "raise" stops at a damaged image. "skip" decodes all images at the start, drops damaged
-        ones and lists them in the manifest.
-      skip_limit: Largest fraction of the images that "skip" may drop.
+      on_error: For `folder:`, `coco:` and `speech:`, "raise" stops at a damaged file. "skip" reads all files at the
+        start, drops damaged ones and lists them in the manifest.
+      skip_limit: Largest fraction of the files that "skip" may drop.
 
     Example: `Dataset("digits", "train[:90%]").load().read(np.array([0, 1]))` returns
     `{"image": uint8 [2, 8, 8, 1], "label": int32 [2]}`.
@@ -56,8 +56,8 @@ class Dataset:
         kind, colon, path = self.name.partition(":")
         if self.scale is not None and kind not in ("folder", "coco"):
             raise UserError(f"Dataset.scale applies to folder:PATH and coco:PATH, not to '{self.name}'; remove it")
-        if self.on_error != "raise" and kind != "folder":
-            raise UserError(f"Dataset.on_error applies to folder:PATH, not to '{self.name}'; remove it")
+        if self.on_error != "raise" and kind not in ("folder", "coco", "speech"):
+            raise UserError(f"Dataset.on_error applies to folder:, coco: and speech:, not to '{self.name}'; remove it")
         if colon and (source := self._open(kind, path)) is not None:
             return source
         from jaxdl.data.store.builders import ready
@@ -68,15 +68,16 @@ class Dataset:
         """Returns the user's files at `path`, or None if `kind` is not a file format."""
         from jaxdl.data.formats.parts import Reading
 
+        reading = Reading(self.scale, self.on_error, self.skip_limit)
         match kind:
             case "folder":
                 from jaxdl.data.formats.image_folder import open_folder
 
-                return open_folder(path, self.split, Reading(self.scale, self.on_error, self.skip_limit))
+                return open_folder(path, self.split, reading)
             case "coco":
                 from jaxdl.data.formats.coco import Coco
 
-                return Coco(path, self.split, tuple(self.features), scale=self.scale).load()
+                return Coco(path, self.split, tuple(self.features), (), *dataclasses.astuple(reading)).load()
             case "text" | "pairs" | "labelled":
                 from jaxdl.data.formats import text_files
 
@@ -85,7 +86,7 @@ class Dataset:
             case "speech":
                 from jaxdl.data.formats.audio_folder import open_recordings
 
-                return open_recordings(path, self.split)
+                return open_recordings(path, self.split, reading)
             case "csv":
                 from jaxdl.data.formats.time_series_csv import open_csv
 

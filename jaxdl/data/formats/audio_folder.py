@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdl.data.audio.features import SUFFIXES, read_audio
 from jaxdl.data.files import check_links, list_files
-from jaxdl.data.formats.parts import identity, open_parts, sample
+from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
 from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
@@ -36,7 +36,7 @@ class _Recordings:
         }
 
 
-def open_recordings(path: str, split: str) -> Source:
+def open_recordings(path: str, split: str, reading: Reading | None = None) -> Source:
     """Opens every NAME.wav, .flac, .ogg or .mp3 below `path` with its UTF-8 transcript NAME.txt.
 
     The only split is `train`. Hidden files and folders are skipped.
@@ -66,12 +66,15 @@ def open_recordings(path: str, split: str) -> Source:
     skipped += [f"{file.relative_to(root)} (no recording)" for file in alone]
     texts = [_transcript(file) for file in files]
     examples, content = _Recordings(files, tuple(texts)), identity(root, files)
+    names = [str(file.relative_to(root)) for file in files]
+    kept, damaged = (reading or Reading()).readable(root, examples, names)
 
     def open_part(part: Range) -> Source:
-        fingerprint = digest_of([content, texts, list(part)])
-        return ExampleSource(examples, sample(part, len(files)), fingerprint, skipped=tuple(skipped))
+        rows = kept[sample(part, len(kept))]
+        fingerprint = digest_of([content, texts, list(part), *damaged])
+        return ExampleSource(examples, rows, fingerprint, skipped=(*skipped, *damaged))
 
-    return open_parts(split, {"train": len(files)}, f"speech:{path}", open_part)
+    return open_parts(split, {"train": len(kept)}, f"speech:{path}", open_part)
 
 
 def find_audio(root: Path) -> tuple[Path, ...]:

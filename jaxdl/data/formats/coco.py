@@ -47,7 +47,7 @@ class Coco:
       split: Split in TFDS syntax: `train2017[:1000]`, `train+val`.
       features: Features to load.
       skip: Ids of annotations to omit, such as the two boxes without area in COCO train2017.
-      scale: As in `Dataset`.
+      scale, on_error, skip_limit: As in `Dataset`.
     """
 
     path: str
@@ -55,6 +55,8 @@ class Coco:
     features: tuple[str, ...] = ()
     skip: tuple[int, ...] = ()
     scale: tuple[float, float] | None = None
+    on_error: str = "raise"
+    skip_limit: float = 0.05
 
     def load(self) -> Source:
         """Reads the annotations and locates the images.
@@ -73,17 +75,23 @@ class Coco:
         owner = f"coco:{self.path}"
         split_names = re.findall(r"(?:^|\+)\s*([\w.-]+)", self.split)
         requested = _splits(root) if split_names == ["all"] else split_names
-        reading = Reading(self.scale)
+        reading = Reading(self.scale, self.on_error, self.skip_limit)
         scenes_by_split = {name: _read(root, name, features, self.skip, reading) for name in dict.fromkeys(requested)}
         if any(scenes.names != next(iter(scenes_by_split.values())).names for scenes in scenes_by_split.values()):
             raise UserError(f"the parts of '{self.split}' of {owner} differ in their categories; use one part")
 
-        def open_part(part: Range) -> Source:
-            scenes = scenes_by_split[part.name]
-            fingerprint = digest_of([scenes.fingerprint, list(part), list(features), sorted(self.skip)])
-            return ExampleSource(scenes, sample(part, len(scenes)), fingerprint, scenes.names, features)
+        readable = {
+            name: reading.readable(owner, scenes, [str(file.relative_to(root)) for file in scenes.files])
+            for name, scenes in scenes_by_split.items()
+        }
 
-        return open_parts(self.split, {name: len(scenes) for name, scenes in scenes_by_split.items()}, owner, open_part)
+        def open_part(part: Range) -> Source:
+            scenes, (rows, skipped) = scenes_by_split[part.name], readable[part.name]
+            fingerprint = digest_of([scenes.fingerprint, list(part), list(features), sorted(self.skip), *skipped])
+            rows = rows[sample(part, len(rows))]
+            return ExampleSource(scenes, rows, fingerprint, scenes.names, features, skipped=tuple(skipped))
+
+        return open_parts(self.split, {name: len(rows) for name, (rows, _) in readable.items()}, owner, open_part)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Image classification data set in a folder, one subfolder per class."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -39,10 +38,9 @@ class _Files:
 
 
 class _Split(NamedTuple):
-    """Files of one split, sorted by class and path, with their classes."""
+    """Examples of one split, sorted by class and path, and the files that are not among them."""
 
-    files: list[Path]
-    classes: list[str]
+    examples: _Files
     skipped: list[str]
 
 
@@ -68,18 +66,16 @@ def open_folder(path: str, split: str, reading: Reading | None = None) -> Source
     }
     classes = _classes(root, folders, listings)
     splits = {name: _split(root, classes, by_class, reading) for name, by_class in listings.items()}
-    splits = {name: files for name, files in splits.items() if files.files}
+    splits = {name: files for name, files in splits.items() if len(files.examples)}
     beside = [f"{file.relative_to(root)} (not in a class)" for file in _loose(root, folders)]
 
     def open_part(part: Range) -> Source:
-        files, labels, skipped = splits[part.name]
-        numbers = np.array([classes.index(name) for name in labels], np.int32)
-        fingerprint = digest_of([identity(root, files), classes, list(part), *reading.settings])
-        examples, names = _Files(tuple(files), numbers, reading.scale), {"label": tuple(classes)}
-        rows = sample(part, len(files))
+        examples, skipped = splits[part.name]
+        fingerprint = digest_of([identity(root, examples.files), classes, list(part), *reading.settings])
+        rows, names = sample(part, len(examples)), {"label": tuple(classes)}
         return ExampleSource(examples, rows, fingerprint, names, skipped=(*skipped, *beside))
 
-    return open_parts(split, {name: len(files.files) for name, files in splits.items()}, f"folder:{path}", open_part)
+    return open_parts(split, {name: len(files.examples) for name, files in splits.items()}, f"folder:{path}", open_part)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -135,34 +131,19 @@ def _classes(root: Path, folders: Mapping[str, Path], listings: Mapping[str, Map
 
 
 def _split(root: Path, classes: list[str], by_class: Mapping[str, Listing], reading: Reading) -> _Split:
-    """Returns the files of one split; damaged ones raise UserError, or are dropped with `on_error="skip"`."""
+    """Returns the files of one split; damaged ones are dropped with `on_error="skip"`."""
     files, labels, skipped = [], [], []
-    for label in classes:
+    for number, label in enumerate(classes):
         listing = by_class.get(label, Listing((), (), ()))
         if reading.on_error == "raise":
             check_links(listing.broken)
-        files += listing.files
-        labels += [label] * len(listing.files)
+        files += sorted((*listing.files, *listing.broken))
+        labels += [number] * (len(files) - len(labels))
         skipped += [f"{path.relative_to(root)} (not an image)" for path in listing.skipped]
-        skipped += [f"{path.relative_to(root)} (broken link)" for path in listing.broken]
-    if reading.on_error == "raise":
-        return _Split(files, labels, skipped)
-    with ThreadPoolExecutor() as pool:
-        faults = list(pool.map(lambda file: _fault(file, reading.scale), files))
-    damaged = [f"{file.relative_to(root)} (damaged)" for file, fault in zip(files, faults) if fault]
-    broken = sum(len(listing.broken) for listing in by_class.values())
-    reading.check_share(root, len(damaged) + broken, len(files) + broken, next(filter(None, faults), "broken links"))
-    kept = [(file, label) for file, label, fault in zip(files, labels, faults) if not fault]
-    return _Split([file for file, _ in kept], [label for _, label in kept], skipped + damaged)
-
-
-def _fault(file: Path, scale: tuple[float, float] | None) -> str | None:
-    """Returns why an image cannot be decoded, or None."""
-    try:
-        decode(file, channels=3, scale=scale)
-    except UserError as error:
-        return str(error)
-    return None
+    examples = _Files(tuple(files), np.array(labels, np.int32), reading.scale)
+    kept, damaged = reading.readable(root, examples, [str(path.relative_to(root)) for path in files])
+    files = tuple(files[row] for row in kept)
+    return _Split(_Files(files, examples.labels[kept], reading.scale), skipped + damaged)
 
 
 def _loose(root: Path, folders: Mapping[str, Path]) -> list[Path]:

@@ -1,6 +1,7 @@
 """Splits and fingerprints of data sets in files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ _ON_ERROR = ("raise", "skip")
 
 @dataclass(frozen=True)
 class Reading:
-    """Treatment of image files.
+    """Treatment of the files of a data set.
 
     Attributes:
       scale: Values that become 0 and 255 in images of more than 8 bits; see `jaxdl.data.image.files.decode`.
-      on_error: "raise" stops at the first damaged file. "skip" decodes all files at the start and drops damaged ones.
+      on_error: "raise" stops at the first damaged file. "skip" reads all examples at the start and drops damaged ones.
       skip_limit: Largest fraction of the files that "skip" may drop.
     """
 
@@ -43,13 +44,37 @@ class Reading:
         """Settings that change the examples, for fingerprints; empty by default."""
         return [] if self.scale is None else [list(map(float, self.scale))]
 
-    def check_share(self, owner: object, damaged: int, count: int, reason: str) -> None:
-        """Raises UserError if more than `skip_limit` of the files are damaged."""
-        if damaged > self.skip_limit * count:
+    def readable(self, owner: object, examples: Any, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """Returns the examples that can be read, int64 [kept], and the names of the others.
+
+        Args:
+          owner: Data set, for error messages.
+          examples: Examples, which raise UserError on access if they are damaged.
+          names: Name of each example.
+
+        Raises:
+          UserError: More than `skip_limit` of the examples are damaged.
+        """
+        if self.on_error == "raise":
+            return np.arange(len(examples)), []
+        with ThreadPoolExecutor() as pool:
+            faults = list(pool.map(lambda number: _fault(examples, number), range(len(examples))))
+        damaged = [f"{name} (damaged)" for name, fault in zip(names, faults) if fault]
+        if len(damaged) > self.skip_limit * len(faults):
             raise UserError(
-                f"{owner}: {damaged} of {count} files are damaged, more than skip_limit={self.skip_limit:g}; "
-                f"the first: {reason}"
+                f"{owner}: {len(damaged)} of {len(faults)} files are damaged, more than "
+                f"skip_limit={self.skip_limit:g}; the first: {next(filter(None, faults))}"
             )
+        return np.flatnonzero([not fault for fault in faults]), damaged
+
+
+def _fault(examples: Any, number: int) -> str | None:
+    """Returns why an example cannot be read, or None."""
+    try:
+        examples[number]
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def open_parts(split: str, counts: Mapping[str, int], owner: str, open_part: Callable[[Range], Source]) -> Source:

@@ -107,3 +107,12 @@ def test_characters_outside_the_vocabulary_are_counted_and_refused(tmp_path):
     ):
         speech(tmp_path).load()
     assert len(speech(tmp_path, strict=False).load()) == 2
+
+
+def test_damaged_recordings_are_dropped(tmp_path):
+    clip(tmp_path, "a", WAVE)
+    clip(tmp_path, "b", WAVE)
+    (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:1000])
+    source = Dataset(f"speech:{tmp_path}", "train", on_error="skip", skip_limit=0.5).load()
+    assert len(source) == 1
+    assert source.skipped == ("b.wav (damaged)",)

@@ -355,3 +355,13 @@ def test_categories_of_two_sets_are_matched_by_name(tmp_path):
 
 def labels(source):
     return [source.read(np.array([row]))["objects/label"][0] for row in range(len(source))]
+
+
+def test_damaged_images_are_dropped_with_their_boxes(tmp_path):
+    write(tmp_path)
+    (tmp_path / "val/a.png").write_bytes(b"no image")
+    source = Dataset(f"coco:{tmp_path}", "val", on_error="skip", skip_limit=0.5).load()
+    assert set(examples(source)) == {6, 9}
+    assert source.skipped == ("val/a.png (damaged)",)
+    with pytest.raises(UserError, match=r"1 of 3 files are damaged, more than skip_limit=0\.05"):
+        Dataset(f"coco:{tmp_path}", "val", on_error="skip").load()

@@ -118,7 +118,7 @@ def test_a_broken_link_is_an_error_or_a_skipped_file(pets):
         Dataset(f"folder:{pets}", "train").load()
     source = Dataset(f"folder:{pets}", "train", on_error="skip", skip_limit=0.2).load()
     assert len(source) == 6
-    assert source.skipped == ("cat/9.png (broken link)",)
+    assert source.skipped == ("cat/9.png (damaged)",)
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "JPG", "jpe"])
@@ -147,7 +147,7 @@ def test_damaged_images_are_dropped_named_and_limited(pets):
 def test_settings_of_image_files_are_refused_elsewhere():
     with pytest.raises(UserError, match=r"Dataset\.scale applies to folder:PATH and coco:PATH, not to 'digits'"):
         Dataset("digits", "train", scale=(0, 1)).load()
-    with pytest.raises(UserError, match=r"Dataset\.on_error applies to folder:PATH"):
+    with pytest.raises(UserError, match=r"Dataset\.on_error applies to folder:, coco: and speech:"):
         Dataset("digits", "train", on_error="skip").load()
 
 
