@@ -140,7 +140,8 @@ class Theirs:
         network, self.criterion = twin(config, model, batch["image"].shape[1:])
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=layout)
-        self.mean, self.std = (torch.tensor(value).reshape(-1, 1, 1) for value in (config.mean, config.std))
+        normalize = config.normalize
+        self.mean, self.std = (torch.tensor(value).reshape(-1, 1, 1) for value in (normalize.mean, normalize.std))
         self.batch = {name: torch.from_numpy(array) for name, array in batch.items() if name != "image"}
         image = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
         self.batch["image"] = image.contiguous(memory_format=layout)

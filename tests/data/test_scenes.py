@@ -39,7 +39,7 @@ def scene(number, cutouts=CUTOUTS, scenes=None):
     return compose(cutouts, [BLUE], np.random.default_rng([0, number]), scenes)
 
 
-def test_generatedare_deterministic():
+def test_scenes_are_deterministic():
     original, repeated, another = scene(3), scene(3), scene(4)
     for feature, value in original.items():
         np.testing.assert_array_equal(value, repeated[feature])
