@@ -1,0 +1,134 @@
+"""Seal of a run folder, seal.json: SHA-256 of the files that a result depends on.
+
+Every sealed file is written and read through `Seal`, so that a changed bit is an error and never another number.
+Checkpoints have digests of their own (`jaxdl.training.checkpoint`); metrics.jsonl, pictures and TensorBoard events are
+not sealed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxdl.errors import UserError
+from jaxdl.runs.files import write_atomically
+
+NAME = "seal.json"
+MISSING, CHANGED, UNSEALED = "missing", "changed or damaged", "not sealed"
+
+
+class Seal:
+    """Digests of the sealed files of a folder.
+
+    The digest is written before the file, beside that of the content which the file replaces. A process that is killed
+    between both leaves a valid folder.
+
+    Args:
+      folder: Run folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.path = self.folder / NAME
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Seals and writes a file atomically.
+
+        Args:
+          name: Path in the folder, such as "tokenizers/text.json".
+          content: Content of the file.
+
+        Raises:
+          UserError: The folder cannot be written, or seal.json is damaged.
+        """
+        digests, path = self._load(), self.folder / name
+        accepted = [_sha256(content)]
+        if path.is_file() and (old := _sha256(path.read_bytes())) in digests.get(name, []) and old not in accepted:
+            accepted.append(old)
+        if digests.get(name) != accepted:
+            self._save({**digests, name: accepted})
+        write_atomically(path, content)
+
+    def read(self, name: str) -> str:
+        """Returns the content of a sealed file.
+
+        Raises:
+          UserError: The file does not have its digest or is not UTF-8, or the seal is missing or damaged.
+          FileNotFoundError: The file does not exist.
+        """
+        for attempt in range(3):  # another process may replace the file between both reads
+            accepted = self._load().get(name, [])
+            content = self._content(name)
+            if _sha256(content) in accepted:
+                return content.decode()
+            if not accepted and attempt:
+                break
+        problem = "does not have the SHA-256 in seal.json" if self.path.exists() else "has no seal.json beside it"
+        raise UserError(
+            f"{self.folder / name} {problem}: it was changed or damaged after it was written; restore it from a copy,"
+            f" or accept it with: jaxdl verify {self.folder} --accept"
+        )
+
+    def remove(self, name: str) -> None:
+        """Deletes a sealed file, if it exists."""
+        (self.folder / name).unlink(missing_ok=True)
+        digests = self._load()
+        if digests.pop(name, None) is not None:
+            self._save(digests)
+
+    def problems(self, names: list[str]) -> dict[str, str]:
+        """Returns {file: `MISSING`, `CHANGED` or `UNSEALED`} for the sealed files and `names`.
+
+        Raises:
+          UserError: seal.json is damaged.
+        """
+        digests = self._load()
+        problems = {}
+        for name in sorted({*digests, *names}):
+            try:
+                intact = _sha256(self._content(name)) in digests.get(name, [])
+            except FileNotFoundError:
+                if name in digests:
+                    problems[name] = MISSING
+                continue
+            if not intact:
+                problems[name] = CHANGED if name in digests else UNSEALED
+        return problems
+
+    def accept(self, names: list[str]) -> None:
+        """Seals the files `names` as they are, in place of a damaged or outdated seal.json."""
+        self._save({name: [_sha256(self._content(name))] for name in names})
+
+    def _content(self, name: str) -> bytes:
+        path = self.folder / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}; restore it from a copy") from error
+
+    def _load(self) -> dict[str, list[str]]:
+        if not self.path.exists():
+            return {}
+        try:
+            saved = json.loads(self._content(NAME))
+            files = saved["files"]
+            if saved["sha256"] == _sha256(_canonical(files)):
+                return files
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise UserError(
+            f"{self.path} is damaged; check the run and write a new one with: jaxdl verify {self.folder} --accept"
+        )
+
+    def _save(self, files: Mapping[str, list[str]]) -> None:
+        write_atomically(self.path, json.dumps({"files": files, "sha256": _sha256(_canonical(files))}, indent=2) + "\n")
+
+
+def _sha256(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def _canonical(files: Mapping[str, list[str]]) -> str:
+    return json.dumps(files, sort_keys=True)
