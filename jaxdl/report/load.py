@@ -3,7 +3,6 @@
 The code that trained the run is not needed; its settings come from config.txt.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.config.recipes import repository_root
-from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import Setting, from_text, settings
+from jaxdl.config.settings import Setting, from_text
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
@@ -113,11 +111,11 @@ def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
 
 
 def _read(folder: RunFolder) -> Run:
-    manifest = _parsed(folder.path / "manifest.json")
+    manifest = folder.manifest()
     state, problem = _state(folder, manifest["attempts"])
     result, rows = dict[str, Any](), list[dict[str, Any]]()
     try:
-        result = _parsed(folder.path / "result.json") if state == FINISHED else {}
+        result = (folder.result() or {}) if state == FINISHED else {}
         rows = folder.rows()
     except UserError as error:
         state = state if result or state != FINISHED else DAMAGED
@@ -157,20 +155,8 @@ def _problem(path: Path, error: Exception) -> str:
     return text.replace(f"{path}/", "")
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: the run was killed before its first step, or the file was lost")
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); rerun its command to rewrite it") from error
-
-
 def _settings(folder: RunFolder) -> list[Setting]:
-    text = folder.path / "config.txt"
-    if text.is_file():
-        return from_text(text.read_text())
-    return settings(from_json(folder.config(), str(folder.path / "config.json")).config)
+    return from_text(folder.config_text())
 
 
 def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

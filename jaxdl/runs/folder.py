@@ -8,6 +8,7 @@
     tokenizers/               <feature>.json, for text
     checkpoints/              `jaxdl.training.checkpoint`
     result.json               written last, atomically: a run with this file is finished
+    seal.json                 SHA-256 of these files, without metrics, TensorBoard and pictures (`jaxdl.runs.seal`)
     .lock                     held by the process that trains in the folder
 
 NaN and infinities are written as null, since JSON has no numbers for them.
@@ -27,10 +28,12 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.runs.files import to_json, write_atomically, write_errors, write_png
 from jaxdl.runs.lock import Lock
+from jaxdl.runs.seal import NAME as SEAL
+from jaxdl.runs.seal import Seal
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints"}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", SEAL}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 
@@ -81,6 +84,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike, *, mode: Literal["write", "read", "silent"] = "write"):
         self.path = Path(path)
         self._mode = mode
+        self.seal = Seal(self.path)
         self._metrics = self.path / "metrics.jsonl"
         self._events = EventFile(self.path / "tensorboard")
         self._lock: Lock | None = None
@@ -121,23 +125,28 @@ class RunFolder:
     def write_config(self, json_text: str, text: str) -> None:
         """Writes the resolved configuration as config.json (to load) and config.txt (to read)."""
         if self._writing():
-            write_atomically(self.path / "config.txt", text)
-            write_atomically(self.path / "config.json", json_text)
+            self.seal.write("config.txt", text)
+            self.seal.write("config.json", json_text)
 
     def write_tokenizer(self, feature: str, json_text: str) -> None:
         """Writes the tokenizer of a feature, serialized by `jaxdl.data.text.tokenizers.Tokenizer.json`."""
         if self._writing():
             with write_errors(self.path / "tokenizers"):
                 (self.path / "tokenizers").mkdir(exist_ok=True)
-            write_atomically(self.path / "tokenizers" / f"{feature}.json", json_text)
+            self.seal.write(f"tokenizers/{feature}.json", json_text)
 
     def tokenizers(self) -> dict[str, str]:
         """Returns the serialized tokenizers by feature."""
-        return {path.stem: path.read_text() for path in sorted((self.path / "tokenizers").glob("*.json"))}
+        paths = sorted((self.path / "tokenizers").glob("*.json"))
+        return {path.stem: self.seal.read(f"tokenizers/{path.name}") for path in paths}
 
     def config(self) -> str:
         """Returns the text of config.json. Raises UserError if it is missing."""
         return self._read("config.json")
+
+    def config_text(self) -> str:
+        """Returns the text of config.txt. Raises UserError if it is missing."""
+        return self._read("config.txt")
 
     @property
     def opaque(self) -> bool:
@@ -147,6 +156,11 @@ class RunFolder:
     def manifest(self) -> dict:
         """Returns the content of manifest.json. Raises UserError if it is missing."""
         return json.loads(self._read("manifest.json"))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Writes manifest.json."""
+        if self._writing():
+            self.seal.write("manifest.json", to_json(manifest) + "\n")
 
     def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
         """Appends metrics to metrics.jsonl and TensorBoard; both survive kill -9.
@@ -214,7 +228,7 @@ class RunFolder:
         if not self._writing():
             return
         with write_errors(self.path):
-            (self.path / "result.json").unlink(missing_ok=True)
+            self.seal.remove("result.json")
             for picture in self.pictures.glob("*_*.png"):
                 number = picture.name.split("_", 1)[0]
                 if number.isdecimal() and int(number) > step:
@@ -229,17 +243,19 @@ class RunFolder:
         if (self.path / "manifest.json").exists():
             manifest = self.manifest()
             manifest["attempts"][-1]["first_step"] = max(int(step), 0)
-            write_atomically(self.path / "manifest.json", to_json(manifest) + "\n")
+            self.write_manifest(manifest)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json atomically, which marks the run as finished."""
         if self._writing():
-            write_atomically(self.path / "result.json", to_json(result) + "\n")
+            self.seal.write("result.json", to_json(result) + "\n")
 
     def result(self) -> dict | None:
         """Returns the content of result.json (null as None), or None while the run is not finished."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return json.loads(self.seal.read("result.json"))
+        except FileNotFoundError:
+            return None
 
     def close(self) -> None:
         """Ends writing and releases the lock. A second call has no effect."""
@@ -264,7 +280,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             raise UserError(f"{self.path} has no {name}; it is not a run, or was killed before its first step")
-        return path.read_text()
+        return self.seal.read(name)
 
     def _claim(self) -> None:
         with write_errors(self.path):

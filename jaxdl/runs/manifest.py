@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from jaxdl.runs.code import changes
-from jaxdl.runs.files import to_json, write_atomically
+from jaxdl.runs.files import to_json
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.git import GitError, git
 
@@ -184,5 +184,5 @@ def _iso(moment: datetime) -> str:
 
 
 def _save(folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
-    write_atomically(folder.path / "manifest.json", to_json(manifest) + "\n")
+    folder.write_manifest(manifest)
     return manifest

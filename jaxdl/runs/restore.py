@@ -118,7 +118,7 @@ def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> li
     Of an Experiment's closures only the names are compared.
     """
     try:
-        then = from_text((folder.path / "config.txt").read_text())
-    except (OSError, ValueError) as error:
+        then = from_text(folder.config_text())
+    except ValueError as error:
         raise UserError(f"{folder.path / 'config.txt'} cannot be read ({error}); give another run folder") from error
     return [row for row in differences(then, settings(config)) if not observes(row[0])]

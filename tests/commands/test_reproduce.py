@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from run_files import rewrite
 
 from jaxdl.commands import reproduce, train
 from jaxdl.commands.reproduce import Compared
@@ -54,7 +55,7 @@ def test_differences_of_versions_devices_and_data_are_reported(runs, capsys):
     content["devices"]["count"] = 64
     content["code"] = {"commit": "0123456789abcdef", "dirty": False}
     content["datasets"]["train"]["fingerprint"] = "feedfeedfeedfeed"
-    path.write_text(json.dumps(content))
+    rewrite(path, json.dumps(content))
     reproduce.run(str(runs / "seed0"), dry_run=True)
     output = capsys.readouterr().out
     assert "jax: then 0.1.0, now " in output

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from run_files import rewrite
 
 from jaxdl.commands import diff
 from jaxdl.commands import list as list_command
@@ -80,7 +81,7 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
     name = "experiments/net/made_up_a.py"
     settings = [f"seed={seed}", *settings]
     config = resolve(str(root / name), settings)
-    (path / "config.json").write_text(to_json(config, name, settings))
+    rewrite(path / "config.json", to_json(config, name, settings))
     manifest = {
         "command": ["launch.py", f"--config={name}", *(f"--set={text}" for text in settings)],
         "recipe": name,
@@ -90,13 +91,13 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
         "datasets": {"validation": {"name": "made", "split": "train[90%:]"}, "test": {"name": "made", "split": "test"}},
         "attempts": [{"start": "2030-01-02T10:00:00.000Z", "end": "2030-01-03T10:00:00.000Z"}],
     }
-    (path / "manifest.json").write_text(json.dumps(manifest | (changes or {})))
+    rewrite(path / "manifest.json", json.dumps(manifest | (changes or {})))
     metrics = metrics or {
         "test": {"accuracy": value, "loss": 1.0, "confusion": [[1, 0], [0, 1]]},
         "validation": {"accuracy": 0.5},
     }
     result = {"step": 10, "metrics": metrics, "seconds": 366, "state_digest": f"{hash(path.name):016x}aaaa"}
-    (path / "result.json").write_text(json.dumps(result))
+    rewrite(path / "result.json", json.dumps(result))
     return path
 
 

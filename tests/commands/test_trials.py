@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from run_files import rewrite
 
 from jaxdl.commands import search
 from jaxdl.errors import Failed, UserError
@@ -55,10 +56,10 @@ class FakeLauncher:
             self.folders.append(job.folder)
             chosen = next(float(argument.split("=")[2]) for argument in job.command if RATE in argument)
             job.folder.mkdir(parents=True)
-            (job.folder / "config.json").write_text("{}")
+            rewrite(job.folder / "config.json", "{}")
             score = {"validation": {"accuracy": 1 - (chosen - 0.3) ** 2}}
             if not self.fails:
-                (job.folder / "result.json").write_text(json.dumps({"step": job.steps, "metrics": score}))
+                rewrite(job.folder / "result.json", json.dumps({"step": job.steps, "metrics": score}))
 
 
 @pytest.fixture

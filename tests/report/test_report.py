@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_files import rewrite
 
 from jaxdl.commands import gallery, report
 from jaxdl.commands.cli import main
@@ -87,7 +88,7 @@ def make(recipe, tmp_path):
         }
         with RunFolder(tmp_path / "runs" / name) as folder:
             folder.write_config(to_json(config, str(recipe), settings), describe(config))
-            (folder.path / "manifest.json").write_text(json.dumps(manifest | (changes or {})))
+            rewrite(folder.path / "manifest.json", json.dumps(manifest | (changes or {})))
             for step in range(1, rows + 1):
                 folder.write(step, "train", {"loss": 1 / step, "accuracy": accuracy, "step_time": 0.1})
                 if step % 10 == 0:
@@ -139,7 +140,7 @@ def test_paths_explained_by_an_argument_are_not_listed(make):
 def test_edits_of_the_recipe_make_separate_groups(make, tmp_path):
     first, second = make("first"), make("second", ["seed=1"], code="b" * 64)
     text = (second / "config.txt").read_text()
-    (second / "config.txt").write_text(text.replace("data.batch_size = 8", "data.batch_size = 16"))
+    rewrite(second / "config.txt", text.replace("data.batch_size = 8", "data.batch_size = 16"))
     (section,) = read(first, second)
     assert [group.label for group in section.groups] == ["batch_size=8", "batch_size=16"]
     assert section.changes(section.groups[1])[-1] == ("code of reported_net", "a" * 8, "b" * 8)
@@ -158,7 +159,7 @@ def test_without_digests_a_recipe_outside_the_commit_is_grouped_by_its_configura
     first, second = (make(f"run{seed}", [f"seed={seed}"], changes=older) for seed in range(2))
     text = (second / "config.txt").read_text()
     assert len(read(first, second)[0].groups) == 1
-    (second / "config.txt").write_text(text.replace("data.batch_size = 8", "data.batch_size = 16"))
+    rewrite(second / "config.txt", text.replace("data.batch_size = 8", "data.batch_size = 16"))
     assert len(read(first, second)[0].groups) == 2
 
 
@@ -176,7 +177,7 @@ def test_folds_selected_by_the_seed_are_one_group(make):
     """With equal code and overrides, differences derive from the seed."""
     paths = [make(f"fold{seed}", [f"seed={seed}"]) for seed in range(2)]
     text = (paths[1] / "config.txt").read_text()
-    (paths[1] / "config.txt").write_text(text.replace("'train'", "'train[20%:]'"))
+    rewrite(paths[1] / "config.txt", text.replace("'train'", "'train[20%:]'"))
     (section,) = read(*paths)
     assert [group.label for group in section.groups] == [statistics.RECIPE_DEFAULTS]
 
@@ -209,7 +210,7 @@ def test_metric_is_the_requested_one_then_keep_metric_then_the_first(make):
     assert statistics.sections([run], "validation/accuracy")[0].metric == "validation/accuracy"
     result = json.loads((path / "result.json").read_text())
     result["metrics"] = {"validation": {"loss": 1.0}, "test": {"error": None, "confusion": [[1]]}}
-    (path / "result.json").write_text(json.dumps(result))
+    rewrite(path / "result.json", json.dumps(result))
     (section,) = read(path)
     assert section.metric == "test/error"
     assert section.without_result == section.runs
@@ -222,7 +223,7 @@ def test_best_group_follows_keep_metric_and_keep_mode(make):
     assert section.best is section.groups[1]
     for path in paths:
         text = (path / "config.txt").read_text()
-        (path / "config.txt").write_text(text.replace("keep.mode = 'max'", "keep.mode = 'min'"))
+        rewrite(path / "config.txt", text.replace("keep.mode = 'max'", "keep.mode = 'min'"))
     assert (best := read(*paths)[0].best)
     assert best.number == 1
 
@@ -248,11 +249,10 @@ def test_state_of_a_run_follows_from_its_files(make):
 @pytest.mark.parametrize(
     ("file", "content", "message", "state"),
     [
-        ("manifest.json", None, "manifest.json is missing", DAMAGED),
-        ("manifest.json", "{", "manifest.json is damaged", DAMAGED),
-        ("manifest.json", "[]", "cannot be read", DAMAGED),
-        ("config.txt", "nonsense", "'nonsense' is not a setting", DAMAGED),
-        ("result.json", "{", "result.json is damaged", DAMAGED),
+        ("manifest.json", None, "has no manifest.json", DAMAGED),
+        ("manifest.json", "{", "manifest.json does not have the SHA-256", DAMAGED),
+        ("config.txt", "nonsense", "config.txt does not have the SHA-256", DAMAGED),
+        ("result.json", "{", "result.json does not have the SHA-256", DAMAGED),
         ("metrics.jsonl", '{"step": 1, "split": "train"}\n{"st\n{}\n', "line 2 of metrics.jsonl", FINISHED),
     ],
 )
@@ -380,7 +380,7 @@ def test_gallery_shows_every_recipe_with_its_recorded_result(make, tmp_path, cap
     recorded = make("run", picture=True, changes={"recipe": recipe})
     result = json.loads((recorded / "result.json").read_text())
     digest = summaries(repository_root())[recipe].digests[0]
-    (recorded / "result.json").write_text(json.dumps({**result, "state_digest": digest + "0" * 48}))
+    rewrite(recorded / "result.json", json.dumps({**result, "state_digest": digest + "0" * 48}))
     make("newer", day=2, picture=True, changes={"recipe": recipe})  # of another state than the recorded ones
     gallery.run(repository_root(), [str(tmp_path / "runs")], str(tmp_path / "gallery.html"))
     assert "1 with its run; 1 run(s) of other results are not shown" in capsys.readouterr().out

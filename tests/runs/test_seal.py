@@ -1,7 +1,5 @@
 """Seal of a run folder: no changed bit of a sealed file is read as a value."""
 
-import json
-
 import pytest
 
 from jaxdl.errors import UserError
@@ -29,7 +27,7 @@ def test_a_flipped_bit_is_an_error(folder, byte, bit):
     data = bytearray(TEXT.encode())
     data[byte] ^= 1 << bit
     (folder / "config.json").write_bytes(data)
-    with pytest.raises(UserError, match="config.json does not have the SHA-256"):
+    with pytest.raises(UserError, match=r"config\.json does not have the SHA-256"):
         Seal(folder).read("config.json")
     assert Seal(folder).problems([]) == {"config.json": seal.CHANGED}
     assert Seal(folder).read("manifest.json") == "{}"
@@ -41,18 +39,14 @@ def test_a_flipped_bit_of_the_seal_is_an_error(folder):
         changed = bytearray(data)
         changed[place] ^= 1
         (folder / seal.NAME).write_bytes(changed)
-        try:
-            json.loads(changed)
-        except ValueError:
-            pass
-        with pytest.raises(UserError, match="seal.json"):
+        with pytest.raises(UserError, match=r"seal\.json"):
             Seal(folder).read("config.json")
 
 
 @pytest.mark.parametrize("content", [b"", TEXT[:20].encode(), b"\xff\xfe\x00"])
 def test_truncated_and_binary_content_is_an_error(folder, content):
     (folder / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match="config.json"):
+    with pytest.raises(UserError, match=r"config\.json"):
         Seal(folder).read("config.json")
 
 
