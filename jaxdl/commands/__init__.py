@@ -11,6 +11,7 @@ MODULES = (
     "plan",
     "sweep",
     "reproduce",
+    "verify",
     "list",
     "diff",
     "curves",

@@ -119,6 +119,13 @@ class RunFolder:
         return self.checkpoints.is_dir() and any(child.name.isdecimal() for child in self.checkpoints.iterdir())
 
     @property
+    def sealed_files(self) -> list[str]:
+        """Paths of the existing files that are sealed, relative to the folder."""
+        names = ["config.json", "config.txt", "manifest.json", "result.json"]
+        names += [f"tokenizers/{path.name}" for path in sorted((self.path / "tokenizers").glob("*.json"))]
+        return [name for name in names if (self.path / name).exists()]
+
+    @property
     def pictures(self) -> Path:
         return self.path / "pictures"
 

@@ -1,9 +1,11 @@
 """Checkpoints of the train state (Orbax), which of them stay on disk, and initializers of the state."""
 
 import functools
+import hashlib
+import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -67,7 +69,7 @@ class InitFromRun:
 
 PyTree = Any
 
-DIGESTS = "digests"
+DIGESTS, CHECKSUM = "digests", "sha256"  # of the arrays, and of the record itself
 
 
 class Restored(NamedTuple):
@@ -113,6 +115,11 @@ def _orbax() -> ModuleType:
 def digests_of(state: TrainState) -> dict[str, str]:
     """Returns {item/path: SHA-256} of every array of a state."""
     return state_digest(items_of(state))[0]
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in record.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
 class Checkpoints:
@@ -186,7 +193,8 @@ class Checkpoints:
         items = items_of(state)
         digests, _ = state_digest(items)
         save, ocp = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, self._ocp
-        record_save = ocp.args.JsonSave({**record, DIGESTS: digests})
+        record = {**record, DIGESTS: digests}
+        record_save = ocp.args.JsonSave({**record, CHECKSUM: _checksum(record)})
         try:
             self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
         except Exception as error:
@@ -217,7 +225,36 @@ class Checkpoints:
     def record(self, step: int) -> dict[str, Any]:
         """Returns the JSON values saved with the state of `step`. A damaged checkpoint raises any exception."""
         args = self._ocp.args.Composite(record=self._ocp.args.JsonRestore())
-        return dict(self._manager.restore(step, args=args)["record"])
+        record = dict(self._manager.restore(step, args=args)["record"])
+        if record.pop(CHECKSUM, None) != _checksum(record):
+            raise ValueError("its record does not have its SHA-256")
+        return record
+
+    def items(self, step: int, names: Sequence[str] = ("params", "variables", "ema", "training")) -> dict[str, PyTree]:
+        """Reads items of a checkpoint without its model, and verifies their digests.
+
+        Args:
+          step: Step of the checkpoint.
+          names: Items; those that the checkpoint does not have are left out.
+
+        Returns:
+          {item: nested dictionaries and sequences of arrays}.
+
+        Raises:
+          UserError: A digest differs. Other damage raises any exception.
+        """
+        expected = self.record(step)[DIGESTS]
+        present = [name for name in names if any(path.startswith(f"{name}/") for path in expected)]
+        args = self._ocp.args.Composite(**{name: self._ocp.args.StandardRestore() for name in present})
+        items = dict(self._manager.restore(step, args=args).items())
+        actual = state_digest(items)[0]
+        for path in sorted(actual.keys() | {path for path in expected if path.split("/")[0] in present}):
+            if expected.get(path) != actual.get(path):
+                raise UserError(
+                    f"checkpoint {self.path}/{step} is damaged: {path} has another SHA-256 than when saved; use another"
+                    " step"
+                )
+        return items
 
     def newest_record(self, step: int | None = None) -> dict[str, Any]:
         """Returns the record of a step, or of the newest checkpoint whose record is readable.

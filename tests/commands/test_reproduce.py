@@ -35,7 +35,7 @@ def runs(sweep, tmp_path, monkeypatch) -> Path:
 
 def change(path: Path, **values) -> None:
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **values}))
+    rewrite(path, json.dumps({**content, **values}))
 
 
 def test_a_run_is_reproduced_bitwise_on_the_same_machine(runs, capsys):

@@ -1,0 +1,117 @@
+"""`jaxdl verify` and the commands that read a damaged run."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jaxdl.commands.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    os.chdir(ROOT)
+    path = tmp_path_factory.mktemp("run") / "run"
+    assert main(("--config=tests/survivor.py", f"--workdir={path}", "--set=steps=10")) == 0
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(ROOT)
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def flip(path: Path, place: float = 0.5) -> None:
+    """Flips one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 4
+    path.write_bytes(data)
+
+
+def newest_data(run: Path) -> Path:
+    """Returns the largest file of the newest checkpoint."""
+    return max((run / "checkpoints" / "10").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+
+
+def state(run: Path, capsys) -> tuple[int, dict[str, str]]:
+    """Returns the exit code of `verify` and {part: damage}."""
+    capsys.readouterr()
+    code = main(("verify", str(run), "--format=json"))
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    return code, {name: text for name, text in parts.items() if text != "intact"}
+
+
+def test_a_run_is_intact_after_training(run, capsys):
+    assert state(run, capsys) == (0, {})
+    assert main(("verify", str(run))) == 0
+    output = capsys.readouterr().out
+    assert "checkpoints/10" in output
+    assert "use step 10" in output
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.txt", "manifest.json", "result.json"])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
+def test_damage_of_a_file_is_named(run, capsys, name, damage):
+    path = run / name
+    if damage == "flipped":
+        flip(path)
+    else:
+        path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 40])
+    code, damaged = state(run, capsys)
+    assert (code, set(damaged)) == (1, {name})
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("config.json", "eval {run}"),
+        ("config.json", "predict {run} {run}/pictures"),
+        ("config.txt", "--config=tests/survivor.py --set=steps=10 --workdir={run}"),
+        ("manifest.json", "reproduce {run} --dry_run"),
+        ("result.json", "reproduce {run}"),
+        ("result.json", "record {run}"),
+    ],
+)
+def test_a_command_refuses_a_damaged_file_in_one_line(run, capsys, name, command):
+    flip(run / name)
+    assert main(tuple(word.format(run=run) for word in command.split())) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{name} does not have the SHA-256" in line
+
+
+def test_a_deliberate_change_is_accepted(run, capsys):
+    path = run / "result.json"
+    path.write_text(path.read_text().replace('"step": 10', '"step": 10 '))
+    assert state(run, capsys)[0] == 1
+    assert main(("verify", str(run), "--accept")) == 0
+    assert state(run, capsys) == (0, {})
+
+
+def test_damage_of_a_checkpoint_is_named_with_the_step_that_is_used(run, capsys):
+    flip(newest_data(run))
+    assert main(("verify", str(run))) == 1
+    captured = capsys.readouterr()
+    assert "checkpoints/10" in captured.err
+    assert "use step 5" in captured.out
+
+
+def test_damage_of_a_checkpoints_record_is_named(run, capsys):
+    path = next((run / "checkpoints" / "10" / "record").rglob("metadata"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "evaluated_at": 9}))
+    code, damaged = state(run, capsys)
+    assert (code, set(damaged)) == (1, {"checkpoints/10"})
+    assert "record" in damaged["checkpoints/10"]
+
+
+def test_metrics_with_a_damaged_line_are_named(run, capsys):
+    path = run / "metrics.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([first[:9] + "\n", *rest]))
+    code, damaged = state(run, capsys)
+    assert (code, set(damaged)) == (1, {"metrics.jsonl"})
