@@ -2,7 +2,8 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
-from jaxdl.data.image.files import find_images, read_images
+from jaxdl.commands.predict import inputs_of
+from jaxdl.data.source import stack
 from jaxdl.errors import UserError, nearest
 from jaxdl.runs.files import stems, write_errors, write_png
 from jaxdl.runs.restore import load_trained
@@ -51,7 +53,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         raise UserError("--layer and --target explain image files; drop them or --text")
     from jaxdl.commands import explain_text
 
-    explain_text.run(path, flags.text, flags.step, flags.output)
+    explain_text.run(path, flags.text, flags.step, flags.output, files)
 
 
 def run(
@@ -69,7 +71,7 @@ def run(
 
     Args:
       path: Run folder.
-      files: Image files or folders of them, converted to the size and channels of the training images.
+      files: Image files or folders of them, preprocessed as in evaluation.
       step: Checkpoint. None: the newest.
       layer: Layer of Grad-CAM. None: the last one with a spatial map.
       target: Class to explain, by name or number. None: the predicted class.
@@ -86,35 +88,55 @@ def run(
     logits, spec = trained.experiment.task.logits, trained.record["batch"]
     if logits is None or "image" not in spec:
         raise UserError(f"{path} is not an image classifier; explain needs a task that sets Task.logits")
-    paths = find_images(files)
-    images = read_images(paths, tuple(spec["image"][0]))
+    examples = inputs_of(trained, path).read(files, ())
+    paths = [Path(one.name) for one in examples]
+    images = stack([{"image": one.example["image"]} for one in examples])["image"]
     # One device without a mesh is enough for a few images.
     state = jax.device_get(trained.state.evaluated)
-    size = min(len(images), BATCH)
-    network = _outline(logits, state, (size, *images.shape[1:]), layer)
+    network = _outline(logits, state, (min(len(images), BATCH), *images.shape[1:]), layer)
     names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
     folder = Path(output).expanduser() if output else Path(path) / "explanations"
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     step = int(trained.state.step)
-    written: list[Path] = []
+    pictures: dict[str, np.ndarray] = {}
     if network.kernel is not None:
         name, kernel = network.kernel
-        written.append(write_png(folder / f"{step}_filters.png", explanation.filter_page(np.asarray(kernel), name)))
-    compute = jax.jit(functools.partial(_explain, logits, network))
-    names_of_files = stems(paths)
+        pictures["filters"] = explanation.filter_page(np.asarray(kernel), name)
+    results = _explanations(logits, network, state, images, number)
+    for stem, file, image, result in zip(stems(paths), paths, images, results):
+        _warn_of_zeros(file.name, image, result)
+        pages = _pages(image, result, network, names, file.name)
+        pictures |= {f"{stem}_{page}": picture for page, picture in pages.items()}
+    written = [write_png(folder / f"{step}_{name}.png", picture) for name, picture in pictures.items()]
+    print("".join(f"{picture}\n" for picture in written), end="")
+    return written
+
+
+def _explanations(
+    logits: Callable[..., Any], network: "_Network", state: tuple[Any, Any], images: np.ndarray, target: int
+) -> Iterator[dict[str, Any]]:
+    """Yields the results of `_explain` for each image, computed in batches of up to 16."""
+    compute, size = jax.jit(functools.partial(_explain, logits, network)), min(len(images), BATCH)
     for start in range(0, len(images), size):
         part = images[start : start + size]
         padded = np.zeros((size, *images.shape[1:]), np.float32)
         padded[: len(part)] = part
-        results = jax.device_get(compute(*state, padded, np.full(size, number, np.int32)))
-        for row, image in enumerate(part):
-            stem, title = names_of_files[start + row], paths[start + row].name
-            pages = _pages(image, jax.tree.map(lambda array, row=row: array[row], results), network, names, title)
-            written += [write_png(folder / f"{step}_{stem}_{page}.png", picture) for page, picture in pages.items()]
-    print("".join(f"{picture}\n" for picture in written), end="")
-    return written
+        results = jax.device_get(compute(*state, padded, np.full(size, target, np.int32)))
+        for row in range(len(part)):
+            yield jax.tree.map(lambda array, row=row: array[row], results)
+
+
+def _warn_of_zeros(title: str, image: np.ndarray, result: dict[str, Any]) -> None:
+    """Prints a warning if the explanation of an image is zero everywhere."""
+    if not np.any(result["gradients"].values):
+        reason = (
+            "the class's logit does not depend on the image" if image.any() else "the image is black, as the baseline"
+        )
+        print(f"warning: {title}: all integrated gradients are 0: {reason}", file=sys.stderr)
+    if result["cam"] is not None and not np.any(result["cam"]):
+        print(f"warning: {title}: Grad-CAM is 0 everywhere: the layer has no evidence for the class", file=sys.stderr)
 
 
 class _Network(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.commands.predict import inputs_of
 from jaxdl.config.serialize import from_json
+from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
@@ -23,7 +25,13 @@ from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, prob
 LONGEST = 128  # tokens of a text
 
 
-def run(path: str, texts: Sequence[str], step: int | None = None, output: str | None = None) -> list[Path]:
+def run(
+    path: str,
+    texts: Sequence[str],
+    step: int | None = None,
+    output: str | None = None,
+    files: Sequence[str] = (),
+) -> list[Path]:
     """Draws a Transformer's attention on texts and prints the paths of the pictures.
 
     For text number i: `<step>_<i>_attention.png`, the attention map of each head of each layer;
@@ -32,9 +40,10 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
 
     Args:
       path: Run folder.
-      texts: Texts, truncated to 128 tokens.
+      texts: Texts, or questions about the files, tokenized as for prediction and truncated to 128 tokens.
       step: Checkpoint. None: the newest.
       output: Folder to write into. None: RUN/explanations.
+      files: Text files, for a run on texts and questions.
 
     Returns:
       The paths of the pictures.
@@ -56,27 +65,70 @@ def run(path: str, texts: Sequence[str], step: int | None = None, output: str | 
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for number, text in enumerate(texts):
-        ids = tokenizer.encode(text)[:LONGEST]
+    mask = trained.experiment.task.presentation.mask
+    for number, one in enumerate(inputs_of(trained, path).read(files, texts)):
+        ids = _ids(one.example)[:LONGEST]
         if len(ids) < 2:
-            raise UserError(f"'{text[:60]}' has fewer than 2 tokens; give a longer text")
+            raise UserError(f"'{one.name[:60]}' has fewer than 2 tokens; give a longer text")
         outputs, intermediates = model.apply(inputs, jnp.asarray(ids)[None], train=False, mutable=[SEEN])
-        tokens = [tokenizer.decode(ids[: end + 1])[len(tokenizer.decode(ids[:end])) :] for end in range(len(ids))]
+        tokens = _token_texts(tokenizer, ids, mask)
         layers = _layers(intermediates.get(SEEN, {}))
         if not layers:
             raise UserError(f"{path} has no attention to draw: its model is not a Transformer of jaxdl.models")
-        pages = {"attention": attention_page(layers, tokens)}
-        if trained.experiment.task.causal is not None:  # then outputs[0] are the logits of the next token
-            probabilities = np.asarray(jax.nn.softmax(outputs[0][0]))[np.arange(len(ids) - 1), ids[1:]]
-            pages["probabilities"] = probability_page(tokens, [math.nan, *probabilities.tolist()])
-        if embedding is not None:
-            rows = [(tokenizer[token], neighbours(embedding, token)) for token in dict.fromkeys(ids.tolist())]
-            named = [(token, [(tokenizer[other], cosine) for other, cosine in others]) for token, others in rows]
-            pages["neighbours"] = neighbour_page(named)
+        # Outputs of a causal model are the logits of the next token.
+        logits = outputs[0][0] if trained.experiment.task.causal is not None else None
+        pages = _pages(tokenizer, ids, tokens, layers, logits, embedding)
         stem = f"{int(trained.state.step)}_{number}"
         written += [write_png(folder / f"{stem}_{name}.png", picture) for name, picture in pages.items()]
     print("".join(f"{picture}\n" for picture in written), end="")
     return written
+
+
+def _pages(
+    tokenizer: Tokenizer,
+    ids: np.ndarray,
+    tokens: Sequence[str],
+    layers: Sequence[np.ndarray],
+    logits: jax.Array | None,
+    embedding: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Draws the pages of one text.
+
+    Args:
+      tokenizer: Tokenizer.
+      ids, tokens: [n], ids and texts of the tokens.
+      layers: Attention [heads, n, n] of each layer.
+      logits: [n, vocabulary], of the next token. None: not a language model.
+      embedding: [vocabulary, features]. None: not found.
+    """
+    pages = {"attention": attention_page(layers, tokens)}
+    if logits is not None:
+        probabilities = np.asarray(jax.nn.softmax(logits))[np.arange(len(ids) - 1), ids[1:]]
+        pages["probabilities"] = probability_page(tokens, [math.nan, *probabilities.tolist()])
+    if embedding is not None:
+        rows = [(tokenizer[token], neighbours(embedding, token)) for token in dict.fromkeys(ids.tolist())]
+        named = [(token, [(tokenizer[other], cosine) for other, cosine in others]) for token, others in rows]
+        pages["neighbours"] = neighbour_page(named)
+    return pages
+
+
+def _ids(example: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the token ids of an example without padding."""
+    tokens = np.asarray(example["tokens"])
+    return tokens[: int(example.get("tokens_length", len(tokens)))]
+
+
+def _token_texts(tokenizer: Tokenizer, ids: np.ndarray, mask: str | None) -> list[str]:
+    """Returns the text of each token; special tokens have their names, and masks that of the mask."""
+    texts, start = [], 0
+    for end, token in enumerate(ids.tolist()):
+        if token < len(SPECIALS):
+            texts.append(mask if mask and token == UNKNOWN else tokenizer[token])
+            start = end + 1
+        else:
+            before, after = (tokenizer.decode(ids[start:stop]) for stop in (end, end + 1))
+            texts.append(after[len(before) :])
+    return texts
 
 
 def _layers(intermediates: Any) -> list[np.ndarray]:

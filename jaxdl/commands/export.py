@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
+from jaxdl.commands.predict import inputs_of
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
@@ -29,6 +30,7 @@ from jaxdl.interop.huggingface.companions import (
 from jaxdl.interop.huggingface.files import CONFIG
 from jaxdl.interop.huggingface.layout import NO_DETAILS, Details
 from jaxdl.interop.stablehlo import write_program
+from jaxdl.runs.exports import export_folder
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.tasks.image_classification import ImageClassification
@@ -69,7 +71,7 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     Args:
       path: Run folder.
       step: Checkpoint. None: the newest.
-      output: Folder to write, which must not contain a model.
+      output: Folder to write. It must be empty or contain an export of the same run, which is replaced.
       to: "huggingface" or "stablehlo".
 
     Returns:
@@ -79,14 +81,21 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
       UserError: A run that cannot be read, a model without a Hugging Face equivalent, or a folder that cannot be
         written.
     """
-    if to == "stablehlo":
-        return _write_program(path, step, Path(output).expanduser())
+    folder = Path(output).expanduser()
+    with export_folder(folder, RunFolder.open(path)) as part:
+        write = _write_program if to == "stablehlo" else _write_huggingface
+        taken, use = write(path, step, part)
+    print(f"step {taken} of {path} is in {folder}{use}")
+    return folder
+
+
+def _write_huggingface(path: str, step: int | None, folder: Path) -> tuple[int, str]:
+    """Writes a run's model in Hugging Face's format; returns its step and how to use it."""
     task = from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains several models; only ResNets and Transformers have a Hugging Face format")
     model: Any = fdl.build(task.model)
     check_model(model)
-    folder = Path(output).expanduser()
     trained = load_trained(path, step)
     params, variables = trained.state.evaluated
     ((group, weights),) = params.items()
@@ -106,8 +115,7 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     if tokenizer is not None:
         content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, tokenizer))
         (folder / TOKENIZER).write_text(content, encoding="utf-8")
-    print(f"step {int(trained.state.step)} of {path} is in {folder}; load it with from_pretrained of transformers")
-    return folder
+    return int(trained.state.step), "; load it with from_pretrained of transformers"
 
 
 def _text_files(task: Any, model: Any, tokenizer: bool) -> dict[str, dict[str, Any]]:
@@ -155,8 +163,15 @@ def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]
     return predict
 
 
-def _write_program(path: str, step: int | None, folder: Path) -> Path:
+def _write_program(path: str, step: int | None, folder: Path) -> tuple[int, str]:
+    """Writes a run's predictions as a program, with its tokenizers; returns its step and its inputs."""
     trained = load_trained(path, step)
-    inputs = write_program(folder, program_of(trained.experiment), trained.state.evaluated, trained.record["batch"])
-    print(f"step {int(trained.state.step)} of {path} is in {folder}, a program with inputs {', '.join(inputs)}")
-    return folder
+    reader = inputs_of(trained, path)
+    files = {feature: f"{feature}_{TOKENIZER}" for feature in trained.tokenizers}
+    for feature, tokenizer in trained.tokenizers.items():
+        (folder / files[feature]).write_text(tokenizer.huggingface + "\n")
+    preprocessing = reader.describe() | ({"tokenizers": files} if files else {})
+    specs = trained.record["batch"] | reader.evaluated_images
+    function, weights = program_of(trained.experiment), trained.state.evaluated
+    inputs = write_program(folder, function, weights, specs, preprocessing=preprocessing)
+    return int(trained.state.step), f", a program with inputs {', '.join(inputs)}"

@@ -93,6 +93,25 @@ class Inputs:
         scale = getattr(origin(self._reader), "scale", None)
         return ImagePreprocessing(transforms, (height, width, channels), self._framing, tuple(evaluated), scale)
 
+    def describe(self) -> dict[str, Any]:
+        """Returns JSON of the preprocessing for programs outside jaxdl.
+
+        `image`: see `ImagePreprocessing.describe`. `reader`: the class that reads other data, with its settings.
+        """
+        if not hasattr(self._reader, "read"):
+            takes_images = "image" in self._spec and self._framing is not None
+            return {"image": self.images().describe()} if takes_images else {}
+        kind = type(self._reader)
+        fields = {name: value for name, value in vars(self._reader).items() if _is_plain(value)}
+        scaling = {name: list(values) for name, values in self._names.items() if name.startswith("features")}
+        return {"reader": f"{kind.__module__}.{kind.__qualname__}", "settings": fields, **scaling}
+
+    @property
+    def evaluated_images(self) -> dict[str, Any]:
+        """Shape and type of the images of evaluation, {} if there are none or they are those of training."""
+        specs = [spec["image"] for spec in self._evaluated.values() if "image" in spec]
+        return {"image": specs[0]} if specs and "image" in self._spec else {}
+
     def _evaluation(self, example: Mapping[str, np.ndarray], row: int) -> Mapping[str, np.ndarray]:
         """Applies the transforms of evaluation to an example that the data read."""
         if not self._data.eval_transforms:
@@ -104,3 +123,9 @@ class Inputs:
             for name, value in transformed(self._data.eval_transforms, batch, index).items()
             if name != "index"
         }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

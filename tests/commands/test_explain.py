@@ -317,6 +317,13 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
     assert (default_page != selected_page).any()
 
 
+def test_explain_warns_of_attributions_that_are_zero(run, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    assert command("explain", str(run), str(tmp_path / "black.png"), f"--output={tmp_path / 'out'}") == 0
+    warnings = capsys.readouterr().err
+    assert "warning: black.png: all integrated gradients are 0: the image is black, as is the baseline" in warnings
+
+
 USAGE_ERRORS = {
     "no files": ("explain {run}", r"FILE\.\.\. is missing; usage: jaxdl explain RUN FILE"),
     "no run": ("explain {tmp}/nothing {file}", r"nothing does not exist"),

@@ -96,5 +96,5 @@ def test_a_text_has_three_pages(recipe, tmp_path, scan, capsys):
     kinds = ("attention", "probabilities", "neighbours")
     assert [path.name for path in paths] == [f"1_{number}_{kind}.png" for number in (0, 1) for kind in kinds]
     assert capsys.readouterr().out == "".join(f"{path}\n" for path in paths)
-    with pytest.raises(UserError, match="fewer than 2 tokens"):
+    with pytest.raises(UserError, match="has no tokens"):
         explain_text.run(str(tmp_path / "run"), [""])

@@ -1,5 +1,6 @@
 """Exported programs, loaded as in the README, match `launch.py predict`."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,17 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdl.commands.export import program_of
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
+from jaxdl.data.image.preprocessing import ImagePreprocessing
+from jaxdl.data.image.resize import ResizeCrop, ResizePad
 from jaxdl.errors import UserError
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.testing import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 
-ROOT = Path(__file__).parents[2]
+README = (Path(__file__).parents[2] / "README.md").read_text()
 RECIPES = (
     "cnn/digits",
     "cnn/nuclei",
@@ -32,9 +36,18 @@ RECIPES = (
 )
 
 
+def readers():
+    """Functions `load` and `read_image` of the README."""
+    code = re.search(r"```python\n(from PIL import Image[^`]*def read_image\(path, folder\)[^`]*)```", README)
+    assert code, "the README shows no reader of images"
+    scope: dict = {"json": json, "np": np}
+    exec(code[1].split("\npredict(")[0], scope)
+    return loader(), scope["read_image"]
+
+
 def loader():
     """Returns the function `load` of the README."""
-    code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", (ROOT / "README.md").read_text())
+    code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", README)
     assert code, "the README shows no loader"
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 13
     scope: dict = {}
@@ -67,6 +80,37 @@ def test_the_program_matches_predict(name, tmp_path):
         assert expected.keys() - outputs.keys() <= {"interpolation", "traversal", "latent_map"}
         for output, value in outputs.items():
             np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
+
+
+@pytest.mark.parametrize("transforms", [(), (ResizeCrop(18, 16),), (ResizePad(16, 16),), (ResizePad(16, 24),)])
+@pytest.mark.parametrize(("framing", "size"), [("crop", (33, 47)), ("crop", (16, 16)), ("crop", (200, 90))])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_loader_preprocesses_images_as_prediction(tmp_path, transforms, framing, size, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(tmp_path / "image.png")
+    preprocess = ImagePreprocessing(transforms, (16, 16, channels), framing)
+    expected = preprocess(tmp_path / "image.png").image
+    weights, specs = {"w": np.ones(1, np.float32)}, {"image": (expected.shape, np.uint8)}
+    write_program(
+        tmp_path,
+        lambda weights, batch: batch["image"] * weights["w"],
+        weights,
+        specs,
+        platforms=("cpu",),
+        preprocessing={"image": preprocess.describe()},
+    )
+    load, read_image = readers()
+    image = read_image(tmp_path / "image.png", tmp_path)
+    np.testing.assert_array_equal(image[0], expected)
+    np.testing.assert_array_equal(load(tmp_path)(image=image)[0], expected)
+
+
+def test_a_program_of_fixed_size_refuses_other_images(tmp_path):
+    Image.new("L", (20, 16)).save(tmp_path / "image.png")
+    preprocessing = {"image": ImagePreprocessing((), (16, 16, 1), "keep").describe()}
+    (tmp_path / "signature.json").write_text(json.dumps({"preprocessing": preprocessing}))
+    with pytest.raises(ValueError, match="is 16 x 20; the program takes 16 x 16"):
+        readers()[1](tmp_path / "image.png", tmp_path)
 
 
 def test_a_program_that_depends_on_its_batch_size_is_refused(tmp_path):

@@ -103,7 +103,7 @@ class Framed(NamedTuple):
 
 
 FRAMINGS = ("crop", "pad", "keep")
-MULTIPLE = 32  # stride to which framing "keep" pads both sides
+_MULTIPLE = 32  # stride to which framing "keep" pads both sides
 
 
 def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing: str) -> Framed:
@@ -126,7 +126,7 @@ def frame(source: str | Path | np.ndarray, shape: tuple[int, int, int], framing:
         offset = ((height - rows * factor) / 2, (width - columns * factor) / 2)
         return Framed(to_array(fit(image, height, width)), to_array(image), (factor, factor), offset)
     if framing == "keep":
-        height, width = -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
+        height, width = -(-rows // _MULTIPLE) * _MULTIPLE, -(-columns // _MULTIPLE) * _MULTIPLE
         inner = (rows, columns)
     else:
         factor = min(height / rows, width / columns)

@@ -62,8 +62,9 @@ class ImagePreprocessing:
     def describe(self) -> Mapping[str, Any] | None:
         """Returns JSON of the preprocessing for programs outside jaxdl; None if a transform has no description.
 
-        `steps` are `{"resize_crop": [resize, size]}`, `{"resize_pad": [height, width]}`, and last the framing of other
-        sizes, `{"crop": [height, width]}`, `{"pad": [height, width]}` or `{"keep": 32}`.
+        `steps` are `{"resize_crop": [resize, size]}` and `{"resize_pad": [height, width]}`. Without them, `{"crop":
+        [height, width]}` or `{"pad": [height, width]}` frames other sizes, and `{"keep": [height, width]}` takes no
+        others.
         """
         steps: list[Mapping[str, Any]] = []
         for transform in self._active:
@@ -73,8 +74,7 @@ class ImagePreprocessing:
                 steps.append({"resize_pad": [transform.height, transform.width]})
             else:
                 return None
-        size: Any = list(self.input_shape[:2])
-        steps += [] if steps else [{self.framing: files.MULTIPLE if self.framing == "keep" else size}]
+        steps += [] if steps else [{self.framing: list(self.input_shape[:2])}]
         return {"channels": self.shape[-1], "dtype": "uint8", "steps": steps}
 
     @property

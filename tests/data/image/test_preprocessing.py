@@ -84,5 +84,5 @@ def test_the_description_names_the_steps():
     describe = ImagePreprocessing((Objects(3), ResizeCrop(36, 32)), (32, 32, 3), "pad").describe()
     assert describe == {"channels": 3, "dtype": "uint8", "steps": [{"resize_crop": [36, 32]}]}
     framing = ImagePreprocessing((), (28, 28, 1), "keep", ((28, 28, 1),)).describe()
-    assert framing == {"channels": 1, "dtype": "uint8", "steps": [{"keep": 32}]}
+    assert framing == {"channels": 1, "dtype": "uint8", "steps": [{"keep": [28, 28]}]}
     assert ImagePreprocessing((RandomWindow(8, 8),), (8, 8, 3), "crop").describe() is None
