@@ -30,6 +30,7 @@ MINIMAL = {
     "show": "--config=x",
     "plan": "--config=x --topology=cpu:8",
     "sweep": "--config=x",
+    "verify": "RUN",
     "reproduce": "RUN",
     "list": "",
     "diff": "RUN RUN",
