@@ -131,9 +131,7 @@ def _explanations(
 def _warn_of_zeros(title: str, image: np.ndarray, result: dict[str, Any]) -> None:
     """Prints a warning if the explanation of an image is zero everywhere."""
     if not np.any(result["gradients"].values):
-        reason = (
-            "the class's logit does not depend on the image" if image.any() else "the image is black, as the baseline"
-        )
+        reason = "the logit does not depend on the image" if image.any() else "the image is black, as is the baseline"
         print(f"warning: {title}: all integrated gradients are 0: {reason}", file=sys.stderr)
     if result["cam"] is not None and not np.any(result["cam"]):
         print(f"warning: {title}: Grad-CAM is 0 everywhere: the layer has no evidence for the class", file=sys.stderr)
