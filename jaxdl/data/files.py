@@ -49,6 +49,11 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
     return Listing(*(tuple(sorted(group)) for group in (files, skipped, broken)))
 
 
+def reasons(root: Path, paths: Iterable[Path], kind: str) -> list[str]:
+    """Returns skipped files below a folder with the reason: hidden, or `kind`, such as "not an image"."""
+    return [f"{path.relative_to(root)} ({'hidden' if is_hidden(path.name) else kind})" for path in paths]
+
+
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder is hidden, or metadata of an archive."""
     return name.startswith(".") or name == _ARCHIVE_FOLDER

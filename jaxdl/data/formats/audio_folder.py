@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data.audio.features import SUFFIXES, read_audio
-from jaxdl.data.files import check_links, list_files
+from jaxdl.data.files import check_links, list_files, reasons
 from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
 from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
@@ -62,8 +62,7 @@ def open_recordings(path: str, split: str, reading: Reading | None = None) -> So
     if repeated is not None:
         raise UserError(f"{repeated}.* are two recordings with one transcript; remove one")
     alone = [file for file in listing.files if file.suffix.lower() == ".txt" and file.with_suffix("") not in set(stems)]
-    skipped = [f"{file.relative_to(root)} (not a recording)" for file in listing.skipped]
-    skipped += [f"{file.relative_to(root)} (no recording)" for file in alone]
+    skipped = reasons(root, listing.skipped, "not a recording") + reasons(root, alone, "no recording")
     texts = [_transcript(file) for file in files]
     examples, content = _Recordings(files, tuple(texts)), identity(root, files)
     names = [str(file.relative_to(root)) for file in files]

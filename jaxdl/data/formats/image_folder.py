@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl.data.files import Listing, check_links, list_files, subfolders_of
+from jaxdl.data.files import Listing, check_links, is_hidden, list_files, reasons, subfolders_of
 from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
 from jaxdl.data.image.files import SUFFIXES, decode, to_array
 from jaxdl.data.source import Batch, ExampleSource, Source
@@ -67,7 +67,7 @@ def open_folder(path: str, split: str, reading: Reading | None = None) -> Source
     classes = _classes(root, folders, listings)
     splits = {name: _split(root, classes, by_class, reading) for name, by_class in listings.items()}
     splits = {name: files for name, files in splits.items() if len(files.examples)}
-    beside = [f"{file.relative_to(root)} (not in a class)" for file in _loose(root, folders)]
+    beside = reasons(root, _loose(root, folders), "not in a class")
 
     def open_part(part: Range) -> Source:
         examples, skipped = splits[part.name]
@@ -139,7 +139,7 @@ def _split(root: Path, classes: list[str], by_class: Mapping[str, Listing], read
             check_links(listing.broken)
         files += sorted((*listing.files, *listing.broken))
         labels += [number] * (len(files) - len(labels))
-        skipped += [f"{path.relative_to(root)} (not an image)" for path in listing.skipped]
+        skipped += reasons(root, listing.skipped, "not an image")
     examples = _Files(tuple(files), np.array(labels, np.int32), reading.scale)
     kept, damaged = reading.readable(root, examples, [str(path.relative_to(root)) for path in files])
     files = tuple(files[row] for row in kept)
@@ -153,5 +153,5 @@ def _loose(root: Path, folders: Mapping[str, Path]) -> list[Path]:
         path
         for place in places
         for path in place.iterdir()
-        if path.name.startswith(".") or (path.suffix.lower() in SUFFIXES and not path.is_dir())
+        if is_hidden(path.name) or (path.suffix.lower() in SUFFIXES and not path.is_dir())
     )

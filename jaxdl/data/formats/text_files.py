@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdl.data.files import check_links, list_files
+from jaxdl.data.files import check_links, list_files, reasons
 from jaxdl.data.formats.tables import is_quoted, lines_of, read_rows
 from jaxdl.data.random import shuffled
 from jaxdl.data.source import Batch, ColumnSource, text_column
@@ -32,7 +32,7 @@ def open_text(path: str, split: str) -> ColumnSource:
         listing = list_files(root, {".txt"})
         check_links(listing.broken)
         files = listing.files
-        skipped = [f"{file.relative_to(root)} (not a text file)" for file in listing.skipped]
+        skipped = reasons(root, listing.skipped, "not a text file")
         if not files:
             raise UserError(f"{root} has no text files; expected names that end in .txt")
         texts = [_not_empty(file, read_file(file)) for file in files]

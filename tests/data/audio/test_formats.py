@@ -89,7 +89,7 @@ def test_suffixes_match_in_any_case_and_hidden_files_are_skipped(tmp_path):
     (tmp_path / "alone.txt").write_text("no recording")
     source = Dataset(f"speech:{tmp_path}", "train").load()
     assert source.read(np.array([0]))["text"].tolist() == [b"ab"]
-    assert source.skipped == ("._a.wav (not a recording)", "alone.txt (no recording)")
+    assert source.skipped == ("._a.wav (hidden)", "alone.txt (no recording)")
 
 
 def test_two_recordings_of_one_transcript_are_refused(tmp_path):

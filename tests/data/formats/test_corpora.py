@@ -51,7 +51,7 @@ def test_a_folder_has_one_example_per_file(tmp_path):
         (tmp_path / name).write_text(f"text of {name}\r\n")
     source = open_text(str(tmp_path), "train")
     assert source.columns["text"].tolist() == [b"text of a.txt\n", b"text of b.txt\n", b"text of deep/c.TXT\n"]
-    assert source.skipped == (".hidden (not a text file)", "notes.md (not a text file)")
+    assert source.skipped == (".hidden (hidden)", "notes.md (not a text file)")
     assert open_text(str(tmp_path), "train[1:]").columns["text"].tolist() == source.columns["text"][1:].tolist()
     (tmp_path / "b.txt").write_text("changed")
     assert open_text(str(tmp_path), "train").fingerprint != source.fingerprint
