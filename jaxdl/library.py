@@ -59,6 +59,9 @@ class Run:
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Metrics at this checkpoint: {evaluation: {metric: value}}."""
+        result = RunFolder.open(self.path).result()
+        if result is not None and result["step"] == self.step:
+            return result["metrics"]
         return self.trained.record["metrics"]
 
     @property

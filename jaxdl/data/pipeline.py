@@ -1,6 +1,6 @@
 """Batches as a pure function of (seed, step), without iterator state.
 
-Row r of step s has position `s * batch_size + r`. The position determines the example (every epoch is an independent
+Row r of step s has position `offset + s * batch_size + r`. It determines the example (every epoch is an independent
 permutation) and the random numbers of its transforms. A run therefore resumes at any step, on any number of processes,
 without repeating or skipping an example.
 """
@@ -42,12 +42,14 @@ class Batches:
       data: Batch size, transforms, threads and processes.
       seed: Seed of the order and the transforms.
       rows: Batch rows that this process produces. None produces all.
+      offset: Position of row 0 of step 0. Not 0 after a resume with another batch size.
     """
 
     source: Source
     data: Data
     seed: int
     rows: slice | None = None
+    offset: int = 0
 
     def at(self, step: int) -> Batch:
         """Returns the batch of one step, restricted to `rows`."""
@@ -69,7 +71,7 @@ class Batches:
 
     def positions(self, step: int) -> np.ndarray:
         size = self.data.batch_size
-        return step * size + np.arange(size)[self.rows or slice(None)]
+        return self.offset + step * size + np.arange(size)[self.rows or slice(None)]
 
     def make(self, positions: np.ndarray) -> Batch:
         draws = Draws(self.seed, positions)

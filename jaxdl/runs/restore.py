@@ -96,7 +96,8 @@ def load_trained(
     if restored is None:
         raise UserError(f"{run} has no checkpoint; train it until its first save")
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
-    state = restored.state if experiment.ema is not None else restored.state.replace(ema={})
+    unaveraged = kept is not None and experiment.ema is None
+    state = restored.state.replace(ema={}) if unaveraged else restored.state
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
 
 

@@ -94,6 +94,16 @@ class Program:
             compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
         )
 
+    def restart_optimizers(self, state: TrainState) -> TrainState:
+        """Initializes the optimizers again, for parameters that were loaded; some keep copies of them."""
+        phases, optimizers = self.experiment.task.phases, self.experiment.optimizers
+
+        def init(params: PyTree) -> PyTree:
+            return {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in phases}
+
+        with meshes.active(self.mesh, self.experiment.parallel):
+            return state.replace(opt_state=jax.jit(init, out_shardings=self._shardings.opt_state)(state.params))
+
     def place(self, batch: Batch) -> dict[str, jax.Array]:
         """Puts this process's rows of a training batch on its devices."""
         return meshes.place_batch(self.mesh, self.experiment.parallel.mode, batch)

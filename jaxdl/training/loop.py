@@ -66,6 +66,8 @@ def train(
         interrupt = stack.enter_context(interruptible())
         state, start = session.begin()
         begun(folder.checkpoints, start)
+        if start == experiment.steps:  # killed before result.json was written, or shortened to this step
+            session.evaluate(start, state)
         batches = stack.enter_context(session.batches(start))
         for step in range(start + 1, experiment.steps + 1):
             with session.meter.data(session.busy):

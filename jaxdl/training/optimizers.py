@@ -24,8 +24,20 @@ Schedule = str | Callable[[Any], Any]
 
 
 def weight_decay_mask(params: Any) -> Any:
-    """Returns a mask tree: True for kernels (two axes or more), False for biases and norm scales."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Returns a mask tree: True for kernels and embeddings, False for biases, scales and other vectors.
+
+    Biases and scales are recognized by their names, since those of blocks stacked by `nn.scan` have two axes.
+    """
+
+    def decayed(path: tuple, leaf: Any) -> bool:
+        return leaf.ndim > 1 and not _names(path)[-1].endswith(("bias", "scale"))
+
+    return jax.tree_util.tree_map_with_path(decayed, params)
+
+
+def _names(path: tuple) -> list[str]:
+    """Returns the keys on a path, without boxes around parameters."""
+    return [str(entry.key) for entry in path if hasattr(entry, "key")]
 
 
 def adamw(
@@ -133,7 +145,7 @@ def muon_dimensions(params: Any) -> Any:
     """
 
     def numbers(path: tuple, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        names = [str(entry.key) for entry in path if hasattr(entry, "key")]  # without boxes around parameters
+        names = _names(path)
         matrix = names[-1] == "kernel" or leaf.ndim > 2  # experts have no module for each kernel
         inside = any(name.startswith("block") for name in names[:-1])
         return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1) if inside and matrix else None
@@ -262,6 +274,8 @@ def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> o
         kept = {path: leaf for path, leaf in _flat(tree).items() if not _matching(path, paths)}
         return unflatten_dict(kept, sep="/")
 
+    inner = optax.with_extra_args_support(optimizer)
+
     def init(params: PyTree) -> PyTree:
         _check(paths, _flat(params), "freeze")
         rest = trained(params)
@@ -269,12 +283,13 @@ def freeze(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> o
             raise UserError(f"freeze: {', '.join(paths)} leave no parameter to train; freeze fewer")
         return optimizer.init(rest)
 
-    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
-        changed, state = optimizer.update(trained(updates), state, None if params is None else trained(params))
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
+        kept = None if params is None else trained(params)
+        changed, state = inner.update(trained(updates), state, kept, **extra)
         zeros = {path: jnp.zeros_like(leaf) for path, leaf in _flat(updates).items()}
         return unflatten_dict({**zeros, **_flat(changed)}, sep="/"), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def train_only(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
@@ -293,10 +308,10 @@ def train_only(optimizer: optax.GradientTransformation, paths: tuple[str, ...]) 
         _check(paths, _flat(params), "train_only")
         return freeze(optimizer, others(params)).init(params)
 
-    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
-        return freeze(optimizer, others(updates)).update(updates, state, params)
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
+        return freeze(optimizer, others(updates)).update(updates, state, params, **extra)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:

@@ -46,16 +46,18 @@ class Session:
         self.identity, self.wall = dict(identity), wall
         self.meter, self.window = Meter(), Window()
         self.pending: deque[tuple[int, Report]] = deque()
-        self.metrics: dict[str, dict[str, float]] = {}  # newest metrics of every evaluation
+        self.metrics: dict[str, dict[str, float]] = {}  # of every evaluation at `evaluated_at`
         self.evaluated_at = -1
+        self.offset = 0  # examples seen minus step * batch_size, after resumes with another batch size
 
     def begin(self) -> tuple[TrainState, int]:
         """Restores the newest intact checkpoint, or initializes; returns the state and its step."""
+        self._check_rows()
         restored = self.checkpoints.restore(self.program.abstract)
         if restored is None:
             state, step = self.program.init(), 0
             if self.experiment.start is not None:
-                state = self.experiment.start.load(state)
+                state = self.program.restart_optimizers(self.experiment.start.load(state))
                 self.identity["start_digest"] = state_digest({"params": state.params, "variables": state.variables})[1]
             self.folder.rewind(-1)
         else:
@@ -73,14 +75,33 @@ class Session:
                 self.identity["start_digest"] = restored.record["start_digest"]
             self.window = Window(restored.record["window"])
             self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
+            self.offset = restored.record["examples_seen"] - step * self.experiment.data.batch_size
             self.meter = Meter(restored.record["useful_seconds"])
             self.progress.line(f"resuming from step {step}")
         return state, step
 
+    def _check_rows(self) -> None:
+        """Refuses another batch size in a run whose rows carry a state from step to step.
+
+        Raises:
+          UserError: The checkpoint has another batch size.
+        """
+        data = self.experiment.data
+        carried = data.order == "streams" or bool(jax.tree.leaves(self.program.abstract.carry))
+        if not carried or self.checkpoints.latest is None:
+            return
+        before = self.checkpoints.newest_record().get("batch_size", data.batch_size)
+        if before != data.batch_size:
+            raise UserError(
+                f"data.batch_size was {before} and is {data.batch_size}, but the rows of this run carry a state from"
+                f" step to step; resume it with data.batch_size={before}, or give another --workdir"
+            )
+
     @contextmanager
     def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
         """Iterates over training batches from step `start`, transferred to the devices ahead of time."""
-        host = Batches(self.sources.train, self.experiment.data, self.experiment.seed, rows=self.program.rows)
+        experiment = self.experiment
+        host = Batches(self.sources.train, experiment.data, experiment.seed, self.program.rows, self.offset)
         stream = host.iterate(start, self.program.place)
         try:
             with self.meter.pause():
@@ -128,10 +149,14 @@ class Session:
     def evaluate(self, step: int, state: TrainState) -> None:
         """Runs every evaluation, the test split only after the last step, and draws the pictures."""
         self.flush()
-        if self.evaluated_at == step:
-            return  # resumed after a kill between the last save and result.json
+        if self.evaluated_at != step:
+            self.metrics = {}
+        # After a resume some or all evaluations of the step may be done.
+        due = [name for name in self.sources.evals if name != "test" or step == self.experiment.steps]
+        names = [name for name in due if name not in self.metrics]
+        if not names and self.evaluated_at == step:
+            return
         with self.meter.pause():
-            names = [name for name in self.sources.evals if name != "test" or step == self.experiment.steps]
             values = {name: self._score(state, name) for name in names}
             for name, metrics in values.items():
                 self.metrics[name] = {key: float(value) for key, value in metrics.items() if np.ndim(value) == 0}
@@ -171,7 +196,8 @@ class Session:
                 "evaluated_at": self.evaluated_at,
                 "window": self.window.sums,
                 "useful_seconds": self.meter.useful_seconds,
-                "examples_seen": step * self.experiment.data.batch_size,
+                "batch_size": self.experiment.data.batch_size,
+                "examples_seen": self.offset + step * self.experiment.data.batch_size,
             }
             current = self.metrics if self.evaluated_at == step else {}
             flat = {f"{name}/{key}": value for name, values in current.items() for key, value in values.items()}

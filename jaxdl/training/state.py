@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl.errors import UserError
+from jaxdl.training.schedule_free import has_evaluation_params
 from jaxdl.training.task import Task
 
 PyTree = Any
@@ -24,7 +26,8 @@ class TrainState(flax.struct.PyTreeNode):
       variables: Batch statistics and the like, the same on every device.
       carry: Per-example state, leading axis = batch.
       opt_state: {phase: optax state}.
-      ema: {"params", "variables"} averaged over steps, or {} without averaging.
+      ema: {"params", "variables"} averaged over steps, by `Experiment.ema` or by an optimizer that defines parameters
+        for evaluation (`optax.contrib.schedule_free`); {} without averaging.
     """
 
     step: jax.Array
@@ -73,5 +76,9 @@ def init_state(
     """
     params, variables = task.init(jax.random.key(seed), batch)
     opt_state = {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in task.phases}
-    averaged = {} if ema is None else jax.tree.map(jnp.copy, {"params": params, "variables": variables})
+    own = [name for name, state in opt_state.items() if has_evaluation_params(state)]
+    if own and ema is not None:
+        raise UserError(f"optimizers.{own[0]} averages the parameters itself (schedule_free); set ema=None")
+    averaging = own or ema is not None
+    averaged = jax.tree.map(jnp.copy, {"params": params, "variables": variables}) if averaging else {}
     return TrainState(jnp.int32(0), jnp.int32(seed), params, variables, task.carry(batch), opt_state, averaged)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl.training.schedule_free import evaluation_params
 from jaxdl.training.state import Average, TrainState
 from jaxdl.training.task import Array, Evaluation, Outcome, Phase, Task
 
@@ -75,6 +76,8 @@ def make_train_step(
         state = state.replace(step=state.step + 1)
         if ema is not None:
             state = state.replace(ema=average(state, ema))
+        elif state.ema:
+            state = state.replace(ema=evaluated_average(task, state))
         figures, finite, squares, ran = ({name: r[i] for name, r in reports.items()} for i in range(4))
         return state, Report(figures, ran, finite, squares)
 
@@ -93,7 +96,8 @@ def run_phase(
     """Updates one group of parameters; returns the new state and (figures, finite, squares)."""
     loss, gradients, outcome = phase_gradients(phase, state, batch, key, accumulate, axis_name)
     trained = state.params[phase.trains]
-    updates, opt_state = optimizer.update(gradients, state.opt_state[phase.name], trained)
+    optimizer = optax.with_extra_args_support(optimizer)
+    updates, opt_state = optimizer.update(gradients, state.opt_state[phase.name], trained, value=loss)
     new = state.replace(
         params={**state.params, phase.trains: optax.apply_updates(trained, updates)},
         opt_state={**state.opt_state, phase.name: opt_state},
@@ -205,6 +209,14 @@ def average(state: TrainState, decay: Average) -> dict[str, PyTree]:
         return old + (1 - rate) * (new - old) if jnp.issubdtype(new.dtype, jnp.floating) else new
 
     return jax.tree.map(blend, dict(state.ema), {"params": state.params, "variables": state.variables})
+
+
+def evaluated_average(task: Task, state: TrainState) -> dict[str, PyTree]:
+    """Returns the average that the optimizers compute themselves, with the present variables."""
+    params = {**state.params}
+    for phase in task.phases:
+        params[phase.trains] = evaluation_params(state.opt_state[phase.name], params[phase.trains])
+    return {"params": params, "variables": state.variables}
 
 
 def make_eval_step(task: Task) -> Callable[..., Evaluation]:

@@ -1,6 +1,7 @@
 """Optimizer factories, freezing, and learning rates by path."""
 
 import inspect
+import re
 from typing import Any
 
 import fiddle as fdl
@@ -11,10 +12,13 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from fiddle import daglish
 
 from jaxdl.config import resolve
+from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
 from jaxdl.errors import UserError
+from jaxdl.testing import tiny
 from jaxdl.training.optimizers import (
     adam,
     adamw,
@@ -282,3 +286,29 @@ def test_optimizer_settings_have_the_same_paths_in_every_recipe(recipe):
             return np.array([value(step) if callable(value) else value for step in steps]) / arguments["learning_rate"]
 
         np.testing.assert_allclose(rate(after), rate(before), rtol=1e-5, atol=1e-7)
+
+
+SCANNED = [recipe.name for recipe in recipes(repository_root()) if "scan=True" in recipe.path.read_text()]
+
+
+@pytest.mark.parametrize("recipe", SCANNED)
+def test_stacked_blocks_decay_the_same_parameters_as_blocks_side_by_side(recipe):
+    def mask(scan):
+        config = tiny(load_recipe(recipe))
+        for node, _ in daglish.iterate(config.task):
+            if isinstance(node, fdl.Buildable) and "scan" in node.__arguments__:
+                node.scan = scan
+        task, tokens = build(config).task, jnp.zeros((2, 8), jnp.int32)
+        batch = {"tokens": tokens, "index": jnp.arange(2), "weight": jnp.ones(2), "valid": jnp.ones((2, 8))}
+        params, _ = jax.eval_shape(task.init, jax.random.key(0), batch)
+        decayed = weight_decay_mask(nn.unbox(params))
+        assert jax.tree.leaves(weight_decay_mask(params)) == jax.tree.leaves(decayed)  # boxed or not
+        return {
+            re.sub(r"/blocks?(_\d+)?/", "/block/", jax.tree_util.keystr(path, simple=True, separator="/")): leaf
+            for path, leaf in jax.tree.leaves_with_path(decayed)
+        }
+
+    stacked = mask(True)
+    assert stacked == mask(False)
+    names = {path.rpartition("/")[2]: leaf for path, leaf in stacked.items()}
+    assert {name for name, leaf in names.items() if leaf} == {"kernel", "embedding"}
