@@ -1,7 +1,8 @@
 """Exceptions that the command line reports in one line."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 _LISTED = 5  # names in a hint
@@ -44,6 +45,18 @@ def from_extra(extra: str, purpose: str) -> Iterator[None]:
     except ImportError as error:
         package = (error.name or str(error)).partition(".")[0]
         raise UserError(f"{purpose} needs {package}: {install(extra)}") from None
+
+
+def check_packages(packages: Mapping[str, str], purpose: str) -> None:
+    """Raises UserError if an optional package is not installed.
+
+    Args:
+      packages: {package: extra of pyproject.toml that contains it}.
+      purpose: Subject of the message, such as "The evaluation".
+    """
+    for package, extra in packages.items():
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"{purpose} needs {package}: {install(extra)}")
 
 
 def install(extra: str) -> str:

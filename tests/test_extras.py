@@ -5,15 +5,22 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from jaxdl.config.experiment import build
+from jaxdl.config.recipes import load_recipe
 from jaxdl.data.builders.austen import read_lazy_load
 from jaxdl.data.builders.shuttle import read
 from jaxdl.data.text.tokenizers import BPE
 from jaxdl.errors import UserError
 from jaxdl.metrics import detection, restoration, transcription, translation
+from jaxdl.testing import tiny
+from jaxdl.training.loop import train
+from jaxdl.training.sources import Sources
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -41,6 +48,25 @@ def test_a_missing_package_names_its_extra(module, monkeypatch):
     ) as raised:
         call()
     assert "\n" not in str(raised.value)
+
+
+def test_a_missing_package_of_the_evaluation_is_refused_before_the_first_step():
+    experiment: Any = SimpleNamespace(task=SimpleNamespace(packages={"numpy": "text", "absent_package": "speech"}))
+    sources: Any = Sources(None, {"validation": None})  # type: ignore
+    with pytest.raises(UserError, match=r"The evaluation needs absent_package: pip install -e '\.\[speech\]'"):
+        train(experiment, None, None, sources, identity={}, wall=lambda: 0.0)
+
+
+RECIPES = ("cnn/scenes_detection", "rnn/speech", "autoencoder/fashion_denoise", "transformer/summarize")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_packages_of_tasks_are_in_their_extras(recipe):
+    packages = build(tiny(load_recipe(f"experiments/{recipe}.py"))).task.packages
+    assert packages
+    for package, extra in packages.items():
+        names = {"skimage": "scikit-image", "rouge_score": "rouge-score"}
+        assert any(entry.startswith(names.get(package, package)) for entry in EXTRAS[extra])
 
 
 def test_every_extra_in_a_message_exists_and_all_installs_it():

@@ -8,6 +8,7 @@ Modules:
   restoration: PSNR and SSIM.
   translation: BLEU, chrF, ROUGE-L, exact match and Python validity.
   transcription: Character and word error rates.
+  words: Words of a text in any script.
   entities: Entity-level F1.
   javascript: JavaScript validity.
 """

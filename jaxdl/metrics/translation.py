@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.errors import UserError, from_extra
+from jaxdl.metrics.words import words
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -47,7 +48,8 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Computes the mean ROUGE-L F-score (Lin 2004, aclanthology.org/W04-1013), 0 to 100.
 
-    As rouge-score without stemming: words of letters and digits, case-insensitive.
+    As rouge-score without stemming: case-insensitive words of letters and digits, in any script (see
+    `jaxdl.metrics.words`).
 
     Raises:
       UserError: As `bleu`.
@@ -56,9 +58,16 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
         from rouge_score.rouge_scorer import RougeScorer
 
     _check(hypotheses, references)
-    scorer = RougeScorer(["rougeL"])
+    scorer = RougeScorer(["rougeL"], tokenizer=_Tokenizer())
     scores = [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in zip(hypotheses, references)]
     return 100.0 * float(np.mean(scores))
+
+
+class _Tokenizer:
+    """Tokenizer of rouge-score for words of any script; its own drops all letters but a to z."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words(text)
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -115,6 +124,8 @@ METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "python_parses": python_parses,
     "python_compiles": python_compiles,
 }
+# Packages of the extra "text" that metrics need.
+PACKAGES: Mapping[str, str] = {"bleu": "sacrebleu", "chrf": "sacrebleu", "rouge_l": "rouge_score"}
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:

@@ -110,6 +110,10 @@ class ImageRestoration(ModelTask):
             scores["examples_known"] = records["known"][:SHOWN]
         return scores
 
+    @property
+    def packages(self) -> Mapping[str, str]:
+        return {"skimage": "restoration"}
+
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         corrupted = self.corruption.read(jnp.asarray(batch["image"]))
         return {"restored": self._to_uint8(self._restore(params, variables, corrupted, batch)[0])}

@@ -118,6 +118,10 @@ class ObjectDetection(ModelTask):
 
         return average_precision(records, self.num_classes)
 
+    @property
+    def packages(self) -> Mapping[str, str]:
+        return {"pycocotools": "detection"}
+
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         locations, outputs, _ = self._outputs(params, variables, batch)
         return self.decode(locations, batch["image"].shape[1:3], outputs)

@@ -86,6 +86,10 @@ class SpeechRecognition(ModelTask):
         }
         return Evaluation({"loss": loss, "impossible": impossible}, records)
 
+    @property
+    def packages(self) -> Mapping[str, str]:
+        return {"jiwer": "speech"}
+
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         logits, steps, _ = self._apply(params, variables, batch)
         return self._decode(logits, steps)

@@ -9,6 +9,7 @@ import jax
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches
 from jaxdl.distributed.processes import begun, together
+from jaxdl.errors import check_packages
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import Preempted, interruptible
@@ -56,8 +57,10 @@ def train(
     Raises:
       Preempted: A signal was received; the state is saved.
       NonFinite: A loss or gradient was not finite; the last finite checkpoint is kept.
-      UserError: A batch, mesh or checkpoint does not match.
+      UserError: A batch, mesh or checkpoint does not match, or a package of the evaluation is not installed.
     """
+    if sources.evals:
+        check_packages(experiment.task.packages, "The evaluation")
     program = program or make_program(experiment, sources)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, experiment.keep))

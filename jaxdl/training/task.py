@@ -135,6 +135,11 @@ class Task:
         return {}
 
     @property
+    def packages(self) -> Mapping[str, str]:
+        """Optional packages of the evaluation, {package: extra of pyproject.toml}; checked before the first step."""
+        return {}
+
+    @property
     def class_names(self) -> Names:
         """Class names by feature that replace the data set's, where the task merges or renames classes."""
         return {}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
-from jaxdl.metrics.translation import METRICS
+from jaxdl.metrics.translation import METRICS, PACKAGES
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import check_segments, next_token_mask
@@ -113,6 +113,10 @@ class Seq2Seq(ModelTask):
         hypotheses = self._search(params, variables, batch, self.max_length or token.shape[1])
         records = {"tokens": hypotheses.tokens, "length": hypotheses.length, "target": _masked_target(batch)}
         return Evaluation(metrics, {**records, "target_length": batch["target_length"]})
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        return {PACKAGES[name]: "text" for name in self.metrics if name in PACKAGES}
 
     def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
         """Returns `self.metrics` of the decoded texts, {} without records."""
