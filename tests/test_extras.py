@@ -76,5 +76,7 @@ def test_every_extra_in_a_message_exists_and_all_installs_it():
             match node:
                 case ast.Call(ast.Name("from_extra" | "install"), [ast.Constant(str(extra)), *_]):
                     named.add(extra)
+                case ast.Call(ast.Name("save_tensors"), [_, _, ast.Constant(str(extra))]):
+                    named.add(extra)
     assert named - {"readers"} == set(re.findall(r"[a-z]+", EXTRAS["all"][0].partition("[")[2]))
     assert named <= EXTRAS.keys()
