@@ -82,7 +82,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Returns the folder of each split: subfolders of splits, else `root` as `train`.
 
     The subfolders are splits if one is named train, or all have the name of a split, in any case, and the images are
-    one level deeper. A subfolder that holds images directly is a class.
+    one level deeper. A subfolder that holds images directly is a class, or a split without classes, which is skipped.
     """
     folders = subfolders_of(root)
     known = [folder for folder in folders if folder.name.lower() in _SPLIT_NAMES]
@@ -90,11 +90,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
     trains = [folder for folder in nested if folder.name.lower() in ("train", "training")]
     if not trains and (not nested or len(nested) < len(folders)):
         return {"train": root}
-    if mixed := [folder for folder in folders if _has_images(folder)]:
+    if mixed := [folder for folder in folders if folder not in known and _has_images(folder)]:
         raise UserError(
             f"{root} has splits ({nested[0].name}) beside images of a class ({mixed[0].name}); put every class below a "
             f"split, such as {nested[0]}/{mixed[0].name}"
         )
+    folders = [folder for folder in folders if not _has_images(folder)]
     names = [folder.name.lower() if folder in known else folder.name for folder in folders]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -107,27 +108,36 @@ def _has_images(folder: Path) -> bool:
 
 
 def _classes(root: Path, folders: Mapping[str, Path], listings: Mapping[str, Mapping[str, Listing]]) -> list[str]:
-    """Returns the class names, sorted; those of `train` if there is such a split."""
+    """Returns the class names, sorted: those of `train` if there is such a split.
+
+    Raises:
+      UserError: There is no class, or a class has no images, or none in `train`.
+    """
+    found = {
+        name: {label for label, listing in by_class.items() if listing.files or listing.broken}
+        for name, by_class in listings.items()
+    }
+    classes = sorted(found.get("train", set()) or set().union(*found.values()))
     for name, by_class in listings.items():
-        for label, listing in by_class.items():
-            if not listing.files and not listing.broken:
-                others = sorted({file.suffix.lower() or file.name for file in listing.skipped})
-                content = f" (it has {len(listing.skipped)} others: {', '.join(others[:3])})" if others else ""
-                raise UserError(
-                    f"class folder {folders[name] / label} has no images that can be read{content}; convert them to "
-                    "PNG or JPEG, or remove the folder"
-                )
-    union = sorted({label for by_class in listings.values() for label in by_class})
-    if not union:
-        raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
-    for name, by_class in listings.items():
-        foreign = sorted(set(by_class) - set(listings.get("train", union)))
-        if foreign:
+        if name in _SPLIT_NAMES or found[name]:
+            for label in sorted(set(by_class) - found[name] - set(classes)):
+                _refuse_empty(folders[name] / label, by_class[label])
+        for label in sorted(found[name] - set(classes)):
             raise UserError(
-                f"{folders[name]} has the class '{foreign[0]}', which {folders['train']} lacks; add it there, or "
-                "remove it"
+                f"{folders[name]} has the class '{label}', which {folders['train']} lacks; add or remove it"
             )
-    return union
+    if not classes:
+        raise UserError(f"{root} has no images; expected one subfolder per class, such as {root}/cat/1.png")
+    return classes
+
+
+def _refuse_empty(folder: Path, listing: Listing) -> None:
+    suffixes = sorted({file.suffix.lower() or file.name for file in listing.skipped})
+    content = f" (it has {len(listing.skipped)} others: {', '.join(suffixes[:3])})" if suffixes else ""
+    raise UserError(
+        f"class folder {folder} has no images that can be read{content}; convert them to PNG or JPEG, or remove the "
+        "folder"
+    )
 
 
 def _split(root: Path, classes: list[str], by_class: Mapping[str, Listing], reading: Reading) -> _Split:
@@ -147,11 +157,12 @@ def _split(root: Path, classes: list[str], by_class: Mapping[str, Listing], read
 
 
 def _loose(root: Path, folders: Mapping[str, Path]) -> list[Path]:
-    """Returns the images beside the class folders, and hidden folders."""
+    """Returns hidden folders and images beside the class folders, and split folders without classes."""
     places = {root, *folders.values()}
+    unused = set() if root in folders.values() else {*subfolders_of(root)} - places
     return sorted(
         path
         for place in places
         for path in place.iterdir()
-        if is_hidden(path.name) or (path.suffix.lower() in SUFFIXES and not path.is_dir())
+        if is_hidden(path.name) or path in unused or (path.suffix.lower() in SUFFIXES and not path.is_dir())
     )

@@ -190,25 +190,14 @@ def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.n
 
 
 def _cropped(batch: Batch, boxes: list[tuple[float, float, float, float]], size: int) -> Batch:
-    """Crops `boxes` from images, boxes and masks, and resizes them to squares.
-
-    Boxes are (left, top, right, bottom) in pixels.
-    """
-    windows = np.array(boxes)[:, [1, 0, 3, 2]]
-    return {"image": _resized(batch["image"], boxes, size)} | geometry.cut(batch, windows, size, size)
-
-
-def _resized(image: np.ndarray, boxes: list[tuple[float, float, float, float]], size: int) -> np.ndarray:
-    """Crops `boxes` and resizes bilinearly to uint8 [batch, size, size, channels].
-
-    Boxes are (left, top, right, bottom) in pixels.
-    """
+    """Crops `boxes` (left, top, right, bottom) in pixels from images, boxes and masks, and resizes them to squares."""
     from PIL import Image
 
-    grey = image.shape[3] == 1
+    grey = batch["image"].shape[3] == 1
     crops = []
-    for pixels, box in zip(image, boxes):
+    for pixels, box in zip(batch["image"], boxes):
         whole = Image.fromarray(pixels[..., 0] if grey else pixels)
         # The reducing gap first downsizes by integer factors: several times faster at almost equal quality.
         crops.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
-    return np.stack(crops)[..., None] if grey else np.stack(crops)
+    image = np.stack(crops)[..., None] if grey else np.stack(crops)
+    return {"image": image} | geometry.cut(batch, np.array(boxes)[:, [1, 0, 3, 2]], size, size)

@@ -93,8 +93,26 @@ def test_two_folders_of_one_split_are_refused(tmp_path):
 def test_a_class_that_training_lacks_is_refused(tmp_path):
     paint(tmp_path / "train/cat/1.png")
     paint(tmp_path / "test/ant/1.png")
-    with pytest.raises(UserError, match=r"test has the class 'ant', which .*train lacks"):
+    with pytest.raises(UserError, match=r"test has the class 'ant', which .*train lacks; add or remove it"):
         Dataset(f"folder:{tmp_path}", "test").load()
+
+
+def test_a_class_may_be_empty_in_an_evaluation_split(tmp_path):
+    for name in ("ant", "cat"):
+        paint(tmp_path / f"train/{name}/1.png")
+    paint(tmp_path / "test/cat/1.png")
+    (tmp_path / "test/ant").mkdir()
+    assert labels(tmp_path, "test") == ["cat"]
+
+
+def test_folders_without_classes_beside_splits_are_skipped(tmp_path):
+    paint(tmp_path / "train/cat/1.png")
+    paint(tmp_path / "test/1.png")
+    (tmp_path / "annotations/xmls").mkdir(parents=True)
+    (tmp_path / "annotations/xmls/1.xml").write_text("<annotation/>")
+    source = Dataset(f"folder:{tmp_path}", "train").load()
+    assert source.names == {"label": ("cat",)}
+    assert source.skipped == ("test (not in a class)",)
 
 
 def test_a_folder_named_like_an_image_is_searched(pets):
