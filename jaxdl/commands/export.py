@@ -103,17 +103,19 @@ def _write_huggingface(path: str, step: int | None, folder: Path) -> tuple[int, 
     files: dict[str, dict[str, Any]] = {CONFIG: {}}
     details, tokenizer = NO_DETAILS, next(iter(trained.tokenizers.values()), None)
     if isinstance(trained.experiment.task, ImageClassification):
-        height, width, channels = trained.record["batch"]["image"][0]
-        names = trained.names.get("label")
-        details = Details(tuple(names) if names else None, (height, width))
-        normalize = trained.experiment.task.normalize
-        files[PREPROCESSOR] = preprocessor_config((height, width, channels), normalize.mean, normalize.std)
+        images, names = inputs_of(trained, path).images(), trained.names.get("label")
+        details = Details(tuple(names) if names else None, images.shape[:2])
+        normalize, described = trained.experiment.task.normalize, images.describe()
+        preprocessor = preprocessor_config(described["steps"], normalize.mean, normalize.std) if described else None
+        if preprocessor is None:
+            print(f"transformers has no equivalent of the run's data.eval_transforms; {folder} has no {PREPROCESSOR}")
+        files |= {PREPROCESSOR: preprocessor} if preprocessor else {}
         collections["params"] = with_rgb_inputs(model, jax.device_get(weights))
     else:
         files |= _text_files(trained.experiment.task, model, tokenizer is not None)
     write_model(folder, model, collections, details, files)
     if tokenizer is not None:
-        content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, tokenizer))
+        content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, path, tokenizer))
         (folder / TOKENIZER).write_text(content, encoding="utf-8")
     return int(trained.state.step), "; load it with from_pretrained of transformers"
 
@@ -142,11 +144,10 @@ def _text_files(task: Any, model: Any, tokenizer: bool) -> dict[str, dict[str, A
     return files
 
 
-def _added_tokens(trained: Trained, tokenizer: Tokenizer) -> tuple[bool, bool]:
+def _added_tokens(trained: Trained, path: str, tokenizer: Tokenizer) -> tuple[bool, bool]:
     """Returns whether the run's data enclose a text in <start> and <end>, from an example."""
     text = next(text for text in tokenizer[len(SPECIALS) :] if tokenizer.encode(text).size)
-    data: Any = trained.experiment.data.train
-    ((_, example),) = data.read([], [text], trained.names)
+    example = inputs_of(trained, path).read([], [text])[0].example
     tokens = next(example[feature] for feature in trained.tokenizers if feature in example)
     return bool(tokens[0] == START), bool(END in tokens)
 

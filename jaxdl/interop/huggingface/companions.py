@@ -14,39 +14,46 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 # Weights of red, green and blue in Pillow's conversion to grey (ITU-R 601-2).
 _LUMA = np.array([19595, 38470, 7471], np.float64) / 65536
 
-_BICUBIC = 3  # PIL.Image.Resampling.BICUBIC
+_BILINEAR, _BICUBIC = 2, 3  # values of PIL.Image.Resampling
 
 
 def preprocessor_config(
-    shape: Sequence[int], mean: float | Sequence[float], std: float | Sequence[float]
-) -> dict[str, Any]:
-    """Returns preprocessor_config.json for images [height, width, channels] that are standardized by mean and std.
+    steps: Sequence[Mapping[str, Any]], mean: float | Sequence[float], std: float | Sequence[float]
+) -> dict[str, Any] | None:
+    """Returns preprocessor_config.json, or None if transformers has no equivalent.
 
-    As in `jaxdl predict`, images of another size are center-cropped to the aspect and resized. transformers can do so
-    for square inputs only; for others it changes the aspect.
+    Center crops of a size that is not square change the aspect in transformers.
+
+    Args:
+      steps: Steps of `jaxdl.data.image.preprocessing.ImagePreprocessing.describe`.
+      mean: Mean of the pixels in [0, 1], one value or one per channel.
+      std: Standard deviation of the pixels in [0, 1], one value or one per channel.
     """
-    height, width, channels = shape
+    if len(steps) != 1 or not set(steps[0]) <= {"resize_crop", "crop"}:
+        return None
+    ((kind, (first, second)),) = steps[0].items()
+    height, width = (second, second) if kind == "resize_crop" else (first, second)
     square = height == width
-    crop = {"height": height, "width": width}
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": height} if square else crop,
-        "resample": _BICUBIC,
+        "size": {"shortest_edge": first} if square else {"height": height, "width": width},
+        "resample": _BILINEAR if kind == "resize_crop" else _BICUBIC,
         "do_center_crop": square,
-        "crop_size": crop,
+        "crop_size": {"height": height, "width": width},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": _per_channel(mean, channels),
-        "image_std": _per_channel(std, channels),
+        "image_mean": _of_rgb(mean),
+        "image_std": _of_rgb(std),
     }
 
 
-def _per_channel(values: float | Sequence[float], channels: int) -> list[float]:
+def _of_rgb(values: float | Sequence[float]) -> list[float]:
+    """Returns a value per channel; transformers reads grey images as RGB."""
     listed: list[float] = list(values) if isinstance(values, Sequence) else [values]
-    return listed if len(listed) > 1 else listed * max(channels, 3)  # transformers reads grey images as RGB
+    return listed if len(listed) > 1 else listed * 3
 
 
 def with_rgb_inputs(model: Any, params: Mapping[str, Any]) -> dict[str, Any]:
