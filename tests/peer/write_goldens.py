@@ -14,9 +14,24 @@ from test_huggingface_torch import KINDS, inputs, peer, their_logits
 
 FOLDER = Path(__file__).parents[1] / "golden" / "huggingface"
 SMALL = {
-    "vocab_size": 24, "hidden_size": 8, "n_embd": 8, "d_model": 8, "intermediate_size": 12, "d_ff": 12, "d_kv": 3,
-    "num_hidden_layers": 1, "num_layers": 2, "n_layer": 1, "num_attention_heads": 4, "num_heads": 2, "n_head": 4,
-    "embedding_size": 4, "depths": [1, 1], "head_dim": 4, "n_positions": 8, "max_position_embeddings": 8,
+    "vocab_size": 24,
+    "hidden_size": 8,
+    "n_embd": 8,
+    "d_model": 8,
+    "intermediate_size": 12,
+    "d_ff": 12,
+    "d_kv": 3,
+    "num_hidden_layers": 1,
+    "num_layers": 2,
+    "n_layer": 1,
+    "num_attention_heads": 4,
+    "num_heads": 2,
+    "n_head": 4,
+    "embedding_size": 4,
+    "depths": [1, 1],
+    "head_dim": 4,
+    "n_positions": 8,
+    "max_position_embeddings": 8,
 }
 SIZES = {"resnet": {"hidden_sizes": [16, 32]}, "resnet basic": {"hidden_sizes": [4, 8]}}
 

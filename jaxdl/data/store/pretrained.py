@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxdl.data.store.packages import PyPI
 from jaxdl.errors import UserError
@@ -46,7 +47,16 @@ def pretrained(name: str) -> Path:
 
 TOKENIZER = "tokenizer.json"
 
-SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # BERT's special tokens in jaxdl's order
+# Common names of special tokens in jaxdl's order: padding, start, end, unknown. Those of BERT come first.
+SPECIALS = (
+    ("[PAD]", "<pad>"),
+    ("[CLS]", "<s>", "<start>", "<|begin_of_text|>", "<|startoftext|>"),
+    ("[SEP]", "</s>", "<end>", "<|endoftext|>", "<|end_of_text|>"),
+    ("[UNK]", "<unk>", "<unknown>"),
+)
+_KEYS = (("pad_token",), ("bos_token", "cls_token"), ("eos_token", "sep_token"), ("unk_token",))
+_END = 2
+_PRIORITY = (_END, 1, 3, 0)  # a token with several meanings, such as GPT-2's <|endoftext|>, is the first of these
 
 
 def home() -> Path:
@@ -67,31 +77,85 @@ def find_folder(name: str) -> Path:
     raise UserError(f"no folder {name!r} of pretrained weights; {hint}")
 
 
-def read_tokenizer(folder: Path) -> dict[str, Any]:
-    """Reads a BERT tokenizer.json.
+class PretrainedTokenizer(NamedTuple):
+    """Tokenizer of a checkpoint.
+
+    Attributes:
+      state: Content of tokenizer.json.
+      vocabulary: {token: id in the checkpoint}, with added tokens.
+      specials: The checkpoint's tokens for <pad>, <start>, <end> and <unknown>. None for a token that it lacks, or that
+        stands for another one of these, too.
+      rows: Ids in the checkpoint by jaxdl's ids. Special tokens come first in jaxdl; tokens whose ids they take are
+        moved to the former ids of these, or to the end. Missing special tokens have the row of a related one.
+    """
+
+    state: dict[str, Any]
+    vocabulary: dict[str, int]
+    specials: tuple[str | None, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """{token: id in jaxdl} of the tokens that are not special."""
+        places: dict[int, int] = {}
+        for place, row in enumerate(self.rows[len(SPECIALS) :], start=len(SPECIALS)):
+            places[row] = place
+        return {token: places[row] for token, row in self.vocabulary.items() if token not in self.specials}
+
+
+def read_tokenizer(folder: Path) -> PretrainedTokenizer:
+    """Reads the tokenizer.json of any library that writes them, and the names of its special tokens.
 
     Raises:
-      UserError: The file is missing, damaged, or not a BERT tokenizer.
+      UserError: A file is missing or damaged, ids are not consecutive, or the tokenizer has no end token.
     """
     path = folder / TOKENIZER
     try:
-        state = json.loads(path.read_text())
-        kind, vocabulary = state["model"]["type"], state["model"]["vocab"]
+        state = json.loads(path.read_bytes())
+        entries = state["model"]["vocab"]
+        if state["model"].get("type") == "Unigram" or isinstance(entries, list):
+            entries = {token: number for number, (token, _) in enumerate(entries)}
+        vocabulary = {**entries, **{token["content"]: token["id"] for token in state.get("added_tokens") or ()}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); copy it again") from None
-    if kind != "WordPiece" or any(name not in vocabulary for name in SPECIALS):
-        raise UserError(f"{path} is a {kind} tokenizer; only WordPiece with {', '.join(SPECIALS)} (BERT) is supported")
-    return state
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise UserError(f"{path}: the ids of its {len(vocabulary)} tokens are not consecutive from 0; copy it again")
+    names = [_special_token(folder, number, vocabulary) for number in range(len(SPECIALS))]
+    if names[_END] is None:
+        raise UserError(
+            f"{path} has no end token; name it as eos_token or sep_token in {folder / 'tokenizer_config.json'}"
+        )
+    specials = tuple(
+        name if all(name != names[other] for other in _PRIORITY[: _PRIORITY.index(number)]) else None
+        for number, name in enumerate(names)
+    )
+    return PretrainedTokenizer(state, vocabulary, specials, _rows(vocabulary, names, specials))
 
 
-def special_token_map(vocabulary: dict[str, int]) -> dict[int, int]:
-    """Maps checkpoint ids to jaxdl ids for all tokens that differ.
+def _special_token(folder: Path, number: int, vocabulary: Mapping[str, int]) -> str | None:
+    """Returns the checkpoint's token for one of <pad>, <start>, <end> and <unknown>, None without one."""
+    candidates = []
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            named = json.loads((folder / file).read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise UserError(f"cannot read {folder / file} ({error}); copy it again") from None
+        tokens = [named.get(key) for key in _KEYS[number]]
+        candidates += [token["content"] if isinstance(token, dict) else token for token in tokens]
+    return next((token for token in (*candidates, *SPECIALS[number]) if token in vocabulary), None)
 
-    Special tokens come first in jaxdl.
-    """
-    order = {number: number for number in range(len(vocabulary))}  # {jaxdl id: checkpoint id}
-    for special, name in enumerate(SPECIALS):
-        checkpoint_id = vocabulary[name]
-        jaxdl_id = next(position for position, number in order.items() if number == checkpoint_id)
-        order[jaxdl_id], order[special] = order[special], checkpoint_id
-    return {checkpoint_id: jaxdl_id for jaxdl_id, checkpoint_id in order.items() if jaxdl_id != checkpoint_id}
+
+def _rows(vocabulary: Mapping[str, int], names: list[str | None], specials: tuple[str | None, ...]) -> tuple[int, ...]:
+    """Returns `PretrainedTokenizer.rows`; `names` are the special tokens, also where one stands for several."""
+    end = vocabulary[str(names[_END])]
+    rows = list(range(len(vocabulary)))
+    for number, (name, own) in enumerate(zip(names, specials)):
+        if own is not None:
+            place = rows.index(vocabulary[own], number)
+        else:
+            place = len(rows)
+            rows.append(end if name is None else vocabulary[name])
+        rows[number], rows[place] = rows[place], rows[number]
+    return tuple(rows)

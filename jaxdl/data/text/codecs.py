@@ -60,14 +60,14 @@ class Table:
 
 
 class Library:
-    """Word, BPE or WordPiece tokenizer of the library `tokenizers`."""
+    """Word, BPE, WordPiece or other pretrained tokenizer of the library `tokenizers`."""
 
     def __init__(self, kind: str, state: Mapping[str, Any]):
         with from_extra("text", "A tokenizer of words or word parts"):
             import tokenizers
 
-        if kind not in ("words", "bpe", "wordpiece"):
-            raise ValueError(f"unknown tokenizer kind '{kind}'; use words, bpe or wordpiece")
+        if kind not in ("words", "bpe", "wordpiece", "pretrained"):
+            raise ValueError(f"unknown tokenizer kind '{kind}'; use words, bpe, wordpiece or pretrained")
         self.kind, self.state = kind, state
         self._library = tokenizers.Tokenizer.from_str(json.dumps(state))
         numbered = sorted(self._library.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
@@ -98,7 +98,7 @@ class Library:
         ids: list[int] = []
         ends: list[int] = []
         start = 0
-        pieces = pieces_of(text)
+        pieces = [text] if self.kind == "pretrained" else pieces_of(text)  # which may add a space to each
         for piece, encoding in zip(pieces, self._library.encode_batch(pieces, add_special_tokens=False)):
             ids += encoding.ids
             ends += [start + end for _, end in encoding.offsets]
@@ -111,9 +111,14 @@ class Library:
         """Returns the equivalent tokenizer of the library `tokenizers`, with jaxdl's special tokens."""
         state = json.loads(json.dumps(self.state))
         model = state["model"]
-        for inside, name in zip(INSIDE, SPECIALS):
-            model["vocab"][name] = model["vocab"].pop(inside)
-        model["unk_token"] = SPECIALS[UNKNOWN]
+        if isinstance(model["vocab"], list):
+            model["vocab"][: len(SPECIALS)] = [[name, entry[1]] for name, entry in zip(SPECIALS, model["vocab"])]
+        else:
+            for inside, name in zip(INSIDE, SPECIALS):
+                model["vocab"][name] = model["vocab"].pop(inside)
+            model["unk_token"] = SPECIALS[UNKNOWN] if model.get("unk_token") else None
+        if self.kind == "pretrained":
+            return _with_specials(state)
         if self.kind == "bpe":  # the space added before a text
             steps = [{"type": "Prepend", "prepend": " "}, state["normalizer"]]
             state["normalizer"] = {"type": "Sequence", "normalizers": steps}
@@ -127,6 +132,9 @@ class Library:
         return _with_specials(state)
 
     def join(self, tokens: Sequence[str]) -> str:
+        if self.kind == "pretrained":
+            decoder = self._library.decoder
+            return " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
         if self.kind == "bpe":
             return "".join(tokens).replace(SPACE, " ").removeprefix(" ")
         together = " ".join(tokens)
@@ -137,10 +145,10 @@ class Library:
 
 
 def _with_specials(state: dict[str, Any]) -> dict[str, Any]:
-    """Returns a tokenizer state in which the four special tokens are registered."""
+    """Returns a tokenizer state in which the four special tokens are registered, before other added tokens."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     added = [{"id": number, "content": name, **flags} for number, name in enumerate(SPECIALS)]
-    return {**state, "added_tokens": added}
+    return {**state, "added_tokens": [*added, *state.get("added_tokens", ())]}
 
 
 def codes_of(text: str) -> np.ndarray:

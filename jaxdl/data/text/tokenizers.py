@@ -22,8 +22,7 @@ import numpy as np
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.store.pretrained import SPECIALS as BERT_SPECIALS
-from jaxdl.data.store.pretrained import pretrained, read_tokenizer, special_token_map
+from jaxdl.data.store.pretrained import pretrained, read_tokenizer
 from jaxdl.data.text.codecs import (
     INSIDE,
     SPACE,
@@ -255,7 +254,7 @@ class BPE:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """WordPiece tokenizer of a pretrained BERT (Wu et al. 2016, arXiv:1609.08144).
+    """Tokenizer of a pretrained model: any tokenizer.json of the library `tokenizers`.
 
     Its special tokens are moved to jaxdl's ids; see `jaxdl.data.store.pretrained`.
 
@@ -268,19 +267,29 @@ class Pretrained:
     @property
     def size(self) -> int:
         """Number of ids."""
-        return len(read_tokenizer(pretrained(self.folder))["model"]["vocab"])
+        return len(read_tokenizer(pretrained(self.folder)).rows)
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """Returns the tokenizer; raises UserError if the folder has none, or one of another kind."""
+        """Returns the tokenizer; raises UserError if the folder has none."""
         del texts
-        state = read_tokenizer(pretrained(self.folder))
-        moved = special_token_map(state["model"]["vocab"])
-        vocabulary = {token: moved.get(number, number) for token, number in state["model"]["vocab"].items()}
-        for inside, name in zip(INSIDE, BERT_SPECIALS):
-            vocabulary[inside] = vocabulary.pop(name)
-        model = {**state["model"], "vocab": vocabulary, "unk_token": INSIDE[UNKNOWN]}
-        plain = {"post_processor": None, "truncation": None, "padding": None, "added_tokens": []}
-        return Tokenizer(Library("wordpiece", {**state, **plain, "model": model}), len(vocabulary))
+        read = read_tokenizer(pretrained(self.folder))
+        size, model = len(read.rows), read.state["model"]
+        vocabulary = {**read.ids, **{name: number for number, name in enumerate(INSIDE)}}
+        if isinstance(model["vocab"], list):  # Unigram: the score of each token
+            scores = dict(map(tuple, model["vocab"]))
+            known = dict(zip(INSIDE, read.specials))
+            worst = min(scores.values(), default=0.0)
+            ordered = sorted(vocabulary, key=lambda token: vocabulary[token])
+            model = {**model, "vocab": [[token, scores.get(known.get(token) or token, worst)] for token in ordered]}
+            model |= {"unk_id": UNKNOWN}
+        else:
+            model = {**model, "vocab": vocabulary}
+            model |= {"unk_token": INSIDE[UNKNOWN]} if model.get("unk_token") else {}
+        kept = [token for token in read.state.get("added_tokens") or () if not token.get("special")]
+        kept = [{**token, "id": read.ids[token["content"]]} for token in kept if token["content"] in read.ids]
+        state = {**read.state, "post_processor": None, "truncation": None, "padding": None, "added_tokens": kept}
+        bert = model["type"] == "WordPiece" and not kept
+        return Tokenizer(Library("wordpiece" if bert else "pretrained", {**state, "model": model}), size)
 
 
 def _check_size(kind: Characters | Words | BPE) -> None:

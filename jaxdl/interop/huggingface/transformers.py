@@ -1,6 +1,6 @@
 """Initialization of runs from models in Hugging Face format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer, special_token_map
+from jaxdl.data.store.pretrained import TOKENIZER, find_folder, read_tokenizer
 from jaxdl.errors import UserError, nearest
-from jaxdl.interop.huggingface.bert import BERT
 from jaxdl.interop.huggingface.checkpoints import collections, flat, read_model
 from jaxdl.interop.huggingface.files import CONFIG, WEIGHTS
 from jaxdl.training.state import TrainState
@@ -22,8 +21,8 @@ class TransformerWeights:
 
     Attributes:
       folder: Folder with config.json and model.safetensors, or a name such as "minilm" prepared by
-        `jaxdl data --prepare=NAME`. "" marks a recipe's required argument. With a BERT tokenizer.json, embeddings
-        of special tokens move to jaxdl's ids, as in `jaxdl.data.text.tokenizers.Pretrained`.
+        `jaxdl data --prepare=NAME`. "" marks a recipe's required argument. With a tokenizer.json, token embeddings and
+        output layers move to jaxdl's ids, those of `jaxdl.data.text.tokenizers.Pretrained`.
       group: Parameter group to initialize.
       into: Module of the group to initialize, such as "encoder" for BERT in a classifier. "" for the whole group.
     """
@@ -41,8 +40,9 @@ class TransformerWeights:
         folder = required_folder(self.folder, self.group, state)
         read = read_model(folder)
         weights = read.arrays
-        if (folder / TOKENIZER).is_file() and read.architecture is BERT:
-            weights = _with_special_tokens_first(weights, special_token_map(read_tokenizer(folder)["model"]["vocab"]))
+        if (folder / TOKENIZER).is_file():
+            rows = read_tokenizer(folder).rows
+            weights = {name: with_token_rows(name, leaf, rows) for name, leaf in weights.items()}
         if self.into:
             body = read.architecture.body
             if body and any(name.startswith(body) for name in weights):  # the rest is the head
@@ -110,19 +110,19 @@ def initialized(
     return state.replace(params=params, variables=new_variables, ema=jax.tree.map(lambda array: array.copy(), ema))
 
 
-def _with_special_tokens_first(weights: Mapping[str, np.ndarray], moved: Mapping[int, int]) -> dict[str, np.ndarray]:
-    """Reorders tables with one row per token to jaxdl's ids; see `jaxdl.data.store.pretrained`."""
-    order = np.arange(1 + max(moved, default=0))
-    for checkpoint_id, jaxdl_id in moved.items():
-        order[jaxdl_id] = checkpoint_id
+def with_token_rows(name: str, array: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Returns an array in the order of jaxdl's ids, if it has a row or a column per token.
 
-    def moved_rows(table: np.ndarray) -> np.ndarray:
-        return np.concatenate([table[order], table[len(order) :]])
-
-    return {
-        name: moved_rows(leaf) if name == "bias" or name.endswith("embed/word/embedding") else leaf
-        for name, leaf in weights.items()
-    }
+    Args:
+      name: Name of the array.
+      array: Array of a checkpoint. It may have more rows than tokens, which stay at the end.
+      rows: Ids in the checkpoint by jaxdl's ids, see `jaxdl.data.store.pretrained.PretrainedTokenizer`.
+    """
+    axis = 1 if name.endswith("head/kernel") else 0
+    if axis == 0 and name != "bias" and not name.endswith("embed/word/embedding"):
+        return array
+    order = [*rows, *range(1 + max(rows), array.shape[axis])]
+    return np.take(array, order, axis)
 
 
 def _as_scanned(leaves: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:

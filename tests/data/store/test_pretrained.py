@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data.store.pretrained import SPECIALS, find_folder, special_token_map
+from jaxdl.data.store.pretrained import find_folder, read_tokenizer
 from jaxdl.data.synthetic.text import MockSentences
-from jaxdl.data.text.tokenizers import Pretrained, Vocabulary
+from jaxdl.data.text.tokenizers import BPE, Characters, Pretrained, Tokenizer, Vocabulary, Words
 from jaxdl.errors import UserError
-from jaxdl.interop.huggingface.transformers import _with_special_tokens_first
+from jaxdl.interop.huggingface.transformers import with_token_rows
 
 WORDS = ["[PAD]", "a", "b", "[UNK]", "good", "##ness", "[CLS]", "film", "[SEP]", "[MASK]", "."]
 
@@ -43,27 +43,123 @@ def test_encoding_matches_the_original_tokenizer_up_to_special_tokens(folder):
     assert (len(ids), widths.sum()) == (3, 11)
 
 
+def byte_level(folder):
+    """Saves a tokenizer as that of GPT-2: bytes, and one special token for all purposes, not in front."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["a good film, a very good film"] * 4, trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return tokenizer
+
+
+def unigram(folder):
+    """Saves a tokenizer as that of T5: <pad>, </s> and <unk> in front, no start token, sentinels behind."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<pad>", "</s>", "<unk>", "▁", "▁good", "▁film", "ness", "s", "</", ">", "a", "d"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(place)) for place, piece in enumerate(pieces)], 2, False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", "<extra_id_0>"])
+    config = {"pad_token": "<pad>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>"}
+    (folder / "special_tokens_map.json").write_text(json.dumps(config))
+    return tokenizer
+
+
+def words(folder):
+    """Saves a tokenizer with an added token that is not special, and start and end tokens in the middle."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+    names = ["good", "film", "</s>", "<s>", "<unk>", "ness", "a"]
+    tokenizer = Tokenizer(models.WordLevel({name: place for place, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["</s>", "<s>", "<unk>"])
+    tokenizer.add_tokens([AddedToken("very long", normalized=False)])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [byte_level, unigram, words])
+def test_every_tokenizer_json_encodes_and_decodes_as_the_original(tmp_path, make):
+    original = make(tmp_path)
+    original.save(str(tmp_path / "tokenizer.json"))
+    tokenizer, rows = Pretrained(str(tmp_path)).train(()), read_tokenizer(tmp_path).rows
+    assert tokenizer[:4] == ("<pad>", "<start>", "<end>", "<unknown>")
+    assert len(tokenizer) == len(rows) == Pretrained(str(tmp_path)).size
+    assert Tokenizer.from_json(tokenizer.json) == tokenizer
+    assert sorted(set(rows)) == list(range(original.get_vocab_size()))
+    for text in ("good film", "a good film goodness", "very long a"):
+        ids, expected = tokenizer.encode(text), original.encode(text, add_special_tokens=False).ids
+        assert [rows[number] for number in ids] == expected
+        assert tokenizer.decode(ids) == original.decode(expected)
+        assert tokenizer.measure_all([text])[0][1].sum() == len(text)
+    assert not {0, 1, 2} & set(tokenizer.encode("good <|endoftext|> </s> <pad>").tolist())
+
+
+@pytest.mark.parametrize("make", [byte_level, unigram, words])
+def test_a_pretrained_tokenizer_is_exported_with_equal_ids(tmp_path, make):
+    from tokenizers import Tokenizer as Library
+
+    make(tmp_path).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Pretrained(str(tmp_path)).train(())
+    exported = Library.from_str(tokenizer.huggingface)
+    assert exported.encode("a good film").ids == tokenizer.encode("a good film").tolist()
+    assert exported.decode(tokenizer.encode("a good film").tolist()) == tokenizer.decode(
+        tokenizer.encode("a good film")
+    )
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "tokenizer.json").write_text(tokenizer.huggingface)
+    assert read_tokenizer(tmp_path / "again").rows == tuple(range(len(tokenizer)))
+    assert (
+        Pretrained(str(tmp_path / "again")).train(()).encode("a good film").tolist()
+        == exported.encode("a good film").ids
+    )
+
+
+@pytest.mark.parametrize("kind", [Characters(20), Words(20), BPE(20)])
+def test_a_tokenizer_of_a_run_encodes_equally_after_export(tmp_path, kind):
+    tokenizer = kind.train(["a good film", "goodness, a film"])
+    (tmp_path / "tokenizer.json").write_text(tokenizer.huggingface)
+    restored = Pretrained(str(tmp_path)).train(())
+    assert restored.encode("a good film").tolist() == tokenizer.encode("a good film").tolist()
+    assert restored.decode(restored.encode("a good film, good")) == tokenizer.decode(
+        tokenizer.encode("a good film, good")
+    )
+
+
 def test_embedding_rows_follow_their_tokens(folder):
     vocabulary = {word: number for number, word in enumerate(WORDS)}
-    moved = special_token_map(vocabulary)
-    table = np.arange(len(WORDS))[:, None] * np.ones((1, 2))
-    moved_weights = _with_special_tokens_first({"encoder/embed/word/embedding": table, "norm/scale": table}, moved)
+    rows = read_tokenizer(folder).rows
+    table = np.arange(len(WORDS) + 2)[:, None] * np.ones((1, 3))
+    moved = with_token_rows("encoder/embed/word/embedding", table, rows)
     tokenizer = Pretrained(str(folder)).train(())
-    for row, text in enumerate(tokenizer):
-        name = SPECIALS[row] if row < 4 else text
-        assert moved_weights["encoder/embed/word/embedding"][row, 0] == vocabulary[name]
-    np.testing.assert_array_equal(moved_weights["norm/scale"], table)
+    for place, text in enumerate(tokenizer):
+        name = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")[place] if place < 4 else text
+        assert moved[place, 0] == vocabulary[name]
+    np.testing.assert_array_equal(moved[len(WORDS) :], table[len(WORDS) :])  # rows without a token
+    np.testing.assert_array_equal(with_token_rows("head/kernel", table.T, rows), moved.T)
+    np.testing.assert_array_equal(with_token_rows("norm/scale", table, rows), table)
 
 
-@given(st.permutations(range(9)))
-def test_the_special_token_map_is_a_permutation_with_specials_first(order):
-    names = [*SPECIALS, *"vwxyz"]
+@given(st.permutations(range(9)), st.integers(0, 3))
+def test_rows_are_a_permutation_with_special_tokens_first(tmp_path_factory, order, missing):
+    names = ["[SEP]", "[CLS]", "[UNK]", "[PAD]", *"vwxyz"]
     vocabulary: dict[str, int] = dict(zip(names, order))
-    moved = special_token_map(vocabulary)
-    places: dict[str, int] = {name: moved.get(number, number) for name, number in vocabulary.items()}
-    assert sorted(places.values()) == list(range(9))
-    assert [places[name] for name in SPECIALS] == [0, 1, 2, 3]
-    assert len(moved) <= 8
+    for name in names[1 : 1 + missing]:
+        vocabulary[name.lower()] = vocabulary.pop(name)
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordLevel", "vocab": vocabulary}}))
+    read = read_tokenizer(folder)
+    own = [vocabulary.get(name, vocabulary["[SEP]"]) for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
+    assert read.rows[:4] == tuple(own)
+    assert sorted(read.rows) == sorted([*range(9), *[vocabulary["[SEP]"]] * missing])
+    assert sorted(read.ids.values()) == list(range(4, 9 + missing))
 
 
 def test_missing_or_unsupported_weights_are_refused(folder, tmp_path):
@@ -71,8 +167,11 @@ def test_missing_or_unsupported_weights_are_refused(folder, tmp_path):
         find_folder("minilm")
     with pytest.raises(UserError, match="pass a folder with config"):
         find_folder(str(tmp_path / "none"))
-    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
-    with pytest.raises(UserError, match="is a BPE tokenizer; only WordPiece"):
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {"a": 0}}}))
+    with pytest.raises(UserError, match="has no end token; name it as eos_token or sep_token in"):
+        Pretrained(str(folder)).train(())
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {"a": 0, "</s>": 2}}}))
+    with pytest.raises(UserError, match="ids of its 2 tokens are not consecutive"):
         Pretrained(str(folder)).train(())
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*tokenizer\.json"):
