@@ -1,14 +1,20 @@
 """Export of Transformer runs as Hugging Face folders."""
 
+import json
+import os
+import stat
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdl.commands import export, train
+from jaxdl.data.text.tokenizers import Pretrained
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.checkpoints import read_model
+from jaxdl.interop.huggingface.transformers import TransformerWeights
 from jaxdl.runs.restore import load_trained
 
 RECIPE = '''
@@ -65,6 +71,31 @@ def test_a_language_model_is_exported_with_its_tokenizer(recipe, tmp_path):
     own_tokenizer = trained.tokenizers["tokens"]
     exported_tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     assert exported_tokenizer.encode("the cat sat").ids == own_tokenizer.encode("the cat sat").tolist()
+
+    def content(name):
+        return json.loads((out / name).read_text())
+
+    assert {name: content("config.json")[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")} == {
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    generation = content("generation_config.json")
+    assert (generation["do_sample"], generation["temperature"], generation["top_k"]) == (True, 0.8, 0)
+    assert (generation["max_new_tokens"], generation["suppress_tokens"]) == (200, [0, 1, 3])
+    tokenizer = content("tokenizer_config.json")
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert (tokenizer["padding_side"], tokenizer["model_max_length"], tokenizer["eos_token"]) == ("left", 16, "<end>")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o666 & ~mask}
+
+    # Fine-tuning from the exported folder starts from the run's parameters and its token ids.
+    blank = trained.state.replace(params=jax.tree.map(jnp.zeros_like, trained.state.params), ema={})
+    started = TransformerWeights(str(out), "language_model").load(blank)
+    jax.tree.map(np.testing.assert_array_equal, started.params, trained.state.params)
+    restored = Pretrained(str(out)).train(())
+    assert restored.encode("the cat sat").tolist() == own_tokenizer.encode("the cat sat").tolist()
 
 
 def test_models_without_an_equivalent_are_refused_before_writing(recipe, tmp_path):
