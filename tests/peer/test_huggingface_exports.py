@@ -80,7 +80,7 @@ RUNS = {  # {name: (task, data)}
 }
 
 
-def trained_run(tmp_path, task, data, steps=30):
+def trained_run(tmp_path, task, data, steps=60):
     """Trains a run and exports it; returns both folders."""
     recipe, run, out = tmp_path / f"{tmp_path.name}.py", tmp_path / "run", tmp_path / "out"
     recipe.write_text(RECIPE.format(task=task, data=data, steps=steps))
@@ -106,18 +106,22 @@ def test_generation_equals_prediction_token_for_token(tmp_path, name):
     ours, texts = texts_of(run, 8)
     if not name.startswith("t5"):
         texts = [text[:9].strip() for text in texts if text[:9].strip()]
-    for text, row in zip(texts, predict.run(run, [], texts)):
+    trained, generated = load_trained(run), set()
+    examples = predict.inputs_of(trained, run).read([], texts)
+    for text, outputs in zip(texts, predict.predict(trained, examples)):
         given = theirs(text, return_tensors="pt")
         assert given["input_ids"][0].tolist() == [*ours.encode(text), *[2] * name.startswith("t5")]
         with torch.no_grad():
-            tokens = model.generate(**given)[0]
-        text_back = theirs.decode(tokens, skip_special_tokens=True)
-        if name.startswith("t5"):
-            assert text_back == row["translation"]
-            continue
-        continuation = tokens[given["input_ids"].shape[1] :].tolist()
-        assert text_back == ours.decode([*ours.encode(text), *continuation])
-        assert row["continuation"] == ours.decode(continuation)
+            tokens = model.generate(**given)[0].tolist()
+        prompt = 1 if name.startswith("t5") else given["input_ids"].shape[1]
+        expected = outputs["tokens" if name.startswith("t5") else "continuation"].tolist()
+        found = tokens[prompt:]
+        assert found + [0] * (len(expected) - len(found)) == expected
+        assert theirs.decode(tokens[prompt * name.startswith("t5") :], skip_special_tokens=True) == ours.decode(
+            found if name.startswith("t5") else [*ours.encode(text), *found]
+        )
+        generated.add(tuple(found))
+    assert len(generated) > 1
     assert type(transformers.AutoProcessor.from_pretrained(out, local_files_only=True)) is type(theirs)
 
 
