@@ -57,7 +57,8 @@ def run(
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Returns:
-      {"step", "metrics": {split: {name: value}}}.
+      {"step", "metrics": {split: {name: value}}}, and with newer checkpoints that are damaged "damaged_checkpoints",
+      their steps.
     """
     trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program
@@ -67,13 +68,13 @@ def run(
         batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
         values = program.evaluate(trained.state, batches, source.names)
         metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}
-    result = {"step": int(trained.state.step), "metrics": metrics}
+    result: dict[str, Any] = {"step": int(trained.state.step), "metrics": metrics}
+    if trained.bad:
+        result["damaged_checkpoints"] = [number for number, _ in trained.bad]
     if format == "json":
         print(json.dumps(result))
         return result
     with Progress(experiment.steps) as progress:
-        for number, reason in trained.bad:
-            progress.line(f"checkpoint of step {number} is damaged ({reason}); step {result['step']} is used")
         progress.results(result)
     return result
 

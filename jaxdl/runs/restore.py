@@ -96,6 +96,9 @@ def load_trained(
     if restored is None:
         raise UserError(f"{run} has no checkpoint; train it until its first save")
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
+    for number, reason in restored.bad:
+        used = f"step {int(restored.state.step)} is used"
+        print(f"warning: checkpoint of step {number} of {run} is damaged ({reason}); {used}", file=sys.stderr)
     unaveraged = kept is not None and experiment.ema is None
     state = restored.state.replace(ema={}) if unaveraged else restored.state
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)

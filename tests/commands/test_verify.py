@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jaxdl.commands.cli import main
 
@@ -115,3 +116,22 @@ def test_metrics_with_a_damaged_line_are_named(run, capsys):
     path.write_text("".join([first[:9] + "\n", *rest]))
     code, damaged = state(run, capsys)
     assert (code, set(damaged)) == (1, {"metrics.jsonl"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["eval {run} --format=json", "predict {run} {image}", "explain {run} {image}", "export {run} --to=stablehlo"],
+)
+def test_a_command_names_the_older_checkpoint_that_it_uses(run, tmp_path, capsys, command):
+    flip(newest_data(run))
+    picture = tmp_path / "picture.png"
+    Image.new("L", (8, 8)).save(picture)
+    words = command.format(run=run, image=picture).split()
+    if words[0] != "eval":
+        words.append(f"--output={tmp_path / 'output'}")
+    assert main(tuple(words)) == 0
+    captured = capsys.readouterr()
+    assert "checkpoint of step 10" in captured.err
+    assert "step 5 is used" in captured.err
+    if words[0] == "eval":
+        assert json.loads(captured.out)["damaged_checkpoints"] == [10]
