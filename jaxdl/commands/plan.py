@@ -23,6 +23,7 @@ from jaxdl.data.pipeline import Batches
 from jaxdl.distributed.cost_model import Costs, costs
 from jaxdl.distributed.hardware import Hardware, target
 from jaxdl.errors import UserError
+from jaxdl.runs.code import user_errors
 from jaxdl.runs.table import aligned
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
@@ -159,10 +160,11 @@ def _plan(
 ) -> Plan:
     experiment = build(resolve(config, changes))
     start = time.perf_counter()
-    program = Program(experiment, example, devices)
-    _ = program.rows
     try:
-        step_costs = costs(program)
+        with user_errors():
+            program = Program(experiment, example, devices)
+            _ = program.rows
+            step_costs = costs(program)
     except jax.errors.JaxRuntimeError as error:  # some compilers reject programs that do not fit
         raise UserError(compiler_error(str(error))) from None
     sizes = {axis: int(size) for axis, size in program.mesh.shape.items()}

@@ -14,6 +14,7 @@ from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build
 from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
+from jaxdl.runs.code import user_errors
 from jaxdl.runs.table import print_table
 from jaxdl.training.compiled import Program
 from jaxdl.training.state import leaf_names
@@ -57,7 +58,8 @@ def show(
     """Prints the shape, mesh axes and shape on one device of each parameter. Args as the flags."""
     devices = target(topology)[1] if topology else jax.devices()
     experiment = build(resolve_shape(recipe_name, settings, shape))
-    program = Program(experiment, first_example(experiment), devices)
+    with user_errors():
+        program = Program(experiment, first_example(experiment), devices)
     params = program.abstract.params
     lines, total, local = [], 0, 0
     for name, leaf in zip(leaf_names(params), jax.tree.leaves(params)):

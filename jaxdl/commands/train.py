@@ -121,20 +121,20 @@ def make(
     with RunFolder(path, mode="write" if is_first() else "silent") as folder:
         check_config(folder, config, allow)
         modules = code.digests(config, recipe)
-        if shown:
-            warn_of_changed_code(folder, modules)
+        warn_of_changed_code(folder, modules)
         if (done := _finished(folder, experiment, shown)) is not None:
             return done
-        sources = load_sources(experiment.data)
-        datasets = describe_data(experiment, sources)
-        check_data(folder, datasets, allow)
-        program = make_program(experiment, sources)
+        with code.user_errors():
+            sources = load_sources(experiment.data)
+            datasets = describe_data(experiment, sources)
+            check_data(folder, datasets, allow)
+            program = make_program(experiment, sources)
         save_tokenizers(folder, sources.train)
         folder.write_config(to_json(config, recipe, settings), describe(config))
-        identity = None if isinstance(config, Experiment) else fingerprint(config)
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
-        provenance |= {"config_fingerprint": identity, "datasets": datasets, "modules": modules}
-        manifest.start_manifest(folder, {**provenance, "absent_settings": absent})
+        provenance |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
+        provenance |= {"datasets": datasets, "modules": modules, "absent_settings": absent}
+        manifest.start_manifest(folder, provenance)
         identity = {"datasets": datasets}
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
@@ -172,19 +172,28 @@ def _wall(folder: RunFolder) -> float:
 
 @contextmanager
 def _attempt(folder: RunFolder) -> Iterator[None]:
-    """Closes the attempt in the manifest with the exit code of the command."""
-    code = 1
+    """Closes the attempt in the manifest with the exit code of the command.
+
+    Before the end of a run's first evaluation, an exception of the user's code is a usage error.
+    """
+    exit = 1
     try:
         yield
-        code = 0
+        exit = 0
     except UserError:
-        code = 2
+        exit = 2
         raise
     except Preempted:
-        code = 75
+        exit = 75
+        raise
+    except Exception as error:
+        starting = all(row["split"] == "train" for row in folder.rows())
+        if starting and (known := code.blame(error)) is not None:
+            exit = 2
+            raise known from error
         raise
     finally:
-        manifest.end_attempt(folder, exit=code, last_step=max((row["step"] for row in folder.rows()), default=None))
+        manifest.end_attempt(folder, exit=exit, last_step=max((row["step"] for row in folder.rows()), default=None))
 
 
 def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:

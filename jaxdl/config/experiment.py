@@ -30,6 +30,7 @@ OBSERVES = (
 
 # Minimum values of counts.
 MINIMA = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
+MAX_SEED = 2**32 - 1
 
 
 def observes(path: str) -> bool:
@@ -127,10 +128,12 @@ def validate(experiment: Experiment) -> None:
 
 
 def validate_counts(values: Mapping[Any, Any]) -> None:
-    """Raises UserError for a count below its minimum; `values` maps field names to values."""
+    """Raises UserError for a count out of its range; `values` maps field names to values."""
     for name, minimum in MINIMA.items():
         if name in values and values[name] < minimum:
             raise UserError(f"{name} is {values[name]}; expected at least {minimum}")
+    if values.get("seed", 0) > MAX_SEED:
+        raise UserError(f"seed is {values['seed']}; expected at most 2**32 - 1 = {MAX_SEED}")
 
 
 def _validate_optimizers(experiment: Experiment) -> None:

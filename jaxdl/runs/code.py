@@ -4,9 +4,12 @@ import ast
 import functools
 import hashlib
 import inspect
+import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +19,7 @@ from fiddle import daglish
 
 from jaxdl.config.recipes import load_recipe, repository_root
 from jaxdl.config.settings import as_config
+from jaxdl.errors import UserError
 
 _PACKAGE = repository_root() / "jaxdl"
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -65,6 +69,33 @@ def changes(then: Mapping[str, str] | None, now: Mapping[str, str]) -> list[tupl
         return []
     rows = [(name, then.get(name, "absent")[:8], now.get(name, "absent")[:8]) for name in sorted({*then, *now})]
     return [row for row in rows if row[1] != row[2]]
+
+
+def blame(error: BaseException) -> UserError | None:
+    """Returns a usage error "FILE:LINE: TYPE: MESSAGE" for an exception that passed through code outside jaxdl.
+
+    Installed packages do not count. None if no such code was involved.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename[0] != "<" and _is_local(Path(frame.filename), "", "/")]
+    if not own:
+        return None
+    message = " ".join(str(error).split())[:300] or "no message"
+    where = os.path.relpath(own[-1].filename) if Path(own[-1].filename).is_relative_to(Path.cwd()) else own[-1].filename
+    return UserError(f"{where}:{own[-1].lineno}: {type(error).__name__}: {message}; --debug shows the traceback")
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns an exception of code outside jaxdl, such as a user's model, into a usage error of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (known := blame(error)) is None:
+            raise
+        raise known from error
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from jaxdl.config.serialize import from_json
 from jaxdl.config.settings import differences, from_text, settings
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
+from jaxdl.distributed.processes import is_first
 from jaxdl.errors import UserError
 from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder
@@ -88,7 +89,7 @@ def load_trained(
         kept = build(config).ema
         experiment = build(resolve(config, settings))
     experiment = dataclasses.replace(experiment, parallel=Parallel(rules=experiment.parallel.rules))
-    with Checkpoints(folder.checkpoints) as checkpoints:
+    with Checkpoints(folder.checkpoints) as checkpoints, code.user_errors():
         record = checkpoints.newest_record(step)
         example = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in record["batch"].items()}
         program = Program(dataclasses.replace(experiment, ema=kept), example)
@@ -111,7 +112,7 @@ def warn_of_changed_code(folder: RunFolder, modules: Mapping[str, str]) -> None:
       folder: Run folder.
       modules: `jaxdl.runs.code.digests` of today.
     """
-    if changed := manifest.changed_modules(folder, modules):
+    if is_first() and (changed := manifest.changed_modules(folder, modules)):
         names = f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
         print(f"warning: the code of {folder.path} has changed since it was trained: {names}", file=sys.stderr)
 

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 from jaxdl.distributed.processes import lost
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, nearest
 from jaxdl.training.digest import state_digest
-from jaxdl.training.state import TrainState
+from jaxdl.training.state import TrainState, leaf_names
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ class Checkpoints:
         policies = ocp.checkpoint_managers
         self.path = Path(path).absolute()
         self._ocp = ocp
+        self._ranked_by = keep.metric if keep is not None else None
         options: dict[str, Any] = {"create": keep is not None, "read_only": keep is None, "step_prefix": None}
         if keep is not None:
             preserve: list[Any] = [policies.LatestN(max(keep.latest, 1))]
@@ -185,9 +186,14 @@ class Checkpoints:
           metrics: {"eval/name": value} that rank the checkpoints.
 
         Raises:
-          UserError: This checkpoint or the previous one could not be written; earlier ones are intact.
+          UserError: `keep.metric` is not among the metrics, or a checkpoint could not be written; earlier ones are
+            intact.
         """
         step = int(state.step)
+        if metrics and self._ranked_by and self._ranked_by not in metrics:
+            raise UserError(
+                f"keep.metric='{self._ranked_by}' is not a metric of the run; {nearest(self._ranked_by, metrics)}"
+            )
         if step in self.steps:
             return
         items = items_of(state)
@@ -308,11 +314,32 @@ class Checkpoints:
             except Exception as error:  # damaged files raise many types; the reason is always reported
                 if lost(error):
                     raise
+                if mismatch := self._mismatch(candidate, abstract):
+                    raise UserError(mismatch) from error
                 bad.append((candidate, " ".join(str(error).split())[:200] or type(error).__name__))
         if bad:
             reasons = "; ".join(f"step {number}: {reason}" for number, reason in bad)
             raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
         return None
+
+    def _mismatch(self, step: int, abstract: TrainState) -> str:
+        """Returns a message on the first leaf whose shape is not the stored one; "" if none, or if it is unreadable."""
+        reader = self._ocp.StandardCheckpointer()
+        for item, tree in items_of(abstract).items():
+            folder = self.path / str(step) / item
+            try:
+                metadata = reader.metadata(folder).item_metadata.tree if folder.is_dir() else {}
+            except Exception:  # damaged files raise many types; the caller reports the checkpoint as damaged
+                return ""
+            expected, stored = (dict(zip(leaf_names(t), jax.tree.leaves(t))) for t in (tree, metadata))
+            for name in (*expected, *stored):
+                shapes = [str(leaves[name].shape) if name in leaves else "absent" for leaves in (stored, expected)]
+                if shapes[0] != shapes[1]:
+                    return (
+                        f"the checkpoint of step {step} in {self.path} does not fit the model: {item}/{name} is"
+                        f" {shapes[0]} there and {shapes[1]} here; use the run's configuration or another --workdir"
+                    )
+        return ""
 
     def set_aside(self, steps: list[int]) -> Path:
         """Moves damaged checkpoints to `../damaged/`, so that their steps can be saved again."""

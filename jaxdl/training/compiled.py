@@ -83,7 +83,8 @@ class Program:
     def init(self) -> TrainState:
         """Initializes the state directly in its shardings."""
         with meshes.active(self.mesh, self.experiment.parallel):
-            return self._init(np.int32(self.experiment.seed))
+            # Keys use all 32 bits: seeds from 2**31 on are stored as negative numbers.
+            return self._init(np.uint32(self.experiment.seed).astype(np.int32))
 
     @functools.cached_property
     def _init(self) -> Callable[[np.int32], TrainState]:
@@ -171,6 +172,15 @@ class Program:
     def _sample(self) -> Callable[..., Any]:
         assert self.experiment.task.sample is not None
         return jax.jit(self.experiment.task.sample, out_shardings=meshes.replicated(self.mesh))
+
+    def metric_shapes(self, example: Batch) -> dict[str, tuple[int, ...]]:
+        """Returns {metric: shape} of `Task.evaluate`, without compilation; `example` is an evaluation batch."""
+        rows = self.eval_batch_size
+        batch = {name: jax.ShapeDtypeStruct((rows, *value.shape[1:]), value.dtype) for name, value in example.items()}
+        step, seed = make_eval_step(self.experiment.task), self.abstract.seed
+        with meshes.active(self.mesh, self.experiment.parallel):
+            evaluation = jax.eval_shape(step, *self.abstract.evaluated, batch, seed)
+        return {name: total.shape for name, (total, _) in evaluation.metrics.items()}
 
     def evaluate(
         self, state: TrainState, batches: Iterable[Batch], names: Names | None = None

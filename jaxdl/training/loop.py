@@ -1,15 +1,15 @@
 """Training loop, in one fixed order: batch, step, report, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import jax
 
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.pipeline import Batches
+from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.processes import begun, together
-from jaxdl.errors import check_packages
+from jaxdl.errors import UserError, check_packages, nearest
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import Preempted, interruptible
@@ -22,12 +22,28 @@ def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any
     """Creates the program of an experiment for the given or the local devices, with the data's batch shapes.
 
     Raises:
-      UserError: The mesh or the batch does not match the devices.
+      UserError: The mesh or the batch does not match the devices, or `keep.metric` is not a metric of the task.
     """
     example = Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0)
     program = Program(experiment, example, devices)
     _ = program.rows
+    _check_kept_metric(experiment, program, sources)
     return program
+
+
+def _check_kept_metric(experiment: Experiment, program: Program, sources: Sources) -> None:
+    """Refuses a `keep.metric` that `Task.evaluate` does not return.
+
+    The names of the metrics of `Task.score` are known after the first evaluation only, see `Checkpoints.save`.
+    """
+    split, _, name = (experiment.keep.metric or "").partition("/")
+    if split not in sources.evals or experiment.task.score is not None:
+        return
+    with closing(eval_batches(sources.evals[split], 1, experiment.data.eval_transforms)) as batches:
+        metrics = program.metric_shapes(next(batches))
+    names = [metric for metric, shape in metrics.items() if shape == ()]
+    if name not in names:
+        raise UserError(f"keep.metric: the evaluation '{split}' has no metric '{name}'; {nearest(name, names)}")
 
 
 def train(

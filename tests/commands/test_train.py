@@ -1,0 +1,113 @@
+"""Training: errors of a user's model, seeds, metrics of checkpoints and changed code are reported before step 1."""
+
+import sys
+
+import pytest
+
+from jaxdl.commands import train
+from jaxdl.commands.cli import main
+
+RECIPE = """
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from fiddle.experimental.auto_config import auto_config
+from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
+from jaxdl.tasks.image_classification import ImageClassification
+
+class Net(nn.Module):
+    kind: str
+    width: int = 10
+
+    @nn.compact
+    def __call__(self, image, train):
+        flat = image.reshape(len(image), -1)
+        if self.kind == "shape":
+            return flat @ jnp.ones((3, 10))
+        if self.kind == "training" and train:
+            raise RuntimeError("no training\\n today")
+        if self.kind == "evaluation" and not train and not self.is_initializing():
+            return {}["classes"]
+        return nn.Dense(10)(nn.Dense(self.width)(flat))
+
+@auto_config
+def experiment(steps: int = 4, kind: str = "", metric: str = "validation/accuracy", seed: int = 0, width: int = 10):
+    return Experiment(
+        task=ImageClassification(Net(kind, width)),
+        data=Data(train=Dataset("digits", "train"), evals={"validation": Dataset("digits", "test[:50]")}, batch_size=8),
+        optimizers={"train": optax.sgd(0.1)},
+        steps=steps,
+        seed=seed,
+        log_every=1,
+        eval_every=4,
+        keep=CheckpointPolicy(metric=metric),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of the recipe, which is imported once."""
+    path = tmp_path_factory.mktemp("recipe")
+    yield path
+    sys.modules.pop("dense_net", None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(path)]
+
+
+@pytest.fixture
+def recipe(folder):
+    (folder / "dense_net.py").write_text(RECIPE)
+    return folder / "dense_net.py"
+
+
+def refusal(capsys, recipe, workdir, *settings, flags=()):
+    """Returns the last line on standard error of a run that is refused."""
+    arguments = [f"--config={recipe}", f"--workdir={workdir}", *(f"--set={text}" for text in settings), *flags]
+    assert main(arguments) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shape", "TypeError: dot_general requires contracting dimensions"),
+        ("training", "RuntimeError: no training today; --debug shows the traceback"),
+        ("evaluation", "KeyError: 'classes'; --debug shows the traceback"),
+    ],
+)
+def test_an_error_of_the_user_s_model_is_one_line_with_its_place(recipe, tmp_path, kind, message, capsys):
+    place, _, text = refusal(capsys, recipe, tmp_path / "run", f"kind={kind}", "keep.metric=None").partition(": ")
+    assert place.partition(":")[0].endswith("dense_net.py")
+    assert text.startswith(message)
+
+
+def test_a_metric_that_the_evaluation_does_not_return_is_refused_before_step_1(recipe, tmp_path, capsys):
+    line = refusal(capsys, recipe, tmp_path / "run", "metric=validation/acuracy")
+    assert line == (
+        "keep.metric: the evaluation 'validation' has no metric 'acuracy'; did you mean 'accuracy'?"
+        " names that exist: accuracy, loss"
+    )
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_have_32_bits(recipe, tmp_path, seed, capsys):
+    assert refusal(capsys, recipe, tmp_path / "run", f"seed={seed}").startswith(f"seed is {seed}; expected at ")
+
+
+def test_the_largest_seed_trains(recipe, tmp_path):
+    train.run(str(recipe), [f"seed={2**32 - 1}", "steps=1", "keep.metric=None"], str(tmp_path / "run"))
+
+
+def test_changed_code_and_shapes_are_reported_when_a_run_is_resumed(recipe, tmp_path, capsys):
+    arguments = [f"--config={recipe}", f"--workdir={tmp_path / 'run'}"]
+    assert main([*arguments, "--set=steps=2"]) == 0
+    assert "has changed" not in capsys.readouterr().err
+    recipe.write_text(f"{RECIPE}\n# an edit")
+    assert main(["eval", str(tmp_path / "run"), "--format=json"]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "run has changed since it was trained: dense_net (then " in warning
+    line = refusal(capsys, recipe, tmp_path / "run", "width=12", flags=["--allow=config"])
+    assert "params/classifier/Dense_0/kernel is (10, 10) there and (12, 10) here" in line
