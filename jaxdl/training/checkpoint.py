@@ -324,6 +324,8 @@ class Checkpoints:
 
     def _mismatch(self, step: int, abstract: TrainState) -> str:
         """Returns a message on the first leaf whose shape is not the stored one; "" if none, or if it is unreadable."""
+        if not (self.path / str(step) / "params").is_dir():
+            return ""
         reader = self._ocp.StandardCheckpointer()
         for item, tree in items_of(abstract).items():
             folder = self.path / str(step) / item
