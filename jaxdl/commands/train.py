@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
-from jaxdl.training.interrupt import Preempted
+from jaxdl.training.interrupt import Preempted, preparing
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources
@@ -113,12 +113,13 @@ def make(
 
     Raises:
       UserError: The configuration, the folder or the data do not fit.
-      Preempted: A signal was received; the state is saved.
+      Preempted: A signal was received; the state, if any, is saved.
     """
     experiment = config if isinstance(config, Experiment) else build(config)
     validate(experiment)
     shown = shown and is_first()
-    with RunFolder(path, mode="write" if is_first() else "silent") as folder:
+    with RunFolder(path, mode="write" if is_first() else "silent") as folder, ExitStack() as preparation:
+        preparation.enter_context(preparing())
         check_config(folder, config, allow)
         modules = code.digests(config, recipe)
         warn_of_changed_code(folder, modules)
@@ -136,6 +137,7 @@ def make(
         provenance |= {"datasets": datasets, "modules": modules, "absent_settings": absent}
         manifest.start_manifest(folder, provenance)
         identity = {"datasets": datasets}
+        preparation.close()
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
             for role, source in {"train": sources.train, **sources.evals}.items():

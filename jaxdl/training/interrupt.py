@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 
@@ -38,10 +39,11 @@ class Interrupt:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Handles SIGTERM and SIGINT by setting `Interrupt.received`; a second SIGINT raises KeyboardInterrupt.
+    """Handles SIGTERM, SIGHUP and SIGINT by setting `Interrupt.received`; a second SIGINT raises KeyboardInterrupt.
 
-    With several processes, JAX's runtime handles SIGTERM and notifies the other processes; SIGINT is forwarded as
-    SIGTERM. Outside the main thread, where Python allows no handlers, signals are not handled.
+    A SIGHUP that is ignored, as under nohup, stays ignored. With several processes, JAX's runtime handles SIGTERM and
+    notifies the other processes; SIGHUP and SIGINT are forwarded as SIGTERM. Outside the main thread, where Python
+    allows no handlers, signals are not handled.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -56,10 +58,36 @@ def interruptible() -> Iterator[Interrupt]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     several = jax.process_count() > 1
-    handled = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, handle) for number in handled}
-    try:
+    with _handler(handle, _signals(several)):
         yield interrupt
+
+
+@contextmanager
+def preparing() -> Iterator[None]:
+    """Ends the preparation of a run at a signal: raises Preempted, because there is nothing to save."""
+
+    def handle(number, frame):
+        name = signal.Signals(number).name
+        raise Preempted(f"{name} before the first step; nothing to save yet; run the same command again")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handler(handle, _signals(jax.process_count() > 1)):
+        yield
+
+
+def _signals(several: bool) -> list[signal.Signals]:
+    """Returns the signals that stop a run and that Python handles, without an ignored SIGHUP."""
+    signals = [signal.SIGINT] if several else [signal.SIGTERM, signal.SIGINT]
+    return signals if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*signals, signal.SIGHUP]
+
+
+@contextmanager
+def _handler(handle: Callable[[int, Any], None], numbers: Iterable[int]) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -43,7 +43,7 @@ def test_kill_at_random_moments(uninterrupted, tmp_path):
     assert lines(workdir) == lines(uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_exits_with_75(uninterrupted, tmp_path, number):
     workdir = tmp_path / "stopped"
     process = launch(workdir)

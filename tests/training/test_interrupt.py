@@ -1,0 +1,48 @@
+"""Signals before and during training."""
+
+import os
+import signal
+
+import pytest
+
+from jaxdl.training.interrupt import Preempted, interruptible, preparing
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_ends_the_tests():
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_training_stops_after_the_step(number):
+    with interruptible() as interrupt:
+        assert not interrupt.stops(1)
+        os.kill(os.getpid(), number)
+        assert interrupt.stops(2)
+        assert interrupt.received == number.name
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_the_first_step_ends_the_preparation(number):
+    with pytest.raises(Preempted, match=rf"{number.name} before the first step; nothing to save yet"), preparing():
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("context", [interruptible, preparing])
+def test_an_ignored_hangup_stays_ignored(context):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with context():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_second_interrupt_from_the_keyboard_is_immediate():
+    with interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
