@@ -233,7 +233,7 @@ def _outputs(
 def _rows(trained: Trained, example: Mapping[str, np.ndarray]) -> int:
     """Returns the batch size of evaluation, reduced in proportion if the example is larger than those of training."""
     spec, shards = trained.record["batch"], batch_shards(trained.program.mesh)
-    grown = [value.size / math.prod(spec[name][0]) for name, value in example.items() if name in spec]
+    grown = [value.size / max(1, math.prod(spec[name][0])) for name, value in example.items() if name in spec]
     return max(shards, int(trained.program.eval_batch_size / max(grown, default=1.0)) // shards * shards)
 
 

@@ -44,7 +44,7 @@ class Renumbered:
         batch = self.source.read(indices)
         for feature, numbers in self.numbers.items():
             if feature in batch:
-                batch[feature] = _renumber(batch[feature], numbers)
+                batch[feature] = renumber(batch[feature], numbers)
         return batch
 
 
@@ -84,7 +84,7 @@ def align(source: Source, trained: Mapping[str, Any], role: str) -> Source:
     return Renumbered(source, numbers, digest_of([source.fingerprint, changes]), names)
 
 
-def _renumber(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def renumber(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Maps class numbers; negative ones and 255 of masks (unlabelled) are kept."""
     known = (values >= 0) & (values < len(numbers)) & ((values != UNLABELLED) | (values.dtype != np.uint8))
     return np.where(known, numbers[np.where(known, values, 0)], values).astype(values.dtype)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jaxdl.data.labels import Renumbered, renumber
 from jaxdl.data.source import ColumnSource, ExampleSource, JoinedSource, Source, skipped_files
 
 _CLASSES = 12  # largest number of classes that are listed one by one
@@ -38,6 +39,9 @@ def class_labels(source: Source) -> np.ndarray | None:
     """Returns the class of every example, or of every object, int [n]; None if that needs decoding the examples."""
     if isinstance(source, JoinedSource):
         return _concatenated(class_labels(part) for part in source.parts)
+    if isinstance(source, Renumbered):
+        labels, numbers = class_labels(source.source), source.numbers.get("label", source.numbers.get("objects/label"))
+        return labels if labels is None or numbers is None else renumber(labels, numbers)
     if isinstance(source, ColumnSource):
         labels = source.columns.get("label")
         return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu" else None

@@ -6,6 +6,7 @@ import pytest
 from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.labels import align
 from jaxdl.data.source import ColumnSource
+from jaxdl.data.summary import summarize
 from jaxdl.errors import UserError
 from jaxdl.training.sources import load_sources
 
@@ -25,6 +26,7 @@ def test_labels_of_an_evaluation_are_mapped_by_name(tmp_path):
     assert batch["label"].dtype == np.int32
     assert sources.evals["val"].names["label"] == ("neg", "neu", "pos")
     assert sources.evals["val"].fingerprint != val.load().fingerprint
+    assert summarize("val", sources.evals["val"]) == ["val: 2 examples; neg 1, neu 0, pos 1"]
 
 
 def test_a_class_that_training_lacks_is_refused():

@@ -156,7 +156,9 @@ class Tokenizer(Sequence[str]):
         return "".join(text[position] for position in self._foreign(text))
 
     def _foreign(self, text: str) -> np.ndarray:
-        return np.flatnonzero((self.encode(text) == UNKNOWN) & (self._codec.kind == Table.kind))
+        if self._codec.kind != Table.kind:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self.encode(text) == UNKNOWN)
 
 
 @dataclass(frozen=True)
