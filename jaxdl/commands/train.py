@@ -25,6 +25,8 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
+from jaxdl.training.checkpoint import Checkpoints
+from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import Preempted, preparing
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
@@ -125,11 +127,7 @@ def make(
         warn_of_changed_code(folder, modules)
         if (done := _finished(folder, experiment, shown)) is not None:
             return done
-        with code.user_errors():
-            sources = load_sources(experiment.data)
-            datasets = describe_data(experiment, sources)
-            check_data(folder, datasets, allow)
-            program = make_program(experiment, sources)
+        sources, datasets, program = _prepare(folder, experiment, allow)
         save_tokenizers(folder, sources.train)
         folder.write_config(to_json(config, recipe, settings), describe(config))
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
@@ -140,14 +138,33 @@ def make(
         preparation.close()
         with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
-            for role, source in {"train": sources.train, **sources.evals}.items():
-                for line in summarize(role, source):
-                    progress.line(line)
+            _print_data(progress, sources)
             _, result = train(
                 experiment, folder, progress, sources, identity=identity, wall=lambda: _wall(folder), program=program
             )
             progress.results(result, folder.pictures)
         return result
+
+
+def _prepare(
+    folder: RunFolder, experiment: Experiment, allow: Sequence[str]
+) -> tuple[Sources, dict[str, Any], Program]:
+    """Loads the data and creates the program, and checks that a checkpoint in the folder fits them."""
+    with code.user_errors():
+        sources = load_sources(experiment.data)
+        datasets = describe_data(experiment, sources)
+        check_data(folder, datasets, allow)
+        program = make_program(experiment, sources)
+    if "config" in allow and folder.has_checkpoint:  # before the new configuration replaces that of the run
+        with Checkpoints(folder.checkpoints) as checkpoints:
+            checkpoints.check_fit(program.abstract)
+    return sources, datasets, program
+
+
+def _print_data(progress: Progress, sources: Sources) -> None:
+    for role, source in {"train": sources.train, **sources.evals}.items():
+        for line in summarize(role, source):
+            progress.line(line)
 
 
 def _finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[str, Any] | None:

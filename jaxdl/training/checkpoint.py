@@ -322,6 +322,11 @@ class Checkpoints:
             raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
         return None
 
+    def check_fit(self, abstract: TrainState) -> None:
+        """Raises UserError if the newest checkpoint has leaves of other shapes, from its metadata only."""
+        if self.latest is not None and (mismatch := self._mismatch(self.latest, abstract)):
+            raise UserError(mismatch)
+
     def _mismatch(self, step: int, abstract: TrainState) -> str:
         """Returns a message on the first leaf whose shape is not the stored one; "" if none, or if it is unreadable."""
         if not (self.path / str(step) / "params").is_dir():

@@ -111,3 +111,4 @@ def test_changed_code_and_shapes_are_reported_when_a_run_is_resumed(recipe, tmp_
     assert "run has changed since it was trained: dense_net (then " in warning
     line = refusal(capsys, recipe, tmp_path / "run", "width=12", flags=["--allow=config"])
     assert "params/classifier/Dense_0/kernel is (10, 10) there and (12, 10) here" in line
+    assert "width = 12" not in (tmp_path / "run" / "config.txt").read_text()
