@@ -128,8 +128,12 @@ def _text_files(task: Any, model: Any, tokenizer: bool) -> dict[str, dict[str, A
         tokens["decoder_start_token_id"] = START
         length = task.max_length or model.length
         generation = {"do_sample": False, "num_beams": task.beam, "max_new_tokens": length}
-        # The beam ends as in transformers; its length penalty has another form, and 0 in both ranks by probability.
         generation |= {"early_stopping": True, "length_penalty": task.length_penalty} if task.beam > 1 else {}
+        if task.beam > 1 and task.length_penalty:
+            print(
+                f"transformers divides log-probabilities by length**{task.length_penalty}, jaxdl by"
+                f" ((5 + length) / 6)**{task.length_penalty}: their beams may differ; set task.length_penalty=0"
+            )
     elif isinstance(task, LanguageModelling):
         generation = {"do_sample": task.temperature > 0.0, "max_new_tokens": task.new_tokens}
         sampling = {"temperature": task.temperature, "top_k": task.top_k, "top_p": task.top_p}

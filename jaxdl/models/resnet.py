@@ -9,7 +9,7 @@ or 3) have no name.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -29,11 +29,11 @@ class ResidualBlock(nn.Module):
 
     width: int
     stride: int
+    stochastic_depth: float
     norm: Normalization
     activation: Activation
     dtype: Any
-    zero_init: bool
-    stochastic_depth: float
+    zero_init: bool = True
 
     @nn.nowrap
     def convolutions(self) -> tuple[tuple[int, int, int], ...]:
@@ -83,29 +83,16 @@ def shortcut(x: jax.Array, channels: int, stride: int, norm: Normalization, dtyp
 class Stage(nn.Module):
     """Residual blocks block1, block2, ... at one resolution; the first has the stride."""
 
-    blocks: int
+    block: Callable[..., ResidualBlock]
     width: int
     stride: int
-    block: Any
-    norm: Normalization
-    activation: Activation
-    dtype: Any
-    zero_init: bool
-    stochastic_depth: Sequence[float]
+    stochastic_depth: Sequence[float]  # drop probability per block
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        for index in range(self.blocks):
-            x = self.block(
-                width=self.width,
-                stride=self.stride if index == 0 else 1,
-                norm=self.norm,
-                activation=self.activation,
-                dtype=self.dtype,
-                zero_init=self.zero_init,
-                stochastic_depth=self.stochastic_depth[index],
-                name=f"block{index + 1}",
-            )(x, train=train)
+        for index, rate in enumerate(self.stochastic_depth):
+            stride = self.stride if index == 0 else 1
+            x = self.block(self.width, stride, rate, name=f"block{index + 1}")(x, train=train)
         return x
 
 
@@ -172,25 +159,20 @@ class ResNet(Backbone):
             raise ValueError(f"ResNet(stem={self.stem!r}) is unknown; use one of {', '.join(get_args(StemKind))}")
         if not 0 <= self.frozen_stages <= len(self.stage_sizes):
             raise ValueError(f"frozen_stages={self.frozen_stages}, but there are {len(self.stage_sizes)} stages")
-        self.entry = Stem(self.width, self.stem, self.norm, self.activation, self.dtype, name="stem")
-        total = sum(self.stage_sizes)
+        options: dict[str, Any] = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        self.entry = Stem(self.width, self.stem, **options, name="stem")
+        block, total = functools.partial(self.block, zero_init=self.zero_init, **options), sum(self.stage_sizes)
+        rates = [self.stochastic_depth * (number + 1) / total for number in range(total)]
+        ends = [sum(self.stage_sizes[: index + 1]) for index in range(len(self.stage_sizes))]
         self.stages = [
             Stage(
-                blocks=blocks,
-                width=self.width * 2**index,
+                block,
+                self.width * 2**index,
                 stride=1 if index == 0 else 2,
-                block=self.block,
-                norm=self.norm,
-                activation=self.activation,
-                dtype=self.dtype,
-                zero_init=self.zero_init,
-                stochastic_depth=tuple(
-                    self.stochastic_depth * (before + 1) / total
-                    for before in range(sum(self.stage_sizes[:index]), sum(self.stage_sizes[: index + 1]))
-                ),
+                stochastic_depth=tuple(rates[end - size : end]),
                 name=f"stage{index + 1}",
             )
-            for index, blocks in enumerate(self.stage_sizes)
+            for index, (size, end) in enumerate(zip(self.stage_sizes, ends))
         ]
         self.drop = nn.Dropout(self.dropout)
         self.head = classifier_head(self.num_classes)

@@ -12,6 +12,7 @@ Noise is an argument, standard normal [batch, *shape] per group, because tasks d
 Logical axis names are those of `jaxdl.models.resnet`.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -158,18 +159,8 @@ def residual_stage(
     blocks: int, width: int, norm: Normalization, activation: Activation, dtype: Any, name: str | None = None
 ) -> Stage:
     """Returns residual blocks at one resolution, [batch, h, w, c] -> [batch, h, w, width]."""
-    return Stage(
-        blocks=blocks,
-        width=width,
-        stride=1,
-        block=BasicBlock,
-        norm=norm,
-        activation=activation,
-        dtype=dtype,
-        zero_init=True,
-        stochastic_depth=(0.0,) * blocks,
-        name=name,
-    )
+    block = functools.partial(BasicBlock, norm=norm, activation=activation, dtype=dtype)
+    return Stage(block, width, stride=1, stochastic_depth=(0.0,) * blocks, name=name)
 
 
 class ConvEncoder(nn.Module):
