@@ -22,7 +22,9 @@ from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
 from jaxdl.launchers import LAUNCHERS, Job, Options
+from jaxdl.runs.code import digests
 from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.manifest import changed_modules
 from jaxdl.runs.table import aligned
 
 COMMAND = Command(
@@ -97,12 +99,21 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Run of a sweep, with all its values of --set; `varied` are its own ones, for printing."""
+    """Run of a sweep.
+
+    Attributes:
+      settings: All its values of --set.
+      varied: Its own values, for printing.
+      folder: Run folder.
+      steps: Number of training steps.
+      changed: Whether code outside jaxdl has changed since the folder's run was trained.
+    """
 
     settings: tuple[str, ...]
     varied: str
     folder: Path
     steps: int
+    changed: bool = False
 
     @property
     def state(self) -> str:
@@ -143,6 +154,9 @@ def run(
     print(aligned([(run.varied, state, str(run.folder)) for run, state in zip(planned, states)]))
     counts = ", ".join(f"{states.count(state)} {state}" for state in (FINISHED, STARTED, NEW) if state in states)
     print(f"{len(planned)} run(s): {counts}", flush=True)
+    if changed := [str(run.folder) for run in planned if run.changed]:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        print(f"warning: the code has changed since the training of {', '.join(changed[:3])}{more}", file=sys.stderr)
     if dry_run:
         return
     unfinished = [run for run, state in zip(planned, states) if state != FINISHED]
@@ -173,7 +187,8 @@ def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Seque
     config = resolve(recipe, [*settings, *point])
     build(config)
     path = folder / default_name(recipe.path, fingerprint(config))
-    return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps)
+    changed = is_run(path) and changed_modules(RunFolder.open(path), digests(config, recipe.name))
+    return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps, bool(changed))
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:

@@ -13,6 +13,8 @@ import pytest
 from jaxdl.commands import sweep
 from jaxdl.errors import Failed, UserError
 from jaxdl.launchers import Job, Options, local
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.manifest import start_manifest
 from jaxdl.training.interrupt import Preempted
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,18 @@ def test_a_configuration_determines_its_folder(tmp_path):
     assert len(sweep.runs(RECIPE, [], ["seed=0,0,1"], tmp_path)) == 2
     with pytest.raises(UserError, match="no 'sead'"):
         sweep.runs(RECIPE, [], ["sead=0..1"], tmp_path)
+
+
+def test_runs_of_other_code_are_reported(tmp_path, capsys):
+    first, second = sweep.runs(RECIPE, [], ["seed=0..1"], tmp_path)
+    for run, modules in ((first, {"tests.survivor": "0" * 64}), (second, None)):
+        with RunFolder(run.folder) as folder:
+            folder.write_config("{}", "experiment = Experiment(...)\n")
+            start_manifest(folder, {"modules": modules})
+    first, second = sweep.runs(RECIPE, [], ["seed=0..1"], tmp_path)
+    assert (first.changed, second.changed) == (True, False)
+    sweep.run(RECIPE, [], ["seed=0..1"], str(tmp_path), "local", Options(), dry_run=True)
+    assert capsys.readouterr().err == f"warning: the code has changed since the training of {first.folder}\n"
 
 
 def job(tmp_path: Path, name: str, code: str) -> Job:
