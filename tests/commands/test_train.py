@@ -1,4 +1,4 @@
-"""Training: errors of a user's model, seeds, metrics of checkpoints and changed code are reported before step 1."""
+"""Training: errors in user models, seeds, checkpoint metrics and code changes."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Checkpoints written by transformers: equal logits, or a refusal. `tests/peer/write_goldens.py` wrote the files."""
+"""Checkpoints written by transformers: equal logits, or a refusal.
+
+`tests/peer/write_goldens.py` writes the files.
+"""
 
 import json
 import shutil
@@ -21,9 +24,9 @@ KINDS = sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir())
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_equal_those_of_transformers(kind):
     expected = safetensors.load_file(GOLDEN / kind / "expected.safetensors")
-    given = [expected[f"input{number}"] for number in range(len(expected) - 1)]
-    read = read_model(GOLDEN / kind)
-    outputs = read.model.apply(read.variables, *given, train=False)
+    arguments = [expected[f"input{number}"] for number in range(len(expected) - 1)]
+    restored = read_model(GOLDEN / kind)
+    outputs = restored.model.apply(restored.variables, *arguments, train=False)
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     assert np.ptp(expected["logits"]) > 0.1
     np.testing.assert_allclose(logits, expected["logits"], atol=2e-5, rtol=2e-5)

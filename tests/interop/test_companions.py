@@ -1,4 +1,4 @@
-"""Files beside exported models: image preprocessing, RGB kernels and the template of special tokens."""
+"""Companions of exported models: image preprocessing, RGB kernels, special tokens."""
 
 import json
 

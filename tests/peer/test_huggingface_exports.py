@@ -1,4 +1,4 @@
-"""Exported runs tokenize, generate, classify and decode in transformers as `jaxdl predict` does."""
+"""Exported runs in transformers match `jaxdl predict`: tokens, texts, labels."""
 
 import os
 import stat
@@ -102,43 +102,43 @@ def test_generation_equals_prediction_token_for_token(tmp_path, name):
     run, out = trained_run(tmp_path, *RUNS[name])
     auto = transformers.AutoModelForSeq2SeqLM if name.startswith("t5") else transformers.AutoModelForCausalLM
     model = auto.from_pretrained(out, local_files_only=True).eval()
-    theirs = transformers.AutoTokenizer.from_pretrained(out, local_files_only=True)
-    ours, texts = texts_of(run, 8)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out, local_files_only=True)
+    own_tokenizer, texts = texts_of(run, 8)
     if not name.startswith("t5"):
         texts = [text[:9].strip() for text in texts if text[:9].strip()]
     trained, generated = load_trained(run), set()
     examples = predict.inputs_of(trained, run).read([], texts)
     for text, outputs in zip(texts, predict.predict(trained, examples)):
-        given = theirs(text, return_tensors="pt")
-        assert given["input_ids"][0].tolist() == [*ours.encode(text), *[2] * name.startswith("t5")]
+        encoded = tokenizer(text, return_tensors="pt")
+        assert encoded["input_ids"][0].tolist() == [*own_tokenizer.encode(text), *[2] * name.startswith("t5")]
         with torch.no_grad():
-            tokens = model.generate(**given)[0].tolist()
-        prompt = 1 if name.startswith("t5") else given["input_ids"].shape[1]
+            tokens = model.generate(**encoded)[0].tolist()
+        prompt = 1 if name.startswith("t5") else encoded["input_ids"].shape[1]
         expected = outputs["tokens" if name.startswith("t5") else "continuation"].tolist()
-        found = tokens[prompt:]
-        assert found + [0] * (len(expected) - len(found)) == expected
-        assert theirs.decode(tokens[prompt * name.startswith("t5") :], skip_special_tokens=True) == ours.decode(
-            found if name.startswith("t5") else [*ours.encode(text), *found]
-        )
-        generated.add(tuple(found))
+        new_tokens = tokens[prompt:]
+        assert new_tokens + [0] * (len(expected) - len(new_tokens)) == expected
+        assert tokenizer.decode(
+            tokens[prompt * name.startswith("t5") :], skip_special_tokens=True
+        ) == own_tokenizer.decode(new_tokens if name.startswith("t5") else [*own_tokenizer.encode(text), *new_tokens])
+        generated.add(tuple(new_tokens))
     assert len(generated) > 1
-    assert type(transformers.AutoProcessor.from_pretrained(out, local_files_only=True)) is type(theirs)
+    assert type(transformers.AutoProcessor.from_pretrained(out, local_files_only=True)) is type(tokenizer)
 
 
 def test_an_exported_masked_language_model_fills_masks(tmp_path):
     task = f"MaskedLanguageModelling(MaskedLanguageModel(bert(60, 32, {SIZES}, hidden=32)))"
     run, out = trained_run(tmp_path, task, WINDOWS.format("Words(60)"))
     model = transformers.AutoModelForMaskedLM.from_pretrained(out, local_files_only=True).eval()
-    theirs = transformers.AutoTokenizer.from_pretrained(out, local_files_only=True)
-    ours, (text, *_) = texts_of(run, 1)
-    words = [ours[number] for number in ours.encode(text)[:8]]  # jaxdl pads to a power of two
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out, local_files_only=True)
+    own_tokenizer, (text, *_) = texts_of(run, 1)
+    words = [own_tokenizer[number] for number in own_tokenizer.encode(text)[:8]]  # jaxdl pads to a power of two
     masked = " ".join(["[MASK]", *words[1:]])
     (row,) = predict.run(run, [], [masked])
-    given = theirs(masked.replace("[MASK]", theirs.mask_token), return_tensors="pt")
-    assert given["input_ids"].shape == (1, 8)
+    encoded = tokenizer(masked.replace("[MASK]", tokenizer.mask_token), return_tensors="pt")
+    assert encoded["input_ids"].shape == (1, 8)
     with torch.no_grad():
-        guess = int(model(**given).logits[0, 0, 4:].argmax()) + 4
-    assert row["guesses"] == [theirs.decode([guess])]
+        guess = int(model(**encoded).logits[0, 0, 4:].argmax()) + 4
+    assert row["guesses"] == [tokenizer.decode([guess])]
 
 
 IMAGES = "MockImages(shape={}, classes=4, examples=32)"
@@ -164,9 +164,9 @@ def test_a_pipeline_classifies_as_predict_does(tmp_path, name):
         picture.save(folder / f"{number}.png")
     rows = predict.run(run, [str(folder)], [])
     classify = transformers.pipeline("image-classification", model=str(out), device="cpu")
-    found = [classify(row["file"])[0] for row in rows]
-    assert [one["label"] for one in found] == [row["label"] for row in rows]
-    np.testing.assert_allclose([one["score"] for one in found], [row["probability"] for row in rows], atol=0.02)
+    results = [classify(row["file"])[0] for row in rows]
+    assert [result["label"] for result in results] == [row["label"] for row in rows]
+    np.testing.assert_allclose([result["score"] for result in results], [row["probability"] for row in rows], atol=0.02)
     assert len({row["label"] for row in rows}) > 1
     transformers.AutoProcessor.from_pretrained(out, local_files_only=True)
     mask = os.umask(0)

@@ -107,38 +107,38 @@ def as_loaded(folder, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_go_there_and_back(tmp_path, kind):
-    model, given = peer(kind), inputs(kind)
-    expected = their_logits(model, given)
+def test_a_round_trip_preserves_the_logits(tmp_path, kind):
+    model, arguments = peer(kind), inputs(kind)
+    expected = their_logits(model, arguments)
     model.save_pretrained(tmp_path / "theirs")
-    read = read_model(tmp_path / "theirs")
-    np.testing.assert_allclose(our_logits(read, given), expected, atol=1e-4, rtol=1e-4)
-    assert read.names == (NAMES if "id2label" in KINDS[kind][2] else ())
-    details = Details(read.names or None, given[0].shape[1:3])
-    write_model(tmp_path / "ours", read.model, read.variables, details)
+    restored = read_model(tmp_path / "theirs")
+    np.testing.assert_allclose(our_logits(restored, arguments), expected, atol=1e-4, rtol=1e-4)
+    assert restored.names == (NAMES if "id2label" in KINDS[kind][2] else ())
+    details = Details(restored.names or None, arguments[0].shape[1:3])
+    write_model(tmp_path / "ours", restored.model, restored.variables, details)
     back, report = type(model).from_pretrained(tmp_path / "ours", local_files_only=True, output_loading_info=True)
     assert not [name for name in report["missing_keys"] if "pooler" not in name], report
     assert not report["unexpected_keys"]
-    np.testing.assert_allclose(their_logits(back, given), expected, atol=1e-5)
-    if read.names:
+    np.testing.assert_allclose(their_logits(back, arguments), expected, atol=1e-5)
+    if restored.names:
         assert tuple(back.config.id2label.values()) == NAMES
 
 
 def test_an_untied_t5_has_equal_logits_in_transformers(tmp_path):
     model = t5(50, 16, tied=False, features=24, layers=1, heads=3, head_size=5, hidden=40)
-    given = (TOKENS, TOKENS)
-    variables = nn.unbox(model.init(jax.random.key(0), *map(jnp.asarray, given), train=False))
+    arguments = (TOKENS, TOKENS)
+    variables = nn.unbox(model.init(jax.random.key(0), *map(jnp.asarray, arguments), train=False))
     write_model(tmp_path, model, variables)
-    logits = their_logits(as_loaded(tmp_path, "T5ForConditionalGeneration"), given)
-    np.testing.assert_allclose(model.apply(variables, *given, train=False), logits, atol=1e-4)
+    logits = their_logits(as_loaded(tmp_path, "T5ForConditionalGeneration"), arguments)
+    np.testing.assert_allclose(model.apply(variables, *arguments, train=False), logits, atol=1e-4)
 
 
 def test_shards_and_half_precision_are_read(tmp_path):
-    model, given = peer("resnet basic").to(torch.bfloat16), inputs("resnet basic")
+    model, arguments = peer("resnet basic").to(torch.bfloat16), inputs("resnet basic")
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert (tmp_path / "model.safetensors.index.json").exists()
-    logits = our_logits(read_model(tmp_path), given)
-    np.testing.assert_allclose(logits, their_logits(model.to(torch.float32), given), atol=1e-4, rtol=1e-4)
+    logits = our_logits(read_model(tmp_path), arguments)
+    np.testing.assert_allclose(logits, their_logits(model.to(torch.float32), arguments), atol=1e-4, rtol=1e-4)
 
 
 ALIASES = {  # {model type: {alias: first name}}
@@ -221,15 +221,15 @@ def mutations(config, model_type):
 
 
 def outcome(folder, config, expected_class, given):
-    """Returns "equal", "refused", "invalid" (transformers refuses it) or a description of the difference."""
+    """Returns "equal", "refused", "invalid" (refused by transformers) or the difference."""
     (folder / CONFIG).write_text(json.dumps(config))
     try:
-        ours = our_logits(read_model(folder), given)
+        logits = our_logits(read_model(folder), given)
     except UserError:
-        ours = None
+        logits = None
     except Exception as error:
         return f"jaxdl raises {error!r}"
-    if ours is None:
+    if logits is None:
         return "refused"
     try:
         model, report = getattr(transformers, expected_class).from_pretrained(
@@ -237,30 +237,30 @@ def outcome(folder, config, expected_class, given):
         )
         if report["mismatched_keys"] or [name for name in report["missing_keys"] if "pooler" not in name]:
             return "invalid"
-        theirs = their_logits(model, given)
+        expected = their_logits(model, given)
     except Exception:
         return "invalid"
-    if ours.shape == theirs.shape and np.allclose(ours, theirs, atol=2e-4, rtol=2e-4):
+    if logits.shape == expected.shape and np.allclose(logits, expected, atol=2e-4, rtol=2e-4):
         return "equal"
-    return f"differs by {np.abs(ours - theirs).max() if ours.shape == theirs.shape else 'its shape'}"
+    return f"differs by {np.abs(logits - expected).max() if logits.shape == expected.shape else 'its shape'}"
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "llama tied", "bert", "t5", "t5 gated", "vit", "resnet"])
 def test_a_changed_setting_is_refused_or_has_equal_logits(tmp_path, kind):
-    model, given = peer(kind), inputs(kind)
+    model, arguments = peer(kind), inputs(kind)
     model.save_pretrained(tmp_path)
     config, model_type = json.loads((tmp_path / CONFIG).read_text()), KINDS[kind][0]
-    counts, wrong, fields = Counter(), [], set()
+    counts, failures, fields = Counter(), [], set()
     for name, value in mutations(config, model_type):
         replaced = ALIASES.get(model_type, {}).get(name)
-        changed = {key: kept for key, kept in config.items() if key != replaced} | {name: value}
-        result = outcome(tmp_path, changed, KINDS[kind][1], given)
+        altered = {key: kept for key, kept in config.items() if key != replaced} | {name: value}
+        result = outcome(tmp_path, altered, KINDS[kind][1], arguments)
         fields.add(name)
         if result not in ("equal", "refused", "invalid"):
-            wrong.append((name, value, result))
+            failures.append((name, value, result))
         counts[result if result in ("equal", "refused", "invalid") else "wrong"] += 1
     print(f"{KINDS[kind][1]} ({kind}): {len(fields)} fields, {counts.total()} values: {dict(counts)}")
-    assert not wrong
+    assert not failures
     assert counts["equal"] >= 5
 
 
@@ -274,11 +274,11 @@ TIED = {
 
 @pytest.mark.parametrize("kind", TIED)
 def test_a_tied_output_layer_is_read_if_it_is_stored_twice(tmp_path, kind):
-    model, given = peer(kind), inputs(kind)
+    model, arguments = peer(kind), inputs(kind)
     model.save_pretrained(tmp_path)
     tensors, (head, embedding) = load_file(tmp_path / WEIGHTS), TIED[kind]
     save_file({**tensors, head: tensors[embedding].copy()}, tmp_path / WEIGHTS, metadata={"format": "pt"})
-    np.testing.assert_allclose(our_logits(read_model(tmp_path), given), their_logits(model, given), atol=1e-4)
+    np.testing.assert_allclose(our_logits(read_model(tmp_path), arguments), their_logits(model, arguments), atol=1e-4)
     save_file({**tensors, head: tensors[embedding] + 1}, tmp_path / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(UserError, match="differs from"):
         read_model(tmp_path)

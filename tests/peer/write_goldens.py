@@ -1,4 +1,4 @@
-"""Writes tests/golden/huggingface: small checkpoints of transformers with their inputs and logits.
+"""Writes tests/golden/huggingface: small transformers checkpoints, inputs and logits.
 
 Run: python tests/peer/write_goldens.py   (needs the peer extra)
 """
@@ -41,14 +41,14 @@ def main() -> None:
         small = {**settings, **{key: SMALL[key] for key in settings if key in SMALL}, **SIZES.get(kind, {})}
         KINDS[kind] = (model_type, name, small)
         model = peer(kind)
-        given = tuple(array % 24 if array.ndim == 2 else array[:, :32, :32] for array in inputs(kind))
-        given = tuple(array[:, :6] if array.ndim == 2 else array[:1] for array in given)
+        arguments = tuple(array % 24 if array.ndim == 2 else array[:, :32, :32] for array in inputs(kind))
+        arguments = tuple(array[:, :6] if array.ndim == 2 else array[:1] for array in arguments)
         folder = FOLDER / kind.replace(" ", "_")
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
-        arrays = {f"input{number}": np.ascontiguousarray(array) for number, array in enumerate(given)}
+        arrays = {f"input{number}": np.ascontiguousarray(array) for number, array in enumerate(arguments)}
         save_file(
-            {**arrays, "logits": np.ascontiguousarray(their_logits(model, given))}, folder / "expected.safetensors"
+            {**arrays, "logits": np.ascontiguousarray(their_logits(model, arguments))}, folder / "expected.safetensors"
         )
         for file in folder.iterdir():
             file.chmod(0o644)

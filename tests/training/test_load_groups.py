@@ -1,4 +1,4 @@
-"""Initialization of parameter groups, and of modules in them, from the checkpoint of another run."""
+"""Initialization of parameter groups and their modules from a checkpoint of another run."""
 
 import jax
 import jax.numpy as jnp

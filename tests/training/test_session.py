@@ -1,4 +1,4 @@
-"""Resumed runs: another batch size, a number of steps that is already reached, optimizers that average parameters."""
+"""Resumed runs: batch size, reached number of steps, optimizers that average parameters."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Tests of audio files: loud floats, other formats, transcripts and characters outside the vocabulary."""
+"""Audio files: values above full scale, formats, transcripts and unknown characters."""
 
 import sys
 from dataclasses import dataclass

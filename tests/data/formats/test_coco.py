@@ -300,7 +300,7 @@ def test_batches_have_boxes_and_masks(tmp_path):
 
 @pytest.mark.parametrize("name", ["/tmp/a.png", "../val/a.png", "deep/../../a.png", "C:\\pictures\\a.png"])
 def test_paths_outside_the_image_folder_are_refused(tmp_path, name):
-    write(tmp_path, change=lambda made: made["images"][1].update(file_name=name))
+    write(tmp_path, change=lambda document: document["images"][1].update(file_name=name))
     with pytest.raises(
         UserError, match=r"instances_val\.json: file '.*a\.png' of image 5 must be a path below the image"
     ):
@@ -308,10 +308,10 @@ def test_paths_outside_the_image_folder_are_refused(tmp_path, name):
 
 
 def test_a_split_without_annotations_has_empty_boxes_and_masks(tmp_path):
-    write(tmp_path, change=lambda made: made["annotations"].clear())
+    write(tmp_path, change=lambda document: document["annotations"].clear())
     features = ("image", "mask", "instances", "objects/bbox", "objects/label")
-    found = examples(Dataset(f"coco:{tmp_path}", "val", features).load())
-    for example in found.values():
+    by_id = examples(Dataset(f"coco:{tmp_path}", "val", features).load())
+    for example in by_id.values():
         assert example["objects/bbox"].shape == (0, 4)
         assert example["mask"].shape == example["image"].shape[:2]
         assert not example["mask"].any()
@@ -340,8 +340,8 @@ def test_images_are_in_the_frame_of_their_annotated_size(tmp_path, orientation, 
 
 
 def test_categories_of_two_sets_are_matched_by_name(tmp_path):
-    def rename(made):
-        made["categories"] = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+    def rename(document):
+        document["categories"] = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
 
     write(tmp_path / "one")
     write(tmp_path / "two", change=rename)

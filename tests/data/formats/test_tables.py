@@ -1,4 +1,4 @@
-"""Tests of delimited tables: delimiters, decimal commas, index columns, quotes and encodings."""
+"""Delimited tables: delimiters, decimal commas, index columns, quotes and encodings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of the time step of forecasts: a file of another frequency than the training data is refused."""
+"""Time step of forecasts: a file with another frequency than the training data is refused."""
 
 from datetime import datetime, timedelta
 

@@ -44,7 +44,7 @@ def test_encoding_matches_the_original_tokenizer_up_to_special_tokens(folder):
 
 
 def byte_level(folder):
-    """Saves a tokenizer as that of GPT-2: bytes, and one special token for all purposes, not in front."""
+    """Saves a GPT-2 tokenizer: bytes, and one special token for all purposes, not in front."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -60,7 +60,7 @@ def byte_level(folder):
 
 
 def unigram(folder):
-    """Saves a tokenizer as that of T5: <pad>, </s> and <unk> in front, no start token, sentinels behind."""
+    """Saves a T5 tokenizer: <pad>, </s> and <unk> in front, sentinels behind, no start token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces = ["<pad>", "</s>", "<unk>", "▁", "▁good", "▁film", "ness", "s", "</", ">", "a", "d"]
@@ -74,7 +74,7 @@ def unigram(folder):
 
 
 def words(folder):
-    """Saves a tokenizer with an added token that is not special, and start and end tokens in the middle."""
+    """Saves a tokenizer with an added normal token, and start and end tokens in the middle."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
     names = ["good", "film", "</s>", "<s>", "<unk>", "ness", "a"]
