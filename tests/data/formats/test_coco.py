@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxdl.data.dataset import Data, Dataset
-from jaxdl.data.formats.coco import Coco, _raster, _run_lengths
+from jaxdl.data.formats.coco import Coco
+from jaxdl.data.formats.coco_objects import rasterize, run_lengths
 from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import ResizePad
 from jaxdl.data.labels import align
@@ -120,11 +121,11 @@ def test_compressed_run_lengths_match_pycocotools(bits, height):
     inside.T.reshape(-1)[: len(bits)] = bits
     counts = runs.encode(inside)["counts"]
     text = counts.decode() if isinstance(counts, bytes) else counts
-    lengths = _run_lengths(text)
+    lengths = run_lengths(text)
     assert sum(lengths) == height * width
     np.testing.assert_array_equal(np.repeat(np.arange(len(lengths)) % 2, lengths), inside.T.reshape(-1))
     size = {"size": [height, width], "counts": text}
-    np.testing.assert_array_equal(_raster(size, (height, width), "annotation 1"), inside)
+    np.testing.assert_array_equal(rasterize(size, (height, width), "annotation 1"), inside)
 
 
 @pytest.mark.parametrize(
