@@ -16,9 +16,9 @@ from absl.flags import FlagValues
 
 from jaxdl.commands import train
 from jaxdl.commands.flags import DRY_RUN, Command, Flag
-from jaxdl.config.experiment import build, observes
+from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import diff
+from jaxdl.config.settings import diff, observes
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -42,11 +43,16 @@ def annotation_of(function: Callable[..., Any], name: str) -> Any:
     if isinstance(function, type) and not dataclasses.is_dataclass(function):
         target = function.__init__
     try:
-        return typing.get_type_hints(target)[name]
+        return _hints(target)[name]
     except (NameError, TypeError, AttributeError, KeyError):  # imported under TYPE_CHECKING, or not annotated
         parameter = inspect.signature(function).parameters.get(name)
     annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
     return None if annotation is inspect.Parameter.empty or isinstance(annotation, str) else annotation
+
+
+@functools.cache
+def _hints(target: Any) -> dict[str, Any]:
+    return typing.get_type_hints(target, include_extras=True)
 
 
 def fit(value: Any, annotation: Any) -> Fit:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import fiddle as fdl
 import optax
 
+from jaxdl.config.ranges import check
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError, nearest
 from jaxdl.training.task import Task
@@ -15,27 +16,6 @@ from jaxdl.training.task import Task
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
 from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun, Initializer
-
-# Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
-OBSERVES = (
-    "parallel",
-    "log_every",
-    "eval_every",
-    "save_every",
-    "keep",
-    "data.threads",
-    "data.workers",
-    "data.eval_batch_size",
-)
-
-# Minimum values of counts.
-MINIMA = {"steps": 1, "seed": 0, "accumulate": 1, "log_every": 1, "eval_every": 1, "save_every": 1}
-MAX_SEED = 2**32 - 1
-
-
-def observes(path: str) -> bool:
-    """Returns whether a path or override does not affect results."""
-    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
 
 
 @dataclass(frozen=True)
@@ -83,10 +63,10 @@ def build(config: fdl.Buildable) -> Experiment:
     Raises:
       UserError: A missing, unknown or invalid argument, with its path.
     """
-    validate_counts(config.__arguments__)  # first, since schedules raise less specific errors
+    check(config)  # first, since calls raise less specific errors
     try:
         experiment = fdl.build(config)
-    except (UserError, TypeError, ValueError) as error:
+    except (UserError, TypeError, ValueError, ArithmeticError) as error:
         original = getattr(error, "proxy_base_exception", error)
         if isinstance(original, UserError):
             raise UserError(str(original)) from error
@@ -106,11 +86,11 @@ def validate(experiment: Experiment) -> None:
     """Validates an experiment.
 
     Raises:
-      UserError: A count below its minimum, a batch size that is not divisible by the micro-batches, a phase without
-        optimizer or an optimizer without phase, an unknown mode, an EMA decay outside (0, 1), a metric of a missing
-        evaluation.
+      UserError: An argument of another type or out of its range, a batch size that is not divisible by the
+        micro-batches, a phase without
+        optimizer or an optimizer without phase, an unknown mode, a metric of a missing evaluation.
     """
-    validate_counts({name: getattr(experiment, name) for name in MINIMA})
+    check(experiment)
     batch_size = experiment.data.batch_size
     if batch_size % experiment.accumulate:
         raise UserError(
@@ -119,21 +99,10 @@ def validate(experiment: Experiment) -> None:
         )
     if experiment.nonfinite not in ("stop", "skip"):
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
-    if isinstance(experiment.ema, (int, float)) and not 0 < experiment.ema < 1:
-        raise UserError(f"ema is {experiment.ema}; expected a decay between 0 and 1, for example 0.999, or None")
     if isinstance(experiment.start, InitFromRun) and not experiment.start.groups:
         raise UserError("start.groups is empty; name the parameter groups to load, or omit start")
     _validate_optimizers(experiment)
     _validate_keep(experiment)
-
-
-def validate_counts(values: Mapping[Any, Any]) -> None:
-    """Raises UserError for a count out of its range; `values` maps field names to values."""
-    for name, minimum in MINIMA.items():
-        if name in values and values[name] < minimum:
-            raise UserError(f"{name} is {values[name]}; expected at least {minimum}")
-    if values.get("seed", 0) > MAX_SEED:
-        raise UserError(f"seed is {values['seed']}; expected at most 2**32 - 1 = {MAX_SEED}")
 
 
 def _validate_optimizers(experiment: Experiment) -> None:
@@ -151,10 +120,6 @@ def _validate_optimizers(experiment: Experiment) -> None:
 
 def _validate_keep(experiment: Experiment) -> None:
     keep, evals = experiment.keep, experiment.data.evals
-    if keep.latest < 1:
-        raise UserError(f"keep.latest is {keep.latest}; expected at least 1, the checkpoint to resume from")
-    if keep.best < 0:
-        raise UserError(f"keep.best is {keep.best}; expected at least 0")
     if keep.mode not in ("max", "min"):
         raise UserError(f"keep.mode is '{keep.mode}'; {nearest(keep.mode, ('max', 'min'))}")
     if "train" in evals:

@@ -9,16 +9,35 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fiddle as fdl
 import numpy as np
 
-from jaxdl.config.experiment import OBSERVES, Experiment
 from jaxdl.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxdl.config.experiment import Experiment
+
+# Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
+OBSERVES = (
+    "parallel",
+    "log_every",
+    "eval_every",
+    "save_every",
+    "keep",
+    "data.threads",
+    "data.workers",
+    "data.eval_batch_size",
+)
 
 ABSENT = "(absent)"
 _ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults in `describe`
+
+
+def observes(path: str) -> bool:
+    """Returns whether a path or override does not affect results."""
+    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
 
 
 class Setting(NamedTuple):
@@ -35,12 +54,12 @@ class Setting(NamedTuple):
     default: bool
 
 
-def settings(config: fdl.Buildable | Experiment) -> list[Setting]:
+def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
     """Returns all arguments in the order of the signatures, defaults included."""
     return list(_settings(as_config(config), "", False))
 
 
-def describe(config: fdl.Buildable | Experiment) -> str:
+def describe(config: "fdl.Buildable | Experiment") -> str:
     """Returns lines `path = value` with defaults marked, as in config.txt and `show`."""
     return "".join(
         f"{path or _ROOT} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)

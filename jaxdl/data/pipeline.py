@@ -71,7 +71,7 @@ class Batches:
 
     def positions(self, step: int) -> np.ndarray:
         size = self.data.batch_size
-        return self.offset + step * size + np.arange(size)[self.rows or slice(None)]
+        return self.offset + step * size + np.arange(*(self.rows or slice(None)).indices(size))
 
     def make(self, positions: np.ndarray) -> Batch:
         draws = Draws(self.seed, positions)
@@ -103,7 +103,7 @@ class _EvalBatches:
         return self.source.in_memory
 
     def positions(self, step: int) -> np.ndarray:
-        return step * self.size + np.arange(self.size)[self.rows or slice(None)]
+        return step * self.size + np.arange(*(self.rows or slice(None)).indices(self.size))
 
     def make(self, positions: np.ndarray) -> Batch:
         real = positions < len(self.source)

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.config.experiment import observes
 from jaxdl.config.recipes import recipe_file
-from jaxdl.config.settings import ABSENT, differences
+from jaxdl.config.settings import ABSENT, differences, observes
 from jaxdl.report.load import FINISHED, Run
 from jaxdl.runs.code import changes
 

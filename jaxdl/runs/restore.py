@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxdl.config import resolve
-from jaxdl.config.experiment import Experiment, build, observes
+from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import differences, from_text, settings
+from jaxdl.config.settings import differences, from_text, observes, settings
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.distributed.processes import is_first

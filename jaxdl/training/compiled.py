@@ -13,6 +13,7 @@ from absl import logging
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
 from jaxdl.training.flops import traced_flops
+from jaxdl.training.memory import check_memory
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
 from jaxdl.training.task import Names
@@ -81,7 +82,12 @@ class Program:
         return meshes.process_rows(self.mesh, size)
 
     def init(self) -> TrainState:
-        """Initializes the state directly in its shardings."""
+        """Initializes the state directly in its shardings.
+
+        Raises:
+          UserError: The state or a batch exceeds the memory of the devices.
+        """
+        check_memory(self.abstract, self.batch_shape, max(self.experiment.data.batch_size, self.eval_batch_size))
         with meshes.active(self.mesh, self.experiment.parallel):
             # Keys use all 32 bits: seeds from 2**31 on are stored as negative numbers.
             return self._init(np.uint32(self.experiment.seed).astype(np.int32))

@@ -21,7 +21,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
       step: int32 [], steps done.
-      seed: int32 [], constant. It is part of the state so that runs over seeds share one compilation.
+      seed: int32 [], constant, the bits of a uint32. It is part of the state so that runs over seeds share one
+        compilation.
       params: {group: tree}, float32.
       variables: Batch statistics and the like, the same on every device.
       carry: Per-example state, leading axis = batch.

@@ -11,9 +11,9 @@ import pytest
 from sample_recipe import HERE, NORM, WIDE_KEEP, Block, built, resolved
 
 from jaxdl.config import describe, resolve, serialize
-from jaxdl.config.experiment import build, observes, validate
+from jaxdl.config.experiment import build, validate
 from jaxdl.config.serialize import from_json, to_json
-from jaxdl.config.settings import ABSENT, diff, fingerprint, from_text, settings
+from jaxdl.config.settings import ABSENT, diff, fingerprint, from_text, observes, settings
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.distributed.mesh import Parallel
@@ -41,13 +41,13 @@ def test_build_returns_the_experiment():
         ("seed=-1", "seed is -1"),
         ("accumulate=3", "data.batch_size=16 is not divisible by accumulate=3"),
         ("nonfinite=sikp", "nonfinite is 'sikp'; did you mean 'skip'"),
-        ("ema=1", "ema is 1.0; expected a decay between 0 and 1"),
+        ("ema=1", "ema is 1.0; expected above 0 and below 1"),
         ("keep.latest=0", "keep.latest is 0"),
         ("keep.mode=maximum", "keep.mode is 'maximum'"),
         ("keep.metric=accuracy", "keep.metric is 'accuracy'; expected EVAL/NAME"),
         ("keep.metric=valid/accuracy", "does not match an eval of data.evals; did you mean 'validation'"),
         ("start.run=other", "start: "),
-        ("task.label_smoothing=2", "label_smoothing=2"),
+        ("task.label_smoothing=2", "task.label_smoothing is 2.0; expected at least 0 and below 1"),
         ("data.batch_size=-1", "data.batch_size"),
     ],
 )
