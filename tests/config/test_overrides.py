@@ -87,7 +87,10 @@ def test_any_path_can_be_set(setting, getter, value):
         ("optimizers.train[1].momentum=abc", "takes a number or None, got 'abc'"),
         ("data.augment[2].padding=1", "no '[2]' in data.augment (2 items); names that exist: 0, 1"),
         ("data.evals.tset.split=x", "no 'tset' in data.evals; names that exist: en-de, validation"),
-        ("task.model=Net", "task.model takes Module, got 'Net'; set its arguments (task.model.width"),
+        (
+            "task.model=Net",
+            "task.model takes an object that only a recipe can construct, got 'Net'; set its arguments",
+        ),
         ("task.model.activation=gelu", "--set cannot pass a function; edit the recipe"),
         ("activation=gelu", "--set cannot pass a function; edit the recipe"),
         ("task.model.sizes=3", "task.model.sizes takes tuple[int, ...], got '3'"),
