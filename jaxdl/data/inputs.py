@@ -10,6 +10,7 @@ from jaxdl.data.image.files import Framed, find_images
 from jaxdl.data.image.preprocessing import ImagePreprocessing
 from jaxdl.data.pipeline import transformed
 from jaxdl.data.text.masking import MaskingTokenizer
+from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError
 
 
@@ -49,7 +50,10 @@ class Inputs:
         mask: str | None = None,
     ):
         self._path, self._data = path, data
-        self._names = names if mask is None else {**names, "tokens": MaskingTokenizer(names["tokens"], mask)}
+        tokenizer = names.get("tokens")
+        if mask is not None and isinstance(tokenizer, Tokenizer):
+            names = {**names, "tokens": MaskingTokenizer(tokenizer, mask)}
+        self._names = names
         self._spec, self._evaluated = record["batch"], record.get("evaluated", {})
         self._framing = framing
         # Evaluation may read other data than training, such as unpacked pairs.

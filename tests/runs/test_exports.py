@@ -7,12 +7,14 @@ import pytest
 from jaxdl.errors import UserError
 from jaxdl.runs.exports import MARKER, export_folder
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.seal import Seal
 
 
 def run_folder(path, config="{}"):
     path.mkdir()
-    (path / "config.json").write_text(config)
-    (path / "manifest.json").write_text(json.dumps({"attempts": [{"start": "2026-01-01T00:00:00"}]}))
+    seal = Seal(path)
+    seal.write("config.json", config)
+    seal.write("manifest.json", json.dumps({"attempts": [{"start": "2026-01-01T00:00:00"}]}))
     return RunFolder.open(path)
 
 

@@ -1,6 +1,10 @@
 """Docstrings of recipes and the README's table agree with the recorded results."""
 
+import pytest
+
 from jaxdl.config.recipes import recipes, repository_root
+from jaxdl.errors import UserError
+from jaxdl.runs.baselines import Baseline, baselines_path, read_baselines, write_baselines
 from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries
 
 ROOT = repository_root()
@@ -18,6 +22,27 @@ def test_the_readme_matches_the_records():
     assert readme.split("<!-- results -->")[1].split("<!-- /results -->")[0].strip() == _table().strip()
 
 
+def test_every_result_has_a_baseline_in_its_metric():
+    results, baselines = summaries(ROOT), read_baselines(ROOT)
+    assert {name: row.metric for name, row in results.items()} == {
+        name: baseline.metric for name, baseline in baselines.items()
+    }
+
+
+def test_baselines_are_read_as_written(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    assert read_baselines(tmp_path) == {}
+    known = Baseline("b.py", "test/accuracy", "", 0.1, "most frequent class")
+    unknown = Baseline("a.py", "test/fid", "features of a classifier", None, "")
+    write_baselines(tmp_path, [known, unknown])
+    assert list(read_baselines(tmp_path).values()) == [unknown, known]
+    assert (str(known), str(unknown)) == ("0.100 (most frequent class)", "-")
+    with baselines_path(tmp_path).open("a") as file:
+        file.write("c.py,test/accuracy,,high,x\n")
+    with pytest.raises(UserError, match=r"baselines\.csv:4 is not a baseline"):
+        read_baselines(tmp_path)
+
+
 def _headline(summary):
     """Formats a summary for a docstring.
 
@@ -31,12 +56,14 @@ def _headline(summary):
 
 def _table():
     """Formats the recorded results as a Markdown table with one row per recipe."""
-    names = ("Recipe", "Data", "Metric", "Result", "Seeds", "Minutes", "Device")
+    names = ("Recipe", "Data", "Metric", "Result", "Baseline", "Seeds", "Minutes", "Device")
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    results = summaries(ROOT)
+    results, baselines = summaries(ROOT), read_baselines(ROOT)
     for recipe in (recipe for recipe in recipes(ROOT) if recipe.name in results):
         row = results[recipe.name]
-        cells = (row.split, row.metric.replace("_", " "), figure(row.mean, row.std), row.seeds, minutes(row.minutes))
+        baseline = baselines[recipe.name]
+        metric = row.metric.replace("_", " ") + (f" ({baseline.unit})" if baseline.unit else "")
+        cells = (row.split, metric, figure(row.mean, row.std), baseline, row.seeds, minutes(row.minutes))
         title = f"[{recipe.title.replace('|', '/')}]({recipe.name})"
         lines.append(f"| {title} | {' | '.join(map(str, cells))} | {row.device} |")
     return "\n".join(lines)

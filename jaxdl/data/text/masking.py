@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxdl.data.text.codecs import Table
 from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
 
@@ -11,7 +12,10 @@ from jaxdl.data.text.tokenizers import Tokenizer
 class MaskingTokenizer(Tokenizer):
     """Tokenizer that encodes a mask as <unknown>, the input of masked tokens in training.
 
-    Example: with mask "[MASK]" and characters, "a[MASK]c" becomes [a, <unknown>, c].
+    Subword tokens begin with the space before them, so a mask includes it, too.
+
+    Example: with mask "[MASK]", characters of "a[MASK]c" become [a, <unknown>, c], and subwords of "a [MASK] c" become
+    ["a", <unknown>, " c"].
 
     Args:
       tokenizer: Tokenizer of the run.
@@ -21,13 +25,22 @@ class MaskingTokenizer(Tokenizer):
     def __init__(self, tokenizer: Tokenizer, mask: str):
         super().__init__(tokenizer._codec, len(tokenizer))
         self._mask = mask
+        self._spaced = tokenizer._codec.kind == Table.kind  # characters: spaces are tokens
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         measured = []
         for text in texts:
-            parts = super().measure_all(text.split(self._mask))
-            ids, widths = ([part[kind] for part in parts] for kind in (0, 1))
-            measured.append((_joined(ids, UNKNOWN), _joined(widths, len(self._mask))))
+            *before, last = text.split(self._mask)
+            stripped = [part if self._spaced else part.removesuffix(" ") for part in before]
+            widths = [len(self._mask) + len(part) - len(kept) for part, kept in zip(before, stripped)]
+            parts = super().measure_all([*stripped, last])
+            masks = [np.array([width], np.int32) for width in widths]
+            measured.append(
+                (
+                    _joined([ids for ids, _ in parts], [np.array([UNKNOWN], np.int32)] * len(masks)),
+                    _joined([of_tokens for _, of_tokens in parts], masks),
+                )
+            )
         return measured
 
     def first_unknown(self, text: str) -> int | None:
@@ -40,8 +53,9 @@ class MaskingTokenizer(Tokenizer):
         return None
 
 
-def _joined(parts: Sequence[np.ndarray], separator: int) -> np.ndarray:
+def _joined(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenates parts with a mask between each two, int32."""
     arrays = [parts[0]]
-    for part in parts[1:]:
-        arrays += [np.array([separator], np.int32), part]
+    for mask, part in zip(masks, parts[1:]):
+        arrays += [mask, part]
     return np.concatenate(arrays).astype(np.int32)
