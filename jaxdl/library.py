@@ -84,8 +84,7 @@ class Run:
 
         Args:
           inputs: Path of a file or folder; image uint8 [height, width, channels]; images [n, height, width, channels];
-            or a list of paths or images. Images of any size are brought to the model's, as the task's presentation
-            defines.
+            or a list of paths or images. Images of any size are preprocessed as in evaluation.
           texts: Text or texts, for a task on text.
 
         Returns:

@@ -4,18 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdl.data.text.codecs import Table
+from jaxdl.data.text.codecs import SPACE
 from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
+
+_PLACE = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands for a mask: a word of its own, in no vocabulary
 
 
 class MaskingTokenizer(Tokenizer):
     """Tokenizer that encodes a mask as <unknown>, the input of masked tokens in training.
 
-    Subword tokens begin with the space before them, so a mask includes it, too.
+    Tokens around a mask are those of the text with another word in its place. The mask includes the space before it if
+    tokens do.
 
     Example: with mask "[MASK]", characters of "a[MASK]c" become [a, <unknown>, c], and subwords of "a [MASK] c" become
-    ["a", <unknown>, " c"].
+    [" a", <unknown>, " c"].
 
     Args:
       tokenizer: Tokenizer of the run.
@@ -25,23 +28,10 @@ class MaskingTokenizer(Tokenizer):
     def __init__(self, tokenizer: Tokenizer, mask: str):
         super().__init__(tokenizer._codec, len(tokenizer))
         self._mask = mask
-        self._spaced = tokenizer._codec.kind == Table.kind  # characters: spaces are tokens
 
     def measure_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        measured = []
-        for text in texts:
-            *before, last = text.split(self._mask)
-            stripped = [part if self._spaced else part.removesuffix(" ") for part in before]
-            widths = [len(self._mask) + len(part) - len(kept) for part, kept in zip(before, stripped)]
-            parts = super().measure_all([*stripped, last])
-            masks = [np.array([width], np.int32) for width in widths]
-            measured.append(
-                (
-                    _joined([ids for ids, _ in parts], [np.array([UNKNOWN], np.int32)] * len(masks)),
-                    _joined([of_tokens for _, of_tokens in parts], masks),
-                )
-            )
-        return measured
+        measured = super().measure_all([text.replace(self._mask, _PLACE) for text in texts])
+        return [self._masked(text, *tokens) if self._mask in text else tokens for text, tokens in zip(texts, measured)]
 
     def first_unknown(self, text: str) -> int | None:
         start = 0
@@ -52,10 +42,18 @@ class MaskingTokenizer(Tokenizer):
             start += len(part) + len(self._mask)
         return None
 
-
-def _joined(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Concatenates parts with a mask between each two, int32."""
-    arrays = [parts[0]]
-    for mask, part in zip(masks, parts[1:]):
-        arrays += [mask, part]
-    return np.concatenate(arrays).astype(np.int32)
+    def _masked(self, text: str, ids: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Replaces the tokens of each place by one <unknown>."""
+        lengths = [len(part) for part in text.split(self._mask)[:-1]]
+        ends = np.cumsum(widths)
+        for place in (np.cumsum(lengths) + np.arange(len(lengths)))[::-1]:
+            starts = ends - widths
+            inside = ((starts <= place) & (ends > place)) | ((widths == 0) & np.isin(starts, (place, place + 1)))
+            spaces = np.array([self[number] == SPACE for number in ids.tolist()])
+            inside |= spaces & (ends == place)
+            first, last = np.flatnonzero(inside)[[0, -1]]
+            width = widths[first : last + 1].sum() + len(self._mask) - 1
+            ids = np.concatenate([ids[:first], [UNKNOWN], ids[last + 1 :]]).astype(np.int32)
+            widths = np.concatenate([widths[:first], [width], widths[last + 1 :]]).astype(np.int32)
+            ends = np.cumsum(widths)
+        return ids, widths

@@ -8,15 +8,33 @@ from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import BPE, Characters, Words
 
 
-@pytest.mark.parametrize(("kind", "before"), [(Characters(40), "the "), (Words(20), "the"), (BPE(60), "the")])
-def test_a_mask_is_one_unknown_token_between_the_other_tokens(kind, before):
-    tokenizer = kind.train(["the cat sat on the mat"] * 3)
+@pytest.mark.parametrize("kind", [Words(50), BPE(300)])
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("the [MASK] sat", "the cat sat"),
+        ("[MASK] cat sat.", "the cat sat."),
+        ("the cat [MASK].", "the cat sat."),
+        ("the [MASK] [MASK] on the mat", "the cat sat on the mat"),
+        ("the cat [MASK]", "the cat sat"),
+    ],
+)
+def test_a_mask_replaces_a_word(kind, text, known):
+    tokenizer = kind.train(["the cat sat on the mat."] * 20)
+    ids, widths = MaskingTokenizer(tokenizer, "[MASK]").measure_all([text])[0]
+    expected, masked = tokenizer.encode(known), ids == UNKNOWN
+    assert masked.sum() == text.count("[MASK]")
+    assert len(ids) == len(expected)
+    np.testing.assert_array_equal(ids[~masked], expected[~masked])
+    assert sum(widths) == len(text)
+
+
+def test_a_mask_replaces_a_character():
+    tokenizer = Characters(40).train(["the cat sat"])
     masking = MaskingTokenizer(tokenizer, "[MASK]")
-    text = "the [MASK] sat"
-    expected = [*tokenizer.encode(before), UNKNOWN, *tokenizer.encode(" sat")]
-    np.testing.assert_array_equal(masking.encode(text), expected)
+    ids = masking.encode("the [MASK]at[MASK]")
+    np.testing.assert_array_equal(ids, [*tokenizer.encode("the "), UNKNOWN, *tokenizer.encode("at"), UNKNOWN])
     np.testing.assert_array_equal(masking.encode("the cat"), tokenizer.encode("the cat"))
-    assert sum(masking.measure_all([text])[0][1]) == len(text)
 
 
 def test_characters_outside_the_vocabulary_are_found_beside_a_mask():
