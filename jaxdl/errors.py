@@ -16,6 +16,10 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """A file could not be written: full disk, quota, permission, size limit. Background threads may have failed too."""
+
+
 class Failed(Exception):
     """Failure of a valid command, reported in one line; the exit code is 1."""
 

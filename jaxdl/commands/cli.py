@@ -18,7 +18,7 @@ from jaxdl.commands import MODULES
 from jaxdl.commands import flags as declarations
 from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.distributed.processes import WATCHED
-from jaxdl.errors import Failed, UserError, nearest
+from jaxdl.errors import Failed, UserError, WriteError, nearest
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 _HELP = ("--help", "-help", "-h")
@@ -50,6 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
       The exit code.
     """
+    program = words is None
     if words is None:
         end_with_parent()
         words = sys.argv[1:]
@@ -70,11 +71,18 @@ def main(words: Sequence[str] | None = None) -> int:
         from jaxdl.distributed.watchdog import watch
 
         return watch([sys.executable, *sys.orig_argv[1:]])
-    return _run(command, arguments, values)
+    return _run(command, arguments, values, program)
 
 
-def _run(command: Command, arguments: list[str], values: FlagValues) -> int:
-    """Runs a command and reports its exceptions in one line each."""
+def _run(command: Command, arguments: list[str], values: FlagValues, program: bool) -> int:
+    """Runs a command and reports its exceptions in one line each.
+
+    Args:
+      command: Command.
+      arguments: Its arguments.
+      values: Its flags.
+      program: Whether this process ends with the command.
+    """
     logging.set_verbosity(logging.WARNING)
     configure(values.cpu_devices, values.deterministic)
     from jaxdl.training.interrupt import NonFinite, Preempted
@@ -91,6 +99,11 @@ def _run(command: Command, arguments: list[str], values: FlagValues) -> int:
         if values.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        if program and isinstance(error, WriteError):
+            # Orbax's threads would wait for the failed save, or print a traceback each while Python shuts down.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(2)
         return 2
     except Preempted as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from jaxdl.data.source import Source, skipped_files
 from jaxdl.data.summary import summarize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, WriteError, nearest
 from jaxdl.runs import code, manifest
+from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
 from jaxdl.training.checkpoint import Checkpoints
@@ -136,7 +137,7 @@ def make(
         manifest.start_manifest(folder, provenance)
         identity = {"datasets": datasets}
         preparation.close()
-        with Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
+        with background_log(path), Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
             _print_data(progress, sources)
             _, result = train(
@@ -199,8 +200,10 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
     try:
         yield
         exit = 0
-    except UserError:
+    except UserError as error:
         exit = 2
+        if isinstance(error, WriteError) and "checkpoint" not in str(error):
+            raise WriteError(f"{error}; {_newest_checkpoint(folder)}") from error
         raise
     except Preempted:
         exit = 75
@@ -212,7 +215,13 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
             raise known from error
         raise
     finally:
-        manifest.end_attempt(folder, exit=exit, last_step=max((row["step"] for row in folder.rows()), default=None))
+        with suppress(WriteError) if exit else nullcontext():  # the next attempt closes this one, as after a kill
+            manifest.end_attempt(folder, exit=exit, last_step=max((row["step"] for row in folder.rows()), default=None))
+
+
+def _newest_checkpoint(folder: RunFolder) -> str:
+    steps = [int(child.name) for child in folder.checkpoints.glob("*") if child.name.isdecimal()]
+    return f"the newest checkpoint is of step {max(steps)}" if steps else "no checkpoint was saved yet"
 
 
 def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import WriteError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -89,13 +89,13 @@ def to_json(value: Any, indent: int | None = 2) -> str:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into a UserError that names the path and the remedy."""
+    """Turns an OSError into a WriteError that names the path and the remedy."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "free some space and run again" if full else "use a writable folder"
-        raise UserError(f"cannot write {path}: {error.strerror}; {advice}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror}; {advice}") from error
 
 
 def _strict(value: Any) -> Any:

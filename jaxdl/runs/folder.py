@@ -14,6 +14,7 @@
 NaN and infinities are written as null, since JSON has no numbers for them.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -265,18 +266,28 @@ class RunFolder:
             return None
 
     def close(self) -> None:
-        """Ends writing and releases the lock. A second call has no effect."""
-        self._events.close()
-        if self._lock is not None:
-            self._lock.release()
-        if self._mode == "write":
-            self._mode = "read"
+        """Ends writing and releases the lock. A second call has no effect.
+
+        Raises:
+          UserError: The disk is full or unavailable.
+        """
+        try:
+            with write_errors(self.path / "tensorboard"):
+                self._events.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+            if self._mode == "write":
+                self._mode = "read"
 
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *exception) -> None:
-        self.close()
+    def __exit__(self, kind, error, traceback) -> None:
+        with contextlib.ExitStack() as stack:
+            if error is not None:  # which explains what `close` reports once more
+                stack.enter_context(contextlib.suppress(UserError))
+            self.close()
 
     def _writing(self) -> bool:
         if self._mode == "read":

@@ -1,4 +1,4 @@
-"""TensorBoard event files, through tensorboardX."""
+"""TensorBoard event files, with the record format and protocol buffers of tensorboardX."""
 
 import os
 import secrets
@@ -13,7 +13,8 @@ import numpy as np
 class EventFile:
     """TensorBoard event file, created at the first write.
 
-    Every call flushes to the operating system before it returns, so a killed run loses no event.
+    Every call writes to disk before it returns, in the calling thread: a killed run loses no event, and a full disk is
+    an OSError of the call.
 
     Args:
       folder: Log directory. TensorBoard reads its event files in the order of their names.
@@ -27,25 +28,39 @@ class EventFile:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes {tag: value}."""
-        for tag, value in values.items():
-            self._open().add_scalar(tag, value, step)
-        self._open().flush()
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        self._write(step, Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]))
 
     def image(self, step: int, tag: str, image: np.ndarray) -> None:
         """Writes a picture, uint8 [height, width, 3]."""
-        self._open().add_image(tag, image, step, dataformats="HWC")
-        self._open().flush()
+        from tensorboardX import summary
+
+        self._write(step, summary.image(tag, image, dataformats="HWC"))
 
     def close(self) -> None:
+        """Closes the file. A second call has no effect."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _write(self, step: int, summary: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        writer = self._open()
+        writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        writer.flush()
 
     def _open(self) -> Any:
         if self._writer is None:
-            from tensorboardX import SummaryWriter
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+            self._folder.mkdir(exist_ok=True)
             # Two writers within one second would have the same file name; nanoseconds keep them distinct and ordered.
             suffix = f".{time.time_ns()}.{os.getpid()}.{secrets.token_hex(4)}"
-            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step, filename_suffix=suffix)
+            self._writer = EventsWriter(str(self._folder / "events"), suffix)
+            if self._purge_step is not None:
+                session = SessionLog(status=SessionLog.START)
+                self._writer.write_event(Event(wall_time=time.time(), step=self._purge_step, session_log=session))
         return self._writer

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxdl.distributed.processes import lost
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, WriteError, nearest
 from jaxdl.training.digest import state_digest
 from jaxdl.training.state import TrainState, leaf_names
 
@@ -160,13 +160,16 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.path, options=ocp.CheckpointManagerOptions(**options))
         except OSError as error:
             raise UserError(f"cannot write checkpoints in {self.path}: {error}; choose another --workdir") from error
-        self._last_saved = self.latest
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self._manager.close()
+    def __exit__(self, kind, error, traceback):
+        try:
+            self._manager.close()
+        except Exception as failure:
+            if error is None:  # otherwise it is a consequence of that error
+                raise self._write_error(None, failure) from failure
 
     @property
     def steps(self) -> list[int]:
@@ -217,14 +220,14 @@ class Checkpoints:
             self._manager.check_for_errors()
         except Exception as error:
             raise self._write_error(None, error) from error
-        self._last_saved = self.latest
 
-    def _write_error(self, step: int | None, error: Exception) -> UserError:
+    def _write_error(self, step: int | None, error: Exception) -> WriteError:
         which = "a checkpoint" if step is None else f"the checkpoint of step {step}"
-        intact = f"the checkpoint of step {self._last_saved} is intact" if self._last_saved else "no earlier one exists"
+        steps = [int(child.name) for child in self.path.glob("*") if child.name.isdecimal()]
+        earlier = f"the newest earlier checkpoint is of step {max(steps)}" if steps else "no earlier one exists"
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        return UserError(
-            f"could not write {which} in {self.path}: {reason}; {intact}; free space or repair the folder, then run the"
+        return WriteError(
+            f"could not write {which} in {self.path}: {reason}; {earlier}; free space or repair the folder, then run the"
             " same command to resume"
         )
 

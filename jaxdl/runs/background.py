@@ -1,0 +1,66 @@
+"""Log of what libraries report from background threads, background.log in the run folder."""
+
+import contextlib
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+NAME = "background.log"
+_LOGGERS = ("absl", "asyncio")  # of Orbax and TensorStore
+
+
+class _File(logging.FileHandler):
+    """File that is created at the first message; a message that cannot be written is dropped."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, delay=True)
+        self.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drops the message: the disk is full, which the command itself reports."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # as in `handleError`
+            super().close()
+
+
+@contextmanager
+def background_log(folder: Path) -> Iterator[None]:
+    """Writes errors of background threads to `background.log` instead of standard error.
+
+    The command reports the failure of a save itself, in one line; this file has the libraries' tracebacks.
+
+    Args:
+      folder: Run folder.
+    """
+    handler = _File(folder / NAME)
+    logger = logging.getLogger("jaxdl.background")
+
+    def log(kind: Any, error: BaseException | None, trace: Any, source: str) -> None:
+        text = "".join(traceback.format_exception(kind, error, trace)).rstrip()
+        logger.error("%s\n%s", source, text)
+
+    def thread_hook(args: threading.ExceptHookArgs) -> None:
+        log(args.exc_type, args.exc_value, args.exc_traceback, f"thread {getattr(args.thread, 'name', '?')}")
+
+    def unraisable_hook(args: Any) -> None:
+        log(args.exc_type, args.exc_value, args.exc_traceback, f"{args.err_msg or 'ignored in'} {args.object!r}")
+
+    loggers = [logger, *map(logging.getLogger, _LOGGERS)]
+    before = [(one, one.handlers, one.propagate) for one in loggers]
+    hooks = threading.excepthook, sys.unraisablehook
+    threading.excepthook, sys.unraisablehook = thread_hook, unraisable_hook
+    for one in loggers:
+        one.handlers, one.propagate = [handler], False
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = hooks
+        for one, handlers, propagate in before:
+            one.handlers, one.propagate = handlers, propagate
+        handler.close()
