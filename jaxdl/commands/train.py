@@ -29,7 +29,7 @@ from jaxdl.runs.restore import changed_settings, warn_of_changed_code
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import Preempted, preparing
-from jaxdl.training.loop import make_program, train
+from jaxdl.training.loop import check, make_program, train
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources
 
@@ -156,6 +156,7 @@ def _prepare(
         datasets = describe_data(experiment, sources)
         check_data(folder, datasets, allow)
         program = make_program(experiment, sources)
+        check(program, sources)
     if "config" in allow and folder.has_checkpoint:  # before the new configuration replaces that of the run
         with Checkpoints(folder.checkpoints) as checkpoints:
             checkpoints.check_fit(program.abstract)

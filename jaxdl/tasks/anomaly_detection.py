@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
-from jaxdl.tasks.parts.apply import example_means
+from jaxdl.tasks.parts.apply import example_means, float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
@@ -130,9 +130,7 @@ class AnomalyDetection(ModelTask):
         """Returns squared errors and new variables; without a key in evaluation mode."""
         inputs = self._inputs(batch)
         outputs, variables = self.apply_model(params, variables, batch, key, inputs)
-        if outputs.shape != inputs.shape:
-            raise UserError(f"the model returns {outputs.shape}; the task needs the shape of the input, {inputs.shape}")
-        return jnp.square(jnp.asarray(outputs, jnp.float32) - inputs), variables
+        return jnp.square(float_outputs(outputs, *inputs.shape) - inputs), variables
 
     def _normal_weight(self, batch: Batch) -> Array:
         """Returns the weight of normal examples and 0 for others, float32 [batch]."""

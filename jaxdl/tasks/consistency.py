@@ -19,7 +19,19 @@ from jaxdl.tasks.parts.draws import standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.pixels import to_symmetric
 from jaxdl.tasks.parts.preconditioning import expand_like
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import (
+    Array,
+    Batch,
+    Evaluation,
+    IdRange,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Task,
+    Term,
+    example_keys,
+)
 from jaxdl.viz.generation import DiffusionPresentation
 
 TEACHER = "teacher"
@@ -97,6 +109,9 @@ class ConsistencyDistillation(Task):
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         params, variables = self.student.init(key, batch)
         return {**params, TEACHER: jax.tree.map(jnp.copy, params[GROUP])}, variables
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        return self.student.id_ranges(params, variables, batch)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         data, student = to_symmetric(batch["image"]), self.student

@@ -25,6 +25,7 @@ from jaxdl.training.task import (
     Array,
     Batch,
     Evaluation,
+    IdRange,
     Names,
     Outcome,
     Phase,
@@ -168,6 +169,9 @@ class Diffusion(Task):
             frozen, variables = self.fid_classifier.init(keys[1], batch["image"][:1])
             params = {**params, **frozen}
         return params, variables
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        return [IdRange("label", self.classes, "task.classes")] if self.classes else []
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         errors, _ = self._errors(params, batch, key, train=True)

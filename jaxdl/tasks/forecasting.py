@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
@@ -140,13 +140,8 @@ class Forecasting(ModelTask):
         """Returns the model's forecast and the new variables; without a key in evaluation mode."""
         history, future, center, scale = self._inputs(batch)
         outputs, variables = self.apply_model(params, variables, batch, key, history, future)
-        outputs = jnp.asarray(outputs, jnp.float32)
-        expected = (*future.shape[:2], max(1, len(self.quantiles)))
-        if outputs.shape != expected:
-            raise UserError(
-                f"the model returns {outputs.shape}; the task needs [batch, horizon, outputs], here {expected}"
-            )
-        base = batch["naive"] if self.residual == "naive" else jnp.broadcast_to(center, expected[:2])
+        outputs = float_outputs(outputs, *future.shape[:2], max(1, len(self.quantiles)))
+        base = batch["naive"] if self.residual == "naive" else jnp.broadcast_to(center, future.shape[:2])
         return _Forecast(outputs, base, scale), variables
 
     def _errors(self, outputs: Array, target: Array) -> Array:

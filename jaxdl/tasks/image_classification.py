@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Outcome, PyTree
 from jaxdl.viz.classification import ClassificationPresentation
 
 
@@ -56,14 +56,19 @@ class ImageClassification(ModelTask):
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
 
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        classes = jax.eval_shape(self.logits, params, variables, batch["image"]).shape[-1]
+        return [self.valid_ids("label", classes, classes=True)]
+
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
-        logits, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
+        outputs, variables = self.apply_model(params, variables, batch, key, self.normalize(batch["image"]))
+        logits = float_outputs(outputs, batch["image"].shape[0], "classes")
         target = _target(batch, logits.shape[-1])
         return classification_outcome(batch, logits, target, self.label_smoothing, variables)
 
     def logits(self, params: PyTree, variables: PyTree, image: Array) -> Array:
         logits, _ = self.apply_model(params, variables, {}, None, self.normalize(image))
-        return jnp.asarray(logits, jnp.float32)
+        return float_outputs(logits, image.shape[0], "classes")
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         logits = self.logits(params, variables, batch["image"])

@@ -19,7 +19,19 @@ from jaxdl.tasks.parts.draws import standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
 from jaxdl.tasks.parts.latent_walks import slerp
 from jaxdl.tasks.parts.pixels import from_symmetric, symmetric_to_uint8, to_symmetric
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, Phase, PyTree, Task, Term, example_keys
+from jaxdl.training.task import (
+    Array,
+    Batch,
+    Evaluation,
+    IdRange,
+    Names,
+    Outcome,
+    Phase,
+    PyTree,
+    Task,
+    Term,
+    example_keys,
+)
 from jaxdl.viz.generation import GenerationPresentation
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
@@ -106,7 +118,7 @@ class ImageGeneration(Task):
         return discriminator, Phase("penalty", DISCRIMINATOR, self.penalty_loss, self.penalty_every), generator
 
     @property
-    def batch_coupled(self) -> str:
+    def batch_statistics(self) -> str:
         return batch_coupling(self.generator) or batch_coupling(self.discriminator)
 
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
@@ -130,6 +142,9 @@ class ImageGeneration(Task):
         if COLLECTION in variables.get(DISCRIMINATOR, {}):
             variables[ITERATED] = jnp.int32(-1)
         return params, variables
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        return [IdRange("label", self.classes, "task.classes")] if self.classes else []
 
     def discriminator_loss(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_choices
 from jaxdl.tasks.parts.corruption import Corrupted, Corruption, quantize
 from jaxdl.tasks.parts.model_task import ModelTask
@@ -138,9 +139,7 @@ class ImageRestoration(ModelTask):
         """Returns the restored images, normalized, float32 [batch, h, w, c], and the new variables."""
         inputs = self._inputs(corrupted)
         output, variables = self.apply_model(params, variables, batch, key, inputs)
-        if output.shape != corrupted.image.shape:
-            raise UserError(f"the model outputs {output.shape} for images {corrupted.image.shape}; they must be equal")
-        output, image = jnp.asarray(output, jnp.float32), inputs[..., : corrupted.image.shape[-1]]
+        output, image = float_outputs(output, *corrupted.image.shape), inputs[..., : corrupted.image.shape[-1]]
         if self.residual:
             output += image
         return output if corrupted.known is None else image + (1.0 - corrupted.known) * output, variables

@@ -17,7 +17,7 @@ from jaxdl.tasks.parts.center_offsets import Maps, center_targets, heatmap_focal
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, Term
 from jaxdl.viz.segmentation import InstanceSegmentationPresentation
 
 # Default coefficients of the heatmap term. The mean squared error is small, since few pixels are near a center.
@@ -106,6 +106,9 @@ class InstanceSegmentation(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        return [IdRange("instances", self.limit + 1, "task.limit")]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         maps, variables = self._maps(params, variables, batch, key)

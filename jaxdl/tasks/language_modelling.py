@@ -11,6 +11,7 @@ import numpy as np
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.sampling import occurring, sample
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.prompts import length_without_padding, read_prompts, truncate_left
@@ -23,7 +24,7 @@ from jaxdl.tasks.parts.tokens import (
     token_outcome,
     tokens_of,
 )
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, example_keys
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, example_keys
 from jaxdl.viz.language import LanguageModellingPresentation
 
 
@@ -97,6 +98,10 @@ class LanguageModelling(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, tokens_of(batch)[:, :-1])
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        vocabulary, embeddings = self.embedded_ids(self._apply, params, variables, batch, "tokens")
+        return [self.valid_ids("tokens", min([vocabulary, *embeddings.values()]))]
 
     def carry(self, batch: Batch) -> PyTree:
         return self.model.initial_carry(len(tokens_of(batch))) if self.carried else {}
@@ -184,7 +189,8 @@ class LanguageModelling(ModelTask):
         targets = tokens_of(batch)[:, 1:]
         if not self.chunk:
             logits, carry, variables = self._apply(params, variables, batch, carry, key)
-            return *token_losses(jnp.asarray(logits, jnp.float32), targets), carry, variables
+            logits = float_outputs(logits, *targets.shape, "vocabulary")
+            return *token_losses(logits, targets), carry, variables
         features, carry, variables = self._apply(params, variables, batch, carry, key, whole=False)
         features = jnp.asarray(features, jnp.float32)
         collections = self.collections(params, variables)

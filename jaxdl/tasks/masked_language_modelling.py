@@ -10,10 +10,11 @@ import numpy as np
 
 from jaxdl.data.text.special_tokens import PAD, SPECIALS, UNKNOWN
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import segment_arguments, token_losses, token_metrics, token_outcome, tokens_of
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, example_keys
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, example_keys
 from jaxdl.viz.text import MaskedLanguageModellingPresentation
 
 FIRST_TOKEN = len(SPECIALS)  # smaller ids are special tokens, which neither replace tokens nor are predicted
@@ -56,6 +57,13 @@ class MaskedLanguageModelling(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, tokens_of(batch))
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        def apply(params: PyTree, variables: PyTree, batch: Batch) -> tuple[Array, PyTree]:
+            return self._logits(params, variables, batch, batch["tokens"])
+
+        vocabulary, embeddings = self.embedded_ids(apply, params, variables, batch, "tokens")
+        return [self.valid_ids("tokens", min([vocabulary, *embeddings.values()]))]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         metrics, variables = self._masked_metrics(params, variables, batch, key, jax.random.fold_in(key, 1))
@@ -107,4 +115,4 @@ class MaskedLanguageModelling(ModelTask):
         """Returns logits float32 [batch, time, vocabulary] and the new variables."""
         segments = segment_arguments(self.model, batch, tokens.shape[1])
         logits, variables = self.apply_model(params, variables, batch, dropout, tokens, **segments)
-        return jnp.asarray(logits, jnp.float32), variables
+        return float_outputs(logits, *tokens.shape, "vocabulary"), variables

@@ -16,7 +16,7 @@ from jaxdl.tasks.parts.arguments import check_choices, check_class_names, check_
 from jaxdl.tasks.parts.fcos import Locations, Targets, assign, flatten, locate, to_boxes
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, Term
 from jaxdl.viz.detection import DetectionPresentation
 
 Quality = Literal["centerness", "iou"]
@@ -97,6 +97,9 @@ class ObjectDetection(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        return [IdRange("box_label", self.num_classes, "task.num_classes", classes=True, mask="box_weight")]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         _check(batch)

@@ -1,15 +1,16 @@
 """Extractive question answering (SQuAD; Rajpurkar et al. 2016, arXiv:1606.05250)."""
 
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import check_ranges, require_features
 from jaxdl.tasks.parts.model_task import ModelTask
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Outcome, PyTree, Term
 from jaxdl.viz.text import QuestionAnsweringPresentation
 
 _MASKED = -1e9  # logit of positions outside the text
@@ -48,6 +49,12 @@ class QuestionAnswering(ModelTask):
         tokens, options = _inputs(batch)
         return self.init_model(key, tokens, **options)
 
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        time = batch["tokens"].shape[1]
+        positions = [IdRange(name, time, "the length of tokens") for name in ("begin", "first", "last")]
+        _, embeddings = self.embedded_ids(self._log_probabilities, params, variables, batch, "tokens")
+        return [*positions, *starmap(self.valid_ids, embeddings.items())]
+
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         scores, variables = self._log_probabilities(params, variables, batch, key)
         correct = jnp.all(scores.argmax(1) == jnp.stack([batch["first"], batch["last"]], axis=-1), axis=-1)
@@ -81,7 +88,7 @@ class QuestionAnswering(ModelTask):
         tokens, options = _inputs(batch)
         logits, variables = self.apply_model(params, variables, batch, key, tokens, **options)
         text = (options["types"] > 0) & (jnp.arange(tokens.shape[1]) < batch["tokens_length"][:, None])
-        logits = jnp.where(text[..., None], jnp.asarray(logits, jnp.float32), _MASKED)
+        logits = jnp.where(text[..., None], float_outputs(logits, *tokens.shape, 2), _MASKED)
         return jax.nn.log_softmax(logits, axis=1), variables
 
 

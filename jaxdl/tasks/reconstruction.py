@@ -6,8 +6,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import example_means, per_example
+from jaxdl.tasks.parts.apply import example_means, float_outputs, per_example
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize, unit_to_uint8
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
@@ -77,6 +76,4 @@ class Reconstruction(ModelTask):
 def _errors(output: Array, batch: Batch) -> Array:
     """Returns the errors of images in [0, 1], [batch, h, w, c]."""
     image = batch["image"].astype(jnp.float32) / 255.0
-    if output.shape != image.shape:
-        raise UserError(f"the model outputs {output.shape}; the task needs the shape of the images, {image.shape}")
-    return output.astype(jnp.float32) - image
+    return float_outputs(output, *image.shape) - image

@@ -14,7 +14,7 @@ from jaxdl.tasks.parts.arguments import check_class_names, check_ranges
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, Term
 from jaxdl.viz.segmentation import SemanticSegmentationPresentation
 
 UNLABELLED = 255
@@ -75,6 +75,10 @@ class SemanticSegmentation(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return self.init_model(key, self.normalize(jnp.asarray(batch["image"])))
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        ignored = (UNLABELLED,)
+        return [IdRange("mask", self.num_classes, "task.num_classes", classes=True, ignored=ignored)]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)

@@ -1,6 +1,8 @@
 """Sequence classification."""
 
+import functools
 from dataclasses import dataclass
+from itertools import starmap
 from typing import ClassVar
 
 import jax
@@ -9,7 +11,7 @@ from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
-from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Outcome, PyTree
 from jaxdl.viz.classification import SequenceClassificationPresentation
 
 
@@ -44,6 +46,11 @@ class SequenceClassification(ModelTask):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return init_sequence_model(self, key, batch)
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        apply = functools.partial(apply_sequence_model, self)
+        classes, embeddings = self.embedded_ids(apply, params, variables, batch, "tokens")
+        return [self.valid_ids("label", classes, classes=True), *starmap(self.valid_ids, embeddings.items())]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = apply_sequence_model(self, params, variables, batch, key)

@@ -12,10 +12,10 @@ import optax
 from jaxdl.decoding.ctc import BLANK, greedy
 from jaxdl.decoding.transcripts import LanguageModel, TranscriptDecoder, reference_text
 from jaxdl.errors import UserError
-from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import require_features
 from jaxdl.tasks.parts.model_task import ModelTask
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, Term
 from jaxdl.viz.speech import SpeechPresentation
 
 
@@ -71,6 +71,10 @@ class SpeechRecognition(ModelTask):
         frames, length = jnp.asarray(batch["frames"]), jnp.asarray(batch["frames_length"])
         return self.init_model(key, frames, length=length)
 
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        vocabulary = jax.eval_shape(self._apply, params, variables, batch)[0].shape[-1]
+        return [self.valid_ids("target", vocabulary, low=BLANK + 1)]
+
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, steps, variables = self._apply(params, variables, batch, key)
         loss, impossible = _loss(batch, logits, steps)
@@ -113,7 +117,7 @@ class SpeechRecognition(ModelTask):
         (logits, steps), variables = self.apply_model(
             params, variables, batch, key, batch["frames"], length=batch["frames_length"]
         )
-        return logits.astype(jnp.float32), steps, variables
+        return float_outputs(logits, batch["frames"].shape[0], "steps", "vocabulary"), steps, variables
 
     def _decode(self, logits: Array, steps: Array) -> dict[str, Array]:
         """Returns the predictions of the most probable path."""

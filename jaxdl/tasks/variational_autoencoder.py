@@ -19,7 +19,18 @@ from jaxdl.tasks.parts.latent_walks import flatten_groups, latent_walks, split_g
 from jaxdl.tasks.parts.likelihood import Likelihood, check_outputs, observe
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import unit_to_symmetric, unit_to_uint8
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term, example_keys, module_key
+from jaxdl.training.task import (
+    Array,
+    Batch,
+    Evaluation,
+    IdRange,
+    Names,
+    Outcome,
+    PyTree,
+    Term,
+    example_keys,
+    module_key,
+)
 from jaxdl.viz.latent import VariationalAutoencoderPresentation
 
 ACTIVE = 0.01  # least variance of the posterior mean over the data at which a latent is active (arXiv:1509.00519)
@@ -92,6 +103,10 @@ class VariationalAutoencoder(ModelTask):
             frozen, statistics = self.fid_classifier.init(keys[2], batch["image"])
             params, variables = {**params, **frozen}, {**variables, **statistics}
         return params, variables
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        classes = getattr(self.model, "classes", 0)
+        return [IdRange("label", classes, "task.model.classes")] if classes else []
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         keys, rng, label = example_keys(key, batch), module_key(key, batch), self._label(batch)

@@ -24,6 +24,7 @@ from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
 from jaxdl.testing.files import law_files, takes_no_files
+from jaxdl.testing.ids import law_ids, undeclared
 from jaxdl.testing.sizes import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
@@ -276,12 +277,18 @@ class Law:
 
 
 def _coupled(bench: Bench) -> str:
-    reason = bench.experiment.task.batch_coupled
+    program = bench.program()
+    _ = program.compiled
+    reason = program.coupling
     return f"the loss is not a sum over examples: {reason}" if reason else ""
 
 
 def _not_causal(bench: Bench) -> str:
     return "" if bench.experiment.task.causal else "the model is not causal"
+
+
+def _without_ids(bench: Bench) -> str:
+    return "" if bench.program().id_ranges or undeclared(bench) else "no feature has ids of classes or tokens"
 
 
 def _not_padded(bench: Bench) -> str:
@@ -300,6 +307,7 @@ LAWS = (
     Law("causal", law_causal, exemption=_not_causal),
     Law("padding", law_padding, exemption=_not_padded),
     Law("files", law_files, exemption=takes_no_files),
+    Law("ids", law_ids, exemption=_without_ids),
 )
 
 

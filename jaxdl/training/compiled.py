@@ -12,11 +12,14 @@ from absl import logging
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
+from jaxdl.training.coupling import check_coupling
 from jaxdl.training.flops import traced_flops
+from jaxdl.training.ids import check_batch
 from jaxdl.training.memory import check_memory
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
-from jaxdl.training.task import Names
+from jaxdl.training.task import IdRange, Names
+from jaxdl.training.tracing import batch_norms, shape_errors
 
 PyTree = Any
 Batch = Mapping[str, np.ndarray]
@@ -30,6 +33,7 @@ class Program:
       abstract: Train state as shapes, types and shardings, without allocation.
       eval_batch_size: Size of evaluation batches, rounded up to a multiple of the devices.
       flops: FLOPs of one step over the global batch. None before compilation and under pmap.
+      coupling: Why the loss depends on how a batch is split, or "". "" before compilation.
       eval_rows: Rows of a global evaluation batch that this process loads.
     """
 
@@ -45,6 +49,7 @@ class Program:
         """
         self.experiment = experiment
         self.flops: float | None = None
+        self.coupling = ""
         parallel, data = experiment.parallel, experiment.data
         self.mesh = meshes.make_mesh(parallel, devices)
         shards = meshes.batch_shards(self.mesh)
@@ -54,7 +59,7 @@ class Program:
             name: jax.ShapeDtypeStruct((data.batch_size, *array.shape[1:]), array.dtype)
             for name, array in example.items()
         }
-        with meshes.active(self.mesh, parallel):
+        with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
             boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
         self._shardings = meshes.shardings(self.mesh, parallel.rules, boxed)
         per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
@@ -80,6 +85,13 @@ class Program:
         size = self.experiment.data.batch_size
         meshes.check_batch(self.mesh, size, self.experiment.accumulate)
         return meshes.process_rows(self.mesh, size)
+
+    @functools.cached_property
+    def id_ranges(self) -> tuple[IdRange, ...]:
+        """Valid ids of the integer features of a batch."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
+        params, variables = shapes.evaluated
+        return tuple(self.experiment.task.id_ranges(params, variables, self.batch_shape))
 
     def init(self) -> TrainState:
         """Initializes the state directly in its shardings.
@@ -112,7 +124,12 @@ class Program:
             return state.replace(opt_state=jax.jit(init, out_shardings=self._shardings.opt_state)(state.params))
 
     def place(self, batch: Batch) -> dict[str, jax.Array]:
-        """Puts this process's rows of a training batch on its devices."""
+        """Puts this process's rows of a training batch on its devices.
+
+        Raises:
+          UserError: The batch has an id without an output of the model.
+        """
+        check_batch(batch, self.id_ranges, "training set")
         return meshes.place_batch(self.mesh, self.experiment.parallel.mode, batch)
 
     def step(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
@@ -149,7 +166,10 @@ class Program:
             shard = functools.partial(_per_device, devices=self.mesh.size)
             abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
             state = abstract.replace(carry=jax.tree.map(shard, abstract.carry))
-            return step.lower(state, jax.tree.map(shard, self.batch_shape)).compile()
+            with shape_errors("the training loss"), batch_norms() as norms:
+                lowered = step.lower(state, jax.tree.map(shard, self.batch_shape))
+            self._check_coupling(norms)
+            return lowered.compile()
         step = jax.jit(
             build(),
             in_shardings=(self._shardings, meshes.batch_sharding(self.mesh)),
@@ -157,12 +177,41 @@ class Program:
             donate_argnums=0,
         )
         with meshes.active(self.mesh, parallel):
-            traced = step.trace(self.abstract, self.batch_shape)
+            with shape_errors("the training loss"), batch_norms() as norms:
+                traced = step.trace(self.abstract, self.batch_shape)
+            self._check_coupling(norms)
             self.flops = _flops(traced.jaxpr)
             return traced.lower().compile()
 
+    def _check_coupling(self, norms: Mapping[str, str | None]) -> None:
+        task = self.experiment.task
+        self.coupling = task.batch_coupled or task.batch_statistics or ("batch normalization" if norms else "")
+        check_coupling(self.experiment, norms, self.mesh.size)
+
+    def trace_evaluation(self, example: Batch) -> dict[str, tuple[int, ...]]:
+        """Traces the evaluation, and the predictions for pictures, of batches like `example`; returns metrics' shapes.
+
+        Raises:
+          UserError: The model's outputs do not have the shape that the task needs, or cannot be computed.
+        """
+        size, sharding = self.eval_batch_size, meshes.batch_sharding(self.mesh)
+        # With the shardings of the run's batches, `evaluate` reuses the trace.
+        batch = {
+            name: jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype, sharding=sharding)
+            for name, array in example.items()
+        }
+        params, variables = self.abstract.evaluated
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        with meshes.active(self.mesh, self.experiment.parallel):
+            with shape_errors("the evaluation"):
+                evaluation, _ = self._evaluate.trace(params, variables, batch, self.abstract.seed).out_info
+            if self.experiment.task.presentation.pictures is not None:
+                with shape_errors("the predictions"):
+                    self._predict.trace(params, variables, batch, key)
+        return {name: total.shape for name, (total, _) in evaluation.metrics.items()}
+
     @functools.cached_property
-    def _evaluate(self) -> Callable[..., Any]:
+    def _evaluate(self) -> Any:
         eval_step = make_eval_step(self.experiment.task)
 
         def with_index(params, variables, batch, seed):
@@ -171,22 +220,13 @@ class Program:
         return jax.jit(with_index, out_shardings=meshes.replicated(self.mesh))
 
     @functools.cached_property
-    def _predict(self) -> Callable[..., Any]:
+    def _predict(self) -> Any:
         return jax.jit(self.experiment.task.predict, out_shardings=meshes.replicated(self.mesh))
 
     @functools.cached_property
     def _sample(self) -> Callable[..., Any]:
         assert self.experiment.task.sample is not None
         return jax.jit(self.experiment.task.sample, out_shardings=meshes.replicated(self.mesh))
-
-    def metric_shapes(self, example: Batch) -> dict[str, tuple[int, ...]]:
-        """Returns {metric: shape} of `Task.evaluate`, without compilation; `example` is an evaluation batch."""
-        rows = self.eval_batch_size
-        batch = {name: jax.ShapeDtypeStruct((rows, *value.shape[1:]), value.dtype) for name, value in example.items()}
-        step, seed = make_eval_step(self.experiment.task), self.abstract.seed
-        with meshes.active(self.mesh, self.experiment.parallel):
-            evaluation = jax.eval_shape(step, *self.abstract.evaluated, batch, seed)
-        return {name: total.shape for name, (total, _) in evaluation.metrics.items()}
 
     def evaluate(
         self, state: TrainState, batches: Iterable[Batch], names: Names | None = None
@@ -204,6 +244,7 @@ class Program:
         results = []
         with meshes.active(self.mesh, self.experiment.parallel):
             for batch in batches:
+                check_batch(batch, self.id_ranges, "evaluation")
                 placed = meshes.place_batch(self.mesh, "jit", batch)
                 results.append(self._evaluate(*state.evaluated, placed, state.seed))
         results = jax.device_get(results)

@@ -12,6 +12,7 @@ from jaxdl.distributed.processes import begun, together
 from jaxdl.errors import UserError, check_packages, nearest
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
+from jaxdl.training.ids import check_sources
 from jaxdl.training.interrupt import Preempted, interruptible
 from jaxdl.training.session import Session
 from jaxdl.training.sources import Sources
@@ -22,28 +23,31 @@ def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any
     """Creates the program of an experiment for the given or the local devices, with the data's batch shapes.
 
     Raises:
-      UserError: The mesh or the batch does not match the devices, or `keep.metric` is not a metric of the task.
+      UserError: The mesh or the batch does not match the devices.
     """
     example = Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0)
     program = Program(experiment, example, devices)
     _ = program.rows
-    _check_kept_metric(experiment, program, sources)
     return program
 
 
-def _check_kept_metric(experiment: Experiment, program: Program, sources: Sources) -> None:
-    """Refuses a `keep.metric` that `Task.evaluate` does not return.
+def check(program: Program, sources: Sources) -> None:
+    """Checks before training that models fit data: shapes and metrics of evaluations, and an output for every id.
 
     The names of the metrics of `Task.score` are known after the first evaluation only, see `Checkpoints.save`.
+
+    Raises:
+      UserError: They do not fit, or `keep.metric` is not a metric that `Task.evaluate` returns.
     """
-    split, _, name = (experiment.keep.metric or "").partition("/")
-    if split not in sources.evals or experiment.task.score is not None:
-        return
-    with closing(eval_batches(sources.evals[split], 1, experiment.data.eval_transforms)) as batches:
-        metrics = program.metric_shapes(next(batches))
-    names = [metric for metric, shape in metrics.items() if shape == ()]
-    if name not in names:
-        raise UserError(f"keep.metric: the evaluation '{split}' has no metric '{name}'; {nearest(name, names)}")
+    experiment = program.experiment
+    kept, _, metric = (experiment.keep.metric or "").partition("/")
+    for split, source in sources.evals.items():
+        with closing(eval_batches(source, 1, experiment.data.eval_transforms)) as batches:
+            metrics = program.trace_evaluation(next(batches))
+        names = [name for name, shape in metrics.items() if shape == ()]
+        if split == kept and experiment.task.score is None and metric not in names:
+            raise UserError(f"keep.metric: the evaluation '{split}' has no metric '{metric}'; {nearest(metric, names)}")
+    check_sources(sources, experiment.data, program.id_ranges)
 
 
 def train(

@@ -80,6 +80,31 @@ class Evaluation(NamedTuple):
     records: Mapping[str, Array] = {}
 
 
+class IdRange(NamedTuple):
+    """Valid ids of an integer feature: `low` to `size - 1`.
+
+    Positions from `<feature>_length` on and positions where `<feature>_segments` or `mask` is 0 are padding, which may
+    contain any value.
+
+    Attributes:
+      feature: Name of the feature, [batch, ...].
+      size: Number of ids, which is the number of the model's outputs or embeddings.
+      argument: Argument that determines `size`, for error messages. "" if it is unknown.
+      classes: Whether the ids are classes that evaluation scores, so that training needs examples of each.
+      ignored: Ids outside the range that the task ignores.
+      mask: Feature of the same shape, 0 on padding.
+      low: Smallest valid id.
+    """
+
+    feature: str
+    size: int
+    argument: str = ""
+    classes: bool = False
+    ignored: tuple[int, ...] = ()
+    mask: str = ""
+    low: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """Base class of tasks: what a model learns, how it is evaluated, and what it predicts.
@@ -134,6 +159,13 @@ class Task:
         """Returns the per-example state before the first step, leading axis = batch; {} for none."""
         return {}
 
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> Sequence[IdRange]:
+        """Returns the valid ids of the integer features; arguments are shapes and types, without values.
+
+        Training refuses other ids before the first step, see `jaxdl.training.ids`.
+        """
+        return ()
+
     @property
     def packages(self) -> Mapping[str, str]:
         """Optional packages of the evaluation, {package: extra of pyproject.toml}; checked before the first step."""
@@ -146,7 +178,18 @@ class Task:
 
     @property
     def batch_coupled(self) -> str:
-        """Why the loss is not a sum over examples (batch normalization, ...), so accumulation changes it; or ""."""
+        """Why the loss is not a sum over examples (contrastive, ...), or "".
+
+        Training refuses such a loss with micro-batches and under pmap, where it would not be that of the global batch.
+        """
+        return ""
+
+    @property
+    def batch_statistics(self) -> str:
+        """Why the model depends on statistics of its batch (batch normalization, ...), or "".
+
+        Statistics are those of the global batch, also under pmap, but of a micro-batch with accumulation.
+        """
         return ""
 
 

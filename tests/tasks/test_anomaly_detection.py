@@ -335,5 +335,5 @@ def test_incompatible_models_and_batches_are_refused():
 
     task = AnomalyDetection(Narrow())
     params, variables = start(task, batch)
-    with pytest.raises(UserError, match=r"the model returns \(3, 2\); the task needs the shape of the input, \(3, 4\)"):
+    with pytest.raises(UserError, match=r"the model returns the shape \(3, 2\); the task needs \[3, 4\]"):
         task.evaluate(params, variables, batch, KEY)

@@ -150,8 +150,8 @@ def test_evaluation_records_are_scored():
 
 def test_an_encoder_updates_its_batch_statistics():
     task = ImageCaptioning(Small(norm=batch_norm))
-    assert "batch normalization" in task.batch_coupled
-    assert ImageCaptioning(Small()).batch_coupled == ""
+    assert "batch normalization" in task.batch_statistics
+    assert ImageCaptioning(Small()).batch_statistics == ""
     batch = make_batch()
     params, variables = task.init(KEY, batch)
     outcome = jax.jit(task.loss)(params, variables, batch, KEY, 0, {})

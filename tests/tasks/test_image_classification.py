@@ -147,7 +147,7 @@ def test_dropout_depends_on_the_key():
 
 def test_batch_coupling_is_reported():
     def coupling(norm):
-        return ImageClassification(ConvNet(CLASSES, norm=norm)).batch_coupled
+        return ImageClassification(ConvNet(CLASSES, norm=norm)).batch_statistics
 
     assert "batch normalization" in coupling(batch_norm)
     assert "batch normalization" in coupling(functools.partial(batch_norm, momentum=0.5))

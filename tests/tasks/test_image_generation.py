@@ -299,9 +299,9 @@ def test_invalid_arguments_are_refused(arguments, message):
 def test_batch_normalization_couples_examples_and_excludes_a_penalty():
     generator = DCGANGenerator(outputs=1, size=2, channels=(4,))
     critic = DCGANDiscriminator(channels=(4, 4), norm=batch_norm)
-    assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_coupled
-    assert "batch normalization" in ImageGeneration(LinearGenerator(), critic).batch_coupled
-    assert ImageGeneration(LinearGenerator(), DCGANDiscriminator()).batch_coupled == ""
+    assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_statistics
+    assert "batch normalization" in ImageGeneration(LinearGenerator(), critic).batch_statistics
+    assert ImageGeneration(LinearGenerator(), DCGANDiscriminator()).batch_statistics == ""
     with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
         ImageGeneration(LinearGenerator(), critic, penalty="r1")
 

@@ -200,7 +200,7 @@ def test_wrong_arguments_and_outputs_are_refused():
     task = ImageRestoration(Constant(outputs=2), GaussianNoise())
     batch = make_batch()
     params, variables = task.init(KEY, batch)
-    with pytest.raises(UserError, match="must be equal"):
+    with pytest.raises(UserError, match=r"the shape \(4, 12, 14, 2\); the task needs \[4, 12, 14, 1\]"):
         task.evaluate(params, variables, batch, KEY)
 
 

@@ -371,7 +371,7 @@ def test_wrong_shapes_are_refused():
         jax.eval_shape(many_centers.predict, params, variables, batch, KEY)
     narrow = InstanceSegmentation(Conv(1))
     params, variables = start(narrow, batch)
-    with pytest.raises(UserError, match=r"the model outputs \(1, 32, 40, 1\)"):
+    with pytest.raises(UserError, match=r"the model returns the shape \(1, 32, 40, 1\)"):
         jax.eval_shape(narrow.phases[0].loss, params, variables, batch, KEY, 0, {})
 
 

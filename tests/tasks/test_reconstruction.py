@@ -132,5 +132,5 @@ def test_wrong_output_shapes_are_refused():
 
     task = Reconstruction(Flat())
     batch = make_batch()
-    with pytest.raises(UserError, match=r"the model outputs \(5, 4, 3, 1\); the task needs the shape of the images"):
+    with pytest.raises(UserError, match=r"the model returns the shape \(5, 4, 3, 1\); the task needs \[5, 4, 3, 2\]"):
         task.evaluate({"autoencoder": {}}, {}, batch, KEY)

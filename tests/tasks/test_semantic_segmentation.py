@@ -258,7 +258,7 @@ def test_wrong_shapes_are_refused():
             jax.eval_shape(task.phases[0].loss, params, variables, {**batch, "mask": mask}, KEY, 0, {})
     narrow = SemanticSegmentation(Conv(2), num_classes=CLASSES)
     params, variables = start(narrow, batch)
-    with pytest.raises(UserError, match=r"the model outputs \(4, 5, 6, 2\)"):
+    with pytest.raises(UserError, match=r"the model returns the shape \(4, 5, 6, 2\)"):
         jax.eval_shape(narrow.evaluate, params, variables, batch, KEY)
 
 

@@ -192,5 +192,5 @@ def test_incompatible_models_and_batches_are_refused():
 
     task = SequenceClassification(OneNumber())
     params, variables = start(task, batch)
-    with pytest.raises(UserError, match=r"\[batch, outputs\]"):
+    with pytest.raises(UserError, match=r"the task needs \[6, outputs\]"):
         jax.jit(task.predict)(params, variables, batch, KEY)

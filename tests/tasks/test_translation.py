@@ -388,7 +388,7 @@ def test_a_target_with_one_token_is_refused():
 def test_one_group_is_trained_without_batch_coupling():
     task = Translation(Small())
     assert [phase.trains for phase in task.phases] == ["translator"]
-    assert task.batch_coupled == ""
+    assert task.batch_statistics == ""
 
 
 def test_an_unknown_reference_token_is_never_matched():

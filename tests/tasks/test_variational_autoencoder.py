@@ -312,7 +312,7 @@ def test_incompatible_batches_and_likelihoods_are_refused():
         task.evaluate(params, variables, batch, jax.random.key(0))
     model = VAE(DenseEncoder((8,)), DenseDecoder((8,), shape=(4, 4)), latents=2)
     task = VariationalAutoencoder(model, likelihood=Gaussian(None))
-    with pytest.raises(UserError, match=r"the likelihood needs \(6, 4, 4, 2\)"):
+    with pytest.raises(UserError, match=r"the task needs \[6, 4, 4, 2\]"):
         jax.eval_shape(task.evaluate, small(0)[1], {}, batch, jax.random.key(0))
     with pytest.raises(UserError, match=r"std=0\.0 must be positive"):
         Gaussian(0.0)

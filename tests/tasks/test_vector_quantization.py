@@ -199,5 +199,5 @@ def test_invalid_arguments_are_refused():
         VectorQuantization(Pixels(), likelihood=Gaussian(), commitment=-1)
     _, params, variables = pixels()
     learned = VectorQuantization(Pixels(), likelihood=Gaussian(None))
-    with pytest.raises(UserError, match=r"the likelihood needs \(6, 4, 4, 2\)"):
+    with pytest.raises(UserError, match=r"the task needs \[6, 4, 4, 2\]"):
         jax.eval_shape(learned.evaluate, params, variables, batch(), jax.random.key(0))

@@ -22,6 +22,7 @@ from jaxdl.testing.laws import (
     law_causal,
     law_devices,
     law_evaluation,
+    law_ids,
     law_learns,
     law_padding,
     law_pmap,
@@ -29,7 +30,7 @@ from jaxdl.testing.laws import (
     law_repeatable,
     law_resumable,
 )
-from jaxdl.training import checkpoint, step
+from jaxdl.training import checkpoint, compiled, ids, step
 from jaxdl.training.task import Term
 
 
@@ -175,3 +176,17 @@ def test_11_texts_that_prediction_does_not_truncate(monkeypatch):
     as_examples = sentences.as_examples
     monkeypatch.setattr(sentences, "as_examples", lambda *rest, length, **options: as_examples(*rest, **options))
     broken(law_files, bench)
+
+
+@pytest.mark.parametrize("recipe", ["experiments/cnn/digits.py", "experiments/transformer/austen_gpt.py"])
+def test_12_ids_that_are_not_checked(monkeypatch, recipe):
+    bench = Bench(build(tiny(load_recipe(recipe))))
+    law_ids(bench)
+    monkeypatch.setattr(ids, "check_batch", lambda *arguments: None)
+    monkeypatch.setattr(compiled, "check_batch", lambda *arguments: None)
+    broken(law_ids, bench)
+
+
+def test_12_tokens_whose_ids_are_not_declared(monkeypatch):
+    monkeypatch.setattr(LanguageModelling, "id_ranges", lambda self, *shapes: [])
+    broken(law_ids, Bench(build(tiny(load_recipe("experiments/transformer/austen_gpt.py")))))

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.training.task import Array, PyTree
 
@@ -61,3 +62,30 @@ def per_example(batch: Mapping[str, Any], values: Array) -> tuple[Array, Array]:
 def example_means(values: Array) -> Array:
     """Returns the mean of each example, [batch], of values [batch, ...]."""
     return values.reshape(values.shape[0], -1).mean(1)
+
+
+def float_outputs(outputs: Any, *axes: int | str) -> Array:
+    """Returns a model's outputs as float32.
+
+    Args:
+      outputs: Result of the model.
+      axes: The axes that the task needs, each a size, or a name for any size.
+
+    Raises:
+      UserError: Outputs of another shape.
+    """
+    shape = getattr(outputs, "shape", None)
+    if shape is None or len(shape) != len(axes) or any(n != m for n, m in zip(shape, axes) if not isinstance(m, str)):
+        result = type(outputs).__name__ if shape is None else f"the shape {shape}"
+        raise UserError(f"the model returns {result}; the task needs [{', '.join(map(str, axes))}]")
+    return jnp.asarray(outputs, jnp.float32)
+
+
+def argument_of(model: nn.Module, size: int, path: str = "task.model") -> str:
+    """Returns the path of the model's argument that sets a number of ids, "" if it is not found."""
+    fields = {name: value for name, value in vars(model).items() if name not in ("parent", "name", "scope")}
+    for name in ("num_classes", "classes", "vocabulary", "outputs"):
+        if fields.get(name) == size:
+            return f"{path}.{name}"
+    parts = [(name, value) for name, value in fields.items() if isinstance(value, nn.Module)]
+    return next((found for name, part in parts if (found := argument_of(part, size, f"{path}.{name}"))), "")

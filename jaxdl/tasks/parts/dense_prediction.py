@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.training.task import Array, Batch, PyTree
 
 
@@ -19,10 +20,7 @@ def pixel_outputs(
       UserError: Outputs of another shape.
     """
     outputs, variables = task.apply_model(params, variables, batch, key, task.normalize(batch["image"]))
-    shape, expected = batch["image"].shape, (*batch["image"].shape[:3], channels)
-    if outputs.shape != expected:
-        raise UserError(f"the model outputs {outputs.shape} for images {shape}; the task needs {expected}")
-    return jnp.asarray(outputs, jnp.float32), variables
+    return float_outputs(outputs, *batch["image"].shape[:3], channels), variables
 
 
 def check_labels(name: str, batch: Batch) -> Array:

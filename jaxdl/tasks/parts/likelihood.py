@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_choices, check_ranges
 from jaxdl.tasks.parts.draws import fold_keys
 from jaxdl.training.task import Array, Batch
@@ -115,8 +116,4 @@ def check_outputs(likelihood: Likelihood, output: Array, observed: Array) -> Non
     Raises:
       UserError: Another shape.
     """
-    expected = (*observed.shape[:3], likelihood.outputs(observed.shape[-1]))
-    if output.shape != expected:
-        raise UserError(
-            f"the model outputs {output.shape}, but the likelihood needs {expected}; set its shape and outputs"
-        )
+    float_outputs(output, *observed.shape[:3], likelihood.outputs(observed.shape[-1]))

@@ -1,10 +1,12 @@
 """Base class of tasks that train one model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxdl.tasks.parts.apply import apply_module, batch_coupling, init_module
-from jaxdl.training.task import Array, Batch, Outcome, Phase, PyTree, Task, module_key
+from jaxdl.tasks.parts.apply import apply_module, argument_of, batch_coupling, init_module
+from jaxdl.training.indexing import indexed_sizes
+from jaxdl.training.task import Array, Batch, IdRange, Outcome, Phase, PyTree, Task, module_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class ModelTask(Task):
         return (Phase(name="train", trains=self.group, loss=self.loss),)
 
     @property
-    def batch_coupled(self) -> str:
+    def batch_statistics(self) -> str:
         return batch_coupling(self.model)
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
@@ -53,3 +55,27 @@ class ModelTask(Task):
     def collections(self, params: PyTree, variables: PyTree) -> dict[str, PyTree]:
         """Returns the model's parameters and variables as `nn.Module.apply` takes them."""
         return {"params": params[self.group], **variables.get(self.group, {})}
+
+    def valid_ids(self, feature: str, size: int, **options: Any) -> IdRange:
+        """Returns the ids of a feature for which the model has `size` outputs; `options` are those of `IdRange`."""
+        return IdRange(feature, size, argument_of(self.model, size), **options)
+
+    def embedded_ids(
+        self, apply: Callable[..., Any], params: PyTree, variables: PyTree, batch: Batch, *features: str
+    ) -> tuple[int, dict[str, int]]:
+        """Returns the size of the last axis of the model's outputs, and the number of embeddings of each feature.
+
+        Features that the batch lacks or that the model does not index with are left out.
+
+        Args:
+          apply: Function `(params, variables, batch) -> (outputs, ...)` that applies the model.
+          params, variables, batch: Shapes and types.
+          features: Names of integer features.
+        """
+
+        def function(values: Batch, params: PyTree, variables: PyTree, batch: Batch) -> Array:
+            return apply(params, variables, {**batch, **values})[0]
+
+        values = {name: batch[name] for name in features if name in batch}
+        outputs, sizes = indexed_sizes(function, values, params, variables, batch)
+        return outputs.shape[-1], {name: min(found) for name, found in sizes.items() if found}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,10 +12,11 @@ from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS, PACKAGES
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import check_segments, next_token_mask
-from jaxdl.training.task import Array, Batch, Evaluation, Names, Outcome, PyTree, Term
+from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, Term
 from jaxdl.viz.language import decode_texts
 
 UNKNOWN_REFERENCE = (
@@ -81,6 +83,11 @@ class Seq2Seq(ModelTask):
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         inputs, options = self._encoder_arguments(batch)
         return self.init_model(key, inputs, _masked_target(batch)[:, :-1], **options)
+
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        vocabulary, embeddings = self.embedded_ids(self._logits, params, variables, batch, "source", "target")
+        embeddings["target"] = min(vocabulary, embeddings.get("target", vocabulary))
+        return list(starmap(self.valid_ids, embeddings.items()))
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         """Returns the cross-entropy per target token after <start>.
@@ -159,7 +166,7 @@ class Seq2Seq(ModelTask):
         inputs, options = self._encoder_arguments(batch)
         target = _masked_target(batch)[:, :-1]
         logits, variables = self.apply_model(params, variables, batch, key, inputs, target, **options)
-        return jnp.asarray(logits, jnp.float32), variables
+        return float_outputs(logits, *target.shape, "vocabulary"), variables
 
     def _encoder_arguments(self, batch: Batch) -> tuple[Array, dict[str, Any]]:
         """Returns the inputs and the keyword arguments of the model: lengths, or segments of packed pairs."""

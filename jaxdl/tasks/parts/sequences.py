@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, PyTree
 
@@ -40,9 +41,4 @@ def apply_sequence_model(
     """
     values, length = sequences(batch)
     outputs, variables = task.apply_model(params, variables, batch, key, values, length=length)
-    outputs = jnp.asarray(outputs, jnp.float32)
-    if outputs.ndim != 2 or outputs.shape[0] != values.shape[0]:
-        raise UserError(
-            f"the model returns {outputs.shape} for {values.shape[0]} sequences; the task needs [batch, outputs]"
-        )
-    return outputs, variables
+    return float_outputs(outputs, values.shape[0], "outputs"), variables

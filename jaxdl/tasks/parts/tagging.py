@@ -1,16 +1,17 @@
 """Base class of tasks that classify the words of a text."""
 
 from dataclasses import dataclass
+from itertools import starmap
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.errors import UserError
+from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import require_features
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.tokens import token_losses, token_metrics, token_outcome
-from jaxdl.training.task import Array, Batch, Outcome, PyTree
+from jaxdl.training.task import Array, Batch, IdRange, Outcome, PyTree
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,10 @@ class Tagging(ModelTask):
         tokens, length = _inputs(batch)
         return self.init_model(key, tokens, length=length)
 
+    def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
+        labels, embeddings = self.embedded_ids(self._logits, params, variables, batch, "tokens")
+        return [self.valid_ids("label", labels, ignored=(-1,)), *starmap(self.valid_ids, embeddings.items())]
+
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)
         metrics = self._word_metrics(logits, batch)
@@ -55,12 +60,7 @@ class Tagging(ModelTask):
         """Returns logits float32 [batch, time, labels] and the new variables."""
         tokens, length = _inputs(batch)
         logits, variables = self.apply_model(params, variables, batch, key, tokens, length=length)
-        logits = jnp.asarray(logits, jnp.float32)
-        if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
-            raise UserError(
-                f"the model returns {logits.shape} for tokens {tokens.shape}; the task needs [batch, time, labels]"
-            )
-        return logits[:, : batch["label"].shape[1]], variables
+        return float_outputs(logits, *tokens.shape, "labels")[:, : batch["label"].shape[1]], variables
 
     def _word_metrics(self, logits: Array, batch: Batch) -> dict[str, tuple[Array, Array]]:
         """Returns `loss` (nats per word) and `accuracy` (share of words) as (sum, weight) pairs."""
