@@ -66,6 +66,7 @@ def test_a_user_recipe_satisfies_the_laws(write_recipe):
         "evaluation",
         "learns",
         "predicts",
+        "files",
         "ids",
     }
     assert outcomes["causal"] == "the model is not causal"

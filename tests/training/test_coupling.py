@@ -25,7 +25,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (16, 2, 2, 1)).astype(np.uint
 class Contrastive(Task):
     """InfoNCE over the batch."""
 
-    batch_coupled = "contrastive"
+    @property
+    def batch_coupled(self):
+        return "contrastive"
 
     @property
     def phases(self):
