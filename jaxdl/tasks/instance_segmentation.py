@@ -24,8 +24,7 @@ from jaxdl.viz.segmentation import InstanceSegmentationPresentation
 HEATMAPS = {"focal": 1.0, "mse": 200.0}
 # Added to the heatmap's logits: the initial probability of a center is 0.1 (arXiv:1708.02002).
 HEATMAP_PRIOR = math.log(0.1 / 0.9)
-# Records are int16 to halve their size, and one value above `limit` marks invalid numbers.
-MAX_NUMBER = 32766
+MAX_NUMBER = 32767  # of int16, the type of the records
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +40,7 @@ class InstanceSegmentation(ModelTask):
     Loss terms: `cross_entropy` of the foreground, over pixels; `dice` of the foreground (soft Dice, arXiv:1606.04797),
     over examples with objects; `heatmap`, the penalty-reduced focal loss over objects (alpha 2, beta 4,
     arXiv:1808.01244) or the squared error over pixels; `offset`, the absolute error (down plus right, in units of
-    `offset_scale`) over foreground pixels. A number that is negative or above `limit` makes the loss NaN, which stops a
-    run; the evaluation names the example.
+    `offset_scale`) over foreground pixels.
 
     Evaluation metrics: each term as `<term>_loss`, and their weighted sum, `loss`; `ap50`, TP / (TP + FP + FN) of
     instances matched one to one at an IoU above 0.5, counts summed over all images: the definition of StarDist
@@ -119,20 +117,12 @@ class InstanceSegmentation(ModelTask):
         metrics = {f"{name}_loss": (term.sum, term.weight) for name, term in self._terms(maps, batch).items()}
         instances, _, _ = self.group_pixels(maps)
         truth = check_labels("instances", batch)
-        # All invalid numbers become limit + 1, which fits into int16.
-        truth = jnp.where((truth < 0) | (truth > self.limit), self.limit + 1, truth)
         return Evaluation(metrics, {"predicted": instances.astype(jnp.int16), "true": truth.astype(jnp.int16)})
 
     def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
         from jaxdl.metrics.segmentation import count_error, foreground_dice, instance_precision
 
         truths, predictions = records["true"], records["predicted"]
-        invalid = np.flatnonzero((truths > self.limit).any(axis=(1, 2)))
-        if len(invalid):
-            raise UserError(
-                f"the instances of example {invalid[0]} contain a number below 0 or above limit={self.limit}; renumber"
-                " them or raise limit"
-            )
         precision = instance_precision(truths, predictions)
         coefficients = self._coefficients
         losses = {name: metrics[f"{name}_loss"] for name in coefficients if f"{name}_loss" in metrics}
@@ -170,11 +160,9 @@ class InstanceSegmentation(ModelTask):
     def _terms(self, maps: Maps, batch: Batch) -> dict[str, Term]:
         targets = center_targets(check_labels("instances", batch), limit=self.limit, sigma=self.sigma)
         weight, shape, coefficients = batch["weight"], targets.foreground.shape, self._coefficients
-        # Invalid numbers cannot be learned, and ignoring them would hide the error. Padding may contain any value.
-        poison = jnp.where((weight > 0) & ~targets.valid, jnp.nan, 1.0)
 
         def term(name: str, errors: Array, counts: Array) -> Term:
-            return Term(jnp.sum(weight * poison * errors), jnp.sum(weight * counts), coefficients[name])
+            return Term(jnp.sum(weight * errors), jnp.sum(weight * counts), coefficients[name])
 
         pixels = jnp.full(shape[0], float(shape[1] * shape[2]))
         cross_entropy = jax.nn.softplus(maps.foreground) - targets.foreground * maps.foreground

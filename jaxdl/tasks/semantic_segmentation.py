@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
 from jaxdl.tasks.parts.arguments import check_class_names, check_ranges
 from jaxdl.tasks.parts.dense_prediction import check_labels, pixel_outputs, soft_dice
@@ -18,7 +17,6 @@ from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcom
 from jaxdl.viz.segmentation import SemanticSegmentationPresentation
 
 UNLABELLED = 255
-_VALID = np.iinfo(np.int32).min  # marks pixels whose class id is in range, below any id
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +27,7 @@ class SemanticSegmentation(ModelTask):
     pixels with the id 255 are unlabelled and ignored.
 
     Loss terms: `cross_entropy`, over labelled pixels; `dice`, over examples with labelled pixels, averaged over the
-    classes in the example's mask. A class id that is neither below `num_classes` nor 255 makes the loss NaN, which
-    stops a run; the evaluation names the example.
+    classes in the example's mask.
 
     Evaluation metrics: `loss` (cross-entropy per labelled pixel, without label smoothing), `pixel_accuracy`, and
     `confusion` [classes, classes], the share of all labelled pixels by true class (row) and predicted class (column).
@@ -82,12 +79,10 @@ class SemanticSegmentation(ModelTask):
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
         logits, variables = self._logits(params, variables, batch, key)
-        target, labelled, invalid = self._target(batch)
+        target, labelled = self._target(batch)
         log_probabilities = jax.nn.log_softmax(logits)
         smooth = (1.0 - self.label_smoothing) * target + self.label_smoothing / self.num_classes
-        cross_entropy = -jnp.sum(smooth * log_probabilities, axis=-1)
-        # An invalid class id cannot be learned; ignoring it would hide the error.
-        cross_entropy = jnp.where(invalid != _VALID, jnp.nan, labelled * cross_entropy)
+        cross_entropy = labelled * -jnp.sum(smooth * log_probabilities, axis=-1)
         weight = batch["weight"]
         pixels = jnp.sum(weight * labelled.sum((1, 2)))
         terms = {"cross_entropy": Term(jnp.sum(weight * cross_entropy.sum((1, 2))), pixels)}
@@ -99,7 +94,7 @@ class SemanticSegmentation(ModelTask):
 
     def evaluate(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> Evaluation:
         logits, _ = self._logits(params, variables, batch)
-        target, labelled, invalid = self._target(batch)
+        target, labelled = self._target(batch)
         guess = jax.nn.one_hot(logits.argmax(-1), self.num_classes)
         # Float32 counts the pixels of one image exactly, int32 those of a batch.
         confusion = jnp.einsum("bhwi,bhwj->bij", target, guess).astype(jnp.int32).sum(0)
@@ -109,18 +104,11 @@ class SemanticSegmentation(ModelTask):
             "pixel_accuracy": (jnp.trace(confusion), pixels),
             "confusion": (confusion, pixels),
         }
-        return Evaluation(metrics, {"invalid_class": invalid.max((1, 2))})
+        return Evaluation(metrics)
 
     def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
         from jaxdl.metrics.segmentation import class_dice, class_iou, mean_over_classes
 
-        invalid = records["invalid_class"]
-        examples = np.flatnonzero(invalid != _VALID)
-        if len(examples):
-            raise UserError(
-                f"the mask of example {examples[0]} contains the class id {invalid[examples[0]]}; with num_classes="
-                f"{self.num_classes}, ids must be 0 to {self.num_classes - 1}, or {UNLABELLED} for unlabelled pixels"
-            )
         dice = class_dice(metrics["confusion"])
         scores = {"mean_iou": mean_over_classes(class_iou(metrics["confusion"])), "mean_dice": mean_over_classes(dice)}
         return {**scores, "dice": float(dice[1])} if self.num_classes == 2 else scores
@@ -134,15 +122,11 @@ class SemanticSegmentation(ModelTask):
     ) -> tuple[Array, PyTree]:
         return pixel_outputs(self, self.num_classes, params, variables, batch, key)
 
-    def _target(self, batch: Batch) -> tuple[Array, Array, Array]:
-        """Returns the one-hot mask, the labelled pixels and the invalid class ids of a batch.
+    def _target(self, batch: Batch) -> tuple[Array, Array]:
+        """Returns the one-hot mask [batch, h, w, classes], 0 at unlabelled pixels and in padding; and labelled pixels.
 
-        Returns:
-          The one-hot mask [batch, h, w, classes], 0 at unlabelled pixels and in padding; float32 [batch, h, w], 1 at
-          labelled pixels; int32 [batch, h, w], the class ids out of range, elsewhere `_VALID`.
+        Labelled pixels are 1 in float32 [batch, h, w].
         """
         mask = check_labels("mask", batch)
         labelled = (mask != UNLABELLED) & (batch["weight"] > 0)[:, None, None]
-        invalid = jnp.where(labelled & ((mask < 0) | (mask >= self.num_classes)), mask, _VALID)
-        target = jax.nn.one_hot(mask, self.num_classes) * labelled[..., None]
-        return target, labelled.astype(jnp.float32), invalid
+        return jax.nn.one_hot(mask, self.num_classes) * labelled[..., None], labelled.astype(jnp.float32)

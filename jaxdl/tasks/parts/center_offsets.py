@@ -33,14 +33,12 @@ class Targets(NamedTuple):
       heatmap: float32 [batch, h, w] in [0, 1], 1 at the pixel nearest to a center.
       offset: float32 [batch, h, w, 2] in pixels, 0 on the background.
       objects: Number of objects, float32 [batch].
-      valid: bool [batch], False if an instance number is negative or above the limit.
     """
 
     foreground: Array
     heatmap: Array
     offset: Array
     objects: Array
-    valid: Array
 
 
 def center_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
@@ -53,8 +51,7 @@ def center_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
 
 def _image_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
     height, width = instances.shape
-    inside = (instances >= 0) & (instances <= limit)
-    number = jnp.where(inside, instances, 0).astype(jnp.int32)
+    number = instances.astype(jnp.int32)
     rows, columns = jnp.indices((height, width))
     # Integer sums do not depend on their order; relative to the image's middle they stay below 2^31 to 2,500 x 2,500.
     middle = np.array([height // 2, width // 2])
@@ -69,7 +66,7 @@ def _image_targets(instances: Array, *, limit: int, sigma: float) -> Targets:
     peak = (sums[:, 1:] + size // 2) // size + middle
     peaks = jnp.zeros((height, width)).at[peak[:, 0], peak[:, 1]].max(present.astype(jnp.float32))
     heatmap = _spread(_spread(peaks, sigma).T, sigma).T
-    return Targets(foreground, heatmap, offset, jnp.sum(present).astype(jnp.float32), jnp.all(inside))
+    return Targets(foreground, heatmap, offset, jnp.sum(present).astype(jnp.float32))
 
 
 def _spread(peaks: Array, sigma: float) -> Array:
