@@ -17,6 +17,8 @@ from jaxdl.config.annotations import annotation_of, describe, fit
 from jaxdl.config.settings import as_config, join
 from jaxdl.errors import UserError
 
+_INT32 = 2**31 - 1
+
 
 class Range(NamedTuple):
     """Interval of finite numbers; infinite bounds are none.
@@ -48,9 +50,13 @@ class Range(NamedTuple):
         high = f"{'below' if self.without_high else 'at most'} {self.high:.12g}" if self.high < math.inf else ""
         return " and ".join(filter(None, (low, high))) or "a finite number"
 
+    def expected(self, value: Any) -> str:
+        """Returns the range as text, without a bound that only numbers above int32 exceed, unless `value` does."""
+        return str(self if value > self.high or self.high < _INT32 else self._replace(high=math.inf))
+
 
 FINITE, NATURAL, POSITIVE = Range(), Range(0), Range(0, without_low=True)
-COUNT = Range(1, 2**31 - 1)  # sizes and steps are int32 in JAX
+COUNT = Range(1, _INT32)  # sizes and steps are int32 in JAX
 DEPTH = Range(1, 10_000)  # each of them is traced
 FRACTION, SHARE = Range(0, 1), Range(0, 1, without_low=True)
 RATE = Range(0, 1, without_high=True)  # of dropout, of moments
@@ -97,6 +103,8 @@ _OF_CLASS = {
     "Dataset.scale": FINITE,
     "Coco.scale": FINITE,
     "Experts.rate": NATURAL,
+    "Linear.beta_max": Range(0, 500),  # exp(beta) is computed
+    "Linear.beta_min": Range(0, 500),
     "MissingPixels.missing": Range(0, 255),
     "MissingRectangles.missing": Range(0, 255),
     "MockSpeech.rate": COUNT,
@@ -172,10 +180,10 @@ def _check_numbers(path: str, value: Any, bounds: Range) -> None:
         for index, item in enumerate(value):
             _check_numbers(join(path, index), item, bounds)
     elif isinstance(value, Real) and not isinstance(value, bool) and value not in bounds:
-        raise UserError(f"{path} is {value}; expected {bounds}")
+        raise UserError(f"{path} is {value}; expected {bounds.expected(value)}")
 
 
 def _is_literal(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_literal, value))
-    return isinstance(value, (bool, int, float, str))
+    return value is None or isinstance(value, (bool, int, float, str))
