@@ -78,7 +78,7 @@ def build(config: fdl.Buildable) -> Experiment:
         raise UserError(f"{where or 'experiment'}: {message}") from error
     if not isinstance(experiment, Experiment):
         raise UserError(f"the recipe returns {type(experiment).__name__}; experiment() must return an Experiment")
-    validate(experiment)
+    _validate_parts(experiment)
     return experiment
 
 
@@ -87,10 +87,15 @@ def validate(experiment: Experiment) -> None:
 
     Raises:
       UserError: An argument of another type or out of its range, a batch size that is not divisible by the
-        micro-batches, a phase without
-        optimizer or an optimizer without phase, an unknown mode, a metric of a missing evaluation.
+        micro-batches, a phase without optimizer or an optimizer without phase, an unknown mode, a metric of a missing
+        evaluation.
     """
     check(experiment)
+    _validate_parts(experiment)
+
+
+def _validate_parts(experiment: Experiment) -> None:
+    """Validates that the parts of an experiment belong together."""
     batch_size = experiment.data.batch_size
     if batch_size % experiment.accumulate:
         raise UserError(
