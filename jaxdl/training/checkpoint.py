@@ -227,8 +227,8 @@ class Checkpoints:
         earlier = f"the newest earlier checkpoint is of step {max(steps)}" if steps else "no earlier one exists"
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return WriteError(
-            f"could not write {which} in {self.path}: {reason}; {earlier}; free space or repair the folder, then run the"
-            " same command to resume"
+            f"could not write {which} in {self.path}: {reason}; {earlier}; free space or repair the folder, then run"
+            " the same command to resume"
         )
 
     def record(self, step: int) -> dict[str, Any]:
