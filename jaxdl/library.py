@@ -93,7 +93,7 @@ class Run:
         Raises:
           UserError: An input that cannot be read or that the model does not take.
         """
-        from jaxdl.commands.predict import inputs_of, predict
+        from jaxdl.runs.inference import inputs_of, predict
 
         texts = [texts] if isinstance(texts, str) else list(texts)
         return list(predict(self.trained, inputs_of(self.trained, str(self.path)).read(_inputs(inputs), texts)))

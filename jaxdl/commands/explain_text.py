@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.commands.predict import inputs_of
 from jaxdl.config.serialize import from_json
 from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
@@ -19,6 +18,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import write_errors, write_png
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, probability_page
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
-from jaxdl.commands.predict import inputs_of
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
@@ -32,6 +31,7 @@ from jaxdl.interop.huggingface.layout import NO_DETAILS, Details
 from jaxdl.interop.stablehlo import write_program
 from jaxdl.runs.exports import export_folder
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.language_modelling import LanguageModelling
