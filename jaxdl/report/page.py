@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.report import html, svg
+from jaxdl.report.grouping import typed
 from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
 from jaxdl.report.plots import arguments, curves, hues, pictures, readable
-from jaxdl.report.statistics import RESAMPLES, Estimate, Group, Section, interval, typed
+from jaxdl.report.statistics import RESAMPLES, Estimate, Group, Section, interval
 from jaxdl.runs.ledger import figure, minutes
 
 _NONE = "–"
