@@ -50,7 +50,6 @@ def prediction_grid(
       images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. The first 24 are drawn.
       labels: [n] true classes. None if unknown.
       predictions, probabilities: [n] predicted classes, and their probabilities.
-      names: Class names.
     """
     box_height = int(np.clip(round(_BOX * images.shape[1] / images.shape[2]), _BOX // 2, 2 * _BOX))
     axes, corners = image_grid(min(len(images), _SHOWN), _COLUMNS, _BOX, box_height, _GAP, caption=_CAPTION)
@@ -80,7 +79,6 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> Picture:
 
     Args:
       shares: [classes, classes], counts or shares of examples by true and predicted class.
-      names: Class names.
 
     Raises:
       ValueError: A matrix that is not square.

@@ -37,7 +37,6 @@ def detection_grid(records: Mapping[str, np.ndarray], names: Sequence[str], min_
       records: `image` uint8 [n, height, width, 1 or 3]; for labelled images `boxes` [n, objects, 4] (top, left, bottom,
         right) in pixels and `box_weight` [n, objects]; predictions `predicted_boxes` [n, k, 4], `predicted_labels` and
         `predicted_scores` [n, k]. The first 12 are drawn.
-      names: Class names.
       min_score: Smallest score of drawn boxes.
     """
     images = records["image"][:_SHOWN]

@@ -58,7 +58,6 @@ def saliency_page(
       difference: logit(image) - logit(baseline), the expected sum of `values`.
       probabilities: [classes].
       target: Explained class.
-      names: Class names.
       title: Name of the image.
       layer: Name and shape of the layer of `cam`.
     """
@@ -218,7 +217,6 @@ def filter_page(kernel: np.ndarray, layer: str) -> Picture:
 
     Args:
       kernel: [height, width, channels in, channels out].
-      layer: Name of the layer.
     """
     import matplotlib
 

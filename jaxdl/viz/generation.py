@@ -17,12 +17,9 @@ _COLUMNS, _SHOWN = 8, 24
 def sample_grid(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None = None, names: Sequence[str] | None = None
 ) -> Picture:
-    """Draws images in rows of eight, or, with labels, one row per class with its name on the left.
+    """Draws images in rows of eight, or, with labels [n], up to eight in a row per class with its name on the left.
 
-    Args:
-      images: [n, height, width, 1 or 3], uint8, or float in [0, 1]. At most eight per class are drawn.
-      labels: [n], classes, or None.
-      names: Class names.
+    Images are [n, height, width, 1 or 3], uint8, or float in [0, 1].
     """
     return _draw([("", _rows_of(images, labels, names))])
 
@@ -33,25 +30,14 @@ def real_and_generated(
     labels: Sequence[int] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> Picture:
-    """Draws real images above generated images, with labels one row per class; at most 24 of each.
-
-    Args:
-      real, generated: [n, height, width, 1 or 3], uint8, or float in [0, 1].
-      labels: [n], classes of both, or None.
-      names: Class names.
-    """
+    """Draws real images above generated ones as `sample_grid`, at most 24 of each; the labels are those of both."""
     labels = None if labels is None else labels[:_SHOWN]
     parts = [("real", real), ("generated", generated)]
     return _draw([(title, _rows_of(images[:_SHOWN], labels, names)) for title, images in parts])
 
 
 def path_grid(paths: np.ndarray, rows: int = 8) -> Picture:
-    """Draws one row per path, such as a path between two latents or a sampling trajectory.
-
-    Args:
-      paths: [n, steps, height, width, 1 or 3], uint8, or float in [0, 1].
-      rows: Largest number of paths.
-    """
+    """Draws the first `rows` paths [n, steps, height, width, 1 or 3] between latents or of sampling, one per row."""
     return _draw([("", [("", path) for path in paths[:rows]])])
 
 

@@ -138,7 +138,6 @@ def labelled_texts(
       texts: [n] texts, of which three lines of the first 16 are drawn.
       labels: [n] true classes. None: unknown.
       predictions, probabilities: [n] predicted classes, and their probabilities.
-      names: Class names.
     """
     count = min(len(texts), _ROWS)
     if count == 0:

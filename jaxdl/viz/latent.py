@@ -27,7 +27,6 @@ def image_table(
 
     Args:
       images: [rows, columns, height, width, 1 or 3].
-      title: Title.
       rows: Row labels on the left. Empty: none.
       columns: Column labels below; "" omits one.
       gap: Space between images, in pixels of the images.

@@ -73,7 +73,6 @@ def layers(logits: Logits, image: Any) -> list[Layer]:
     Layers are in the order in which their calls return.
 
     Args:
-      logits: Classifier.
       image: [batch, height, width, channels], an array or `jax.ShapeDtypeStruct`.
     """
     spatial: list[Layer] = []
@@ -185,8 +184,6 @@ def grad_cam(logits: Logits, image: Array, target: Array, layer: Layer) -> Array
     Examples must be independent (no batch statistics of this batch).
 
     Args:
-      logits: Classifier.
-      image: [batch, height, width, channels].
       target: int [batch], class to explain.
       layer: Layer of `layers`.
 
@@ -215,8 +212,6 @@ def integrated_gradients(
     independent of `steps`.
 
     Args:
-      logits: Classifier.
-      image: [batch, height, width, channels].
       target: int [batch], class to explain.
       steps: Integration steps. At 256 the sum of the values deviates from `difference` by about 1% in ConvNets with max
         pooling, less in smoother models. The error is proportional to 1 / steps.
@@ -243,8 +238,6 @@ def activations(logits: Logits, image: Array, names: Sequence[str], channels: in
     """Returns the mean and the strongest channels of each named layer.
 
     Args:
-      logits: Classifier.
-      image: [batch, height, width, channels].
       names: Names of layers, see `layers`.
       channels: Maximum number of strongest channels.
     """
@@ -264,7 +257,6 @@ def first_kernel(logits: Logits, params: Mapping[str, Any], image: Any) -> tuple
     """Returns the first 4-D parameter "kernel" in the order of module calls; None without one.
 
     Args:
-      logits: Classifier.
       params: {group: tree}, or a module's tree.
       image: [batch, height, width, channels], an array or `jax.ShapeDtypeStruct`.
 

@@ -102,7 +102,6 @@ def mask_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.nda
       images: The first 8 are drawn.
       truths, predictions: Class ids [n, height, width]; true ones are 255 for unlabelled pixels (light gray). `truths`
         is None for unlabelled images.
-      names: Class names.
     """
     images, predictions = images[:_SHOWN], predictions[:_SHOWN]
     truths = None if truths is None else truths[:_SHOWN]
@@ -129,14 +128,9 @@ def mask_grid(images: np.ndarray, truths: np.ndarray | None, predictions: np.nda
 
 
 def mask_overlay(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Picture:
-    """Draws one enlarged image under its mask, with a legend of the classes' shares of the pixels.
+    """Draws an image, uint8 [height, width, channels], under its mask of class ids [height, width], enlarged.
 
-    A class "background" is not colored.
-
-    Args:
-      image: uint8 [height, width, channels].
-      mask: Class ids [height, width].
-      names: Class names.
+    The legend has the classes' shares of the pixels. A class "background" is not colored.
     """
     present, counts = np.unique(mask, return_counts=True)
     names = class_names(names, max(len(names), int(present.max()) + 1))

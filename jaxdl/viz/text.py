@@ -136,9 +136,8 @@ def translation_table(
     """Draws a table of sources, outputs and references; a tick marks outputs equal to their reference.
 
     Args:
-      sources: [n] texts, of which the first 8 are drawn, each in at most three lines.
-      outputs: [n] texts.
-      references: [n] texts. None: unknown.
+      sources, outputs, references: [n] texts; the first 8 are drawn, each in at most three lines. References may be
+        None.
 
     """
     count = min(len(sources), 8)
@@ -172,8 +171,7 @@ def caption_grid(images: np.ndarray, captions: Sequence[str], references: Sequen
 
     Args:
       images: [n, height, width, 1 or 3], uint8, or float in [0, 1], of which the first 12 are drawn.
-      captions: [n] texts, each drawn in at most three lines.
-      references: [n] texts. None: unknown.
+      captions, references: [n] texts, each drawn in at most three lines. References may be None.
 
     """
     count = min(len(images), 12)
