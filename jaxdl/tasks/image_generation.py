@@ -103,11 +103,6 @@ class ImageGeneration(Task):
         check_ranges(
             self, penalty_weight="[0, inf)", penalty_every=one, critic_steps=one, latents=one, classes="[0, inf)"
         )
-        if self.penalty is not None and batch_coupling(self.discriminator):
-            raise UserError(
-                f"penalty={self.penalty} needs a discriminator without batch normalization, because it is a gradient"
-                " per image; use another norm or penalty=None"
-            )
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -139,6 +134,11 @@ class ImageGeneration(Task):
             ({}, {}) if self.fid_classifier is None else self.fid_classifier.init(keys[2], batch["image"][:1]),
         ):
             params, variables = {**params, **part[0]}, {**variables, **part[1]}
+        if self.penalty is not None and "batch_stats" in variables.get(DISCRIMINATOR, {}):
+            raise UserError(
+                f"penalty={self.penalty} needs a discriminator without batch normalization, because it is a gradient"
+                " per image; use another norm or penalty=None"
+            )
         if COLLECTION in variables.get(DISCRIMINATOR, {}):
             variables[ITERATED] = jnp.int32(-1)
         return params, variables

@@ -53,6 +53,13 @@ class LinearCritic(nn.Module):
 FID_CLASSIFIER = FIDClassifier(ConvNet(num_classes=3, channels=(4,)))
 
 
+class NormalizedCritic(nn.Module):
+    @nn.compact
+    def __call__(self, image, *, train):
+        features = nn.BatchNorm(use_running_average=not train)(image.reshape(image.shape[0], -1))
+        return nn.Dense(1)(features)[:, 0]
+
+
 def make_batch(size=6, seed=0):
     random = np.random.default_rng(seed)
     return {
@@ -302,8 +309,10 @@ def test_batch_normalization_couples_examples_and_excludes_a_penalty():
     assert "batch normalization" in ImageGeneration(generator, DCGANDiscriminator()).batch_statistics
     assert "batch normalization" in ImageGeneration(LinearGenerator(), critic).batch_statistics
     assert ImageGeneration(LinearGenerator(), DCGANDiscriminator()).batch_statistics == ""
-    with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
-        ImageGeneration(LinearGenerator(), critic, penalty="r1")
+    for discriminator in (critic, NormalizedCritic()):
+        task = ImageGeneration(LinearGenerator(), discriminator, latents=4, penalty="r1")
+        with pytest.raises(UserError, match="needs a discriminator without batch normalization"):
+            jax.eval_shape(task.init, jax.random.key(0), make_batch())
 
 
 def test_generators_with_another_image_size_are_refused():
