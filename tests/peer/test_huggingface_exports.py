@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.commands import export, predict, train
+from jaxdl.runs import inference
 from jaxdl.runs.restore import load_trained
 
 torch = pytest.importorskip("torch", reason="the peer extra is not installed: torch")
@@ -107,8 +108,8 @@ def test_generation_equals_prediction_token_for_token(tmp_path, name):
     if not name.startswith("t5"):
         texts = [text[:9].strip() for text in texts if text[:9].strip()]
     trained, generated = load_trained(run), set()
-    examples = predict.inputs_of(trained, run).read([], texts)
-    for text, outputs in zip(texts, predict.predict(trained, examples)):
+    examples = inference.inputs_of(trained, run).read([], texts)
+    for text, outputs in zip(texts, inference.predict(trained, examples)):
         encoded = tokenizer(text, return_tensors="pt")
         assert encoded["input_ids"][0].tolist() == [*own_tokenizer.encode(text), *[2] * name.startswith("t5")]
         with torch.no_grad():
