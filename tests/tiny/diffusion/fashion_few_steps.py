@@ -15,6 +15,7 @@ def tiny():
     config.task.network.classes = 3
     config.task.classes = 3
     config.task.fid_classifier = None
+    config.keep.metric = None
     config.start = None
     config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
