@@ -44,7 +44,7 @@ from jaxdl.interop.huggingface.resnet import HuggingFaceWeights
 from jaxdl.models.resnet import ResNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.parts.pixels import Normalize
-from jaxdl.training.optimizers import freeze, scale_by_path
+from jaxdl.training.by_path import freeze, scale_by_path
 
 
 @auto_config
