@@ -18,7 +18,7 @@ from jaxdl.training.ids import check_batch
 from jaxdl.training.memory import check_memory
 from jaxdl.training.state import TrainState, init_state
 from jaxdl.training.step import Report, make_eval_step, make_train_step
-from jaxdl.training.task import IdRange, Names
+from jaxdl.training.task import Evaluation, IdRange, Names
 from jaxdl.training.tracing import batch_norms, shape_errors
 
 PyTree = Any
@@ -188,8 +188,8 @@ class Program:
         self.coupling = task.batch_coupled or task.batch_statistics or ("batch normalization" if norms else "")
         check_coupling(self.experiment, norms, self.mesh.size)
 
-    def trace_evaluation(self, example: Batch) -> dict[str, tuple[int, ...]]:
-        """Traces the evaluation, and the predictions for pictures, of batches like `example`; returns metrics' shapes.
+    def trace_evaluation(self, example: Batch) -> Evaluation:
+        """Traces the evaluation, and the predictions for pictures, of batches like `example`; returns its shapes.
 
         Raises:
           UserError: The model's outputs do not have the shape that the task needs, or cannot be computed.
@@ -208,7 +208,7 @@ class Program:
             if self.experiment.task.presentation.pictures is not None:
                 with shape_errors("the predictions"):
                     self._predict.trace(params, variables, batch, key)
-        return {name: total.shape for name, (total, _) in evaluation.metrics.items()}
+        return evaluation
 
     @functools.cached_property
     def _evaluate(self) -> Any:

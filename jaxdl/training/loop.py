@@ -1,13 +1,17 @@
 """Training loop, in one fixed order: batch, step, report, evaluate, save, stop."""
 
+import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.data.source import Source
 from jaxdl.distributed.processes import begun, together
 from jaxdl.errors import UserError, check_packages, nearest
 from jaxdl.training.checkpoint import Checkpoints
@@ -17,6 +21,7 @@ from jaxdl.training.interrupt import Preempted, interruptible
 from jaxdl.training.session import Session
 from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState
+from jaxdl.training.task import Evaluation, Task
 
 
 def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any] | None = None) -> Program:
@@ -34,20 +39,43 @@ def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any
 def check(program: Program, sources: Sources) -> None:
     """Checks before training that models fit data: shapes and metrics of evaluations, and an output for every id.
 
-    The names of the metrics of `Task.score` are known after the first evaluation only, see `Checkpoints.save`.
-
     Raises:
-      UserError: They do not fit, or `keep.metric` is not a metric that `Task.evaluate` returns.
+      UserError: They do not fit, or `keep.metric` is not a metric of the task.
     """
     experiment = program.experiment
     kept, _, metric = (experiment.keep.metric or "").partition("/")
     for split, source in sources.evals.items():
         with closing(eval_batches(source, 1, experiment.data.eval_transforms)) as batches:
-            metrics = program.trace_evaluation(next(batches))
-        names = [name for name, shape in metrics.items() if shape == ()]
-        if split == kept and experiment.task.score is None and metric not in names:
+            evaluation = program.trace_evaluation(next(batches))
+        names = {name for name, (total, _) in evaluation.metrics.items() if total.shape == ()}
+        if split == kept and metric not in names:
+            scored = _scored(experiment.task, evaluation, source)
+            if scored is None or metric in scored:
+                continue
+            names |= scored
             raise UserError(f"keep.metric: the evaluation '{split}' has no metric '{metric}'; {nearest(metric, names)}")
     check_sources(sources, experiment.data, program.id_ranges)
+
+
+def _scored(task: Task, evaluation: Evaluation, source: Source) -> set[str] | None:
+    """Returns the metrics of `Task.score`, called with zeros in the shapes of an evaluation.
+
+    None where it is undefined for zeros: then `Checkpoints.save` checks `keep.metric` after the first evaluation.
+    """
+    if task.score is None:
+        return set()
+    records = {name: np.zeros(spec.shape, spec.dtype) for name, spec in evaluation.records.items()}
+    means = {name: np.zeros(total.shape) for name, (total, _) in evaluation.metrics.items()}
+    level = logging.root.manager.disable
+    logging.disable()  # a warning of mode collapse would concern the zeros
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return set(task.score(records, means, {**source.names, **task.class_names}))
+    except Exception:  # such as average precision without boxes
+        return None
+    finally:
+        logging.disable(level)
 
 
 def train(

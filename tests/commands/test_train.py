@@ -1,11 +1,19 @@
 """Training: errors in user models, seeds, checkpoint metrics and code changes."""
 
+import dataclasses
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from jaxdl.commands import train
 from jaxdl.commands.cli import main
+from jaxdl.config.experiment import build
+from jaxdl.config.recipes import load_recipe
+from jaxdl.errors import UserError
+from jaxdl.testing import tiny
+from jaxdl.training.loop import check, make_program
+from jaxdl.training.sources import load_sources
 
 RECIPE = """
 import flax.linen as nn
@@ -90,6 +98,16 @@ def test_a_metric_that_the_evaluation_does_not_return_is_refused_before_step_1(r
         " names that exist: accuracy, loss"
     )
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(("metric", "refused"), [("blue", True), ("bleu", False)])
+def test_corpus_metrics_are_known_before_step_1(metric, refused):
+    experiment = build(tiny(load_recipe("experiments/rnn/captions.py")))
+    kept = dataclasses.replace(experiment.keep, metric=f"validation/{metric}")
+    sources = load_sources(experiment.data)
+    program = make_program(dataclasses.replace(experiment, keep=kept), sources)
+    with pytest.raises(UserError, match="no metric 'blue'; did you mean 'bleu'") if refused else nullcontext():
+        check(program, sources)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
