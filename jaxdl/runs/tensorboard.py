@@ -28,7 +28,7 @@ class EventFile:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes {tag: value}."""
-        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore
 
         self._write(step, Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]))
 
@@ -45,7 +45,7 @@ class EventFile:
             writer.close()
 
     def _write(self, step: int, summary: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # type: ignore
 
         writer = self._open()
         writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
@@ -54,7 +54,7 @@ class EventFile:
     def _open(self) -> Any:
         if self._writer is None:
             from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto.event_pb2 import Event, SessionLog
+            from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
 
             self._folder.mkdir(exist_ok=True)
             # Two writers within one second would have the same file name; nanoseconds keep them distinct and ordered.

@@ -1,6 +1,6 @@
 """Presentation of examples and predictions: pictures, JSON values, framing of image files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,9 +34,9 @@ class Presentation:
 
     framing: str | None = "crop"
     mask: str | None = None
-    pictures: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
-    picture: ClassVar[Callable[..., Any] | None] = None
-    readable: ClassVar[Callable[..., Mapping[str, Any]] | None] = None
+    pictures: ClassVar[Any] = None
+    picture: ClassVar[Any] = None
+    readable: ClassVar[Any] = None
 
 
 def valid_rows(batch: Features, count: int | None = None) -> np.ndarray:

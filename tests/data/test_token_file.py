@@ -102,8 +102,9 @@ def test_files_of_llmc_are_recognized_by_their_header(tmp_path, magic, version, 
     header = np.zeros(256, np.int32)
     header[:3] = magic, version, len(IDS)
     path.write_bytes(header.tobytes() + IDS.astype(kind).tobytes())
-    for settings in ({}, {"header": 1024}, {"type": kind}):
-        tokens = TokenFile(str(path), 9, **settings).load().read(np.array([2]))["tokens"]
+    files = (TokenFile(str(path), 9), TokenFile(str(path), 9, header=1024), TokenFile(str(path), 9, type=kind))
+    for file in files:
+        tokens = file.load().read(np.array([2]))["tokens"]
         np.testing.assert_array_equal(tokens[0], IDS[18:28])
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match=r"ids, but 1,000 by its header; copy the file again"):

@@ -16,7 +16,7 @@ from jaxdl.models.layers.dot_product import Scores, by_blocks, dot_product_atten
 def random_inputs(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
     keys = jax.random.split(jax.random.key(0), 3)
     shapes = [(batch, n, heads, size), (batch, m, kv_heads, size), (batch, m, kv_heads, size)]
-    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
+    return tuple(jax.random.normal(key, shape) for key, shape in zip(keys, shapes))
 
 
 def reference(query, key, value, bias=None, mask=None, segments=None, causal=False, window=0, scale=0.3):
@@ -69,7 +69,7 @@ def test_blockwise_attention_matches_the_reference_with_gradients(kv_heads, bloc
 
 def test_queries_and_keys_may_differ_in_length():
     inputs = random_inputs(n=5, m=9)
-    output = dot_product_attention(*inputs, Scores(scale=0.3))
+    output = dot_product_attention(*inputs, scores=Scores(scale=0.3))
     np.testing.assert_allclose(output, reference(*inputs), atol=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_a_fully_masked_query_gives_finite_outputs():
 def test_the_tpu_kernel_matches_the_reference(causal, window, packed):
     inputs = random_inputs(batch=1, n=128, m=128, heads=2, kv_heads=1, size=128)
     options = {"segments": jnp.arange(128)[None] // packed} if packed else {}
-    output = splash(*inputs, Scores(scale=0.1, causal=causal, window=window, **options), interpret=True)
+    output = splash(*inputs, scores=Scores(scale=0.1, causal=causal, window=window, **options), interpret=True)
     expected = reference(*inputs, causal=causal, window=window, scale=0.1, **options)
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
@@ -105,7 +105,7 @@ def test_the_tpu_kernel_matches_the_reference_over_devices():
 
 def test_half_precision_accumulates_in_float32():
     inputs = [array.astype(jnp.bfloat16) for array in random_inputs(n=64, m=64)]
-    output = dot_product_attention(*inputs, Scores(scale=0.3, causal=True))
+    output = dot_product_attention(*inputs, scores=Scores(scale=0.3, causal=True))
     assert output.dtype == jnp.bfloat16
     exact = reference(*(array.astype(jnp.float32) for array in inputs), causal=True)
     np.testing.assert_allclose(output.astype(jnp.float32), exact, atol=0.03)

@@ -11,6 +11,7 @@ from scipy.io import wavfile
 from jaxdl.data.audio.features import read_audio
 from jaxdl.data.audio.speech import Speech
 from jaxdl.data.dataset import Dataset
+from jaxdl.data.source import skipped_files
 from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
 
@@ -89,7 +90,7 @@ def test_suffixes_match_in_any_case_and_hidden_files_are_skipped(tmp_path):
     (tmp_path / "alone.txt").write_text("no recording")
     source = Dataset(f"speech:{tmp_path}", "train").load()
     assert source.read(np.array([0]))["text"].tolist() == [b"ab"]
-    assert source.skipped == ("._a.wav (hidden)", "alone.txt (no recording)")
+    assert skipped_files(source) == ("._a.wav (hidden)", "alone.txt (no recording)")
 
 
 def test_two_recordings_of_one_transcript_are_refused(tmp_path):
@@ -115,4 +116,4 @@ def test_damaged_recordings_are_dropped(tmp_path):
     (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:1000])
     source = Dataset(f"speech:{tmp_path}", "train", on_error="skip", skip_limit=0.5).load()
     assert len(source) == 1
-    assert source.skipped == ("b.wav (damaged)",)
+    assert skipped_files(source) == ("b.wav (damaged)",)

@@ -17,6 +17,7 @@ from jaxdl.data.image.boxes_and_masks import Objects
 from jaxdl.data.image.resize import ResizePad
 from jaxdl.data.labels import align
 from jaxdl.data.pipeline import Batches
+from jaxdl.data.source import skipped_files
 from jaxdl.errors import UserError
 
 SQUARE = [[2, 1, 6, 1, 6, 4, 2, 4]]  # x 2 to 6, y 1 to 4
@@ -363,6 +364,6 @@ def test_damaged_images_are_dropped_with_their_boxes(tmp_path):
     (tmp_path / "val/a.png").write_bytes(b"no image")
     source = Dataset(f"coco:{tmp_path}", "val", on_error="skip", skip_limit=0.5).load()
     assert set(examples(source)) == {6, 9}
-    assert source.skipped == ("val/a.png (damaged)",)
+    assert skipped_files(source) == ("val/a.png (damaged)",)
     with pytest.raises(UserError, match=r"1 of 3 files are damaged, more than skip_limit=0\.05"):
         Dataset(f"coco:{tmp_path}", "val", on_error="skip").load()
