@@ -1,7 +1,5 @@
 """Blockwise, TPU and cuDNN attention kernels against reference attention."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +11,11 @@ from jaxdl.models.layers.dense import logical_partition_spec
 from jaxdl.models.layers.dot_product import Scores, by_blocks, dot_product_attention, splash
 
 
-def random_inputs(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> Any:
+def random_inputs(batch=2, n=16, m=16, heads=4, kv_heads=4, size=8) -> tuple[jax.Array, jax.Array, jax.Array]:
     keys = jax.random.split(jax.random.key(0), 3)
     shapes = [(batch, n, heads, size), (batch, m, kv_heads, size), (batch, m, kv_heads, size)]
-    return tuple(jax.random.normal(key, shape) for key, shape in zip(keys, shapes))
+    query, key, value = (jax.random.normal(key, shape) for key, shape in zip(keys, shapes))
+    return query, key, value
 
 
 def reference(query, key, value, bias=None, mask=None, segments=None, causal=False, window=0, scale=0.3):
