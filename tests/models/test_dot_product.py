@@ -94,7 +94,7 @@ def test_the_tpu_kernel_matches_the_reference_over_devices():
     sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     with active(mesh, parallel):
         attend = jax.jit(
-            lambda *arrays: splash(*arrays, Scores(scale=0.1, causal=True, segments=segments), interpret=True)
+            lambda q, k, v: splash(q, k, v, Scores(scale=0.1, causal=True, segments=segments), interpret=True)
         )
         output = attend(*jax.device_put(inputs, sharding))
     assert output.sharding.shard_shape(output.shape) == (1, 128, 1, 128)
