@@ -14,7 +14,7 @@ _FILES = 3  # skipped files that are named
 def summarize(role: str, source: Source) -> list[str]:
     """Returns one line on the examples of a source, and one on the files that it skipped, if any.
 
-    Example: `train: 24 examples; cat 12, dog 12`.
+    Example: `train: 24 examples; cat: 12, dog: 12`.
     """
     lines = [f"{role}: {len(source):,} examples" + _classes(source)]
     if skipped := skipped_files(source):
@@ -30,7 +30,7 @@ def _classes(source: Source) -> str:
         return ""
     counts = np.bincount(labels, minlength=len(names))[: len(names)].tolist()
     if len(names) <= _CLASSES:
-        return "; " + ", ".join(f"{name} {count}" for name, count in zip(names, counts))
+        return "; " + ", ".join(f"{name}: {count}" for name, count in zip(names, counts))
     most, least = int(np.argmax(counts)), int(np.argmin(counts))
     return f"; {len(names)} classes, from {counts[least]} ({names[least]}) to {counts[most]} ({names[most]})"
 

@@ -26,7 +26,7 @@ def test_labels_of_an_evaluation_are_mapped_by_name(tmp_path):
     assert batch["label"].dtype == np.int32
     assert sources.evals["val"].names["label"] == ("neg", "neu", "pos")
     assert sources.evals["val"].fingerprint != val.load().fingerprint
-    assert summarize("val", sources.evals["val"]) == ["val: 2 examples; neg 1, neu 0, pos 1"]
+    assert summarize("val", sources.evals["val"]) == ["val: 2 examples; neg: 1, neu: 0, pos: 1"]
 
 
 def test_a_class_that_training_lacks_is_refused():

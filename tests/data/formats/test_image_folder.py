@@ -42,7 +42,7 @@ def test_hidden_folders_and_files_are_skipped_and_named(pets):
     assert source.names == {"label": ("cat", "dog")}
     assert labels(pets) == ["cat"] * 3 + ["dog"] * 3
     first, second = summarize("train", source)
-    assert first == "train: 6 examples; cat 3, dog 3"
+    assert first == "train: 6 examples; cat: 3, dog: 3"
     assert second.startswith("train: skipped 5 files: cat/._0.png (hidden), cat/.ipynb_checkpoints (hidden)")
 
 
