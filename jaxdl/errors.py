@@ -1,9 +1,11 @@
 """Exceptions that the command line reports in one line."""
 
 import difflib
+import errno
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 _LISTED = 5  # names in a hint
 
@@ -34,6 +36,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     more = f" and {len(names) - len(listed)} more" if len(listed) < len(names) else ""
     meant = f"did you mean '{match[0]}'? " if match else ""
     return f"{meant}names that exist: {', '.join(listed) or '(none)'}{more}"
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError into a WriteError that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space and run again" if full else "use a writable folder"
+        raise WriteError(f"cannot write {path}: {error.strerror}; {advice}") from error
 
 
 @contextmanager

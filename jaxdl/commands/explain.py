@@ -14,8 +14,8 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.data.source import stack
-from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import stems, write_errors, write_png
+from jaxdl.errors import UserError, nearest, write_errors
+from jaxdl.runs.files import stems, write_png
 from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz import explanation, saliency

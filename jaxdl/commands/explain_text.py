@@ -14,9 +14,9 @@ import numpy as np
 from jaxdl.config.serialize import from_json
 from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, write_errors
 from jaxdl.models.layers.attention import SEEN
-from jaxdl.runs.files import write_errors, write_png
+from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained

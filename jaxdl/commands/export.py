@@ -15,7 +15,7 @@ from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.data.text.special_tokens import END, PAD, SPECIALS, START, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, write_errors
 from jaxdl.interop.huggingface.checkpoints import check_model, write_model
 from jaxdl.interop.huggingface.companions import (
     GENERATION,
@@ -116,7 +116,8 @@ def _write_huggingface(path: str, step: int | None, folder: Path) -> tuple[int, 
     write_model(folder, model, collections, details, files)
     if tokenizer is not None:
         content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, path, tokenizer))
-        (folder / TOKENIZER).write_text(content, encoding="utf-8")
+        with write_errors(folder / TOKENIZER):
+            (folder / TOKENIZER).write_text(content, encoding="utf-8")
     return int(trained.state.step), "; load it with from_pretrained of transformers"
 
 
@@ -174,7 +175,8 @@ def _write_program(path: str, step: int | None, folder: Path) -> tuple[int, str]
     reader = inputs_of(trained, path)
     files = {feature: f"{feature}_{TOKENIZER}" for feature in trained.tokenizers}
     for feature, tokenizer in trained.tokenizers.items():
-        (folder / files[feature]).write_text(tokenizer.huggingface + "\n")
+        with write_errors(folder / files[feature]):
+            (folder / files[feature]).write_text(tokenizer.huggingface + "\n")
     preprocessing = reader.describe() | ({"tokenizers": files} if files else {})
     specs = trained.record["batch"] | reader.evaluated_images
     function, weights = program_of(trained.experiment), trained.state.evaluated

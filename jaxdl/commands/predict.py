@@ -10,8 +10,8 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.data.inputs import Example
-from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import stems, write_errors, write_gif, write_png
+from jaxdl.errors import UserError, nearest, write_errors
+from jaxdl.runs.files import stems, write_gif, write_png
 from jaxdl.runs.inference import inputs_of, is_image, outputs_of, predict
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.runs.table import print_table

@@ -13,7 +13,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, write_errors
 from jaxdl.interop.tensors import save_tensors
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -69,13 +69,11 @@ def write_program(
     }
     signature: dict[str, Any] = {"inputs": shapes, "platforms": list(platforms)}
     signature |= {} if preprocessing is None else {"preprocessing": preprocessing}
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRAM).write_bytes(program.exported.serialize())
         save_tensors(folder / WEIGHTS, dict(program.weights), "stablehlo")
         (folder / SIGNATURE).write_text(json.dumps(signature, default=str) + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder") from None
     return sorted(program.inputs)
 
 

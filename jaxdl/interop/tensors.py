@@ -1,24 +1,38 @@
 """Files of the format safetensors."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from jaxdl.errors import UserError, from_extra
+from jaxdl.errors import UserError, from_extra, write_errors
 
 FLOATING = ("float64", "float32", "float16", "bfloat16")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], extra: str, **metadata: str) -> None:
-    """Writes a file with the mode of the process's umask; `extra` of pyproject.toml contains safetensors."""
+    """Writes a file with the mode of the process's umask; `extra` of pyproject.toml contains safetensors.
+
+    Raises:
+      WriteError: The disk is full, or the folder is not writable.
+    """
     with from_extra(extra, f"{path.name}"):
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(dict(tensors), path, metadata=metadata or None)
-    path.chmod(mode)  # safetensors creates files that only their owner can read
+    with write_errors(path):
+        path.touch()
+        mode = path.stat().st_mode
+        try:
+            save_file(dict(tensors), path, metadata=metadata or None)
+        except SafetensorError as error:
+            code = re.search(r"\(os error (\d+)\)", str(error))  # the library reports errors of writing as text
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        path.chmod(mode)  # safetensors creates files that only their owner can read
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from jaxdl.errors import UserError, nearest
-from jaxdl.runs.files import write_atomically, write_errors
+from jaxdl.errors import UserError, nearest, write_errors
+from jaxdl.runs.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxdl.errors import UserError
-from jaxdl.runs.files import write_errors
+from jaxdl.errors import UserError, write_errors
 from jaxdl.runs.folder import RunFolder
 
 MARKER = "jaxdl_export.json"  # names the run and the files of an export

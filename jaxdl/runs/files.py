@@ -1,19 +1,17 @@
 """Atomic files, images and strict JSON."""
 
-import contextlib
-import errno
 import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import WriteError
+from jaxdl.errors import write_errors
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -85,17 +83,6 @@ def stems(files: Sequence[Path]) -> list[str]:
 def to_json(value: Any, indent: int | None = 2) -> str:
     """Serializes to strict JSON: NaN and infinities become null, numpy and jax arrays become lists."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into a WriteError that names the path and the remedy."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space and run again" if full else "use a writable folder"
-        raise WriteError(f"cannot write {path}: {error.strerror}; {advice}") from error
 
 
 def _strict(value: Any) -> Any:

@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxdl.errors import UserError
-from jaxdl.runs.files import to_json, write_atomically, write_errors, write_png
+from jaxdl.errors import UserError, write_errors
+from jaxdl.runs.files import to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.seal import Seal

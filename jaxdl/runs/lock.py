@@ -10,8 +10,7 @@ import socket
 import weakref
 from pathlib import Path
 
-from jaxdl.errors import UserError
-from jaxdl.runs.files import write_errors
+from jaxdl.errors import UserError, write_errors
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 

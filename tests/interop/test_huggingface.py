@@ -255,7 +255,7 @@ def test_writing_refuses_wrong_names_and_occupied_folders(tmp_path):
     with pytest.raises(UserError, match="already holds a model"):
         write_model(tmp_path, small(), variables)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*file"):
+    with pytest.raises(UserError, match=r"cannot write .*file"):
         write_model(tmp_path / "file", small(), variables)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, write_errors
 from jaxdl.interop.tensors import load_tensors, save_tensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -21,13 +21,11 @@ def write_folder(path: Path, tensors: Mapping[str, np.ndarray], files: Mapping[s
     """
     if (path / WEIGHTS).exists():
         raise UserError(f"{path} already holds a model; choose another folder, or remove {WEIGHTS}")
-    try:
+    with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (path / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_tensors(path / WEIGHTS, tensors, "huggingface", format="pt")
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error}; choose another folder") from error
 
 
 def read_folder(folder: str | Path) -> Path:
