@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data.files import check_links, list_files, reasons
-from jaxdl.data.formats.tables import is_quoted, lines_of, read_rows
+from jaxdl.data.formats.tables import Rows, is_quoted, lines_of, read_rows
 from jaxdl.data.random import shuffled
 from jaxdl.data.source import Batch, ColumnSource, text_column
 from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.files import read_file
+from jaxdl.data.text.files import own_lines, read_file
 from jaxdl.errors import UserError
 
 
@@ -92,12 +92,48 @@ def open_labelled(path: str, split: str) -> ColumnSource:
     )
 
 
+def own_rows(files: Sequence[str], texts: Sequence[str], column: str) -> list[tuple[str, str]]:
+    """Returns the user's texts as (name, text): the given texts, then those of each file, named FILE:LINE.
+
+    Tables contribute their column `column`, read as by `open_labelled`; other files each non-empty line. A table ends
+    in .csv or .tsv, or its first line names, separated by tabs, `column` and `label`.
+
+    Raises:
+      UserError: As `own_lines`, or a table lacks the column, has no rows or an empty cell in the column.
+    """
+    named = own_lines((), texts) if texts or not files else []
+    for file in files:
+        header = {name.strip() for name in read_file(file).split("\n", 1)[0].split("\t")}
+        is_table = Path(file).suffix.lower() in (".csv", ".tsv") or {column, "label"} <= header
+        named += _column(Path(file).expanduser(), column) if is_table else own_lines([file], ())
+    return named
+
+
+def _column(file: Path, column: str) -> list[tuple[str, str]]:
+    """Returns the cells of a column as (FILE:LINE, text)."""
+    rows = _read(file)
+    if column not in rows.header:
+        raise UserError(
+            f"{file} has no column '{column}' (line 1: {', '.join(rows.header)[:60]}); name the column of the texts "
+            f"'{column}', or pass one text per line in a file that ends in .txt"
+        )
+    named = [(f"{file}:{line}", row[column].strip()) for line, row in zip(rows.lines, rows.cells)]
+    empty = next((name for name, text in named if not text), None)
+    if empty is not None or not named:
+        raise UserError(f"{empty or file} has no text in the column '{column}'; add one, or remove the row")
+    return named
+
+
+def _read(file: Path) -> Rows:
+    """Reads the rows of a table: CSV if it ends in .csv, otherwise tab-separated."""
+    if file.suffix.lower() == ".csv":
+        return read_rows(str(file))
+    return read_rows(str(file), "\t", quoted=is_quoted(read_file(file)))
+
+
 def _table(file: Path) -> Iterator[tuple[str, str]]:
     """Yields (text, label) of each row."""
-    if file.suffix.lower() == ".csv":
-        rows = read_rows(str(file))
-    else:
-        rows = read_rows(str(file), "\t", quoted=is_quoted(read_file(file)))
+    rows = _read(file)
     for name in ("text", "label"):
         if name not in rows.header:
             raise UserError(f"{file} has no column '{name}'; its first line must name the columns text and label")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxdl.data.formats.text_files import own_rows
 from jaxdl.data.source import ColumnSource, Loadable, as_texts, read_columns
 from jaxdl.data.text.examples import (
     Examples,
@@ -20,7 +21,6 @@ from jaxdl.data.text.examples import (
     text_source,
     tokenizer_of,
 )
-from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.tokenizers import Vocabulary
 from jaxdl.errors import UserError
 
@@ -82,11 +82,11 @@ class Sentences:
         return text_source(self, settings, source, tokenizer, columns, ("tokens",), renamed)
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Reads texts and non-empty lines of files as `tokens` and `tokens_length`; see `own_lines`."""
+        """Reads texts, a column of tables and lines of other files as `tokens` and `tokens_length`; see `own_rows`."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         length = self.length if self.overflow == "truncate" else None
         return as_examples(
-            own_lines(files, texts),
+            own_rows(files, texts, self.feature),
             "tokens",
             tokenizer,
             self.strict,

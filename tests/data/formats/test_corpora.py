@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.formats.text_files import open_labelled, open_pairs, open_text
+from jaxdl.data.formats.text_files import open_labelled, open_pairs, open_text, own_rows
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
@@ -146,3 +146,37 @@ def test_long_texts_are_read_from_csv(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text(f"text,label\n{'long ' * 40_000},x\n")
     assert len(open_labelled(str(path), "train").columns["text"][0]) == 199_999
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", 'label,text\ngood,"fine, ""truly"" fine"\nbad,poor\n'),
+        ("rows.CSV", 'text;label\nfine, "truly" fine;good\npoor;bad\n'),
+        ("rows.tsv", 'text\nfine, "truly" fine\npoor\n'),
+        ("rows.txt", 'label\ttext\ngood\tfine, "truly" fine\nbad\tpoor\n'),
+        ("rows.txt", '\nfine, "truly" fine\npoor\n'),
+    ],
+)
+def test_texts_to_classify_are_the_text_column_of_a_table_or_lines(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    expected = [(f"{path}:2", 'fine, "truly" fine'), (f"{path}:3", "poor")]
+    assert own_rows([str(path)], (), "text") == expected
+    assert own_rows([str(path)], ["own"], "text") == [("own", "own"), *expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a fine film\npoor\n", r"rows\.csv has no column 'text' \(line 1: a fine film\); name the column"),
+        ("review,label\nfine,good\n", r"has no column 'text' \(line 1: review, label\)"),
+        ("text,label\nfine,good\n,bad\n", r"rows\.csv:3 has no text in the column 'text'"),
+        ("text,label\n", r"rows\.csv has no text"),
+    ],
+)
+def test_tables_without_texts_to_classify_are_refused(tmp_path, content, reason):
+    path = tmp_path / "rows.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=reason):
+        own_rows([str(path)], (), "text")

@@ -247,6 +247,14 @@ def test_each_line_of_a_file_is_one_example(tmp_path):
     assert set(lines[0][1]) == {"tokens", "tokens_length"}
 
 
+def test_a_classifier_reads_the_texts_of_a_table(tmp_path):
+    file = tmp_path / "labelled.csv"
+    file.write_text('text,label\n"a,b",good\nba,bad\n')
+    sentences = Sentences(MockSentences(), letters(texts("ab,")), 3)
+    examples = sentences.read([str(file)], [], {"tokens": letters(texts("ab,")).load()})
+    assert [int(example["tokens_length"]) for _, example in examples] == [3, 2]
+
+
 def test_unknown_characters_are_refused_unless_strict_is_false():
     windows = Windows(texts("abc"), letters(texts("abc")), 3)
     with pytest.raises(UserError, match=r"'ab☃': the vocabulary lacks '☃' \(U\+2603\) at position 2"):
