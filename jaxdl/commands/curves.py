@@ -34,7 +34,10 @@ def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
     picture = Path(output or "curves.png")
     if picture.suffix.lower() != ".png":
         raise UserError(f"--output={output} is not a PNG file; write --output={picture.with_suffix('.png')}")
-    rows = {Path(run).name: RunFolder.open(run).rows() for run in runs}
+    folders = [RunFolder.open(run) for run in runs]
+    for folder in folders:
+        folder.check()
+    rows = {folder.path.name: folder.rows() for folder in folders}
     if len(rows) < len(runs):
         raise UserError("two run folders have the same name, which labels their curves; rename one")
     for run in runs:

@@ -123,6 +123,8 @@ def make(
     shown = shown and is_first()
     with RunFolder(path, mode="write" if is_first() else "silent") as folder, ExitStack() as preparation:
         preparation.enter_context(preparing())
+        if folder.has_checkpoint:
+            folder.check()
         check_config(folder, config, allow)
         modules = code.digests(config, recipe)
         warn_of_changed_code(folder, modules)

@@ -73,18 +73,19 @@ def run(path: str, accept: bool = False, format: str = "text") -> None:
 
 def _files(folder: RunFolder) -> list[Part]:
     names = folder.sealed_files
-    problems = folder.seal.problems(names)
+    problems = folder.problems()
     parts = [Part(name, problems.get(name, INTACT)) for name in sorted({*names, *problems})]
     try:
         folder.rows()
     except UserError as error:
-        return [*parts, Part("metrics.jsonl", str(error).replace(f"{folder.path}/", ""))]
+        damage = Part("metrics.jsonl", str(error).replace(f"{folder.path}/", ""))
+        return [*(part for part in parts if part.name != damage.name), damage]
     return parts
 
 
 def _checkpoints(folder: RunFolder) -> list[Part]:
     if not folder.has_checkpoint:
-        return []
+        return [] if not (folder.path / "result.json").exists() else [Part("checkpoints", "missing")]
     parts = []
     with Checkpoints(folder.checkpoints) as checkpoints:
         for step in checkpoints.steps:

@@ -121,6 +121,8 @@ def _read(folder: RunFolder) -> Run:
         state = state if result or state != FINISHED else DAMAGED
         problem = _problem(folder.path, error)
     code = latest(manifest, "code")
+    if not problem:
+        problem = "; ".join(f"{name} is {damage}" for name, damage in folder.problems().items())
     if state == FINISHED and not problem and (names := mixed(manifest)):
         problem = f"resumed with other {' and '.join(names)}; it is compared with no other run"
     attempts = manifest["attempts"]

@@ -29,8 +29,8 @@ import numpy as np
 from jaxdl.errors import UserError, write_errors
 from jaxdl.runs.files import to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
+from jaxdl.runs.seal import MISSING, Seal
 from jaxdl.runs.seal import NAME as SEAL
-from jaxdl.runs.seal import Seal
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
@@ -124,7 +124,21 @@ class RunFolder:
         """Paths of the existing files that are sealed, relative to the folder."""
         names = ["config.json", "config.txt", "manifest.json", "result.json"]
         names += [f"tokenizers/{path.name}" for path in sorted((self.path / "tokenizers").glob("*.json"))]
+        names += ["metrics.jsonl"] if (self.path / "result.json").exists() else []
         return [name for name in names if (self.path / name).exists()]
+
+    def problems(self) -> dict[str, str]:
+        """Returns {file: damage} of the sealed files. A result that is removed before training resumes is none."""
+        problems = self.seal.problems(self.sealed_files)
+        return {name: text for name, text in problems.items() if (name, text) != ("result.json", MISSING)}
+
+    def check(self) -> None:
+        """Raises UserError if a sealed file is missing, changed or damaged."""
+        for name, problem in self.problems().items():
+            raise UserError(
+                f"{self.path / name} is {problem}; restore it from a copy, or accept the files as they are with:"
+                f" jaxdl verify {self.path} --accept"
+            )
 
     @property
     def pictures(self) -> Path:
@@ -237,6 +251,7 @@ class RunFolder:
             return
         with write_errors(self.path):
             self.seal.remove("result.json")
+            self.seal.release("metrics.jsonl")
             for picture in self.pictures.glob("*_*.png"):
                 number = picture.name.split("_", 1)[0]
                 if number.isdecimal() and int(number) > step:
@@ -256,6 +271,8 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json atomically, which marks the run as finished."""
         if self._writing():
+            if self._metrics.exists():
+                self.seal.add("metrics.jsonl")
             self.seal.write("result.json", to_json(result) + "\n")
 
     def result(self) -> dict | None:

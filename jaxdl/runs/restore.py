@@ -68,9 +68,10 @@ def load_trained(
       config: Configuration or Experiment of the run, if its code has no file. None: the one in config.json.
 
     Raises:
-      UserError: Not a run folder, no such step, no intact checkpoint, or a `config` of another run.
+      UserError: Not a run folder, a damaged file, no such step, no intact checkpoint, or a `config` of another run.
     """
     folder = RunFolder.open(run)
+    folder.check()
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoint; train it until its first save")
     recipe = ""
@@ -93,6 +94,7 @@ def load_trained(
         record = checkpoints.newest_record(step)
         example = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in record["batch"].items()}
         program = Program(dataclasses.replace(experiment, ema=kept), example)
+        checkpoints.check_fit(program.abstract, step)
         restored = checkpoints.restore(program.abstract, step)
     if restored is None:
         raise UserError(f"{run} has no checkpoint; train it until its first save")

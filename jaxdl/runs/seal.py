@@ -1,8 +1,8 @@
 """Seal of a run folder, seal.json: SHA-256 of the files that a result depends on.
 
 Every sealed file is written and read through `Seal`, so that a changed bit is an error and never another number.
-Checkpoints have digests of their own (`jaxdl.training.checkpoint`); metrics.jsonl, pictures and TensorBoard events are
-not sealed.
+Checkpoints have digests of their own (`jaxdl.training.checkpoint`). metrics.jsonl, to which training appends, is sealed
+when the run is finished. Pictures and TensorBoard events are not sealed.
 """
 
 import hashlib
@@ -69,12 +69,20 @@ class Seal:
             f" or accept it with: jaxdl verify {self.folder} --accept"
         )
 
-    def remove(self, name: str) -> None:
-        """Deletes a sealed file, if it exists."""
-        (self.folder / name).unlink(missing_ok=True)
+    def add(self, name: str) -> None:
+        """Seals an existing file as it is."""
+        self._save({**self._load(), name: [_sha256(self._content(name))]})
+
+    def release(self, name: str) -> None:
+        """Ends the seal of a file, which will be written to."""
         digests = self._load()
         if digests.pop(name, None) is not None:
             self._save(digests)
+
+    def remove(self, name: str) -> None:
+        """Deletes a sealed file, if it exists."""
+        (self.folder / name).unlink(missing_ok=True)
+        self.release(name)
 
     def problems(self, names: list[str]) -> dict[str, str]:
         """Returns {file: `MISSING`, `CHANGED` or `UNSEALED`} for the sealed files and `names`.

@@ -325,9 +325,10 @@ class Checkpoints:
             raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
         return None
 
-    def check_fit(self, abstract: TrainState) -> None:
-        """Raises UserError if the newest checkpoint has leaves of other shapes, from its metadata only."""
-        if self.latest is not None and (mismatch := self._mismatch(self.latest, abstract)):
+    def check_fit(self, abstract: TrainState, step: int | None = None) -> None:
+        """Raises UserError if a checkpoint, by default the newest, has leaves of other shapes in its metadata."""
+        step = self.latest if step is None else step
+        if step is not None and (mismatch := self._mismatch(step, abstract)):
             raise UserError(mismatch)
 
     def _mismatch(self, step: int, abstract: TrainState) -> str:

@@ -55,7 +55,7 @@ def test_a_run_is_intact_after_training(run, capsys):
     assert "use step 10" in output
 
 
-@pytest.mark.parametrize("name", ["config.json", "config.txt", "manifest.json", "result.json"])
+@pytest.mark.parametrize("name", ["config.json", "config.txt", "manifest.json", "result.json", "metrics.jsonl"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
 def test_damage_of_a_file_is_named(run, capsys, name, damage):
     path = run / name
@@ -75,6 +75,9 @@ def test_damage_of_a_file_is_named(run, capsys, name, damage):
         ("config.txt", "--config=tests/survivor.py --set=steps=10 --workdir={run}"),
         ("manifest.json", "reproduce {run} --dry_run"),
         ("result.json", "reproduce {run}"),
+        ("result.json", "predict {run} {run}/pictures"),
+        ("metrics.jsonl", "curves {run}"),
+        ("metrics.jsonl", "eval {run}"),
         ("result.json", "record {run}"),
     ],
 )
@@ -82,7 +85,30 @@ def test_a_command_refuses_a_damaged_file_in_one_line(run, capsys, name, command
     flip(run / name)
     assert main(tuple(word.format(run=run) for word in command.split())) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"{name} does not have the SHA-256" in line
+    assert f"{name} does not have the SHA-256" in line or f"{name} is changed or damaged" in line
+
+
+@pytest.mark.parametrize("name", ["config.txt", "manifest.json", "metrics.jsonl"])
+def test_a_command_refuses_a_run_that_lost_a_file(run, capsys, name):
+    (run / name).unlink()
+    assert main(("eval", str(run))) == 2
+    assert f"{name} is missing" in capsys.readouterr().err
+
+
+def test_a_report_names_a_damaged_file_that_it_does_not_need(run, tmp_path, capsys):
+    (run / "config.json").write_bytes((run / "config.json").read_bytes()[:300])
+    assert main(("report", str(run), f"--output={tmp_path / 'report.html'}")) == 0
+    assert "config.json is changed or damaged" in (tmp_path / "report.html").read_text()
+
+
+def test_a_finished_run_without_checkpoints_is_damaged(run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    assert state(run, capsys) == (1, {"checkpoints": "missing"})
+
+
+def test_a_finished_run_may_be_extended(run, capsys):
+    assert main(("--config=tests/survivor.py", f"--workdir={run}", "--set=steps=12", "--allow=config")) == 0
+    assert state(run, capsys) == (0, {})
 
 
 def test_a_deliberate_change_is_accepted(run, capsys):
