@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import select
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -50,13 +51,29 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    program = words is None
-    if words is None:
-        end_with_parent()
-        words = sys.argv[1:]
-        if not set(_HELP) & set(words):
-            huge_pages()
-            logging.use_absl_handler()
+    if words is not None:
+        return _main(words, program=False)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (closed by the caller, as with `>&-`)
+    end_with_parent()
+    if not set(_HELP) & set(sys.argv[1:]):
+        huge_pages()
+        logging.use_absl_handler()
+    try:
+        code = _main(sys.argv[1:], program=True)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("stopped: SIGINT", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if not _output_fails():
+            raise
+        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        _discard_output()
+        return 2
+
+
+def _main(words: Sequence[str], program: bool) -> int:
     try:
         name, rest = _split(words)
         if set(_HELP) & set(words):
@@ -84,6 +101,10 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
       program: Whether this process ends with the command.
     """
     logging.set_verbosity(logging.WARNING)
+    if program and command.name == "train":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _stop_at_once)
     configure(values.cpu_devices, values.deterministic)
     from jaxdl.training.interrupt import NonFinite, Preempted
 
@@ -93,7 +114,7 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
     except BrokenPipeError:
         if not _output_closed():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
+        _discard_output()
         return 1
     except UserError as error:
         if values.debug:
@@ -112,7 +133,7 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except NonFinite as error:
-        print(f"stopped: {error}; the last good checkpoint is kept", file=sys.stderr)
+        print(f"stopped: {error}; checkpoints that were saved before are kept", file=sys.stderr)
         return 1
     return 0
 
@@ -122,6 +143,26 @@ def _output_closed() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _output_fails() -> bool:
+    """Returns whether standard output cannot be written, as on a full device."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except OSError:
+        return True
+    return False
+
+
+def _discard_output() -> None:
+    """Drops what is left of the output, which Python flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop_at_once(number: int, frame: object) -> None:
+    """Ends a training command that has not begun to prepare its run, for example while Python imports JAX."""
+    print(f"stopped: {signal.Signals(number).name}; run the same command again", file=sys.stderr, flush=True)
+    os._exit(75)
 
 
 def commands() -> dict[str, Command]:

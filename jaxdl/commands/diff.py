@@ -1,6 +1,5 @@
 """Compares the configurations of two runs."""
 
-from pathlib import Path
 from typing import TextIO
 
 from absl.flags import FlagValues
@@ -8,7 +7,9 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import Command
 from jaxdl.config.serialize import from_json
 from jaxdl.config.settings import diff
+from jaxdl.runs.code import changes
 from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.manifest import latest
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
@@ -25,16 +26,19 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 
 def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
-    """Prints the settings that differ between the configurations of two runs, one a line.
+    """Prints the settings and modules that differ between two runs, one a line.
 
     Raises:
       UserError: A folder is not a run folder, or its configuration does not load.
     """
-    a, b = (from_json(RunFolder.open(run).config(), str(Path(run) / "config.json")) for run in (run_a, run_b))
+    folders = RunFolder.open(run_a), RunFolder.open(run_b)
+    a, b = (from_json(folder.config(), str(folder.path / "config.json")) for folder in folders)
     lines = diff(a.config, b.config)
+    modules = [latest(folder.manifest(), "modules") or {} for folder in folders]
+    lines += [(f"(code of {name})", then, now) for name, then, now in changes(*modules)]
     if a.recipe != b.recipe:
         lines.insert(0, ("(recipe)", a.recipe, b.recipe))
     if lines:
         print_table(("path", run_a, run_b), lines, stream)
     else:
-        print("the configurations are equal", file=stream)
+        print("configurations and code are equal", file=stream)

@@ -262,17 +262,19 @@ def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequ
     if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
     check_format(folder.config(), str(folder.path / "config.json"))
-    rows = changed_settings(folder, config)
-    batch_size = [row for row in rows if row[0] == "data.batch_size"]
-    others = [row for row in rows if row[0] != "data.batch_size"]
-    for kind, changes in (("batch_size", batch_size), ("config", others)):
-        if changes and kind not in allow:
-            listed = ", ".join(f"{name} was {before} and is {now}" for name, before, now in changes[:3])
-            more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-            raise UserError(
-                f"{folder.path} contains a run with another configuration: {listed}{more};"
-                f" give another --workdir, or resume it with --allow={kind}"
-            )
+    rows = [
+        (kind, row)
+        for row in changed_settings(folder, config)
+        if (kind := "batch_size" if row[0] == "data.batch_size" else "config") not in allow
+    ]
+    if rows:
+        listed = ", ".join(f"{name} was {before} and is {now}" for _, (name, before, now) in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        kinds = ",".join(sorted({kind for kind, _ in rows} | set(allow)))
+        raise UserError(
+            f"{folder.path} contains a run with another configuration: {listed}{more};"
+            f" give another --workdir, or resume it with --allow={kinds}"
+        )
 
 
 def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:

@@ -278,7 +278,7 @@ class Checkpoints:
             except Exception as error:  # damaged files raise many types; reported if no record is readable
                 reasons.append(f"step {candidate}: {' '.join(str(error).split())[:120]}")
         steps = ", ".join(map(str, self.steps)) or "none"
-        raise UserError(f"no checkpoint to read in {self.path}; steps that exist: {steps}; {'; '.join(reasons)}")
+        raise UserError(f"no checkpoint to read in {self.path}; {'; '.join([f'steps that exist: {steps}', *reasons])}")
 
     def _read(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
         record = self.record(step)

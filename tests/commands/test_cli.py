@@ -5,6 +5,7 @@ import itertools
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -197,6 +198,15 @@ def test_a_reader_that_ends_early_causes_no_traceback():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+def test_a_full_device_of_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "launch.py", "--help"]
+        process = subprocess.run(command, cwd=repository_root(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert process.returncode == 2
+    assert process.stderr == "error: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize(("count", "end"), [(5, "names that exist: n0, n1, n2, n3, n4"), (9, " and 4 more")])

@@ -305,7 +305,7 @@ def test_diff_of_two_runs_has_settings_and_metrics(root, tmp_path, monkeypatch):
     ]
     stream = io.StringIO()
     diff.show_diff(str(a), str(a), stream)
-    assert stream.getvalue() == "the configurations are equal\n"
+    assert stream.getvalue() == "configurations and code are equal\n"
     with pytest.raises(UserError, match="is not a run"):
         diff.show_diff(str(a), str(tmp_path), stream)
 
