@@ -65,8 +65,9 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     Hugging Face's format: config.json and model.safetensors of an architecture in
     `jaxdl.interop.huggingface.checkpoints`; an image classifier, as one of RGB images, with preprocessor_config.json; a
     model of text with tokenizer.json, tokenizer_config.json and generation_config.json. A StableHLO program of any
-    task computes the outputs of `jaxdl predict` for a batch of any size, see `jaxdl.interop.stablehlo`. If the run
-    keeps an average of the weights, the average is exported.
+    task computes the outputs of `jaxdl predict` for a batch of any size, see `jaxdl.interop.stablehlo`; signature.json
+    states how image files are decoded and framed, see `ImagePreprocessing.describe`. If the run keeps an average of the
+    weights, the average is exported.
 
     Args:
       path: Run folder.

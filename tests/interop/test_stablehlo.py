@@ -2,6 +2,8 @@
 
 import json
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import jax
@@ -103,6 +105,84 @@ def test_the_loader_preprocesses_images_as_prediction(tmp_path, transforms, fram
     image = read_image(tmp_path / "image.png", tmp_path)
     np.testing.assert_array_equal(image[0], expected)
     np.testing.assert_array_equal(load(tmp_path)(image=image)[0], expected)
+
+
+def rgba():
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 4), dtype=np.uint8))
+
+
+def grey(dtype, top):
+    return Image.fromarray(np.linspace(0, top, 256).reshape(16, 16).astype(dtype))
+
+
+def rotated():
+    image = rgba().convert("RGB")
+    image.getexif()[0x0112] = 6
+    return image
+
+
+def loaded_and_predicted(tmp_path, name, channels, scale=None):
+    """Returns the pixels that the README's reader and jaxdl's own read from a file."""
+    preprocess = ImagePreprocessing((), (16, 16, channels), "crop", scale=scale)
+    (tmp_path / "signature.json").write_text(json.dumps({"preprocessing": {"image": preprocess.describe()}}))
+    return readers()[1](tmp_path / name, tmp_path)[0], preprocess(tmp_path / name).image
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "scale"),
+    [
+        ("alpha.png", rgba, None),
+        ("grey_alpha.png", lambda: rgba().convert("LA"), None),
+        ("palette.png", lambda: rgba().convert("RGB").quantize(16), None),
+        ("palette_alpha.png", lambda: rgba().quantize(16, method=Image.Quantize.FASTOCTREE), None),
+        ("bits.png", lambda: rgba().convert("1"), None),
+        ("ink.jpg", lambda: rgba().convert("CMYK"), None),
+        ("alpha.webp", rgba, None),
+        ("color_key.gif", lambda: rgba().quantize(16, method=Image.Quantize.FASTOCTREE), None),
+        ("rotated.png", rotated, None),
+        ("sixteen.png", lambda: grey(np.uint16, 65535), None),
+        ("sixteen.tif", lambda: grey(np.uint16, 50000), None),
+        ("black.png", lambda: grey(np.uint16, 0), None),
+        ("twelve.png", lambda: grey(np.uint16, 4095), (0.0, 4095.0)),
+        ("integers.tif", lambda: grey(np.int32, 100000), (100.0, 90000.0)),
+        ("floats.tif", lambda: grey(np.float32, 1), (0.1, 0.9)),
+        ("eight.png", lambda: grey(np.uint8, 255), (0.0, 4095.0)),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_loader_decodes_every_kind_of_pixel_as_prediction(tmp_path, name, image, scale, channels):
+    image().save(tmp_path / name)
+    pixels, expected = loaded_and_predicted(tmp_path, name, channels, scale)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "scale"),
+    [
+        ("twelve.png", lambda: grey(np.uint16, 4095), None),
+        ("integers.tif", lambda: grey(np.int32, 255), None),
+        ("floats.tif", lambda: grey(np.float32, 1), None),
+        ("not_finite.tif", lambda: grey(np.float32, np.nan), (0.0, 1.0)),
+    ],
+)
+def test_the_loader_refuses_pixels_that_prediction_refuses(tmp_path, name, image, scale):
+    image().save(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} has .* pixels"):
+        loaded_and_predicted(tmp_path, name, 3, scale)
+    with pytest.raises(UserError):
+        ImagePreprocessing((), (16, 16, 3), "crop", scale=scale)(tmp_path / name)
+
+
+def test_the_loader_refuses_colors_of_16_bits(tmp_path):
+    rows = b"".join(b"\0" + bytes(range(96)) for _ in range(16))
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    png = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png))
+    with pytest.raises(ValueError, match=r"deep\.png has uint8 pixels of unsupported range; convert it"):
+        loaded_and_predicted(tmp_path, "deep.png", 3)
 
 
 def test_a_program_of_fixed_size_refuses_other_images(tmp_path):

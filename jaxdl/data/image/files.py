@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -208,6 +208,21 @@ def _eight_bits(image: Image.Image, depth: str, scale: tuple[float, float] | Non
     low, high = scale or (0, 65535)
     factor = 255 / (high - low)
     return Image.fromarray(np.clip(np.rint((values - low) * factor), 0, 255).astype(np.uint8))
+
+
+def describe_decoding(channels: int, scale: tuple[float, float] | None = None) -> dict[str, Any]:
+    """Returns JSON of the rules of `decode` for programs outside jaxdl.
+
+    Returns:
+      `alpha`: the color under transparent pixels, None if alpha is a channel. `range`: for pixels of more than 8 bits,
+      the values by dtype that become 0 and 255; other dtypes are refused. `least_maximum`: such images with a smaller
+      maximum other than 0 are refused.
+    """
+    alpha = None if channels == 4 else "white"
+    if scale is None:
+        return {"alpha": alpha, "range": {"uint16": [0, 65535]}, "least_maximum": _TWELVE_BITS + 1}
+    ranges = {dtype: list(scale) for dtype in ("uint16", "int32", "float32")}
+    return {"alpha": alpha, "range": ranges, "least_maximum": None}
 
 
 def read_image(source: str | Path | np.ndarray, channels: int, scale: tuple[float, float] | None = None) -> np.ndarray:

@@ -64,7 +64,7 @@ class ImagePreprocessing:
 
         `steps` are `{"resize_crop": [resize, size]}` and `{"resize_pad": [height, width]}`. Without them, `{"crop":
         [height, width]}` or `{"pad": [height, width]}` frames other sizes, and `{"keep": [height, width]}` takes no
-        others.
+        others. The other entries are those of `jaxdl.data.image.files.describe_decoding`.
         """
         steps: list[Mapping[str, Any]] = []
         for transform in self._active:
@@ -75,7 +75,9 @@ class ImagePreprocessing:
             else:
                 return None
         steps += [] if steps else [{self.framing: list(self.input_shape[:2])}]
-        return {"channels": self.shape[-1], "dtype": "uint8", "steps": steps}
+        channels = self.shape[-1]
+        decoding = files.describe_decoding(channels, self.scale)
+        return {"channels": channels, "dtype": "uint8", **decoding, "steps": steps}
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -82,7 +82,11 @@ def test_a_transform_that_needs_labels_is_named():
 
 def test_the_description_names_the_steps():
     describe = ImagePreprocessing((Objects(3), ResizeCrop(36, 32)), (32, 32, 3), "pad").describe()
-    assert describe == {"channels": 3, "dtype": "uint8", "steps": [{"resize_crop": [36, 32]}]}
+    decoding = {"alpha": "white", "range": {"uint16": [0, 65535]}, "least_maximum": 4096}
+    assert describe == {"channels": 3, "dtype": "uint8", **decoding, "steps": [{"resize_crop": [36, 32]}]}
     framing = ImagePreprocessing((), (28, 28, 1), "keep", ((28, 28, 1),)).describe()
-    assert framing == {"channels": 1, "dtype": "uint8", "steps": [{"keep": [28, 28]}]}
+    assert framing == {"channels": 1, "dtype": "uint8", **decoding, "steps": [{"keep": [28, 28]}]}
+    scaled = ImagePreprocessing((), (28, 28, 4), "keep", scale=(0.0, 4095.0)).describe()
+    assert scaled
+    assert (scaled["alpha"], scaled["least_maximum"], scaled["range"]["uint16"]) == (None, None, [0.0, 4095.0])
     assert ImagePreprocessing((RandomWindow(8, 8),), (8, 8, 3), "crop").describe() is None
