@@ -30,7 +30,8 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, image, *, train):
         logits = nn.Dense(3)(image.reshape(image.shape[0], -1))
-        return {"sum": logits.sum(0), "pixels": logits[:, None], "pair": (logits, logits)}.get(self.kind, logits)
+        outputs = {"sum": logits.sum(0), "pixels": logits[:, None], "pair": (logits, logits)}
+        return (outputs | {"integers": logits.astype(int)}).get(self.kind, logits)
 
 
 class Language(nn.Module):
@@ -52,6 +53,7 @@ def checked(task, evaluation=None, **columns):
         ("sum", r"^the model returns the shape \(3,\); the task needs \[8, classes\]"),
         ("pixels", r"^the model returns the shape \(8, 1, 3\); the task needs \[8, classes\]"),
         ("pair", r"^the model returns tuple; the task needs \[8, classes\]"),
+        ("integers", r"^the model returns int32, which has no gradient"),
     ],
 )
 def test_logits_of_another_shape(kind, message):

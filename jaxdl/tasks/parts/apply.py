@@ -72,12 +72,16 @@ def float_outputs(outputs: Any, *axes: int | str) -> Array:
       axes: The axes that the task needs, each a size, or a name for any size.
 
     Raises:
-      UserError: Outputs of another shape.
+      UserError: Outputs of another shape, or not of a floating-point type.
     """
     shape = getattr(outputs, "shape", None)
     if shape is None or len(shape) != len(axes) or any(n != m for n, m in zip(shape, axes) if not isinstance(m, str)):
         result = type(outputs).__name__ if shape is None else f"the shape {shape}"
         raise UserError(f"the model returns {result}; the task needs [{', '.join(map(str, axes))}]")
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise UserError(
+            f"the model returns {outputs.dtype}, which has no gradient; the task needs floating-point outputs"
+        )
     return jnp.asarray(outputs, jnp.float32)
 
 
