@@ -1,4 +1,4 @@
-"""Recipe and COCO command of the README run as printed."""
+"""Recipe, data settings and COCO command of the README run as printed."""
 
 import json
 import os
@@ -11,20 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.config.experiment import build
+from jaxdl.config.overrides import resolve
+from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.training.sources import load_sources
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
 def home(tmp_path):
-    """Home folder with images in five classes, and three COCO splits of boxes in three classes."""
+    """Home folder with images in five classes, and COCO's two splits with boxes in three classes."""
     rng = np.random.default_rng(0)
     for label in ("daisy", "dandelion", "rose", "sunflower", "tulip"):
         (tmp_path / "flowers" / label).mkdir(parents=True)
         for number in range(30):
             pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "flowers" / label / f"{number}.png")
-    for split in ("train", "validation"):
+    for split in ("train2017", "val2017"):
         (tmp_path / "mine" / split).mkdir(parents=True)
         images, annotations = [], []
         for number in range(4):
@@ -63,11 +68,39 @@ def test_the_recipe_runs_as_printed(home):
     assert 0.0 <= result["metrics"]["validation"]["accuracy"] <= 1.0
 
 
+def coco_arguments() -> list[str]:
+    command = re.search(r"python launch\.py (--config=experiments/cnn/coco_detection\.py(?:.*\\\n)*.*)", README)
+    assert command
+    return command[1].replace("\\\n", " ").split()
+
+
+def test_the_coco_command_loads_the_splits_of_cocos_layout(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    config, *settings = (argument.partition("=")[2] for argument in coco_arguments())
+    data = build(resolve(config, settings)).data
+    sources = load_sources(data)
+    assert [len(source) for source in (sources.train, *sources.evals.values())] == [4, 4]
+
+
+def test_photographs_of_different_sizes_become_batches(tmp_path, monkeypatch):
+    for number in range(10):
+        path = tmp_path / "photographs" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (150 + number, 170 - number)).save(path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = re.search(r"```python\n([^`]*ResizeCrop[^`]*)```", README)
+    assert code
+    scope: dict = {}
+    exec(code[1], scope)
+    data, sources = scope["data"], load_sources(scope["data"])
+    assert Batches(sources.train, data, seed=0).at(0)["image"].shape == (64, 128, 128, 3)
+    (batch,) = eval_batches(sources.evals["validation"], 2, data.eval_transforms)
+    assert batch["image"].shape == (2, 128, 128, 3)
+
+
 @pytest.mark.slow
 def test_the_coco_command_runs_as_printed(home):
-    command = re.search(r"python launch\.py (--config=experiments/cnn/coco_detection\.py.*)", README)
-    assert command
     small = ("size=128", "data.batch_size=2", "data.workers=0", "optimizers.train.warmup=0")
-    result = run(home, *command[1].split(), "--set=steps=1", *(f"--set={setting}" for setting in small))
+    result = run(home, *coco_arguments(), "--set=steps=1", *(f"--set={setting}" for setting in small))
     assert result["step"] == 1
     assert 0.0 <= result["metrics"]["validation"]["map"] <= 1.0

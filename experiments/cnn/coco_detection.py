@@ -2,9 +2,10 @@
 
 Result: none recorded yet
 Run:    python launch.py --config=experiments/cnn/coco_detection.py
-        ... --set=dataset=tfds:voc/2007 --set=num_classes=20        or --set=dataset=coco:~/mine --set=num_classes=3
+        ... --set=dataset=tfds:voc/2007 --set=num_classes=20
+        ... --set=dataset=coco:~/mine --set=num_classes=3 --set=train=train2017 --set=validation=val2017
 
-Sized for GPUs. Other TFDS data sets and folders in COCO's layout are arguments.
+Sized for GPUs. Other TFDS data sets and folders in COCO's layout are arguments, as are the names of their splits.
 """
 
 from fiddle.experimental.auto_config import auto_config, auto_unconfig
@@ -32,6 +33,8 @@ def features_of(dataset: str) -> tuple[str, ...]:
 @auto_config
 def experiment(
     dataset: str = "tfds:coco/2017",
+    train: str = "train",
+    validation: str = "validation",
     num_classes: int = 80,
     size: int = 512,
     steps: int = 90000,
@@ -55,8 +58,8 @@ def experiment(
             limit=100,
         ),
         data=Data(
-            train=Dataset(dataset, "train", features=features_of(dataset)),
-            evals={"validation": Dataset(dataset, "validation", features=features_of(dataset))},
+            train=Dataset(dataset, train, features=features_of(dataset)),
+            evals={"validation": Dataset(dataset, validation, features=features_of(dataset))},
             augment=(
                 Objects(100, drop_empty=True),
                 RandomFlip(),

@@ -200,7 +200,8 @@ def _joined(join: Any, name: str, values: list[np.ndarray], first_axis: int) -> 
         first, second = sorted(shapes)[:2]
         raise UserError(
             f"feature '{name}' differs in shape between examples ({first} and {second}) and cannot be batched; resize "
-            "images with RandomResizedCrop or ResizeCrop in Data.augment and Data.eval_transforms"
+            "images with RandomResizedCrop (Data.augment) and ResizeCrop (Data.eval_transforms) of "
+            "jaxdl.data.image.resize"
         )
     return join(values)
 
