@@ -31,7 +31,7 @@ class Classifier(nn.Module):
     def __call__(self, image, *, train):
         logits = nn.Dense(3)(image.reshape(image.shape[0], -1))
         outputs = {"sum": logits.sum(0), "pixels": logits[:, None], "pair": (logits, logits)}
-        return (outputs | {"integers": logits.astype(int)}).get(self.kind, logits)
+        return (outputs | {"integers": logits.astype("int32")}).get(self.kind, logits)
 
 
 class Language(nn.Module):
