@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import fiddle as fdl
+import jax
 from fiddle import daglish
 
 from jaxdl.config.recipes import load_recipe, repository_root
@@ -74,8 +75,10 @@ def changes(then: Mapping[str, str] | None, now: Mapping[str, str]) -> list[tupl
 def blame(error: BaseException) -> UserError | None:
     """Returns a usage error "FILE:LINE: TYPE: MESSAGE" for an exception that passed through code outside jaxdl.
 
-    Installed packages do not count. None if no such code was involved.
+    Installed packages do not count. None if no such code was involved, or for an error of XLA's compiler or a device.
     """
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return None
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename[0] != "<" and _is_local(Path(frame.filename), "", "/")]
     if not own:

@@ -331,7 +331,7 @@ USAGE_ERRORS = {
     "a file that is not an image": ("explain {run} launch.py", r"launch.py is not an image"),
     "an unknown layer": (
         "explain {run} {file} --layer=stge2",
-        r"no layer 'stge2'.*mean 'stage2'\?.*stage1/conv1",
+        r"no layer 'stge2'.*mean 'stage2'\?.*stage1/conv2",
     ),
     "an unknown class": ("explain {run} {file} --target=clas_3", r"--target=clas_3.*0 to 9; did you mean 'class 3'\?"),
     "a class number too high": ("explain {run} {file} --target=10", r"--target=10 is not a class.*0 to 9"),
