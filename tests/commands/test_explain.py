@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ def patched():
     return logits, image, label
 
 
+@pytest.mark.slow
 def test_the_maximum_of_grad_cam_lies_in_the_patch(patched):
     logits, image, label = patched
     image = image[label == 1]
@@ -157,6 +159,7 @@ def test_the_maximum_of_grad_cam_lies_in_the_patch(patched):
     assert ((column * 2 >= 2) & (column * 2 < 8)).all()
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete_and_lie_in_the_patch(patched):
     logits, image, label = patched
     image = image[label == 1][:8]
@@ -300,6 +303,7 @@ def files(tmp_path) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
     names = {f"2_{stem}_{page}.png" for stem in ("a_b", "a_b_2") for page in ("saliency", "activations")}
     assert command("explain", str(run), *files) == 0
@@ -317,6 +321,7 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
     assert (default_page != selected_page).any()
 
 
+@pytest.mark.slow
 def test_explain_warns_of_attributions_that_are_zero(run, tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
     assert command("explain", str(run), str(tmp_path / "black.png"), f"--output={tmp_path / 'out'}") == 0
@@ -340,6 +345,7 @@ USAGE_ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USAGE_ERRORS)
 def test_usage_error_is_one_line(name, run, files, tmp_path, capsys):
     Path(files[0]).rename(tmp_path / "a.png")
@@ -351,8 +357,7 @@ def test_usage_error_is_one_line(name, run, files, tmp_path, capsys):
 
 
 def test_a_run_without_checkpoint_is_refused(run, files, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "config.json").write_bytes((run / "config.json").read_bytes())
+    shutil.copytree(run, tmp_path / "empty", ignore=shutil.ignore_patterns("checkpoints"))
     assert command("explain", str(tmp_path / "empty"), *files) == 2
     assert re.search(r"error: .*empty has no checkpoint; train it until", capsys.readouterr().err)
 

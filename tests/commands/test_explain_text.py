@@ -88,6 +88,7 @@ def recipe(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_a_text_has_three_pages(recipe, tmp_path, scan, capsys):
     train.run(recipe, [f"scan={scan}"], str(tmp_path / "run"))

@@ -97,6 +97,7 @@ def test_guidance_extrapolates_from_the_unconditional_model():
     np.testing.assert_allclose([compiled(scale)[0, 0] for scale in (0.0, 1.0, 3.0)], [0.25, 0.5, 1.0])
 
 
+@pytest.mark.slow
 def test_inpainting_is_consistent_with_the_known_region():
     """Conditional distribution of one of two Gaussian variables with correlation 0.9."""
     count, correlation = 4000, 0.9

@@ -48,6 +48,7 @@ def logits(model, params, tokens, **options):
     return np.asarray(jax.jit(lambda tokens: model.apply(params, tokens, train=False, **options)[0])(tokens))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_decoding_with_a_cache_matches_teacher_forcing(choice):
     model, params = initialized(**CHOICES[choice])
@@ -77,6 +78,7 @@ def test_attention_is_causal(choice):
         assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window", "ngrams"])
 def test_packed_sequences_equal_separate_ones(choice):
     model, params = initialized(**CHOICES[choice])
@@ -89,6 +91,7 @@ def test_packed_sequences_equal_separate_ones(choice):
             np.testing.assert_allclose(packed[row, inside], separate[0], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped", "ngrams"])
 def test_prompts_of_different_lengths_are_prefilled_together(choice):
     model, params = initialized(**CHOICES[choice])
@@ -158,6 +161,7 @@ def test_attention_ignores_masked_keys():
     assert np.abs(attended(x, x) - attended(perturbed, x))[0, 2].max() > 1e-3
 
 
+@pytest.mark.slow
 def test_published_sizes_are_reproduced():
     def count(model, *inputs):
         variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, train=False))
@@ -175,6 +179,7 @@ def test_published_sizes_are_reproduced():
 READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), types=2, embedding_norm=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
 def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
@@ -193,6 +198,7 @@ def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     assert np.abs(apply(perturbed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
 
 
+@pytest.mark.slow
 def test_heads_have_their_shapes_and_ignore_padding():
     logits = MaskedLanguageModel(READER)
     params = logits.init(jax.random.key(0), TOKENS, train=False)
@@ -231,6 +237,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
     model = PAIRS[name]
@@ -251,6 +258,7 @@ def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
         dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
 
 
+@pytest.mark.slow
 def test_a_pointer_mixes_copy_probabilities():
     shapes = (1, 2, 4), (1, 3, 4), (1, 2, 6)
     x, keys, logits = (jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes))
@@ -268,6 +276,7 @@ def test_a_pointer_mixes_copy_probabilities():
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_embeds_patches():
     image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     stack = Stack(features=8, layers=1, heads=2, positions="none", init_std=0.3)
@@ -292,6 +301,7 @@ def test_invalid_options_are_refused():
         model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_chunked_loss_equals_the_full_loss_with_gradients(tied):
     model = dataclasses.replace(SMALL, tied=tied)
@@ -338,6 +348,7 @@ def test_a_chunked_loss_never_materializes_all_logits():
         LanguageModelling(model, carried=False, chunk=-1)
 
 
+@pytest.mark.slow
 def test_lora_starts_as_the_base_model_and_can_be_merged():
     model, params = initialized()
     low = dataclasses.replace(model, stack=dataclasses.replace(model.stack, lora=2))

@@ -104,6 +104,7 @@ def test_packed_translation_has_the_unpacked_loss_and_gradient(positions):
     assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [{}, {"chunk": 16}, {"window": 3}])
 def test_packed_language_modelling_has_the_unpacked_loss_and_gradient(choice):
     stack = Stack(16, 1, 2, causal=True, window=choice.get("window", 0))
@@ -119,6 +120,7 @@ def test_packed_language_modelling_has_the_unpacked_loss_and_gradient(choice):
     assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
 
 
+@pytest.mark.slow
 def test_a_masked_language_model_attends_within_one_sequence():
     model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, init_std=0.3)))
     task = MaskedLanguageModelling(model)
