@@ -28,7 +28,9 @@ def write_huggingface(folder: Path):
 
 def write_stablehlo(folder: Path):
     specs = {"x": ((2,), np.float32)}
-    write_program(folder, lambda weights, batch: batch["x"] * weights["w"], {"w": np.ones(2, np.float32)}, specs, ("cpu",))
+    write_program(
+        folder, lambda weights, batch: batch["x"] * weights["w"], {"w": np.ones(2, np.float32)}, specs, ("cpu",)
+    )
 
 
 @pytest.mark.parametrize("write", [write_huggingface, write_stablehlo])
