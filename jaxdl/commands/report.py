@@ -59,7 +59,7 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
     write_atomically(page.with_suffix(".md"), as_markdown(parts))
     bad = sum(bool(run.problem) for run in runs)
     print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
-    print(f"{page.with_suffix('.csv')}: a row a run; {page.with_suffix('.md')}: a row a group")
+    print(f"{page.with_suffix('.csv')}: one row per run; {page.with_suffix('.md')}: one row per group")
 
 
 def page_path(output: str | None, default: str) -> Path:

@@ -1,7 +1,7 @@
 """Seal of a run folder, seal.json: SHA-256 of the files that a result depends on.
 
 Every sealed file is written and read through `Seal`, so that a changed bit is an error and never another number.
-Checkpoints have digests of their own (`jaxdl.training.checkpoint`). metrics.jsonl, to which training appends, is sealed
+Checkpoints contain their digests (`jaxdl.training.checkpoint`). metrics.jsonl, to which training appends, is sealed
 when the run is finished. Pictures and TensorBoard events are not sealed.
 """
 

@@ -36,7 +36,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
         not numbers, and metrics of speed, are ignored. The later of two rows with equal step and split counts.
 
     Returns:
-      The picture; a message if there are no finite metrics.
+      The picture; a message if no metric is finite.
     """
     from matplotlib.lines import Line2D
 
@@ -72,7 +72,7 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
       runs: {name: rows of `metrics.jsonl`}, see `learning_curves`.
 
     Returns:
-      The picture; a message if there is no shared metric.
+      The picture; a message if the runs share no metric.
     """
     from matplotlib.lines import Line2D
 

@@ -263,7 +263,7 @@ def activation_page(
       line: Subtitle.
 
     Returns:
-      The picture; a message if there are no layers.
+      The picture; a message if `maps` is empty.
     """
     if not maps:
         return message("The model has no spatial layer.")

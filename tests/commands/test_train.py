@@ -11,6 +11,7 @@ from jaxdl.commands.cli import main
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.errors import UserError
+from jaxdl.runs.folder import RunFolder
 from jaxdl.testing import tiny
 from jaxdl.training.loop import check, make_program
 from jaxdl.training.sources import load_sources
@@ -116,7 +117,9 @@ def test_seeds_have_32_bits(recipe, tmp_path, seed, capsys):
 
 
 def test_the_largest_seed_trains(recipe, tmp_path):
-    train.run(str(recipe), [f"seed={2**32 - 1}", "steps=1", "keep.metric=None"], str(tmp_path / "run"))
+    result = train.run(str(recipe), [f"seed={2**32 - 1}", "steps=1", "keep.metric=None"], str(tmp_path / "run"))
+    assert result["step"] == 1
+    assert RunFolder.open(tmp_path / "run").manifest()["seed"] == 2**32 - 1
 
 
 def test_changed_code_and_shapes_are_reported_when_a_run_is_resumed(recipe, tmp_path, capsys):

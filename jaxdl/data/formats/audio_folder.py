@@ -47,7 +47,7 @@ def open_recordings(path: str, split: str, reading: Reading | None = None) -> So
     [1, samples, channels]), `rate` int32 [1], `text` and `name` (the path), both bytes [1].
 
     Raises:
-      UserError: The folder or split does not exist, there are no recordings, or a transcript is missing.
+      UserError: The folder, the split, recordings or a transcript is missing.
     """
     root = Path(path).expanduser()
     if not root.is_dir():

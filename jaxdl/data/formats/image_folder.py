@@ -111,7 +111,7 @@ def _classes(root: Path, folders: Mapping[str, Path], listings: Mapping[str, Map
     """Returns the class names, sorted: those of `train` if there is such a split.
 
     Raises:
-      UserError: There is no class, or a class has no images, or none in `train`.
+      UserError: No class was found, or a class lacks images, or images in `train`.
     """
     found = {
         name: {label for label, listing in by_class.items() if listing.files or listing.broken}

@@ -8,7 +8,7 @@ from jaxdl.data.text.codecs import SPACE
 from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
 
-_PLACE = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands for a mask: a word of its own, in no vocabulary
+_PLACE = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands for a mask: a single word, absent from vocabularies
 
 
 class MaskingTokenizer(Tokenizer):
