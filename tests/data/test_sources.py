@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import resource
 import shutil
 import subprocess
 import tarfile
@@ -11,15 +12,9 @@ import zipfile
 
 import pytest
 
-from jaxdl.data.store.packages import (
-    Debian,
-    Local,
-    Npm,
-    PyPI,
-    Url,
-    download,
-)
-from jaxdl.errors import UserError
+from jaxdl.data.store.downloads import download
+from jaxdl.data.store.packages import Debian, Local, Npm, PyPI, Url
+from jaxdl.errors import UserError, WriteError
 
 TEXT = b"one two three\n" * 1000
 SHA = hashlib.sha256(TEXT).hexdigest()
@@ -34,8 +29,9 @@ def offered(tmp_path, monkeypatch):
     return folder
 
 
-def tar(path, entries):
-    with tarfile.open(path, "w:gz") as file:
+def tar(target, entries):
+    """Writes a tar file to a path or a buffer."""
+    with tarfile.open(mode="w:gz", **{"fileobj" if isinstance(target, io.BytesIO) else "name": target}) as file:
         for name, content in entries.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -147,6 +143,60 @@ def test_local_files_of_a_pattern_are_found_by_path(offered):
         Local(str(offered), {"none/*": SHA}).fetch()
 
 
+def test_members_are_normalized_and_stay_below_the_folder(offered, tmp_path):
+    """Names that lead outside, links and devices are skipped in tar files and wheels."""
+    lines = f"{hashlib.sha256(b'one').hexdigest()}  text/a.txt\n"
+    everything = {"*.txt": hashlib.sha256(lines.encode()).hexdigest()}
+    outside = ["package/../../../../out.txt", "/etc/out.txt", "../out.txt", "package/text/../../../out.txt"]
+    tar(offered / "words-3.0.0.tgz", {"./package/./text/b/../a.txt": b"one", **dict.fromkeys(outside, b"bad")})
+    with tarfile.open(offered / "words-4.0.0.tgz", "w:gz") as file:
+        for name, kind in (("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("device", tarfile.CHRTYPE)):
+            info = tarfile.TarInfo(f"package/{name}")
+            info.type, info.linkname = kind, "/etc/passwd"
+            file.addfile(info)
+        info = tarfile.TarInfo("package/text/a.txt")
+        info.size = 3
+        file.addfile(info, io.BytesIO(b"one"))
+    with zipfile.ZipFile(offered / "words-5.0-py3-none-any.whl", "w") as file:
+        file.writestr("text/", b"")
+        for name in ("../../out.txt", "/etc/out.txt", "C:/out.txt", "..\\out.txt"):
+            file.writestr(name, b"bad")
+        file.writestr("text//a.txt", b"one")
+    for source in (
+        Npm("words", "3.0.0", everything),
+        Npm("words", "4.0.0", everything),
+        PyPI("words", "5.0", everything),
+    ):
+        assert names_below(source.fetch()) == ["text/a.txt"]
+    assert not list(tmp_path.rglob("out.txt"))
+
+
+@pytest.mark.parametrize("name", ["words-3.0.0.tgz", "words-3.0.0-py3-none-any.whl"])
+def test_a_damaged_archive_is_a_user_error(offered, name):
+    content = io.BytesIO()
+    if name.endswith(".whl"):
+        with zipfile.ZipFile(content, "w") as file:
+            file.writestr("words.txt", TEXT)
+        damaged = content.getvalue().replace(TEXT, TEXT[::-1])
+    else:
+        tar(content, {"package/words.txt": TEXT})
+        damaged = content.getvalue()[:-40]
+    (offered / name).write_bytes(damaged)
+    source = (PyPI if name.endswith(".whl") else Npm)("words", "3.0.0", {"words.txt": SHA})
+    with pytest.raises(UserError, match=f"{name} is not a complete archive"):
+        source.fetch()
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_link_of_a_debian_package_to_the_outside_is_skipped(offered, tmp_path):
+    (tmp_path / "secret.txt").write_bytes(TEXT)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/words.txt").symlink_to(tmp_path / "secret.txt")
+    debian(tmp_path / "root", offered / "words_1.0-1_all.deb")
+    with pytest.raises(UserError, match=r"words\.txt of words_1\.0-1_all\.deb is missing"):
+        Debian("words", {"words.txt": SHA}).fetch()
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 def test_a_pattern_selects_from_a_debian_package(offered, tmp_path):
     for path, content in TREE.items():
@@ -185,6 +235,14 @@ def test_a_missing_member_is_reported(offered):
         Npm("words", "3.0.0", {"letters.txt": SHA}).fetch()
 
 
+@pytest.mark.parametrize("place", ["nowhere", "words.txt"])
+def test_sources_that_are_not_a_folder_are_refused(offered, monkeypatch, place):
+    (offered / "words.txt").write_bytes(TEXT)
+    monkeypatch.setenv("JAXDL_SOURCES", str(offered / place))
+    with pytest.raises(UserError, match=r"JAXDL_SOURCES=.* is not a folder"):
+        Npm("words", "3.0.0", {"words.txt": SHA}).fetch()
+
+
 def test_a_missing_program_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"npm is not installed.*JAXDL_SOURCES"):
@@ -209,6 +267,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         requested_range = self.headers.get("Range")
         self.requests.append(requested_range)
         start = int(requested_range.removeprefix("bytes=").removesuffix("-")) if requested_range and self.resumes else 0
+        if self.path == "/short.txt":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(TEXT)))
+            self.end_headers()
+            self.wfile.write(TEXT[:5000])
+            return
         if self.path != "/words.txt" or start >= len(TEXT):
             self.send_error(404 if self.path != "/words.txt" else 416)
             return
@@ -257,3 +321,81 @@ def test_a_missing_or_different_url_is_a_user_error(server):
         Url(f"{address}/letters.txt", SHA).fetch()
     with pytest.raises(UserError, match=SHA):
         Url(f"{address}/words.txt", "0" * 64).fetch()
+
+
+def test_the_cause_of_a_failed_download_is_reported(server, tmp_path):
+    address, _ = server
+    with pytest.raises(UserError, match=r"short\.txt stopped at 5000 of 14000 bytes; run it again to resume"):
+        download(f"{address}/short.txt", tmp_path / "part")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/x \(\[Errno 111\] Connection refused\); check"):
+        download("http://name:secret@127.0.0.1:1/x", tmp_path / "part")
+    with pytest.raises(UserError, match=r"\(\[Errno -\d\] .*\); check the network"):
+        download("http://no-such-host.invalid/x", tmp_path / "part")
+
+
+def test_a_full_disk_is_the_cause_of_a_failed_download(server, tmp_path):
+    address, _ = server
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=rf"cannot write {tmp_path}/part: File too large"):
+            download(f"{address}/words.txt", tmp_path / "part")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    download(f"{address}/words.txt", tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == TEXT
+
+
+def test_a_file_with_another_digest_is_downloaded_again(server, tmp_path):
+    address, requests = server
+    source = Url(f"{address}/words.txt", "0" * 64)
+    for _ in range(2):
+        with pytest.raises(UserError, match=SHA):
+            source.fetch()
+    assert requests == [None, None]
+    assert list((tmp_path / "data/sources").iterdir()) == []
+
+
+class Index(http.server.BaseHTTPRequestHandler):
+    """Package index with one source distribution, whose setup code writes a file."""
+
+    def __init__(self, marker, *arguments):
+        self.marker = marker
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        buffer = io.BytesIO()
+        files = {"data/words.txt": TEXT, "setup.py": f"open({str(self.marker)!r}, 'w')".encode()}
+        tar(buffer, {f"some_set-1.2/{name}": content for name, content in files.items()})
+        pages = {
+            "/simple/some-set/": b'<a href="../../files/some_set-1.2.tar.gz#sha256=0">some_set-1.2.tar.gz</a>',
+            "/files/some_set-1.2.tar.gz": buffer.getvalue(),
+        }
+        self.send_response(200 if self.path in pages else 404)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(pages.get(self.path, b""))
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_setup_code_of_a_source_distribution_never_runs(tmp_path, monkeypatch):
+    marker = tmp_path / "setup code ran"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Index, marker)) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
+                monkeypatch.delenv(name, raising=False)
+            monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+            monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{running.server_port}/simple")
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            folder = PyPI("Some.Set", "1.2", {"data/words.txt": SHA}).fetch()
+            assert (folder / "data/words.txt").read_bytes() == TEXT
+            with pytest.raises(UserError, match=r"the source of other==1\.0: http://127.*: Not Found; check"):
+                PyPI("other", "1.0", {"words.txt": SHA}, built=False).fetch()
+        finally:
+            running.shutdown()
+            thread.join()
+    assert not marker.exists()

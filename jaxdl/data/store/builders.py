@@ -87,9 +87,13 @@ def _module(name: str) -> str:
     return name if "." in name else f"{BUILDERS}.{name}"
 
 
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
 def _module_path(name: str) -> Path:
     try:
-        spec = importlib.util.find_spec(_module(name))
+        spec = importlib.util.find_spec(_module(name)) if _is_dotted(name) else None
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):

