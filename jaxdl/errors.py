@@ -3,11 +3,19 @@
 import difflib
 import errno
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 _LISTED = 5  # names in a hint
+# Characters that move the cursor, break a line, reverse the direction of text or cannot be encoded.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Returns a text as one line for a terminal: control characters become escapes such as "\\n" and "\\x1b"."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class UserError(Exception):

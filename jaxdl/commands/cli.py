@@ -19,7 +19,7 @@ from jaxdl.commands import MODULES
 from jaxdl.commands import flags as declarations
 from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.distributed.processes import WATCHED
-from jaxdl.errors import Failed, UserError, WriteError, nearest
+from jaxdl.errors import Failed, UserError, WriteError, nearest, printable
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 
 _HELP = ("--help", "-help", "-h")
@@ -82,7 +82,7 @@ def _main(words: Sequence[str], program: bool) -> int:
         command = _command(name or "train")
         arguments, values = parse(command, rest)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print("error", error)
         return 2
     if "processes" in values and place(values).several and WATCHED not in os.environ:
         from jaxdl.distributed.watchdog import watch
@@ -116,10 +116,10 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
             raise
         _discard_output()
         return 1
-    except UserError as error:
-        if values.debug:
+    except (UserError, OSError, MemoryError) as error:
+        if values.debug or (isinstance(error, OSError) and error.filename is None):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _print("error", _as_user_error(error))
         if program and isinstance(error, WriteError):
             # Orbax's threads would wait for the failed save, or print a traceback each while Python shuts down.
             sys.stdout.flush()
@@ -127,15 +127,28 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
             os._exit(2)
         return 2
     except Preempted as stopped:
-        print(f"stopped: {stopped}", file=sys.stderr)
+        _print("stopped", stopped)
         return 75
     except Failed as error:
-        print(f"failed: {error}", file=sys.stderr)
+        _print("failed", error)
         return 1
     except NonFinite as error:
-        print(f"stopped: {error}; checkpoints that were saved before are kept", file=sys.stderr)
+        _print("stopped", f"{error}; checkpoints that were saved before are kept")
         return 1
     return 0
+
+
+def _print(kind: str, message: object) -> None:
+    print(f"{kind}: {printable(str(message))}", file=sys.stderr)
+
+
+def _as_user_error(error: UserError | OSError | MemoryError) -> UserError:
+    """Returns the usage error for a path that the system refuses, or for sizes that exceed the memory."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return UserError(f"cannot access {error.filename}: {error.strerror}; check the path and its permissions")
+    return UserError(f"not enough memory ({error or 'allocation failed'}); use smaller files, sizes or batches")
 
 
 def _output_closed() -> bool:
@@ -212,6 +225,9 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
     values.set_gnu_getopt()
     for flag in taken:
         flag.define(values)
+    for word in words:
+        if "\0" in word:
+            raise UserError(f"the argument '{word}' has a NUL character; remove it")
     try:
         _, *arguments = values(["jaxdl", *map(_underscores, words)])
     except flags.UnrecognizedFlagError as error:
@@ -220,7 +236,7 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
         name, value = re.findall(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)[0]
         flag = next(flag for flag in taken if flag.name == name)
         raise UserError(f"--{name}={value} is not {flag.expected}; write {flag}") from None
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # absl raises ValueError for --noNAME=VALUE
         raise UserError(f"{' '.join(str(error).split())}; jaxdl {command.name} --help describes it") from None
     arguments = [os.path.expanduser(argument) for argument in arguments]
     for flag in taken:

@@ -233,7 +233,7 @@ def _import(path: Path) -> ModuleType:
         return importlib.import_module(dotted)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a recipe that ends the program would look like a success
         raise UserError(one_line(error, path)) from error
 
 

@@ -1,6 +1,7 @@
 """Files below a folder, by suffix."""
 
 import os
+import stat
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,29 @@ def subfolders_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
+_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes of the shell, such as `<(command)`
+
+
+def check_file(path: str | Path) -> None:
+    """Refuses folders, devices, sockets and named pipes, whose reading may never end.
+
+    Raises:
+      UserError: The path does not exist, or is not a regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check the path") from None
+    if not stat.S_ISREG(mode) and not str(path).startswith(_OPENED):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise UserError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}; pass the path of a file")
+
+
 def check_links(broken: Iterable[Path]) -> None:
-    """Raises UserError for the first broken link."""
+    """Raises UserError for the first broken link, or file that is not a regular one."""
     for path in broken:
+        if not path.is_symlink():
+            check_file(path)
         raise UserError(f"{path} is a link to {os.readlink(path)}, which does not exist; restore the file or remove it")

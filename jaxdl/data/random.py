@@ -7,6 +7,8 @@ Pseudorandom Number Generators", 2014).
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from jaxdl.errors import UserError
@@ -70,7 +72,13 @@ class Draws:
 
 
 def split_draws(seed: int, split: str, count: int) -> Draws:
-    """Returns the generator of the examples 0 .. count - 1 of a split; each split has other numbers."""
+    """Returns the generator of the examples 0 .. count - 1 of a split; each split has other numbers.
+
+    Raises:
+      UserError: The split is not a plain name: generated data have no parts.
+    """
+    if not re.fullmatch(r"[\w.-]+", split):
+        raise UserError(f"'{split}' is not a split of generated data; use a name without a part, such as train")
     stream = int.from_bytes(split.encode()[:6].ljust(6, b"\0"), "little")
     return Draws(seed, np.arange(count)).fold(stream)
 

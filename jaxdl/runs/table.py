@@ -4,12 +4,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from jaxdl.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows of cells as lines with aligned columns, without a final line break."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -21,7 +24,7 @@ def rich_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
 
     table = Table(*names, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from jaxdl.errors import printable
+
 
 class Progress:
     """Reports training progress on standard output; a context manager that stops the bar.
@@ -148,7 +150,7 @@ class Progress:
 
     def _print(self, text: str) -> None:
         # Wrapping would split lines; markup would interpret "[test]".
-        self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
         self._console.file.flush()
 
 

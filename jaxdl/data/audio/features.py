@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl.data.files import check_file
 from jaxdl.errors import UserError, from_extra
 
 SUFFIXES = frozenset({".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
@@ -24,6 +25,7 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
       UserError: The file is missing, truncated, empty or unsupported, has non-finite samples, more than 1% of its
         samples exceed full scale, or soundfile is not installed.
     """
+    check_file(path)
     audio, rate = read_wav(path) if Path(path).suffix.lower() == ".wav" else _read_compressed(path)
     loud = np.mean(np.abs(audio) > 1)
     if loud > _LOUD_SHARE:
@@ -38,8 +40,6 @@ def _read_compressed(path: str | Path) -> tuple[np.ndarray, int]:
     """Reads flac, ogg or mp3 as float32 [samples, channels] and its rate in Hz."""
     with from_extra("audio", f"{path}: a file of this format"):
         import soundfile
-    if not Path(path).is_file():
-        raise UserError(f"{path} cannot be read: No such file or directory; check the path")
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:  # LibsndfileError is a RuntimeError

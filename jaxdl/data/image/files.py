@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.files import check_links, list_files
+from jaxdl.data.files import check_file, check_links, list_files
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
@@ -158,14 +158,13 @@ def decode(
 
     if channels not in _MODES:
         raise UserError(f"channels={channels} is not supported; use 1, 3 or 4")
+    check_file(path)
     try:
         with Image.open(path) as image:
             depth = _depth(image)
             image.load()
             stored = stored_size is not None and image.size == stored_size[::-1]
             upright = image.copy() if stored else ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; check the path") from None
     except UnidentifiedImageError:
         raise UserError(f"{path} is not an image in a supported format ({', '.join(sorted(SUFFIXES))})") from None
     except Image.DecompressionBombError as error:

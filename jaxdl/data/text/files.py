@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxdl.data.files import check_file
 from jaxdl.data.source import as_text
 from jaxdl.errors import UserError
 
@@ -39,8 +40,10 @@ def read_file(path: str | Path) -> str:
     Raises:
       UserError: The file cannot be read, is not UTF-8, or has NUL bytes, as UTF-16 without a byte order mark does.
     """
+    path = Path(path).expanduser()
+    check_file(path)
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); pass a UTF-8 text file") from None
     if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

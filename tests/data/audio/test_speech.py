@@ -206,7 +206,7 @@ def test_wav_files_are_read_without_transcripts(tmp_path):
         ([str(tmp_path / "none")], [], "no audio files in .*none"),
         ([], [], "no audio files"),
         ([], ["hello"], "reads audio files, not --text"),
-        ([str(tmp_path / "c.wav")], [], "No such file"),
+        ([str(tmp_path / "c.wav")], [], "does not exist"),
     ):
         with pytest.raises(UserError, match=message):
             loadable.read(files, texts, {})

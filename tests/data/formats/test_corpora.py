@@ -69,7 +69,7 @@ def test_missing_or_invalid_texts_are_refused(tmp_path, story):
     (tmp_path / "blank.txt").write_text(" \n")
     (tmp_path / "broken.txt").write_bytes(b"ab\xe9\n")
     for path, split, reason in [
-        (tmp_path / "missing.txt", "train", "cannot read .*missing.txt"),
+        (tmp_path / "missing.txt", "train", "missing.txt does not exist"),
         (tmp_path / "empty", "train", r"expected names that end in \.txt"),
         (tmp_path / "blank.txt", "train", "blank.txt is empty"),
         (tmp_path / "broken.txt", "train", r"broken.txt is not UTF-8 \(byte 2\)"),

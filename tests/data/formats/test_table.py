@@ -80,7 +80,7 @@ def test_invalid_tables_are_refused(tmp_path, lines, message):
 
 
 def test_unreadable_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*none\.csv \(No such file"):
+    with pytest.raises(UserError, match=r"none\.csv does not exist"):
         read_csv(str(tmp_path / "none.csv"))
     (tmp_path / "b.csv").write_bytes(b"time,value\n1,\xff\xfe\n")
     with pytest.raises(UserError, match=r"is not UTF-8 \(byte 13\)"):

@@ -273,8 +273,8 @@ def test_unreadable_texts_are_refused(tmp_path):
         for files, given_texts, reason in [
             ([], [], "no texts were given"),
             ([], [""], "no token"),
-            ([tmp_path / "missing.txt"], [], r"cannot read .*missing.txt \(No such file"),
-            ([tmp_path], [], "cannot read"),
+            ([tmp_path / "missing.txt"], [], r"missing.txt does not exist"),
+            ([tmp_path], [], "is a folder"),
             ([tmp_path / "broken.txt"], [], r"broken.txt is not UTF-8 .byte 3"),
             ([], ["ab\udcff"], "the text given is not UTF-8 .byte 2"),
         ]:
