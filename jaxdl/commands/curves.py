@@ -1,7 +1,9 @@
 """Draws the learning curves of several runs in one picture."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl.flags import FlagValues
 
@@ -26,21 +28,31 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
     """Writes the learning curves of several runs over time as one picture.
 
+    A damaged run is named on standard error and left out, unless it is the only one.
+
     Raises:
-      UserError: A folder is not a run folder or contains no measurements, or the picture cannot be written.
+      UserError: A folder is not a run folder, no run is intact and has measurements, or the picture cannot be written.
     """
     from jaxdl.viz.curves import compared_curves
 
     picture = Path(output or "curves.png")
     if picture.suffix.lower() != ".png":
         raise UserError(f"--output={output} is not a PNG file; write --output={picture.with_suffix('.png')}")
-    folders = [RunFolder.open(run) for run in runs]
-    for folder in folders:
-        folder.check()
-    rows = {folder.path.name: folder.rows() for folder in folders}
-    if len(rows) < len(runs):
-        raise UserError("two run folders have the same name, which labels their curves; rename one")
+    rows: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        if not rows[Path(run).name]:
+        folder = RunFolder.open(run)
+        if folder.path.name in rows:
+            raise UserError("two run folders have the same name, which labels their curves; rename one")
+        try:
+            folder.check()
+            rows[folder.path.name] = folder.rows()
+        except UserError as error:
+            if len(runs) == 1:
+                raise
+            print(f"warning: {run} is left out: {error}", file=sys.stderr)
+            continue
+        if not rows[folder.path.name]:
             raise UserError(f"{run} contains no measurements yet; wait for its first lines")
+    if not rows:
+        raise UserError("all runs are damaged; restore their files, see: jaxdl verify RUN")
     return write_png(picture, compared_curves(rows))

@@ -1,5 +1,6 @@
 """Lists and prepares data sets."""
 
+import sys
 from collections.abc import Sequence
 
 from absl.flags import FlagValues
@@ -21,11 +22,15 @@ COMMAND = Command(
 def main(arguments: list[str], flags: FlagValues) -> None:
     if flags.prepare:
         (pretrained if flags.prepare in WEIGHTS else prepare)(flags.prepare)
-    print_table(("name", "splits", "MB", "fingerprint"), [cells(row) for row in catalog()])
+    rows = catalog()
+    for row in rows:
+        if row.problem:
+            print(f"warning: {row.problem}", file=sys.stderr)
+    print_table(("name", "splits", "MB", "fingerprint"), list(map(cells, rows)))
 
 
 def cells(row: Row) -> Sequence[str]:
     """Returns a data set's name, splits, size in MB and the first 12 digits of its fingerprint."""
     splits = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
     size = f"{row.bytes / 1e6:,.1f}" if row.prepared else ""
-    return row.name, splits or "not prepared", size, row.fingerprint[:12]
+    return row.name, splits or ("damaged" if row.problem else "not prepared"), size, row.fingerprint[:12]

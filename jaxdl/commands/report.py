@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
     """
     page = page_path(output, "report.html")
     runs = [load.read(path) for path in load.find(folders)]
+    for run in runs:
+        if run.damage:
+            print(f"warning: {run.folder} is damaged: {run.damage}", file=sys.stderr)
     if metric is not None and not any(metric in run.metrics for run in runs):
         names = {name for run in runs for name in run.metrics}
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")

@@ -77,7 +77,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     folder = RunFolder.open(path)
     before, original = folder.result(), folder.manifest()
     if before is None:
-        raise UserError(f"{path} is not finished, so its results cannot be compared; finish it first")
+        raise UserError(f"{path} is not finished (no result.json), so its results cannot be compared; finish it first")
     take_cores(manifest.latest(original, "devices") or {})
     saved = from_json(folder.config(), str(folder.path / "config.json"))
     experiment = build(saved.config)

@@ -79,7 +79,7 @@ COMMAND = Command(
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 MOST = 10_000  # runs of a grid
-FINISHED, STARTED, NEW = "finished", "started", "new"
+FINISHED, STARTED, NEW, DAMAGED = "finished", "started", "new", "damaged"
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
@@ -117,13 +117,15 @@ class Run:
 
     @property
     def state(self) -> str:
-        """Returns "finished", "started" (it can be resumed) or "new".
+        """Returns "finished", "started" (it can be resumed), "damaged" or "new".
 
         Raises:
-          UserError: Its result.json is damaged, or the folder contains an opaque run.
+          UserError: The folder contains an opaque run.
         """
         if not is_run(self.folder):
             return NEW
+        if self.damage:
+            return DAMAGED
         folder = RunFolder.open(self.folder)
         if folder.opaque:
             raise UserError(
@@ -131,6 +133,11 @@ class Run:
             )
         result = folder.result()
         return FINISHED if result is not None and result["step"] == self.steps else STARTED
+
+    @property
+    def damage(self) -> str:
+        """Message on the first damaged file, or ""."""
+        return damage_of(self.folder)
 
 
 def run(
@@ -142,7 +149,7 @@ def run(
     options: Options,
     dry_run: bool = False,
 ) -> None:
-    """Launches all runs of a sweep that are not finished. Args as the flags.
+    """Launches all runs of a sweep that are not finished, and names damaged ones. Args as the flags.
 
     Raises:
       UserError: An argument is invalid.
@@ -152,8 +159,13 @@ def run(
     planned = runs(recipe_name, settings, grid, Path(workdir or "runs"))
     states = [run.state for run in planned]
     print(aligned([(run.varied, state, str(run.folder)) for run, state in zip(planned, states)]))
-    counts = ", ".join(f"{states.count(state)} {state}" for state in (FINISHED, STARTED, NEW) if state in states)
+    counts = ", ".join(
+        f"{states.count(state)} {state}" for state in (FINISHED, STARTED, DAMAGED, NEW) if state in states
+    )
     print(f"{len(planned)} run(s): {counts}", flush=True)
+    for run, state in zip(planned, states):
+        if state == DAMAGED:
+            print(f"warning: {run.damage}", file=sys.stderr)
     if changed := [str(run.folder) for run in planned if run.changed]:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         print(f"warning: the code has changed since the training of {', '.join(changed[:3])}{more}", file=sys.stderr)
@@ -187,8 +199,18 @@ def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Seque
     config = resolve(recipe, [*settings, *point])
     build(config)
     path = folder / default_name(recipe.path, fingerprint(config))
-    changed = is_run(path) and changed_modules(RunFolder.open(path), digests(config, recipe.name))
+    readable = is_run(path) and not damage_of(path)
+    changed = readable and changed_modules(RunFolder.open(path), digests(config, recipe.name))
     return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps, bool(changed))
+
+
+def damage_of(folder: Path) -> str:
+    """Returns the message on the first damaged file of a run, or ""; training derives some of them again."""
+    try:
+        RunFolder.open(folder).check()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:

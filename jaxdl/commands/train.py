@@ -124,6 +124,7 @@ def make(
     with RunFolder(path, mode="write" if is_first() else "silent") as folder, ExitStack() as preparation:
         preparation.enter_context(preparing())
         if folder.has_checkpoint:
+            folder.restore(_derived(folder, config, recipe, settings, experiment))
             folder.check()
         check_config(folder, config, allow)
         modules = code.digests(config, recipe)
@@ -147,6 +148,17 @@ def make(
             )
             progress.results(result, folder.pictures)
         return result
+
+
+def _derived(
+    folder: RunFolder, config: fdl.Config | Experiment, recipe: str, settings: Sequence[str], experiment: Experiment
+) -> dict[str, str]:
+    """Returns the contents of the damaged files of a run that its command derives: configuration and tokenizers."""
+    texts = {"config.json": to_json(config, recipe, settings), "config.txt": describe(config)}
+    if any(name.startswith("tokenizers/") for name in folder.problems()):
+        names = load_sources(experiment.data).train.names
+        texts |= {f"tokenizers/{key}.json": one.json for key, one in names.items() if isinstance(one, Tokenizer)}
+    return texts
 
 
 def _prepare(

@@ -38,6 +38,7 @@ class Run:
       folder: Run folder.
       state: FINISHED, RUNNING, STOPPED by a signal, FAILED with an exit code, KILLED, or DAMAGED (unreadable).
       problem: Problem of the run. "" if it is finished and complete.
+      damage: The part of it that is damage to files.
       recipe: Recipe file, relative to the repository if inside it. "" if unknown.
       overrides: Values of the --set flags of the last attempt.
       seed: Seed. None if unknown.
@@ -58,6 +59,7 @@ class Run:
     folder: Path
     state: str
     problem: str = ""
+    damage: str = ""
     recipe: str = ""
     overrides: tuple[str, ...] = ()
     seed: int | None = None
@@ -97,7 +99,8 @@ def read(path: Path) -> Run:
     try:
         return _read(RunFolder.open(path))
     except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return Run(path, DAMAGED, _problem(path, error))
+        problem = _problem(path, error)
+        return Run(path, DAMAGED, problem, damage=problem)
 
 
 def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
@@ -113,16 +116,16 @@ def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
 def _read(folder: RunFolder) -> Run:
     manifest = folder.manifest()
     state, problem = _state(folder, manifest["attempts"])
+    damage = "; ".join(f"{name} is {text}" for name, text in folder.problems().items())
     result, rows = dict[str, Any](), list[dict[str, Any]]()
     try:
         result = (folder.result() or {}) if state == FINISHED else {}
         rows = folder.rows()
     except UserError as error:
         state = state if result or state != FINISHED else DAMAGED
-        problem = _problem(folder.path, error)
+        damage = _problem(folder.path, error)
     code = latest(manifest, "code")
-    if not problem:
-        problem = "; ".join(f"{name} is {damage}" for name, damage in folder.problems().items())
+    problem = "; ".join(filter(None, (problem, damage)))
     if state == FINISHED and not problem and (names := mixed(manifest)):
         problem = f"resumed with other {' and '.join(names)}; it is compared with no other run"
     attempts = manifest["attempts"]
@@ -133,6 +136,7 @@ def _read(folder: RunFolder) -> Run:
         folder=folder.path,
         state=state,
         problem=problem,
+        damage=damage,
         recipe=_recipe(str(manifest["recipe"])),
         overrides=tuple(latest(manifest, "overrides") or ()),
         seed=int(latest(manifest, "seed")),

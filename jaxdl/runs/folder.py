@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -128,17 +129,37 @@ class RunFolder:
         return [name for name in names if (self.path / name).exists()]
 
     def problems(self) -> dict[str, str]:
-        """Returns {file: damage} of the sealed files. A result that is removed before training resumes is none."""
-        problems = self.seal.problems(self.sealed_files)
-        return {name: text for name, text in problems.items() if (name, text) != ("result.json", MISSING)}
+        """Returns {file: damage} of the sealed files."""
+        return self.seal.problems(self.sealed_files)
 
     def check(self) -> None:
-        """Raises UserError if a sealed file is missing, changed or damaged."""
+        """Raises UserError if a sealed file is missing, changed or damaged, except for a missing result.json.
+
+        The result is removed before training resumes.
+        """
         for name, problem in self.problems().items():
+            if (name, problem) == ("result.json", MISSING):
+                continue
+            derived = name not in ("manifest.json", "metrics.jsonl")
             raise UserError(
-                f"{self.path / name} is {problem}; restore it from a copy, or accept the files as they are with:"
-                f" jaxdl verify {self.path} --accept"
+                f"{self.path / name} is {problem};{' train again to derive it,' if derived else ''} restore it from a"
+                f" copy, or accept the files as they are with: jaxdl verify {self.path} --accept"
             )
+
+    def restore(self, texts: Mapping[str, str]) -> None:
+        """Writes damaged files that are derived again, and removes a damaged result.json, which training derives.
+
+        Args:
+          texts: Contents by file. One without the sealed digest is not written.
+        """
+        if not self.writes:
+            return
+        for name, problem in self.problems().items():
+            if name == "result.json":
+                self.seal.remove(name)
+            elif name not in texts or not self.seal.restore(name, texts[name]):
+                continue
+            print(f"warning: {self.path / name} is {problem}; it is derived again", file=sys.stderr)
 
     @property
     def pictures(self) -> Path:
@@ -312,8 +333,7 @@ class RunFolder:
         return self._mode == "write"
 
     def _read(self, name: str) -> str:
-        path = self.path / name
-        if not path.is_file():
+        if not os.path.lexists(self.path / name):
             raise UserError(f"{self.path} has no {name}; it is not a run, or was killed before its first step")
         return self.seal.read(name)
 
@@ -337,9 +357,14 @@ class RunFolder:
 
     def _parsed(self) -> tuple[list[dict[str, Any]], bool]:
         """Returns the rows of metrics.jsonl as written, and whether the file ends with a complete line."""
-        if not self._metrics.exists():
+        try:
+            *lines, last = self._metrics.read_bytes().split(b"\n")
+        except FileNotFoundError:
             return [], True
-        *lines, last = self._metrics.read_bytes().split(b"\n")
+        except OSError as error:
+            raise UserError(
+                f"cannot read {self._metrics}: {error.strerror}; restore it from a copy or remove it"
+            ) from error
         rows = _rows(lines)
         if rows is None:
             number = next(number for number, line in enumerate(lines, 1) if _row(line) is None)

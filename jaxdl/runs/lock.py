@@ -64,7 +64,7 @@ os.register_at_fork(after_in_child=lambda: [lock._close() for lock in list(_LOCK
 def is_locked(folder: Path) -> bool | None:
     """Returns whether the process in `.lock` is running, without locking; None if it is on another host."""
     path = folder / ".lock"
-    holder = re.match(r"process (\d+) on (\S+)", path.read_text()) if path.is_file() else None
+    holder = re.match(r"process (\d+) on (\S+)", path.read_text(errors="replace")) if path.is_file() else None
     if holder is None:
         return False
     if holder[2] != socket.gethostname():

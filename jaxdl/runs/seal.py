@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxdl.errors import UserError
+from jaxdl.data.store.prepared import digest_of
+from jaxdl.errors import UserError, write_errors
 from jaxdl.runs.files import write_atomically
 
 NAME = "seal.json"
-MISSING, CHANGED, UNSEALED = "missing", "changed or damaged", "not sealed"
+MISSING, CHANGED, UNSEALED, UNREADABLE = "missing", "changed or damaged", "not sealed", "unreadable"
 
 
 class Seal:
@@ -56,13 +57,9 @@ class Seal:
           UserError: The file does not have its digest or is not UTF-8, or the seal is missing or damaged.
           FileNotFoundError: The file does not exist.
         """
-        for attempt in range(3):  # another process may replace the file between both reads
-            accepted = self._load().get(name, [])
-            content = self._content(name)
-            if _sha256(content) in accepted:
-                return content.decode()
-            if not accepted and attempt:
-                break
+        content, intact = self._read(name)
+        if intact:
+            return content.decode()
         problem = "does not have the SHA-256 in seal.json" if self.path.exists() else "has no seal.json beside it"
         raise UserError(
             f"{self.folder / name} {problem}: it was changed or damaged after it was written; restore it from a copy,"
@@ -81,11 +78,19 @@ class Seal:
 
     def remove(self, name: str) -> None:
         """Deletes a sealed file, if it exists."""
-        (self.folder / name).unlink(missing_ok=True)
+        self._delete(name)
         self.release(name)
 
+    def _delete(self, name: str) -> None:
+        path = self.folder / name
+        with write_errors(path):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+
     def problems(self, names: list[str]) -> dict[str, str]:
-        """Returns {file: `MISSING`, `CHANGED` or `UNSEALED`} for the sealed files and `names`.
+        """Returns {file: `MISSING`, `CHANGED`, `UNSEALED` or `UNREADABLE`} for the sealed files and `names`.
 
         Raises:
           UserError: seal.json is damaged.
@@ -94,18 +99,40 @@ class Seal:
         problems = {}
         for name in sorted({*digests, *names}):
             try:
-                intact = _sha256(self._content(name)) in digests.get(name, [])
+                _, intact = self._read(name)
             except FileNotFoundError:
-                if name in digests:
-                    problems[name] = MISSING
-                continue
+                intact, problem = name not in digests, MISSING
+            except UserError:
+                intact, problem = False, UNREADABLE
+            else:
+                problem = CHANGED if name in digests else UNSEALED
             if not intact:
-                problems[name] = CHANGED if name in digests else UNSEALED
+                problems[name] = problem
         return problems
+
+    def restore(self, name: str, content: str) -> bool:
+        """Writes the content of a damaged file that was derived again; returns whether it has the sealed digest."""
+        sealed = _sha256(content) in self._load().get(name, [])
+        if sealed:
+            self._delete(name)
+            write_atomically(self.folder / name, content)
+        return sealed
 
     def accept(self, names: list[str]) -> None:
         """Seals the files `names` as they are, in place of a damaged or outdated seal.json."""
         self._save({name: [_sha256(self._content(name))] for name in names})
+
+    def _read(self, name: str) -> tuple[bytes, bool]:
+        """Returns the content of a file, and whether it has its digest."""
+        content = b""
+        for attempt in range(3):  # another process may replace the file between both reads
+            accepted = self._load().get(name, [])
+            content = self._content(name)
+            if _sha256(content) in accepted:
+                return content, True
+            if not accepted and attempt:
+                break
+        return content, False
 
     def _content(self, name: str) -> bytes:
         path = self.folder / name
@@ -122,7 +149,7 @@ class Seal:
         try:
             saved = json.loads(self._content(NAME))
             files = saved["files"]
-            if saved["sha256"] == _sha256(_canonical(files)):
+            if saved["sha256"] == digest_of(files):
                 return files
         except (ValueError, KeyError, TypeError):
             pass
@@ -131,12 +158,8 @@ class Seal:
         )
 
     def _save(self, files: Mapping[str, list[str]]) -> None:
-        write_atomically(self.path, json.dumps({"files": files, "sha256": _sha256(_canonical(files))}, indent=2) + "\n")
+        write_atomically(self.path, json.dumps({"files": files, "sha256": digest_of(files)}, indent=2) + "\n")
 
 
 def _sha256(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
-
-
-def _canonical(files: Mapping[str, list[str]]) -> str:
-    return json.dumps(files, sort_keys=True)

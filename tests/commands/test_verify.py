@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.commands.cli import main
+from jaxdl.runs.seal import CHANGED, MISSING, UNREADABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +73,7 @@ def test_damage_of_a_file_is_named(run, capsys, name, damage):
     [
         ("config.json", "eval {run}"),
         ("config.json", "predict {run} {run}/pictures"),
-        ("config.txt", "--config=tests/survivor.py --set=steps=10 --workdir={run}"),
+        ("config.txt", "--config=tests/survivor.py --set=steps=11 --workdir={run}"),
         ("manifest.json", "reproduce {run} --dry_run"),
         ("result.json", "reproduce {run}"),
         ("result.json", "predict {run} {run}/pictures"),
@@ -98,6 +99,7 @@ def test_a_command_refuses_a_run_that_lost_a_file(run, capsys, name):
 def test_a_report_names_a_damaged_file_that_it_does_not_need(run, tmp_path, capsys):
     (run / "config.json").write_bytes((run / "config.json").read_bytes()[:300])
     assert main(("report", str(run), f"--output={tmp_path / 'report.html'}")) == 0
+    assert capsys.readouterr().err == f"warning: {run} is damaged: config.json is changed or damaged\n"
     assert "config.json is changed or damaged" in (tmp_path / "report.html").read_text()
 
 
@@ -109,6 +111,51 @@ def test_a_finished_run_without_checkpoints_is_damaged(run, capsys):
 def test_a_finished_run_may_be_extended(run, capsys):
     assert main(("--config=tests/survivor.py", f"--workdir={run}", "--set=steps=12", "--allow=config")) == 0
     assert state(run, capsys) == (0, {})
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.txt"])
+@pytest.mark.parametrize("damage", ["flipped", "removed", "a directory"])
+def test_training_derives_the_configuration_of_a_run_again(run, capsys, name, damage):
+    before = (run / name).read_text()
+    if damage == "flipped":
+        flip(run / name)
+    else:
+        (run / name).unlink()
+        if damage == "a directory":
+            (run / name).mkdir()
+    assert state(run, capsys) == (1, {name: {"flipped": CHANGED, "removed": MISSING}.get(damage, UNREADABLE)})
+    assert main(("--config=tests/survivor.py", f"--workdir={run}", "--set=steps=10")) == 0
+    assert f"{name} is" in capsys.readouterr().err
+    assert (run / name).read_text() == before
+    assert state(run, capsys) == (0, {})
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_training_derives_the_result_again_from_the_last_checkpoint(run, capsys, damage):
+    before = json.loads((run / "result.json").read_text())
+    damage(run / "result.json")
+    assert main(("--config=tests/survivor.py", f"--workdir={run}", "--set=steps=10")) == 0
+    after = json.loads((run / "result.json").read_text())
+    assert [after[key] for key in ("step", "metrics", "state_digest")] == [
+        before[key] for key in ("step", "metrics", "state_digest")
+    ]
+    assert state(run, capsys) == (0, {})
+
+
+def test_curves_and_sweeps_name_a_damaged_run_and_continue_with_the_others(run, trained, tmp_path, capsys):
+    others = [str(shutil.copytree(trained, tmp_path / name)) for name in ("one", "two")]
+    flip(run / "manifest.json")
+    assert main(("curves", others[0], str(run), others[1], f"--output={tmp_path / 'curves.png'}")) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {run} is left out: {run / 'manifest.json'} is changed or damaged")
+    grid = ("sweep", "--config=tests/survivor.py", "--grid=steps=10,11", f"--workdir={tmp_path / 'sweep'}", "--dry_run")
+    assert main(grid) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[0].split()[-1])
+    shutil.copytree(run, folder)
+    assert main(grid) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"warning: {folder / 'manifest.json'} is changed or damaged")
+    assert "1 damaged, 1 new" in captured.out
 
 
 def test_a_deliberate_change_is_accepted(run, capsys):

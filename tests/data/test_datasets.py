@@ -182,11 +182,22 @@ def test_a_damaged_file_is_reported(home, pattern, damage):
         path.write_bytes(content[:-5])
     else:
         path.unlink()
-    with pytest.raises(UserError, match=r"jaxdl data --prepare digits") as error:
+    problem = "No such file" if damage == "remove" else "expected .*, got "
+    with pytest.raises(UserError, match=rf"{problem}.*jaxdl data --prepare=digits") as error:
         Dataset("digits", "train").load()
     assert str(path) in str(error.value)
-    assert "expected" in str(error.value)
-    assert "got" in str(error.value)
+
+
+@pytest.mark.parametrize(("before", "after"), [('"8"', '"9"'), ('"train": 1437', '"train": 1436'), ('"sha256"', '"a"')])
+def test_a_changed_manifest_is_refused_and_listed_as_damaged(home, before, after):
+    path = home / "digits/1.0.0/fingerprints.json"
+    assert before in path.read_text()
+    path.write_text(after.join(path.read_text().rsplit(before, 1)))
+    with pytest.raises(UserError, match=r"fingerprints\.json is damaged: it does not have its SHA-256"):
+        Dataset("digits", "train").load()
+    row = next(row for row in catalog() if row.name == "digits")
+    assert "jaxdl data --prepare=digits" in row.problem
+    assert cells(row)[1] == "damaged"
 
 
 def test_prepare_repairs_damage_and_is_idempotent(home, capsys):

@@ -63,13 +63,14 @@ def _current(name: str) -> Prepared | None:
 
     The builder is imported only if necessary.
     """
-    versions = prepared.find(folder_of(name))
+    folder = folder_of(name)
+    versions = prepared.versions(folder)
     if name.startswith("tfds:"):
-        return versions[0] if versions else None
+        return prepared.read_version(folder, versions[0]) if versions else None
     wanted = _version(_module_path(name))
     if versions and wanted is None:
         wanted = str(_builder_class(name).VERSION)
-    return next((version for version in versions if version.version == wanted), None)
+    return prepared.read_version(folder, wanted) if wanted in versions else None
 
 
 def _version(path: Path) -> str | None:

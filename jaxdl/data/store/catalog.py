@@ -1,10 +1,11 @@
 """Catalogue of the data sets."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jaxdl.data.store.builders import builder_names, prepare
-from jaxdl.data.store.prepared import MANIFEST, find, folder_of, name_of
+from jaxdl.data.store.prepared import MANIFEST, Damaged, folder_of, name_of, read_version, versions
 from jaxdl.home import data_home
 
 __all__ = ["Row", "catalog", "prepare"]
@@ -20,6 +21,7 @@ class Row:
       splits: Number of examples per split.
       bytes: Size on disk.
       fingerprint: SHA-256 of the content.
+      problem: Message on a damaged manifest. "" for an intact one.
     """
 
     name: str
@@ -27,20 +29,24 @@ class Row:
     splits: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     fingerprint: str = ""
+    problem: str = ""
 
 
 def catalog() -> list[Row]:
     """Returns jaxdl's data sets and all others prepared on this machine, by name."""
     home = data_home()
-    depths = ("[!.]*/*", "tfds/*/*", "tfds/*/*/*")
-    folders = {str(path.parents[1].relative_to(home)) for depth in depths for path in home.glob(f"{depth}/{MANIFEST}")}
-    names = set(builder_names()) | {name_of(folder) for folder in folders}
-    return [_row(name) for name in sorted(names)]
+    folders = [path for depth in ("[!.]*/*", "tfds/*/*", "tfds/*/*/*") for path in home.glob(depth)]
+    prepared = {path.parent.relative_to(home).as_posix() for path in folders if os.path.lexists(path / MANIFEST)}
+    return [_row(name) for name in sorted({*builder_names(), *map(name_of, prepared)})]
 
 
 def _row(name: str) -> Row:
-    versions = find(folder_of(name))
-    if not versions:
+    folder = folder_of(name)
+    newest = next(iter(versions(folder)), None)
+    if newest is None:
         return Row(name, prepared=False)
-    newest = versions[0]
-    return Row(name, True, newest.splits, newest.size, newest.fingerprint)
+    try:
+        data = read_version(folder, newest)
+    except Damaged as error:
+        return Row(name, prepared=False, problem=str(error))
+    return Row(name, True, data.splits, data.size, data.fingerprint)

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import socket
@@ -25,6 +24,7 @@ from jaxdl.data.store.prepared import (
     digest,
     name_of,
     read_manifest,
+    write_manifest,
 )
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, install, nearest
@@ -198,7 +198,7 @@ def _describe(folder: str, builder: Any, path: Path, named: Mapping[str, Sequenc
     name = name_of(folder)
     fields = {"name": name, "version": version, "splits": counts}
     fields |= {"columns": tuple(columns), "names": names, "files": files}
-    (path / MANIFEST).write_text(json.dumps(fields, indent=1))
+    write_manifest(path / MANIFEST, fields)
     return version, counts
 
 

@@ -1,13 +1,14 @@
 """Prepared data sets on disk and their verification.
 
 A prepared data set is a folder `data_home()/NAME/VERSION` with the TFDS record files and `fingerprints.json`, which
-holds the size and SHA-256 of every file. Small sets of fixed shape also have a `.npy` column per feature and split,
-which loads without TFDS.
+holds the splits, the class names, the size and SHA-256 of every file, and the SHA-256 of its own content. Small sets of
+fixed shape also have a `.npy` column per feature and split, which loads without TFDS.
 """
 
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from jaxdl.errors import UserError, nearest
 from jaxdl.home import data_home
 
 MANIFEST = "fingerprints.json"
+SEAL = "sha256"  # entry of the manifest: the digest of all others
 DIGEST_LIMIT = 256 * 2**20  # bytes; smaller sets are read and verified in full at every load
+_SMALL = 2**20  # bytes; smaller files, such as class names, are verified in full in every set
 
 
 def digest(path: Path) -> str:
@@ -37,7 +40,11 @@ def digest_of(value: Any) -> str:
 
 
 class Damaged(UserError):
-    """Error for a prepared file that differs from its manifest."""
+    """Error for a prepared data set that cannot be read, or differs from its manifest."""
+
+
+def _damaged(path: Path, name: str, problem: str) -> Damaged:
+    return Damaged(f"{path} is damaged: {problem}; prepare it again: jaxdl data --prepare={name}")
 
 
 @functools.cache
@@ -75,26 +82,23 @@ class Prepared:
         return self._fingerprint([Range(name, 0, count) for name, count in self.splits.items()], ())
 
     def verify(self, full: bool | None = None) -> None:
-        """Checks the size of every file, and its SHA-256 if `full` (default: if the set is small).
+        """Checks the size of every file, and its SHA-256 if it is small or `full` (default: if the set is small).
 
         Raises:
-          Damaged: A file is missing or differs.
+          Damaged: A file is missing, cannot be read, or differs.
         """
         full = self.size <= DIGEST_LIMIT if full is None else full
         for file, expected in self.files.items():
             path = self.path / file
-            if not path.exists():
-                self._damaged(path, f"{expected['size']} bytes", "no file")
-            status = path.stat()
-            if status.st_size != expected["size"]:
-                self._damaged(path, f"{expected['size']} bytes", f"{status.st_size}")
-            if full and (actual := _digest_once(path, status.st_mtime_ns)) != expected["sha256"]:
-                self._damaged(path, f"SHA-256 {expected['sha256']}", actual)
-
-    def _damaged(self, path: Path, expected: str, actual: str) -> None:
-        raise Damaged(
-            f"{path} is damaged: expected {expected}, got {actual}; prepare it again: jaxdl data --prepare {self.name}"
-        )
+            try:
+                status = path.stat()
+                actual, wanted = f"{status.st_size} bytes", f"{expected['size']} bytes"
+                if actual == wanted and (full or status.st_size <= _SMALL):
+                    actual, wanted = _digest_once(path, status.st_mtime_ns), expected["sha256"]
+            except OSError as error:
+                raise _damaged(path, self.name, str(error.strerror)) from error
+            if actual != wanted:
+                raise _damaged(path, self.name, f"expected {wanted}, got {actual}")
 
     def open(self, split: str, features: tuple[str, ...] = ()) -> Source:
         """Opens a split, with all features or those given.
@@ -140,27 +144,40 @@ def _records(path: Path, split: str) -> Any:
     return tensorflow_datasets().builder_from_directory(path).as_data_source(split=split)
 
 
-def find(name: str) -> list[Prepared]:
-    """Returns the prepared versions of a data set, newest first."""
-    manifests = (data_home() / name).glob(f"*/{MANIFEST}")
-    return [read_manifest(path) for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True)]
+def versions(name: str) -> list[str]:
+    """Returns the prepared versions of a data set, newest first, without verification."""
+    folders = [path for path in (data_home() / name).glob("*") if os.path.lexists(path / MANIFEST)]
+    return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def read_version(name: str, version: str) -> Prepared:
+    """Reads the manifest of a prepared version. Raises Damaged like `read_manifest`."""
+    return read_manifest(data_home() / name / version / MANIFEST)
+
+
+def write_manifest(path: Path, fields: Mapping[str, Any]) -> None:
+    """Writes a `fingerprints.json` with its own digest."""
+    fields = json.loads(json.dumps(fields))
+    path.write_text(json.dumps({**fields, SEAL: digest_of(fields)}, indent=1))
 
 
 def read_manifest(path: Path) -> Prepared:
     """Reads a `fingerprints.json`.
 
     Raises:
-      Damaged: The file is invalid.
+      Damaged: The file cannot be read, or does not have its digest.
     """
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_bytes())
+        if fields.pop(SEAL, None) != digest_of(fields):
+            raise ValueError("it does not have its SHA-256, or was written by an older jaxdl")
         names = {feature: tuple(names) for feature, names in fields["names"].items()}
         columns = tuple(fields["columns"])
         name, version, splits, files = (fields[key] for key in ("name", "version", "splits", "files"))
         return Prepared(name, path.parent, version, splits, columns, names, files)
-    except (ValueError, KeyError, TypeError) as error:
-        name = name_of(str(path.parent.parent.relative_to(data_home())))
-        raise Damaged(f"{path} is damaged; prepare it again: jaxdl data --prepare {name}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        name = name_of(path.parents[1].relative_to(data_home()).as_posix())
+        raise _damaged(path, name, getattr(error, "strerror", None) or str(error)) from error
 
 
 def folder_of(name: str) -> str:
