@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdl.home import expanded
+
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr
 
@@ -40,7 +42,7 @@ def accepted_xla_flags(
     Returns:
       The accepted flags, in the given order.
     """
-    path = Path(cache_dir).expanduser() / f"jaxlib-{version('jaxlib')}.json"
+    path = expanded(cache_dir) / f"jaxlib-{version('jaxlib')}.json"
     answers = _read(path)
     missing = [flag for flag in flags if flag not in answers]
     if missing:

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LISTED = 5  # names in a hint
+_ADVICE: dict[int | None, str] = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space and run again",
+    errno.ENAMETOOLONG: "use a shorter path",
+}
+_OTHERWISE = "use a writable folder"
 # Characters that move the cursor, break a line, reverse the direction of text or cannot be encoded.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -34,6 +40,11 @@ class Failed(Exception):
     """Failure of a valid command, reported in one line; the exit code is 1."""
 
 
+def is_utf8(text: str) -> bool:
+    """Returns whether a text, such as a file name, has no undecodable bytes, which Python keeps as surrogates."""
+    return text == text.encode(errors="ignore").decode()
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns a hint for an unknown name: the closest match, if any, and at most five names that exist, the closest."""
     names = sorted(names)
@@ -52,9 +63,7 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space and run again" if full else "use a writable folder"
-        raise WriteError(f"cannot write {path}: {error.strerror}; {advice}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror}; {_ADVICE.get(error.errno, _OTHERWISE)}") from error
 
 
 @contextmanager

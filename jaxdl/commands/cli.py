@@ -1,8 +1,11 @@
 """The command `jaxdl`: finds the command, parses its flags, runs it and returns the exit code."""
 
+import codecs
 import difflib
 import functools
 import importlib
+import io
+import json
 import os
 import re
 import select
@@ -54,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if words is not None:
         return _main(words, program=False)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (closed by the caller, as with `>&-`)
+    escape_output()
     end_with_parent()
     if not set(_HELP) & set(sys.argv[1:]):
         huge_pages()
@@ -91,6 +95,18 @@ def _main(words: Sequence[str], program: bool) -> int:
     return _run(command, arguments, values, program)
 
 
+def escape_output() -> None:
+    r"""Escapes characters that standard output cannot encode, such as a file name's undecodable bytes: "\udcff"."""
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+    codecs.register_error("json", escape)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="json")
+
+
 def _run(command: Command, arguments: list[str], values: FlagValues, program: bool) -> int:
     """Runs a command and reports its exceptions in one line each.
 
@@ -105,10 +121,11 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _stop_at_once)
-    configure(values.cpu_devices, values.deterministic)
     from jaxdl.training.interrupt import NonFinite, Preempted
 
     try:
+        _check_folder()
+        configure(values.cpu_devices, values.deterministic)
         importlib.import_module(_modules()[command]).main(arguments, values)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -149,6 +166,13 @@ def _as_user_error(error: UserError | OSError | MemoryError) -> UserError:
     if isinstance(error, OSError):
         return UserError(f"cannot access {error.filename}: {error.strerror}; check the path and its permissions")
     return UserError(f"not enough memory ({error or 'allocation failed'}); use smaller files, sizes or batches")
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder was deleted; change to another one") from None
 
 
 def _output_closed() -> bool:

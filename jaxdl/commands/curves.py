@@ -41,17 +41,18 @@ def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
     rows: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         folder = RunFolder.open(run)
-        if folder.path.name in rows:
+        name = folder.path.absolute().name
+        if name in rows:
             raise UserError("two run folders have the same name, which labels their curves; rename one")
         try:
             folder.check()
-            rows[folder.path.name] = folder.rows()
+            rows[name] = folder.rows()
         except UserError as error:
             if len(runs) == 1:
                 raise
             print(f"warning: {run} is left out: {error}", file=sys.stderr)
             continue
-        if not rows[folder.path.name]:
+        if not rows[name]:
             raise UserError(f"{run} contains no measurements yet; wait for its first lines")
     if not rows:
         raise UserError("all runs are damaged; restore their files, see: jaxdl verify RUN")

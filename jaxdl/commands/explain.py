@@ -14,7 +14,8 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.data.source import stack
-from jaxdl.errors import UserError, nearest, write_errors
+from jaxdl.errors import UserError, nearest, printable, write_errors
+from jaxdl.home import expanded
 from jaxdl.runs.files import stems, write_png
 from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained
@@ -96,7 +97,7 @@ def run(
     network = _outline(logits, state, (min(len(images), BATCH), *images.shape[1:]), layer)
     names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
-    folder = Path(output).expanduser() if output else Path(path) / "explanations"
+    folder = expanded(output) if output else Path(path) / "explanations"
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     step = int(trained.state.step)
@@ -106,8 +107,9 @@ def run(
         pictures["filters"] = explanation.filter_page(np.asarray(kernel), name)
     results = _explanations(logits, network, state, images, number)
     for stem, file, image, result in zip(stems(paths), paths, images, results):
-        _warn_of_zeros(file.name, image, result)
-        pages = _pages(image, result, network, names, file.name)
+        title = printable(file.name)
+        _warn_of_zeros(title, image, result)
+        pages = _pages(image, result, network, names, title)
         pictures |= {f"{stem}_{page}": picture for page, picture in pages.items()}
     written = [write_png(folder / f"{step}_{name}.png", picture) for name, picture in pictures.items()]
     print("".join(f"{picture}\n" for picture in written), end="")

@@ -15,6 +15,7 @@ from jaxdl.config.serialize import from_json
 from jaxdl.data.text.special_tokens import SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError, write_errors
+from jaxdl.home import expanded
 from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder
@@ -61,7 +62,7 @@ def run(
     (group, weights), *_ = params.items()
     inputs = {"params": weights, **variables.get(group, {})}
     embedding = _embedding(weights)
-    folder = Path(output).expanduser() if output else Path(path) / "explanations"
+    folder = expanded(output) if output else Path(path) / "explanations"
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []

@@ -16,6 +16,7 @@ from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.data.text.special_tokens import END, PAD, SPECIALS, START, UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError, write_errors
+from jaxdl.home import expanded
 from jaxdl.interop.huggingface.checkpoints import check_model, write_model
 from jaxdl.interop.huggingface.companions import (
     GENERATION,
@@ -82,7 +83,7 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
       UserError: A run that cannot be read, a model without a Hugging Face equivalent, or a folder that cannot be
         written.
     """
-    folder = Path(output).expanduser()
+    folder = expanded(output)
     with export_folder(folder, RunFolder.open(path)) as part:
         write = _write_program if to == "stablehlo" else _write_huggingface
         taken, use = write(path, step, part)

@@ -11,7 +11,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
-from jaxdl.runs.files import stems, write_gif, write_png
+from jaxdl.runs.files import stems, utf8, write_gif, write_png
 from jaxdl.runs.inference import inputs_of, is_image, outputs_of, predict
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.runs.table import print_table
@@ -196,7 +196,7 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if output:
         try:
-            Path(output).write_text(lines)
+            Path(output).write_bytes(utf8(lines))
         except OSError as error:
             raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
     if format == "json":

@@ -86,7 +86,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     print("\n".join(changes) if changes else "commit, code, packages, devices and data are equal", flush=True)
     if dry_run:
         return
-    again = Path(output) if output else folder.path.with_name(f"{folder.path.name}-again")
+    again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
     if again.resolve() == folder.path.resolve():
         raise UserError(f"--output={output} is the original run; give another folder")
     after = train.make(saved.config, saved.recipe, saved.overrides, again, command=train.command_line())

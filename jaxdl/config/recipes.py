@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import expanded
 
 _AUTO_CONFIG = (
     " auto_config refuses if, for, comprehensions and lambdas: move the expression to a plain function outside"
@@ -181,7 +182,7 @@ def _find(name: str) -> tuple[Path, str | None]:
     """Returns the file of a recipe, and its dotted name if it belongs to an installed package."""
     bases = (Path.cwd(), repository_root())
     if name.endswith(".py") or "/" in name:
-        given = Path(name if name.endswith(".py") else f"{name}.py").expanduser()
+        given = expanded(name if name.endswith(".py") else f"{name}.py")
         paths = [base / given for base in bases]
     else:
         paths = [base / (name.replace(".", "/") + ".py") for base in bases]

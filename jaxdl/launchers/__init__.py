@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jaxdl.errors import UserError, nearest, write_errors
+from jaxdl.home import expanded
 from jaxdl.runs.files import write_atomically
 
 
@@ -63,7 +64,7 @@ def written(options: Options, default: str, text: str) -> Path:
     Raises:
       UserError: The file cannot be written.
     """
-    path = Path(options.output or default).expanduser()
+    path = expanded(options.output or default)
     with write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)

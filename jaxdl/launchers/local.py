@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxdl.distributed.watchdog import PARENT
-from jaxdl.errors import Failed, UserError
+from jaxdl.errors import Failed, UserError, write_errors
 from jaxdl.launchers import Job, Options
 from jaxdl.launchers.table import Table
 from jaxdl.training.interrupt import Preempted, interruptible
@@ -121,9 +121,11 @@ def _gpus() -> list[str]:
 
 
 def _start(job: Job, tries: int, slot: Slot) -> _Running:
-    job.folder.mkdir(parents=True, exist_ok=True)
+    with write_errors(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        log = (job.folder / "run.log").open("ab")
     environment = {**os.environ, **slot.environment, PARENT: str(os.getpid())}
-    with (job.folder / "run.log").open("ab") as log:
+    with log:
         # In a new session, a run does not receive the terminal's SIGINT in addition to this process's SIGTERM.
         process = subprocess.Popen(
             job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True

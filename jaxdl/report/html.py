@@ -6,6 +6,7 @@ The script is optional; it adds tooltips, highlighting and sortable tables. Cont
 import base64
 import html
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -41,7 +42,7 @@ def tag(name: str, *content: object, **attributes: object) -> Markup:
 
 def link(content: object, target: str) -> Markup:
     """Returns a link to a path relative to the page, or to an anchor "#name" in it."""
-    return tag("a", content, href=target if target.startswith("#") else quote(target))
+    return tag("a", content, href=target if target.startswith("#") else quote(os.fsencode(target)))
 
 
 def document(title: str, *content: object) -> str:

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 from jaxdl.compatibility import accepted_xla_flags, backends_initialized
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
+from jaxdl.home import expanded
 
 
 def end_with_parent() -> None:
@@ -58,7 +58,7 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxdl" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(expanded("~/.cache/jaxdl/xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if cpu_devices is not None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ from jaxdl.errors import write_errors
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader, or a crash at any moment, leaves the old or the new content, never a part."""
-    data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{secrets.token_hex(8)}.part")  # the name of the file may have the greatest length
     with write_errors(path):
         try:
             with open(part, "wb") as file:
-                file.write(data)
+                file.write(utf8(content))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -33,6 +33,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def utf8(content: str | bytes) -> bytes:
+    r"""Encodes text; undecodable bytes of a file name, surrogates in Python, become "\udcXX" as in JSON."""
+    return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 
 def write_png(path: Path, array: np.ndarray) -> Path:

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxdl.errors import UserError, write_errors
+from jaxdl.errors import UserError, is_utf8, write_errors
 from jaxdl.runs.files import to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import MISSING, Seal
@@ -64,7 +64,7 @@ def find_runs(root: str | os.PathLike, depth: float = 3) -> list[Path]:
 def _find_runs(root: Path, depth: float, seen: set[Path]) -> list[Path]:
     if is_run(root):
         return [root]
-    if depth == 0 or root.resolve() in seen or not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+    if depth == 0 or not root.is_dir() or not os.access(root, os.R_OK | os.X_OK) or root.resolve() in seen:
         return []
     seen.add(root.resolve())  # symbolic links may form cycles
     children = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
@@ -86,6 +86,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike, *, mode: Literal["write", "read", "silent"] = "write"):
         self.path = Path(path)
         self._mode = mode
+        _check_path(self.path, written=mode == "write")
         self.seal = Seal(self.path)
         self._metrics = self.path / "metrics.jsonl"
         self._events = EventFile(self.path / "tensorboard")
@@ -381,6 +382,15 @@ def hint_near(path: str | os.PathLike) -> str:
         if root.is_dir() and (runs := find_runs(root, depth=2)):
             return f"runs near it: {', '.join(map(str, runs[:5]))}"
     return "no run is near it"
+
+
+def _check_path(path: Path, written: bool) -> None:
+    """Refuses paths that Orbax cannot handle, as it would save checkpoints that nothing restores."""
+    text = str(path.absolute())
+    if not is_utf8(text):
+        raise UserError(f"{path} is not valid UTF-8, which checkpoints need; rename the folder")
+    if written and (patterns := sorted(set("*?[") & set(text))):
+        raise UserError(f"'{text}' contains '{patterns[0]}', which Orbax reads as a pattern; use another run folder")
 
 
 def _belongs(path: Path) -> bool:

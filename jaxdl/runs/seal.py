@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError, write_errors
-from jaxdl.runs.files import write_atomically
+from jaxdl.runs.files import utf8, write_atomically
 
 NAME = "seal.json"
 MISSING, CHANGED, UNSEALED, UNREADABLE = "missing", "changed or damaged", "not sealed", "unreadable"
@@ -162,4 +162,4 @@ class Seal:
 
 
 def _sha256(content: str | bytes) -> str:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+    return hashlib.sha256(utf8(content)).hexdigest()

@@ -1,7 +1,9 @@
 """Command line: help, flags of each command, arguments and exit codes."""
 
 import importlib
+import io
 import itertools
+import json
 import pkgutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import jaxdl.commands
-from jaxdl.commands.cli import commands, main, parse
+from jaxdl.commands.cli import commands, escape_output, main, parse
 from jaxdl.commands.flags import GLOBAL, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest
@@ -186,6 +188,34 @@ def test_paths_expand_the_home_folder(monkeypatch):
     assert (values.config, values.workdir, values.set) == ("/home/me/a.py", "/home/me/runs/a", ["start.run=~/b"])
     arguments, values = parse(COMMANDS["predict"], ["~/run", "a.png", "--pictures=~/p", "--output", "~/o"])
     assert (arguments, values.pictures, values.output) == (["/home/me/run", "a.png"], "/home/me/p", "/home/me/o")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\udcff", "n" * 300, "d/" * 3000, "~nobody-here/a", "loop.py"])
+@pytest.mark.parametrize("words", [["eval"], ["verify"], ["report"], ["show", "--config"], ["train", "--config"]])
+def test_unusual_paths_are_refused_in_one_printable_line(words, name, capsys, tmp_path, monkeypatch):
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    monkeypatch.chdir(tmp_path)
+    assert refusal(capsys, *words, name).isprintable()
+
+
+def test_a_deleted_current_folder_or_an_unknown_home_is_refused(capsys, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert refusal(capsys, "list") == "the current folder was deleted; change to another one"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAXDL_DATA", "~nobody-here/data")
+    assert "the home folder in ~nobody-here/data is unknown; set HOME" in refusal(capsys, "data")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_output_that_cannot_be_encoded_is_escaped_as_in_json(encoding, monkeypatch):
+    text = 'a\udcff ä 😀 "'
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    escape_output()
+    print(json.dumps(text, ensure_ascii=False))
+    assert json.loads(stream.buffer.getvalue().decode(encoding)) == text  # pyright: ignore
 
 
 def test_a_reader_that_ends_early_causes_no_traceback():

@@ -323,10 +323,12 @@ def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_explain_warns_of_attributions_that_are_zero(run, tmp_path, capsys):
-    Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
-    assert command("explain", str(run), str(tmp_path / "black.png"), f"--output={tmp_path / 'out'}") == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "black\udcff.png")
+    assert command("explain", str(run), str(tmp_path / "black\udcff.png"), f"--output={tmp_path / 'out'}") == 0
     warnings = capsys.readouterr().err
-    assert "warning: black.png: all integrated gradients are 0: the image is black, as is the baseline" in warnings
+    assert (
+        "warning: black\\udcff.png: all integrated gradients are 0: the image is black, as is the baseline" in warnings
+    )
 
 
 USAGE_ERRORS = {

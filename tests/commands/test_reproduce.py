@@ -38,8 +38,9 @@ def change(path: Path, **values) -> None:
     rewrite(path, json.dumps({**content, **values}))
 
 
-def test_a_run_is_reproduced_bitwise_on_the_same_machine(runs, capsys):
-    reproduce.run(str(runs / "seed1"))
+def test_a_run_is_reproduced_bitwise_on_the_same_machine(runs, capsys, monkeypatch):
+    monkeypatch.chdir(runs / "seed1")
+    reproduce.run(".")
     assert "Reproduced bitwise: tests/survivor.py with seed 1" in capsys.readouterr().out
     report = json.loads((runs / "seed1-again" / "reproduction.json").read_text())
     assert report["bitwise"] is True

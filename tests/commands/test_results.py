@@ -10,12 +10,13 @@ import textwrap
 import pytest
 from run_files import rewrite
 
-from jaxdl.commands import diff
+from jaxdl.commands import curves, diff
 from jaxdl.commands import list as list_command
 from jaxdl.config import resolve
 from jaxdl.config.serialize import to_json
 from jaxdl.errors import UserError
 from jaxdl.runs import ledger
+from jaxdl.runs.folder import RunFolder
 
 RECIPE = '''
     """A net on made-up images.
@@ -292,6 +293,16 @@ def test_the_list_is_a_table_on_a_terminal(root):
     stream = Terminal()
     list_command.show(root, "text", stream)
     assert "made_up_a.py" in stream.getvalue()
+
+
+def test_curves_of_the_current_folder_are_labelled_with_its_name(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with RunFolder(run) as folder:
+        folder.write_config("{}", "")
+        folder.write(1, "train", {"loss": 1.0})
+    monkeypatch.chdir(run)
+    pictures = [curves.draw_curves([name], str(tmp_path / "curves.png")).read_bytes() for name in (".", str(run))]
+    assert pictures[0] == pictures[1]
 
 
 def test_diff_of_two_runs_has_settings_and_metrics(root, tmp_path, monkeypatch):

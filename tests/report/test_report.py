@@ -270,6 +270,14 @@ def test_a_damaged_run_is_reported(make, tmp_path, file, content, message, state
     assert html.markup(message) in text
 
 
+def test_an_undecodable_name_is_reported_and_linked(make, tmp_path):
+    make("run").rename(tmp_path / "run\udcff")
+    report.run([str(tmp_path)], str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert r"run\udcff is not valid UTF-8" in text
+    assert "run%FF" in text
+
+
 def test_log_tail_falls_back_to_metrics(make):
     path = make("run", exit=1)
     source, lines = load.log_tail(path)

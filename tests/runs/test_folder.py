@@ -259,6 +259,29 @@ def test_a_folder_with_a_log_or_a_run_is_accepted(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    ("name", "problem"), [("a\udcff", "is not valid UTF-8"), ("a[1]", "contains '\\['"), ("a*/b", r"contains '\*'")]
+)
+def test_paths_that_checkpoints_cannot_have_are_refused(tmp_path, name, problem):
+    with pytest.raises(UserError, match=problem):
+        RunFolder(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_in_a_cycle_end_the_search_for_runs(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "self").symlink_to(tmp_path)
+    RunFolder(tmp_path / "run").write_config("{}", "")
+    assert find_runs(tmp_path, math.inf) == [tmp_path / "run"]
+    assert find_runs(tmp_path / "loop") == []
+
+
+def test_files_have_names_of_any_length_and_any_text(tmp_path):
+    path = tmp_path / ("n" * 255)
+    write_atomically(path, to_json({"file": "a\udcff"}))
+    assert json.loads(path.read_text()) == {"file": "a\udcff"}
+
+
 def test_a_full_disk_is_reported(tmp_path):
     with RunFolder(tmp_path) as folder:
         (tmp_path / "metrics.jsonl").symlink_to("/dev/full")

@@ -14,6 +14,7 @@ from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
+from jaxdl.home import expanded
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def open_recordings(path: str, split: str, reading: Reading | None = None) -> So
     Raises:
       UserError: The folder, the split, recordings or a transcript is missing.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; 'speech:PATH' needs a folder of NAME.wav and NAME.txt files")
     listing = list_files(root, {*SUFFIXES, ".txt"})

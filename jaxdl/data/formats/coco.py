@@ -19,6 +19,7 @@ from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import expanded
 
 _DEFAULT = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
 _FEATURES = (*_DEFAULT, "mask", "instances", "image/id")
@@ -66,7 +67,7 @@ class Coco:
           UserError: The folder, split, feature or an image file does not exist, or the JSON or an annotation is
             invalid. A damaged image raises it on access.
         """
-        root = Path(self.path).expanduser()
+        root = expanded(self.path)
         if not root.is_dir():
             raise UserError(f"folder {root} does not exist; 'coco:PATH' needs a folder of annotations and images")
         features = self.features or _DEFAULT

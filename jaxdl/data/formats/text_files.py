@@ -16,6 +16,7 @@ from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.files import own_lines, read_file
 from jaxdl.errors import UserError
+from jaxdl.home import expanded
 
 
 def open_text(path: str, split: str) -> ColumnSource:
@@ -27,7 +28,7 @@ def open_text(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The path or split does not exist, or a file is empty or not UTF-8.
     """
-    root, owner = Path(path).expanduser(), f"text:{path}"
+    root, owner = expanded(path), f"text:{path}"
     if root.is_dir():
         listing = list_files(root, {".txt"})
         check_links(listing.broken)
@@ -58,7 +59,7 @@ def open_pairs(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The file or split does not exist, the file is not UTF-8, or a line is not a pair.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     pairs = []
     for number, cells in lines_of(str(file)):
         sides = [side.strip() for side in cells]
@@ -82,7 +83,7 @@ def open_labelled(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The file, split or a column does not exist, the file is not UTF-8, or a cell is empty.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     examples = list(_table(file))
     classes = sorted({label for _, label in examples})
     rows = _rows(file, len(examples), split, f"labelled:{path}")
@@ -105,7 +106,7 @@ def own_rows(files: Sequence[str], texts: Sequence[str], column: str) -> list[tu
     for file in files:
         header = {name.strip() for name in read_file(file).split("\n", 1)[0].split("\t")}
         is_table = Path(file).suffix.lower() in (".csv", ".tsv") or {column, "label"} <= header
-        named += _column(Path(file).expanduser(), column) if is_table else own_lines([file], ())
+        named += _column(expanded(file), column) if is_table else own_lines([file], ())
     return named
 
 

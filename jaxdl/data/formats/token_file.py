@@ -22,6 +22,7 @@ from jaxdl.data.source import Batch, Loadable, read_texts
 from jaxdl.data.store.prepared import DIGEST_LIMIT, digest_of
 from jaxdl.data.text.tokenizers import BPE, Tokenizer, Vocabulary
 from jaxdl.errors import UserError
+from jaxdl.home import expanded
 
 _TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _MAGIC = b"JAXDLTOK"  # followed by the length of a JSON object, uint32, and the object
@@ -73,7 +74,7 @@ class TokenFile:
                 "TokenFile.path is empty; write a token file with python -m jaxdl.data.formats.token_file and pass"
                 " --set=data.train.path=FILE"
             )
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         if not path.is_file():
             raise UserError(f"{path} does not exist; write it with python -m jaxdl.data.formats.token_file")
         header = _header(path)
@@ -150,7 +151,7 @@ def write_tokens(path: str | Path, corpus: Loadable, vocabulary: Vocabulary, fea
     Raises:
       UserError: The file already exists or cannot be written.
     """
-    path, tokenizer = Path(path).expanduser(), vocabulary.load()
+    path, tokenizer = expanded(path), vocabulary.load()
     if path.exists():
         raise UserError(f"{path} already exists; remove it, or choose another path")
     kind = "uint16" if len(tokenizer) <= 2**16 else "uint32"

@@ -14,6 +14,7 @@ from jaxdl.data.store.prepare import lock, write
 from jaxdl.data.store.prepared import Damaged, Prepared, folder_of
 from jaxdl.data.store.tfds import tensorflow_datasets
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import expanded
 
 BUILDERS = "jaxdl.data.builders"
 
@@ -136,7 +137,7 @@ def _make_tfds(name: str) -> Prepared:
 
 def _elsewhere(tfds: Any, wanted: str) -> Path | None:
     """Returns the copy in TFDS's own data directory, if its format allows random access."""
-    home = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    home = expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     if not (home / wanted.split("/")[0].split(":")[0]).is_dir():
         return None
     builder = tfds.builder(wanted, data_dir=home, try_gcs=False)

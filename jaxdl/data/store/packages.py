@@ -28,7 +28,7 @@ from pathlib import Path
 from jaxdl.data.store.archives import read_archive
 from jaxdl.data.store.downloads import download, download_sdist, run
 from jaxdl.errors import UserError
-from jaxdl.home import data_home
+from jaxdl.home import data_home, expanded
 
 _REMEDY = "run the command again to download it, or provide the correct file in the folder JAXDL_SOURCES"
 
@@ -181,7 +181,7 @@ class Local:
 
     def fetch(self) -> Path:
         """Returns the folder; raises UserError if a member is missing or differs."""
-        folder = Path(self.path).expanduser()
+        folder = expanded(self.path)
         for member, expected in self.members.items():
             _check(folder, member, expected, str(folder / member), "copy the correct file there")
         return folder
@@ -300,7 +300,7 @@ def _sources() -> Path | None:
     given = os.environ.get("JAXDL_SOURCES")
     if not given:
         return None
-    folder = Path(given).expanduser()
+    folder = expanded(given)
     if not folder.is_dir():
         raise UserError(f"JAXDL_SOURCES={given} is not a folder; set it to the folder of the packages, or unset it")
     return folder

