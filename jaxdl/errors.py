@@ -4,6 +4,7 @@ import difflib
 import errno
 import importlib.util
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,11 @@ class WriteError(UserError):
 
 class Failed(Exception):
     """Failure of a valid command, reported in one line; the exit code is 1."""
+
+
+def warn(message: str) -> None:
+    """Prints a warning of one line on standard error."""
+    print(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def is_utf8(text: str) -> bool:

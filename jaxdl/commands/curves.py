@@ -1,6 +1,5 @@
 """Draws the learning curves of several runs in one picture."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command, Flag
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, warn
 from jaxdl.runs.files import write_png
 from jaxdl.runs.folder import RunFolder
 
@@ -50,7 +49,7 @@ def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
         except UserError as error:
             if len(runs) == 1:
                 raise
-            print(f"warning: {run} is left out: {error}", file=sys.stderr)
+            warn(f"{run} is left out: {error}")
             continue
         if not rows[name]:
             raise UserError(f"{run} contains no measurements yet; wait for its first lines")

@@ -1,6 +1,5 @@
 """Lists and prepares data sets."""
 
-import sys
 from collections.abc import Sequence
 
 from absl.flags import FlagValues
@@ -8,6 +7,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.data.store.catalog import Row, catalog, prepare
 from jaxdl.data.store.pretrained import WEIGHTS, pretrained
+from jaxdl.errors import warn
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
@@ -25,7 +25,7 @@ def main(arguments: list[str], flags: FlagValues) -> None:
     rows = catalog()
     for row in rows:
         if row.problem:
-            print(f"warning: {row.problem}", file=sys.stderr)
+            warn(row.problem)
     print_table(("name", "splits", "MB", "fingerprint"), list(map(cells, rows)))
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, Command, Flag
 from jaxdl.data.source import stack
-from jaxdl.errors import UserError, nearest, printable, write_errors
+from jaxdl.errors import UserError, nearest, printable, warn, write_errors
 from jaxdl.home import expanded
 from jaxdl.runs.files import stems, write_png
 from jaxdl.runs.inference import inputs_of
@@ -107,7 +106,7 @@ def run(
         pictures["filters"] = explanation.filter_page(np.asarray(kernel), name)
     results = _explanations(logits, network, state, images, number)
     for stem, file, image, result in zip(stems(paths), paths, images, results):
-        title = printable(file.name)
+        title = printable(file.name)  # for Matplotlib
         _warn_of_zeros(title, image, result)
         pages = _pages(image, result, network, names, title)
         pictures |= {f"{stem}_{page}": picture for page, picture in pages.items()}
@@ -134,9 +133,9 @@ def _warn_of_zeros(title: str, image: np.ndarray, result: dict[str, Any]) -> Non
     """Prints a warning if the explanation of an image is zero everywhere."""
     if not np.any(result["gradients"].values):
         reason = "the logit does not depend on the image" if image.any() else "the image is black, as is the baseline"
-        print(f"warning: {title}: all integrated gradients are 0: {reason}", file=sys.stderr)
+        warn(f"{title}: all integrated gradients are 0: {reason}")
     if result["cam"] is not None and not np.any(result["cam"]):
-        print(f"warning: {title}: Grad-CAM is 0 everywhere: the layer has no evidence for the class", file=sys.stderr)
+        warn(f"{title}: Grad-CAM is 0 everywhere: the layer has no evidence for the class")
 
 
 class _Network(NamedTuple):

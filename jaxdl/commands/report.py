@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, nearest, warn
 from jaxdl.report import load
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
@@ -53,7 +52,7 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
     runs = [load.read(path) for path in load.find(folders)]
     for run in runs:
         if run.damage:
-            print(f"warning: {run.folder} is damaged: {run.damage}", file=sys.stderr)
+            warn(f"{run.folder} is damaged: {run.damage}")
     if metric is not None and not any(metric in run.metrics for run in runs):
         names = {name for run in runs for name in run.metrics}
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")

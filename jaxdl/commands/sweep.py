@@ -20,7 +20,7 @@ from jaxdl.config.experiment import build
 from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, warn
 from jaxdl.launchers import LAUNCHERS, Job, Options
 from jaxdl.runs.code import digests
 from jaxdl.runs.folder import RunFolder, default_name, is_run
@@ -165,10 +165,10 @@ def run(
     print(f"{len(planned)} run(s): {counts}", flush=True)
     for run, state in zip(planned, states):
         if state == DAMAGED:
-            print(f"warning: {run.damage}", file=sys.stderr)
+            warn(run.damage)
     if changed := [str(run.folder) for run in planned if run.changed]:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        print(f"warning: the code has changed since the training of {', '.join(changed[:3])}{more}", file=sys.stderr)
+        warn(f"the code has changed since the training of {', '.join(changed[:3])}{more}")
     if dry_run:
         return
     unfinished = [run for run, state in zip(planned, states) if state != FINISHED]

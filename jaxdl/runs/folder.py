@@ -20,14 +20,13 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxdl.errors import UserError, is_utf8, write_errors
+from jaxdl.errors import UserError, is_utf8, warn, write_errors
 from jaxdl.runs.files import to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import MISSING, Seal
@@ -160,7 +159,7 @@ class RunFolder:
                 self.seal.remove(name)
             elif name not in texts or not self.seal.restore(name, texts[name]):
                 continue
-            print(f"warning: {self.path / name} is {problem}; it is derived again", file=sys.stderr)
+            warn(f"{self.path / name} is {problem}; it is derived again")
 
     @property
     def pictures(self) -> Path:

@@ -1,7 +1,6 @@
 """Restoring a trained run from its folder."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ from jaxdl.config.settings import differences, from_text, observes, settings
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.distributed.processes import is_first
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, warn
 from jaxdl.runs import code, manifest
 from jaxdl.runs.folder import RunFolder
 from jaxdl.training.checkpoint import Checkpoints
@@ -101,7 +100,7 @@ def load_trained(
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
     for number, reason in restored.bad:
         used = f"step {int(restored.state.step)} is used"
-        print(f"warning: checkpoint of step {number} of {run} is damaged ({reason}); {used}", file=sys.stderr)
+        warn(f"checkpoint of step {number} of {run} is damaged ({reason}); {used}")
     unaveraged = kept is not None and experiment.ema is None
     state = restored.state.replace(ema={}) if unaveraged else restored.state
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
@@ -116,7 +115,7 @@ def warn_of_changed_code(folder: RunFolder, modules: Mapping[str, str]) -> None:
     """
     if is_first() and (changed := manifest.changed_modules(folder, modules)):
         names = f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
-        print(f"warning: the code of {folder.path} has changed since it was trained: {names}", file=sys.stderr)
+        warn(f"the code of {folder.path} has changed since it was trained: {names}")
 
 
 def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> list[tuple[str, str, str]]:
