@@ -7,6 +7,7 @@ metrics are compared instead: they are reproduced if they lie within the spread 
 import math
 import os
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from absl.flags import FlagValues
 
 from jaxdl.commands import train
 from jaxdl.commands.flags import DRY_RUN, Command, Flag
+from jaxdl.config import settings
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import diff, observes
+from jaxdl.config.settings import from_text, observes
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
@@ -91,7 +93,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
         raise UserError(f"--output={output} is the original run; give another folder")
     after = train.make(saved.config, saved.recipe, saved.overrides, again, command=train.command_line())
     same = before["state_digest"] == after["state_digest"]
-    compared = compare(before, after, _siblings(folder, saved.config))
+    compared = compare(before, after, _siblings(folder))
     text = verdict(original, same, compared, changes)
     report = {"of": str(path), "bitwise": same, "differences": changes, "verdict": text}
     report["metrics"] = {
@@ -178,22 +180,28 @@ def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], c
     return f"{outcome}. {name}, trained again{because}: {values}."
 
 
-def _siblings(folder: RunFolder, config: Any) -> list[dict[str, Any]]:
-    """Returns the results of finished runs in the same parent folder that differ only by their seed."""
-    results = []
+def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
+    """Returns the results of finished runs in the same parent folder that differ only by their seed.
+
+    Their settings come from config.txt: no code of theirs is imported. A damaged run is named and left out.
+    """
+    ours, results = from_text(folder.config_text()), []
     for path in find_runs(folder.path.parent, depth=1):
-        if path == folder.path or not (path / "config.json").is_file() or (path / "reproduction.json").exists():
+        if path == folder.path or (path / "reproduction.json").exists():
             continue
         other = RunFolder.open(path)
+        try:
+            damage = other.damage()
+        except UserError as error:
+            damage = str(error)
+        if damage:
+            print(f"warning: {path} is not compared: {damage}", file=sys.stderr)
+            continue
         result = other.result()
         if result is None:
             continue
-        try:
-            theirs = from_json(other.config(), str(path / "config.json")).config
-        except UserError:
-            continue  # of another recipe, or of other code
-        rows = [name for name, *_ in diff(config, theirs) if not observes(name)]
-        if rows == ["seed"]:
+        rows = settings.differences(ours, from_text(other.config_text()))
+        if [name for name, *_ in rows if not observes(name)] == ["seed"]:
             results.append(result)
     return results
 

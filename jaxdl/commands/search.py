@@ -6,7 +6,8 @@ configuration, so that a search that was stopped resumes its unfinished trials.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +51,44 @@ def run(
     axes = distributions(space)
     name, mode = _goal(build(resolve(recipe, [*settings, *_first(axes)])), metric)
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / FILE}",
-        study_name=" ".join((recipe.name, *settings, *space, name)),
-        direction="maximize" if mode == "max" else "minimize",
-        load_if_exists=True,
-    )
-    concurrent = len(slots(options.slots, trials))
-    while batch := _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed):
-        runs = {trial.number: _run(recipe, settings, trial.params, folder) for trial in batch}
-        _launch(recipe_name, list(runs.values()), options)
-        for number, run in runs.items():
-            value = _value(run, name)
-            state = optuna.trial.TrialState.FAIL if value is None else None
-            study.tell(number, value, state=state)
-            print(f"trial {number}: {run.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True)
-    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
-        raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders in {folder}")
-    best = _run(recipe, settings, study.best_params, folder)
-    print(f"best of {len(study.trials)}: {best.varied}: {name} {study.best_value:.5g}  {best.folder}")
+    with _storage_errors(folder / FILE):
+        study = optuna.create_study(
+            storage=f"sqlite:///{folder / FILE}",
+            study_name=" ".join((recipe.name, *settings, *space, name)),
+            direction="maximize" if mode == "max" else "minimize",
+            load_if_exists=True,
+        )
+        concurrent = len(slots(options.slots, trials))
+        while batch := _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed):
+            runs = {trial.number: _run(recipe, settings, trial.params, folder) for trial in batch}
+            _launch(recipe_name, list(runs.values()), options)
+            for number, run in runs.items():
+                value = _value(run, name)
+                state = optuna.trial.TrialState.FAIL if value is None else None
+                study.tell(number, value, state=state)
+                print(
+                    f"trial {number}: {run.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True
+                )
+        if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+            raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders in {folder}")
+        best = _run(recipe, settings, study.best_params, folder)
+        print(f"best of {len(study.trials)}: {best.varied}: {name} {study.best_value:.5g}  {best.folder}")
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of Optuna's storage into a UserError that names its file."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise UserError(
+            f"cannot use {path} ({reason}); restore it from a copy, or remove it to start the search again: finished"
+            " runs are not repeated"
+        ) from error
 
 
 def _next_trials(study: Any, axes: Mapping[str, Any], count: int, seed: int) -> list[Any]:

@@ -116,7 +116,7 @@ def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
 def _read(folder: RunFolder) -> Run:
     manifest = folder.manifest()
     state, problem = _state(folder, manifest["attempts"])
-    damage = "; ".join(f"{name} is {text}" for name, text in folder.problems().items())
+    damage = folder.damage()
     result, rows = dict[str, Any](), list[dict[str, Any]]()
     try:
         result = (folder.result() or {}) if state == FINISHED else {}

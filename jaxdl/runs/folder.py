@@ -132,6 +132,10 @@ class RunFolder:
         """Returns {file: damage} of the sealed files."""
         return self.seal.problems(self.sealed_files)
 
+    def damage(self) -> str:
+        """Lists the damaged files in one line, such as "config.txt is missing"; "" if all are intact."""
+        return "; ".join(f"{name} is {problem}" for name, problem in self.problems().items())
+
     def check(self) -> None:
         """Raises UserError if a sealed file is missing, changed or damaged, except for a missing result.json.
 

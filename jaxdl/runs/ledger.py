@@ -90,18 +90,21 @@ def results_path(root: Path) -> Path:
 
 
 def read(root: Path) -> list[Row]:
-    """Reads results.csv, [] if it does not exist. Raises UserError for a line that is not a row."""
+    """Reads results.csv, [] if it does not exist. Raises UserError if it or a line cannot be read."""
     path = results_path(root)
-    if not path.exists():
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error}); restore it from git") from error
     kinds: dict[str, Any] = {field.name: field.type for field in fields(Row)}
     rows = []
-    with open(path, newline="") as file:
-        for number, line in enumerate(csv.DictReader(file), start=2):
-            try:
-                rows.append(Row(**{name: kind(line[name]) for name, kind in kinds.items()}))
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path}:{number} is not a recorded result ({error!r}); correct the line") from error
+    for number, line in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2):
+        try:
+            rows.append(Row(**{name: kind(line[name]) for name, kind in kinds.items()}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}:{number} is not a recorded result ({error!r}); correct the line") from error
     return rows
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,19 @@ def _orbax() -> ModuleType:
     # benchmarks/saving.py.
     arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)
     ocp.type_handlers.register_type_handler(jax.Array, arrays, override=True)
+    _drop_late_reads()
     return ocp
+
+
+def _drop_late_reads() -> None:
+    """Drops the tracebacks of arrays that TensorStore reads after Orbax ended with the error of a damaged one."""
+    hook = sys.unraisablehook
+
+    def report(args: Any) -> None:
+        if (type(args.exc_value), str(args.exc_value)) != (RuntimeError, "Event loop is closed"):
+            hook(args)
+
+    sys.unraisablehook = report
 
 
 def digests_of(state: TrainState) -> dict[str, str]:

@@ -77,8 +77,11 @@ def test_other_bits_are_compared_with_the_std_over_seeds(runs, capsys, shift, ag
     result["metrics"][split][name] += shift * spread
     change(runs / "seed0" / "result.json", state_digest="00", metrics=result["metrics"])
     if agrees:
+        (shutil.copytree(runs / "seed1", runs / "damaged") / "config.txt").unlink()
         reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
-        assert "Reproduced, but not bitwise" in capsys.readouterr().out
+        captured = capsys.readouterr()
+        assert "Reproduced, but not bitwise" in captured.out
+        assert f"warning: {runs / 'damaged'} is not compared: config.txt is missing" in captured.err
     else:
         with pytest.raises(Failed, match="was not reproduced"):
             reproduce.run(str(runs / "seed0"), output=str(runs / "other"))
@@ -100,7 +103,7 @@ def test_values_agree_within_the_spread_if_it_is_known():
 
 def test_unfinished_runs_and_occupied_folders_are_refused(runs):
     (runs / "seed2" / "result.json").unlink()
-    with pytest.raises(UserError, match="is not finished, so its results cannot be compared"):
+    with pytest.raises(UserError, match=r"is not finished \(no result.json\), so its results cannot be compared"):
         reproduce.run(str(runs / "seed2"))
     with pytest.raises(UserError, match="is the original run; give another folder"):
         reproduce.run(str(runs / "seed0"), output=str(runs / "seed0"))

@@ -207,6 +207,9 @@ def test_an_invalid_line_is_reported_with_its_number(root):
     ledger.results_path(root).write_text("recipe,value\nexperiments/x.py,high\n")
     with pytest.raises(UserError, match=r"results\.csv:2 is not a recorded result"):
         ledger.read(root)
+    ledger.results_path(root).write_bytes(b"recipe\xff")
+    with pytest.raises(UserError, match=r"cannot read .*results\.csv .*restore it from git"):
+        ledger.read(root)
 
 
 def row(**changes):

