@@ -16,6 +16,7 @@ from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import Recipe, load_recipe
 from jaxdl.errors import Failed, UserError, from_extra
+from jaxdl.flock import exclusive
 from jaxdl.launchers import LAUNCHERS, Job, Options
 from jaxdl.launchers.local import slots
 from jaxdl.runs.folder import RunFolder
@@ -50,22 +51,27 @@ def run(
     folder, recipe = Path(workdir or "runs"), load_recipe(recipe_name)
     axes = distributions(space)
     name, mode = _goal(build(resolve(recipe, [*settings, *_first(axes)])), metric)
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f".{FILE}.lock"  # a second search of the same study shares its trials
     with _storage_errors(folder / FILE):
-        study = optuna.create_study(
-            storage=f"sqlite:///{folder / FILE}",
-            study_name=" ".join((recipe.name, *settings, *space, name)),
-            direction="maximize" if mode == "max" else "minimize",
-            load_if_exists=True,
-        )
+        with exclusive(lock):
+            study = optuna.create_study(
+                storage=f"sqlite:///{folder / FILE}",
+                study_name=" ".join((recipe.name, *settings, *space, name)),
+                direction="maximize" if mode == "max" else "minimize",
+                load_if_exists=True,
+            )
         concurrent = len(slots(options.slots, trials))
-        while batch := _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed):
+        while True:
+            with exclusive(lock):
+                batch = _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed)
+            if not batch:
+                break
             runs = {trial.number: _run(recipe, settings, trial.params, folder) for trial in batch}
             _launch(recipe_name, list(runs.values()), options)
             for number, run in runs.items():
                 value = _value(run, name)
                 state = optuna.trial.TrialState.FAIL if value is None else None
-                study.tell(number, value, state=state)
+                study.tell(number, value, state=state, skip_if_finished=True)
                 print(
                     f"trial {number}: {run.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True
                 )

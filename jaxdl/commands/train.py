@@ -230,7 +230,7 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
             raise known from error
         raise
     finally:
-        with suppress(WriteError) if exit else nullcontext():  # the next attempt closes this one, as after a kill
+        with suppress(UserError) if exit else nullcontext():  # the next attempt closes this one, as after a kill
             manifest.end_attempt(folder, exit=exit, last_step=max((row["step"] for row in folder.rows()), default=None))
 
 

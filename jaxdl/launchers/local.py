@@ -13,6 +13,7 @@ from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import Failed, UserError, write_errors
 from jaxdl.launchers import Job, Options
 from jaxdl.launchers.table import Table
+from jaxdl.runs.lock import WAIT
 from jaxdl.training.interrupt import Preempted, interruptible
 
 _MOST = 8  # slots by default on a machine without GPUs: each run has its own memory
@@ -124,7 +125,7 @@ def _start(job: Job, tries: int, slot: Slot) -> _Running:
     with write_errors(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
         log = (job.folder / "run.log").open("ab")
-    environment = {**os.environ, **slot.environment, PARENT: str(os.getpid())}
+    environment = {**os.environ, **slot.environment, PARENT: str(os.getpid()), WAIT: "1"}
     with log:
         # In a new session, a run does not receive the terminal's SIGINT in addition to this process's SIGTERM.
         process = subprocess.Popen(

@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxdl.errors import UserError, from_extra
 from jaxdl.launchers import Job, Options, settings_of
+from jaxdl.runs.lock import WAIT
 
 SETTINGS = {
     "partition": "",
@@ -95,7 +96,8 @@ def _train(command: Sequence[str], folder: Path) -> int:
     """Runs the command and returns its exit code; SIGTERM is forwarded."""
     folder.mkdir(parents=True, exist_ok=True)
     with _log(folder).open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        environment = {**os.environ, WAIT: "1"}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
     try:
         return process.wait()

@@ -334,6 +334,8 @@ class RunFolder:
     def _writing(self) -> bool:
         if self._mode == "read":
             raise RuntimeError(f"{self.path} is not open for writing")
+        if self._lock is not None:
+            self._lock.check()
         return self._mode == "write"
 
     def _read(self, name: str) -> str:

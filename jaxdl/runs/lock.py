@@ -7,52 +7,89 @@ import logging
 import os
 import re
 import socket
+import time
 import weakref
 from pathlib import Path
 
 from jaxdl.errors import UserError, write_errors
+from jaxdl.flock import UNSUPPORTED
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# Environment variable of the runs of a sweep. If a second sweep trains a run at the same time, the run waits for it.
+WAIT = "JAXDL_WAIT_FOR_LOCK"
 
 
 class Lock:
-    """Exclusive lock of a folder. On a file system without locks, it warns and locks nothing.
+    """Exclusive lock of a folder: of `.lock` and, as that file may be deleted, of the folder itself.
+
+    On a file system without locks, it warns; `check` still detects a second process.
 
     Raises:
       UserError: Another process holds the lock, or `.lock` cannot be written.
     """
 
     def __init__(self, folder: Path):
-        path = folder / ".lock"
-        with write_errors(path):
-            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._folder, self._path = folder, folder / ".lock"
+        self._content = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+        with write_errors(self._path):
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._files = [self._file, os.open(folder, os.O_RDONLY | os.O_CLOEXEC)]
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "another process"
+            for file in self._files:
+                self._acquire(file)
+        except BaseException:
             self._close()
-            if error.errno in _UNSUPPORTED:
-                message = "%s: this file system has no locks; ensure that only one process trains in this folder"
-                logging.getLogger(__name__).warning(message, folder)
-                return
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"cannot lock {path}: {error.strerror}") from error
-            raise UserError(f"{holder} trains in {folder}; wait for it, stop it, or use another folder") from None
+            raise
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(self._file, self._content, 0)
         _LOCKS.add(self)
+
+    def check(self) -> None:
+        """Raises UserError if the folder was moved or deleted, or if another process has taken it over."""
+        try:
+            intact = self._path.read_bytes() == self._content
+        except (FileNotFoundError, NotADirectoryError):
+            intact = False
+        if not intact:
+            raise UserError(
+                f"'{self._folder}' or its .lock was moved, deleted or replaced during training; run the same command"
+                " again to resume"
+            )
 
     def release(self) -> None:
         """Releases the lock. A second call has no effect."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # the content only informs readers: the descriptor holds the lock
-                os.ftruncate(self._file, 0)
+        if self._files:
+            with contextlib.suppress(OSError):  # the content only informs readers: the descriptors hold the lock
+                if os.pread(self._file, len(self._content) + 1, 0) == self._content:
+                    os.ftruncate(self._file, 0)
             self._close()
 
+    def _acquire(self, file: int) -> None:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    self._refuse_or_wait()
+                elif file != self._file:
+                    return  # some file systems, such as NFS, lock no folders
+                elif error.errno in UNSUPPORTED:
+                    message = "%s: this file system has no locks; ensure that only one process trains in this folder"
+                    logging.getLogger(__name__).warning(message, self._folder)
+                    return
+                else:
+                    raise UserError(f"cannot lock {self._path}: {error.strerror}") from error
+
+    def _refuse_or_wait(self) -> None:
+        if WAIT not in os.environ:
+            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "another process"
+            raise UserError(f"{holder} trains in {self._folder}; wait for it, stop it, or use another folder") from None
+        time.sleep(0.5)
+
     def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        for file in self._files:
+            os.close(file)
+        self._files = []
 
 
 # Locks that this process holds. A forked child shares them: a data worker that outlives a killed run would keep the

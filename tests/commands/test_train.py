@@ -9,7 +9,7 @@ import pytest
 from jaxdl.commands import train
 from jaxdl.commands.cli import main
 from jaxdl.config.experiment import build
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config.recipes import load_recipe, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder
 from jaxdl.testing import tiny
@@ -52,6 +52,18 @@ def experiment(steps: int = 4, kind: str = "", metric: str = "validation/accurac
         keep=CheckpointPolicy(metric=metric),
     )
 """
+
+
+def test_a_run_folder_that_is_moved_during_training_ends_it_in_one_line(tmp_path, monkeypatch, capsys):
+    def moves(experiment, folder, *arguments, **options):
+        (tmp_path / "run").rename(tmp_path / "moved")
+        folder.write(1, "train", {"loss": 1.0})
+
+    monkeypatch.setattr(train, "train", moves)
+    monkeypatch.chdir(repository_root())
+    assert main(["--config=tests/survivor.py", f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "moved, deleted or replaced during training" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,17 @@ def test_a_search_optimizes_and_resumes_where_it_was_stopped(tmp_path, machine, 
     assert len(machine.folders) == 26
 
 
+def test_two_searches_at_the_same_time_share_the_trials(tmp_path, machine, monkeypatch, capsys):
+    def second(jobs, options):
+        monkeypatch.setattr(search, "LAUNCHERS", {"local": machine})
+        run_search(tmp_path, 4)
+
+    monkeypatch.setattr(search, "LAUNCHERS", {"local": second})
+    run_search(tmp_path, 4)
+    assert len(machine.folders) == len(set(machine.folders)) == 4
+    assert capsys.readouterr().out.count("best of 4: ") == 2
+
+
 def test_a_search_whose_trials_all_fail_raises(tmp_path, machine):
     machine.fails = True
     with pytest.raises(Failed, match=r"none of the 3 trial\(s\) has validation/accuracy"):

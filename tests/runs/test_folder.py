@@ -1,5 +1,6 @@
 """Run folder: files that stay complete and readable after a kill, and a single writer."""
 
+import errno
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from PIL import Image
 from jaxdl.errors import UserError
 from jaxdl.runs.files import to_json, write_atomically, write_gif
 from jaxdl.runs.folder import RunFolder, find_runs
+from jaxdl.runs.lock import WAIT
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
@@ -371,6 +373,46 @@ def test_a_run_folder_has_one_writer_and_a_kill_releases_the_lock(tmp_path, kind
             holder.kill()
             if speaker != holder.pid:
                 os.kill(speaker, signal.SIGKILL)
+
+
+def test_a_deleted_lock_admits_no_second_writer_and_stops_the_first(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(UserError, match="trains in"):
+            RunFolder(tmp_path)
+        with pytest.raises(UserError, match=r"\.lock was moved, deleted or replaced"):
+            folder.write(1, "train", {"loss": 1})
+
+
+def test_a_moved_folder_is_not_created_again(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        (tmp_path / "run").rename(tmp_path / "moved")
+        with pytest.raises(UserError, match="moved, deleted or replaced"):
+            folder.write(1, "train", {"loss": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_without_locks_the_second_writer_stops_the_first(tmp_path, monkeypatch, caplog):
+    def unsupported(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    first = RunFolder(tmp_path)
+    assert "this file system has no locks" in caplog.text
+    monkeypatch.setattr("os.getpid", lambda: 1)  # another process
+    with RunFolder(tmp_path) as second:
+        with pytest.raises(UserError, match="replaced"):
+            first.write(1, "train", {"loss": 1})
+        first.close()
+        second.write(1, "train", {"loss": 1})
+
+
+def test_a_run_of_a_sweep_waits_for_the_lock(tmp_path, monkeypatch):
+    first = RunFolder(tmp_path)
+    monkeypatch.setenv(WAIT, "1")
+    monkeypatch.setattr("time.sleep", lambda seconds: first.close())
+    with RunFolder(tmp_path) as second:
+        second.write(1, "train", {"loss": 1})
 
 
 def test_the_lock_holds_within_a_process_until_close(tmp_path):

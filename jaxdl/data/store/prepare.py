@@ -1,7 +1,6 @@
 """Preparation of data sets: runs a TFDS builder, writes columns and digests."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -27,7 +26,8 @@ from jaxdl.data.store.prepared import (
     write_manifest,
 )
 from jaxdl.data.store.tfds import tensorflow_datasets
-from jaxdl.errors import UserError, install, nearest
+from jaxdl.errors import UserError, WriteError, install, nearest
+from jaxdl.flock import exclusive
 from jaxdl.home import data_home
 
 COLUMN_LIMIT = 2 * 2**30  # bytes; smaller sets are also stored as columns
@@ -37,16 +37,14 @@ COLUMN_LIMIT = 2 * 2**30  # bytes; smaller sets are also stored as columns
 def lock(folder: str) -> Iterator[None]:
     """Locks a data set, so that concurrent processes of one machine prepare it once."""
     path = data_home() / ".locks" / folder.replace("/", "_")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        place = f"{data_home()} ({error.strerror})"
-        raise UserError(
-            f"cannot write to {place}; set the environment variable JAXDL_DATA to a writable folder"
-        ) from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except WriteError as error:
+            place = f"{data_home()} ({getattr(error.__cause__, 'strerror', error)})"
+            raise UserError(
+                f"cannot write to {place}; set the environment variable JAXDL_DATA to a writable folder"
+            ) from None
         yield
 
 
