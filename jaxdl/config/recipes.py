@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jaxdl.config.imports import locate, release
 from jaxdl.errors import UserError, nearest
 from jaxdl.home import expanded
 
@@ -102,13 +103,26 @@ def load_recipe(name: str) -> Recipe:
         `auto_config`, or its module name belongs to another file.
     """
     path, dotted = _find(name)
-    module = _import(path)
+    release(import_name(path)[0])  # whoever names a file consents to its code
+    module = import_recipe(path)
     if not hasattr(getattr(module, "experiment", None), "as_buildable"):
         raise UserError(
             f"{_display_path(path)} has no recipe: define `experiment(...) -> Experiment`"
             " and decorate it with fiddle.experimental.auto_config.auto_config"
         )
     return Recipe(module, dotted or _display_path(path), path, path.parent.name)
+
+
+def recipe_path(name: str) -> Path:
+    """Returns the file of a recipe from `Recipe.name`, which does not depend on the working directory.
+
+    Raises:
+      UserError: The file does not exist.
+    """
+    file = repository_root() / name if name.endswith(".py") else locate(name).get(name)
+    if file is None or not file.is_file():
+        raise UserError(f"recipe {name} does not exist; restore the file, or check out the commit in manifest.json")
+    return file.resolve()
 
 
 def as_recipe(experiment: Any) -> Recipe:
@@ -173,7 +187,7 @@ def _users(filename: str, path: Path) -> bool:
     """Returns whether a frame's file is the recipe or beside it, and not in jaxdl or a package."""
     if filename == str(path):
         return True
-    base, _ = _import_name(path)
+    base, _ = import_name(path)
     inside = Path(filename).is_relative_to(base) and "site-packages" not in Path(filename).relative_to(base).parts
     return inside and not Path(filename).is_relative_to(Path(__file__).resolve().parents[1])
 
@@ -205,7 +219,7 @@ def _find_installed(dotted: str) -> Path | None:
     return Path(spec.origin).resolve() if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _import_name(path: Path) -> tuple[Path, str]:
+def import_name(path: Path) -> tuple[Path, str]:
     """Returns the folder for `sys.path`, and the file's dotted name from there."""
     root = repository_root()
     if path.is_relative_to(root):
@@ -219,8 +233,9 @@ def _import_name(path: Path) -> tuple[Path, str]:
     return folder, ".".join(parts)
 
 
-def _import(path: Path) -> ModuleType:
-    base, dotted = _import_name(path)
+def import_recipe(path: Path) -> ModuleType:
+    """Imports the file of a recipe; its folder is put first in `sys.path`. Raises UserError like `load_recipe`."""
+    base, dotted = import_name(path)
     if not all(part.isidentifier() for part in dotted.split(".")):
         raise UserError(
             f"{_display_path(path)} cannot be imported as '{dotted}'; rename it to a Python name, such as my_recipe.py"

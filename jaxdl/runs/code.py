@@ -1,29 +1,26 @@
 """Digests of the code that a configuration uses: recipe, models, tasks, the modules they import, and jaxdl."""
 
-import ast
 import functools
 import hashlib
 import inspect
 import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import fiddle as fdl
 import jax
 from fiddle import daglish
 
-from jaxdl.config.recipes import load_recipe, repository_root
+from jaxdl.config.imports import closure, is_local
+from jaxdl.config.recipes import import_recipe, recipe_path, repository_root
 from jaxdl.config.settings import as_config
 from jaxdl.errors import UserError
 
 _PACKAGE = repository_root() / "jaxdl"
-_INSTALLED = {"site-packages", "dist-packages"}
 # Packages of jaxdl that do not affect results.
 _OBSERVING = ("commands", "launchers", "report", "runs", "testing", "viz")
 
@@ -37,25 +34,24 @@ def digests(config: Any, recipe: str = "") -> dict[str, str]:
 
     Args:
       config: Configuration or Experiment.
-      recipe: Name of the recipe, as for `jaxdl.config.recipes.load_recipe`. "" for none.
+      recipe: Name of the recipe, as in `jaxdl.config.recipes.Recipe`. "" for none.
     """
     top = "" if recipe.endswith(".py") else recipe.partition(".")[0]
-    waiting = [load_recipe(recipe).module] if recipe else []
+    modules = [import_recipe(recipe_path(recipe))] if recipe else []
     sources: dict[str, str] = {}
     for value in _callables(config):
         module = sys.modules.get(getattr(value, "__module__", None) or "")
-        if module is not None and _file(module) is None and module.__name__ == "__main__":
+        if module is not None and getattr(module, "__file__", None) is None and module.__name__ == "__main__":
             sources |= _cell(value)
         elif module is not None:
-            waiting.append(module)
-    while waiting:
-        module = waiting.pop()
-        file = _file(module)
-        if file is None or module.__name__ in sources or not _is_local(file, module.__name__, top):
-            continue
-        content = file.read_bytes()
-        sources[module.__name__] = hashlib.sha256(content).hexdigest()
-        waiting += _imports(module, content)
+            modules.append(module)
+    files = {module.__name__: Path(module.__file__).resolve() for module in modules if module.__file__}
+
+    def follow(name: str, file: Path) -> bool:
+        return is_local(file) or (name.partition(".")[0] == top and not file.is_relative_to(_PACKAGE))
+
+    for name, file in closure(files, follow).items():
+        sources[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return {"jaxdl": _package_digest(), **dict(sorted(sources.items()))}
 
 
@@ -80,7 +76,7 @@ def blame(error: BaseException) -> UserError | None:
     if isinstance(error, jax.errors.JaxRuntimeError):
         return None
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename[0] != "<" and _is_local(Path(frame.filename), "", "/")]
+    own = [frame for frame in frames if frame.filename[0] != "<" and is_local(Path(frame.filename))]
     if not own:
         return None
     message = " ".join(str(error).split())[:300] or "no message"
@@ -111,18 +107,6 @@ def _package_digest() -> str:
     return total.hexdigest()
 
 
-def _file(module: ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file).resolve() if isinstance(file, str) and file.endswith(".py") and Path(file).is_file() else None
-
-
-def _is_local(file: Path, name: str, top: str) -> bool:
-    if file.is_relative_to(_PACKAGE):
-        return False
-    standard = any(file.is_relative_to(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
-    return name.partition(".")[0] == top or not (standard or _INSTALLED & set(file.parts))
-
-
 def _callables(config: Any) -> Iterator[Any]:
     """Yields the functions and classes of a configuration, and of the values in it."""
     for value, _ in daglish.iterate(as_config(config)):
@@ -138,20 +122,3 @@ def _cell(value: Any) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     return {f"__main__.{value.__qualname__}": hashlib.sha256(source.encode()).hexdigest()}
-
-
-def _imports(module: ModuleType, content: bytes) -> Iterator[ModuleType]:
-    """Yields the imported modules that the import statements of a file name."""
-    package = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
-    for node in ast.walk(ast.parse(content)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
-            source = ".".join(filter(None, (base, node.module)))
-            names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
-        for name in names:
-            parts = name.split(".")
-            parents = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-            yield from (sys.modules[parent] for parent in parents if parent in sys.modules)
