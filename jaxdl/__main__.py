@@ -2,6 +2,10 @@
 
 import sys
 
+# `python -m` puts the working folder first in the search path: another person's json.py there would be imported.
+if not sys.flags.safe_path and sys.path[0] != __file__.removesuffix("/jaxdl/__main__.py"):
+    del sys.path[0]
+
 from jaxdl.commands.cli import main
 
 sys.exit(main())

@@ -15,7 +15,7 @@ from jaxdl.config.recipes import as_recipe
 from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import RunFolder, default_name
-from jaxdl.runs.restore import Trained, load_trained
+from jaxdl.runs.restore import Trained, load_trained, trust_run
 
 Settings = Mapping[str, Any] | Sequence[str]
 _UNNAMED = Path("experiment.py")  # names runs without a recipe
@@ -142,7 +142,14 @@ def train(
     return Run(workdir, config=None if subject.recipe else subject.config)
 
 
-def load(path: str | os.PathLike, step: int | None = None, *, experiment: Any = None, settings: Settings = ()) -> Run:
+def load(
+    path: str | os.PathLike,
+    step: int | None = None,
+    *,
+    experiment: Any = None,
+    settings: Settings = (),
+    trust: bool = False,
+) -> Run:
     """Restores a run from its folder.
 
     Args:
@@ -151,14 +158,19 @@ def load(path: str | os.PathLike, step: int | None = None, *, experiment: Any = 
       experiment: What the run was trained from, as for `train`. Needed only if its code has no file: functions and
         configs from a notebook or `__main__`, and `Experiment` objects.
       settings: As for `train`, such as {"task.beam": 8}; {"ema": None} restores parameters without averaging.
+      trust: Whether the run's code, which another person may have written, is trusted as it is now. The code of your
+        own runs is trusted since their training.
 
     Raises:
-      UserError: Not a run folder, no such step, no intact checkpoint, or an experiment other than the run's.
+      UserError: Not a run folder, code that is not trusted, no such step, no intact checkpoint, or an experiment other
+        than the run's.
     """
     from jaxdl.runs.environment import configure_library
 
     RunFolder.open(path)
     configure_library()
+    if trust:
+        trust_run(path)
     config = None if experiment is None else _subject(experiment, ()).config
     run = Run(path, step, as_overrides(settings), config)
     _ = run.trained

@@ -52,6 +52,14 @@ def _few_programs():
         gc.collect()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_config_home(tmp_path_factory):
+    """Isolates the tests from the user's trusted code. Runs of a module's fixture are opened by several tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_data_home(tmp_path, monkeypatch):
     """Isolates the tests from the user's data sets."""

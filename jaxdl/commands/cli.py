@@ -126,6 +126,10 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
     try:
         _check_folder()
         configure(values.cpu_devices, values.deterministic)
+        if "trust" in values and values.trust:
+            from jaxdl.runs.restore import trust_run
+
+            trust_run(arguments[0])
         importlib.import_module(_modules()[command]).main(arguments, values)
         sys.stdout.flush()
     except BrokenPipeError:

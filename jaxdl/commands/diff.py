@@ -5,8 +5,7 @@ from typing import TextIO
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command
-from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import diff
+from jaxdl.config.settings import differences
 from jaxdl.runs.code import changes
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import latest
@@ -26,18 +25,19 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 
 def show_diff(run_a: str, run_b: str, stream: TextIO | None = None) -> None:
-    """Prints the settings and modules that differ between two runs, one a line.
+    """Prints the settings and modules that differ between two runs, one a line. Their code is not imported.
 
     Raises:
-      UserError: A folder is not a run folder, or its configuration does not load.
+      UserError: A folder is not a run folder, or a file of it is damaged.
     """
     folders = RunFolder.open(run_a), RunFolder.open(run_b)
-    a, b = (from_json(folder.config(), str(folder.path / "config.json")) for folder in folders)
-    lines = diff(a.config, b.config)
-    modules = [latest(folder.manifest(), "modules") or {} for folder in folders]
+    lines = differences(*(folder.settings() for folder in folders))
+    manifests = [folder.manifest() for folder in folders]
+    modules = [latest(manifest, "modules") or {} for manifest in manifests]
     lines += [(f"(code of {name})", then, now) for name, then, now in changes(*modules)]
-    if a.recipe != b.recipe:
-        lines.insert(0, ("(recipe)", a.recipe, b.recipe))
+    recipes = [str(latest(manifest, "recipe")) for manifest in manifests]
+    if recipes[0] != recipes[1]:
+        lines.insert(0, ("(recipe)", recipes[0], recipes[1]))
     if lines:
         print_table(("path", run_a, run_b), lines, stream)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
+from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import evaluations, with_split
 from jaxdl.data.labels import align
@@ -19,7 +19,7 @@ from jaxdl.training.progress import Progress
 COMMAND = Command(
     name="eval",
     summary="Evaluates a trained run",
-    synopsis=("RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json]",),
+    synopsis=("RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json] [--trust]",),
     flags=(
         STEP,
         Flag(
@@ -30,6 +30,7 @@ COMMAND = Command(
         ),
         SET,
         FORMAT,
+        TRUST,
     ),
     example="jaxdl eval runs/digits --split='train[:1000]' --format=json",
 )

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import STEP, Command, Flag
+from jaxdl.commands.flags import STEP, TRUST, Command, Flag
 from jaxdl.data.source import stack
 from jaxdl.errors import UserError, nearest, printable, warn, write_errors
 from jaxdl.home import expanded
 from jaxdl.runs.files import stems, write_png
+from jaxdl.runs.folder import output_folder
 from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz import explanation, saliency
@@ -25,7 +26,7 @@ COMMAND = Command(
     name="explain",
     summary="Explains the predictions of a classifier or Transformer with pictures",
     synopsis=(
-        "RUN FILE... [--layer=NAME] [--target=CLASS] [--output=DIR] [--step=N]",
+        "RUN FILE... [--layer=NAME] [--target=CLASS] [--output=DIR] [--step=N] [--trust]",
         "RUN --text=TEXT [--output=DIR] [--step=N]",
     ),
     flags=(
@@ -34,6 +35,7 @@ COMMAND = Command(
         Flag("text", "Text for the attention maps of a Transformer. Repeatable.", value="TEXT", default=()),
         Flag("output", "Folder of the pictures. By default RUN/explanations.", value="DIR", instead=("workdir",)),
         STEP,
+        TRUST,
     ),
     example="jaxdl explain runs/digits photo.png --target=3",
 )
@@ -96,7 +98,7 @@ def run(
     network = _outline(logits, state, (min(len(images), BATCH), *images.shape[1:]), layer)
     names = trained.names.get("label", ())
     number = -1 if target is None else _class_number(target, names, network.classes)
-    folder = expanded(output) if output else Path(path) / "explanations"
+    folder = expanded(output) if output else output_folder(path, "explanations")
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     step = int(trained.state.step)

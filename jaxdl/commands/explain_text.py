@@ -18,7 +18,7 @@ from jaxdl.errors import UserError, write_errors
 from jaxdl.home import expanded
 from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import write_png
-from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.folder import RunFolder, output_folder
 from jaxdl.runs.inference import inputs_of
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, probability_page
@@ -62,7 +62,7 @@ def run(
     (group, weights), *_ = params.items()
     inputs = {"params": weights, **variables.get(group, {})}
     embedding = _embedding(weights)
-    folder = expanded(output) if output else Path(path) / "explanations"
+    folder = expanded(output) if output else output_folder(path, "explanations")
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []

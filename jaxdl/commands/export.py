@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import STEP, Command, Flag
+from jaxdl.commands.flags import STEP, TRUST, Command, Flag
 from jaxdl.config.experiment import Experiment
 from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
@@ -41,7 +41,7 @@ from jaxdl.tasks.parts.seq2seq import Seq2Seq
 COMMAND = Command(
     name="export",
     summary="Exports a trained model to Hugging Face's format or to StableHLO",
-    synopsis=("RUN --output=DIR [--to=FORMAT] [--step=N]",),
+    synopsis=("RUN --output=DIR [--to=FORMAT] [--step=N] [--trust]",),
     flags=(
         Flag("output", "Folder to write.", value="DIR", instead=("workdir",)),
         Flag(
@@ -51,6 +51,7 @@ COMMAND = Command(
             choices=("huggingface", "stablehlo"),
         ),
         STEP,
+        TRUST,
     ),
     example="jaxdl export runs/digits --to=stablehlo --output=digits",
 )

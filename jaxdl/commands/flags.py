@@ -146,6 +146,13 @@ WORKDIR = Flag(
     instead=("RUN", "output"),
 )
 STEP = Flag("step", "Checkpoint to use. By default the newest.", value="N", kind=int, minimum=0, instead=("set=steps",))
+TRUST = Flag(
+    "trust",
+    "Trust the code of the run, which another person may have written, as it is now. Read it first: eval, predict,"
+    " explain, export and reproduce refuse it otherwise and name the files.",
+    kind=bool,
+    default=False,
+)
 FORMAT = Flag("format", "Format of the output.", default="text", choices=("text", "json"))
 TOPOLOGY = Flag(
     "topology",

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import FORMAT, SET, STEP, Command, Flag
+from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
 from jaxdl.runs.files import stems, utf8, write_gif, write_png
+from jaxdl.runs.folder import output_folder
 from jaxdl.runs.inference import inputs_of, is_image, outputs_of, predict
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.runs.table import print_table
@@ -20,7 +21,7 @@ COMMAND = Command(
     name="predict",
     summary="Predicts for files or texts, draws samples, or chats",
     synopsis=(
-        "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N]",
+        "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N] [--trust]",
         "RUN [FILE...] --text=TEXT",
         "RUN --samples=N [--label=CLASS] [--seed=N]",
         "RUN --interactive",
@@ -43,6 +44,7 @@ COMMAND = Command(
         FORMAT,
         SET,
         STEP,
+        TRUST,
     ),
     example="jaxdl predict runs/digits photo.png folder --format=json",
 )
@@ -107,7 +109,7 @@ def run(
             f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
         )
     examples = inputs_of(trained, path).read(files, texts)
-    folder = Path(pictures) if pictures else Path(path) / "predictions"
+    folder = Path(pictures) if pictures else output_folder(path, "predictions")
     if presentation.picture is not None:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,7 @@ def sample(
     presentation, names = trained.experiment.task.presentation, trained.names
     if trained.experiment.task.sample is None:
         raise UserError(f"{path} is not a generative model; drop --samples and pass files or --text")
-    folder = Path(pictures) if pictures else Path(path) / "predictions"
+    folder = Path(pictures) if pictures else output_folder(path, "predictions")
     rows, images, labels, strips = [], [], [], []
     for number, outputs in enumerate(outputs_of(trained, trained.program.sample, _inputs(trained, path, count, label))):
         if label is not None and "label" not in outputs:

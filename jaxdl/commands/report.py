@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jaxdl.report import load
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
 from jaxdl.report.statistics import Group, Section, interval, sections
+from jaxdl.report.svg import number
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.ledger import figure, minutes
 
@@ -83,7 +85,7 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ("state", "minutes", "device", "commit", "folder")
-    writer.writerow(["recipe", "group", *arguments, "seed", *metrics, *columns])
+    writer.writerow(map(_as_text, ["recipe", "group", *arguments, "seed", *metrics, *columns]))
     places = [(run, group) for section in parts for group in section.groups for run in group.runs]
     known = {run.folder for run, _ in places}
     for run, group in [*places, *((run, None) for run in runs if run.folder not in known)]:
@@ -92,19 +94,31 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
         spent = "" if math.isnan(run.minutes) else round(run.minutes, 2)
         commit = f"{run.commit}{'-dirty' if run.dirty else ''}"
         number, seed = group.number if group else "", "" if run.seed is None else run.seed
-        writer.writerow([run.recipe, number, *values, seed, *scores, run.state, spent, run.device, commit, run.folder])
+        row = [run.recipe, number, *values, seed, *scores, run.state, spent, run.device, commit, str(run.folder)]
+        writer.writerow([_as_text(cell) for cell in row])
     return buffer.getvalue()
+
+
+def _as_text(cell: object) -> object:
+    """Returns a cell that spreadsheets do not evaluate: text that would be a formula gets an apostrophe."""
+    formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number(cell) is None
+    return f"'{cell}" if formula else cell
 
 
 def as_markdown(parts: Sequence[Section]) -> str:
     """Returns a table for each recipe with a row for each group."""
-    return "\n".join(f"## {section.recipe}\n\n{_markdown_table(section)}" for section in parts)
+    return "\n".join(f"## {_escape(section.recipe)}\n\n{_markdown_table(section)}" for section in parts)
+
+
+def _escape(text: str) -> str:
+    """Returns text of a run without HTML, links, code and line breaks of Markdown."""
+    return re.sub(r"([\\`|\[\]])", r"\\\1", " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split()))
 
 
 def _markdown_table(section: Section) -> str:
     names = ("Group", section.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
     rows = [_markdown_row(section, group) for group in section.groups]
-    lines = (" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in (names, *rows))
+    lines = (" | ".join(map(_escape, row)) for row in (names, *rows))
     head, *body = (f"| {line} |\n" for line in lines)
     return f"{head}|{'---|' * len(names)}\n{''.join(body)}"
 

@@ -16,11 +16,11 @@ from typing import Any
 from absl.flags import FlagValues
 
 from jaxdl.commands import train
-from jaxdl.commands.flags import DRY_RUN, Command, Flag
+from jaxdl.commands.flags import DRY_RUN, TRUST, Command, Flag
 from jaxdl.config import settings
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import from_text, observes
+from jaxdl.config.settings import observes
 from jaxdl.errors import Failed, UserError
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
@@ -31,10 +31,11 @@ from jaxdl.training.sources import load_sources
 COMMAND = Command(
     name="reproduce",
     summary="Trains a run again and compares the results",
-    synopsis=("RUN [--output=DIR] [--dry_run]",),
+    synopsis=("RUN [--output=DIR] [--dry_run] [--trust]",),
     flags=(
         Flag("output", "Folder of the new run. By default RUN-again.", value="DIR", instead=("workdir",)),
         DRY_RUN,
+        TRUST,
     ),
     example="jaxdl reproduce runs/digits --dry_run",
 )
@@ -185,7 +186,7 @@ def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
 
     Their settings come from config.txt: no code of theirs is imported. A damaged run is named and left out.
     """
-    ours, results = from_text(folder.config_text()), []
+    ours, results = folder.settings(), []
     for path in find_runs(folder.path.parent, depth=1):
         if path == folder.path or (path / "reproduction.json").exists():
             continue
@@ -200,7 +201,7 @@ def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
         result = other.result()
         if result is None:
             continue
-        rows = settings.differences(ours, from_text(other.config_text()))
+        rows = settings.differences(ours, other.settings())
         if [name for name, *_ in rows if not observes(name)] == ["seed"]:
             results.append(result)
     return results

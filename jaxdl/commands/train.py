@@ -14,7 +14,7 @@ from jaxdl.commands.flags import CONFIG, PROCESSES, SET, WORKDIR, Command, Flag,
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import Experiment, build, validate
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.serialize import check_format, to_json
+from jaxdl.config.serialize import accept, check_format, to_json
 from jaxdl.config.settings import fingerprint
 from jaxdl.data.dataset import origin
 from jaxdl.data.source import Source, skipped_files
@@ -127,13 +127,15 @@ def make(
             folder.restore(_derived(folder, config, recipe, settings, experiment))
             folder.check()
         check_config(folder, config, allow)
+        saved = to_json(config, recipe, settings)
+        accept(saved, loaded=True)  # by every process: each may run on another machine
         modules = code.digests(config, recipe)
         warn_of_changed_code(folder, modules)
         if (done := _finished(folder, experiment, shown)) is not None:
             return done
         sources, datasets, program = _prepare(folder, experiment, allow)
         save_tokenizers(folder, sources.train)
-        folder.write_config(to_json(config, recipe, settings), describe(config))
+        folder.write_config(saved, describe(config))
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
         provenance |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
         provenance |= {"datasets": datasets, "modules": modules, "absent_settings": absent}

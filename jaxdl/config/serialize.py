@@ -8,6 +8,7 @@ import importlib
 import json
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import fiddle as fdl
 from fiddle.experimental import serialization
 
+from jaxdl.config import trust
 from jaxdl.config.experiment import Experiment
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config.recipes import import_recipe, recipe_path
 from jaxdl.config.settings import as_config, canonical, fingerprint, public_name
 from jaxdl.errors import UserError
 
@@ -59,27 +61,25 @@ def to_json(config: fdl.Config | Experiment, recipe: str, overrides: Sequence[st
 
 
 def from_json(text: str, where: str = "config.json") -> Saved:
-    """Imports the recipe, so that the models beside it can be imported, and parses the text of config.json.
+    """Parses the text of config.json; imports the recipe first, so that the models beside it can be imported.
 
     Raises:
-      UserError: A damaged text, or one that refers to code that no longer exists; `where` names it.
+      UserError: A damaged text, one that refers to code that no longer exists, or code that is not trusted, see
+        `jaxdl.config.trust`; `where` names it.
     """
-    check_format(text, where)
-    try:
-        saved = json.loads(text)
-        recipe, overrides = str(saved["recipe"]), tuple(saved["overrides"])
-        digest, tree = str(saved["fingerprint"]), json.dumps(saved["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where} is not the config.json of a run, or it is damaged ({error!r})") from error
+    saved = read(text, where)
     if saved["config"] is None:
         raise UserError(
             f"{where} is opaque: the run was trained from an Experiment object, which cannot be saved;"
             " use jaxdl.load(RUN, experiment=...), or train from a recipe or config"
         )
+    with _damage(where):
+        trust.check(saved, where)
+    recipe, overrides, digest = saved["recipe"], tuple(saved["overrides"]), str(saved["fingerprint"])
     if recipe:
-        load_recipe(recipe)
+        import_recipe(recipe_path(recipe))
     try:
-        config = serialization.load_json(tree)
+        config = serialization.load_json(json.dumps(saved["config"]))
     except Exception as error:
         message = str(getattr(error, "proxy_base_exception", error)).partition("\n")[0]
         advice = "check out the commit in its manifest.json"
@@ -87,6 +87,42 @@ def from_json(text: str, where: str = "config.json") -> Saved:
             advice += ", or pass its function or config: jaxdl.load(RUN, experiment=...)"
         raise UserError(f"{where} does not match the installed code: {message}; {advice}") from error
     return Saved(recipe, overrides, digest, config)
+
+
+def read(text: str, where: str = "config.json") -> dict[str, Any]:
+    """Returns the JSON values of config.json, without importing anything.
+
+    Returns:
+      {"recipe", "overrides", "fingerprint", "config"}; "config" is None for an opaque run.
+
+    Raises:
+      UserError: A damaged text, or one of another version of jaxdl; `where` names it.
+    """
+    check_format(text, where)
+    with _damage(where):
+        saved = json.loads(text)
+        return {
+            "recipe": str(saved["recipe"]),
+            "overrides": list(saved["overrides"]),
+            "fingerprint": saved["fingerprint"],
+            "config": saved["config"],
+        }
+
+
+def accept(text: str, where: str = "config.json", loaded: bool = False) -> None:
+    """Trusts the code of a config.json, see `jaxdl.config.trust.accept`. Raises UserError for a damaged text."""
+    saved = read(text, where)
+    if saved["config"] is not None:
+        with _damage(where):
+            trust.accept(saved, loaded)
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{where} is not the config.json of a run, or it is damaged ({error!r})") from error
 
 
 def check_format(text: str, where: str = "config.json") -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from jaxdl.config.recipes import repository_root
-from jaxdl.config.settings import Setting, from_text
+from jaxdl.config.settings import Setting
 from jaxdl.errors import UserError
+from jaxdl.runs.files import leads_outside
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
@@ -105,10 +106,12 @@ def read(path: Path) -> Run:
 
 def log_tail(path: Path, max_lines: int = 12) -> tuple[str, list[str]]:
     """Returns (source, last lines) of a run's newest log, or of metrics.jsonl if it has no log."""
-    logs = sorted((log for pattern in _LOGS for log in path.glob(pattern)), key=lambda log: log.stat().st_mtime)
+    files = (log for pattern in _LOGS for log in path.glob(pattern) if not leads_outside(log, path))
+    logs = sorted(files, key=lambda log: log.stat().st_mtime)
     if logs and (lines := _last_lines(logs[-1], max_lines)):
         return f"Last lines of {logs[-1].name}", lines
-    if lines := _last_lines(path / "metrics.jsonl", 3):
+    metrics = path / "metrics.jsonl"
+    if not leads_outside(metrics, path) and (lines := _last_lines(metrics, 3)):
         return "No log; last rows of metrics.jsonl", lines
     return "No log and no metrics", []
 
@@ -140,7 +143,7 @@ def _read(folder: RunFolder) -> Run:
         recipe=_recipe(str(manifest["recipe"])),
         overrides=tuple(latest(manifest, "overrides") or ()),
         seed=int(latest(manifest, "seed")),
-        settings=tuple(_settings(folder)),
+        settings=tuple(folder.settings()),
         metrics=scalars(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         minutes=seconds / 60,
@@ -159,10 +162,6 @@ def _problem(path: Path, error: Exception) -> str:
     """Returns the error's text with paths relative to the run folder."""
     text = str(error) if isinstance(error, UserError) else f"cannot be read: {error!r}"
     return text.replace(f"{path}/", "")
-
-
-def _settings(folder: RunFolder) -> list[Setting]:
-    return from_text(folder.config_text())
 
 
 def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

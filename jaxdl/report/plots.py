@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl.report import html, svg
 from jaxdl.report.bands import band, thin
 from jaxdl.report.statistics import Group, Section
+from jaxdl.runs.files import leads_outside
 from jaxdl.viz.curves import logarithmic
 
 _PANELS = 12
@@ -114,6 +115,8 @@ def newest_pictures(folder: Path) -> dict[str, Path]:
     """Returns {name: newest file} of a run's pictures except curves; test pictures if any."""
     newest: dict[str, tuple[int, Path]] = {}
     for path in sorted(folder.glob("pictures/*_*.png")):
+        if leads_outside(path.parent, folder) or leads_outside(path, folder):
+            continue
         step, _, name = path.stem.partition("_")
         if step.isdecimal() and name != _CURVES and int(step) >= newest.get(name, (0, path))[0]:
             newest[name] = (int(step), path)

@@ -40,6 +40,11 @@ def utf8(content: str | bytes) -> bytes:
     return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Returns whether a file or folder in a run folder is a symbolic link to a place outside of it."""
+    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+
+
 def write_png(path: Path, array: np.ndarray) -> Path:
     """Writes a PNG of uint8 [height, width, 3], or of integers [height, width] with 8 or, if needed, 16 bits."""
     from PIL import Image

@@ -26,8 +26,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxdl.config.settings import Setting, from_text
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
-from jaxdl.runs.files import to_json, write_atomically, write_png
+from jaxdl.runs.files import leads_outside, to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import MISSING, Seal
 from jaxdl.runs.seal import NAME as SEAL
@@ -195,6 +196,13 @@ class RunFolder:
         """Returns the text of config.txt. Raises UserError if it is missing."""
         return self._read("config.txt")
 
+    def settings(self) -> list[Setting]:
+        """Returns the settings in config.txt. Raises UserError if it is missing or damaged."""
+        try:
+            return from_text(self.config_text())
+        except ValueError as error:
+            raise UserError(f"{self.path / 'config.txt'} cannot be read ({error}); restore it from a copy") from error
+
     @property
     def opaque(self) -> bool:
         """Whether the run was trained from an Experiment object, whose configuration is not saved."""
@@ -350,6 +358,7 @@ class RunFolder:
         if foreign:
             names = ", ".join(sorted(foreign)[:3]) + (", ..." if len(foreign) > 3 else "")
             raise UserError(f"{self.path} is not a run and contains other files ({names}); use a new or empty folder")
+        self._check_links()
         self._lock = Lock(self.path)
         with write_errors(self.path):
             for part in [*self.path.glob(".*.part"), *self.pictures.glob(".*.part")]:
@@ -360,6 +369,15 @@ class RunFolder:
             write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in rows))
             os.utime(self._metrics, ns=(wrote, wrote))
         self._written = {(row["step"], row["split"]) for row in rows}
+
+    def _check_links(self) -> None:
+        """Refuses a folder, possibly of another person, in which training would write to other places."""
+        for name in sorted({*_OURS, ".lock"}):
+            if leads_outside(self.path / name, self.path):
+                raise UserError(
+                    f"{self.path / name} is a symbolic link out of the run folder, and training writes to it; replace"
+                    " it by a copy, or link the whole run folder instead"
+                )
 
     def _parsed(self) -> tuple[list[dict[str, Any]], bool]:
         """Returns the rows of metrics.jsonl as written, and whether the file ends with a complete line."""
@@ -378,6 +396,14 @@ class RunFolder:
         if last and (row := _row(last)) is not None:
             rows.append(row)  # complete except for its newline
         return rows, not last
+
+
+def output_folder(run: str | os.PathLike, name: str) -> Path:
+    """Returns a folder of a run for the output of a command. Raises UserError if it is a link out of the run folder."""
+    folder = Path(run) / name
+    if leads_outside(folder, Path(run)):
+        raise UserError(f"{folder} is a symbolic link out of the run folder; name the folder to write to with a flag")
+    return folder
 
 
 def hint_near(path: str | os.PathLike) -> str:

@@ -17,8 +17,9 @@ def git(folder: Path, *arguments: str) -> str:
     Raises:
       GitError: Git is not installed, takes more than a minute, or exits with an error: no repository, no commit.
     """
-    # A repository may belong to another user (the mount of a container).
-    command = ["git", "-c", "safe.directory=*", "--no-optional-locks", "-C", str(folder), *arguments]
+    # A repository may belong to another user (the mount of a container), so its settings must not run programs.
+    options = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    command = ["git", *options, "--no-optional-locks", "-C", str(folder), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)

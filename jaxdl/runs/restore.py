@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
-from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import differences, from_text, observes, settings
+from jaxdl.config.serialize import accept, from_json
+from jaxdl.config.settings import differences, observes, settings
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.distributed.processes import is_first
@@ -67,7 +67,8 @@ def load_trained(
       config: Configuration or Experiment of the run, if its code has no file. None: the one in config.json.
 
     Raises:
-      UserError: Not a run folder, a damaged file, no such step, no intact checkpoint, or a `config` of another run.
+      UserError: Not a run folder, a damaged file, code that is not trusted, no such step, no intact checkpoint, or a
+        `config` of another run.
     """
     folder = RunFolder.open(run)
     folder.check()
@@ -106,6 +107,12 @@ def load_trained(
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
 
 
+def trust_run(run: str | Path) -> None:
+    """Trusts the code of a run as it is now, see `jaxdl.config.trust`. Raises UserError if it cannot be read."""
+    folder = RunFolder.open(run)
+    accept(folder.config(), str(folder.path / "config.json"))
+
+
 def warn_of_changed_code(folder: RunFolder, modules: Mapping[str, str]) -> None:
     """Prints one line on standard error if modules outside jaxdl differ from those of a run's latest attempt.
 
@@ -123,8 +130,4 @@ def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> li
 
     Of an Experiment's closures only the names are compared.
     """
-    try:
-        then = from_text(folder.config_text())
-    except ValueError as error:
-        raise UserError(f"{folder.path / 'config.txt'} cannot be read ({error}); give another run folder") from error
-    return [row for row in differences(then, settings(config)) if not observes(row[0])]
+    return [row for row in differences(folder.settings(), settings(config)) if not observes(row[0])]

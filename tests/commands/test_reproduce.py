@@ -38,9 +38,13 @@ def change(path: Path, **values) -> None:
     rewrite(path, json.dumps({**content, **values}))
 
 
-def test_a_run_is_reproduced_bitwise_on_the_same_machine(runs, capsys, monkeypatch):
+def test_a_run_is_reproduced_bitwise_without_code_of_its_neighbours(runs, tmp_path, capsys, monkeypatch):
+    theirs = tmp_path / "theirs.py"
+    theirs.write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+    change(runs / "seed2" / "config.json", recipe=str(theirs))
     monkeypatch.chdir(runs / "seed1")
     reproduce.run(".")
+    assert not (tmp_path / "marker").exists()
     assert "Reproduced bitwise: tests/survivor.py with seed 1" in capsys.readouterr().out
     report = json.loads((runs / "seed1-again" / "reproduction.json").read_text())
     assert report["bitwise"] is True

@@ -12,7 +12,7 @@ from run_files import rewrite
 
 from jaxdl.commands import curves, diff
 from jaxdl.commands import list as list_command
-from jaxdl.config import resolve
+from jaxdl.config import describe, resolve
 from jaxdl.config.serialize import to_json
 from jaxdl.errors import UserError
 from jaxdl.runs import ledger
@@ -83,6 +83,7 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
     settings = [f"seed={seed}", *settings]
     config = resolve(str(root / name), settings)
     rewrite(path / "config.json", to_json(config, name, settings))
+    rewrite(path / "config.txt", describe(config))
     manifest = {
         "command": ["launch.py", f"--config={name}", *(f"--set={text}" for text in settings)],
         "recipe": name,

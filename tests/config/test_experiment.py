@@ -8,11 +8,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 import pytest
-from sample_recipe import HERE, NORM, WIDE_KEEP, Block, built, resolved
+from sample_recipe import NORM, WIDE_KEEP, Block, built, resolved
 
-from jaxdl.config import describe, resolve, serialize
+from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build, validate
-from jaxdl.config.serialize import from_json, to_json
+from jaxdl.config.serialize import accept, from_json, to_json
 from jaxdl.config.settings import ABSENT, diff, fingerprint, from_text, observes, settings
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
@@ -87,12 +87,12 @@ def test_error_of_a_missing_argument_contains_its_path():
 # Saving, fingerprints
 
 
-def test_a_saved_configuration_loads_back_equal_and_builds_the_same(monkeypatch):
-    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
+def test_a_saved_configuration_loads_back_equal_and_builds_the_same():
     settings = ["steps=30", "task.model.width=3", "parallel.mesh.fsdp=2"]
     config = resolved(*settings)
     config.task.model.activation = nn.silu
-    text = to_json(config, "tests/test_experiment.py", settings)
+    text = to_json(config, "", settings)
+    accept(text)
     saved = from_json(text)
     assert saved.config == config
     assert saved.config.task.model.activation is nn.silu
@@ -120,12 +120,13 @@ def test_a_saved_configuration_loads_back_equal_and_builds_the_same(monkeypatch)
     ],
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", repr(value)),
 )
-def test_values_of_recipes_are_saved(value, monkeypatch):
-    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
+def test_values_of_recipes_are_saved(value):
     config = resolved()
     config.task.model.block = value
     config = resolve(config, [])
-    loaded = from_json(to_json(config, "here")).config
+    text = to_json(config, "")
+    accept(text)
+    loaded = from_json(text).config
     assert loaded == config
     assert fingerprint(loaded) == fingerprint(config) != fingerprint(resolved())
 
@@ -177,8 +178,7 @@ def test_damaged_config_json_raises(text):
         from_json(text)
 
 
-def test_run_folders_of_another_version_are_refused_by_name(monkeypatch):
-    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
+def test_run_folders_of_another_version_are_refused_by_name():
     saved = json.loads(to_json(resolved(), "here"))
     without = {key: saved[key] for key in saved if key != "version"}
     for version, content in (("0.1", without), ("9.0", {**saved, "version": "9.0"})):
@@ -186,9 +186,9 @@ def test_run_folders_of_another_version_are_refused_by_name(monkeypatch):
             from_json(json.dumps(content))
 
 
-def test_config_json_with_missing_code_raises(monkeypatch):
-    monkeypatch.setattr(serialize, "load_recipe", lambda name: HERE)
-    text = to_json(resolved(), "here").replace('"ImageClassification"', '"GoneClassification"')
+def test_config_json_with_missing_code_raises():
+    text = to_json(resolved(), "").replace('"ImageClassification"', '"GoneClassification"')
+    accept(text)
     with pytest.raises(UserError, match=r"does not match the installed code: .*GoneClassification") as raised:
         from_json(text)
     assert "\n" not in str(raised.value)

@@ -14,7 +14,7 @@ from jaxdl.config.recipes import (
     repository_root,
     sweep,
 )
-from jaxdl.config.serialize import from_json, to_json
+from jaxdl.config.serialize import accept, from_json, to_json
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.testing import tiny
@@ -36,6 +36,12 @@ def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(text))
     return path
+
+
+def reloaded(config, recipe):
+    text = to_json(config, recipe.name)
+    accept(text)
+    return from_json(text).config
 
 
 RECIPE = '''
@@ -96,6 +102,7 @@ def test_a_recipe_in_a_user_folder_imports_its_model(folder):
     assert load_recipe(str(path)).module is recipe.module
     config = resolve(recipe, ["task.model.width=6"])
     text = to_json(config, recipe.name, ["task.model.width=6"])
+    accept(text)
     saved = from_json(text)
     assert saved.config == config
     assert (saved.recipe, saved.overrides) == (str(path), ("task.model.width=6",))
@@ -125,7 +132,7 @@ def test_a_recipe_of_an_installed_package_keeps_its_dotted_name(folder):
     recipe = load_recipe("mylab_b.tulips")
     assert recipe.name == "mylab_b.tulips"
     config = resolve(recipe)
-    assert from_json(to_json(config, recipe.name)).config == config
+    assert reloaded(config, recipe) == config
 
 
 def test_recipes_of_the_repository_load_by_path_and_by_dotted_name(folder):
@@ -142,7 +149,7 @@ def test_tiny_and_sweep_of_a_user_recipe(folder):
     recipe = load_recipe("tulips_2.py")
     config = tiny(recipe)
     assert build(config).data.train == MockImages(examples=8)
-    assert from_json(to_json(config, recipe.name)).config == config
+    assert reloaded(config, recipe) == config
     assert build(resolve(config, ["data.train.examples=9"])).data.train == MockImages(examples=9)
     runs = [build(resolve(recipe, as_overrides(run))) for run in sweep(recipe)]
     assert [run.seed for run in runs] == [0, 1, 0, 1]
@@ -239,7 +246,7 @@ def test_a_module_shared_by_two_arguments_stays_shared(folder):
     recipe = load_recipe("shared_tulips.py")
     config = resolve(recipe, ["task.second.width=9"])
     assert vars(build(config).task)["top"] == (1, 9)
-    loaded = from_json(to_json(config, recipe.name)).config
+    loaded = reloaded(config, recipe)
     assert vars(build(loaded).task)["top"] == (1, 9)
 
 

@@ -7,15 +7,18 @@ A difference means that a recipe trains another model than before. To accept it,
 and review the diff. Defaults are not in the files, so that a release of a dependency changes none of them.
 """
 
+import json
+
 import jax
 import numpy as np
 import pytest
 from goldens import golden
 
-from jaxdl.config import resolve
+from jaxdl.config import resolve, trust
 from jaxdl.config.experiment import build
 from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
+from jaxdl.config.serialize import to_json
 from jaxdl.config.settings import fingerprint, settings
 from jaxdl.testing import tiny
 from jaxdl.training.loop import make_program
@@ -48,6 +51,13 @@ def test_parameters_match_the_golden_file(recipe):
     experiment = build(tiny(load_recipe(recipe)))
     program = make_program(experiment, load_sources(experiment.data), jax.devices()[:1])
     golden(recipe, "parameters", parameter_table(program.abstract.params))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_runs_of_a_recipe_open_without_trust(recipe):
+    loaded = load_recipe(recipe)
+    for config in (resolve(loaded, []), tiny(loaded)):
+        trust.check(json.loads(to_json(config, recipe)), recipe)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

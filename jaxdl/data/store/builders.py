@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,7 @@ def prepare(name: str, force: bool = False) -> Prepared:
     Raises:
       UserError: The data set does not exist or cannot be downloaded.
     """
+    _check_name(name)
     with lock(folder_of(name)):
         try:
             current = None if force else _current(name)
@@ -51,12 +53,19 @@ def ready(name: str) -> Prepared:
     Raises:
       UserError: The data set does not exist, cannot be downloaded, or has a damaged file.
     """
+    _check_name(name)
     current = _current(name)
     if current is None:
         with lock(folder_of(name)):
             current = _current(name) or _make(name)
     current.verify()
     return current
+
+
+def _check_name(name: str) -> None:
+    """Refuses a name that is a path to another place than `data_home()`, or TFDS's code of a community (`tfds:A:B`)."""
+    if not re.fullmatch(r"(tfds:)?[\w+-]+([./][\w+-]+)*", name):
+        raise UserError(f"data set '{name}' does not exist; {nearest(name, builder_names())}")
 
 
 def _current(name: str) -> Prepared | None:

@@ -19,6 +19,7 @@ from jaxdl.data.source import narrow
 from jaxdl.data.store.prepared import (
     MANIFEST,
     Prepared,
+    check_features,
     column_file,
     digest,
     name_of,
@@ -78,6 +79,7 @@ def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = N
         else:
             records = _adopt(existing, Path(temporary) / "records")
         class_names_by_feature = getattr(dataset_builder, "NAMES", {})
+        check_features(records)
         version, splits = _describe(folder, tfds.builder_from_directory(records), records, class_names_by_feature)
         target = home / folder / version
         target.parent.mkdir(parents=True, exist_ok=True)

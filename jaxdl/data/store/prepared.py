@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,7 @@ def column_file(split: str, feature: str) -> str:
 
 
 def _records(path: Path, split: str) -> Any:
+    check_features(path)
     return tensorflow_datasets().builder_from_directory(path).as_data_source(split=split)
 
 
@@ -159,6 +161,24 @@ def write_manifest(path: Path, fields: Mapping[str, Any]) -> None:
     """Writes a `fingerprints.json` with its own digest."""
     fields = json.loads(json.dumps(fields))
     path.write_text(json.dumps({**fields, SEAL: digest_of(fields)}, indent=1))
+
+
+def check_features(path: Path) -> None:
+    """Refuses a `features.json` with classes outside of TFDS, whose modules TFDS would import.
+
+    Raises:
+      UserError: Such a class, unless its module is imported, as after the import of a user's builder.
+    """
+    file, names = path / "features.json", list[str]()
+
+    def collect(node: dict[str, Any]) -> None:
+        names.extend(str(node.get(key, "")) for key in ("pythonClassName", "python_class_name", "type"))
+
+    if file.is_file():
+        json.loads(file.read_text(), object_hook=collect)
+    for module in {name.rpartition(".")[0] for name in names} - {"", *sys.modules}:
+        if not f"{module}.".startswith("tensorflow_datasets.core.features."):
+            raise UserError(f"{file} names code in {module}, which is not of TFDS; import it first if you trust it")
 
 
 def read_manifest(path: Path) -> Prepared:
