@@ -27,7 +27,6 @@ from jaxdl.errors import UserError, warn
 from jaxdl.home import expanded
 
 _DATASET = ("jaxdl.data.dataset", "Dataset")
-_LONGEST = 5  # names in a message
 trusted_here: set[str] = set()  # also if the store cannot be written
 
 
@@ -56,16 +55,15 @@ def check(saved: Mapping[str, Any], where: str) -> None:
       UserError: Code that is not trusted. The message names the files and symbols.
     """
     code = _code_of(saved)
-    names = [
+    names = [*code.symbols] if code.symbols and not _is_trusted(_config_digest(saved)) else []
+    names += [
         f"{file} ({', '.join(symbols)})" if symbols else str(file)
         for file, symbols in code.files.items()
         if not _is_trusted(_file_digest(file))
     ]
-    names += code.symbols if code.symbols and not _is_trusted(_config_digest(saved)) else []
     if names:
-        more = f" and {len(names) - _LONGEST} more" if len(names) > _LONGEST else ""
         raise UserError(
-            f"{where} runs code that is not trusted: {', '.join(names[:_LONGEST])}{more}; read it, then pass --trust"
+            f"{where} runs code that is not trusted: {', '.join(names)}; read it, then pass --trust"
             " (in Python trust=True), which trusts it until it changes"
         )
     if code.files:
@@ -88,10 +86,9 @@ def accept(saved: Mapping[str, Any], loaded: bool = False) -> None:
     new = {digest: text for digest, text in entries.items() if not _is_trusted(digest)}
     trusted_here.update(new)
     try:
-        folder = _store()
         for digest, text in new.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / digest).write_text(f"{text}\n", errors="backslashreplace")
+            _store().mkdir(parents=True, exist_ok=True)
+            (_store() / digest).write_text(f"{text}\n", errors="backslashreplace")
     except (OSError, UserError) as error:  # UserError: the home folder is unknown
         warn(f"cannot remember trusted code ({error}); open the run with --trust")
 

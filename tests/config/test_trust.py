@@ -362,7 +362,7 @@ def test_git_runs_no_program_of_a_repository(theirs, marker):
 
 @pytest.mark.parametrize("name", ["tfds:../theirs", "tfds:kaggle:flowers", "tulips.a:b"])
 def test_names_of_data_sets_are_no_paths_and_no_code(name):
-    with pytest.raises(UserError, match="data set .* does not exist"):
+    with pytest.raises(UserError, match=r"data set .* does not exist"):
         Dataset(name, "train").load()
 
 
