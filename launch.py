@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxdl.commands.cli import main
+from jaxdl.start import launch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch())

@@ -6,6 +6,6 @@ import sys
 if not sys.flags.safe_path and sys.path[0] != __file__.removesuffix("/jaxdl/__main__.py"):
     del sys.path[0]
 
-from jaxdl.commands.cli import main
+from jaxdl.start import launch
 
-sys.exit(main())
+sys.exit(launch())

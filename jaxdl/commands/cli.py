@@ -9,7 +9,6 @@ import json
 import os
 import re
 import select
-import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -24,8 +23,11 @@ from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.distributed.processes import WATCHED
 from jaxdl.errors import Failed, UserError, WriteError, nearest, printable
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
+from jaxdl.signals import handle_signals, interrupt
+from jaxdl.streams import lasting
 
 _HELP = ("--help", "-help", "-h")
+_TRAINING = ("train", "sweep", "reproduce")  # commands that outlive the reader of their output
 _WIDTH = 100
 _OVERVIEW = """\
 jaxdl: Flax models of all deep-learning families, trained from recipes by one compiled train_step.
@@ -56,7 +58,6 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     if words is not None:
         return _main(words, program=False)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (closed by the caller, as with `>&-`)
     escape_output()
     end_with_parent()
     if not set(_HELP) & set(sys.argv[1:]):
@@ -66,9 +67,9 @@ def main(words: Sequence[str] | None = None) -> int:
         code = _main(sys.argv[1:], program=True)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        print("stopped: SIGINT", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(f"stopped: {stopped or 'SIGINT'}; run the same command again", file=sys.stderr)
+        return 75
     except OSError as error:
         if not _output_fails():
             raise
@@ -117,10 +118,10 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
       program: Whether this process ends with the command.
     """
     logging.set_verbosity(logging.WARNING)
-    if program and command.name == "train":
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, _stop_at_once)
+    if program and command.name in _TRAINING:
+        sys.stdout = lasting(sys.stdout, "standard output cannot be written, the command continues without it")
+    if program and command.name != "train":
+        handle_signals(interrupt)
     from jaxdl.training.interrupt import NonFinite, Preempted
 
     try:
@@ -198,12 +199,6 @@ def _output_fails() -> bool:
 def _discard_output() -> None:
     """Drops what is left of the output, which Python flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _stop_at_once(number: int, frame: object) -> None:
-    """Ends a training command that has not begun to prepare its run, for example while Python imports JAX."""
-    print(f"stopped: {signal.Signals(number).name}; run the same command again", file=sys.stderr, flush=True)
-    os._exit(75)
 
 
 def commands() -> dict[str, Command]:

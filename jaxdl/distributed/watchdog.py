@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.distributed.processes import LOST, WATCHED
+from jaxdl.signals import handle_signals
 
 PARENT = "JAXDL_PARENT"  # process id of the sweep or watchdog that started this process
 
@@ -26,9 +27,7 @@ def watch(command: Sequence[str]) -> int:
     environment = {**os.environ, PARENT: str(os.getpid()), WATCHED: str(writing)}
     process = subprocess.Popen(command, env=environment, pass_fds=(writing,))
     os.close(writing)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The terminal sends SIGINT to both processes.
-        signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+    handle_signals(lambda *_: process.send_signal(signal.SIGTERM))  # the terminal sends SIGINT to both processes
     code = process.wait()
     os.set_blocking(reading, False)
     try:

@@ -11,6 +11,7 @@ from jaxdl.compatibility import accepted_xla_flags, backends_initialized
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
 from jaxdl.home import expanded
+from jaxdl.signals import restart
 
 
 def end_with_parent() -> None:
@@ -34,7 +35,7 @@ def huge_pages() -> None:
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = _HUGE_PAGES
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        restart(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def configure(cpu_devices: int | None = None, deterministic: bool = True) -> None:

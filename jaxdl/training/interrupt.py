@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from jaxdl.signals import handled
+
 
 class Preempted(Exception):
     """Stop by a signal after the state was saved; the exit code is 75."""
@@ -78,9 +80,8 @@ def preparing() -> Iterator[None]:
 
 
 def _signals(several: bool) -> list[signal.Signals]:
-    """Returns the signals that stop a run and that Python handles, without an ignored SIGHUP."""
-    signals = [signal.SIGINT] if several else [signal.SIGTERM, signal.SIGINT]
-    return signals if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*signals, signal.SIGHUP]
+    """Returns the signals that stop a run and that Python handles."""
+    return [number for number in handled() if not (several and number == signal.SIGTERM)]
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def test_the_source_of_each_module_declares_its_command():
 @pytest.mark.parametrize("form", [["launch.py"], ["-m", "jaxdl"]])
 def test_help_lists_the_commands_and_exit_codes_without_importing_jax(form):
     code = f"import runpy, sys; sys.argv = {[*form, '--help']}[-2:]\ntry:\n  "
-    code += "runpy.run_module('jaxdl', run_name='__main__')" if form[0] == "-m" else "import launch; launch.main()"
+    code += "runpy.run_module('jaxdl', run_name='__main__')" if form[0] == "-m" else "import launch; launch.launch()"
     code += "\nexcept SystemExit as stop:\n  assert not stop.code\nassert 'jax' not in sys.modules"
     text = subprocess.run([sys.executable, "-c", code], cwd=repository_root(), capture_output=True, text=True)
     assert text.returncode == 0, text.stderr

@@ -1,0 +1,42 @@
+"""Signals that stop a command."""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from jaxdl.streams import write_line
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def handled() -> list[signal.Signals]:
+    """Returns the signals that stop a command, without those that are ignored, such as SIGHUP under nohup."""
+    return [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def handle_signals(handle: Callable[[int, FrameType | None], Any]) -> None:
+    """Installs a handler for the signals that stop a command, and unblocks them."""
+    for number in handled():
+        signal.signal(number, handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # blocked by `restart`
+
+
+def stop_at_once(number: int, frame: FrameType | None = None) -> None:
+    """Ends a command that has not begun, for example while Python imports JAX."""
+    write_line(f"stopped: {signal.Signals(number).name}; run the same command again")
+    os._exit(75)
+
+
+def interrupt(number: int, frame: FrameType | None = None) -> None:
+    """Raises KeyboardInterrupt with the name of the signal; a second signal ends the process at once."""
+    for other in handled():
+        signal.signal(other, signal.SIG_DFL)
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def restart(program: str, arguments: list[str]) -> None:
+    """Replaces this process by another Python program; signals wait until it calls `handle_signals`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    os.execv(program, arguments)
