@@ -7,7 +7,7 @@
 import dataclasses
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from jaxdl.training.progress import Progress
 from jaxdl.training.session import digest
 from jaxdl.training.sources import Sources, load_sources
 from jaxdl.training.state import TrainState
+from jaxdl.training.task import Phase
 from jaxdl.viz.presentation import Presentation
 
 
@@ -244,6 +245,28 @@ def law_padding(bench: Bench, more: int = 3) -> None:
             np.testing.assert_allclose(found[metric], exact[metric], rtol=1e-5, atol=1e-5, err_msg=message)
 
 
+def law_forward_mode(bench: Bench) -> None:
+    """Law 13: the loss of every phase has forward-mode derivatives (`jax.jvp`), which Hessian-vector products need."""
+    task, state = bench.experiment.task, bench.program().abstract
+    batches = Batches(bench.sources.train, bench.experiment.data, bench.experiment.seed)
+    key = jax.random.key(0)
+
+    def directional(state: TrainState, batch: Mapping[str, jax.Array], phase: Phase) -> jax.Array:
+        def loss(trained):
+            params = {**state.params, phase.trains: trained}
+            terms = phase.loss(params, state.variables, batch, key, state.step, state.carry).terms
+            return sum(term.coefficient * term.sum / term.weight for term in terms.values())
+
+        trained = state.params[phase.trains]
+        return jax.jvp(loss, (trained,), (trained,))[1]
+
+    for phase in task.phases:
+        try:
+            jax.jit(directional, static_argnums=2).lower(state, batches.at(0), phase)
+        except TypeError as error:
+            raise AssertionError(f"phase {phase.name} has no forward-mode derivative: {error}") from error
+
+
 def _eval_batch(bench: Bench) -> dict[str, np.ndarray]:
     source = next(iter(bench.sources.evals.values()))
     return next(eval_batches(source, 4, bench.experiment.data.eval_transforms))
@@ -291,6 +314,11 @@ def _without_ids(bench: Bench) -> str:
     return "" if bench.program().id_ranges or undeclared(bench) else "no feature has ids of classes or tokens"
 
 
+def _reverse_mode_only(bench: Bench) -> str:
+    shifted = getattr(getattr(bench.experiment.task, "model", None), "depthwise", "") == "shifted"
+    return "depthwise='shifted' has reverse-mode derivatives only" if shifted else ""
+
+
 def _not_padded(bench: Bench) -> str:
     return "" if padded_features(bench) else "no feature is padded"
 
@@ -308,6 +336,7 @@ LAWS = (
     Law("padding", law_padding, exemption=_not_padded),
     Law("files", law_files, exemption=takes_no_files),
     Law("ids", law_ids, exemption=_without_ids),
+    Law("forward mode", law_forward_mode, exemption=_reverse_mode_only),
 )
 
 

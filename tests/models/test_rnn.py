@@ -47,7 +47,7 @@ def test_a_carried_state_continues_a_sequence(cell):
 @pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_lstm_gradient_matches_a_differentiated_scan(reverse, padded):
+def test_the_derivatives_of_the_lstm_match_those_of_a_differentiated_scan(reverse, padded):
     keys = jax.random.split(KEY, 5)
     shapes = ((7, 4, 5), (5, 24), (6, 24), (24,))
     inputs, kernel, recurrent, bias = (0.5 * jax.random.normal(key, shape) for key, shape in zip(keys, shapes))
@@ -62,19 +62,22 @@ def test_the_lstm_gradient_matches_a_differentiated_scan(reverse, padded):
 
         return scan_cell(step, inputs, mask, state, reverse)
 
-    def gradients(function):
+    def derivatives(function):
+        """Reverse mode, and forward over reverse mode."""
+
         def loss(arguments):
             *arrays, state = arguments
             return sum(
                 jnp.sum(jnp.sin(leaf) * leaf) for leaf in jax.tree.leaves(function(*arrays, mask, state, reverse))
             )
 
-        return jax.value_and_grad(loss)((inputs, kernel, recurrent, bias, state))
+        arguments = (inputs, kernel, recurrent, bias, state)
+        return jax.jvp(jax.value_and_grad(loss), (arguments,), (jax.tree.map(jnp.cos, arguments),))
 
     jax.tree.map(
         lambda actual, expected: np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5),
-        gradients(lstm),
-        gradients(scanned),
+        derivatives(lstm),
+        derivatives(scanned),
     )
 
 

@@ -22,6 +22,7 @@ from jaxdl.testing.laws import (
     law_causal,
     law_devices,
     law_evaluation,
+    law_forward_mode,
     law_ids,
     law_learns,
     law_padding,
@@ -190,3 +191,20 @@ def test_12_ids_that_are_not_checked(monkeypatch, recipe):
 def test_12_tokens_whose_ids_are_not_declared(monkeypatch):
     monkeypatch.setattr(LanguageModelling, "id_ranges", lambda self, *shapes: [])
     broken(law_ids, Bench(build(tiny(load_recipe("experiments/transformer/austen_gpt.py")))))
+
+
+def test_13_detects_a_gradient_without_forward_mode():
+    @jax.custom_vjp
+    def root(x):
+        return jnp.sqrt(x)
+
+    root.defvjp(lambda x: (jnp.sqrt(x), x), lambda x, gradient: (gradient / (2 * jnp.sqrt(x)),))
+
+    class ReverseModeRegression(Regression):
+        def loss(self, *inputs):
+            outcome = super().loss(*inputs)
+            term = outcome.terms["square"]
+            return outcome._replace(terms={"square": Term(root(term.sum), term.weight)})
+
+    law_forward_mode(Bench(regression_experiment()))
+    broken(law_forward_mode, Bench(regression_experiment(task=ReverseModeRegression())))

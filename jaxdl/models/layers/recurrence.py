@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 Array = jax.Array
 State = tuple[Array, ...]  # arrays [batch, features]; the first is the cell's output
@@ -41,7 +42,7 @@ def keep(valid: Array | None, new: State, old: State) -> State:
     return new if valid is None else tuple(jnp.where(valid, after, before) for after, before in zip(new, old))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
 def lstm(
     inputs: Array,
     kernel: Array,
@@ -68,7 +69,8 @@ def lstm(
     Returns:
       Outputs [time, batch, features] and the final state.
     """
-    return _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse)[0]
+    last, states, _ = _lstm_states(inputs, kernel, recurrent_kernel, bias, mask, state, reverse)
+    return states[0], last
 
 
 def lstm_gates(pre: Array) -> tuple[Array, Array, Array, Array]:
@@ -77,7 +79,9 @@ def lstm_gates(pre: Array) -> tuple[Array, Array, Array, Array]:
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
 
-def _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse):
+def _lstm_states(inputs, kernel, recurrent_kernel, bias, mask, state, reverse):
+    """Returns the final state, and states and gates of all steps."""
+
     def body(state: State, now: tuple[Array, Array | None]):
         x, valid = now
         output, cell = state
@@ -87,48 +91,42 @@ def _lstm_forward(inputs, kernel, recurrent_kernel, bias, mask, state, reverse):
         return new, (new, gates)
 
     last, (states, gates) = jax.lax.scan(body, state, (inputs, mask), reverse=reverse)
-    return (states[0], last), (inputs, kernel, recurrent_kernel, bias, mask, state, states, gates)
+    return last, states, gates
 
 
-def _lstm_backward(reverse, saved, cotangents):
-    inputs, kernel, recurrent_kernel, bias, mask, state, states, gates = saved
-    d_outputs, d_last = cotangents
+@lstm.defjvp
+def _lstm_jvp(reverse, primals, tangents):
+    inputs, kernel, recurrent_kernel, bias, mask, state = primals
+    d_inputs, d_kernel, d_recurrent_kernel, d_bias, _, d_state = tangents
+    last, states, gates = _lstm_states(inputs, kernel, recurrent_kernel, bias, mask, state, reverse)
     before = tuple(_shifted(first, after, reverse) for first, after in zip(state, states))
-    transposed = recurrent_kernel.T
+    of_kernels = _product(inputs, d_kernel) + _product(before[0], d_recurrent_kernel)
 
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # the gradient stores the gates only
     def body(d_state: State, now):
-        d_output, gates, cell_before, cell, valid = now
-        i, f, g, o = gates
-        d_h, d_c = d_state[0] + d_output, d_state[1]
+        d_pre, (i, f, g, o), cell_before, cell, valid = now
+        d_output, d_cell = d_state
+        d_i, d_f, d_g, d_o = jnp.split(d_pre + d_output @ recurrent_kernel, 4, axis=-1)
         squashed = jnp.tanh(cell)
-        d_cell = d_c + d_h * o * (1 - squashed**2)
-        d_pre = jnp.concatenate(
-            [
-                d_cell * g * i * (1 - i),
-                d_cell * cell_before * f * (1 - f),
-                d_cell * i * (1 - g**2),
-                d_h * squashed * o * (1 - o),
-            ],
-            axis=-1,
-        )
-        if valid is None:
-            return (d_pre @ transposed, d_cell * f), d_pre
-        d_pre = jnp.where(valid, d_pre, 0)
-        return (d_pre @ transposed + jnp.where(valid, 0, d_h), jnp.where(valid, d_cell * f, d_c)), d_pre
+        d_after = f * d_cell + g * i * (1 - i) * d_i + cell_before * f * (1 - f) * d_f + i * (1 - g**2) * d_g
+        d_after_output = o * (1 - squashed**2) * d_after + squashed * o * (1 - o) * d_o
+        new = keep(valid, (d_after_output, d_after), d_state)
+        return new, new[0]
 
-    d_state, d_pre = jax.lax.scan(body, d_last, (d_outputs, gates, before[1], states[1], mask), reverse=not reverse)
-    over = ((0, 1), (0, 1))  # not reshaped to one axis, which would gather a sharded batch
-    return (
-        d_pre @ kernel.T,
-        jnp.tensordot(inputs, d_pre, over),
-        jnp.tensordot(before[0], d_pre, over),
-        d_pre.sum((0, 1)).astype(bias.dtype),
-        None,
-        d_state,
-    )
+    d_pre = d_inputs @ kernel + of_kernels + d_bias
+    d_last, d_outputs = jax.lax.scan(body, d_state, (d_pre, gates, before[1], states[1], mask), reverse=reverse)
+    return (states[0], last), (d_outputs, d_last)
 
 
-lstm.defvjp(_lstm_forward, _lstm_backward)
+def _product(x: Array, kernel: Array) -> Array:
+    """Computes x [time, batch, n] @ kernel [n, m], on one device as a product of two matrices (`cpu.product`).
+
+    On several devices time and a sharded batch cannot be one axis without gathering the batch.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.size > 1 and AxisType.Manual not in mesh.axis_types:
+        return x @ kernel
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 def _shifted(first: Array, states: Array, reverse: bool) -> Array:
