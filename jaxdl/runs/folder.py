@@ -30,7 +30,7 @@ from jaxdl.config.settings import Setting, from_text
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
 from jaxdl.runs.files import leads_outside, to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
-from jaxdl.runs.seal import MISSING, Seal
+from jaxdl.runs.seal import MISSING, UNSEALED, Seal
 from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.tensorboard import EventFile
 
@@ -145,7 +145,7 @@ class RunFolder:
         for name, problem in self.problems().items():
             if (name, problem) == ("result.json", MISSING):
                 continue
-            derived = name not in ("manifest.json", "metrics.jsonl")
+            derived = name not in ("manifest.json", "metrics.jsonl", SEAL)
             raise UserError(
                 f"{self.path / name} is {problem};{' train again to derive it,' if derived else ''} restore it from a"
                 f" copy, or accept the files as they are with: jaxdl verify {self.path} --accept"
@@ -160,7 +160,7 @@ class RunFolder:
         if not self.writes:
             return
         for name, problem in self.problems().items():
-            if name == "result.json":
+            if name == "result.json" and problem != UNSEALED:
                 self.seal.remove(name)
             elif name not in texts or not self.seal.restore(name, texts[name]):
                 continue
@@ -293,6 +293,7 @@ class RunFolder:
         kept = [row for row in rows if row["step"] <= step]
         if self._metrics.exists():
             write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in kept))
+        self.seal_metrics()
         self._written = {(row["step"], row["split"]) for row in kept}
         self._events.close()
         self._events = EventFile(self.path / "tensorboard", purge_step=step + 1)
@@ -300,6 +301,11 @@ class RunFolder:
             manifest = self.manifest()
             manifest["attempts"][-1]["first_step"] = max(int(step), 0)
             self.write_manifest(manifest)
+
+    def seal_metrics(self) -> None:
+        """Seals the lines of metrics.jsonl; later ones may follow."""
+        if self._writing() and self._metrics.exists():
+            self.seal.add("metrics.jsonl", grows=True)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json atomically, which marks the run as finished."""

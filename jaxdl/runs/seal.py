@@ -1,12 +1,13 @@
 """Seal of a run folder, seal.json: SHA-256 of the files that a result depends on.
 
 Every sealed file is written and read through `Seal`, so that a changed bit is an error and never another number.
-Checkpoints contain their digests (`jaxdl.training.checkpoint`). metrics.jsonl, to which training appends, is sealed
-when the run is finished. Pictures and TensorBoard events are not sealed.
+Checkpoints contain their digests (`jaxdl.training.checkpoint`). Of metrics.jsonl, to which training appends, the lines
+before the newest checkpoint are sealed, and all when the run is finished. Pictures and TensorBoard events are not.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,9 +67,10 @@ class Seal:
             f" or accept it with: jaxdl verify {self.folder} --accept"
         )
 
-    def add(self, name: str) -> None:
-        """Seals an existing file as it is."""
-        self._save({**self._load(), name: [_sha256(self._content(name))]})
+    def add(self, name: str, grows: bool = False) -> None:
+        """Seals an existing file as it is; of a file that grows, the present content only."""
+        content = self._content(name)
+        self._save({**self._load(), name: [f"{len(content)}:" * grows + _sha256(content)]})
 
     def release(self, name: str) -> None:
         """Ends the seal of a file, which will be written to."""
@@ -92,10 +94,14 @@ class Seal:
     def problems(self, names: list[str]) -> dict[str, str]:
         """Returns {file: `MISSING`, `CHANGED`, `UNSEALED` or `UNREADABLE`} for the sealed files and `names`.
 
+        Without a seal.json, that is the only problem.
+
         Raises:
           UserError: seal.json is damaged.
         """
         digests = self._load()
+        if names and not os.path.lexists(self.path):
+            return {NAME: MISSING}
         problems = {}
         for name in sorted({*digests, *names}):
             try:
@@ -128,7 +134,7 @@ class Seal:
         for attempt in range(3):  # another process may replace the file between both reads
             accepted = self._load().get(name, [])
             content = self._content(name)
-            if _sha256(content) in accepted:
+            if any(_has(content, digest) for digest in accepted):
                 return content, True
             if not accepted and attempt:
                 break
@@ -144,7 +150,7 @@ class Seal:
             raise UserError(f"cannot read {path}: {error.strerror}; restore it from a copy") from error
 
     def _load(self) -> dict[str, list[str]]:
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return {}
         try:
             saved = json.loads(self._content(NAME))
@@ -159,6 +165,12 @@ class Seal:
 
     def _save(self, files: Mapping[str, list[str]]) -> None:
         write_atomically(self.path, json.dumps({"files": files, "sha256": digest_of(files)}, indent=2) + "\n")
+
+
+def _has(content: bytes, digest: str) -> bool:
+    """Returns whether a content, or its beginning for "SIZE:SHA-256", has a digest."""
+    size, _, sha256 = digest.rpartition(":")
+    return _sha256(content[: int(size)] if size else content) == sha256
 
 
 def _sha256(content: str | bytes) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -110,19 +110,20 @@ def _orbax() -> ModuleType:
     # benchmarks/saving.py.
     arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)
     ocp.type_handlers.register_type_handler(jax.Array, arrays, override=True)
-    _drop_late_reads()
     return ocp
 
 
-def _drop_late_reads() -> None:
+def _drop_late_reads(hook: Callable[[Any], object]) -> Callable[[Any], None]:
     """Drops the tracebacks of arrays that TensorStore reads after Orbax ended with the error of a damaged one."""
-    hook = sys.unraisablehook
 
     def report(args: Any) -> None:
         if (type(args.exc_value), str(args.exc_value)) != (RuntimeError, "Event loop is closed"):
             hook(args)
 
-    sys.unraisablehook = report
+    return report
+
+
+sys.unraisablehook = _drop_late_reads(sys.unraisablehook)
 
 
 def digests_of(state: TrainState) -> dict[str, str]:
@@ -215,7 +216,8 @@ class Checkpoints:
         items = items_of(state)
         digests, _ = state_digest(items)
         save, ocp = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, self._ocp
-        record = {**record, DIGESTS: digests}
+        # A copy: Orbax writes it in the background, while training goes on to change the sums of its metrics.
+        record = json.loads(json.dumps({**record, DIGESTS: digests}))
         record_save = ocp.args.JsonSave({**record, CHECKSUM: _checksum(record)})
         try:
             self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))

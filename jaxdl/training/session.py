@@ -201,6 +201,7 @@ class Session:
             }
             current = self.metrics if self.evaluated_at == step else {}
             flat = {f"{name}/{key}": value for name, values in current.items() for key, value in values.items()}
+            self.folder.seal_metrics()
             self.checkpoints.save(state, record, flat)
 
     @functools.cached_property

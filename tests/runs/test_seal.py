@@ -77,7 +77,7 @@ def test_a_missing_seal_is_an_error_until_the_files_are_accepted(folder):
     (folder / seal.NAME).unlink()
     with pytest.raises(UserError, match=r"has no seal.json beside it.* jaxdl verify .* --accept"):
         Seal(folder).read("config.json")
-    assert Seal(folder).problems(["config.json"]) == {"config.json": seal.UNSEALED}
+    assert Seal(folder).problems(["config.json"]) == {seal.NAME: seal.MISSING}
     Seal(folder).accept(["config.json"])
     assert Seal(folder).read("config.json") == TEXT
 
@@ -92,3 +92,14 @@ def test_a_removed_file_is_not_missing(folder):
 def test_a_deleted_file_is_missing(folder):
     (folder / "manifest.json").unlink()
     assert Seal(folder).problems([]) == {"manifest.json": seal.MISSING}
+
+
+def test_a_growing_file_is_sealed_up_to_its_size(folder):
+    path = folder / "metrics.jsonl"
+    path.write_text("one\n")
+    Seal(folder).add(path.name, grows=True)
+    path.write_text("one\ntwo\n")
+    assert Seal(folder).problems([]) == {}
+    for damaged in ("One\ntwo\n", "one", ""):
+        path.write_text(damaged)
+        assert Seal(folder).problems([]) == {path.name: seal.CHANGED}
