@@ -64,7 +64,7 @@ def _accepts(flags: Sequence[str]) -> bool | None:
     """Whether XLA starts with `flags`, or None if the probe failed for another reason."""
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", "import jax; jax.devices()"],
+            [sys.executable, "-P", "-c", "import jax; jax.devices()"],  # -P: not a jax.py of the working folder
             env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)},
             capture_output=True,
             text=True,

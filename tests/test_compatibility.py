@@ -17,8 +17,10 @@ from jaxdl.training.sources import load_sources
 KNOWN, UNKNOWN = "--xla_gpu_deterministic_ops=true", "--xla_flag_of_another_version=1"
 
 
-def test_flags_unknown_to_xla_are_omitted(tmp_path):
-    assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path) == [KNOWN]
+def test_flags_unknown_to_xla_are_omitted_in_any_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jax.py").write_text("raise SystemExit(3)")
+    assert accepted_xla_flags([KNOWN, UNKNOWN], tmp_path / "cache") == [KNOWN]
 
 
 def test_an_unknown_flag_would_abort(tmp_path):

@@ -281,6 +281,6 @@ def _tuple(axis: str, text: str, names: Sequence[str]) -> list[str]:
 def command(recipe: str, run: Run) -> list[str]:
     """Returns the command line of a run: Python, the program, and its arguments, which launchers reuse."""
     script = recipes.repository_root() / "launch.py"
-    program = str(script) if script.is_file() else "-mjaxdl"
+    program = str(script) if script.is_file() else "-Pmjaxdl"
     settings = [f"--set={setting}" for setting in run.settings]
     return [sys.executable, program, f"--config={recipe}", *settings, f"--workdir={run.folder}"]

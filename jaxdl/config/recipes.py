@@ -203,20 +203,10 @@ def _find(name: str) -> tuple[Path, str | None]:
     for path in paths:
         if path.is_file():
             return path.resolve(), None
-    if "/" not in name and not name.endswith(".py") and (path := _find_installed(name)):
+    if "/" not in name and not name.endswith(".py") and (path := locate(name).get(name)) and path.suffix == ".py":
         return path, name
     known = [_display_path(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
     raise UserError(f"no recipe '{name}'; {nearest(name, set(known))}")
-
-
-def _find_installed(dotted: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(dotted)
-    except (ModuleNotFoundError, ValueError):  # a parent package is missing, or the name is not a module's
-        return None
-    except Exception as error:
-        raise UserError(f"cannot import the packages of '{dotted}': {type(error).__name__}: {error}") from error
-    return Path(spec.origin).resolve() if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def import_name(path: Path) -> tuple[Path, str]:

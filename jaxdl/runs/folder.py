@@ -28,6 +28,7 @@ import numpy as np
 
 from jaxdl.config.settings import Setting, from_text
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
+from jaxdl.runs.background import NAME as BACKGROUND_LOG
 from jaxdl.runs.files import leads_outside, to_json, write_atomically, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import MISSING, UNSEALED, Seal
@@ -378,7 +379,7 @@ class RunFolder:
 
     def _check_links(self) -> None:
         """Refuses a folder, possibly of another person, in which training would write to other places."""
-        for name in sorted({*_OURS, ".lock"}):
+        for name in sorted({*_OURS, ".lock", "damaged", BACKGROUND_LOG}):
             if leads_outside(self.path / name, self.path):
                 raise UserError(
                     f"{self.path / name} is a symbolic link out of the run folder, and training writes to it; replace"

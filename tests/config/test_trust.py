@@ -232,9 +232,13 @@ def test_commands_that_only_read_import_no_code_of_a_run(command, theirs, marker
     monkeypatch.chdir(theirs)
     recipe = write_recipe(theirs, marker, "tulips_e")
     recipe.write_text(creates(marker) + recipe.read_text())
-    run = write_run(theirs / "run", calling(subprocess.call, ["touch", str(marker)]), recipe)
-    runs = [str(run), str(run)] if command == "diff" else [str(run)]
-    main([command, *runs])
+    (theirs / "tulips_m").mkdir()
+    (theirs / "tulips_m/__init__.py").write_text(creates(marker))
+    (theirs / "tulips_m/flowers.py").touch()
+    sys.path.append(str(theirs))
+    change = calling(subprocess.call, ["touch", str(marker)])
+    runs = [write_run(theirs / f"run{len(str(name))}", change, name) for name in (recipe, "tulips_m.flowers")]
+    main([command, *map(str, runs if command != "verify" else runs[:1])])
     assert not marker.exists()
     assert "not trusted" not in capsys.readouterr().err
 
@@ -307,7 +311,7 @@ def test_trust_that_cannot_be_saved_does_not_end_the_command(theirs, marker, cap
     assert "warning: cannot remember trusted code" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("link", ["metrics.jsonl", "pictures", "checkpoints", "tensorboard", "result.json"])
+@pytest.mark.parametrize("link", ["metrics.jsonl", "pictures", "checkpoints", "damaged", "background.log"])
 def test_training_does_not_write_through_links_out_of_the_run_folder(link, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     if "." in link:
@@ -315,6 +319,7 @@ def test_training_does_not_write_through_links_out_of_the_run_folder(link, tmp_p
     else:
         elsewhere.mkdir()
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
     (tmp_path / "run" / link).symlink_to(elsewhere)
     with pytest.raises(UserError, match=f"{link} is a symbolic link out of the run folder"):
         RunFolder(tmp_path / "run")

@@ -77,7 +77,7 @@ def download_sdist(name: str, version: str, folder: Path) -> None:
 
 def _indexes() -> list[str]:
     """Returns the package indexes that pip is configured for, else PyPI."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     urls = {kind: values.split() for kind, values in re.findall(r"^\S*\.((?:extra-)?index-url)='(.*)'$", text, re.M)}
     return [*urls.get("index-url", [_PYPI]), *urls.get("extra-index-url", [])]

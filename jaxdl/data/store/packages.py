@@ -62,7 +62,7 @@ class PyPI:
         wanted = f"{self.name}=={self.version}"
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]  # setup code never runs
         try:
-            run([sys.executable, "-m", "pip", "download", *options, wanted], wanted)
+            run([sys.executable, "-P", "-m", "pip", "download", *options, wanted], wanted)
         except UserError as error:
             if "No matching distribution" not in str(error):
                 raise
