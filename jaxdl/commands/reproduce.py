@@ -21,7 +21,7 @@ from jaxdl.config import settings
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
 from jaxdl.config.settings import observes
-from jaxdl.errors import Failed, UserError
+from jaxdl.errors import Failed, UserError, printable
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
@@ -86,7 +86,10 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     experiment = build(saved.config)
     changes = differences(original, train.describe_data(experiment, load_sources(experiment.data)))
     changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
-    print("\n".join(changes) if changes else "commit, code, packages, devices and data are equal", flush=True)
+    print(
+        "\n".join(map(printable, changes)) if changes else "commit, code, packages, devices and data are equal",
+        flush=True,
+    )
     if dry_run:
         return
     again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
@@ -101,7 +104,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
         metric.name: [metric.before, metric.after, metric.spread, metric.agrees] for metric in compared
     }
     write_atomically(again / "reproduction.json", to_json(report) + "\n")
-    print(text)
+    print(printable(text))
     if not same and any(metric.agrees is False for metric in compared):
         raise Failed(f"{path} was not reproduced; {again / 'reproduction.json'} lists all metrics")
 

@@ -82,7 +82,8 @@ def accept(saved: Mapping[str, Any], loaded: bool = False) -> None:
     code = _code_of(saved)
     beside = _loaded_files(code.folder) if loaded and code.files and code.folder is not None else []
     entries = {_file_digest(file): str(file) for file in (*code.files, *beside)}
-    entries |= {_config_digest(saved): " ".join(code.symbols)} if code.symbols else {}
+    if entries or code.symbols:  # also with files only, which may be missing from another process's search path
+        entries[_config_digest(saved)] = " ".join(["configuration", *code.symbols])
     new = {digest: text for digest, text in entries.items() if not _is_trusted(digest)}
     trusted_here.update(new)
     try:

@@ -1,6 +1,7 @@
 """Restoring a trained run from its folder."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -107,7 +108,7 @@ def load_trained(
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
 
 
-def trust_run(run: str | Path) -> None:
+def trust_run(run: str | os.PathLike) -> None:
     """Trusts the code of a run as it is now, see `jaxdl.config.trust`. Raises UserError if it cannot be read."""
     folder = RunFolder.open(run)
     accept(folder.config(), str(folder.path / "config.json"))

@@ -399,3 +399,16 @@ def test_a_new_model_or_task_of_jaxdl_is_listed_by_its_place(monkeypatch):
         ("builtins", "getattr"),
     ):
         assert not is_listed(*symbol), symbol
+
+
+def test_a_class_that_this_process_cannot_import_is_reported_as_missing(theirs, marker):
+    (theirs / "tulips_n_net.py").write_text(NET)
+    sys.path.append(str(theirs))
+    config = resolve(DIGITS, ["steps=2"])
+    config.task.model = fdl.Config(importlib.import_module("tulips_n_net").Net)
+    text = to_json(config, "")
+    accept(text)
+    sys.path.remove(str(theirs))
+    del sys.modules["tulips_n_net"]
+    with pytest.raises(UserError, match=r"does not match the installed code: .*tulips_n_net.*experiment="):
+        from_json(text)
