@@ -1,6 +1,7 @@
 """Trains a recipe in a run folder."""
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -204,7 +205,8 @@ def check_allowances(allow: Sequence[str]) -> None:
 
 
 def _wall(folder: RunFolder) -> float:
-    return manifest.wall_seconds(folder.manifest()["attempts"])
+    """Returns the wall time of all attempts, of the present one by a monotonic clock."""
+    return manifest.wall_seconds(folder.manifest()["attempts"][:-1]) + time.monotonic() - folder.attempt_start
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +94,7 @@ class RunFolder:
         self._events = EventFile(self.path / "tensorboard")
         self._lock: Lock | None = None
         self._written: set[tuple[int, str]] = set()
+        self.attempt_start = time.monotonic()  # set again by `jaxdl.runs.manifest.start_manifest`
         if mode == "write":
             self._claim()
 

@@ -9,8 +9,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
     Returns:
       The manifest.
     """
+    folder.attempt_start = time.monotonic()
     environment = {"code": code_version(), "packages": package_versions(), "devices": describe_devices()}
     provenance = json.loads(to_json({**provenance, **environment}))  # comparable to a manifest read from disk
     attempt: dict[str, Any] = {"start": _now(), "end": None, "first_step": None, "last_step": None, "exit": None}
@@ -50,8 +52,9 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
     for earlier in manifest["attempts"]:
         if earlier["end"] is None:
             earlier.update(end=killed_at(folder, earlier), exit="killed")
-            if earlier["end"] > earlier["start"]:
-                earlier["last_step"] = max((row["step"] for row in folder.rows()), default=None)
+            if earlier["first_step"] is not None:
+                steps = (row["step"] for row in folder.rows())
+                earlier["last_step"] = max((step for step in steps if step > earlier["first_step"]), default=None)
     changed = {name: value for name, value in provenance.items() if manifest.get(name) != value}
     if changed:
         attempt["changed"] = changed
@@ -60,10 +63,12 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
 
 
 def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -> None:
-    """Ends the current attempt with the exit code of the process."""
+    """Ends the current attempt with the exit code of the process; its duration is that of a monotonic clock."""
     if folder.writes:
         manifest = folder.manifest()
-        manifest["attempts"][-1].update(end=_now(), last_step=last_step, exit=exit)
+        attempt = manifest["attempts"][-1]
+        end = datetime.fromisoformat(attempt["start"]) + timedelta(seconds=time.monotonic() - folder.attempt_start)
+        attempt.update(end=_iso(end), last_step=last_step, exit=exit)
         _save(folder, manifest)
 
 
@@ -87,10 +92,13 @@ def changed_modules(folder: RunFolder, modules: Mapping[str, str]) -> list[str]:
 
 
 def killed_at(folder: RunFolder, attempt: Mapping[str, Any]) -> str:
-    """Returns the end of a killed attempt: the time of its last metrics, or its start without any."""
+    """Returns the end of a killed attempt: the time of its last metrics, or its start without any.
+
+    A time in the future, from a clock that was wrong, counts as the present.
+    """
     metrics = folder.path / "metrics.jsonl"
     wrote = _iso(datetime.fromtimestamp(metrics.stat().st_mtime, UTC)) if metrics.exists() else ""
-    return max(wrote, attempt["start"])
+    return max(min(wrote, _now()), attempt["start"])
 
 
 def latest(manifest: Mapping[str, Any], name: str) -> Any:
@@ -101,13 +109,14 @@ def latest(manifest: Mapping[str, Any], name: str) -> Any:
 def wall_seconds(attempts: Iterable[Mapping[str, Any]]) -> float:
     """Returns the wall time of a run, the sum of (end - start); an attempt without an end counts until now.
 
-    Goodput is the share of it that was spent in training steps which led to the final state.
+    An attempt that ends before its start, by a clock that was set back, counts 0. Goodput is the share of the wall time
+    that was spent in training steps which led to the final state.
     """
     wall = 0.0
     for attempt in attempts:
         start = datetime.fromisoformat(attempt["start"])
         end = datetime.fromisoformat(attempt["end"]) if attempt["end"] else datetime.now(UTC)
-        wall += (end - start).total_seconds()
+        wall += max(0.0, (end - start).total_seconds())
     return wall
 
 

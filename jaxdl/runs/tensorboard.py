@@ -1,6 +1,5 @@
 """TensorBoard event files, with the record format and protocol buffers of tensorboardX."""
 
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -57,9 +56,9 @@ class EventFile:
             from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
 
             self._folder.mkdir(exist_ok=True)
-            # Two writers within one second would have the same file name; nanoseconds keep them distinct and ordered.
-            suffix = f".{time.time_ns()}.{os.getpid()}.{secrets.token_hex(4)}"
-            self._writer = EventsWriter(str(self._folder / "events"), suffix)
+            # The clock may be set back, so a number orders the files. Two writers may have the same number.
+            number = len(list(self._folder.iterdir()))
+            self._writer = EventsWriter(str(self._folder / f"events.p{number:06}"), f".{secrets.token_hex(4)}")
             if self._purge_step is not None:
                 session = SessionLog(status=SessionLog.START)
                 self._writer.write_event(Event(wall_time=time.time(), step=self._purge_step, session_log=session))

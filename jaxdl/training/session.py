@@ -227,7 +227,7 @@ class Session:
             "metrics": self.metrics,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "seconds": seconds,
-            "goodput": useful / seconds,
+            "goodput": min(1.0, useful / seconds),  # a clock that was set back shortens a killed attempt
             "state_digest": digest(state),
             **{name: value for name, value in self.identity.items() if name == "start_digest"},
         }

@@ -15,6 +15,7 @@ from PIL import Image
 from jaxdl.commands.data import cells
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.splits import Range, parse_split
+from jaxdl.data.store import prepared
 from jaxdl.data.store.builders import builder_names
 from jaxdl.data.store.catalog import catalog, prepare
 from jaxdl.data.synthetic.images import MockImages
@@ -216,6 +217,14 @@ def test_prepare_repairs_damage_and_is_idempotent(home, capsys):
     prepare("digits")
     assert Dataset("digits", "train").load().fingerprint == before
     assert sorted(path.name for path in home.iterdir()) == [".locks", "digits", "downloads"]
+
+
+def test_the_highest_prepared_version_comes_first(tmp_path):
+    for version in ("1.9.0", "1.10.0", "1.2.0"):  # in another order than by time
+        folder = tmp_path / "data" / "made" / version
+        folder.mkdir(parents=True)
+        (folder / prepared.MANIFEST).touch()
+    assert prepared.versions("made") == ["1.10.0", "1.9.0", "1.2.0"]
 
 
 def test_the_catalogue_lists_builders_and_what_is_prepared(home):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -44,10 +45,13 @@ def test_a_resumed_run_closes_the_killed_attempt_and_records_changes(tmp_path):
         manifest.start_manifest(folder, ARGUMENTS)
         folder.rewind(-1)
         folder.write(30, "train", {"loss": 1})
-    later = time.time() + 60
+        content = folder.manifest()
+        content["attempts"][0]["start"] = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+        folder.write_manifest(content)
+    future = time.time() + 3600  # by a clock that was set back since
     with open(tmp_path / "metrics.jsonl", "ab") as file:
         file.write(b"{torn")
-    os.utime(tmp_path / "metrics.jsonl", (later, later))
+    os.utime(tmp_path / "metrics.jsonl", (future, future))
     with RunFolder(tmp_path) as folder:
         content = manifest.start_manifest(folder, {**ARGUMENTS, "overrides": []})
         folder.rewind(20)
@@ -60,6 +64,19 @@ def test_a_resumed_run_closes_the_killed_attempt_and_records_changes(tmp_path):
     assert content["overrides"] == ["seed=1"]
     assert manifest.latest(content, "overrides") == []
     assert manifest.latest(content, "seed") == 1
+
+
+def test_the_duration_of_an_attempt_does_not_depend_on_the_clock(tmp_path, monkeypatch):
+    with RunFolder(tmp_path) as folder:
+        manifest.start_manifest(folder, ARGUMENTS)
+        content = folder.manifest()
+        content["attempts"][0]["start"] = "2999-01-01T00:00:00.000Z"
+        folder.write_manifest(content)
+        manifest.end_attempt(folder, exit=0)
+        (attempt,) = folder.manifest()["attempts"]
+    assert attempt["start"] <= attempt["end"] < "2999-01-01T00:01"
+    assert manifest.wall_seconds([{"start": "2030-01-02T00:00:00Z", "end": "2030-01-01T00:00:00Z"}]) == 0
+    assert manifest.wall_seconds([{"start": "2999-01-01T00:00:00Z", "end": None}]) == 0
 
 
 def test_an_attempt_killed_before_its_first_row_ends_at_its_start(tmp_path):

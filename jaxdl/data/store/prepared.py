@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,9 +148,9 @@ def _records(path: Path, split: str) -> Any:
 
 
 def versions(name: str) -> list[str]:
-    """Returns the prepared versions of a data set, newest first, without verification."""
-    folders = [path for path in (data_home() / name).glob("*") if os.path.lexists(path / MANIFEST)]
-    return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+    """Returns the prepared versions of a data set, the highest first, without verification."""
+    names = [path.name for path in (data_home() / name).glob("*") if os.path.lexists(path / MANIFEST)]
+    return sorted(names, key=lambda version: [int(part) for part in re.findall(r"\d+", version)], reverse=True)
 
 
 def read_version(name: str, version: str) -> Prepared:
