@@ -4,6 +4,7 @@ Every access to something that was renamed or removed between these versions goe
 `tests/test_compatibility.py` tests each of them:
 
 - XLA aborts the process at an unknown flag, and flags come and go with jaxlib: `accepted_xla_flags`.
+- No public function returns whether this machine has a TPU: `without_tpu` (`jax._src`).
 - No public function returns whether JAX has initialized its backends: `backends_initialized` (`jax._src`).
 - JAX 0.11 merged `ClosedJaxpr` into `Jaxpr`: `inner_jaxprs`.
 - JAX 0.11 replaced the parameters `num_consts` and `num_carry` of `lax.scan` by the tree `ft_in`: `scan_arguments`.
@@ -51,6 +52,13 @@ def accepted_xla_flags(
         answers |= {flag: answer for flag, answer in probed.items() if answer is not None}
         _write(path, answers)
     return [flag for flag in flags if answers.get(flag)]
+
+
+def without_tpu() -> bool:
+    """Returns whether JAX finds no TPU in this machine and therefore does not set up libtpu."""
+    from jax._src import hardware_utils
+
+    return "JAX_FORCE_TPU_INIT" not in os.environ and not hardware_utils.num_available_tpu_chips_and_device_id()[0]
 
 
 def backends_initialized() -> bool:

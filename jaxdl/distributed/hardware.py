@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdl.distributed.libtpu import configure_libtpu
 from jaxdl.errors import UserError, install, nearest
 
 
@@ -191,10 +192,7 @@ def _cpu(text: str, shape: str) -> Sequence[Any]:
 def _tpu(text: str, shape: str) -> Sequence[Any]:
     from jax.experimental import topologies
 
-    # Without these, libtpu queries Google Cloud's metadata server for the type of the machine.
-    defaults = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost"}
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    configure_libtpu()
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=text).devices
     except Exception as error:

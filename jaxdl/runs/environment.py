@@ -7,7 +7,8 @@ import sys
 import warnings
 from typing import Any
 
-from jaxdl.compatibility import accepted_xla_flags, backends_initialized
+from jaxdl.compatibility import accepted_xla_flags, backends_initialized, without_tpu
+from jaxdl.distributed.libtpu import configure_libtpu
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
 from jaxdl.home import expanded
@@ -58,6 +59,8 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
         os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
     import jax
 
+    if without_tpu():
+        configure_libtpu()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(expanded("~/.cache/jaxdl/xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

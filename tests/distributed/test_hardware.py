@@ -1,10 +1,14 @@
 """Accelerator table: peaks by device kind, and topologies of `plan`."""
 
+import os
+
 import jax.numpy as jnp
 import pytest
+from jax._src import hardware_utils
 
 from jaxdl.distributed.hardware import HARDWARE, peak_flops, target
 from jaxdl.errors import UserError
+from jaxdl.runs.environment import configure
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,17 @@ def test_unsupported_dtypes_have_no_peak():
 def test_a_topology_without_a_target_description_is_refused(name):
     with pytest.raises(UserError, match=rf"no target description of '{name}' for XLA; use cpu, v5e, .*h200$"):
         target(f"{name}:1x8")
+
+
+def test_libtpu_is_configured_where_no_tpu_is_found(monkeypatch):
+    names = ("TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES", "ALLOW_MULTIPLE_LIBTPU_LOAD")
+    for name in (*names, "TPU_SKIP_MDS_QUERY", "XLA_FLAGS"):
+        monkeypatch.setenv(name, os.environ.get(name, "true"))  # restored after the test
+    for name in names:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(hardware_utils, "num_available_tpu_chips_and_device_id", lambda: (4, None))
+    configure()
+    assert not set(names) & set(os.environ)
+    monkeypatch.setattr(hardware_utils, "num_available_tpu_chips_and_device_id", lambda: (0, None))
+    configure()
+    assert [os.environ[name] for name in names] == ["v5litepod-1", "localhost", "1"]
