@@ -43,6 +43,20 @@ def accepted_xla_flags(
     Returns:
       The accepted flags, in the given order.
     """
+    answers = _answers(flags, cache_dir)
+    return [flag for flag in flags if answers.get(flag)]
+
+
+def unknown_xla_flags(
+    flags: Sequence[str], cache_dir: str | os.PathLike[str] = "~/.cache/jaxdl/xla_flags"
+) -> list[str]:
+    """Selects the XLA flags at which the installed jaxlib would abort. Args as `accepted_xla_flags`."""
+    answers = _answers(flags, cache_dir)
+    return [flag for flag in flags if answers.get(flag) is False]
+
+
+def _answers(flags: Sequence[str], cache_dir: str | os.PathLike[str]) -> dict[str, bool]:
+    """Returns whether jaxlib accepts each flag, without those whose probe failed for another reason."""
     path = expanded(cache_dir) / f"jaxlib-{version('jaxlib')}.json"
     answers = _read(path)
     missing = [flag for flag in flags if flag not in answers]
@@ -51,7 +65,7 @@ def accepted_xla_flags(
         probed = {flag: together or _accepts([flag]) for flag in missing}
         answers |= {flag: answer for flag, answer in probed.items() if answer is not None}
         _write(path, answers)
-    return [flag for flag in flags if answers.get(flag)]
+    return answers
 
 
 def without_tpu() -> bool:
@@ -83,7 +97,7 @@ def _accepts(flags: Sequence[str]) -> bool | None:
         return None
     if probe.returncode == 0:
         return True
-    return False if "Unknown flag" in probe.stderr else None
+    return False if "Unknown flag" in probe.stderr or "Could not open file" in probe.stderr else None
 
 
 def _read(path: Path) -> dict[str, bool]:

@@ -20,6 +20,7 @@ from absl.flags import FlagValues
 from jaxdl.commands import MODULES
 from jaxdl.commands import flags as declarations
 from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
+from jaxdl.compatibility import backends_initialized
 from jaxdl.distributed.processes import WATCHED
 from jaxdl.errors import Failed, UserError, WriteError, nearest, printable
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
@@ -117,16 +118,21 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
       values: Its flags.
       program: Whether this process ends with the command.
     """
-    logging.set_verbosity(logging.WARNING)
+    if program:
+        logging.set_verbosity(logging.WARNING)
     if program and command.name in _TRAINING:
         sys.stdout = lasting(sys.stdout, "standard output cannot be written, the command continues without it")
     if program and command.name != "train":
         handle_signals(interrupt)
-    from jaxdl.training.interrupt import NonFinite, Preempted
-
     try:
         _check_folder()
         configure(values.cpu_devices, values.deterministic)
+    except UserError as error:
+        _print("error", error)
+        return 2
+    from jaxdl.training.interrupt import NonFinite, Preempted
+
+    try:
         if "trust" in values and values.trust:
             from jaxdl.runs.restore import trust_run
 
@@ -138,10 +144,11 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
             raise
         _discard_output()
         return 1
-    except (UserError, OSError, MemoryError) as error:
-        if values.debug or (isinstance(error, OSError) and error.filename is None):
+    except (UserError, OSError, MemoryError, RuntimeError, AssertionError) as error:
+        known = _as_user_error(error)
+        if values.debug or known is None:
             raise
-        _print("error", _as_user_error(error))
+        _print("error", known)
         if program and isinstance(error, WriteError):
             # Orbax's threads would wait for the failed save, or print a traceback each while Python shuts down.
             sys.stdout.flush()
@@ -164,13 +171,21 @@ def _print(kind: str, message: object) -> None:
     print(f"{kind}: {printable(str(message))}", file=sys.stderr)
 
 
-def _as_user_error(error: UserError | OSError | MemoryError) -> UserError:
-    """Returns the usage error for a path that the system refuses, or for sizes that exceed the memory."""
+def _as_user_error(error: Exception) -> UserError | None:
+    """Returns the usage error for a refused path, sizes beyond the memory, or a missing platform; None for others."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.filename is not None:
         return UserError(f"cannot access {error.filename}: {error.strerror}; check the path and its permissions")
-    return UserError(f"not enough memory ({error or 'allocation failed'}); use smaller files, sizes or batches")
+    if isinstance(error, MemoryError):
+        return UserError(f"not enough memory ({error or 'allocation failed'}); use smaller files, sizes or batches")
+    if isinstance(error, RuntimeError) and str(error).startswith("Unable to initialize backend"):
+        reason = " ".join(str(error).split())
+        return UserError(f"{reason}; correct JAX_PLATFORMS, or install the platform's package")
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if isinstance(error, AssertionError) and platforms and not backends_initialized():  # JAX found none of them
+        return UserError(f"JAX_PLATFORMS={platforms}: JAX finds no such device; correct it, or install its package")
+    return None
 
 
 def _check_folder() -> None:
@@ -261,8 +276,12 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
         raise UserError(f"--{name}={value} is not {flag.expected}; write {flag}") from None
     except (flags.Error, ValueError) as error:  # absl raises ValueError for --noNAME=VALUE
         raise UserError(f"{' '.join(str(error).split())}; jaxdl {command.name} --help describes it") from None
+    if "" in arguments:  # as a path it would be the working folder
+        raise UserError(f"an argument is empty; usage: {command.usage}")
     arguments = [os.path.expanduser(argument) for argument in arguments]
     for flag in taken:
+        if values[flag.name].present and values[flag.name].value in ("", [""]):
+            raise UserError(f"--{flag.name}= is empty; write {flag}, or drop it")
         if flag.is_path and values[flag.name].value:
             values[flag.name].value = os.path.expanduser(str(values[flag.name].value))
         if flag.choices and values[flag.name].value not in flag.choices:

@@ -55,4 +55,4 @@ def draw_curves(runs: Sequence[str], output: str | None = None) -> Path:
             raise UserError(f"{run} contains no measurements yet; wait for its first lines")
     if not rows:
         raise UserError("all runs are damaged; restore their files, see: jaxdl verify RUN")
-    return write_png(picture, compared_curves(rows))
+    return write_png(picture, compared_curves(rows), "curves")

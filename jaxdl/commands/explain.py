@@ -112,7 +112,8 @@ def run(
         _warn_of_zeros(title, image, result)
         pages = _pages(image, result, network, names, title)
         pictures |= {f"{stem}_{page}": picture for page, picture in pages.items()}
-    written = [write_png(folder / f"{step}_{name}.png", picture) for name, picture in pictures.items()]
+    command = "explain" if output else ""
+    written = [write_png(folder / f"{step}_{name}.png", picture, command) for name, picture in pictures.items()]
     print("".join(f"{picture}\n" for picture in written), end="")
     return written
 

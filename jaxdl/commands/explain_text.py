@@ -80,7 +80,8 @@ def run(
         logits = outputs[0][0] if trained.experiment.task.causal is not None else None
         pages = _pages(tokenizer, ids, tokens, layers, logits, embedding)
         stem = f"{int(trained.state.step)}_{number}"
-        written += [write_png(folder / f"{stem}_{name}.png", picture) for name, picture in pages.items()]
+        command = "explain" if output else ""
+        written += [write_png(folder / f"{stem}_{name}.png", picture, command) for name, picture in pages.items()]
     print("".join(f"{picture}\n" for picture in written), end="")
     return written
 

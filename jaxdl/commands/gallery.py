@@ -9,7 +9,7 @@ from jaxdl.config.recipes import RecipeFile, recipes
 from jaxdl.report import html, load
 from jaxdl.report.load import Run
 from jaxdl.report.plots import newest_pictures, readable
-from jaxdl.runs.files import write_atomically
+from jaxdl.runs.files import check_output, write_atomically
 from jaxdl.runs.ledger import NONE_RECORDED, Summary, figure, minutes, summaries
 
 
@@ -20,6 +20,7 @@ def run(root: Path, folders: Sequence[str] = (), output: str | None = None) -> N
       UserError: A folder without a run, or a page that cannot be written.
     """
     target = page_path(output, "gallery.html")
+    check_output(target, html.MARK.encode())
     runs = [load.read(path) for path in load.find(folders)]
     files, results = recipes(root), summaries(root)
     recorded = {

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ COMMAND = Command(
 )
 
 REMATS = ("nothing", "dots", "all")
+_VALUES = 10**8  # of a synthetic image
 _MOST = 12  # configurations that a search compiles
 
 
@@ -194,7 +196,10 @@ def resolve_shape(recipe_name: str, settings: Sequence[str], shape: str | None) 
     if shape is None:
         return config
     try:
-        return with_synthetic_data(config, tuple(int(side) for side in shape.split(",")))
+        sides = tuple(int(side) for side in shape.split(","))
+        if math.prod(sides) > _VALUES:
+            raise UserError(f"--shape={shape} has {math.prod(sides):,} values; write a shape of at most {_VALUES:,}")
+        return with_synthetic_data(config, sides)
     except ValueError:
         raise UserError(f"--shape={shape} is not a shape; write HEIGHT,WIDTH,CHANNELS, such as 224,224,3") from None
 

@@ -11,7 +11,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
-from jaxdl.runs.files import stems, utf8, write_gif, write_png
+from jaxdl.runs.files import check_output, stems, utf8, write_gif, write_output, write_png
 from jaxdl.runs.folder import output_folder
 from jaxdl.runs.inference import inputs_of, is_image, outputs_of, predict
 from jaxdl.runs.restore import Trained, load_trained
@@ -55,10 +55,14 @@ NAMED = {"label": "label", "labels": "box_label"}
 _VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "␉", "\v": "␋", "\f": "␌"})
 # Largest number of elements of a multi-dimensional array that is written as JSON.
 WRITTEN = 256
+_LINES = (b'{"file": ', b'{"text": ', b'{"sample": ')  # beginnings of its output files
+MOST = 100_000  # samples of a call, which are in memory
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     path, *files = arguments
+    if flags.output:
+        check_output(Path(flags.output), *_LINES)
     if flags.samples is None and (flags.seed is not None or flags.label is not None):
         raise UserError("--seed and --label need --samples: jaxdl predict RUN --samples=16 --seed=1")
     if flags.interactive:
@@ -109,7 +113,7 @@ def run(
             f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
         )
     examples = inputs_of(trained, path).read(files, texts)
-    folder = Path(pictures) if pictures else output_folder(path, "predictions")
+    folder, command = (Path(pictures), "predict") if pictures else (output_folder(path, "predictions"), "")
     if presentation.picture is not None:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +122,7 @@ def run(
     for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
         row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
         if presentation.picture is not None:
-            row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number])
+            row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number], command)
         rows.append(row)
     _print(rows, format, output)
     return rows
@@ -150,6 +154,8 @@ def sample(
     Raises:
       UserError: The model is not generative, not conditional, or has no such class.
     """
+    if count > MOST:
+        raise UserError(f"--samples={count} is more than {MOST:,}; draw them in several calls with other --seed")
     trained = load_trained(path, step, settings)
     presentation, names = trained.experiment.task.presentation, trained.names
     if trained.experiment.task.sample is None:
@@ -168,15 +174,16 @@ def sample(
     if images:
         from jaxdl.viz.generation import sample_grid
 
+        command = "predict" if pictures else ""
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for row, picture in zip(rows, images):
-            write_png(Path(row["picture"]), picture)
+            write_png(Path(row["picture"]), picture, command)
         pages = [np.stack(images), *np.stack(strips, axis=1)] if strips else [np.stack(images)]
         grids = [sample_grid(page, labels or None, names.get("label")) for page in pages]
-        write_png(folder / "samples.png", grids[0])
+        write_png(folder / "samples.png", grids[0], command)
         if strips:
-            write_gif(folder / "samples.gif", np.stack(grids[1:]))
+            write_gif(folder / "samples.gif", np.stack(grids[1:]), command=command)
     _print(rows, format, output)
     return rows
 
@@ -197,10 +204,7 @@ def _inputs(trained: Trained, path: str, count: int, label: str | None) -> list[
 def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if output:
-        try:
-            Path(output).write_bytes(utf8(lines))
-        except OSError as error:
-            raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
+        write_output(Path(output), utf8(lines), *_LINES)
     if format == "json":
         print(lines, end="")
     else:
@@ -228,9 +232,17 @@ def _readable(
 
 
 def _draw(
-    trained: Trained, one: Example, outputs: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], path: Path
+    trained: Trained,
+    one: Example,
+    outputs: Mapping[str, np.ndarray],
+    names: Mapping[str, Sequence[str]],
+    path: Path,
+    command: str,
 ) -> dict[str, str]:
     """Writes the picture, images and integer maps as PNG files, and sequences of images as animations.
+
+    Args:
+      command: As for `write_png`.
 
     Returns:
       {name: path}.
@@ -239,15 +251,16 @@ def _draw(
     assert picture is not None
     written = {"picture": f"{path}.png"}
     example = one.example if one.framed is None else {"image": one.framed.file}
-    write_png(Path(written["picture"]), picture(example, outputs, names))
+    write_png(Path(written["picture"]), picture(example, outputs, names), command)
     for name, value in outputs.items():
         is_map = one.framed is not None and value.shape == one.framed.file.shape[:2] and value.dtype.kind in "iu"
         if is_map or is_image(value):
             written[name] = f"{path}_{name}.png"
-            write_png(Path(written[name]), value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value)
+            pixels = value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value
+            write_png(Path(written[name]), pixels, command)
         elif value.ndim == 4 and is_image(value[0]):
             written[name] = f"{path}_{name}.gif"
-            write_gif(Path(written[name]), value)
+            write_gif(Path(written[name]), value, command=command)
     return written
 
 

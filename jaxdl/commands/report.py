@@ -11,13 +11,14 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
-from jaxdl.errors import UserError, nearest, warn
+from jaxdl.errors import UserError, nearest, printable, warn
 from jaxdl.report import load
+from jaxdl.report.html import MARK as PAGE
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
 from jaxdl.report.statistics import Group, Section, interval, sections
 from jaxdl.report.svg import number
-from jaxdl.runs.files import write_atomically
+from jaxdl.runs.files import check_output, write_atomically
 from jaxdl.runs.ledger import figure, minutes
 
 COMMAND = Command(
@@ -31,6 +32,10 @@ COMMAND = Command(
     ),
     example="jaxdl report runs --output=report.html",
 )
+
+# Beginnings of the files, by which a later report knows that it may replace them.
+_TABLE = "recipe,group,"
+_TEXT = "<!-- Written by jaxdl report -->"
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
@@ -51,6 +56,9 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
       UserError: A folder without a run, a metric that no run has, or a page that cannot be written.
     """
     page = page_path(output, "report.html")
+    table, text = page.with_suffix(".csv"), page.with_suffix(".md")
+    for path, mark in ((page, PAGE), (table, _TABLE), (text, _TEXT)):
+        check_output(path, mark.encode())
     runs = [load.read(path) for path in load.find(folders)]
     for run in runs:
         if run.damage:
@@ -60,11 +68,11 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")
     parts = sections(runs, metric)
     write_atomically(page, render(parts, runs, page.parent))
-    write_atomically(page.with_suffix(".csv"), as_csv(parts, runs))
-    write_atomically(page.with_suffix(".md"), as_markdown(parts))
+    write_atomically(table, as_csv(parts, runs))
+    write_atomically(text, as_markdown(parts))
     bad = sum(bool(run.problem) for run in runs)
     print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
-    print(f"{page.with_suffix('.csv')}: one row per run; {page.with_suffix('.md')}: one row per group")
+    print(f"{table}: one row per run; {text}: one row per group")
 
 
 def page_path(output: str | None, default: str) -> Path:
@@ -78,14 +86,15 @@ def page_path(output: str | None, default: str) -> Path:
 def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
     """Returns a row for each run: recipe, group, varied settings, seed, metrics, state, cost and folder.
 
-    Runs with an unknown configuration come last, without a group.
+    A text that a spreadsheet would compute as a formula gets an apostrophe. Runs with an unknown configuration come
+    last, without a group.
     """
     arguments = list(dict.fromkeys(name for section in parts for name in section.arguments))
     metrics = list(dict.fromkeys(name for section in parts for name in section.metrics))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ("state", "minutes", "device", "commit", "folder")
-    writer.writerow(map(_as_text, ["recipe", "group", *arguments, "seed", *metrics, *columns]))
+    writer.writerow(map(_csv_cell, ["recipe", "group", *arguments, "seed", *metrics, *columns]))
     places = [(run, group) for section in parts for group in section.groups for run in group.runs]
     known = {run.folder for run, _ in places}
     for run, group in [*places, *((run, None) for run in runs if run.folder not in known)]:
@@ -93,34 +102,33 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
         scores = [run.metrics.get(name, "") for name in metrics]
         spent = "" if math.isnan(run.minutes) else round(run.minutes, 2)
         commit = f"{run.commit}{'-dirty' if run.dirty else ''}"
-        number, seed = group.number if group else "", "" if run.seed is None else run.seed
-        row = [run.recipe, number, *values, seed, *scores, run.state, spent, run.device, commit, str(run.folder)]
-        writer.writerow([_as_text(cell) for cell in row])
+        place, seed = group.number if group else "", "" if run.seed is None else run.seed
+        row = [run.recipe, place, *values, seed, *scores, run.state, spent, run.device, commit, str(run.folder)]
+        writer.writerow(map(_csv_cell, row))
     return buffer.getvalue()
 
 
-def _as_text(cell: object) -> object:
-    """Returns a cell that spreadsheets do not evaluate: text that would be a formula gets an apostrophe."""
-    formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number(cell) is None
-    return f"'{cell}" if formula else cell
+def _csv_cell(value: object) -> object:
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and number(value) is None
+    return f"'{value}" if is_formula else value
 
 
 def as_markdown(parts: Sequence[Section]) -> str:
     """Returns a table for each recipe with a row for each group."""
-    return "\n".join(f"## {_escape(section.recipe)}\n\n{_markdown_table(section)}" for section in parts)
-
-
-def _escape(text: str) -> str:
-    """Returns text of a run without HTML, links, code and line breaks of Markdown."""
-    return re.sub(r"([\\`|\[\]])", r"\\\1", " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split()))
+    return f"{_TEXT}\n" + "\n".join(f"## {_plain(part.recipe)}\n\n{_markdown_table(part)}" for part in parts)
 
 
 def _markdown_table(section: Section) -> str:
     names = ("Group", section.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
     rows = [_markdown_row(section, group) for group in section.groups]
-    lines = (" | ".join(map(_escape, row)) for row in (names, *rows))
+    lines = (" | ".join(map(_plain, row)) for row in (names, *rows))
     head, *body = (f"| {line} |\n" for line in lines)
     return f"{head}|{'---|' * len(names)}\n{''.join(body)}"
+
+
+def _plain(text: str) -> str:
+    """Returns a text for Markdown, without its markup, HTML and line breaks."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", printable(text)).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _markdown_row(section: Section, group: Group) -> tuple[str, ...]:

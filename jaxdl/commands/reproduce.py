@@ -81,20 +81,23 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     before, original = folder.result(), folder.manifest()
     if before is None:
         raise UserError(f"{path} is not finished (no result.json), so its results cannot be compared; finish it first")
+    again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
+    if again.resolve() == folder.path.resolve():
+        raise UserError(f"--output={output} is the original run; give another folder")
     take_cores(manifest.latest(original, "devices") or {})
     saved = from_json(folder.config(), str(folder.path / "config.json"))
     experiment = build(saved.config)
     changes = differences(original, train.describe_data(experiment, load_sources(experiment.data)))
     changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
+    if not dry_run:
+        with RunFolder(again) as new:  # refuses a folder of other files or another run
+            train.check_config(new, saved.config, ())
     print(
         "\n".join(map(printable, changes)) if changes else "commit, code, packages, devices and data are equal",
         flush=True,
     )
     if dry_run:
         return
-    again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
-    if again.resolve() == folder.path.resolve():
-        raise UserError(f"--output={output} is the original run; give another folder")
     after = train.make(saved.config, saved.recipe, saved.overrides, again, command=train.command_line())
     same = before["state_digest"] == after["state_digest"]
     compared = compare(before, after, _siblings(folder))

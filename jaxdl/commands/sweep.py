@@ -21,7 +21,7 @@ from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError, warn
-from jaxdl.launchers import LAUNCHERS, Job, Options
+from jaxdl.launchers import LAUNCHERS, Job, Options, check
 from jaxdl.runs.code import digests
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.manifest import changed_modules
@@ -57,6 +57,7 @@ COMMAND = Command(
             "Concurrent runs. By default one per GPU, or without GPUs one per core, at most 8.",
             value="N",
             kind=int,
+            minimum=1,
         ),
         Flag("retries", "Retries of a failed run, by default 1.", value="N", kind=int, default=1, minimum=0),
         Flag("output", "File that the launcher writes. By default sweep.json or sweep.sh.", value="FILE"),
@@ -83,6 +84,9 @@ FINISHED, STARTED, NEW, DAMAGED = "finished", "started", "new", "damaged"
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
+    for text in flags.launch:
+        if "=" not in text:
+            raise UserError(f"--launch={text} has no value; write --launch=NAME=VALUE")
     settings = dict(text.partition("=")[::2] for text in flags.launch)
     options = Options(flags.slots, flags.retries, flags.output, settings)
     if not flags.trials:
@@ -156,7 +160,11 @@ def run(
       Failed: Some runs failed.
       Preempted: A signal was received; the runs have saved their states.
     """
-    planned = runs(recipe_name, settings, grid, Path(workdir or "runs"))
+    folder = Path(workdir or "runs")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir={workdir} is not a folder; name the parent folder of the runs")
+    check(launcher, options)
+    planned = runs(recipe_name, settings, grid, folder)
     states = [run.state for run in planned]
     print(aligned([(run.varied, state, str(run.folder)) for run, state in zip(planned, states)]))
     counts = ", ".join(

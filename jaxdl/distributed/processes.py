@@ -64,7 +64,7 @@ def initialize(place: Place = Place()) -> None:
                 f"--process={place.number} of --processes={place.count}: must be from 0 to {place.count - 1}"
             )
         host, colon, port = place.coordinator.rpartition(":")
-        if not (host and colon and port.isdecimal()):
+        if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
             raise UserError(f"--coordinator={place.coordinator}: write HOST:PORT of process 0, such as 10.0.0.1:9000")
         options = {
             "coordinator_address": place.coordinator,

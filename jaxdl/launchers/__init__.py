@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from jaxdl.errors import UserError, nearest, write_errors
 from jaxdl.home import expanded
-from jaxdl.runs.files import write_atomically
+from jaxdl.runs.files import check_output, write_output
 
 
 @dataclass(frozen=True)
@@ -46,37 +47,69 @@ class Options:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def settings_of(launcher: str, given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Returns the settings of an engine: the defaults `known`, replaced by `given`.
+def settings_of(launcher: str, options: Options) -> dict[str, str]:
+    """Returns the settings of an engine: its defaults `SETTINGS`, replaced by those given.
 
     Raises:
-      UserError: An unknown setting.
+      UserError: An unknown or missing setting, or one that is not a number.
     """
-    for name in given:
-        if name not in known:
-            raise UserError(f"--launch={name}=... is not a setting of {launcher}; {nearest(name, known)}")
-    return {**known, **given}
+    engine = _module(launcher)
+    for name in options.more:
+        if name not in engine.SETTINGS:
+            raise UserError(f"--launch={name}=... is not a setting of {launcher}; {nearest(name, engine.SETTINGS)}")
+    settings = {**engine.SETTINGS, **options.more}
+    for name, form in engine.REQUIRED.items():
+        if not settings[name]:
+            raise UserError(f"--launch={name} is missing; pass --launch={name}={form}")
+    for name, minimum in engine.NUMBERS.items():
+        if not settings[name].isdecimal() or int(settings[name]) < minimum:
+            raise UserError(f"--launch={name}={settings[name]} is not a number of at least {minimum}; correct it")
+    return settings
 
 
-def written(options: Options, default: str, text: str) -> Path:
-    """Writes the launcher's file and returns its path.
+def check(launcher: str, options: Options) -> None:
+    """Refuses settings and an output file that a launcher does not accept, before any run is planned.
 
     Raises:
-      UserError: The file cannot be written.
+      UserError: As `settings_of`, an output of a launcher that writes no file, or a file that it would replace.
     """
-    path = expanded(options.output or default)
+    settings_of(launcher, options)
+    engine = _module(launcher)
+    if options.output and not engine.FILE:
+        raise UserError(f"--output is not written by --launcher={launcher}; drop it")
+    if engine.FILE:
+        check_output(expanded(options.output or engine.FILE), engine.MARK.encode())
+
+
+def written(launcher: str, options: Options, text: str) -> Path:
+    """Writes the launcher's file, by default `FILE`, and returns its path.
+
+    Raises:
+      UserError: The file exists without the launcher's `MARK`, or cannot be written.
+    """
+    engine = _module(launcher)
+    path = expanded(options.output or engine.FILE)
     with write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
+        write_output(path, text, engine.MARK.encode())
     return path
 
 
 Launcher = Callable[[Sequence[Job], Options], None]
 
 
+def _module(name: str) -> Any:
+    """Returns the module of an engine.
+
+    It has `launch`, `SETTINGS` (defaults by name), `REQUIRED` (form of the value by name), `NUMBERS` (minimum by name),
+    and `FILE` and `MARK`, the default name of the file that it writes and a text in it, both "" if it writes none.
+    """
+    return importlib.import_module(f"{__name__}.{name}")
+
+
 def _in(module: str) -> Launcher:
     """Returns the function `launch` of a module of this package, which is imported at the call."""
-    return lambda jobs, options: importlib.import_module(f"{__name__}.{module}").launch(jobs, options)
+    return lambda jobs, options: _module(module).launch(jobs, options)
 
 
 _NAMES = ("local", "slurm", "kubernetes", "tpu")

@@ -14,6 +14,8 @@ from jaxdl.errors import UserError
 from jaxdl.launchers import Job, Options, settings_of, written
 
 PORT = 9000  # of the coordinator, the first pod of a run
+_OURS = {"app.kubernetes.io/managed-by": "jaxdl"}  # label of the manifest
+FILE, MARK = "sweep.json", json.dumps(_OURS)[1:-1]
 SETTINGS = {
     "name": "sweep",
     "image": "",  # with this repository in its working folder and jaxdl installed
@@ -25,6 +27,8 @@ SETTINGS = {
     "memory": "16Gi",
     "grace": "120",  # seconds for a pod to save its state
 }
+REQUIRED = {"image": "REGISTRY/NAME:TAG"}
+NUMBERS = {"processes": 1, "gpus": 0, "grace": 0}
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
@@ -33,15 +37,8 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     Raises:
       UserError: An unknown setting, no image, or a file that cannot be written.
     """
-    settings = settings_of("kubernetes", options.more, SETTINGS)
-    if not settings["image"]:
-        raise UserError(
-            "--launch=image is missing; pass an image with this repository: --launch=image=REGISTRY/NAME:TAG"
-        )
-    try:
-        processes = int(settings["processes"])
-    except ValueError:
-        raise UserError(f"--launch=processes={settings['processes']} is not a number; use 1 or more") from None
+    settings = settings_of("kubernetes", options)
+    processes = int(settings["processes"])
     if processes > 1 and options.slots:
         raise UserError("--slots requires runs of one pod each; for runs of several pods use a queue such as Kueue")
     if processes == 1:
@@ -49,7 +46,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     else:
         sets = [job_set(f"{settings['name']}-{n}", job, processes, options, settings) for n, job in enumerate(jobs)]
         manifest = {"apiVersion": "v1", "kind": "List", "items": sets}
-    path = written(options, "sweep.json", json.dumps(manifest, indent=2) + "\n")
+    path = written("kubernetes", options, json.dumps(manifest, indent=2) + "\n")
     print(f"{path}: {len(jobs)} run(s), for kubectl apply -f {path}")
 
 
@@ -60,7 +57,7 @@ def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str])
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": settings["name"]},
+        "metadata": {"name": settings["name"], "labels": _OURS},
         "spec": {
             "completionMode": "Indexed",
             "completions": len(jobs),
@@ -93,7 +90,7 @@ def job_set(name: str, job: Job, processes: int, options: Options, settings: dic
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": _OURS},
         "spec": {
             "failurePolicy": {"maxRestarts": options.retries, "rules": [uncounted]},
             "replicatedJobs": [{"name": "run", "replicas": 1, "template": {"spec": pods}}],

@@ -36,6 +36,12 @@ class _Running:
     tries: int
 
 
+SETTINGS: dict[str, str] = {}
+REQUIRED: dict[str, str] = {}
+NUMBERS: dict[str, int] = {}
+FILE = MARK = ""
+
+
 def launch(jobs: Sequence[Job], options: Options) -> None:
     """Launches the runs, as many at a time as there are slots; their output is in `run.log` in their folders.
 

@@ -28,7 +28,10 @@ SETTINGS = {
     "processes": "1",  # per node and run
     "grace": "120",  # seconds for a run to save its state at its time limit
 }
-MARK = ".slurm"  # in a run folder: the id of its job, and one line per failure
+REQUIRED: dict[str, str] = {}
+NUMBERS = {"time": 1, "cpus": 1, "gpus": 0, "nodes": 1, "processes": 1, "grace": 0}
+FILE = MARK = ""
+JOB = ".slurm"  # in a run folder: the id of its job, and one line per failure
 _RENAMED = {"partition": "slurm_partition", "account": "slurm_account", "constraint": "slurm_constraint"}
 
 
@@ -38,7 +41,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     Raises:
       UserError: SLURM or submitit is missing, or a setting is unknown or refused by SLURM.
     """
-    settings = settings_of("slurm", options.more, SETTINGS)
+    settings = settings_of("slurm", options)
     with from_extra("cluster", "The SLURM launcher"):
         import submitit
         from submitit.core.utils import FailedJobError
@@ -49,7 +52,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         print(f"{len(waiting)} run(s) already queued")
     if not new:
         return
-    executor = submitit.AutoExecutor(folder=new[0].folder.parent / MARK / "%A", cluster="slurm")
+    executor = submitit.AutoExecutor(folder=new[0].folder.parent / JOB / "%A", cluster="slurm")
     try:
         executor.update_parameters(**_parameters(settings, options.slots, len(new)))
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
@@ -58,7 +61,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         raise UserError(f"SLURM refused the jobs: {' '.join(str(error).split())[:300]}") from None
     for job, handle in zip(new, submitted):
         job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / MARK).write_text(f"{handle.job_id}\n")
+        (job.folder / JOB).write_text(f"{handle.job_id}\n")
         print(f"{job.name}  job {handle.job_id}  {job.folder / 'run.log'}")
 
 
@@ -117,9 +120,9 @@ def _log(folder: Path) -> Path:
 
 def _failed(folder: Path) -> int:
     """Records a failure and returns the number of failures since the submission."""
-    with (folder / MARK).open("a") as mark:
+    with (folder / JOB).open("a") as mark:
         mark.write("failed\n")
-    return (folder / MARK).read_text().count("failed")
+    return (folder / JOB).read_text().count("failed")
 
 
 def _requeue() -> None:
@@ -167,5 +170,5 @@ def _queue() -> set[str]:
 
 
 def _mark(folder: Path) -> str:
-    path = folder / MARK
+    path = folder / JOB
     return path.read_text().partition("\n")[0] if path.is_file() else ""

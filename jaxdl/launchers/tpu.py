@@ -3,14 +3,16 @@
 import shlex
 from collections.abc import Sequence
 
-from jaxdl.errors import UserError
 from jaxdl.launchers import Job, Options, settings_of, written
 
+FILE, MARK = "sweep.sh", "Written by jaxdl sweep"
 SETTINGS = {
     "tpu": "",  # name of the slice
     "zone": "",
     "folder": "jaxdl",  # path of this repository on every host
 }
+REQUIRED = {"tpu": "NAME", "zone": "NAME"}
+NUMBERS: dict[str, int] = {}
 
 
 def launch(jobs: Sequence[Job], options: Options) -> None:
@@ -19,11 +21,8 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     Raises:
       UserError: An unknown or missing setting, or a file that cannot be written.
     """
-    settings = settings_of("tpu", options.more, SETTINGS)
-    for name in ("tpu", "zone"):
-        if not settings[name]:
-            raise UserError(f"--launch={name} is missing; pass --launch={name}=NAME")
-    path = written(options, "sweep.sh", script(jobs, options, settings))
+    settings = settings_of("tpu", options)
+    path = written("tpu", options, script(jobs, options, settings))
     print(f"{path}: {len(jobs)} run(s), for bash {path}")
 
 
@@ -32,7 +31,7 @@ def script(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> s
     name, zone = shlex.quote(settings["tpu"]), shlex.quote(settings["zone"])
     lines = [
         "#!/bin/bash",
-        "# Every host runs the same command; all of them must be able to write the run folders.",
+        f"# {MARK}. Every host runs the same command; all of them must be able to write the run folders.",
         "run() {",
         f"  for try in $(seq 0 {options.retries}); do",
         "    while true; do",

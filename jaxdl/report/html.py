@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from jaxdl.report.style import SCRIPT, STYLE
 
+MARK = '<meta name="generator" content="jaxdl">'  # of every page
+
 
 class Markup(str):
     """Text that is HTML already; it is not escaped."""
@@ -49,7 +51,8 @@ def document(title: str, *content: object) -> str:
     """Returns the page."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+        f'{MARK}<meta name="color-scheme" content="light dark"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style>"
     )
     body = f"<main>{join(content)}</main><script>{SCRIPT}</script>"
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>{body}</body>\n</html>\n'

@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any
 
-from jaxdl.compatibility import accepted_xla_flags, backends_initialized, without_tpu
+from jaxdl.compatibility import accepted_xla_flags, backends_initialized, unknown_xla_flags, without_tpu
 from jaxdl.distributed.libtpu import configure_libtpu
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
@@ -49,16 +49,20 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
       deterministic: Whether GPUs use deterministic kernels only, which are somewhat slower.
 
     Raises:
-      UserError: Fewer than one device.
+      UserError: Fewer than one device, or an environment variable that XLA or JAX does not accept.
     """
     if cpu_devices is not None and cpu_devices < 1:
         raise UserError(f"--cpu_devices={cpu_devices} must be at least 1")
+    if unknown := unknown_xla_flags(os.environ.get("XLA_FLAGS", "").split()):
+        raise UserError(f"XLA_FLAGS has {' '.join(unknown)}, which the installed jaxlib does not accept; remove it")
     os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_missing_flags(deterministic)])
     if cpu_devices is not None:
         # Size of XLA's thread pool: with one thread per device, a collective can wait for a device without a thread.
         os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
-    import jax
-
+    try:
+        import jax
+    except ValueError as error:  # of an environment variable with an invalid value
+        raise UserError(f"JAX does not start: {error}; correct the environment variable") from error
     if without_tpu():
         configure_libtpu()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

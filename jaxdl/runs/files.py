@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import write_errors
+from jaxdl.errors import UserError, write_errors
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -45,25 +45,73 @@ def leads_outside(path: Path, folder: Path) -> bool:
     return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
 
 
-def write_png(path: Path, array: np.ndarray) -> Path:
-    """Writes a PNG of uint8 [height, width, 3], or of integers [height, width] with 8 or, if needed, 16 bits."""
-    from PIL import Image
+_HEAD = 4096  # bytes that contain a mark
+
+
+def check_output(path: Path, *marks: bytes) -> None:
+    """Refuses to replace a file that jaxdl did not write.
+
+    Args:
+      path: File to write, named by the user.
+      marks: Bytes in the first 4 KB of the files that the command writes; one is enough.
+
+    Raises:
+      UserError: The file exists, is not empty and has no mark.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    if not path.is_file():
+        return
+    with write_errors(path), path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head and not any(mark in head for mark in marks):
+        raise UserError(f"{path} exists and was not written by this command; remove it or name another file")
+
+
+def write_output(path: Path, content: str | bytes, *marks: bytes) -> None:
+    """Writes a file named by the user, see `check_output`; a device or pipe is written to.
+
+    Raises:
+      UserError: The file exists and jaxdl did not write it, or it cannot be written.
+    """
+    check_output(path, *marks)
+    if path.exists() and not path.is_file():  # which `write_atomically` would replace
+        with write_errors(path):
+            path.write_bytes(utf8(content))
+        return
+    write_atomically(path, content)
+
+
+def write_png(path: Path, array: np.ndarray, command: str = "") -> Path:
+    """Writes a PNG of uint8 [height, width, 3], or of integers [height, width] with 8 or, if needed, 16 bits.
+
+    Args:
+      path: File.
+      array: Pixels.
+      command: Command that writes to a path named by the user, such as "curves"; only its own pictures are replaced.
+    """
+    from PIL import Image, PngImagePlugin
 
     if array.ndim == 2:
         array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "png")
+    text = PngImagePlugin.PngInfo()
+    if command:
+        text.add_text("Software", f"jaxdl {command}")
+        check_output(path, f"Software\0jaxdl {command}".encode())
+    Image.fromarray(array).save(buffer, "png", pnginfo=text)
     write_atomically(path, buffer.getvalue())
     return path
 
 
-def write_gif(path: Path, frames: np.ndarray, least: int = 112) -> Path:
+def write_gif(path: Path, frames: np.ndarray, least: int = 112, command: str = "") -> Path:
     """Writes a looping GIF with five frames per second; the last frame stays for two seconds.
 
     Args:
       path: File.
       frames: uint8 [n, height, width, 1 or 3].
       least: Pixels. Frames with a shorter longer side are enlarged by a whole factor, without interpolation.
+      command: As for `write_png`.
     """
     from PIL import Image
 
@@ -72,7 +120,10 @@ def write_gif(path: Path, frames: np.ndarray, least: int = 112) -> Path:
     images = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in large]
     buffer = io.BytesIO()
     waits = [200] * (len(images) - 1) + [2000]
-    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=waits, loop=0)
+    options = {"duration": waits, "loop": 0, "comment": f"jaxdl {command}".encode()}
+    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], **options)
+    if command:
+        check_output(path, f"jaxdl {command}".encode())
     write_atomically(path, buffer.getvalue())
     return path
 

@@ -4,6 +4,7 @@ import importlib
 import io
 import itertools
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -163,6 +164,19 @@ HINTS = {
     "plan --config=x --topology=cpu:1 --search=maybe": "--search=maybe is not true or false; write --search",
     "curves a --output=c.html": "--output=c.html is not a PNG file; write --output=c.png",
     "sweep --config=experiments/cnn/digits.py --grid=seed=0..99999999": "--grid has 100,000,000 runs, more ",
+    "train --config=x --workdir=": "--workdir= is empty; write --workdir=DIR, or drop it",
+    "train --config=x --nodeterministic=no": "--nodeterministic=no does not take an argument; jaxdl train --help",
+    "sweep --config=x --slots=0": "--slots=0 is not an integer of at least 1",
+    "sweep --config=x --launch=image": "--launch=image has no value; write --launch=NAME=VALUE",
+    "sweep --config=x --launch=gpus=2": "--launch=gpus=... is not a setting of local; names that exist: (none)",
+    "sweep --config=x --launcher=kubernetes --launch=image=a --launch=grace=soon": "--launch=grace=soon is not a numb",
+    "sweep --config=x --output=a.sh": "--output is not written by --launcher=local; drop it",
+    "sweep --config=x --workdir=launch.py": "--workdir=launch.py is not a folder; name the parent folder of the runs",
+    "predict RUN --samples=1000000000": "--samples=1000000000 is more than 100,000; draw them in several calls",
+    "predict RUN a --output=launch.py": "launch.py exists and was not written by this command; remove it or name",
+    "plan --config=experiments/cnn/digits.py --topology=cpu:8 --shape=99999,99999,3": "--shape=99999,99999,3 has 29",
+    "data --prepare=tfds:../x": "'tfds:../x' is not a data set; write tfds:NAME or tfds:NAME/CONFIG",
+    "data --prepare=../../etc": "data set '../../etc' does not exist; ",
     "eval RUN --step": "Missing value for flag --step",
     "list --format=yaml": "--format=yaml is unknown; names that exist: json, text",
     "sweep --config=x --launcher=slrm": "--launcher=slrm is unknown; did you mean 'slurm'",
@@ -174,6 +188,47 @@ HINTS = {
 @pytest.mark.parametrize("words", HINTS)
 def test_a_usage_error_suggests_a_fix(words, capsys):
     assert refusal(capsys, *words.split()).startswith(HINTS[words])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("predict", "RUN", ""), "an argument is empty; usage: jaxdl predict RUN"),
+        (("eval", "a\0b"), r"the argument 'a\x00b' has a NUL character; remove it"),
+        (("eval", "a\nb\x1b[31m"), r"a\nb\x1b[31m does not exist; "),
+    ],
+)
+def test_a_message_is_one_line_without_control_characters(words, problem, capsys):
+    assert refusal(capsys, *words).startswith(problem)
+
+
+def test_a_path_that_the_system_refuses_is_one_line(capsys):
+    assert "File name too long" in refusal(capsys, "train", f"--config=/{'a' * 300}.py")
+
+
+def test_a_recipe_that_ends_the_program_is_an_error(capsys, tmp_path):
+    (tmp_path / "ending.py").write_text("raise SystemExit(0)\n")
+    assert "ending.py:1: SystemExit: 0" in refusal(capsys, "show", f"--config={tmp_path / 'ending.py'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("XLA_FLAGS", "--xla_no_such_flag=1", "XLA_FLAGS has --xla_no_such_flag=1, which the installed jaxlib"),
+        ("JAX_ENABLE_X64", "perhaps", "JAX does not start: invalid truth value 'perhaps' for environment"),
+    ],
+)
+def test_an_environment_variable_that_jax_refuses_is_one_line(name, value, problem):
+    process = subprocess.run(
+        [sys.executable, "launch.py", "eval", "nothing"],
+        cwd=repository_root(),
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    (line,) = process.stderr.splitlines()
+    assert line.startswith(f"error: {problem}")
 
 
 def test_the_command_may_follow_flags_and_train_is_the_default(capsys):
@@ -248,8 +303,7 @@ def test_hints_list_at_most_five_names(count, end):
 
 
 def test_repeated_flags_and_lists():
-    _, values = parse(COMMANDS["train"], ["--config=x", "--set=a=1", "--set", "b=2", "--workdir=", "--allow=a,b"])
+    _, values = parse(COMMANDS["train"], ["--config=x", "--set=a=1", "--set", "b=2", "--allow=a,b"])
     assert values.set == ["a=1", "b=2"]
-    assert values.workdir == ""
     with pytest.raises(UserError, match="Missing value"):
         parse(COMMANDS["train"], ["--config"])

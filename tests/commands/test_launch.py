@@ -1,8 +1,10 @@
 """Command line from training to prediction, and one-line usage errors."""
 
 import json
+import os
 import re
 import shutil
+import socket
 import stat
 from pathlib import Path
 
@@ -30,8 +32,6 @@ def command(*arguments: str) -> int:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """Short run, copied by tests that change it."""
-    import os
-
     os.chdir(ROOT)
     path = tmp_path_factory.mktemp("run") / "run"
     assert command(f"--config={RECIPE}", f"--workdir={path}", "--set=steps=12") == 0
@@ -208,6 +208,14 @@ MISTAKES = {
     "predict of a missing file": ("predict {run} {tmp}/no.png", r"no.png"),
     "predict of a file that is no image": ("predict {run} {tmp}/broken.py", r"broken.py"),
     "predict of a truncated image": ("predict {run} {tmp}/torn.png", r"torn.png"),
+    "predict of a pipe": ("predict {run} {tmp}/pipe.png", r"pipe.png is a named pipe; pass the path of a file"),
+    "predict of a device": ("predict {run} /dev/zero", r"/dev/zero is a device; pass the path of a file"),
+    "predict of a socket in a folder": ("predict {run} {tmp}/sockets", r"a.png is a socket; pass the path of a file"),
+    "predictions over an image": ("predict {run} {tmp}/torn.png --output={tmp}/torn.png", r"was not written by this"),
+    "pictures over images": ("explain {run} {tmp}/a.png --output={tmp}/taken", r"was not written by this command"),
+    "part of generated data": ("eval {run} --split=train[:5]", r"'train\[:5\]' is not a split of generated data"),
+    "curves over an image": ("curves {run} --output={tmp}/torn.png", r"torn.png exists and was not written by this"),
+    "reproduction in a folder of files": ("reproduce {run} --output={tmp}", r"is not a run and contains other files"),
     "format that does not exist": ("list --format=yaml", r"--format=yaml is unknown"),
     "curves of nothing": ("curves", r"RUN\.\.\. is missing; usage: jaxdl curves RUN\.\.\."),
     "curves of one name twice": ("curves {run} {run}", r"two run folders have the same name"),
@@ -219,12 +227,20 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_usage_error_is_one_line(name, trained, tmp_path, capsys):
+def test_a_usage_error_is_one_line(name, trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "broken.py").write_text("import os\ndef (:\n")
     complete = tmp_path / "whole.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(complete)
     (tmp_path / "torn.png").write_bytes(complete.read_bytes()[:2000])
-    complete.unlink()
+    complete.rename(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "sockets").mkdir()
+    monkeypatch.chdir(tmp_path / "sockets")  # the path of a socket has at most 107 characters
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("a.png")
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "12_filters.png").write_bytes((tmp_path / "torn.png").read_bytes())
     before = sorted(path.name for path in trained.iterdir())
     arguments, expected = MISTAKES[name]
     code = command(*arguments.format(run=trained, tmp=tmp_path).split())

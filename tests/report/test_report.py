@@ -20,6 +20,7 @@ from jaxdl.commands.cli import main
 from jaxdl.config import describe, resolve
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.serialize import to_json
+from jaxdl.errors import UserError
 from jaxdl.report import html, load, statistics
 from jaxdl.report.load import (
     DAMAGED,
@@ -356,11 +357,52 @@ def test_csv_and_markdown_contain_the_groups(report_page):
     assert (rows[0]["minutes"], rows[0]["device"], rows[0]["commit"]) == ("1.5", "Fast GPU", "a" * 40)
     assert Path(rows[0]["folder"]).name == "plain0"
     lines = report_page.with_suffix(".md").read_text().splitlines()
-    assert lines[2] == "| Group | test/accuracy | Std | 95% interval | Seeds | Minutes | Device |"
-    assert lines[4:] == [
+    assert lines[3] == "| Group | test/accuracy | Std | 95% interval | Seeds | Minutes | Device |"
+    assert lines[5:] == [
         "| width=4 | 0.850 | 0.0707 | 0.800 to 0.900 | 2 | 1.5 | Fast GPU |",
         "| width=32 | 0.700 | - | - | 1 of 2 | 1.5 | Fast GPU |",
     ]
+
+
+EVIL = "=1+1|`<script>alert(1)</script>[x](y)\\n\\x1b[31m"
+
+
+def test_names_and_settings_are_escaped_in_every_format(make, tmp_path):
+    make(
+        "a <b>&", [f"split='{EVIL}'", "rate=-0.5"], changes={"devices": {"platform": "gpu", "kind": "@S|", "count": 1}}
+    )
+    make("b", ["split='+3'", "rate=0.1"])
+    report.run([str(tmp_path / "runs")], str(tmp_path / "page.html"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "page.csv").read_text())))
+    assert {(row["rate"], row["split"][:4], row["device"]) for row in rows} == {
+        ("-0.5", "'=1+", "'@S|"),
+        ("0.1", "+3", "Fast GPU"),
+    }
+    page, text = ((tmp_path / f"page.{kind}").read_text() for kind in ("html", "md"))
+    assert "<script>alert" not in page + text
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(1)" in page
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
+    assert r"=1+1\|\`&lt;script>alert(1)&lt;/script>\[x\](y)" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.csv", "page.md"])
+def test_a_report_replaces_only_reports(make, tmp_path, name):
+    make("run")
+    target = tmp_path / "page.html"
+    for _ in range(2):
+        report.run([str(tmp_path / "runs")], str(target))
+    (tmp_path / name).write_text("notes of the user\n")
+    before = {path: path.read_bytes() for path in tmp_path.glob("page.*")}
+    with pytest.raises(UserError, match=f"{name} exists and was not written by this command; remove it or name"):
+        report.run([str(tmp_path / "runs")], str(target))
+    assert {path: path.read_bytes() for path in tmp_path.glob("page.*")} == before
+    if name == "page.html":
+        with pytest.raises(UserError, match="was not written by this command"):
+            gallery.run(tmp_path, (), str(target))
 
 
 def test_each_recipe_has_a_section(make, tmp_path):

@@ -61,6 +61,13 @@ def test_questions_about_files(tmp_path):
     assert VOCABULARY.load().decode(example["tokens"][example["begin"] :]) == "one eins\ntwo zwei"
     with pytest.raises(UserError, match="question answering needs a text file, and questions"):
         Spans(CORPUS, VOCABULARY, 40).read([], ["two"], {})
+    with pytest.raises(
+        UserError, match=r"the question 'two two.*' has \d+ tokens, and text and question have 5 together"
+    ):
+        Spans(CORPUS, VOCABULARY, 8).read([str(path)], ["two two two"], {})
+    path.write_text("")
+    with pytest.raises(UserError, match=r"a\.txt has no text; pass a file that contains the answer"):
+        Spans(CORPUS, VOCABULARY, 40).read([str(path)], ["two"], {})
 
 
 def test_the_best_span_is_ordered_and_limited_in_length():

@@ -16,6 +16,7 @@ from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
 
 _LONGEST = 2**31 - 1  # characters per field; the default limit of 131,072 rejects long articles
+_LARGEST = 3.4028234e38  # of float32, the type of columns
 _WORDS = {"true": 1.0, "false": 0.0}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
@@ -41,7 +42,7 @@ class Rows:
         """Parses a cell; NaN if it is empty.
 
         Raises:
-          UserError: The cell is not a finite number; `remedy` ends the message.
+          UserError: The cell is not a finite float32; `remedy` ends the message.
         """
         text = self.cells[at][name].strip()
         if not text:
@@ -51,7 +52,7 @@ class Rows:
             number = _WORDS[text.lower()] if text.lower() in _WORDS else float(text.replace(self.decimal, "."))
         except ValueError:
             number = math.nan
-        if mixed or not math.isfinite(number):
+        if mixed or not abs(number) <= _LARGEST:
             fault = "is not a number" + " (the file has decimal commas)" * mixed
             raise UserError(f"{path}, line {self.lines[at]}: '{text}' in column '{name}' {fault}; {remedy}")
         return number

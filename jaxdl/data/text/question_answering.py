@@ -84,7 +84,7 @@ class Spans:
         """Combines every question in `texts` with every file.
 
         Raises:
-          UserError: Files or questions are missing.
+          UserError: Files or questions are missing, a file is empty, or a question leaves no room for the text.
         """
         if not files or not texts:
             raise UserError("question answering needs a text file, and questions with --text='...?'; pass both")
@@ -92,8 +92,15 @@ class Spans:
         examples = []
         for file in files:
             ids = tokenizer.encode(read_file(file))
+            if not len(ids):
+                raise UserError(f"{file} has no text; pass a file that contains the answer")
             for name, question in own_lines((), texts):
                 question_ids = tokenizer.encode(question)
+                if len(question_ids) + 3 >= self.length:
+                    raise UserError(
+                        f"the question '{question[:60]}' has {len(question_ids)} tokens, and text and question have"
+                        f" {self.length - 3} together; shorten it"
+                    )
                 columns = pad("tokens", [_joined(question_ids, ids, self.length)], self.length)
                 example = {feature: value[0] for feature, value in columns.items()}
                 examples.append((f"{file}: {name}", example | {"begin": np.int32(len(question_ids) + 2)}))

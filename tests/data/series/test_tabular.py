@@ -169,6 +169,7 @@ def test_a_csv_is_scaled_like_the_training_data(tmp_path):
         (["size,kind,price"], "a header but no rows"),
         (["size,kind,price", "1,red,2", "big,red,2"], "line 3: 'big' in column 'size' is not a number"),
         (["size,kind,price", "1,red,"], "line 2: '' in column 'price' is not a number"),
+        (["size,kind,price", "1e300,red,1"], "line 2: '1e300' in column 'size' is not a number"),
         (["size,kind,price", "nan,red,1"], "line 2: 'nan' in column 'size' is not a number"),
         (["size,kind,price", "1,rot,2"], "line 2: 'rot' in column 'kind' is unknown; .*blue, green, red"),
         (["size,kind,price", "1,red"], "line 2: expected 3 cells"),
