@@ -175,7 +175,7 @@ HINTS = {
     "predict RUN --samples=1000000000": "--samples=1000000000 is more than 100,000; draw them in several calls",
     "predict RUN a --output=launch.py": "launch.py exists and was not written by this command; remove it or name",
     "plan --config=experiments/cnn/digits.py --topology=cpu:8 --shape=99999,99999,3": "--shape=99999,99999,3 has 29",
-    "data --prepare=tfds:../x": "'tfds:../x' is not a data set; write tfds:NAME or tfds:NAME/CONFIG",
+    "data --prepare=tfds:../x": "data set 'tfds:../x' does not exist; ",
     "data --prepare=../../etc": "data set '../../etc' does not exist; ",
     "eval RUN --step": "Missing value for flag --step",
     "list --format=yaml": "--format=yaml is unknown; names that exist: json, text",
