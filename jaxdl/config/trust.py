@@ -7,8 +7,8 @@ and code that this user has trusted. Trusted are
 - a local file, by its path and content, with the local modules that its import statements name;
 - for any other symbol, such as `subprocess.call`, the configuration as a whole.
 
-Training trusts the code that it runs, and `--trust` that of a run folder. The digests are empty files in
-`$XDG_CONFIG_HOME/jaxdl/trusted`, by default `~/.config/jaxdl/trusted`.
+Training trusts the code that it runs, and `--trust` that of a run folder. The digests are the names of files in
+`$XDG_CONFIG_HOME/jaxdl/trusted`, by default `~/.config/jaxdl/trusted`; to end the trust, delete them.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +62,8 @@ def check(saved: Mapping[str, Any], where: str) -> None:
     ]
     if names:
         raise UserError(
-            f"{where} runs code that is not trusted: {', '.join(names)}; read it, then pass --trust"
-            " (in Python trust=True), which trusts it until it changes"
+            f"{where} runs code that you have not trusted, or that has changed since: {', '.join(names)}; read it, then"
+            " pass --trust (in Python trust=True)"
         )
     if code.files:
         _guard(code)
@@ -97,7 +96,8 @@ def accept(saved: Mapping[str, Any], loaded: bool = False) -> None:
 def _loaded_files(folder: Path) -> list[Path]:
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     paths = {Path(file).resolve() for file in files if file}
-    return sorted(path for path in paths if path.is_relative_to(folder) and path.is_file() and is_local(path))
+    local = (path for path in paths if path.is_relative_to(folder) and path.is_file() and is_local(path))
+    return sorted(path for path in local if not _in_repository(path))
 
 
 def _code_of(saved: Mapping[str, Any]) -> Code:
@@ -170,7 +170,7 @@ def _guard(code: Code) -> None:
     guard = next((finder for finder in sys.meta_path if isinstance(finder, Guard)), None)
     if guard is None:
         guard = Guard(lambda file, content: _is_trusted(_digest(str(file), content)))
-        sys.meta_path.insert(sys.meta_path.index(PathFinder), guard)
+        sys.meta_path.insert(0, guard)
     guard.files.update(code.files)
     if code.folder is not None and code.folder not in (Path(entry or ".").resolve() for entry in sys.path):
         guard.folders.add(code.folder)

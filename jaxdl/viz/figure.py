@@ -34,11 +34,23 @@ def render(drawing: "Figure | Axes") -> Picture:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure: Any = drawing.figure
+    _draw_names_literally(figure)
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
         canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _draw_names_literally(figure: Any) -> None:
+    """Ends the parsing of "$" as TeX, which fails for some names, except in the labels of ticks."""
+    from matplotlib.text import Text
+
+    sides = [side for axes in figure.axes for side in (axes.xaxis, axes.yaxis)]
+    ticks = {text for side in sides for text in side.findobj(Text)} - {side.label for side in sides}
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
 
 
 def plain(axes: "Axes") -> None:

@@ -139,7 +139,9 @@ def test_changed_code_and_shapes_are_reported_when_a_run_is_resumed(recipe, tmp_
     assert main([*arguments, "--set=steps=2"]) == 0
     assert "has changed" not in capsys.readouterr().err
     recipe.write_text(f"{RECIPE}\n# an edit")
-    assert main(["eval", str(tmp_path / "run"), "--format=json"]) == 0
+    assert main(["eval", str(tmp_path / "run"), "--format=json"]) == 2
+    assert "dense_net.py (Net); read it, then pass --trust" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path / "run"), "--format=json", "--trust"]) == 0
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert "run has changed since it was trained: dense_net (then " in warning
     line = refusal(capsys, recipe, tmp_path / "run", "width=12", flags=["--allow=config"])

@@ -240,7 +240,7 @@ def test_commands_that_only_read_import_no_code_of_a_run(command, theirs, marker
     runs = [write_run(theirs / f"run{len(str(name))}", change, name) for name in (recipe, "tulips_m.flowers")]
     main([command, *map(str, runs if command != "verify" else runs[:1])])
     assert not marker.exists()
-    assert "not trusted" not in capsys.readouterr().err
+    assert "--trust" not in capsys.readouterr().err
 
 
 def trusted_config(recipe):
@@ -259,7 +259,7 @@ def test_an_edit_of_a_module_beside_the_recipe_needs_trust_again(theirs, marker)
     assert from_json(text).recipe == str(theirs / "tulips_f.py")
     net = theirs / "tulips_f_net.py"
     net.write_text(creates(marker) + net.read_text())
-    with pytest.raises(UserError, match=r"runs code that is not trusted: \S*tulips_f_net\.py \(Net\); read it, then"):
+    with pytest.raises(UserError, match=r"has changed since: \S*tulips_f_net\.py \(Net\); read it, then"):
         from_json(text)
     assert not marker.exists()
     accept(text)
