@@ -33,6 +33,7 @@ from jaxdl.commands.cli import main as jaxdl
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).with_suffix(".txt")
 LIMIT = 30  # seconds per command line
+START = 150  # further seconds for the start of a process on a busy machine
 MEMORY = 6 * 2**30  # bytes that a command line may allocate
 SPECIAL = {"<LF>": "\n", "<CR>": "\r", "<TAB>": "\t", "<NUL>": "\0", "<ESC>": "\x1b", "<BAD>": "\udcff"}
 _PROCESS = ("--process", "--coordinator", "--cpu_devices")
@@ -133,7 +134,7 @@ def _process(case: Case, out, err) -> int | None:
         command, cwd=ROOT, env={**os.environ, **case.environment}, stdin=subprocess.DEVNULL, stdout=out, stderr=err
     )
     try:
-        return process.wait(LIMIT)
+        return process.wait(LIMIT + START)
     except subprocess.TimeoutExpired:
         return None
     finally:
