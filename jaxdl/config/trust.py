@@ -12,6 +12,7 @@ Training trusts the code that it runs, and `--trust` that of a run folder. The d
 """
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -102,6 +103,7 @@ def _loaded_files(folder: Path) -> list[Path]:
 
 def _code_of(saved: Mapping[str, Any]) -> Code:
     modules, folder, own = dict[str, Path](), None, ""
+    importlib.invalidate_caches()  # of the files in folders, which may be new
     if recipe := str(saved["recipe"]):
         path = recipe_path(recipe)
         folder, dotted = import_name(path)
