@@ -4,7 +4,7 @@
 
 Random: SIGKILL, SIGTERM, SIGINT or SIGHUP, at a uniform time after the start of the process or after it has opened its
 run folder. Targeted: at a chosen file operation (`benchmarks.faults`), with a delay for some of those that write arrays
-or precede an evaluation. Each run is killed up to three times; its processes are forked from one that has imported JAX,
+or precede an evaluation. Each run is killed up to four times; its processes are forked from one that has imported JAX,
 except for kills after the start. Streams: standard output or error closed, full, or a terminal that disappears.
 
 The finished run must have the state digest, the metrics and the TensorBoard events of the undisturbed one, each row
@@ -56,7 +56,7 @@ TARGETS = {
     "last commit": (r"/checkpoints/30\b", 46, 0.05),
     "result": (r"/\.?result\.json", 3, 0),
 }
-CHAIN = 3  # kills per run
+CHAIN = 4  # kills per run
 
 
 @dataclass
@@ -167,10 +167,15 @@ class Campaign:
         with self.lock:
             self.done += kills
             for kill in kills:
+                assert kill.ended is not None
                 bad = ", ".join([*kill.faults, *([] if kill.line else ["line"])])
+                place = f"operation {kill.fault.count}, " if kill.fault is not None else ""
+                delay = kill.delay if kill.fault is None else kill.fault.delay
+                print(
+                    f"{workdir.name}: {kill.kind}, {place}{delay:.3f} s, {kill.number.name}: {bad or 'equal'}",
+                    flush=True,
+                )
                 if bad:
-                    assert kill.ended is not None
-                    print(f"{workdir.name}: {kill.kind}, {kill.number.name}, {kill.fault}, {kill.delay:.3f} s: {bad}")
                     print(f"  exit {kill.ended.code}: {kill.ended.output[-2000:]}", flush=True)
         if not faults:
             shutil.rmtree(workdir)
