@@ -3,6 +3,7 @@
 import difflib
 import errno
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,9 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LISTED = 5  # names in a hint
-_ADVICE: dict[int | None, str] = {
+_FILES = "raise the limit of open files (ulimit -n) and run again"
+# Remedies of full disks and limits by error number.
+LIMITS: dict[int | None, str] = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f) and run again",
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
     errno.ENAMETOOLONG: "use a shorter path",
 }
 _OTHERWISE = "use a writable folder"
@@ -63,13 +69,26 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"{meant}names that exist: {', '.join(listed) or '(none)'}{more}"
 
 
+def cause_and_remedy(error: Exception, otherwise: str = _OTHERWISE) -> str:
+    """Returns "CAUSE; REMEDY" of a failed system call, also of one that a library describes in its message.
+
+    Args:
+      error: OSError, or an exception of safetensors ("os error 28") or TensorStore ("os_error_code='28'").
+      otherwise: Remedy if the cause is another one than those of files, sizes and space.
+    """
+    match = re.search(r"(?:os error |os_error_code=')(\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else match and int(match[1])
+    cause = os.strerror(number) if number else " ".join(str(error).split())[:300] or type(error).__name__
+    return f"{cause}; {LIMITS.get(number, otherwise)}"
+
+
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
     """Turns an OSError into a WriteError that names the path and the remedy."""
     try:
         yield
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror}; {_ADVICE.get(error.errno, _OTHERWISE)}") from error
+        raise WriteError(f"cannot write {path}: {cause_and_remedy(error)}") from error
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxdl.streams import write_line
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_AGAIN = 0.05  # seconds until a handler is called again
 
 
 def handled() -> list[signal.Signals]:
@@ -33,7 +36,27 @@ def interrupt(number: int, frame: FrameType | None = None) -> None:
     """Raises KeyboardInterrupt with the name of the signal; a second signal ends the process at once."""
     for other in handled():
         signal.signal(other, signal.SIG_DFL)
-    raise KeyboardInterrupt(signal.Signals(number).name)
+    raise_from(interrupt, number, KeyboardInterrupt(signal.Signals(number).name))
+
+
+def raise_from(handle: Callable[[int, FrameType | None], Any], number: int, error: BaseException) -> NoReturn:
+    """Raises an exception from a signal's handler.
+
+    Python ignores exceptions in some callbacks, such as those of the garbage collector. Then the handler is called once
+    more, after the callback.
+    """
+    before = sys.unraisablehook
+
+    def hook(ignored: Any) -> None:
+        if ignored.exc_value is error:
+            sys.unraisablehook = before
+            signal.signal(number, handle)
+            threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()
+        else:
+            before(ignored)
+
+    sys.unraisablehook = hook
+    raise error
 
 
 def restart(program: str, arguments: list[str]) -> None:

@@ -22,7 +22,7 @@ from jaxdl.commands import flags as declarations
 from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.compatibility import backends_initialized
 from jaxdl.distributed.processes import WATCHED
-from jaxdl.errors import Failed, UserError, WriteError, nearest, printable
+from jaxdl.errors import LIMITS, Failed, UserError, WriteError, cause_and_remedy, nearest, printable
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
 from jaxdl.signals import handle_signals, interrupt
 from jaxdl.streams import lasting
@@ -175,8 +175,9 @@ def _as_user_error(error: Exception) -> UserError | None:
     """Returns the usage error for a refused path, sizes beyond the memory, or a missing platform; None for others."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OSError) and error.filename is not None:
-        return UserError(f"cannot access {error.filename}: {error.strerror}; check the path and its permissions")
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in LIMITS):
+        name = error.filename or "files"
+        return UserError(f"cannot access {name}: {cause_and_remedy(error, 'check the path and its permissions')}")
     if isinstance(error, MemoryError):
         return UserError(f"not enough memory ({error or 'allocation failed'}); use smaller files, sizes or batches")
     if isinstance(error, RuntimeError) and str(error).startswith("Unable to initialize backend"):

@@ -221,7 +221,7 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
         exit = 0
     except UserError as error:
         exit = 2
-        if isinstance(error, WriteError) and "checkpoint" not in str(error):
+        if isinstance(error, WriteError):
             raise WriteError(f"{error}; {_newest_checkpoint(folder)}") from error
         raise
     except Preempted:
@@ -240,7 +240,7 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
 
 def _newest_checkpoint(folder: RunFolder) -> str:
     steps = [int(child.name) for child in folder.checkpoints.glob("*") if child.name.isdecimal()]
-    return f"the newest checkpoint is of step {max(steps)}" if steps else "no checkpoint was saved yet"
+    return f"the checkpoint of step {max(steps)} is intact" if steps else "no checkpoint was saved yet"
 
 
 def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:

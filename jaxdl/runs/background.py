@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def background_log(folder: Path) -> Iterator[None]:
-    """Writes errors of background threads to `background.log` instead of standard error.
+    """Writes errors and warnings of background threads to `background.log` instead of standard error.
 
     The command reports the failure of a save itself, in one line; this file has the libraries' tracebacks.
 
@@ -51,16 +52,25 @@ def background_log(folder: Path) -> Iterator[None]:
     def unraisable_hook(args: Any) -> None:
         log(args.exc_type, args.exc_value, args.exc_traceback, f"{args.err_msg or 'ignored in'} {args.object!r}")
 
+    def warning_hook(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        if main and "was never awaited" not in str(message):  # of a thread that failed
+            show(message, category, *place, **options)
+        else:
+            logger.warning("%s: %s", category.__name__, message)
+
     loggers = [logger, *map(logging.getLogger, _LOGGERS)]
     before = [(one, one.handlers, one.propagate) for one in loggers]
     hooks = threading.excepthook, sys.unraisablehook
     threading.excepthook, sys.unraisablehook = thread_hook, unraisable_hook
+    show, warnings.showwarning = warnings.showwarning, warning_hook
     for one in loggers:
         one.handlers, one.propagate = [handler], False
     try:
         yield
     finally:
         threading.excepthook, sys.unraisablehook = hooks
+        warnings.showwarning = show
         for one, handlers, propagate in before:
             one.handlers, one.propagate = handlers, propagate
         handler.close()

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxdl.distributed.processes import lost
-from jaxdl.errors import UserError, WriteError, nearest
+from jaxdl.errors import UserError, WriteError, cause_and_remedy, nearest
 from jaxdl.training.digest import state_digest
 from jaxdl.training.state import TrainState, leaf_names
 
@@ -157,6 +157,7 @@ class Checkpoints:
         self.path = Path(path).absolute()
         self._ocp = ocp
         self._ranked_by = keep.metric if keep is not None else None
+        self._saving: int | None = None  # step of the save that may run in the background
         options: dict[str, Any] = {"create": keep is not None, "read_only": keep is None, "step_prefix": None}
         if keep is not None:
             preserve: list[Any] = [policies.LatestN(max(keep.latest, 1))]
@@ -183,7 +184,7 @@ class Checkpoints:
             self._manager.close()
         except Exception as failure:
             if error is None:  # otherwise it is a consequence of that error
-                raise self._write_error(None, failure) from failure
+                raise self._write_error(failure) from failure
 
     @property
     def steps(self) -> list[int]:
@@ -219,10 +220,12 @@ class Checkpoints:
         # A copy: Orbax writes it in the background, while training goes on to change the sums of its metrics.
         record = json.loads(json.dumps({**record, DIGESTS: digests}))
         record_save = ocp.args.JsonSave({**record, CHECKSUM: _checksum(record)})
+        self.wait()
+        self._saving = step
         try:
             self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
         except Exception as error:
-            raise self._write_error(step, error) from error
+            raise self._write_error(error) from error
 
     def wait(self) -> None:
         """Waits for the background save.
@@ -234,16 +237,12 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            raise self._write_error(None, error) from error
+            raise self._write_error(error) from error
 
-    def _write_error(self, step: int | None, error: Exception) -> WriteError:
-        which = "a checkpoint" if step is None else f"the checkpoint of step {step}"
-        steps = [int(child.name) for child in self.path.glob("*") if child.name.isdecimal()]
-        earlier = f"the newest earlier checkpoint is of step {max(steps)}" if steps else "no earlier one exists"
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+    def _write_error(self, error: Exception) -> WriteError:
+        """Returns the error of the checkpoint that was saved last; Orbax raises it at the next call."""
         return WriteError(
-            f"could not write {which} in {self.path}: {reason}; {earlier}; free space or repair the folder, then run"
-            " the same command to resume"
+            f"cannot write the checkpoint of step {self._saving} in {self.path}: {cause_and_remedy(error)}"
         )
 
     def record(self, step: int) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from typing import Any
 
 import jax
 
-from jaxdl.signals import handled
+from jaxdl.signals import handled, raise_from
 
 
-class Preempted(Exception):
-    """Stop by a signal after the state was saved; the exit code is 75."""
+class Preempted(BaseException):
+    """Stop by a signal after the state was saved; the exit code is 75.
+
+    Like KeyboardInterrupt it is not an Exception, so that code which handles errors does not catch it.
+    """
 
 
 class NonFinite(Exception):
@@ -70,7 +73,8 @@ def preparing() -> Iterator[None]:
 
     def handle(number, frame):
         name = signal.Signals(number).name
-        raise Preempted(f"{name} before the first step; nothing to save yet; run the same command again")
+        stop = Preempted(f"{name} before the first step; nothing to save yet; run the same command again")
+        raise_from(handle, number, stop)
 
     if threading.current_thread() is not threading.main_thread():
         yield

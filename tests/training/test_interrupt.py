@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_a_signal_during_training_stops_after_the_step(number):
 def test_a_signal_before_the_first_step_ends_the_preparation(number):
     with pytest.raises(Preempted, match=rf"{number.name} before the first step; nothing to save yet"), preparing():
         os.kill(os.getpid(), number)
+
+
+def test_a_signal_during_a_callback_whose_exceptions_python_ignores_ends_the_preparation(capfd):
+    class Deleted:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.001)
+
+    def prepare():
+        with preparing():
+            Deleted()
+            time.sleep(10)
+
+    with pytest.raises(Preempted, match="SIGTERM before the first step"):
+        prepare()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("context", [interruptible, preparing])

@@ -74,8 +74,9 @@ def test_a_failed_save_keeps_earlier_checkpoints(tmp_path):
     process = launch(workdir, *flags, largest_file=150_000)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2, output
-    assert "error: could not write" in output
-    assert "the newest earlier checkpoint is of step 15" in output
+    assert "error: cannot write the checkpoint of step 20" in output
+    assert "File too large; raise the limit of file sizes (ulimit -f) and run again" in output
+    assert "the checkpoint of step 15 is intact" in output
     assert "Traceback" not in output
     process = launch(workdir, *flags)
     output, _ = process.communicate(timeout=120)

@@ -1,0 +1,29 @@
+"""Log of errors and warnings of background threads."""
+
+import threading
+import warnings
+
+import pytest
+
+from jaxdl.runs.background import NAME, background_log
+
+
+def fails():
+    warnings.warn("in a thread", RuntimeWarning, stacklevel=1)
+    raise ValueError("lost")
+
+
+@pytest.mark.filterwarnings("always")
+def test_errors_and_warnings_of_threads_are_logged_and_those_of_the_main_thread_shown(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))
+    monkeypatch.setattr(threading, "excepthook", lambda args: shown.append(str(args.exc_value)))
+    with background_log(tmp_path):
+        thread = threading.Thread(target=fails)
+        thread.start()
+        thread.join()
+        warnings.warn("in the main thread", RuntimeWarning, stacklevel=1)
+        warnings.warn("coroutine 'save' was never awaited", RuntimeWarning, stacklevel=1)
+    log = (tmp_path / NAME).read_text()
+    assert shown == ["in the main thread"]
+    assert all(text in log for text in ("in a thread", "ValueError: lost", "never awaited"))
