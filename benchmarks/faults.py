@@ -230,8 +230,11 @@ def faults_of(workdir: Path, reference: Path) -> list[str]:
 
 
 def leftovers(workdir: Path, reference: Path) -> list[str]:
-    """Returns the paths of a finished run that the undisturbed one does not have, without event files and logs."""
-    ignored = re.compile(r"^tensorboard/|^background\.log$|^checkpoints/\d+/[^/]+/(ocdbt\.process_\d+/)?d/")
+    """Returns the paths of a finished run that the undisturbed one does not have, without event files and logs.
+
+    A signal saves a checkpoint of its step, which may be among the newest that are kept.
+    """
+    ignored = re.compile(r"^tensorboard/|^background\.log$|^checkpoints/\d+(?!.*tmp)(/|$)")
     listed = [{str(path.relative_to(top)) for path in top.rglob("*")} for top in (workdir, reference)]
     held = [".lock is not empty"] if (workdir / ".lock").read_text() else []
     return held + sorted(path for path in listed[0] - listed[1] if not ignored.search(path))

@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -63,3 +64,17 @@ def restart(program: str, arguments: list[str]) -> None:
     """Replaces this process by another Python program; signals wait until it calls `handle_signals`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     os.execv(program, arguments)
+
+
+@contextmanager
+def kept(kind: type[BaseException]) -> Iterator[None]:
+    """Raises an exception of a signal's handler again if it has led to another one, as in `threading.Thread.start`."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__context__
+        while cause is not None and not isinstance(cause, kind):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise cause from None

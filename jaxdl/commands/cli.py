@@ -24,7 +24,7 @@ from jaxdl.compatibility import backends_initialized
 from jaxdl.distributed.processes import WATCHED
 from jaxdl.errors import LIMITS, Failed, UserError, WriteError, cause_and_remedy, nearest, printable
 from jaxdl.runs.environment import configure, end_with_parent, huge_pages
-from jaxdl.signals import handle_signals, interrupt
+from jaxdl.signals import handle_signals, interrupt, kept
 from jaxdl.streams import lasting
 
 _HELP = ("--help", "-help", "-h")
@@ -137,7 +137,8 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
             from jaxdl.runs.restore import trust_run
 
             trust_run(arguments[0])
-        importlib.import_module(_modules()[command]).main(arguments, values)
+        with kept(KeyboardInterrupt):
+            importlib.import_module(_modules()[command]).main(arguments, values)
         sys.stdout.flush()
     except BrokenPipeError:
         if not _output_closed():

@@ -191,6 +191,7 @@ def _finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[st
     done = folder.result()
     if done is None or done["step"] != experiment.steps:
         return None
+    manifest.end_killed(folder)
     with Progress(experiment.steps, shown=shown) as progress:
         progress.line(f"{folder.path} is already finished")
         progress.results(done, folder.pictures)

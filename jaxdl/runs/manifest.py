@@ -49,17 +49,29 @@ def start_manifest(folder: RunFolder, provenance: Mapping[str, Any]) -> dict[str
     if not (folder.path / "manifest.json").exists():
         return _save(folder, {**provenance, "attempts": [attempt]})
     manifest = folder.manifest()
-    for earlier in manifest["attempts"]:
-        if earlier["end"] is None:
-            earlier.update(end=killed_at(folder, earlier), exit="killed")
-            if earlier["first_step"] is not None:
-                steps = (row["step"] for row in folder.rows())
-                earlier["last_step"] = max((step for step in steps if step > earlier["first_step"]), default=None)
+    _end_killed(folder, manifest)
     changed = {name: value for name, value in provenance.items() if manifest.get(name) != value}
     if changed:
         attempt["changed"] = changed
     manifest["attempts"].append(attempt)
     return _save(folder, manifest)
+
+
+def end_killed(folder: RunFolder) -> None:
+    """Ends the attempts that were killed; the last one may have finished the run before."""
+    manifest = folder.manifest()
+    if folder.writes and _end_killed(folder, manifest):
+        _save(folder, manifest)
+
+
+def _end_killed(folder: RunFolder, manifest: Mapping[str, Any]) -> bool:
+    killed = [attempt for attempt in manifest["attempts"] if attempt["end"] is None]
+    for attempt in killed:
+        attempt.update(end=killed_at(folder, attempt), exit="killed")
+        if attempt["first_step"] is not None:
+            steps = (row["step"] for row in folder.rows())
+            attempt["last_step"] = max((step for step in steps if step > attempt["first_step"]), default=None)
+    return bool(killed)
 
 
 def end_attempt(folder: RunFolder, *, exit: int, last_step: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxdl.signals import handled, raise_from
+from jaxdl.signals import handled, kept, raise_from
 
 
 class Preempted(BaseException):
@@ -79,7 +79,7 @@ def preparing() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _handler(handle, _signals(jax.process_count() > 1)):
+    with kept(Preempted), _handler(handle, _signals(jax.process_count() > 1)):
         yield
 
 

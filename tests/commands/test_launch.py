@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.commands.cli import main
+from jaxdl.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "tests/survivor.py"
@@ -62,11 +63,16 @@ def test_a_run_has_the_files_of_the_contract(trained):
     assert list((trained / "tensorboard").iterdir())
 
 
-def test_a_finished_run_is_not_repeated(run, capsys):
+def test_a_finished_run_is_not_repeated_and_its_killed_attempt_ends(run, capsys):
+    with RunFolder(run) as folder:
+        manifest = folder.manifest()
+        manifest["attempts"][-1].update(end=None, exit=None)  # killed after result.json was written
+        folder.write_manifest(manifest)
     before = (run / "metrics.jsonl").read_bytes()
     assert command(f"--config={RECIPE}", f"--workdir={run}", "--set=steps=12") == 0
     assert "finished" in capsys.readouterr().out
     assert (run / "metrics.jsonl").read_bytes() == before
+    assert RunFolder.open(run).manifest()["attempts"][-1]["exit"] == "killed"
 
 
 def test_eval_reproduces_the_metrics_of_the_run(run, capsys):

@@ -50,6 +50,18 @@ def test_a_signal_during_a_callback_whose_exceptions_python_ignores_ends_the_pre
     assert capfd.readouterr().err == ""
 
 
+def test_a_signal_that_causes_another_exception_ends_the_preparation():
+    def prepare():
+        with preparing():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                raise KeyError
+
+    with pytest.raises(Preempted, match="SIGTERM before the first step"):
+        prepare()
+
+
 @pytest.mark.parametrize("context", [interruptible, preparing])
 def test_an_ignored_hangup_stays_ignored(context):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
