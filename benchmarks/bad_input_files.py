@@ -15,6 +15,7 @@ from PIL import Image
 from jaxdl.commands import train, verify
 from jaxdl.config import resolve
 from jaxdl.config.recipes import load_recipe
+from jaxdl.runs.restore import trust_run
 from jaxdl.testing.sizes import tiny
 
 RECIPE = "tests/survivor.py"
@@ -43,6 +44,7 @@ def make(folder: Path) -> dict[str, str]:
         names[name] = str(runs / name)
         if not (runs / name / "result.json").exists():
             _train(recipe, runs / name)
+        trust_run(runs / name)
     for name in ("version", "unfinished", "unmeasured"):
         names[name] = str(runs / name)
     _variants(runs)

@@ -189,6 +189,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(arguments.keep or stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ.setdefault("JAXDL_DATA", str(folder / "data"))
+        os.environ["XDG_CONFIG_HOME"] = str(folder / "config")  # with the store of trusted code
         names = bad_input_files.make(folder)
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.RLIM_INFINITY))

@@ -168,6 +168,7 @@ def test_a_process_that_fails_before_its_first_checkpoint_is_not_restarted(tmp_p
         (Place(count=2), "--processes, --process and --coordinator=HOST:PORT require each other"),
         (Place(2, 2, "127.0.0.1:9000"), "--process=2 of --processes=2: must be from 0 to 1"),
         (Place(2, 0, "somewhere"), "--coordinator=somewhere: write HOST:PORT"),
+        (Place(2, 0, "host:99999"), "--coordinator=host:99999: write HOST:PORT"),
     ],
 )
 def test_invalid_places_are_refused(place, message):

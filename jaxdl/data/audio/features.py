@@ -13,6 +13,7 @@ from jaxdl.errors import UserError, from_extra
 SUFFIXES = frozenset({".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 FLOOR = 1e-6  # power added before the logarithm, below which all sound counts as silence
 _LOUD_SHARE = 0.01  # fraction of float samples beyond full scale that are clipped; more means another range
+_HEAD = 65_536  # bytes in which an MP3 file begins a frame
 _BLOCK = 8192  # frames per transform, to bound the memory of long recordings
 
 
@@ -40,6 +41,11 @@ def _read_compressed(path: str | Path) -> tuple[np.ndarray, int]:
     """Reads flac, ogg or mp3 as float32 [samples, channels] and its rate in Hz."""
     with from_extra("audio", f"{path}: a file of this format"):
         import soundfile
+    if Path(path).suffix.lower() == ".mp3":  # of others, its decoder prints notes on standard error
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD)
+        if not head.startswith(b"ID3") and b"\xff" not in head:  # with which each frame begins
+            raise UserError(f"{path} cannot be read as audio (it has no MP3 frame); check that it is complete")
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:  # LibsndfileError is a RuntimeError

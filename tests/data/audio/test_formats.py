@@ -82,6 +82,13 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
         read_audio(tmp_path / "a.mp3")
 
 
+def test_a_text_named_mp3_is_refused_without_notes_of_the_decoder(tmp_path, capfd):
+    (tmp_path / "a.mp3").write_text("not a recording")
+    with pytest.raises(UserError, match=r"a\.mp3 cannot be read as audio \(it has no MP3 frame\)"):
+        read_audio(tmp_path / "a.mp3")
+    assert capfd.readouterr().err == ""
+
+
 def test_suffixes_match_in_any_case_and_hidden_files_are_skipped(tmp_path):
     clip(tmp_path, "a", WAVE)
     (tmp_path / "a.wav").rename(tmp_path / "a.WAV")
