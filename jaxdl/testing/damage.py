@@ -28,7 +28,7 @@ KINDS = ("bit", "bytes", "truncate", "empty", "delete", "directory", "unreadable
 HARMLESS, NOTICED = "harmless", "noticed"
 SILENT, UNNAMED, TRACEBACK, HANG = "silent", "unnamed", "traceback", "hang"
 OUTCOMES = (NOTICED, HARMLESS, UNNAMED, SILENT, TRACEBACK, HANG)  # from the best to the worst
-_SECONDS = 60  # limit of a command
+_SECONDS = 300  # limit of a command, of wall time on a machine that may be busy
 
 
 class Mutation(NamedTuple):

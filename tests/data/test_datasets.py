@@ -262,6 +262,20 @@ def test_boxes_of_a_user_builder_are_read_one_example_at_a_time(module):
     assert name in {row.name for row in catalog()}
 
 
+def test_damaged_records_of_a_large_set_are_reported_when_they_are_read(module, home, monkeypatch):
+    name = module("large", BUILDER.replace("IMAGE", RAW))
+    Dataset(name, "train").load()
+    monkeypatch.setattr(prepared, "DIGEST_LIMIT", 0)
+    monkeypatch.setattr(prepared, "SMALL_FILE", 0)
+    path = next((home / name / "1.0.0").glob("*train.array_record*"))
+    content = bytearray(path.read_bytes())
+    content[np.flatnonzero(content)[-20]] ^= 1  # in the records, behind empty blocks
+    path.write_bytes(content)
+    source = Dataset(name, "train").load()
+    with pytest.raises(UserError, match=rf"record .*jaxdl data --prepare={name}"):
+        [source.read(np.array([index])) for index in range(20)]
+
+
 def test_a_new_version_of_a_builder_is_prepared_beside_the_old_one(module):
     text = BUILDER.replace("IMAGE", RAW).replace("shape=(None, 4)", "shape=(4,)").replace("(number % 3, 4)", "4")
     name = module("growing", text)

@@ -27,7 +27,7 @@ from jaxdl.home import data_home
 MANIFEST = "fingerprints.json"
 SEAL = "sha256"  # entry of the manifest: the digest of all others
 DIGEST_LIMIT = 256 * 2**20  # bytes; smaller sets are read and verified in full at every load
-_SMALL = 2**20  # bytes; smaller files, such as class names, are verified in full in every set
+SMALL_FILE = 2**20  # bytes; smaller files, such as class names, are verified in full in every set
 
 
 def digest(path: Path) -> str:
@@ -53,6 +53,24 @@ def _damaged(path: Path, name: str, problem: str) -> Damaged:
 def digest_once(path: Path, modified: int) -> str:
     """Returns the digest, computed once per process until the file changes."""
     return digest(path)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Decoded records of a split. Damage in sets above `DIGEST_LIMIT` is found by the checksums in the records."""
+
+    examples: Any
+    path: Path
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.examples[index]
+        except (RuntimeError, ValueError, LookupError, TypeError, OSError) as error:
+            raise _damaged(self.path, self.name, f"record {index}: {' '.join(str(error).split())[:200]}") from error
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,7 @@ class Prepared:
             try:
                 status = path.stat()
                 actual, wanted = f"{status.st_size} bytes", f"{expected['size']} bytes"
-                if actual == wanted and (full or status.st_size <= _SMALL):
+                if actual == wanted and (full or status.st_size <= SMALL_FILE):
                     actual, wanted = digest_once(path, status.st_mtime_ns), expected["sha256"]
             except OSError as error:
                 raise _damaged(path, self.name, str(error.strerror)) from error
@@ -110,7 +128,7 @@ class Prepared:
         """
         ranges = parse_split(split, self.splits, self.name)
         if features:
-            available = self.columns or tuple(flatten(_records(self.path, ranges[0].name)[0]))
+            available = self.columns or tuple(flatten(self._records(ranges[0].name)[0]))
             for feature in features:
                 if feature not in available:
                     raise UserError(f"{self.name} has no feature '{feature}'; {nearest(feature, available)}")
@@ -121,12 +139,16 @@ class Prepared:
         fingerprint = self._fingerprint([part], features)
         if not self.columns:
             rows = range(part.start, part.stop)
-            return ExampleSource(_records(self.path, part.name), rows, fingerprint, self.names, features)
+            return ExampleSource(self._records(part.name), rows, fingerprint, self.names, features)
         columns = {}
         for feature in features or self.columns:
             mapped = np.load(self.path / column_file(part.name, feature), mmap_mode="r")[part.start : part.stop]
             columns[feature] = np.array(mapped) if self.size <= DIGEST_LIMIT else np.asarray(mapped)
         return ColumnSource(columns, fingerprint, self.names)
+
+    def _records(self, split: str) -> _Records:
+        examples = tensorflow_datasets().builder_from_directory(self.path).as_data_source(split=split)
+        return _Records(examples, self.path, self.name)
 
     def _fingerprint(self, ranges: Any, features: tuple[str, ...]) -> str:
         # Columns are bitwise reproducible; compressed records depend on the library that wrote them.
@@ -140,11 +162,6 @@ class Prepared:
 
 def column_file(split: str, feature: str) -> str:
     return f"{split}.{feature.replace('/', '.')}.npy"
-
-
-def _records(path: Path, split: str) -> Any:
-    check_features(path)
-    return tensorflow_datasets().builder_from_directory(path).as_data_source(split=split)
 
 
 def versions(name: str) -> list[str]:
