@@ -38,7 +38,7 @@ def measure(name: str, count: int, seed: int, faults: Path | None) -> Counter[tu
                 if result.outcome not in (HARMLESS, NOTICED) and faults is not None:
                     with faults.open("a") as file:
                         file.write(f"== {name} {mutation} {result.command}: {result.outcome}\n{result.text}\n")
-            if number % 50 == 0:
+            if number % 10 == 0:
                 print(f"{name}: {number} in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
     return table
 

@@ -82,7 +82,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     if before is None:
         raise UserError(f"{path} is not finished (no result.json), so its results cannot be compared; finish it first")
     again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
-    if again.resolve() == folder.path.resolve():
+    if os.path.realpath(again) == os.path.realpath(folder.path):
         raise UserError(f"--output={output} is the original run; give another folder")
     take_cores(manifest.latest(original, "devices") or {})
     saved = from_json(folder.config(), str(folder.path / "config.json"))

@@ -42,7 +42,8 @@ def utf8(content: str | bytes) -> bytes:
 
 def leads_outside(path: Path, folder: Path) -> bool:
     """Returns whether a file or folder in a run folder is a symbolic link to a place outside of it."""
-    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+    # Unlike Path.resolve, realpath raises nothing for a link to itself.
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 _HEAD = 4096  # bytes that contain a mark

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.commands.cli import main
-from jaxdl.runs.seal import CHANGED, MISSING, UNREADABLE
+from jaxdl.runs.seal import CHANGED, UNREADABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_a_finished_run_may_be_extended(run, capsys):
 
 
 @pytest.mark.parametrize("name", ["config.json", "config.txt"])
-@pytest.mark.parametrize("damage", ["flipped", "removed", "a directory"])
+@pytest.mark.parametrize("damage", ["flipped", "a directory", "a link to itself"])
 def test_training_derives_the_configuration_of_a_run_again(run, capsys, name, damage):
     before = (run / name).read_text()
     if damage == "flipped":
@@ -123,7 +123,9 @@ def test_training_derives_the_configuration_of_a_run_again(run, capsys, name, da
         (run / name).unlink()
         if damage == "a directory":
             (run / name).mkdir()
-    assert state(run, capsys) == (1, {name: {"flipped": CHANGED, "removed": MISSING}.get(damage, UNREADABLE)})
+        else:
+            (run / name).symlink_to(name)
+    assert state(run, capsys) == (1, {name: CHANGED if damage == "flipped" else UNREADABLE})
     assert main(("--config=tests/survivor.py", f"--workdir={run}", "--set=steps=10")) == 0
     assert f"{name} is" in capsys.readouterr().err
     assert (run / name).read_text() == before

@@ -10,7 +10,7 @@ import pytest
 from jaxdl.testing.damage import HARMLESS, NOTICED, Scene
 
 ROOT = Path(__file__).parents[2]
-COUNT = 28
+COUNT = 24
 
 
 @pytest.fixture(scope="module")
