@@ -108,7 +108,7 @@ def calling(function, *arguments, **named):
     return change
 
 
-def write_recipe(folder, marker, name="tulips"):
+def write_recipe(folder, name):
     """Writes a harmless recipe with its model, and returns it."""
     (folder / f"{name}_net.py").write_text(NET)
     recipe = folder / f"{name}.py"
@@ -120,7 +120,7 @@ def write_recipe(folder, marker, name="tulips"):
 
 
 def recipe_beside_the_run(theirs, marker):
-    recipe = write_recipe(theirs, marker, "tulips_a")
+    recipe = write_recipe(theirs, "tulips_a")
     recipe.write_text(creates(marker) + recipe.read_text())
     return ("eval", write_run(theirs / "run", recipe=recipe)), "tulips_a.py"
 
@@ -230,7 +230,7 @@ def test_code_of_another_person_is_refused_before_it_is_imported(attack, theirs,
 @pytest.mark.parametrize("command", ["diff", "report", "curves", "verify"])
 def test_commands_that_only_read_import_no_code_of_a_run(command, theirs, marker, capsys, monkeypatch):
     monkeypatch.chdir(theirs)
-    recipe = write_recipe(theirs, marker, "tulips_e")
+    recipe = write_recipe(theirs, "tulips_e")
     recipe.write_text(creates(marker) + recipe.read_text())
     (theirs / "tulips_m").mkdir()
     (theirs / "tulips_m/__init__.py").write_text(creates(marker))
@@ -255,7 +255,7 @@ def trusted_config(recipe):
 
 
 def test_an_edit_of_a_module_beside_the_recipe_needs_trust_again(theirs, marker):
-    text = trusted_config(write_recipe(theirs, marker, "tulips_f"))
+    text = trusted_config(write_recipe(theirs, "tulips_f"))
     assert from_json(text).recipe == str(theirs / "tulips_f.py")
     net = theirs / "tulips_f_net.py"
     net.write_text(creates(marker) + net.read_text())
@@ -267,7 +267,7 @@ def test_an_edit_of_a_module_beside_the_recipe_needs_trust_again(theirs, marker)
 
 
 def test_bytecode_beside_a_trusted_recipe_does_not_run(theirs, marker):
-    recipe = write_recipe(theirs, marker, "tulips_g")
+    recipe = write_recipe(theirs, "tulips_g")
     text = trusted_config(recipe)
     (theirs / "other.py").write_text(creates(marker) + recipe.read_text())
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -277,7 +277,7 @@ def test_bytecode_beside_a_trusted_recipe_does_not_run(theirs, marker):
 
 
 def test_a_file_beside_a_trusted_recipe_is_not_imported_in_place_of_a_package(theirs, marker):
-    text = trusted_config(write_recipe(theirs, marker, "tulips_h"))
+    text = trusted_config(write_recipe(theirs, "tulips_h"))
     (theirs / "optional_package_h.py").write_text(creates(marker))
     from_json(text)
     with pytest.raises(UserError, match=r"optional_package_h\.py would be imported, but it is not among the trusted"):
@@ -288,7 +288,7 @@ def test_a_file_beside_a_trusted_recipe_is_not_imported_in_place_of_a_package(th
 
 
 def test_own_runs_are_trusted_from_training_on(theirs, marker, capsys, monkeypatch):
-    recipe = write_recipe(theirs, marker, "tulips_i")
+    recipe = write_recipe(theirs, "tulips_i")
     run = theirs / "run"
     assert main((f"--config={recipe}", f"--workdir={run}")) == 0
     assert main(("eval", str(run), "--split=train")) == 0
@@ -306,7 +306,7 @@ def test_own_runs_are_trusted_from_training_on(theirs, marker, capsys, monkeypat
 def test_trust_that_cannot_be_saved_does_not_end_the_command(theirs, marker, capsys, monkeypatch):
     (theirs / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(theirs / "file"))
-    text = trusted_config(write_recipe(theirs, marker, "tulips_j"))
+    text = trusted_config(write_recipe(theirs, "tulips_j"))
     from_json(text)
     assert "warning: cannot remember trusted code" in capsys.readouterr().err
 
