@@ -53,7 +53,8 @@ def make(folder: Path) -> dict[str, str]:
     _write_files(files)
     shutil.copyfile(RECIPE, files / "recipe.py")
     shutil.copytree(runs / "image", files / "damaged-run")
-    (files / "damaged-run/config.json").write_text('{"version": ')
+    for name in ("config.json", "config.txt"):
+        (files / "damaged-run" / name).write_text('{"version": ')
     return names
 
 
