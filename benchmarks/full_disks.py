@@ -71,9 +71,8 @@ def run_commands(root: Path, run_folder: Path) -> None:
     folder, output = str(run_folder), "--output=DISK"
     commands = {
         "export": ["export", folder, "--to=stablehlo", f"{output}/export"],
-        "export to Hugging Face": ["export", folder, f"{output}/export"],
         "report, HTML": ["report", folder, f"{output}/report.html"],
-        "report, CSV": ["report", folder, f"{output}/report.csv"],
+        "report, CSV": ["report", str(run_folder.parent), f"{output}/report.csv"],
         "curves": ["curves", folder, f"{output}/curves.png"],
         "predict": ["predict", folder, str(image), f"{output}/predictions.csv"],
         "explain": ["explain", folder, str(image), f"{output}/explain"],

@@ -69,15 +69,32 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"{meant}names that exist: {', '.join(listed) or '(none)'}{more}"
 
 
-def cause_and_remedy(error: Exception, otherwise: str = _OTHERWISE) -> str:
-    """Returns "CAUSE; REMEDY" of a failed system call, also of one that a library describes in its message.
+def error_number(error: Exception) -> int | None:
+    """Returns the number of a failed system call, also of one that a library describes in its message, else None.
 
-    Args:
-      error: OSError, or an exception of safetensors ("os error 28") or TensorStore ("os_error_code='28'").
-      otherwise: Remedy if the cause is another one than those of files, sizes and space.
+    safetensors writes "os error 28", TensorStore "os_error_code='28'", array_record "No space left on device".
     """
-    match = re.search(r"(?:os error |os_error_code=')(\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else match and int(match[1])
+    if isinstance(error, OSError):
+        return error.errno
+    if match := re.search(r"(?:os error |os_error_code=')(\d+)", str(error)):
+        return int(match[1])
+    return next((number for number in LIMITS if number and os.strerror(number) in str(error)), None)
+
+
+@contextmanager
+def limit_errors(path: Path) -> Iterator[None]:
+    """Turns the exception of a full disk or a limit into a WriteError; other exceptions pass."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if error_number(error) not in LIMITS:
+            raise
+        raise WriteError(f"cannot write {path}: {cause_and_remedy(error)}") from error
+
+
+def cause_and_remedy(error: Exception, otherwise: str = _OTHERWISE) -> str:
+    """Returns "CAUSE; REMEDY" of a failed system call (`error_number`), with the remedy `otherwise` of other causes."""
+    number = error_number(error)
     cause = os.strerror(number) if number else " ".join(str(error).split())[:300] or type(error).__name__
     return f"{cause}; {LIMITS.get(number, otherwise)}"
 

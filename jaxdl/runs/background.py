@@ -22,6 +22,10 @@ class _File(logging.FileHandler):
         super().__init__(path, delay=True)
         self.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
 
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # the file cannot be opened, as in `handleError`
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drops the message: the disk is full, which the command itself reports."""
 

@@ -27,3 +27,11 @@ def test_errors_and_warnings_of_threads_are_logged_and_those_of_the_main_thread_
     log = (tmp_path / NAME).read_text()
     assert shown == ["in the main thread"]
     assert all(text in log for text in ("in a thread", "ValueError: lost", "never awaited"))
+
+
+def test_a_log_that_cannot_be_opened_is_dropped(tmp_path, capfd):
+    with background_log(tmp_path / "missing"):
+        thread = threading.Thread(target=fails)
+        thread.start()
+        thread.join()
+    assert capfd.readouterr().err == ""

@@ -27,7 +27,7 @@ from jaxdl.data.store.prepared import (
     write_manifest,
 )
 from jaxdl.data.store.tfds import tensorflow_datasets
-from jaxdl.errors import UserError, WriteError, install, nearest
+from jaxdl.errors import UserError, WriteError, install, limit_errors, nearest
 from jaxdl.flock import exclusive
 from jaxdl.home import data_home
 
@@ -70,7 +70,7 @@ def write(folder: str, builder: Callable[[Path], Any], existing: Path | None = N
     prefix = f".preparing-{folder.replace('/', '_')}-"
     for leftover in home.glob(f"{prefix}*"):  # from a killed process
         shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=prefix) as temporary:
+    with limit_errors(home / folder), tempfile.TemporaryDirectory(dir=home, prefix=prefix) as temporary:
         dataset_builder = builder(Path(temporary)) if existing is None else None
         print(f"preparing {folder} in {home / folder} ...", file=sys.stderr, flush=True)
         if dataset_builder is not None:
@@ -238,4 +238,7 @@ def _write_columns(path: Path, split: str, records: Any, count: int, shapes: Map
             for feature, column in columns.items():
                 column[start + offset] = example[feature]
     for feature, column in columns.items():
-        np.save(path / column_file(split, feature), narrow(feature, column))
+        column = np.ascontiguousarray(narrow(feature, column))
+        with open(path / column_file(split, feature), "wb") as file:  # `np.save` hides the cause of a failed write
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(column))
+            file.write(column.data.cast("B") if column.size else b"")

@@ -1,0 +1,31 @@
+"""Causes and remedies of failed writes."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from jaxdl.errors import WriteError, limit_errors
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files; raise the limit of open files"),
+        (RuntimeError("x (os error 27)"), "File too large; raise the limit of file sizes"),
+        (RuntimeError("x [os_error_code='28']"), "No space left on device; free some space"),
+        (
+            RuntimeError("write() failed: No space left on device; writing x"),
+            "No space left on device; free some space",
+        ),
+    ],
+)
+def test_the_cause_of_a_failed_write_is_found_in_the_messages_of_libraries(error, line):
+    with pytest.raises(WriteError, match=f"cannot write data: {line}"), limit_errors(Path("data")):
+        raise error
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match=r"^other$"), limit_errors(Path("data")):
+        raise RuntimeError("other")
