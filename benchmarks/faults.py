@@ -140,8 +140,8 @@ def fork(arguments: list[str], files: Path, fault: Fault | None = None) -> Any:
     """
     files.with_suffix(".fired").unlink(missing_ok=True)
     files.with_suffix(".output").unlink(missing_ok=True)
-    arguments = [arguments, fault, files.with_suffix(".fired"), files.with_suffix(".output")]
-    process = _server().Process(target=_work, args=arguments)
+    work = (arguments, fault, files.with_suffix(".fired"), files.with_suffix(".output"))
+    process = _server().Process(target=_work, args=work)
     process.start()
     return process
 

@@ -36,6 +36,7 @@ def test_kill_at_random_moments(uninterrupted, tmp_path):
         process.communicate()
         assert not (workdir / "result.json").exists(), "the kill came too late to test anything"
     process = launch(workdir)
+    assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()  # the reader of a run's output may end before the run
     assert process.wait(timeout=300) == 0
