@@ -115,7 +115,7 @@ def cases(names: dict[str, str]) -> Iterator[Case]:
         for name, sign in SPECIAL.items():
             words = [word.replace(name, sign) for word in words]
         count = next((n for n, word in enumerate(words) if not word.partition("=")[0].isupper()), len(words))
-        environment = dict(word.partition("=")[::2] for word in words[:count])
+        environment = {name: value for name, _, value in (word.partition("=") for word in words[:count])}
         yield Case(line, words[count:], environment)
 
 

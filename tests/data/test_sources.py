@@ -31,11 +31,14 @@ def offered(tmp_path, monkeypatch):
 
 def tar(target, entries):
     """Writes a tar file to a path or a buffer."""
-    with tarfile.open(mode="w:gz", **{"fileobj" if isinstance(target, io.BytesIO) else "name": target}) as file:
+    buffer = target if isinstance(target, io.BytesIO) else io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
         for name, content in entries.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
+    if not isinstance(target, io.BytesIO):
+        target.write_bytes(buffer.getvalue())
 
 
 def debian(root, package):
