@@ -14,6 +14,9 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxdl-test-cache-{os.getuid()}")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Names and source lines of operations are for profiles and errors of the compiler; without them tracing is faster.
+os.environ.setdefault("FLAX_PROFILE", "0")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Collectives block threads of XLA's pool. With 8 threads for 8 devices two concurrent collectives can deadlock: each
 # waits for a device whose threads the other one holds.
 os.environ.setdefault("NPROC", "32")
@@ -33,7 +36,9 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-gc.set_threshold(50_000, 20, 50)  # JAX keeps millions of objects, which the garbage collector would scan repeatedly
+# JAX keeps millions of objects, which the garbage collector would scan repeatedly.
+gc.freeze()
+gc.set_threshold(400_000, 50, 100)
 
 
 _MAPPINGS = 30_000

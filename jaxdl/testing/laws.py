@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import functools
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -39,25 +40,35 @@ from jaxdl.viz.presentation import Presentation
 class Bench:
     """An experiment with its data and its compiled programs, one per layout, shared by the laws."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, base: "Bench | None" = None):
+        """
+        Args:
+          experiment: Experiment to check.
+          base: Bench of the same experiment with other dropout rates; its data, ids and initial state are shared.
+        """
         self.experiment = experiment
-        self.sources: Sources = load_sources(experiment.data)
+        self.sources: Sources = base.sources if base else load_sources(experiment.data)
+        self._base = base
         self._programs: dict[str, Program] = {}
-        self._start: TrainState | None = None
 
     def program(self, name: str = "one", devices: int = 1, **changes: Any) -> Program:
         """Returns the program `name`; compiles it with `changes` to the experiment on first use."""
         if name not in self._programs:
             experiment = dataclasses.replace(self.experiment, **changes)
-            self._programs[name] = make_program(experiment, self.sources, jax.devices()[:devices])
+            program = self._programs[name] = make_program(experiment, self.sources, jax.devices()[:devices])
+            if self._base or name != "one":  # ids are traced once
+                program.id_ranges = (self._base or self).program().id_ranges
         return self._programs[name]
 
+    @functools.cached_property
+    def initial(self) -> TrainState:
+        """Initial state on the host. It is drawn once, because compiling `init` is slow."""
+        return self._base.initial if self._base else jax.device_get(self.program().init())
+
     def start(self, program: Program) -> TrainState:
-        """Returns the initial state in the layout of `program`. It is drawn once, because compiling `init` is slow."""
-        if self._start is None:
-            self._start = jax.device_get(self.program().init())
+        """Returns the initial state in the layout of `program`."""
         return jax.tree.map(
-            lambda leaf, spec: jax.device_put(np.array(leaf), spec.sharding), self._start, program.abstract
+            lambda leaf, spec: jax.device_put(np.array(leaf), spec.sharding), self.initial, program.abstract
         )
 
     def steps(self, program: Program, count: int, state: TrainState | None = None) -> tuple[TrainState, np.ndarray]:
@@ -107,10 +118,12 @@ class _WithoutPictures:
         return getattr(self._task, name)
 
 
-def run_in(bench: Bench, path: Path, steps: int, program: Program, kill_at: int | None = None) -> dict[str, Any] | None:
+def run_in(
+    bench: Bench, path: Path, steps: int, program: Program, kill_at: int | None = None, save_every: int = 2
+) -> dict[str, Any] | None:
     """Trains for `steps` in a run folder. Returns the content of result.json, or None if the run was killed."""
-    experiment = dataclasses.replace(bench.experiment, steps=steps, log_every=1, eval_every=steps, save_every=2)
-    experiment = dataclasses.replace(experiment, task=_WithoutPictures(experiment.task))
+    task, every = _WithoutPictures(bench.experiment.task), {"log_every": 1, "eval_every": steps}
+    experiment = dataclasses.replace(bench.experiment, task=task, steps=steps, save_every=save_every, **every)
     no_curves = mock.patch("jaxdl.viz.curves.learning_curves", return_value=np.zeros((1, 1, 3), np.uint8))
     quiet = Progress(steps, file=io.StringIO())
     progress = quiet if kill_at is None else KillerProgress(steps, kill_at)
@@ -128,7 +141,7 @@ def law_resumable(bench: Bench, folder: Path | None = None, kills: Sequence[int]
             law_resumable(bench, Path(temporary), kills, steps)
         return
     program = bench.program()
-    alone = run_in(bench, folder / "alone", steps, program)
+    alone = run_in(bench, folder / "alone", steps, program, save_every=steps)
     for kill_at in kills:
         assert run_in(bench, folder / "killed", steps, program, kill_at) is None
     resumed = run_in(bench, folder / "killed", steps, program)
@@ -149,11 +162,13 @@ def _comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}  # all axes at once finds more than each alone; law 4 covers data = 8
 
 
-def law_devices(bench: Bench, steps: int = 3) -> None:
+def law_devices(bench: Bench, steps: int = 3, accumulate: int = 1) -> None:
     """Law 3: losses on one device equal those on eight (data, FSDP and tensor parallel) to 1e-5."""
     _, one = bench.steps(bench.program(), steps)
-    _, many = bench.steps(bench.program("mesh", 8, parallel=Parallel(mesh=MESH)), steps)
-    np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-5, err_msg=f"1 device and 8 ({MESH}) differ")
+    parallel = Parallel(mesh=MESH)
+    _, many = bench.steps(bench.program(f"mesh {accumulate}", 8, parallel=parallel, accumulate=accumulate), steps)
+    message = f"1 device and 8 ({MESH}, accumulate={accumulate}) differ"
+    np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-5, err_msg=message)
 
 
 def law_pmap(bench: Bench, steps: int = 3) -> None:
@@ -168,6 +183,11 @@ def law_accumulation(bench: Bench, steps: int = 3) -> None:
     _, whole = bench.steps(bench.program(), steps)
     _, cut = bench.steps(bench.program("accumulate", accumulate=4), steps)
     np.testing.assert_allclose(cut, whole, rtol=1e-5, atol=1e-5, err_msg="accumulate=4 and 1 differ")
+
+
+def law_devices_and_accumulation(bench: Bench) -> None:
+    """Laws 3 and 5 with one compiled step: one batch on one device equals four micro-batches on eight devices."""
+    law_devices(bench, accumulate=1 if _coupled(bench) else 4)
 
 
 def law_evaluation(bench: Bench, size: int = 5) -> None:
@@ -357,7 +377,8 @@ def check_laws(recipe: str, names: Sequence[str] = ()) -> dict[str, str]:
       AssertionError: The recipe breaks a law; the message names it.
     """
     config = tiny(load_recipe(recipe))
-    bench, still, outcomes = Bench(build(config)), Bench(build(without_dropout(config))), {}
+    bench, outcomes = Bench(build(config)), {}
+    still = Bench(build(without_dropout(config)), bench)
     for law in LAWS:
         if names and law.name not in names:
             continue

@@ -21,6 +21,7 @@ from jaxdl.testing.laws import (
     law_accumulation,
     law_causal,
     law_devices,
+    law_devices_and_accumulation,
     law_evaluation,
     law_forward_mode,
     law_ids,
@@ -44,6 +45,7 @@ def test_the_laws_hold_without_mutation():
     bench = Bench(regression_experiment())
     law_repeatable(bench)
     law_accumulation(bench)
+    law_devices_and_accumulation(bench)
     law_learns(bench)
 
 
@@ -86,7 +88,8 @@ def test_2_detects_an_incomplete_checkpoint(monkeypatch, tmp_path, forgotten):
     broken(law_resumable, Bench(duel_experiment()), tmp_path)
 
 
-def test_3_detects_duplicated_rows(monkeypatch):
+@pytest.mark.parametrize("law", [law_devices, law_devices_and_accumulation])
+def test_3_detects_duplicated_rows(monkeypatch, law):
     place = meshes.place_batch
 
     def doubled(mesh, mode, batch):
@@ -96,7 +99,7 @@ def test_3_detects_duplicated_rows(monkeypatch):
         return place(mesh, mode, batch)
 
     monkeypatch.setattr(meshes, "place_batch", doubled)
-    broken(law_devices, Bench(duel_experiment()))
+    broken(law, Bench(duel_experiment()))
 
 
 def test_4_detects_sums_without_all_reduce(monkeypatch):
@@ -104,14 +107,15 @@ def test_4_detects_sums_without_all_reduce(monkeypatch):
     broken(law_pmap, Bench(duel_experiment()))
 
 
-def test_5_detects_a_loss_that_is_a_mean():
+@pytest.mark.parametrize("law", [law_accumulation, law_devices_and_accumulation])
+def test_5_detects_a_loss_that_is_a_mean(law):
     class MeanRegression(Regression):
         def loss(self, *inputs):
             outcome = super().loss(*inputs)
             term = outcome.terms["square"]
             return outcome._replace(terms={"square": Term(term.sum / term.weight, jnp.ones(()))})
 
-    broken(law_accumulation, Bench(regression_experiment(task=MeanRegression())))
+    broken(law, Bench(regression_experiment(task=MeanRegression())))
 
 
 def test_5_detects_draws_by_position_in_the_batch(monkeypatch):
