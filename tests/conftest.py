@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import tiers
 
 from jaxdl.compatibility import accepted_xla_flags
 
@@ -39,6 +40,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 # JAX keeps millions of objects, which the garbage collector would scan repeatedly.
 gc.freeze()
 gc.set_threshold(400_000, 50, 100)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the selection by -m
+def pytest_collection_modifyitems(items):
+    tiers.mark(items, os.path.dirname(__file__))
 
 
 _MAPPINGS = 30_000

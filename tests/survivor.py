@@ -3,6 +3,8 @@
 Dropout, shuffling, augmentation, mixup, EMA, Adam, batch statistics and asynchronous saves.
 """
 
+from dataclasses import dataclass
+
 import optax
 from fiddle.experimental.auto_config import auto_config
 
@@ -14,12 +16,28 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.training.checkpoint import CheckpointPolicy
+from jaxdl.viz.classification import ClassificationPresentation
+
+
+class _WithoutPictures(ClassificationPresentation):
+    pictures = None
+
+
+@dataclass(frozen=True, eq=False)
+class Classification(ImageClassification):
+    """Image classification that draws no pictures by default: they take a third of a short run."""
+
+    pictures: bool = False
+
+    @property
+    def presentation(self) -> ClassificationPresentation:
+        return ClassificationPresentation() if self.pictures else _WithoutPictures()
 
 
 @auto_config
 def experiment(steps: int = 60, seed: int = 0) -> Experiment:
     return Experiment(
-        task=ImageClassification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
+        task=Classification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
         data=Data(
             train=MockImages(shape=(8, 8, 1), examples=100),
             evals={"validation": MockImages(shape=(8, 8, 1), examples=30, split="validation")},

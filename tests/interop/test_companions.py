@@ -31,7 +31,6 @@ def test_other_steps_have_no_equivalent(steps):
     assert preprocessor_config(steps, 0.5, 0.25) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [vit(3, 4, features=8, layers=1, heads=2), ResNet((1,), 3, width=4, stem="imagenet")],

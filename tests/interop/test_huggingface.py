@@ -277,7 +277,6 @@ def drawn_state():
     return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, spec.sharding), state, program.abstract)
 
 
-@pytest.mark.slow
 def test_weights_initialize_state_and_average_in_their_shardings(tmp_path):
     params, batch_stats = written(tmp_path, small(10, (1, 1)))
     before = drawn_state()
@@ -319,7 +318,6 @@ def test_mismatched_weights_are_reported(tmp_path):
         HuggingFaceWeights(str(tmp_path / "deep")).load(odd)
 
 
-@pytest.mark.slow
 def test_a_fine_tuned_run_keeps_frozen_weights_and_is_exported(tmp_path, capsys):
     recipe, weights, out = tmp_path / "tuned.py", tmp_path / "weights", tmp_path / "out"
     recipe.write_text(RECIPE)

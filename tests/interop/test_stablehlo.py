@@ -61,9 +61,7 @@ def beside(rows):
     return {"weight": np.ones(rows, np.float32), "index": np.arange(rows, dtype=np.int32)}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name.startswith("cnn") else pytest.mark.slow) for name in RECIPES]
-)
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_program_matches_predict(name, tmp_path):
     experiment = build(tiny(load_recipe(f"experiments/{name}.py")))
     source = load_sources(experiment.data).evals["validation"]

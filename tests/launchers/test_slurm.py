@@ -15,7 +15,6 @@ from counted_jobs import ROOT, job
 from jaxdl.launchers import Job
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing()),
     pytest.mark.xdist_group("slurm"),  # one cluster at a time
 ]

@@ -49,7 +49,6 @@ def test_a_call_is_encode_then_decode(name):
     np.testing.assert_allclose(output, decoded, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_are_independent(name):
     _, variables, x, code, _, output = initialized(name)

@@ -114,7 +114,6 @@ def test_zero_init_makes_every_block_its_shortcut():
     np.testing.assert_allclose(stem, stage, rtol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 12), (3, 5, 12), (3, 4, 5, 12)])
 def test_group_norm_matches_flax(shape):
     x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), shape)
@@ -143,7 +142,6 @@ def test_group_norm_is_independent_of_other_examples():
     np.testing.assert_allclose(outputs[:1], run(model, variables, image[:1], train=True), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_dropout_and_stochastic_depth_are_random_in_training_only():
     model = ResNet((1, 1), 3, width=8, dropout=0.5, stochastic_depth=0.5, zero_init=False, norm=group_norm)
     image = image_batch(8, 8, 8, 1)

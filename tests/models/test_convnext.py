@@ -107,7 +107,6 @@ def grouped(x, kernel):
     )
 
 
-@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.sampled_from([1, 3, 5, 7]), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
 def test_shifted_depthwise_convolution_matches_grouped_convolution_with_gradients(size, height, width, seed):
@@ -138,7 +137,6 @@ def test_shifted_gradients_in_pmap_sum_to_those_of_the_global_batch():
     np.testing.assert_allclose(cut[0], gradient(x, kernel), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_gradients_over_a_mesh_of_three_axes_equal_those_of_one_device():
     model, image = small(stage_sizes=(1,), channels=(8,)), image_batch(8, 8, 8, 3)
     boxed, variables = shapes_of(model, image.shape), start(model, image)

@@ -10,7 +10,6 @@ from jaxdl.models.ddpm_unet import DiffusionUNet
 from jaxdl.models.dit import DiT
 
 
-@pytest.mark.slow
 def test_parameter_counts_match_the_papers():
     def count(network, shape, label):
         variables = jax.eval_shape(

@@ -102,7 +102,6 @@ def test_the_tpu_kernel_matches_the_reference_over_devices():
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_half_precision_accumulates_in_float32():
     inputs = [array.astype(jnp.bfloat16) for array in random_inputs(n=64, m=64)]
     output = dot_product_attention(*inputs, scores=Scores(scale=0.3, causal=True))

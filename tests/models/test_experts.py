@@ -44,7 +44,6 @@ def test_a_token_is_routed_to_its_best_experts():
     np.testing.assert_allclose(applied(module, variables, X), expected, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_tokens_are_independent():
     module, variables = initialized(gated=False)
     expected = applied(module, variables, X)
@@ -52,7 +51,6 @@ def test_tokens_are_independent():
         np.testing.assert_allclose(applied(module, variables, X[row : row + 1])[0], expected[row], atol=1e-6)
 
 
-@pytest.mark.slow
 def test_gradients_reach_every_expert_and_the_router():
     module, variables = initialized()
 

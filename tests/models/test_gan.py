@@ -80,7 +80,6 @@ def test_image_size_follows_from_the_depth_of_a_generator(generator, shape):
     assert np.std(image[0] - image[1]) > 0.01
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "discriminator", [DCGANDiscriminator(channels=(4, 8)), ResNetDiscriminator(channels=(4, 8), halvings=1)]
 )
@@ -102,7 +101,6 @@ def settle(params, spectral, iterations=300):
     return jax.lax.fori_loop(0, iterations, lambda _, spectral: power_iteration(params, spectral), spectral)
 
 
-@pytest.mark.slow
 def test_power_iteration_converges_to_the_largest_singular_value():
     image = draws(1, 8, 8, 3)
     network = ResNetDiscriminator(channels=(4, 8), halvings=1, classes=5)
@@ -146,7 +144,6 @@ def test_a_normalized_layer_is_invariant_to_the_scale_of_its_kernel():
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_projection_discriminator_adds_the_class_embedding_product():
     """The conditional logit adds the product of class embedding and summed features."""
     network = ResNetDiscriminator(channels=(4, 8), halvings=1, classes=5)

@@ -99,7 +99,6 @@ def test_scales_of_a_resnet_are_its_stage_outputs():
     np.testing.assert_allclose(scales[-1], run(model, variables, image, method="features"), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_gradients_reach_every_parameter():
     model, image = small(backbone=resnet(2), extra_levels=1), image_batch(2, 9, 10, 1)
     variables = start(model, image)
@@ -114,7 +113,6 @@ def test_gradients_reach_every_parameter():
         assert (np.abs(gradient).min() if every_level else np.abs(gradient).max()) > 0, path
 
 
-@pytest.mark.slow
 def test_group_norm_is_independent_of_other_examples():
     model, image = small(), image_batch(3, 8, 8, 1)
     variables = start(model, image)
@@ -123,7 +121,6 @@ def test_group_norm_is_independent_of_other_examples():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:1], b, rtol=1e-4, atol=1e-5), outputs, first)
 
 
-@pytest.mark.slow
 def test_initial_probabilities_are_near_the_prior_and_distances_near_the_stride():
     model, image = small(extra_levels=1), image_batch(2, 16, 16, 3)
     outputs = run(model, start(model, image), image)
@@ -133,7 +130,6 @@ def test_initial_probabilities_are_near_the_prior_and_distances_near_the_stride(
         assert abs(float(distances.mean()) / stride - 1) < 0.3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e6, -1e6])
 def test_distances_are_finite_and_positive_for_extreme_logits(factor):
     model, image = small(), image_batch(2, 16, 16, 3)
@@ -145,7 +141,6 @@ def test_distances_are_finite_and_positive_for_extreme_logits(factor):
         np.testing.assert_allclose(distances.max(), stride * np.exp(LARGEST_EXPONENT), rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_levels_have_separate_scales_and_share_the_head():
     model, image = small(), image_batch(2, 8, 8, 3)
     variables = start(model, image)

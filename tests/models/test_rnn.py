@@ -16,7 +16,6 @@ LENGTH = jnp.array([7, 3, 1, 5])
 each_cell = pytest.mark.parametrize("cell", [RNN, GRU, LSTM, LayerNormLSTM, MinGRU])
 
 
-@pytest.mark.slow
 @each_cell
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_outputs_do_not_depend_on_padding(cell, bidirectional):
@@ -44,7 +43,6 @@ def test_a_carried_state_continues_a_sequence(cell):
     jax.tree.map(lambda leaf, other_leaf: np.testing.assert_allclose(other_leaf, leaf, atol=1e-6), last, after)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_derivatives_of_the_lstm_match_those_of_a_differentiated_scan(reverse, padded):
@@ -90,7 +88,6 @@ def test_the_associative_scan_matches_a_sequential_loop():
         np.testing.assert_allclose(outputs[time], expected, rtol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["dot", "additive"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_stepwise_decoding_matches_teacher_forcing(attention, layers):
@@ -106,7 +103,6 @@ def test_stepwise_decoding_matches_teacher_forcing(attention, layers):
         np.testing.assert_allclose(step, logits[:, time], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_recognition_does_not_depend_on_padding():
     model = SpeechRecognizer(12, 8, (8, 8))
     frames, length = jax.random.normal(KEY, (2, 20, 5)), jnp.array([20, 9])

@@ -1,6 +1,7 @@
 """Transformers: attention masks, KV caches, packing and published sizes."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -37,26 +38,32 @@ def initialized(tied: Any = True, ngrams: Any = (), **changes: Any):
     """Returns a small decoder and its parameters, with nonzero biases."""
     stack = dataclasses.replace(SMALL.stack, **changes)
     model = dataclasses.replace(SMALL, tied=tied, ngrams=ngrams, slots=50, stack=stack)
-    params = nn.meta.unbox(jax.jit(lambda: model.init(jax.random.key(0), TOKENS, train=False))())
+    params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
     return model, structure.unflatten(noisy)
 
 
+@functools.cache
+def chosen(choice: str):
+    """Returns the decoder `choice` and its parameters."""
+    return initialized(**CHOICES[choice])
+
+
 def logits(model, params, tokens, **options):
-    return np.asarray(jax.jit(lambda tokens: model.apply(params, tokens, train=False, **options)[0])(tokens))
+    """Returns logits without jit: the tests share most operations, but compile no program twice."""
+    return np.asarray(model.apply(params, tokens, train=False, **options)[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_decoding_with_a_cache_matches_teacher_forcing(choice):
-    model, params = initialized(**CHOICES[choice])
+    model, params = chosen(choice)
     expected = logits(model, params, TOKENS)
-    step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
+    step = functools.partial(model.apply, params, train=False)
     carry, parts, start = model.initial_carry(2), [], 0
     for size in [1, 1, 5, 5]:
-        part, carry = step(TOKENS[:, start : start + size], carry)
+        part, carry = step(TOKENS[:, start : start + size], carry=carry)
         parts.append(part)
         start += size
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
@@ -64,7 +71,7 @@ def test_decoding_with_a_cache_matches_teacher_forcing(choice):
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_attention_is_causal(choice):
-    model, params = initialized(**CHOICES[choice])
+    model, params = chosen(choice)
     perturbed = TOKENS.copy()
     perturbed[:, 7] = (perturbed[:, 7] + 3) % 11
     before, after = logits(model, params, TOKENS), logits(model, params, perturbed)
@@ -78,11 +85,10 @@ def test_attention_is_causal(choice):
         assert np.abs(logits(model, params, far) - after)[:, 5:].max() < 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["learned", "sinusoidal", "rotary", "relative", "window", "ngrams"])
 def test_packed_sequences_equal_separate_ones(choice):
-    model, params = initialized(**CHOICES[choice])
-    segments = np.array([[1] * 5 + [2] * 4 + [3] * 3, [1] * 2 + [2] * 10], np.int32)
+    model, params = chosen(choice)
+    segments = np.array([[1] * 3 + [2] * 6 + [3] * 3, [1] * 6 + [2] * 6], np.int32)
     packed = logits(model, params, TOKENS, segments=segments)
     for row in range(2):
         for segment in np.unique(segments[row]):
@@ -91,25 +97,16 @@ def test_packed_sequences_equal_separate_ones(choice):
             np.testing.assert_allclose(packed[row, inside], separate[0], atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped", "ngrams"])
 def test_prompts_of_different_lengths_are_prefilled_together(choice):
-    model, params = initialized(**CHOICES[choice])
+    model, params = chosen(choice)
+    expected = logits(model, params, TOKENS)  # attention is causal, so these are also the logits of shorter prompts
     lengths = np.array([3, 8], np.int32)
-    prefill = jax.jit(
-        lambda tokens, lengths: model.apply(params, tokens, lengths, model.initial_carry(2), method="read")
-    )
-    next_logits, carry = prefill(TOKENS[:, :9], lengths)
-    step = jax.jit(lambda tokens, carry: model.apply(params, tokens, carry=carry, train=False))
-    for row, length in enumerate(lengths):
-        np.testing.assert_allclose(
-            next_logits[row], logits(model, params, TOKENS[row : row + 1, :length])[0, -1], atol=1e-5
-        )
-    for count in range(3):
-        following, carry = step(TOKENS[np.arange(2), lengths + count][:, None], carry)
-        for row, length in enumerate(lengths + count + 1):
-            expected = logits(model, params, TOKENS[row : row + 1, :length])[0, -1]
-            np.testing.assert_allclose(following[row, 0], expected, atol=1e-5)
+    next_logits, carry = model.apply(params, TOKENS[:, :9], lengths, model.initial_carry(2), method="read")
+    np.testing.assert_allclose(next_logits, expected[np.arange(2), lengths - 1], atol=1e-5)
+    for position in lengths + np.arange(3)[:, None]:
+        following, carry = model.apply(params, TOKENS[np.arange(2), position][:, None], carry=carry, train=False)
+        np.testing.assert_allclose(following[:, 0], expected[np.arange(2), position], atol=1e-5)
 
 
 def test_rotary_scores_depend_on_relative_positions_only():
@@ -161,7 +158,6 @@ def test_attention_ignores_masked_keys():
     assert np.abs(attended(x, x) - attended(perturbed, x))[0, 2].max() > 1e-3
 
 
-@pytest.mark.slow
 def test_published_sizes_are_reproduced():
     def count(model, *inputs):
         variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, train=False))
@@ -179,12 +175,11 @@ def test_published_sizes_are_reproduced():
 READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), types=2, embedding_norm=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
 def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
     params = model.init(jax.random.key(0), TOKENS, train=False)
-    apply = jax.jit(lambda tokens, **options: model.apply(params, tokens, train=False, **options))
+    apply = functools.partial(model.apply, params, train=False)
     separate = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
     padded = apply(TOKENS, length=np.array([5, 9]))
     np.testing.assert_allclose(padded[0, :5], separate[0][0], atol=1e-5)
@@ -198,7 +193,6 @@ def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     assert np.abs(apply(perturbed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
 
 
-@pytest.mark.slow
 def test_heads_have_their_shapes_and_ignore_padding():
     logits = MaskedLanguageModel(READER)
     params = logits.init(jax.random.key(0), TOKENS, train=False)
@@ -237,13 +231,12 @@ PAIRS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
     model = PAIRS[name]
     length = np.array([5, 12])
     params = model.init(jax.random.key(0), TOKENS, TOKENS, train=False)
-    expected = jax.jit(lambda: model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False))()
+    expected = model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False)
     memory = model.apply(params, TOKENS, length=length, method="encode")
     carry = model.apply(params, memory, method="start")
     step = jax.jit(lambda carry, token: model.apply(params, memory, carry, token, method="decode"))
@@ -252,13 +245,12 @@ def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
         np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
     perturbed = TOKENS.copy()
     perturbed[0, 5:] = (perturbed[0, 5:] + 3) % 11
-    actual = jax.jit(lambda: model.apply(params, perturbed, TOKENS[::-1], length=length, train=False))()
+    actual = model.apply(params, perturbed, TOKENS[::-1], length=length, train=False)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     with pytest.raises(ValueError, match="causal=True and cross=True"):
         dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
 
 
-@pytest.mark.slow
 def test_a_pointer_mixes_copy_probabilities():
     shapes = (1, 2, 4), (1, 3, 4), (1, 2, 6)
     x, keys, logits = (jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes))
@@ -276,7 +268,6 @@ def test_a_pointer_mixes_copy_probabilities():
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_vision_transformer_embeds_patches():
     image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     stack = Stack(features=8, layers=1, heads=2, positions="none", init_std=0.3)
@@ -301,7 +292,6 @@ def test_invalid_options_are_refused():
         model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_chunked_loss_equals_the_full_loss_with_gradients(tied):
     model = dataclasses.replace(SMALL, tied=tied)
@@ -348,7 +338,6 @@ def test_a_chunked_loss_never_materializes_all_logits():
         LanguageModelling(model, carried=False, chunk=-1)
 
 
-@pytest.mark.slow
 def test_lora_starts_as_the_base_model_and_can_be_merged():
     model, params = initialized()
     low = dataclasses.replace(model, stack=dataclasses.replace(model.stack, lora=2))

@@ -47,7 +47,6 @@ def written(folder, model, name="gpt2"):
     return params
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_round_trip_is_bitwise(tmp_path, name):
     params = written(tmp_path, MODELS[name], name)

@@ -39,7 +39,6 @@ def test_the_teacher_step_is_of_second_order():
     np.testing.assert_allclose(np.log2(np.array(errors[:-1]) / errors[1:]), 3, atol=0.2)
 
 
-@pytest.mark.slow
 def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
     """For adjacent levels the outputs are values of one smooth function at close points."""
     batch = {

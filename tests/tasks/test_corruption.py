@@ -50,7 +50,6 @@ def photographs(count=6, shape=(12, 16, 3), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-@pytest.mark.slow
 @named
 def test_corruptions_do_not_depend_on_the_batch(corruption):
     image, keys = photographs(), keys_of(6)

@@ -34,7 +34,6 @@ def test_exact_predictions_of_every_target_denoise_to_the_data(name):
     np.testing.assert_allclose(c_skip * image + c_out * prediction, data, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_the_variational_bound_of_gaussian_data_has_its_closed_form():
     """The diffusion loss is a log, the prior loss a KL, the reconstruction loss an integral."""
     count, schedule, spread = 400_000, Karras(), 0.25
@@ -110,7 +109,6 @@ def random_variables(task, batch):
     ), variables
 
 
-@pytest.mark.slow
 def test_only_the_box_of_an_image_is_inpainted():
     task = Diffusion(NETWORK, Karras(), LogNormal(), steps=3, inpaint=(0.25, 0.5, 0.75, 1.0))
     batch = batch_of(2)
@@ -123,7 +121,6 @@ def test_only_the_box_of_an_image_is_inpainted():
     assert task.presentation.framing == "crop"
 
 
-@pytest.mark.slow
 def test_an_interpolation_ends_at_the_start_of_the_next():
     batch = batch_of(8)
     samples = []
@@ -139,7 +136,6 @@ def test_an_interpolation_ends_at_the_start_of_the_next():
     assert 0 < max(steps) < np.abs(paths[0] - paths[3]).mean()
 
 
-@pytest.mark.slow
 def test_a_self_conditioned_network_depends_on_the_previous_output():
     task = Diffusion(NETWORK, Karras(), LogNormal(), self_condition=True, steps=2)
     batch = batch_of(2)
@@ -151,7 +147,6 @@ def test_a_self_conditioned_network_depends_on_the_previous_output():
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_edited_images_stay_close_to_the_input():
     network = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4, classes=3)
     random = np.random.default_rng(0)

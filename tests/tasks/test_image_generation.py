@@ -168,7 +168,6 @@ def moved(states, of):
     return [differs(of(previous), of(current)) for previous, current in itertools.pairwise(states)]
 
 
-@pytest.mark.slow
 def test_the_generator_changes_in_its_phase_only_and_the_fid_classifier_never():
     states, reports = trained_steps()
     assert moved(states, lambda state: state.params["discriminator"]) == [True] * 5
@@ -216,12 +215,10 @@ def lazy_bench():
     return Bench(Experiment(task=task, data=data, optimizers=optimizers, steps=6, ema=0.9))
 
 
-@pytest.mark.slow
 def test_micro_batches_of_a_gan_with_lazy_phases_equal_one_batch():
     law_accumulation(lazy_bench(), steps=6)
 
 
-@pytest.mark.slow
 def test_pmap_of_a_gan_with_lazy_phases_equals_jit():
     law_pmap(lazy_bench(), steps=6)
 
@@ -251,7 +248,6 @@ def test_diversity_is_the_mean_distance_of_pairs_without_padding(classes):
     np.testing.assert_allclose(scores["diversity"], expected, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_mode_collapse_is_reported(caplog):
     task = ImageGeneration(LinearGenerator(), LinearCritic(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
@@ -379,7 +375,6 @@ def command(*arguments):
     return main([*map(str, arguments)])
 
 
-@pytest.mark.slow
 def test_predict_samples_with_a_seed(run, tmp_path, capsys):
     assert command("predict", run, "--samples=11", "--format=json", f"--pictures={tmp_path}") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -393,7 +388,6 @@ def test_predict_samples_with_a_seed(run, tmp_path, capsys):
     assert (tmp_path / "other" / "sample_0004.png").read_bytes() != expected
 
 
-@pytest.mark.slow
 def test_predict_samples_of_a_class(run, tmp_path, capsys):
     assert command("predict", run, "--samples=2", "--label=class 2", "--format=json", f"--pictures={tmp_path}") == 0
     assert [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()] == ["class 2"] * 2

@@ -254,7 +254,6 @@ def experiment(steps: int = 1) -> Experiment:
 """
 
 
-@pytest.mark.slow
 def test_restored_files_keep_their_size(tmp_path):
     (tmp_path / "denoised.py").write_text(RECIPE)
     train.run(str(tmp_path / "denoised.py"), [], str(tmp_path / "run"))

@@ -99,7 +99,6 @@ def perfect(batch, confidence=12.0):
     return locations, {"class_logits": logits, "distances": targets.distances, "centerness": centerness}, targets
 
 
-@pytest.mark.slow
 def test_losses_of_perfect_outputs():
     batch = make_batch()
     locations, outputs, targets = perfect(batch)
@@ -123,7 +122,6 @@ def test_quality_iou_is_the_overlap_of_the_predicted_box():
     np.testing.assert_allclose(loss[0] / loss[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_focal_loss_matches_its_closed_form():
     batch = make_batch()
     locations, outputs, targets = perfect(batch)
@@ -135,7 +133,6 @@ def test_focal_loss_matches_its_closed_form():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_decoding_perfect_outputs_returns_the_true_boxes():
     batch = make_batch(8, seed=3)
     locations, outputs, targets = perfect(batch)
@@ -246,7 +243,6 @@ def test_invalid_arguments_and_batches_are_refused(initialized):
         average_precision(empty, 1)
 
 
-@pytest.mark.slow
 def test_pictures_show_true_and_predicted_boxes():
     batch = make_batch()
     _, outputs, _ = perfect(batch)

@@ -278,7 +278,6 @@ class Letters:
         return TOKENIZER
 
 
-@pytest.mark.slow
 def test_training_recognizes_synthetic_speech():
     train, test = (
         Speech(MockSpeech(examples=count, split=split), Letters(), seconds=1.2, mels=16, length=9, stride=2).load()

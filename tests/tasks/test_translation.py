@@ -128,7 +128,6 @@ def teacher_forced(params, batch):
     return log_softmax(np.asarray(logits, np.float64))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_loss_matches_numpy(smoothing):
     task, params, variables = prepared(label_smoothing=smoothing)
@@ -187,7 +186,6 @@ def test_beam_search_scores_are_at_least_greedy_scores():
     assert np.any(outputs[40]["score"][both] > outputs[1]["score"][both] + 1e-5)
 
 
-@pytest.mark.slow
 def test_outputs_do_not_depend_on_padding_values():
     task, params, variables = prepared(beam=2)
     batch, altered = make_batch(), with_garbage(make_batch())
@@ -209,7 +207,6 @@ def test_outputs_do_not_depend_on_padding_values():
     jax.tree.map(np.testing.assert_array_equal, everything(batch), everything(altered))
 
 
-@pytest.mark.slow
 def test_metrics_and_loss_do_not_depend_on_padding_rows():
     task, params, variables = prepared()
     batch = make_batch(5)

@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+from tiers import ONE_PER_FAMILY
 
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe, recipes, repository_root
@@ -19,21 +20,6 @@ from jaxdl.testing.laws import (
 )
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
-ONE_PER_FAMILY = (  # the fast tier
-    "experiments/cnn/digits.py",
-    "experiments/rnn/adding_problem.py",
-    "experiments/autoencoder/fashion_vae.py",
-    "experiments/gan/fashion_dcgan.py",
-    "experiments/diffusion/fashion_edm.py",
-    "experiments/transformer/austen_gpt.py",
-)
-
-
-def marks(name: str) -> list[pytest.MarkDecorator]:
-    group = pytest.mark.xdist_group(name)  # the tests of a recipe share its compiled programs
-    return [group] if name in ONE_PER_FAMILY else [group, pytest.mark.slow]
-
-
 TOGETHER = Law("devices-accumulation", law_devices_and_accumulation, without_dropout=True)
 
 
@@ -46,7 +32,12 @@ def laws_of(name: str) -> tuple[Law, ...]:
 
 each_law = pytest.mark.parametrize(
     ("recipe", "law"),
-    [pytest.param(name, law, id=f"{name}-{law.name}", marks=marks(name)) for name in RECIPES for law in laws_of(name)],
+    # The tests of a recipe share its compiled programs.
+    [
+        pytest.param(name, law, id=f"{name}-{law.name}", marks=pytest.mark.xdist_group(name))
+        for name in RECIPES
+        for law in laws_of(name)
+    ],
 )
 
 

@@ -1,0 +1,31 @@
+"""The fast tier of the tests, `pytest -m "not slow"`.
+
+It checks the laws on one recipe of each family, all data formats, the command line and its errors, one killed run and
+one run of two processes. Models and tasks are tested by the full suite only.
+"""
+
+import pytest
+
+ONE_PER_FAMILY = (
+    "experiments/cnn/digits.py",
+    "experiments/rnn/adding_problem.py",
+    "experiments/autoencoder/fashion_vae.py",
+    "experiments/gan/fashion_dcgan.py",
+    "experiments/diffusion/fashion_ddpm.py",
+    "experiments/transformer/austen_gpt.py",
+)
+_SLOW_FOLDERS = ("interop", "launchers", "models", "peer", "tasks", "viz")
+
+
+def is_slow(folder: str, parameters: dict[str, object]) -> bool:
+    """Returns whether a test is slow by its folder below `tests/`, or by the recipe that is its parameter."""
+    recipe = str(parameters.get("recipe", ""))
+    return folder in _SLOW_FOLDERS or (recipe.startswith("experiments/") and recipe not in ONE_PER_FAMILY)
+
+
+def mark(items: list[pytest.Item], root: str) -> None:
+    """Marks the slow tests among `items`, which are in the folder `root`."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if is_slow(item.path.relative_to(root).parts[0], parameters):
+            item.add_marker(pytest.mark.slow)
