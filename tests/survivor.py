@@ -4,6 +4,7 @@ Dropout, shuffling, augmentation, mixup, EMA, Adam, batch statistics and asynchr
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import optax
 from fiddle.experimental.auto_config import auto_config
@@ -20,7 +21,7 @@ from jaxdl.viz.classification import ClassificationPresentation
 
 
 class _WithoutPictures(ClassificationPresentation):
-    pictures = None
+    pictures: ClassVar[Any] = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,7 +179,7 @@ READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), typ
 def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
     params = model.init(jax.random.key(0), TOKENS, train=False)
-    apply = functools.partial(model.apply, params, train=False)
+    apply: Any = functools.partial(model.apply, params, train=False)
     separate = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
     padded = apply(TOKENS, length=np.array([5, 9]))
     np.testing.assert_allclose(padded[0, :5], separate[0][0], atol=1e-5)
@@ -236,7 +236,7 @@ def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
     model = PAIRS[name]
     length = np.array([5, 12])
     params = model.init(jax.random.key(0), TOKENS, TOKENS, train=False)
-    expected = model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False)
+    expected: Any = model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False)
     memory = model.apply(params, TOKENS, length=length, method="encode")
     carry = model.apply(params, memory, method="start")
     step = jax.jit(lambda carry, token: model.apply(params, memory, carry, token, method="decode"))
@@ -245,7 +245,7 @@ def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
         np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
     perturbed = TOKENS.copy()
     perturbed[0, 5:] = (perturbed[0, 5:] + 3) % 11
-    actual = model.apply(params, perturbed, TOKENS[::-1], length=length, train=False)
+    actual: Any = model.apply(params, perturbed, TOKENS[::-1], length=length, train=False)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     with pytest.raises(ValueError, match="causal=True and cross=True"):
         dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
