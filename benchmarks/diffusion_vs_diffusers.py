@@ -10,12 +10,11 @@ one process. Needs the peer extra.
 
 import argparse
 import importlib
-import time
 from typing import Any
 
 import numpy as np
 
-from benchmarks.vs_torch import measure, report
+from benchmarks.contest import measure, report
 from jaxdl.runs.environment import configure, huge_pages
 
 STEPS = 20  # sampling steps
@@ -171,12 +170,9 @@ def main() -> None:
         if not (gap <= 1e-4 and outputs.std() > 0.01):
             raise SystemExit("the networks are not equal, so their speeds cannot be compared")
     everyone: dict[str, Any] = {"jaxdl": ours, **peers}
-    for title, part, steps, count in (("training", "train", 4, 1), ("sampling", "make", 1, 1)):
-        print(f"\n{title}")
+    for title, part, steps, count in (("DDPM U-Net step", "train", 4, 1), ("DDIM sampling", "make", 1, 1)):
         contestants = {name: Part(getattr(contestant, part)) for name, contestant in everyone.items()}
-        report(
-            measure(contestants, count * arguments.batch, steps, arguments.rounds, time.perf_counter), arguments.batch
-        )
+        report(title, measure(contestants, count * arguments.batch, steps, arguments.rounds), arguments.batch)
 
 
 if __name__ == "__main__":

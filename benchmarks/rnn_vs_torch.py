@@ -4,20 +4,20 @@
 
 The network of experiments/rnn/austen_chars.py without dropout: embeddings of 64, LSTM, logits of 88 characters,
 truncated BPTT with carried state. All train in float32 with SGD and momentum on the same random tokens, from the same
-weights. "lax.scan" is the jaxdl step without the LSTM's custom gradient: the cell is scanned over time and
+weights. "jaxdl, lax.scan" is the step without the LSTM's custom gradient: the cell is scanned over time and
 differentiated by JAX. Before timing, the losses of three steps must be equal. Rounds alternate in one process. Needs
 the peer extra.
 """
 
 import argparse
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.vs_torch import MOMENTUM, RATE, measure, report
+from benchmarks.contest import measure, report
+from benchmarks.vs_torch import MOMENTUM, RATE
 from jaxdl.runs.environment import configure, huge_pages
 
 VOCABULARY, EMBEDDING = 88, 64
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = jax.device_get(jaxdl_contestant.state.params["language_model"])
     contestants = {
         "jaxdl": jaxdl_contestant,
-        "lax.scan": Ours(sizes, batch, scanned=True),
+        "jaxdl, lax.scan": Ours(sizes, batch, scanned=True),
         "torch.nn.LSTM": Theirs(sizes, batch, params),
     }
     losses = {name: [contestant.run(1) for _ in range(3)] for name, contestant in contestants.items()}
@@ -152,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name:14} losses of three steps {', '.join(f'{value:.6f}' for value in values)}")
         if not np.allclose(values, losses["jaxdl"], rtol=1e-4):
             raise SystemExit("the networks are not the same: nothing to compare")
-    report(measure(contestants, sizes.batch, sizes.steps, sizes.rounds, time.perf_counter), sizes.batch, "sequences")
+    rates = measure(contestants, sizes.batch, sizes.steps, sizes.rounds)
+    report("LSTM step", rates, sizes.batch, "sequences/s")
 
 
 if __name__ == "__main__":

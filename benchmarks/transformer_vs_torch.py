@@ -9,10 +9,9 @@ tokens. The contestants alternate; medians over the rounds.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 
+from benchmarks.contest import Repeated, measure, report
 from jaxdl.runs.environment import configure, huge_pages
 
 LENGTH, BATCH, VOCABULARY = 256, 12, 88
@@ -100,7 +99,8 @@ def training(rounds: int) -> None:
         return float(value)
 
     sides = {"jaxdl": our_step, "eager": lambda: their_step(their_loss), "compiled": lambda: their_step(compiled)}
-    timed(sides, rounds, 10, "training step")
+    contestants = {name: Repeated(side) for name, side in sides.items()}
+    report("GPT step", measure(contestants, BATCH, 10, rounds), BATCH, "sequences/s")
 
 
 def writing(rounds: int) -> None:
@@ -137,26 +137,8 @@ def writing(rounds: int) -> None:
     agreement = np.mean(np.asarray(write(params, jnp.asarray(prompts))) == theirs())
     print(f"{agreement:.1%} of the tokens are equal")
     sides = {"jaxdl": lambda: jax.block_until_ready(write(params, prompts)), "generate": theirs}
-    medians = timed(sides, rounds, 1, "writing")
-    for name, value in medians.items():
-        print(f"  {name}: {PROMPTS * NEW / value:,.0f} tokens/s")
-
-
-def timed(sides, rounds: int, times: int, title: str) -> dict[str, float]:
-    """Prints and returns median seconds of each contestant, with the ratio to jaxdl."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for side in sides.values():
-        side()
-    for _ in range(rounds):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            for _ in range(times):
-                side()
-            seconds[name].append((time.perf_counter() - start) / times)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    for name, value in medians.items():
-        print(f"{title}, {name}: {1000 * value:.1f} ms, ratio to jaxdl {value / medians['jaxdl']:.2f}", flush=True)
-    return medians
+    contestants = {name: Repeated(side) for name, side in sides.items()}
+    report("GPT generation", measure(contestants, PROMPTS * NEW, 1, rounds), PROMPTS * NEW, "tokens/s")
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ of a single thread there, which does not measure multi-threading. Needs the peer
 import argparse
 import itertools
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from benchmarks.contest import measure, report
 from jaxdl.config import resolve
 from jaxdl.runs.environment import configure, huge_pages
 
@@ -206,44 +206,6 @@ def _gap(expected: np.ndarray, actual: np.ndarray) -> float:
     return float((np.abs(expected - actual) / np.maximum(np.abs(expected), 1)).max())
 
 
-class Contestant(Protocol):
-    """Object that trains for `steps` and returns the last loss."""
-
-    def run(self, steps: int) -> float: ...
-
-
-def measure(
-    contestants: Mapping[str, Contestant], batch: int, steps: int, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Measures examples per second, a list of `rounds` per contestant, alternating."""
-    for contestant in contestants.values():
-        contestant.run(2)
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
-        time.sleep(0.3)  # lets the threads of the other library stop spinning
-        contestant.run(1)  # the first step after a switch takes up to twice as long
-        start = clock()
-        contestant.run(steps)
-        rates[name].append(batch * steps / (clock() - start))
-    return rates
-
-
-def report(rates: dict[str, list[float]], batch: int, unit: str = "images") -> None:
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    peaks = {name: max(values) for name, values in rates.items()}
-    ours, our_peak = medians.pop("jaxdl"), peaks.pop("jaxdl")
-    best = max(medians, key=lambda name: medians[name])
-    print(f"\n{'':32} {unit + '/s':>9} {'lowest':>8} {'highest':>8} {'ms/step':>8} {'jaxdl is':>9}")
-    for name, values in rates.items():
-        median = statistics.median(values)
-        figures = (
-            f"{median:9.0f} {min(values):8.0f} {max(values):8.0f} {1000 * batch / median:8.1f} {ours / median:8.2f}x"
-        )
-        print(f"{name:32} {figures}")
-    print(f"\njaxdl {ours:.0f} {unit}/s, the best peer {medians[best]:.0f} ({best}): ratio {ours / medians[best]:.2f}")
-    print(f"ratio of the fastest rounds {our_peak / max(peaks.values()):.2f} (a deviation indicates a loaded machine)")
-
-
 def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray]:
     """Returns the recipe's first training batch, or random images and labels."""
     import fiddle as fdl
@@ -325,7 +287,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ours = Ours(config.task, model, batch)
     verify(ours, peers)
     clock = time.process_time if arguments.cpu_time else time.perf_counter
-    report(measure({"jaxdl": ours, **peers}, size, arguments.steps, arguments.rounds, clock), size)
+    rates = measure({"jaxdl": ours, **peers}, size, arguments.steps, arguments.rounds, clock)
+    report(f"{type(model).__name__} step", rates, size)
 
 
 if __name__ == "__main__":
