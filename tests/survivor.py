@@ -3,6 +3,7 @@
 Dropout, shuffling, augmentation, mixup, EMA, Adam, batch statistics and asynchronous saves.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import Data
 from jaxdl.data.image.mixup import Mixup
 from jaxdl.data.image.transforms import RandomAffine, RandomCrop
+from jaxdl.data.random import Draws
+from jaxdl.data.source import Batch
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.models.convnet import ConvNet
 from jaxdl.tasks.image_classification import ImageClassification
@@ -35,14 +38,25 @@ class Classification(ImageClassification):
         return ClassificationPresentation() if self.pictures else _WithoutPictures()
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Delays every batch, so that a kill hits the step that a test has chosen."""
+
+    seconds: float
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        time.sleep(self.seconds)
+        return batch
+
+
 @auto_config
-def experiment(steps: int = 60, seed: int = 0) -> Experiment:
+def experiment(steps: int = 60, seed: int = 0, pause: float = 0.0) -> Experiment:
     return Experiment(
         task=Classification(ConvNet(num_classes=10, channels=(8, 16), dropout=0.3), label_smoothing=0.1),
         data=Data(
             train=MockImages(shape=(8, 8, 1), examples=100),
             evals={"validation": MockImages(shape=(8, 8, 1), examples=30, split="validation")},
-            augment=(RandomCrop(1), RandomAffine(degrees=10)),
+            augment=(RandomCrop(1), RandomAffine(degrees=10), Pause(pause)),
             mix=Mixup(0.2),
             batch_size=16,
         ),

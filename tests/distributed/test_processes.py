@@ -76,8 +76,8 @@ class Launched:
         self.workdir = workdir
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         coordinator = f"--coordinator=127.0.0.1:{free_ports(1)[0]}"
-        common = ["--config=tests/survivor.py", f"--workdir={workdir}", coordinator, "--heartbeat=10"]
-        common += [f"--processes={count}", f"--cpu_devices={devices}"]
+        common = ["--config=tests/survivor.py", f"--workdir={workdir}", "--set=pause=0.03"]
+        common += [f"--processes={count}", coordinator, "--heartbeat=10", f"--cpu_devices={devices}"]
         options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.processes = [
             subprocess.Popen([sys.executable, "launch.py", *common, f"--process={number}"], text=True, **options)
