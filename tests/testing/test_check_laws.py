@@ -68,6 +68,7 @@ def test_a_user_recipe_satisfies_the_laws(write_recipe):
         "predicts",
         "files",
         "ids",
+        "forward mode",
     }
     assert outcomes["causal"] == "the model is not causal"
     assert outcomes["padding"] == "no feature is padded"
