@@ -2,7 +2,7 @@
 
   python -m benchmarks [--only=LSTM,GPT] [--rounds=3]
 
-Each workload runs in a process of its own; the contestants alternate in it. A ratio above 1 means that jaxdl is faster
+Each workload runs in a separate process; the contestants alternate in it. A ratio above 1 means that jaxdl is faster
 than the best peer. Workloads whose peer is not installed are skipped. Use a quiet machine: with other load PyTorch's
 threads wait for each other. The last line is the geometric mean.
 """
@@ -51,7 +51,7 @@ WORKLOADS = (
 
 
 def run(workload: Workload, rounds: int) -> list[Outcome]:
-    """Runs a workload in a process of its own, and returns its outcomes."""
+    """Runs a workload in a separate process and returns its outcomes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outcomes"
         module, *arguments = workload.arguments

@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
     @property
     def separate(self) -> bool:
-        """Whether it runs in a process of its own."""
+        """Whether it runs in a separate process."""
         return bool(self.environment) or any(word.startswith(_PROCESS) for word in self.words)
 
 
@@ -147,7 +147,7 @@ def _call(case: Case, out, err) -> int | None:
         signal.signal(signal.SIGALRM, _stop)
         signal.setitimer(signal.ITIMER_REAL, LIMIT, 5)  # again if the exception is caught
         try:
-            with warnings.catch_warnings():  # each command line warns as in a process of its own
+            with warnings.catch_warnings():  # each command line warns as in a separate process
                 return jaxdl(case.words)
         except (Exception, TooLong, SystemExit):
             traceback.print_exc()

@@ -1,5 +1,6 @@
 """Trains a recipe in a run folder."""
 
+import functools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,16 +140,15 @@ def make(
         folder.write_config(saved, describe(config))
         provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
         provenance |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
-        provenance |= {"datasets": datasets, "modules": modules, "absent_settings": absent}
-        manifest.start_manifest(folder, provenance)
-        identity = {"datasets": datasets}
+        provenance |= {"modules": modules, "absent_settings": absent}
+        manifest.start_manifest(folder, provenance | {"datasets": datasets})
         preparation.close()
         with background_log(path), Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
             _print_data(progress, sources)
-            _, result = train(
-                experiment, folder, progress, sources, identity=identity, wall=lambda: _wall(folder), program=program
-            )
+            clock = functools.partial(_wall, folder)
+            identity = {"datasets": datasets}
+            _, result = train(experiment, folder, progress, sources, identity=identity, wall=clock, program=program)
             progress.results(result, folder.pictures)
         return result
 

@@ -69,7 +69,7 @@ _OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes of the shell, su
 
 
 def check_file(path: str | Path) -> None:
-    """Refuses folders, devices, sockets and named pipes, whose reading may never end.
+    """Refuses folders, devices, sockets and named pipes, which may block forever.
 
     Raises:
       UserError: The path does not exist, or is not a regular file.

@@ -8,20 +8,19 @@
     tokenizers/               <feature>.json, for text
     checkpoints/              `jaxdl.training.checkpoint`
     result.json               written last, atomically: a run with this file is finished
-    seal.json                 SHA-256 of these files, without metrics, TensorBoard and pictures (`jaxdl.runs.seal`)
+    seal.json                 SHA-256 of these files, without TensorBoard and pictures (`jaxdl.runs.seal`)
     .lock                     held by the process that trains in the folder
 
 NaN and infinities are written as null, since JSON has no numbers for them.
 """
 
 import contextlib
-import io
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +28,9 @@ import numpy as np
 
 from jaxdl.config.settings import Setting, from_text
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
+from jaxdl.runs import metrics
 from jaxdl.runs.background import NAME as BACKGROUND_LOG
-from jaxdl.runs.files import leads_outside, to_json, write_atomically, write_png
+from jaxdl.runs.files import leads_outside, to_json, write_png
 from jaxdl.runs.lock import Lock
 from jaxdl.runs.seal import MISSING, UNSEALED, Seal
 from jaxdl.runs.seal import NAME as SEAL
@@ -239,10 +239,8 @@ class RunFolder:
             raise ValueError(f"metrics of step {step}, split '{split}' were written before")
         if taken := {"step", "split"} & figures.keys():
             raise ValueError(f"a figure cannot be named {sorted(taken)[0]!r}")
-        numbers = {name: _scalar(name, value) for name, value in figures.items()}
-        line = to_json({"step": step, "split": split, **numbers}, indent=None) + "\n"
-        with write_errors(self._metrics), open(self._metrics, "ab", buffering=0) as file:
-            _write_all(file, line.encode())
+        numbers = {name: metrics.scalar(name, value) for name, value in figures.items()}
+        metrics.append(self._metrics, {"step": step, "split": split, **numbers})
         self._written.add((step, split))
         with write_errors(self.path / "tensorboard"):
             self._events.scalars(step, {f"{split}/{name}": value for name, value in numbers.items()})
@@ -274,7 +272,7 @@ class RunFolder:
         """
         return [
             {name: math.nan if value is None else value for name, value in row.items()} if None in row.values() else row
-            for row in self._parsed()[0]
+            for row in metrics.parse(self._metrics)[0]
         ]
 
     def rewind(self, step: int) -> None:
@@ -292,10 +290,10 @@ class RunFolder:
                 number = picture.name.split("_", 1)[0]
                 if number.isdecimal() and int(number) > step:
                     picture.unlink()
-        rows, _ = self._parsed()
+        rows, _ = metrics.parse(self._metrics)
         kept = [row for row in rows if row["step"] <= step]
         if self._metrics.exists():
-            write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in kept))
+            metrics.write(self._metrics, kept)
         self.seal_metrics()
         self._written = {(row["step"], row["split"]) for row in kept}
         self._events.close()
@@ -372,10 +370,10 @@ class RunFolder:
         with write_errors(self.path):
             for part in [*self.path.glob(".*.part"), *self.pictures.glob(".*.part")]:
                 part.unlink(missing_ok=True)  # of a killed process
-        rows, whole = self._parsed()
+        rows, whole = metrics.parse(self._metrics)
         if not whole:
             wrote = self._metrics.stat().st_mtime_ns  # time of the kill, for the manifest
-            write_atomically(self._metrics, "".join(to_json(row, indent=None) + "\n" for row in rows))
+            metrics.write(self._metrics, rows)
             os.utime(self._metrics, ns=(wrote, wrote))
         self._written = {(row["step"], row["split"]) for row in rows}
 
@@ -387,24 +385,6 @@ class RunFolder:
                     f"{self.path / name} is a symbolic link out of the run folder, and training writes to it; replace"
                     " it by a copy, or link the whole run folder instead"
                 )
-
-    def _parsed(self) -> tuple[list[dict[str, Any]], bool]:
-        """Returns the rows of metrics.jsonl as written, and whether the file ends with a complete line."""
-        try:
-            *lines, last = self._metrics.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return [], True
-        except OSError as error:
-            raise UserError(
-                f"cannot read {self._metrics}: {error.strerror}; restore it from a copy or remove it"
-            ) from error
-        rows = _rows(lines)
-        if rows is None:
-            number = next(number for number, line in enumerate(lines, 1) if _row(line) is None)
-            raise UserError(f"line {number} of {self._metrics} is not a row of metrics; delete that line")
-        if last and (row := _row(last)) is not None:
-            rows.append(row)  # complete except for its newline
-        return rows, not last
 
 
 def output_folder(run: str | os.PathLike, name: str) -> Path:
@@ -435,30 +415,3 @@ def _check_path(path: Path, written: bool) -> None:
 
 def _belongs(path: Path) -> bool:
     return path.name in _OURS or path.name.startswith(".") or path.suffix in _LOGS
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    rows = _rows([line])
-    return rows[0] if rows else None
-
-
-def _rows(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """Parses all lines at once, in a third of the time of one by one; None if a line is not a row."""
-    try:
-        rows = json.loads(f"[{b','.join(lines).decode()}]")
-    except ValueError:
-        return None
-    whole = len(rows) == len(lines) and all(isinstance(row, dict) and "step" in row and "split" in row for row in rows)
-    return rows if whole else None
-
-
-def _write_all(file: io.FileIO, data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]
-
-
-def _scalar(name: str, value: Any) -> int | float:
-    array = np.asarray(value)
-    if array.size != 1:
-        raise ValueError(f"figure '{name}' has shape {list(array.shape)}; only scalars are written")
-    return int(array.item()) if array.dtype.kind in "biu" else float(array.reshape(()).astype(np.float64))
