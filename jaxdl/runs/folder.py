@@ -260,9 +260,12 @@ class RunFolder:
             raise ValueError(f"picture '{name}' is {image.dtype}{list(image.shape)}, not uint8 [height, width, 3]")
         with write_errors(self.pictures):
             self.pictures.mkdir(exist_ok=True)
-        write_png(self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png", image)
-        with write_errors(self.path / "tensorboard"):
-            self._events.image(int(step), name, image)
+        path = self.pictures / f"{int(step)}_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.png"
+        known = path.exists()  # of an attempt that was killed after its last checkpoint
+        write_png(path, image)
+        if not known:
+            with write_errors(self.path / "tensorboard"):
+                self._events.image(int(step), name, image)
 
     def rows(self) -> list[dict[str, Any]]:
         """Reads metrics.jsonl in order, null as NaN; an incomplete last line is skipped.

@@ -207,6 +207,14 @@ def test_pictures_are_files_and_tensorboard_images(tmp_path, monkeypatch):
     assert image.encoded_image_string == (tmp_path / "pictures" / names[0]).read_bytes()
 
 
+def test_a_picture_that_is_drawn_again_after_a_kill_is_one_event(tmp_path, monkeypatch):
+    for _ in range(2):
+        with RunFolder(tmp_path) as folder:
+            folder.rewind(7)
+            folder.picture(7, "sample", PICTURE)
+    assert [value.tag for event in events(tmp_path, monkeypatch) for value in event.summary.value] == ["sample"]
+
+
 @pytest.mark.parametrize("image", [PICTURE.astype(np.float32), PICTURE[..., :1], PICTURE[0]])
 def test_invalid_pictures_are_refused(tmp_path, image):
     with RunFolder(tmp_path) as folder, pytest.raises(ValueError, match="uint8"):
