@@ -75,7 +75,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
 
     Raises:
       UserError: The run is not finished, or its configuration does not fit the present code.
-      Failed: A metric differs by more than the spread over seeds.
+      Failed: A metric differs by more than the spread over seeds, or although the parameters are equal.
     """
     folder = RunFolder.open(path)
     before, original = folder.result(), folder.manifest()
@@ -108,7 +108,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
     }
     write_atomically(again / "reproduction.json", to_json(report) + "\n")
     print(printable(text))
-    if not same and any(metric.agrees is False for metric in compared):
+    if changed(compared) if same else any(metric.agrees is False for metric in compared):
         raise Failed(f"{path} was not reproduced; {again / 'reproduction.json'} lists all metrics")
 
 
@@ -169,9 +169,24 @@ def compare(
     return metrics
 
 
+def changed(compared: Sequence[Compared]) -> list[str]:
+    """Returns the metrics that differ by more than rounding, although the parameters are equal."""
+    return [
+        metric.name
+        for metric in compared
+        if not math.isclose(metric.before, metric.after, rel_tol=1e-5)
+        and not (math.isnan(metric.before) and math.isnan(metric.after))
+    ]
+
+
 def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], changes: Sequence[str]) -> str:
     """Returns the verdict in a few sentences."""
     name = f"{then['recipe']} with seed {manifest.latest(then, 'seed')}"
+    if same and (names := changed(compared)):
+        return (
+            f"Not reproduced: {name}, trained again, has the same parameters, but {', '.join(names)} of its result.json"
+            " differs"
+        )
     if same:
         return f"Reproduced bitwise: {name}, trained again, has the same parameters and metrics."
     because = f" ({len(changes)} difference(s): {'; '.join(changes)})" if changes else ""

@@ -56,10 +56,11 @@ def run(path: str, accept: bool = False, format: str = "text") -> None:
     """
     folder = RunFolder.open(path)
     if accept:
+        _check_readable(folder)
         folder.seal.accept(folder.sealed_files)
     parts = [*_files(folder), *_checkpoints(folder)]
     damaged = [part for part in parts if part.state != INTACT]
-    usable = _usable(parts)
+    usable = _usable(parts, finished=(folder.path / "result.json").exists())
     if format == "json":
         print(json.dumps({"run": path, "parts": dict(parts), "usable": usable}, indent=2))
     else:
@@ -99,11 +100,31 @@ def _checkpoints(folder: RunFolder) -> list[Part]:
     return parts
 
 
-def _usable(parts: list[Part]) -> str:
+def _check_readable(folder: RunFolder) -> None:
+    """Raises UserError if a file that is to be accepted is missing or not JSON."""
+    for name in {"config.json", *folder.sealed_files}:
+        if name.endswith(".json"):
+            try:
+                json.loads((folder.path / name).read_bytes())
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise UserError(
+                    f"{folder.path / name} cannot be accepted: {reason}; restore it from a copy, or train again to"
+                    " derive it"
+                ) from error
+
+
+def _usable(parts: list[Part], finished: bool) -> str:
     """Returns which commands work with the intact parts."""
-    if any(part.state != INTACT and part.name.startswith(("config", "tokenizers", "manifest")) for part in parts):
-        return "no command uses this run until its files are restored from a copy, or accepted with --accept"
-    steps = [Path(part.name).name for part in parts if part.name.startswith("checkpoints/") and part.state == INTACT]
+    checkpoints = [part for part in parts if part.name.startswith("checkpoints")]
+    if any(part.state != INTACT and part not in checkpoints for part in parts):
+        return (
+            "eval, predict, explain and export refuse this run until its files are restored from a copy, or accepted"
+            " with --accept; training derives config.json, config.txt, tokenizers and result.json again"
+        )
+    steps = [Path(part.name).name for part in checkpoints if part.state == INTACT]
+    if not checkpoints and not finished:
+        return "no checkpoint was saved yet: the same command trains from the start"
     if not steps:
         return "no checkpoint is intact: report and list work; train again in another folder"
     return f"eval, predict, explain, export and resume use step {steps[-1]}"

@@ -92,6 +92,17 @@ def test_other_bits_are_compared_with_the_std_over_seeds(runs, capsys, shift, ag
         assert f"Not reproduced: {split}/{name} differs by more" in capsys.readouterr().out
 
 
+def test_equal_parameters_with_other_metrics_are_not_a_reproduction():
+    """result.json was edited and accepted."""
+    then = {"recipe": "digits.py", "attempts": [{"seed": 0}]}
+    equal, both_nan = Compared("a", 1.0, 1.0 + 1e-7, None), Compared("b", math.nan, math.nan, None)
+    assert "Reproduced bitwise" in reproduce.verdict(then, True, [equal, both_nan], [])
+    for after in (0.9, math.nan):
+        text = reproduce.verdict(then, True, [equal, Compared("c", 1.0, after, 1.0)], [])
+        assert text.startswith("Not reproduced")
+        assert "same parameters, but c of its result.json differs" in text
+
+
 def test_values_agree_within_the_spread_if_it_is_known():
     assert Compared("a", 1.0, 1.0, None).agrees is True
     assert Compared("a", math.nan, math.nan, None).agrees is True

@@ -160,6 +160,16 @@ def test_curves_and_sweeps_name_a_damaged_run_and_continue_with_the_others(run, 
     assert "1 damaged, 1 new" in captured.out
 
 
+@pytest.mark.parametrize("content", [None, '{"version"'])
+def test_a_missing_or_damaged_configuration_is_not_accepted(run, capsys, content):
+    path = run / "config.json"
+    path.unlink() if content is None else path.write_text(content)
+    assert main(("verify", str(run), "--accept")) == 2
+    error = capsys.readouterr().err
+    assert f"{path} cannot be accepted: " in error
+    assert "train again to derive it" in error
+
+
 def test_a_deliberate_change_is_accepted(run, capsys):
     path = run / "result.json"
     path.write_text(path.read_text().replace('"step": 10', '"step": 10 '))
