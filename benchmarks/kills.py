@@ -157,6 +157,8 @@ class Campaign:
                 kills.append(kill)
             elif kill is not None:
                 kill.delay *= 0.9
+                if kill.fault is not None:  # the run has fewer operations of this kind
+                    kill.fault = dataclasses.replace(kill.fault, count=max(1, kill.fault.count * 3 // 4))
                 with self.lock:
                     self.waiting.append(kill)
             if end.code == 0 or kill is None:

@@ -10,7 +10,7 @@ def expanded(path: str | os.PathLike) -> Path:
     """Returns a path with `~` replaced by the home folder.
 
     Raises:
-      UserError: The home folder is unknown, because there is no such user or HOME is not set.
+      UserError: The home folder is unknown: HOME is not set, or the user does not exist.
     """
     try:
         return Path(path).expanduser()

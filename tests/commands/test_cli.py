@@ -245,7 +245,7 @@ def test_paths_expand_the_home_folder(monkeypatch):
     assert (arguments, values.pictures, values.output) == (["/home/me/run", "a.png"], "/home/me/p", "/home/me/o")
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\udcff", "n" * 300, "d/" * 3000, "~nobody-here/a", "loop.py"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\udcff", "n" * 300, "d/" * 3000, "~unknown-user/a", "loop.py"])
 @pytest.mark.parametrize("words", [["eval"], ["verify"], ["report"], ["show", "--config"], ["train", "--config"]])
 def test_unusual_paths_are_refused_in_one_printable_line(words, name, capsys, tmp_path, monkeypatch):
     (tmp_path / "loop.py").symlink_to("loop.py")
@@ -259,8 +259,8 @@ def test_a_deleted_current_folder_or_an_unknown_home_is_refused(capsys, tmp_path
     (tmp_path / "gone").rmdir()
     assert refusal(capsys, "list") == "the current folder was deleted; change to another one"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAXDL_DATA", "~nobody-here/data")
-    assert "the home folder in ~nobody-here/data is unknown; set HOME" in refusal(capsys, "data")
+    monkeypatch.setenv("JAXDL_DATA", "~unknown-user/data")
+    assert "the home folder in ~unknown-user/data is unknown; set HOME" in refusal(capsys, "data")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -63,7 +63,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def theirs(tmp_path, monkeypatch):
-    """Folder of another person; what is imported from it is removed after the test."""
+    """Folder of another person. Modules imported from it are removed after the test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     folder = tmp_path / "theirs"

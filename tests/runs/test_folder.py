@@ -422,6 +422,7 @@ def test_a_run_of_a_sweep_waits_for_the_lock(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: first.close())
     with RunFolder(tmp_path) as second:
         second.write(1, "train", {"loss": 1})
+        assert [row["step"] for row in second.rows()] == [1]
 
 
 def test_the_lock_holds_within_a_process_until_close(tmp_path):

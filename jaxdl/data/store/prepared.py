@@ -1,7 +1,7 @@
 """Prepared data sets on disk and their verification.
 
 A prepared data set is a folder `data_home()/NAME/VERSION` with the TFDS record files and `fingerprints.json`, which
-holds the splits, the class names, the size and SHA-256 of every file, and the SHA-256 of its own content. Small sets of
+holds the splits, the class names, the size and SHA-256 of every file, and a SHA-256 over these entries. Small sets of
 fixed shape also have a `.npy` column per feature and split, which loads without TFDS.
 """
 
