@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contest import measure, report
-from jaxdl.runs.environment import configure, huge_pages
+from benchmarks.training import prepare
 
 STEPS = 20  # sampling steps
 CHANNELS, GROUPS = (32, 64), 8
@@ -153,8 +153,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    huge_pages()
-    configure()
+    prepare()
     random = np.random.default_rng(0)
     shape = (arguments.batch, arguments.size, arguments.size, 3)
     image, noise = random.normal(size=(2, *shape)).astype(np.float32)

@@ -10,64 +10,46 @@ the peer extra.
 """
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks import training
 from benchmarks.contest import measure, report
+from benchmarks.training import prepare, verify_losses
 from benchmarks.vs_torch import MOMENTUM, RATE
-from jaxdl.runs.environment import configure, huge_pages
 
 VOCABULARY, EMBEDDING = 88, 64
 
 
-class Ours:
-    """jaxdl: the compiled train step."""
+def task_of(sizes: argparse.Namespace, scanned: bool = False) -> Any:
+    """Returns the language modelling task of jaxdl; `scanned` without the LSTM's own gradient."""
+    import flax.linen as nn
+    import jax
 
-    def __init__(self, sizes: argparse.Namespace, batch: Mapping[str, np.ndarray], scanned: bool = False):
-        import flax.linen as nn
-        import jax
-        import optax
+    from jaxdl.models.layers.recurrence import lstm_gates
+    from jaxdl.models.rnn import LSTM, forget_bias
+    from jaxdl.models.sequence import LanguageModel
+    from jaxdl.tasks.language_modelling import LanguageModelling
 
-        from jaxdl.models.layers.recurrence import lstm_gates
-        from jaxdl.models.rnn import LSTM, forget_bias
-        from jaxdl.models.sequence import LanguageModel
-        from jaxdl.tasks.language_modelling import LanguageModelling
-        from jaxdl.training.state import init_state
-        from jaxdl.training.step import make_train_step
+    class ScannedLSTM(LSTM):
+        @nn.compact
+        def __call__(self, x, *, mask=None, state=None):
+            kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
 
-        class ScannedLSTM(LSTM):
-            @nn.compact
-            def __call__(self, x, *, mask=None, state=None):
-                kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
+            def step(state, x):
+                i, f, g, o = lstm_gates(x @ kernel + bias + state[0] @ recurrent)
+                cell = f * state[1] + i * g
+                return o * jax.numpy.tanh(cell), cell
 
-                def step(state, x):
-                    i, f, g, o = lstm_gates(x @ kernel + bias + state[0] @ recurrent)
-                    cell = f * state[1] + i * g
-                    return o * jax.numpy.tanh(cell), cell
+            return self.run(step, x, mask, state)
 
-                return self.run(step, x, mask, state)
-
-        cell = ScannedLSTM if scanned else LSTM
-        task = LanguageModelling(LanguageModel(VOCABULARY, sizes.features, EMBEDDING, sizes.layers, cell))
-        optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM)}
-        self.batch = jax.device_put(dict(batch))
-        init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))
-        self.state = nn.meta.unbox(init(self.batch))
-        self.step = jax.jit(make_train_step(task, optimizers), donate_argnums=0)
-
-    def run(self, steps: int) -> float:
-        """Trains for `steps` and returns the last loss."""
-        report = None
-        for _ in range(steps):
-            self.state, report = self.step(self.state, self.batch)
-        assert report is not None
-        return float(report.figures["train"]["loss"])
+    cell = ScannedLSTM if scanned else LSTM
+    return LanguageModelling(LanguageModel(VOCABULARY, sizes.features, EMBEDDING, sizes.layers, cell))
 
 
-class Theirs:
+class Theirs(training.Theirs):
     """PyTorch: torch.nn.LSTM (fused on CPU by oneDNN), with our weights."""
 
     def __init__(self, sizes: argparse.Namespace, batch: Mapping[str, np.ndarray], params: Mapping[str, Any]):
@@ -95,23 +77,15 @@ class Theirs:
             for parameter, value in copies.items():
                 parameter.copy_(torch.from_numpy(np.array(value)))
         trained = [parameter for parameter in copies if parameter.requires_grad]
-        self.optimizer = torch.optim.SGD(trained, RATE, MOMENTUM, foreach=True)
+        optimizer = torch.optim.SGD(trained, RATE, MOMENTUM, foreach=True)
+        super().__init__({}, [("train", self._loss, optimizer)])
 
-    def run(self, steps: int) -> float:
-        """Trains for `steps` and returns the last loss."""
+    def _loss(self) -> Any:
         import torch
 
-        loss = None
-        for _ in range(steps):
-            self.optimizer.zero_grad(set_to_none=True)
-            outputs, state = self.lstm(self.embed(self.tokens[:, :-1]), self.state)
-            self.state = tuple(tensor.detach() for tensor in state)
-            logits = self.head(outputs)
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.tokens[:, 1:].flatten())
-            loss.backward()
-            self.optimizer.step()
-        assert loss is not None
-        return float(loss.detach())
+        outputs, state = self.lstm(self.embed(self.tokens[:, :-1]), self.state)
+        self.state = tuple(tensor.detach() for tensor in state)
+        return torch.nn.functional.cross_entropy(self.head(outputs).flatten(0, 1), self.tokens[:, 1:].flatten())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -124,15 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=5, help="steps per round")
     parser.add_argument("--rounds", type=int, default=7)
     sizes = parser.parse_args(argv)
-    huge_pages()
-    if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to run on
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: sizes.threads])
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    configure()
+    prepare(sizes.threads)
     import jax
-    import torch
+    import optax
 
-    torch.set_num_threads(sizes.threads)
     draws = np.random.default_rng(0)
     batch = {
         "tokens": draws.integers(4, VOCABULARY, (sizes.batch, sizes.length + 1)).astype(np.int32),
@@ -140,18 +109,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "weight": np.ones(sizes.batch, np.float32),
         "index": np.arange(sizes.batch, dtype=np.int32),
     }
-    jaxdl_contestant = Ours(sizes, batch)
-    params = jax.device_get(jaxdl_contestant.state.params["language_model"])
+    optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM)}
+    ours = training.Ours(task_of(sizes), optimizers, batch)
     contestants = {
-        "jaxdl": jaxdl_contestant,
-        "jaxdl, lax.scan": Ours(sizes, batch, scanned=True),
-        "torch.nn.LSTM": Theirs(sizes, batch, params),
+        "jaxdl": ours,
+        "jaxdl, lax.scan": training.Ours(task_of(sizes, scanned=True), optimizers, batch),
+        "torch.nn.LSTM": Theirs(sizes, batch, jax.device_get(ours.state.params["language_model"])),
     }
-    losses = {name: [contestant.run(1) for _ in range(3)] for name, contestant in contestants.items()}
-    for name, values in losses.items():
-        print(f"{name:14} losses of three steps {', '.join(f'{value:.6f}' for value in values)}")
-        if not np.allclose(values, losses["jaxdl"], rtol=1e-4):
-            raise SystemExit("the networks are not the same: nothing to compare")
+    verify_losses(contestants)
     rates = measure(contestants, sizes.batch, sizes.steps, sizes.rounds)
     report("LSTM step", rates, sizes.batch, "sequences/s")
 

@@ -135,13 +135,20 @@ class ResNetTwin(nn.Module):
         return self.head(self.scales(x)[-1].mean(dim=(2, 3)))
 
 
-def classifier(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """Returns the twin of a ConvNet or ResNet, and its loss."""
+def classifier(task: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
+    """Returns the twin of a ConvNet, ResNet or VisionTransformer, and its loss."""
+    from benchmarks.torch_vit import VisionTransformerTwin
     from jaxdl.models.convnet import ConvNet
     from jaxdl.models.resnet import ResNet
+    from jaxdl.models.vit import VisionTransformer
 
-    twins: dict[type, Callable[..., nn.Module]] = {ConvNet: ConvNetTwin, ResNet: ResNetTwin}
-    if type(model) not in twins:
-        raise SystemExit(f"{type(model).__name__} does not have a PyTorch twin; use ConvNet or ResNet")
-    criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-    return twins[type(model)](model, shape[-1]), lambda logits, batch: criterion(logits, batch["label"].long())
+    kind = type(task.model)
+    twins: dict[type, Callable[..., nn.Module]] = {
+        ConvNet: lambda: ConvNetTwin(task.model, shape[-1]),
+        ResNet: lambda: ResNetTwin(task.model, shape[-1]),
+        VisionTransformer: lambda: VisionTransformerTwin(task.model, shape),
+    }
+    if kind not in twins:
+        raise SystemExit(f"{kind.__name__} does not have a PyTorch twin; use {', '.join(k.__name__ for k in twins)}")
+    criterion = nn.CrossEntropyLoss(label_smoothing=task.label_smoothing)
+    return twins[kind](), lambda logits, batch: criterion(logits, batch["label"].long())

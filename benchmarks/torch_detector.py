@@ -120,15 +120,15 @@ class DetectionLoss(nn.Module):
     max_distance: torch.Tensor
     classes: torch.Tensor
 
-    def __init__(self, config: Any, shape: Sequence[int], sizes: Sequence[Sequence[int]]):
+    def __init__(self, task: Any, shape: Sequence[int], sizes: Sequence[Sequence[int]]):
         from jaxdl.tasks.parts.fcos import locate
 
         super().__init__()
-        for name, array in locate(shape, sizes, config.reach)._asdict().items():
+        for name, array in locate(shape, sizes, task.reach)._asdict().items():
             self.register_buffer(name, torch.from_numpy(array))
-        self.register_buffer("classes", torch.arange(config.num_classes))
-        self.radius, self.box_loss = config.center_radius, config.box_loss
-        self.focal = functools.partial(focal_loss, alpha=config.alpha, gamma=config.gamma)
+        self.register_buffer("classes", torch.arange(task.num_classes))
+        self.radius, self.box_loss = task.center_radius, task.box_loss
+        self.focal = functools.partial(focal_loss, alpha=task.alpha, gamma=task.gamma)
 
     @torch.no_grad()
     def assign(self, boxes: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -169,15 +169,16 @@ class DetectionLoss(nn.Module):
         return (focal + cross_entropy) / positive.sum() + self.box_loss * box / share.sum()
 
 
-def detector(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
+def detector(task: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
     """Returns the twin of a Detector over a ResNet, and its loss."""
     from jaxdl.models.fpn import Detector
     from jaxdl.models.resnet import ResNet
 
+    model = task.model
     if type(model) is not Detector or type(model.backbone) is not ResNet:
         raise SystemExit("the PyTorch twin of object detection is a Detector over a ResNet")
     height, width, channels = shape
     network = DetectorTwin(model, channels).eval()
     with torch.no_grad():
         levels = network(torch.zeros(1, channels, height, width))["centerness"]
-    return network.train(), DetectionLoss(config, (height, width), [level.shape[1:] for level in levels])
+    return network.train(), DetectionLoss(task, (height, width), [level.shape[1:] for level in levels])

@@ -85,11 +85,11 @@ def segmentation_loss(logits: torch.Tensor, batch: Mapping[str, torch.Tensor], d
     return loss + dice * losses.sum() / (counts > 0).sum().clamp(min=1)
 
 
-def segmenter(config: Any, model: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
+def segmenter(task: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
     """Returns the twin of a U-Net and its loss; the task must not use label smoothing."""
     from jaxdl.models.unet import UNet
 
-    if type(model) is not UNet or config.label_smoothing:
+    if type(task.model) is not UNet or task.label_smoothing:
         raise SystemExit("the PyTorch twin of semantic segmentation is a U-Net without label smoothing")
-    dice = float(config.dice)
-    return UNetTwin(model, shape[-1]), lambda logits, batch: segmentation_loss(logits, batch, dice)
+    dice = float(task.dice)
+    return UNetTwin(task.model, shape[-1]), lambda logits, batch: segmentation_loss(logits, batch, dice)

@@ -12,7 +12,7 @@ import argparse
 import tempfile
 
 from benchmarks.contest import Repeated, measure, report
-from jaxdl.runs.environment import configure, huge_pages
+from benchmarks.training import prepare
 
 LENGTH, BATCH, VOCABULARY = 256, 12, 88
 PROMPT, NEW, PROMPTS = 64, 128, 8
@@ -150,6 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    huge_pages()
-    configure()
+    prepare()
     main()

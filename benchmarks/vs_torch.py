@@ -2,7 +2,7 @@
 
   python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=task.model.depth=1] [--batch=16]
 
-Supports classifiers (ConvNet, ResNet), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's
+Supports classifiers (ConvNet, ResNet, ViT), U-Nets and detectors. Both train on the same batch of uint8 images, the recipe's
 first or random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly and under
 torch.compile, in both memory layouts; the best counts. Before timing, parameter counts, outputs under copied weights
 and losses of three steps must be equal. Rounds alternate in one process, with the huge pages of launch.py. On a loaded
@@ -11,34 +11,30 @@ of a single thread there, which does not measure multi-threading. Needs the peer
 """
 
 import argparse
-import itertools
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks import training
 from benchmarks.contest import measure, report
+from benchmarks.training import prepare, random_images, variants, verify_losses
 from jaxdl.config import resolve
-from jaxdl.runs.environment import configure, huge_pages
 
 RATE, MOMENTUM = 0.01, 0.9  # small: amplified rounding errors of early steps would mask differences
 
 
-def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[..., Any]]:
+def twin(task: Any, shape: Sequence[int]) -> tuple[Any, Callable[..., Any]]:
     """Returns the PyTorch network and its loss `(outputs, batch) -> scalar`.
 
     The network's modules have the names of the jaxdl modules. It takes normalized images [batch, channels, height,
     width] and outputs the same values, with channels before height and width.
 
     Args:
-      config: Config of the task.
-      model: jaxdl module.
+      task: jaxdl task.
       shape: Image shape, (height, width, channels).
     """
-    import fiddle as fdl
-
     from benchmarks import torch_cnn, torch_detector, torch_unet
     from jaxdl.tasks.image_classification import ImageClassification
     from jaxdl.tasks.object_detection import ObjectDetection
@@ -49,10 +45,10 @@ def twin(config: Any, model: Any, shape: Sequence[int]) -> tuple[Any, Callable[.
         SemanticSegmentation: torch_unet.segmenter,
         ObjectDetection: torch_detector.detector,
     }
-    task = fdl.get_callable(config)
-    if task not in twins:
-        raise SystemExit(f"{task.__name__} does not have a PyTorch twin; use {', '.join(t.__name__ for t in twins)}")
-    return twins[task](config, model, shape)
+    if type(task) not in twins:
+        names = ", ".join(kind.__name__ for kind in twins)
+        raise SystemExit(f"{type(task).__name__} does not have a PyTorch twin; use {names}")
+    return twins[type(task)](task, shape)
 
 
 def copy_weights(params: Any, network: Any) -> None:
@@ -61,10 +57,11 @@ def copy_weights(params: Any, network: Any) -> None:
     import torch
 
     names = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+    keywords = {"in": "into"}  # torch.compile does not accept Python's keywords as names of modules
     twin_parameters = dict(network.named_parameters())
     with torch.no_grad():
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            *modules, last = (key.key for key in path)
+            *modules, last = (keywords.get(key.key, key.key) for key in path)
             array = np.array(leaf)
             if isinstance(network.get_submodule(".".join(modules)), torch.nn.ConvTranspose2d):
                 array = array.transpose(2, 3, 0, 1)  # PyTorch stores these as [in, out, row, column]
@@ -76,30 +73,20 @@ def copy_weights(params: Any, network: Any) -> None:
         raise SystemExit(f"the twin has additional parameters: {', '.join(twin_parameters)}")
 
 
-class Ours:
+class Ours(training.Ours):
     """jaxdl: the compiled train step."""
 
-    def __init__(self, config: Any, model: Any, batch: Mapping[str, np.ndarray]):
-        import fiddle as fdl
-        import flax.linen as nn
+    def __init__(self, task: Any, batch: Mapping[str, np.ndarray]):
         import jax
         import optax
 
-        from jaxdl.training.state import init_state
-        from jaxdl.training.step import make_train_step
-
-        task: Any = fdl.build(config)
+        super().__init__(task, {"train": optax.sgd(RATE, momentum=MOMENTUM, nesterov=True)}, batch)
+        self.state = self.state.replace(params=_stir(self.state.params))
         self.group = task.phases[0].trains
-        optimizers = {"train": optax.sgd(RATE, momentum=MOMENTUM, nesterov=True)}
-        init = jax.jit(lambda batch: init_state(task, optimizers, None, jax.numpy.int32(0), batch))
-        self.batch = jax.device_put(dict(batch))
-        state = nn.meta.unbox(init(self.batch))
-        self.state = state.replace(params=_stir(state.params))
-        self.step = jax.jit(make_train_step(task, optimizers), donate_argnums=0)
 
         def forward(params: Any, collections: Any) -> Any:
             image = task.normalize(self.batch["image"])
-            return model.apply({"params": params, **collections}, image, train=False)
+            return task.model.apply({"params": params, **collections}, image, train=False)
 
         self.forward = jax.jit(forward)
 
@@ -110,69 +97,51 @@ class Ours:
     def outputs(self) -> Any:
         return self.forward(self.params, self.state.variables.get(self.group, {}))
 
-    def run(self, steps: int) -> float:
-        """Trains for `steps` and returns the last loss."""
-        report = None
-        for _ in range(steps):
-            self.state, report = self.step(self.state, self.batch)
-        assert report is not None
-        return float(report.figures["train"]["loss"])
-
 
 def _stir(params: Any) -> Any:
-    """Perturbs scales and biases: a zero initialization would mask errors before it."""
+    """Perturbs scales, biases and zeros: a zero initialization would mask errors before it."""
     import jax
 
     draws = np.random.default_rng(0)
 
     def move(leaf: Any) -> Any:
-        return leaf + draws.normal(0.0, 0.1, leaf.shape).astype(np.float32) if leaf.ndim == 1 else leaf
+        stirred = leaf.ndim == 1 or not leaf.any()
+        return leaf + draws.normal(0.0, 0.1, leaf.shape).astype(np.float32) if stirred else leaf
 
     return jax.tree.map(move, params)
 
 
-class Theirs:
+class Theirs(training.Theirs):
     """PyTorch: eager or compiled, contiguous or channels_last."""
 
-    def __init__(self, config: Any, model: Any, batch: Mapping[str, np.ndarray], compiled: bool, channels_last: bool):
+    def __init__(self, task: Any, batch: Mapping[str, np.ndarray], compiled: bool, channels_last: bool):
         import torch
 
-        network, self.criterion = twin(config, model, batch["image"].shape[1:])
+        network, self.criterion = twin(task, batch["image"].shape[1:])
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=layout)
-        normalize = config.normalize
+        normalize = task.normalize
         self.mean, self.std = (torch.tensor(value).reshape(-1, 1, 1) for value in (normalize.mean, normalize.std))
         self.batch = {name: torch.from_numpy(array) for name, array in batch.items() if name != "image"}
         image = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
         self.batch["image"] = image.contiguous(memory_format=layout)
-        self.optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, nesterov=True, foreach=True)
-        self.loss = torch.compile(self._loss) if compiled else self._loss
+        optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, nesterov=True, foreach=True)
+        super().__init__({"train": network}, [("train", self._loss, optimizer)], compiled)
 
-    def _outputs(self, image: Any) -> Any:
-        return self.network((image.float() / 255 - self.mean) / self.std)
+    def _outputs(self) -> Any:
+        return self.network((self.batch["image"].float() / 255 - self.mean) / self.std)
 
-    def _loss(self, batch: Any) -> Any:
-        return self.criterion(self._outputs(batch["image"]), batch)
+    def _loss(self) -> Any:
+        return self.criterion(self._outputs(), self.batch)
 
     def outputs(self) -> Any:
         import torch
 
         self.network.eval()
         with torch.no_grad():
-            outputs = self._outputs(self.batch["image"])
+            outputs = self._outputs()
         self.network.train()
         return outputs
-
-    def run(self, steps: int) -> float:
-        """Trains for `steps` and returns the last loss."""
-        loss = None
-        for _ in range(steps):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.batch)
-            loss.backward()
-            self.optimizer.step()
-        assert loss is not None
-        return float(loss.detach())
 
 
 def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
@@ -180,22 +149,19 @@ def verify(ours: Ours, peers: Mapping[str, Theirs]) -> None:
     import jax
 
     count = sum(leaf.size for leaf in jax.tree.leaves(ours.params))
-    outputs, gaps = jax.tree.leaves(ours.outputs()), {}
+    outputs = jax.tree.leaves(ours.outputs())
+    print(f"{count:,} parameters")
     for name, peer in peers.items():
         peer_count = sum(tensor.numel() for tensor in peer.network.parameters())
         if count != peer_count:
             raise SystemExit(f"jaxdl has {count} parameters, PyTorch {peer_count}")
         copy_weights(ours.params, peer.network)
-        gaps[name] = [
-            _gap(np.asarray(a), b.numpy()) for a, b in zip(outputs, jax.tree.leaves(peer.outputs()), strict=True)
-        ]
-    losses = np.array([ours.run(1) for _ in range(3)])
-    print(f"{count:,} parameters; losses of three steps {', '.join(f'{loss:.4f}' for loss in losses)}")
-    for name, peer in peers.items():
-        gap, drift = max(gaps[name]), np.abs([peer.run(1) for _ in losses] / losses - 1).max()
-        print(f"{name}: largest difference of outputs {gap:.1e}, of losses {drift:.1e} (relative)")
-        if not (gap <= 1e-4 and drift <= 1e-4):  # also fails for NaN
+        leaves = jax.tree.leaves(peer.outputs())
+        gap = max(_gap(np.asarray(a), b.numpy()) for a, b in zip(outputs, leaves, strict=True))
+        print(f"{name}: largest difference of outputs {gap:.1e}")
+        if not gap <= 1e-4:  # also fails for NaN
             raise SystemExit("the networks are not equal, so their speeds cannot be compared")
+    verify_losses({"jaxdl": ours, **peers})
 
 
 def _gap(expected: np.ndarray, actual: np.ndarray) -> float:
@@ -220,17 +186,11 @@ def make_batch(config: Any, image: Sequence[int] | None) -> dict[str, np.ndarray
         return Batches(data.train.load(), data, seed=0).at(0)
     if fdl.get_callable(config.task) is not ImageClassification:
         raise SystemExit("--image gives random images with a label, for classifiers; leave it out to use the recipe's")
-    draws = np.random.default_rng(0)
-    return {
-        "image": draws.integers(0, 256, (data.batch_size, *image), dtype=np.uint8),
-        "label": draws.integers(0, config.task.model.num_classes, data.batch_size).astype(np.int32),
-        "weight": np.ones(data.batch_size, np.float32),
-        "index": np.arange(data.batch_size, dtype=np.int32),
-    }
+    return random_images(data.batch_size, image, config.task.model.num_classes)
 
 
 def comparable(config: Any) -> Any:
-    """Builds the model and its submodules without dropout in float32, and sets it in the config."""
+    """Returns the task whose model and submodules are without dropout and in float32."""
     import fiddle as fdl
     from fiddle import daglish
 
@@ -240,8 +200,7 @@ def comparable(config: Any) -> Any:
         for name, value in {"dropout": 0.0, "dtype": "float32"}.items():
             if isinstance(part, fdl.Buildable) and name in argument_names(part):
                 setattr(part, name, value)
-    config.task.model = fdl.build(config.task.model)
-    return config.task.model
+    return fdl.build(config.task)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -263,32 +222,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.cpu_time:  # with more threads, spinning threads would count as busy
         arguments.threads = 1
-    huge_pages()
-    if hasattr(os, "sched_setaffinity"):  # XLA uses one thread per available core
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    configure()
-    import torch
-
-    torch.set_num_threads(arguments.threads)
+    prepare(arguments.threads)
     config = resolve(arguments.config, arguments.set)
-    model = comparable(config)
     config.data.batch_size = arguments.batch or config.data.batch_size
     batch = make_batch(config, arguments.image)
+    task = comparable(config)
     size = len(batch["image"])
     print(
-        f"{type(model).__name__} of {arguments.config}, images {batch['image'].shape[1:]}, batch {size}, "
+        f"{type(task.model).__name__} of {arguments.config}, images {batch['image'].shape[1:]}, batch {size}, "
         f"{arguments.threads} threads{', CPU time' if arguments.cpu_time else ''}"
     )
-    peers = {}
-    for compiled, channels_last in itertools.product((False, True), repeat=2):
-        name = f"PyTorch {'compiled' if compiled else 'eager'}{', channels_last' if channels_last else ''}"
-        peers[name] = Theirs(config.task, model, batch, compiled, channels_last)
-    ours = Ours(config.task, model, batch)
+    peers = {name: Theirs(task, batch, *variant) for name, variant in variants().items()}
+    ours = Ours(task, batch)
     verify(ours, peers)
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     rates = measure({"jaxdl": ours, **peers}, size, arguments.steps, arguments.rounds, clock)
-    report(f"{type(model).__name__} step", rates, size)
+    report(f"{type(task.model).__name__} step", rates, size)
 
 
 if __name__ == "__main__":
