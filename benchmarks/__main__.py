@@ -1,6 +1,6 @@
 """All comparisons with peer libraries, as one table.
 
-  python -m benchmarks [--only=CNN,ctc_vs_torch] [--rounds=3] [--outcomes=FILE]
+  python -m benchmarks [--only=CNN,ctc] [--rounds=3] [--outcomes=FILE]
 
 Each workload runs in a separate process; the contestants alternate in it. A ratio above 1 means that jaxdl is faster
 than the best peer. Workloads whose peer is not installed are skipped. Use a quiet machine: with other load PyTorch's
@@ -113,20 +113,20 @@ def gflops(size: int = 2048, rounds: int = 7) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="families or modules, comma-separated; default: all")
+    parser.add_argument("--only", default="", help="parts of families, modules or recipes; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="rounds per contestant")
     parser.add_argument("--outcomes", type=Path, help="file with outcomes, to which those of this call are appended")
     arguments = parser.parse_args()
-    names = {name for workload in WORKLOADS for name in (workload.family, workload.arguments[0])}
-    only = set(filter(None, arguments.only.split(","))) or names
-    if unknown := only - names:
-        raise SystemExit(f"--only={','.join(sorted(unknown))} is unknown; use {', '.join(sorted(names))}")
+    parts = arguments.only.split(",")
+    workloads = [w for w in WORKLOADS if any(part in " ".join((w.family, *w.arguments)) for part in parts)]
+    if not workloads:
+        raise SystemExit(
+            f"--only={arguments.only} matches none of {', '.join(' '.join(w.arguments) for w in WORKLOADS)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.outcomes or Path(folder) / "outcomes"
         path.touch()
-        for workload in WORKLOADS:
-            if only.isdisjoint((workload.family, workload.arguments[0])):
-                continue
+        for workload in workloads:
             if missing := [name for name in workload.needs if importlib.util.find_spec(name) is None]:
                 print(f"{' '.join(workload.arguments)}: skipped, needs {', '.join(missing)}: pip install -e '.[peer]'")
                 continue
