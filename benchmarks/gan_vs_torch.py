@@ -3,8 +3,8 @@
   python -m benchmarks.gan_vs_torch [--batch=64] [--steps=6] [--rounds=5]
 
 The networks of experiments/gan/fashion_dcgan.py, with 4x4 convolutions of stride 2 in PyTorch, non-saturating loss, R1
-on real images and Adam. One step updates the discriminator, then the generator. PyTorch runs eagerly and under
-torch.compile, in both memory layouts. Before timing, the losses of three steps under copied weights and equal latents
+on real images and Adam. One step updates the discriminator, then the generator. PyTorch runs eagerly in both
+memory layouts and under torch.compile. Before timing, the losses of three steps under copied weights and equal latents
 must be equal. Needs the peer extra.
 """
 
