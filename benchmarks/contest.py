@@ -60,7 +60,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """Measures examples per second, a list of `rounds` per contestant, alternating."""
     for contestant in contestants.values():
-        contestant.run(2)
+        contestant.run(1)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
         time.sleep(0.3)  # lets the threads of the other library stop spinning
