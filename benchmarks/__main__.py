@@ -55,7 +55,7 @@ WORKLOADS = (
     Workload("Transformer", ("transformer_vs_torch",), ("torch", "transformers")),
     Workload("RNN", ("rnn_vs_torch",)),
     Workload("RNN", ("ctc_vs_torch",)),
-    Workload("Diffusion", ("diffusion_vs_diffusers",), ("torch", "diffusers")),
+    Workload("Diffusion", ("diffusion_vs_diffusers", "--sampling=5"), ("torch", "diffusers")),
     Workload("GAN", ("gan_vs_torch",)),
     Workload("Autoencoder", ("vae_vs_torch",)),
     Workload("engine", ("checkpoint_vs_torch",)),

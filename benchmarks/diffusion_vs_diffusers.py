@@ -1,11 +1,11 @@
 """Training and sampling throughput of a diffusion U-Net on CPU, against diffusers.
 
-  python -m benchmarks.diffusion_vs_diffusers [--batch=32] [--size=32] [--rounds=5]
+  python -m benchmarks.diffusion_vs_diffusers [--batch=32] [--size=32] [--sampling=20] [--rounds=5]
 
-DDPM U-Net with two levels and attention at the coarser one, float32, noise MSE, Adam, one random batch. Sampling takes
-20 DDIM steps: one compiled scan in jaxdl, `DDIMScheduler` in a Python loop with diffusers. PyTorch runs eagerly and
-under torch.compile; the best counts. Before timing, the outputs must agree under copied weights. Rounds alternate in
-one process. Needs the peer extra.
+DDPM U-Net with two levels and attention at the coarser one, float32, noise MSE, Adam, one random batch. Sampling with
+DDIM: one compiled scan in jaxdl, `DDIMScheduler` in a Python loop with diffusers. PyTorch runs eagerly and under
+torch.compile; the best counts. Before timing, the outputs must agree under copied weights. Rounds alternate in one
+process. Needs the peer extra.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import numpy as np
 from benchmarks.contest import measure, report
 from benchmarks.training import prepare
 
-STEPS = 20  # sampling steps
 CHANNELS, GROUPS = (32, 64), 8
 RATE = 1e-4
 
@@ -25,7 +24,7 @@ RATE = 1e-4
 class Ours:
     """jaxdl: the network, a compiled training step, and a compiled scan over DDIM steps."""
 
-    def __init__(self, image: np.ndarray, noise: np.ndarray, sigma: np.ndarray):
+    def __init__(self, image: np.ndarray, noise: np.ndarray, sigma: np.ndarray, steps: int):
         import flax.linen as nn
         import jax
         import jax.numpy as jnp
@@ -63,7 +62,7 @@ class Ours:
                 scale = jnp.sqrt(1.0 + sigma**2)
                 return image - sigma * self.network.apply({"params": params}, image / scale, levels, train=False)
 
-            sigmas = jnp.append(jnp.geomspace(80.0, 0.01, STEPS), 0.0)
+            sigmas = jnp.append(jnp.geomspace(80.0, 0.01, steps), 0.0)
             return ddim(denoise, sigmas[0] * noise, sigmas).image
 
         self.forward = jax.jit(lambda params: self.network.apply({"params": params}, self.noisy, level, train=False))
@@ -84,7 +83,7 @@ class Ours:
 class Theirs:
     """diffusers: UNet2DModel and DDIMScheduler."""
 
-    def __init__(self, ours: Ours, noise: np.ndarray, compiled: bool):
+    def __init__(self, ours: Ours, noise: np.ndarray, steps: int, compiled: bool):
         import torch
 
         from tests.peer.test_diffusion_diffusers import unet_place
@@ -115,7 +114,7 @@ class Theirs:
         self.level = torch.from_numpy(ours.level)
         self.optimizer = torch.optim.Adam(self.network.parameters(), RATE, foreach=True)
         self.scheduler = diffusers.DDIMScheduler()
-        self.scheduler.set_timesteps(STEPS)
+        self.scheduler.set_timesteps(steps)
         self.called = torch.compile(self.network) if compiled else self.network
 
     def train(self, steps: int) -> float:
@@ -151,14 +150,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--sampling", type=int, default=20, help="DDIM steps")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     prepare()
     random = np.random.default_rng(0)
     shape = (arguments.batch, arguments.size, arguments.size, 3)
     image, noise = random.normal(size=(2, *shape)).astype(np.float32)
-    ours = Ours(image, noise, np.geomspace(0.1, 10.0, arguments.batch).astype(np.float32))
-    peers = {name: Theirs(ours, noise, compiled) for name, compiled in (("eager", False), ("torch.compile", True))}
+    ours = Ours(image, noise, np.geomspace(0.1, 10.0, arguments.batch).astype(np.float32), arguments.sampling)
+    peers = {
+        name: Theirs(ours, noise, arguments.sampling, compiled)
+        for name, compiled in (("eager", False), ("torch.compile", True))
+    }
     outputs = np.asarray(ours.forward(ours.params))
     for name, peer in peers.items():
         peer.network.eval()
