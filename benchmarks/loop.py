@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    environment.huge_pages()
+    environment.tune_malloc()
     environment.configure()
     experiment = build(resolve(arguments.config, arguments.set))
     sources = load_sources(experiment.data)

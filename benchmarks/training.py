@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contest import Contestant
-from jaxdl.runs.environment import configure, huge_pages
+from jaxdl.runs.environment import configure, tune_malloc
 
 TOLERANCE = 1e-4  # largest relative difference of losses
 
 
 def prepare(threads: int = 2) -> None:
     """Restarts with the settings of launch.py, and restricts XLA and PyTorch to `threads` threads."""
-    huge_pages()
+    tune_malloc()
     if hasattr(os, "sched_setaffinity"):  # XLA uses one thread per available core
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     os.environ["JAX_PLATFORMS"] = "cpu"

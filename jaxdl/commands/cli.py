@@ -23,7 +23,7 @@ from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.compatibility import backends_initialized
 from jaxdl.distributed.processes import WATCHED
 from jaxdl.errors import LIMITS, Failed, UserError, WriteError, cause_and_remedy, nearest, printable
-from jaxdl.runs.environment import configure, end_with_parent, huge_pages
+from jaxdl.runs.environment import configure, end_with_parent, tune_malloc
 from jaxdl.signals import handle_signals, interrupt, kept
 from jaxdl.streams import lasting
 
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-      words: The command line without the program. None: that of this process, which is restarted with huge pages.
+      words: The command line without the program. None: that of this process, which is restarted with settings of malloc.
 
     Returns:
       The exit code.
@@ -62,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> int:
     escape_output()
     end_with_parent()
     if not set(_HELP) & set(sys.argv[1:]):
-        huge_pages()
+        tune_malloc()
         logging.use_absl_handler()
     try:
         code = _main(sys.argv[1:], program=True)

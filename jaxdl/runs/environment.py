@@ -25,17 +25,23 @@ def end_with_parent() -> None:
         sys.exit(75)
 
 
-_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# Huge pages, and blocks up to 256 MiB from one heap that never shrinks: steps of small models cause no page faults and
+# take 0.92 to 0.94 of the time (ConvNet, DCGAN) with 160 MiB more resident memory. Without the limit of 256 MiB, steps of
+# larger models take 0.95 to 0.97 (detector, DDPM, ViT), but resident memory grows up to 2.5-fold (2 cores).
+_MALLOC = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"hugetlb": 1, "mmap_threshold": 2**28, "trim_threshold": 2**34, "arena_max": 1}.items()
+)
 
 
-def huge_pages() -> None:
-    """Restarts this process with huge pages for large allocations, which glibc configures at startup only.
+def tune_malloc() -> None:
+    """Restarts this process with huge pages and reuse of freed memory, which glibc configures at startup only.
 
-    On Linux CPUs a training step allocates and frees hundreds of megabytes; with pages of 4 KB, page faults add to
-    every step. If GLIBC_TUNABLES is set, nothing happens.
+    On Linux CPUs a training step allocates and frees hundreds of megabytes, and page faults add to every step. If
+    GLIBC_TUNABLES is set, nothing happens.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = _HUGE_PAGES
+        os.environ["GLIBC_TUNABLES"] = _MALLOC
         restart(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -87,7 +93,7 @@ def configure_library() -> list[str]:
 
     absent = []
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        absent.append(f"GLIBC_TUNABLES={_HUGE_PAGES}")
+        absent.append(f"GLIBC_TUNABLES={_MALLOC}")
     if not backends_initialized():
         config: Any = jax.config  # its options are attributes that type checkers do not list
         cache = config.jax_compilation_cache_dir

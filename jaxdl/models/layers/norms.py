@@ -51,7 +51,7 @@ def batch_norm(
       scale_init: Initializer of the scale [channels].
       name: Name of the module. Parameters `scale` and `bias`, batch_stats `mean` and `var`, all [channels].
     """
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average=not train,
         momentum=momentum,
         epsilon=epsilon,
@@ -61,6 +61,36 @@ def batch_norm(
         axis_name=bound_axis(),
         name=name,
     )
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch normalization over the last axis, computed as `x * factor + offset` (arXiv:1502.03167).
+
+    Factor and offset are computed per channel, so the gradient needs two sums over the batch, of `dy` and `dy * x`;
+    that of `nn.BatchNorm` needs three. Attributes, parameters and variables are those of `nn.BatchNorm`.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x [..., channels] in float32."""
+        shape = (x.shape[-1],)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        values = x.astype(jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        if not self.use_running_average:
+            axes = range(x.ndim - 1)
+            moments = jnp.stack([jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)])
+            if self.axis_name is not None and not self.is_initializing():
+                moments = jax.lax.pmean(moments, self.axis_name)
+            mean, var = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0.0)
+            if not self.is_initializing():
+                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+        scale: Any = self.param("scale", self.scale_init, shape)
+        bias: Any = self.param("bias", self.bias_init, shape)
+        factor = jax.lax.rsqrt(var + self.epsilon) * scale
+        return (values * factor + (bias - mean * factor)).astype(self.dtype)
 
 
 def group_norm(
