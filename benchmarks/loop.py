@@ -3,7 +3,7 @@
   python -m benchmarks.loop [--config=experiments/cnn/fashion_mnist.py] [--steps=120] [--rounds=9]
 
 The bare step reuses one batch on the device. Both run in this process, alternately, over the same compiled step, with
-the huge pages of launch.py. Prints one line per round, and the median of the rounds' ratios, so that drift of the
+the malloc settings of launch.py. Prints one line per round, and the median of the rounds' ratios, so that drift of the
 machine affects both.
 """
 

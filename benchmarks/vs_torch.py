@@ -5,9 +5,9 @@
 Supports classifiers (ConvNet, ResNet, ViT), U-Nets and detectors. Both train on the same batch of uint8 images, the
 recipe's first or random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly in
 both memory layouts and under torch.compile; the best counts. Before timing, parameter counts, outputs under copied
-weights and losses of three steps must be equal. Rounds alternate in one process, with the malloc settings of launch.py. On a
-loaded machine PyTorch's threads wait for each other, and the ratio is biased towards jaxdl: --cpu_time compares the CPU
-time of a single thread there, which does not measure multi-threading. Needs the peer extra.
+weights and losses of three steps must be equal. Rounds alternate in one process, with the malloc settings of
+launch.py. On a loaded machine PyTorch's threads wait for each other, and the ratio is biased towards jaxdl: --cpu_time
+compares the CPU time of a single thread there, which does not measure multi-threading. Needs the peer extra.
 """
 
 import argparse

@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-      words: The command line without the program. None: that of this process, which is restarted with settings of malloc.
+      words: The command line without the program. None: that of this process, restarted with settings of malloc.
 
     Returns:
       The exit code.

@@ -26,8 +26,8 @@ def end_with_parent() -> None:
 
 
 # Huge pages, and blocks up to 256 MiB from one heap that never shrinks: steps of small models cause no page faults and
-# take 0.92 to 0.94 of the time (ConvNet, DCGAN) with 160 MiB more resident memory. Without the limit of 256 MiB, steps of
-# larger models take 0.95 to 0.97 (detector, DDPM, ViT), but resident memory grows up to 2.5-fold (2 cores).
+# take 0.92 to 0.94 of the time (ConvNet, DCGAN; 2 cores) with 160 MiB more resident memory. Without the limit, steps
+# of larger models take 0.95 to 0.97 (detector, DDPM, ViT), but resident memory grows up to 2.5-fold.
 _MALLOC = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"hugetlb": 1, "mmap_threshold": 2**28, "trim_threshold": 2**34, "arena_max": 1}.items()
