@@ -59,6 +59,7 @@ WORKLOADS = (
     Workload("GAN", ("gan_vs_torch",)),
     Workload("Autoencoder", ("vae_vs_torch",)),
     Workload("engine", ("checkpoint_vs_torch",)),
+    Workload("engine", ("pipeline", "--only=jpeg_train,jpeg_eval")),
     Workload("engine", ("startup_vs_torch",)),
 )
 

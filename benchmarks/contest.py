@@ -57,14 +57,24 @@ def measure(
     steps: int,
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
+    settle: int = 1,
 ) -> dict[str, list[float]]:
-    """Measures examples per second, a list of `rounds` per contestant, alternating."""
+    """Measures examples per second, a list of `rounds` per contestant, alternating.
+
+    Args:
+      contestants: Contestants by name.
+      batch: Examples per step.
+      steps: Steps per round.
+      rounds: Number of rounds.
+      clock: Clock in seconds.
+      settle: Steps before each round that are not counted. The first one after a switch takes up to twice as long.
+    """
     for contestant in contestants.values():
         contestant.run(1)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, contestant in itertools.chain.from_iterable([contestants.items()] * rounds):
         time.sleep(0.3)  # lets the threads of the other library stop spinning
-        contestant.run(1)  # the first step after a switch takes up to twice as long
+        contestant.run(settle)
         start = clock()
         contestant.run(steps)
         rates[name].append(batch * steps / (clock() - start))
