@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxdl.data.image.transforms import Transform, apply
 from jaxdl.data.random import Draws, shuffled, streams
-from jaxdl.data.source import Batch, Source, concatenate
+from jaxdl.data.source import Batch, Source, concatenate, read_pictures
 
 if TYPE_CHECKING:
     from jaxdl.data.dataset import Data
@@ -53,7 +53,7 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """Returns the batch of one step, restricted to `rows`."""
-        return _assemble(self, step)
+        return self.make(self.positions(step))
 
     def iterate(self, start: int, place: Callable[[Batch], Any] | None = None) -> Numbered:
         """Yields (step, batch) from step `start` without end, prefetched in a thread.
@@ -79,14 +79,19 @@ class Batches:
             index, first = streams(positions, len(self.source), self.data.batch_size, self.seed)
         else:
             index, first = shuffled(positions, len(self.source), self.seed), None
+        batch = concatenate([self._examples(index[rows], draws.rows(rows)) for rows in _parts(self.source, index)])
+        if first is not None:
+            batch["first"] = first.astype(np.float32)
+        return _finish(batch, index, np.ones(len(index), np.float32))
+
+    def _examples(self, index: np.ndarray, draws: Draws) -> Batch:
+        """Reads and transforms examples; returns their numeric features."""
         batch = apply(self.data.augment, _read(self.source, index), draws.fold(_AUGMENT))
         if self.data.mix is not None:
             partners = draws.fold(_PARTNER).integers(0, len(self.source))
             partner = apply(self.data.augment, _read(self.source, partners), draws.fold(_PARTNER_AUGMENT))
             batch = self.data.mix(batch, partner, draws.fold(_MIX))
-        if first is not None:
-            batch["first"] = first.astype(np.float32)
-        return _finish(batch, index, np.ones(len(index), np.float32))
+        return _numbers(batch)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ class _EvalBatches:
     def make(self, positions: np.ndarray) -> Batch:
         real = positions < len(self.source)
         index = np.where(real, positions, 0)
-        batch = transformed(self.transforms, _read(self.source, index), index)
+        parts = [index[rows] for rows in _parts(self.source, index)]
+        batch = concatenate([_numbers(transformed(self.transforms, _read(self.source, p), p)) for p in parts])
         return _finish(batch, np.where(real, positions, -1), real.astype(np.float32))
 
 
@@ -151,19 +157,21 @@ def eval_batches(
 
 def _read(source: Source, index: np.ndarray) -> Batch:
     """Returns the examples with `index`, which errors in transforms refer to."""
-    return source.read(index) | {"index": index.astype(np.int32)}
+    batch = read_pictures(source, int(index[0])) if len(index) == 1 else source.read(index)
+    return batch | {"index": index.astype(np.int32)}
+
+
+def _numbers(batch: Batch) -> Batch:
+    return {name: value for name, value in batch.items() if value.dtype.kind in "biufc"}
 
 
 def _finish(batch: Batch, index: np.ndarray, weight: np.ndarray) -> Batch:
-    numbers = {name: value for name, value in batch.items() if value.dtype.kind in "biufc"}
-    return numbers | {"index": index.astype(np.int32), "weight": weight}
+    return batch | {"index": index.astype(np.int32), "weight": weight}
 
 
-def _assemble(batches: Any, step: int) -> Batch:
-    positions = batches.positions(step)
-    if batches.whole:
-        return batches.make(positions)
-    return concatenate([batches.make(positions[row : row + 1]) for row in range(len(positions))])
+def _parts(source: Source, index: np.ndarray) -> list[slice]:
+    """Returns the parts in which to read examples: single ones if they are decoded, because their sizes may differ."""
+    return [slice(None)] if source.in_memory else [slice(row, row + 1) for row in range(len(index))]
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ class _Steps:
         return 2**31 - 1 if self.count is None else self.count
 
     def __getitem__(self, index: int) -> Any:
-        return _assemble(self.batches, self.start + index)
+        return self.batches.make(self.batches.positions(self.start + index))
 
 
 @dataclass(frozen=True)

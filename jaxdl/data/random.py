@@ -53,6 +53,12 @@ class Draws:
         folded._counter = 0
         return folded
 
+    def rows(self, rows: slice) -> Draws:
+        """Returns the generator of some of the examples; it draws the same numbers."""
+        part = object.__new__(Draws)
+        part._key, part._counter = self._key[rows], self._counter
+        return part
+
     def uniform(self, count: int | None = None) -> np.ndarray:
         """Draws from [0, 1), float64 [batch], or [batch, count] with `count`."""
         counters = np.arange(self._counter + 1, self._counter + 1 + (1 if count is None else count), dtype=np.uint64)

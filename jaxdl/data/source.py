@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxdl.data.image.files import Picture
 from jaxdl.errors import UserError, nearest
 
 Batch = dict[str, np.ndarray]
@@ -70,7 +71,7 @@ class ExampleSource:
     """Examples that are read and decoded one at a time.
 
     Attributes:
-      examples: Sequence of dicts of arrays. Nested features become `outer/inner`.
+      examples: Sequence of dicts of arrays and `Picture`. Nested features become `outer/inner`.
       rows: Positions in `examples` that this source holds, [length].
       features: Features to keep. Empty keeps all.
       skipped: Files that were not read, each with the reason.
@@ -93,13 +94,12 @@ class ExampleSource:
         Raises:
           UserError: The examples differ in shape.
         """
-        return stack([self._example(int(index)) for index in indices])
+        return stack([{name: _array(name, value) for name, value in self.example(i).items()} for i in indices])
 
-    def _example(self, index: int) -> Batch:
+    def example(self, index: int) -> dict[str, Any]:
+        """Returns one example, each feature an array or a `Picture`."""
         example = flatten(self.examples[int(self.rows[index])])
-        if self.features:
-            example = {name: example[name] for name in self.features}
-        return {name: narrow(name, np.asarray(value)) for name, value in example.items()}
+        return {name: example[name] for name in self.features} if self.features else example
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,14 @@ class JoinedSource:
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
+    def locate(self, index: int) -> tuple[Source, int]:
+        """Returns the part that has an example, and its index in that part."""
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
     def read(self, indices: np.ndarray) -> Batch:
         indices = np.asarray(indices)
         starts = np.cumsum([0] + [len(part) for part in self.parts])
@@ -137,6 +145,21 @@ class JoinedSource:
         inverse = np.argsort(np.concatenate(order))
         joined = concatenate(batches)
         return {name: value[inverse] for name, value in joined.items()}
+
+
+def read_pictures(source: Source, index: int) -> Batch:
+    """Reads one example as a batch of one, in which decoded images may be `Picture`, for `transforms.apply`."""
+    if isinstance(source, JoinedSource):
+        part, index = source.locate(index)
+        return read_pictures(part, index)
+    if not isinstance(source, ExampleSource):
+        return source.read(np.array([index]))
+    example: dict[str, Any] = source.example(index)
+    return {n: value if isinstance(value, Picture) else np.stack([_array(n, value)]) for n, value in example.items()}
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    return value.pixels() if isinstance(value, Picture) else narrow(name, np.asarray(value))
 
 
 def skipped_files(source: Source) -> tuple[str, ...]:

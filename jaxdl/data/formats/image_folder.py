@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdl.data.files import Listing, check_links, is_hidden, list_files, reasons, subfolders_of
 from jaxdl.data.formats.parts import Reading, identity, open_parts, sample
-from jaxdl.data.image.files import SUFFIXES, decode, to_array
-from jaxdl.data.source import Batch, ExampleSource, Source
+from jaxdl.data.image.files import SUFFIXES, Picture, decode
+from jaxdl.data.source import ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
@@ -21,7 +21,7 @@ _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "de
 
 @dataclass(frozen=True)
 class _Files:
-    """Examples of `image` uint8 [height, width, 3] and `label` int32 []."""
+    """Examples of `image`, a `Picture` of 3 channels, and `label` int32 []."""
 
     files: tuple[Path, ...]
     labels: np.ndarray
@@ -33,8 +33,8 @@ class _Files:
     def labels_of(self, rows: np.ndarray) -> np.ndarray:
         return self.labels[rows]
 
-    def __getitem__(self, number: int) -> Batch:
-        image = to_array(decode(self.files[number], channels=3, scale=self.scale))
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        image = Picture(decode(self.files[number], channels=3, scale=self.scale))
         return {"image": image, "label": self.labels[number]}
 
 

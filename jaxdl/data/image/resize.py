@@ -5,10 +5,12 @@ processed image by image. Boxes, masks and instances follow (see `jaxdl.data.ima
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from jaxdl.data.image import geometry
+from jaxdl.data.image.files import pictures
 from jaxdl.data.random import Draws
 from jaxdl.data.source import Batch
 from jaxdl.errors import UserError
@@ -26,6 +28,8 @@ class RandomResizedCrop:
       ratio: (minimum, maximum) aspect, width / height. If ten draws do not fit, the largest centered crop within these
         bounds is used.
     """
+
+    takes_pictures: ClassVar[bool] = True
 
     size: int
     scale: tuple[float, float] = (0.08, 1.0)
@@ -62,6 +66,8 @@ class ResizeCrop:
       resize: Shorter side after resizing, in pixels.
       size: Height and width of the crop in pixels, at most `resize`.
     """
+
+    takes_pictures: ClassVar[bool] = True
 
     resize: int
     size: int
@@ -114,6 +120,8 @@ class ResizePad:
       height, width: Size of the result in pixels.
     """
 
+    takes_pictures: ClassVar[bool] = True
+
     height: int
     width: int
 
@@ -136,6 +144,8 @@ class RandomScale:
       height, width: Size of the result in pixels.
       scale: (minimum, maximum) size relative to `ResizePad`.
     """
+
+    takes_pictures: ClassVar[bool] = True
 
     height: int
     width: int
@@ -176,13 +186,12 @@ def _placed(batch: Batch, height: int, width: int, scale: np.ndarray, down: np.n
     left = np.floor(across * (width - wide)).astype(np.int64)
     step_y, step_x = image_height / tall, image_width / wide  # pixels of the image per pixel of the result
     placed = np.zeros((count, height, width, channels), np.uint8)
-    for number, pixels in enumerate(batch["image"]):
+    for number, whole in enumerate(pictures(batch["image"])):
         y0, y1 = max(top[number], 0), min(top[number] + tall[number], height)
         x0, x1 = max(left[number], 0), min(left[number] + wide[number], width)
         rows = np.clip((np.array([y0, y1]) - top[number]) * step_y[number], 0, image_height)
         columns = np.clip((np.array([x0, x1]) - left[number]) * step_x[number], 0, image_width)
         box = (columns[0], rows[0], columns[1], rows[1])
-        whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
         part = whole.resize((int(x1 - x0), int(y1 - y0)), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
         placed[number, y0:y1, x0:x1] = np.asarray(part).reshape(y1 - y0, x1 - x0, channels)
     windows = np.stack([-top * step_y, -left * step_x, (height - top) * step_y, (width - left) * step_x], axis=1)
@@ -195,8 +204,7 @@ def _cropped(batch: Batch, boxes: list[tuple[float, float, float, float]], size:
 
     grey = batch["image"].shape[3] == 1
     crops = []
-    for pixels, box in zip(batch["image"], boxes):
-        whole = Image.fromarray(pixels[..., 0] if grey else pixels)
+    for whole, box in zip(pictures(batch["image"]), boxes):
         # The reducing gap first downsizes by integer factors: several times faster at almost equal quality.
         crops.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
     image = np.stack(crops)[..., None] if grey else np.stack(crops)

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from jaxdl.data.image import geometry
+from jaxdl.data.image.files import Picture
 from jaxdl.data.random import Draws
 from jaxdl.data.source import Batch
 from jaxdl.errors import UserError
@@ -20,7 +21,8 @@ from jaxdl.errors import UserError
 class Transform(Protocol):
     """Function of a batch and its random numbers; a frozen dataclass or a plain function.
 
-    A transform with the class attribute `only_labels = True` is skipped for files without labels, in prediction.
+    A transform with the class attribute `only_labels = True` is skipped for files without labels, in prediction. With
+    `takes_pictures = True`, `image` may be a `jaxdl.data.image.files.Picture`.
     """
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch: ...
@@ -39,8 +41,15 @@ class Mix(Protocol):
 def apply(transforms: Sequence[Transform], batch: Batch, draws: Draws) -> Batch:
     """Applies transforms in order, each with independent random numbers."""
     for number, transform in enumerate(transforms):
+        if not getattr(transform, "takes_pictures", False):
+            batch = _arrays(batch)
         batch = transform(batch, draws.fold(number))
-    return batch
+    return _arrays(batch)
+
+
+def _arrays(batch: Batch) -> Batch:
+    """Replaces a picture by its pixels."""
+    return batch | {name: value.pixels()[None] for name, value in batch.items() if isinstance(value, Picture)}
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,10 @@ class RandomFlip:
     """Random horizontal flip with probability 0.5."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        image = np.ascontiguousarray(batch["image"])
         flip = draws.uniform() < 0.5
+        if not flip.any():  # often, in batches of one decoded example
+            return batch | geometry.mirror(batch, flip)
+        image = np.ascontiguousarray(batch["image"])
         flipped = image.copy()
         # numpy copies pixels viewed as one void item faster than an innermost axis of 3.
         pixels, target = (array.view(f"V{image.shape[3]}")[..., 0] for array in (image, flipped))

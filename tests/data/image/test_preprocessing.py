@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.data.dataset import Data, Dataset
 from jaxdl.data.image.boxes_and_masks import Mask, Objects
+from jaxdl.data.image.files import Picture
 from jaxdl.data.image.preprocessing import ImagePreprocessing
-from jaxdl.data.image.resize import RandomWindow, ResizeCrop, ResizePad
-from jaxdl.data.image.transforms import RandomFlip
-from jaxdl.data.pipeline import eval_batches
+from jaxdl.data.image.resize import RandomResizedCrop, RandomScale, RandomWindow, ResizeCrop, ResizePad
+from jaxdl.data.image.transforms import RandomFlip, apply
+from jaxdl.data.pipeline import Batches, eval_batches, transformed
+from jaxdl.data.random import Draws
 from jaxdl.data.source import ColumnSource
 from jaxdl.errors import UserError
 
@@ -90,3 +93,53 @@ def test_the_description_names_the_steps():
     assert scaled
     assert (scaled["alpha"], scaled["least_maximum"], scaled["range"]["uint16"]) == (None, None, [0.0, 4095.0])
     assert ImagePreprocessing((RandomWindow(8, 8),), (8, 8, 3), "crop").describe() is None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of several sizes, modes and orientations, as two classes."""
+    root, sizes = tmp_path_factory.mktemp("images"), ((40, 61), (52, 33), (30, 30), (45, 90))
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    for number, (height, width) in enumerate(sizes):
+        (root / "ab"[number % 2]).mkdir(exist_ok=True)
+        image = Image.fromarray(images(height, width, count=1)[0]).convert(("RGB", "L", "RGB", "CMYK")[number])
+        image.save(root / "ab"[number % 2] / f"{number}.jpg", exif=rotated if number == 0 else Image.Exif())
+    return Dataset(f"folder:{root}", "train[:2]+train[2:]").load()
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        (RandomResizedCrop(16), RandomFlip()),
+        (ResizeCrop(18, 16),),
+        (ResizePad(20, 16), RandomFlip()),
+        (RandomFlip(), RandomScale(16, 20)),
+    ],
+)
+def test_images_of_files_are_transformed_like_arrays(folder, transforms):
+    data = Data(Dataset("folder:images", "train"), {}, 5, augment=transforms)
+    batch = Batches(folder, data, seed=3).make(np.arange(5))
+    arrays = [folder.read(batch["index"][row : row + 1]) for row in range(5)]
+    draws = Draws(3, np.arange(5)).fold(0)
+    expected = [apply(transforms, array, draws.rows(slice(row, row + 1))) for row, array in enumerate(arrays)]
+    np.testing.assert_array_equal(batch["image"], np.concatenate([array["image"] for array in expected]))
+    evaluated = next(iter(eval_batches(folder, 4, transforms)))
+    for row in range(4):
+        alone = transformed(transforms, folder.read(np.array([row])), np.array([row]))
+        np.testing.assert_array_equal(evaluated["image"][row], alone["image"][0])
+        assert evaluated["label"][row] == alone["label"][0]
+
+
+def test_pictures_reach_only_transforms_that_take_them(folder):
+    class Observed:
+        def __init__(self, takes_pictures):
+            self.takes_pictures, self.types = takes_pictures, set()
+
+        def __call__(self, batch, draws):
+            self.types.add(type(batch["image"]))
+            return batch
+
+    first, second = Observed(True), Observed(False)
+    list(eval_batches(folder, 1, (first, second)))
+    assert (first.types, second.types) == ({Picture}, {np.ndarray})

@@ -188,6 +188,9 @@ def test_draws_are_uniform_and_independent_of_their_neighbours():
     single = Draws(1, positions[2:3])
     assert single.uniform()[0] == uniforms[2]
     np.testing.assert_array_equal(single.uniform(3)[0], block[2])
+    part = Draws(1, positions).rows(slice(1, 3))
+    np.testing.assert_array_equal(part.uniform(), uniforms[1:3])
+    np.testing.assert_array_equal(part.fold(4).uniform(), Draws(1, positions).fold(4).uniform()[1:3])
     many_uniforms = Draws(0, np.arange(100_000)).uniform()
     counts, _ = np.histogram(many_uniforms, bins=20, range=(0, 1))
     assert abs(counts - 5000).max() < 350  # five standard errors
