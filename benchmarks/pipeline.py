@@ -29,7 +29,7 @@ from jaxdl.data.formats.token_file import TokenFile
 from jaxdl.data.image.resize import RandomResizedCrop, ResizeCrop
 from jaxdl.data.image.transforms import RandomFlip
 from jaxdl.data.pipeline import Batches, eval_batches
-from jaxdl.runs.environment import huge_pages
+from jaxdl.runs.environment import tune_malloc
 
 HEIGHT, WIDTH = 375, 500  # the most frequent size in ImageNet
 RATE, SECONDS = 16_000, 2
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     only = list(filter(None, arguments.only.split(","))) or list(WORKLOADS)
     if unknown := set(only) - set(WORKLOADS):
         raise SystemExit(f"--only: no workload {', '.join(sorted(unknown))}; workloads: {', '.join(WORKLOADS)}")
-    huge_pages()
+    tune_malloc()
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder), arguments.images)
         for kind in only:
