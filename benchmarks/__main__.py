@@ -58,6 +58,7 @@ WORKLOADS = (
     Workload("Diffusion", ("diffusion_vs_diffusers", "--sampling=5"), ("torch", "diffusers")),
     Workload("GAN", ("gan_vs_torch",)),
     Workload("Autoencoder", ("vae_vs_torch",)),
+    Workload("data", ("pipeline", "--steps=8")),
     Workload("engine", ("checkpoint_vs_torch",)),
     Workload("engine", ("pipeline", "--only=jpeg_train,jpeg_eval")),
     Workload("engine", ("startup_vs_torch",)),
