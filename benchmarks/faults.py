@@ -109,7 +109,7 @@ def default_signals() -> None:
 def _server() -> Any:
     """Returns the context of processes that are forked from one which has imported the modules of training."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.faults", "jaxdl.commands.train", "orbax.checkpoint", "tensorboardX"])
+    context.set_forkserver_preload(["benchmarks.faults", "jaxdl.commands.train", "orbax.checkpoint"])
     return context
 
 

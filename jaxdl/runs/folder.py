@@ -265,7 +265,7 @@ class RunFolder:
         write_png(path, image)
         if not known:
             with write_errors(self.path / "tensorboard"):
-                self._events.image(int(step), name, image)
+                self._events.image(int(step), name, path.read_bytes(), *image.shape[:2])
 
     def rows(self) -> list[dict[str, Any]]:
         """Reads metrics.jsonl in order, null as NaN; an incomplete last line is skipped.

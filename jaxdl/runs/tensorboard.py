@@ -1,12 +1,19 @@
-"""TensorBoard event files, with the record format and protocol buffers of tensorboardX."""
+"""TensorBoard event files.
 
+The format is written here, since tensorboardX imports PyTorch where it is installed: 1.1 s of every start. An event
+file is a sequence of records, as in TFRecord files. A record is a protocol buffer of the message `Event`; the fields
+have the numbers of event.proto and summary.proto of TensorBoard.
+"""
+
+import ctypes
+import functools
 import secrets
+import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import BinaryIO
 
 
 class EventFile:
@@ -23,43 +30,84 @@ class EventFile:
     def __init__(self, folder: Path, purge_step: int | None = None):
         self._folder = folder
         self._purge_step = purge_step
-        self._writer: Any = None
+        self._file: BinaryIO | None = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes {tag: value}."""
-        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore
+        self._write(step, [_bytes(1, tag.encode()) + _float(2, value) for tag, value in values.items()])
 
-        self._write(step, Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]))
-
-    def image(self, step: int, tag: str, image: np.ndarray) -> None:
-        """Writes a picture, uint8 [height, width, 3]."""
-        from tensorboardX import summary
-
-        self._write(step, summary.image(tag, image, dataformats="HWC"))
+    def image(self, step: int, tag: str, png: bytes, height: int, width: int) -> None:
+        """Writes a picture, the content of a PNG file with three channels."""
+        image = _integer(1, height) + _integer(2, width) + _integer(3, 3) + _bytes(4, png)
+        self._write(step, [_bytes(1, tag.encode()) + _bytes(4, image)])
 
     def close(self) -> None:
         """Closes the file. A second call has no effect."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
 
-    def _write(self, step: int, summary: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # type: ignore
+    def _write(self, step: int, values: list[bytes]) -> None:
+        file = self._file = self._file or self._open()
+        file.write(_event(_integer(2, step) + _bytes(5, b"".join(_bytes(1, value) for value in values))))
+        file.flush()
 
-        writer = self._open()
-        writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        writer.flush()
+    def _open(self) -> BinaryIO:
+        self._folder.mkdir(exist_ok=True)
+        # The clock may be set back, so a number orders the files. Two writers may have the same number.
+        number = len(list(self._folder.iterdir()))
+        name = f"events.p{number:06}.out.tfevents.{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
+        file = (self._folder / name).open("xb")
+        file.write(_event(_bytes(3, b"brain.Event:2")))
+        if self._purge_step is not None:
+            start = _integer(1, 1)  # SessionLog.START
+            file.write(_event(_integer(2, self._purge_step) + _bytes(7, start)))
+        return file
 
-    def _open(self) -> Any:
-        if self._writer is None:
-            from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
 
-            self._folder.mkdir(exist_ok=True)
-            # The clock may be set back, so a number orders the files. Two writers may have the same number.
-            number = len(list(self._folder.iterdir()))
-            self._writer = EventsWriter(str(self._folder / f"events.p{number:06}"), f".{secrets.token_hex(4)}")
-            if self._purge_step is not None:
-                session = SessionLog(status=SessionLog.START)
-                self._writer.write_event(Event(wall_time=time.time(), step=self._purge_step, session_log=session))
-        return self._writer
+def _event(fields: bytes) -> bytes:
+    """Returns the record of an event: its length, contents and checksums."""
+    event = b"\x09" + struct.pack("<d", time.time()) + fields  # field 1: wall time
+    length = struct.pack("<Q", len(event))
+    return length + _checksum(length) + event + _checksum(event)
+
+
+def _integer(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
+
+
+def _float(number: int, value: float) -> bytes:
+    return _varint(number << 3 | 5) + bytes(ctypes.c_float(value))  # infinite beyond float32
+
+
+def _bytes(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    """Returns a natural number in base 128, lowest digit first; every byte but the last has its high bit set."""
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _checksum(data: bytes) -> bytes:
+    """Returns the masked CRC-32C of TFRecord files."""
+    table, crc = _crc_table(), 0xFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 255] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+@functools.cache
+def _crc_table() -> list[int]:
+    """Returns the remainder of each byte by the Castagnoli polynomial."""
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table

@@ -203,7 +203,7 @@ def test_pictures_are_files_and_tensorboard_images(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "pictures" / names[1])), 255 - PICTURE)
     images = [(e.step, v.tag, v.image) for e in events(tmp_path, monkeypatch) for v in e.summary.value]
     step, tag, image = images[0]
-    assert (step, tag, image.height, image.width) == (7, "../validation/samples_1", 4, 5)
+    assert (step, tag, image.height, image.width) == (7, "../validation/samples 1", 4, 5)
     assert image.encoded_image_string == (tmp_path / "pictures" / names[0]).read_bytes()
 
 
