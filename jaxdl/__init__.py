@@ -7,10 +7,9 @@ if TYPE_CHECKING:
     from jaxdl.config.experiment import Experiment
     from jaxdl.data.dataset import Data, Dataset
     from jaxdl.distributed.mesh import Parallel
-    from jaxdl.errors import UserError
+    from jaxdl.errors import NonFinite, Preempted, UserError
     from jaxdl.library import Run, load, train
     from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
-    from jaxdl.training.interrupt import NonFinite, Preempted
     from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term
 
 __all__ = [
@@ -37,10 +36,9 @@ _MODULES = {
     "jaxdl.config.experiment": ("Experiment",),
     "jaxdl.data.dataset": ("Data", "Dataset"),
     "jaxdl.distributed.mesh": ("Parallel",),
-    "jaxdl.errors": ("UserError",),
+    "jaxdl.errors": ("NonFinite", "Preempted", "UserError"),
     "jaxdl.library": ("Run", "load", "train"),
     "jaxdl.training.checkpoint": ("CheckpointPolicy", "InitFromRun"),
-    "jaxdl.training.interrupt": ("NonFinite", "Preempted"),
     "jaxdl.training.task": ("Evaluation", "Outcome", "Phase", "Task", "Term"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

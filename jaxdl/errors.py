@@ -47,6 +47,17 @@ class Failed(Exception):
     """Failure of a valid command, reported in one line; the exit code is 1."""
 
 
+class NonFinite(Exception):
+    """NaN or infinite loss or gradient, with the step, the phase and the leaves; the exit code is 1."""
+
+
+class Preempted(BaseException):
+    """Stop by a signal after the state was saved; the exit code is 75.
+
+    Like KeyboardInterrupt it is not an Exception, so that code which handles errors does not catch it.
+    """
+
+
 def warn(message: str) -> None:
     """Prints a warning of one line on standard error."""
     print(f"warning: {printable(message)}", file=sys.stderr)

@@ -22,7 +22,17 @@ from jaxdl.commands import flags as declarations
 from jaxdl.commands.flags import GLOBAL, Command, Flag, Form, place
 from jaxdl.compatibility import backends_initialized
 from jaxdl.distributed.processes import WATCHED
-from jaxdl.errors import LIMITS, Failed, UserError, WriteError, cause_and_remedy, nearest, printable
+from jaxdl.errors import (
+    LIMITS,
+    Failed,
+    NonFinite,
+    Preempted,
+    UserError,
+    WriteError,
+    cause_and_remedy,
+    nearest,
+    printable,
+)
 from jaxdl.runs.environment import configure, end_with_parent, tune_malloc
 from jaxdl.signals import handle_signals, interrupt, kept
 from jaxdl.streams import lasting
@@ -52,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-      words: The command line without the program. None: that of this process, restarted with settings of malloc.
+      words: The command line without the program. None: that of this process.
 
     Returns:
       The exit code.
@@ -61,9 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return _main(words, program=False)
     escape_output()
     end_with_parent()
-    if not set(_HELP) & set(sys.argv[1:]):
-        tune_malloc()
-        logging.use_absl_handler()
+    logging.use_absl_handler()
     try:
         code = _main(sys.argv[1:], program=True)
         sys.stdout.flush()
@@ -90,6 +98,8 @@ def _main(words: Sequence[str], program: bool) -> int:
     except UserError as error:
         _print("error", error)
         return 2
+    if program and command.needs == "devices":
+        tune_malloc()
     if "processes" in values and place(values).several and WATCHED not in os.environ:
         from jaxdl.distributed.watchdog import watch
 
@@ -126,12 +136,11 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
         handle_signals(interrupt)
     try:
         _check_folder()
-        configure(values.cpu_devices, values.deterministic)
+        if command.needs != "nothing":
+            configure(values.cpu_devices, values.deterministic)
     except UserError as error:
         _print("error", error)
         return 2
-    from jaxdl.training.interrupt import NonFinite, Preempted
-
     try:
         if "trust" in values and values.trust:
             from jaxdl.runs.restore import trust_run

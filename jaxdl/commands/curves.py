@@ -17,6 +17,7 @@ COMMAND = Command(
     synopsis=("RUN... [--output=FILE.png]",),
     flags=(Flag("output", "Picture. By default curves.png.", value="FILE.png", instead=("workdir",)),),
     example="jaxdl curves runs/a runs/b --output=curves.png",
+    needs="nothing",
 )
 
 

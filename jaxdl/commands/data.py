@@ -16,6 +16,7 @@ COMMAND = Command(
     synopsis=("[--prepare=NAME]",),
     flags=(Flag("prepare", "Data set or pretrained model to download and prepare.", value="NAME"),),
     example="jaxdl data --prepare=fashion_mnist",
+    needs="nothing",
 )
 
 

@@ -5,10 +5,9 @@ from typing import TextIO
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command
-from jaxdl.config.settings import differences
-from jaxdl.runs.code import changes
+from jaxdl.config.text import differences
 from jaxdl.runs.folder import RunFolder
-from jaxdl.runs.manifest import latest
+from jaxdl.runs.manifest import changes, latest
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
@@ -17,6 +16,7 @@ COMMAND = Command(
     synopsis=("RUN RUN",),
     flags=(),
     example="jaxdl diff runs/a runs/b",
+    needs="nothing",
 )
 
 

@@ -6,7 +6,7 @@ So a declaration may only use the names in this module.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from absl import flags
 from absl.flags import FlagValues
@@ -78,6 +78,7 @@ class Command:
       synopsis: Arguments and flags of each way to call the command. Flags outside of brackets are required.
       flags: Flags that the command takes.
       example: Command line.
+      needs: "devices" for computations, "jax" to import JAX, which takes most of a second, or "nothing".
     """
 
     name: str
@@ -85,6 +86,7 @@ class Command:
     synopsis: tuple[str, ...]
     flags: tuple[Flag, ...]
     example: str
+    needs: Literal["devices", "jax", "nothing"] = "devices"
 
     @property
     def usage(self) -> str:

@@ -1,17 +1,16 @@
 """Lists the recipes with their recorded results."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import fiddle as fdl
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, Command
-from jaxdl.config import resolve
 from jaxdl.config.recipes import RecipeFile, recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import to_json
-from jaxdl.runs.ledger import Summary, figure, minutes, summaries
+from jaxdl.runs.ledger import figure, minutes, summaries
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
@@ -20,6 +19,7 @@ COMMAND = Command(
     synopsis=("[--format=json]",),
     flags=(FORMAT,),
     example="jaxdl list --format=json",
+    needs="nothing",
 )
 
 
@@ -31,46 +31,49 @@ def rows(root: Path) -> list[dict[str, Any]]:
     """Returns name, family, title, task, data, metric, value, std, seeds, device, minutes and error of each recipe.
 
     The fields from `value` to `minutes` are None if no result is recorded. If a recipe does not load, `task` and `data`
-    are None and `error` is the reason.
+    are None and `error` is the reason. Every recipe is imported, which takes seconds.
     """
-    results = summaries(root)
-    return [_row(recipe, results.get(recipe.name)) for recipe in recipes(root)]
+    return [{**row, **_task_and_data(recipe)} for recipe, row in _recorded(root)]
 
 
 def show(root: Path, format: str = "text", stream: TextIO | None = None) -> None:
-    """Prints the recipes as a table or as JSON."""
-    listed = rows(root)
+    """Prints the recipes with titles and results as a table, which imports none of them, or all fields as JSON."""
     if format == "json":
-        print(to_json(listed), file=stream)
+        print(to_json(rows(root)), file=stream)
         return
-    lines = [(row["name"], row["task"] or "-", row["data"] or "-", row["error"] or _result(row)) for row in listed]
-    print_table(("recipe", "task", "data", "result"), lines, stream)
+    lines = [(row["name"], row["title"], _result(row)) for _, row in _recorded(root)]
+    print_table(("recipe", "title", "result"), lines, stream)
 
 
-def _row(recipe: RecipeFile, summary: Summary | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": recipe.name, "family": recipe.family, "title": recipe.title}
-    try:
-        row |= {**_task_and_data(recipe), "error": None}
-    except UserError as error:
-        row |= {"task": None, "data": None, "error": str(error)}
-    row |= {"metric": recipe.metric, **dict.fromkeys(("value", "std", "seeds", "device", "minutes"))}
-    if summary is None:
-        return row
-    recorded = {name: getattr(summary, name) for name in ("metric", "std", "seeds", "device", "minutes")}
-    return row | {"value": summary.mean, **recorded}
+def _recorded(root: Path) -> Iterator[tuple[RecipeFile, dict[str, Any]]]:
+    """Yields each recipe with its fields that are known without importing it."""
+    results = summaries(root)
+    for recipe in recipes(root):
+        row = {"name": recipe.name, "family": recipe.family, "title": recipe.title, "metric": recipe.metric}
+        row |= dict.fromkeys(("value", "std", "seeds", "device", "minutes"))
+        if (summary := results.get(recipe.name)) is not None:
+            recorded = {name: getattr(summary, name) for name in ("metric", "std", "seeds", "device", "minutes")}
+            row |= {"value": summary.mean, **recorded}
+        yield recipe, row
 
 
 def _task_and_data(recipe: RecipeFile) -> dict[str, str | None]:
-    """Returns the names of the task and of the training data, from the resolved configuration."""
-    config = resolve(str(recipe.path))
+    """Returns the names of the task and of the training data, from the resolved configuration, or its error."""
+    import fiddle as fdl
+
+    from jaxdl.config import resolve
+
+    def call_name(value: Any) -> str | None:
+        return getattr(fdl.get_callable(value), "__name__", None) if isinstance(value, fdl.Buildable) else None
+
+    try:
+        config = resolve(str(recipe.path))
+    except UserError as error:
+        return {"task": None, "data": None, "error": str(error)}
     task, data = config.__arguments__.get("task"), config.__arguments__.get("data")
     train = data.__arguments__.get("train") if isinstance(data, fdl.Buildable) else None
     name = train.__arguments__.get("name") if isinstance(train, fdl.Buildable) else None
-    return {"task": _call_name(task), "data": name or _call_name(train)}
-
-
-def _call_name(value: Any) -> str | None:
-    return getattr(fdl.get_callable(value), "__name__", None) if isinstance(value, fdl.Buildable) else None
+    return {"task": call_name(task), "data": name or call_name(train), "error": None}
 
 
 def _result(row: dict[str, Any]) -> str:

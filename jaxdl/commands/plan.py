@@ -41,6 +41,7 @@ COMMAND = Command(
         SET,
     ),
     example="jaxdl plan --config=experiments/cnn/imagenet_resnet50.py --topology=h100:1x8 --shape=224,224,3",
+    needs="jax",
 )
 
 REMATS = ("nothing", "dots", "all")

@@ -12,6 +12,7 @@ COMMAND = Command(
     synopsis=("RUN...",),
     flags=(),
     example="jaxdl record runs/digits-*",
+    needs="nothing",
 )
 
 

@@ -31,6 +31,7 @@ COMMAND = Command(
         Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),
     ),
     example="jaxdl report runs --output=report.html",
+    needs="nothing",
 )
 
 # Beginnings of the files, by which a later report knows that it may replace them.

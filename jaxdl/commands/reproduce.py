@@ -17,10 +17,10 @@ from absl.flags import FlagValues
 
 from jaxdl.commands import train
 from jaxdl.commands.flags import DRY_RUN, TRUST, Command, Flag
-from jaxdl.config import settings
+from jaxdl.config import text as config_text
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.settings import observes
+from jaxdl.config.text import observes
 from jaxdl.errors import Failed, UserError, printable
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
@@ -222,7 +222,7 @@ def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
         result = other.result()
         if result is None:
             continue
-        rows = settings.differences(ours, other.settings())
+        rows = config_text.differences(ours, other.settings())
         if [name for name, *_ in rows if not observes(name)] == ["seed"]:
             results.append(result)
     return results

@@ -5,19 +5,13 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-import jax
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
-from jaxdl.commands.plan import first_example, resolve_shape
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build
-from jaxdl.distributed.hardware import target
 from jaxdl.errors import UserError
-from jaxdl.runs.code import user_errors
 from jaxdl.runs.table import print_table
-from jaxdl.training.compiled import Program
-from jaxdl.training.state import leaf_names
 
 COMMAND = Command(
     name="show",
@@ -34,6 +28,7 @@ COMMAND = Command(
         SHAPE,
     ),
     example="jaxdl show --config=experiments/cnn/digits.py --shardings --topology=v5e:4x4",
+    needs="jax",
 )
 
 
@@ -56,6 +51,14 @@ def show(
     stream: TextIO | None = None,
 ) -> None:
     """Prints the shape, mesh axes and shape on one device of each parameter. Args as the flags."""
+    import jax
+
+    from jaxdl.commands.plan import first_example, resolve_shape
+    from jaxdl.distributed.hardware import target
+    from jaxdl.runs.code import user_errors
+    from jaxdl.training.compiled import Program
+    from jaxdl.training.state import leaf_names
+
     devices = target(topology)[1] if topology else jax.devices()
     experiment = build(resolve_shape(recipe_name, settings, shape))
     with user_errors():

@@ -76,6 +76,7 @@ COMMAND = Command(
         ),
     ),
     example="jaxdl sweep --config=experiments/cnn/digits.py --grid=seed=0..4 --dry_run",
+    needs="jax",
 )
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")

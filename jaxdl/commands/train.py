@@ -23,14 +23,14 @@ from jaxdl.data.source import Source, skipped_files
 from jaxdl.data.summary import summarize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
-from jaxdl.errors import UserError, WriteError, nearest
+from jaxdl.errors import Preempted, UserError, WriteError, nearest
 from jaxdl.runs import code, manifest
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
-from jaxdl.training.interrupt import Preempted, preparing
+from jaxdl.training.interrupt import preparing
 from jaxdl.training.loop import check, make_program, train
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources

@@ -21,6 +21,7 @@ COMMAND = Command(
         FORMAT,
     ),
     example="jaxdl verify runs/digits",
+    needs="jax",
 )
 
 INTACT = "intact"

@@ -7,51 +7,18 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import fiddle as fdl
 import numpy as np
 
+from jaxdl.config.text import OBSERVES, Setting, differences, to_text
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
     from jaxdl.config.experiment import Experiment
-
-# Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
-OBSERVES = (
-    "parallel",
-    "log_every",
-    "eval_every",
-    "save_every",
-    "keep",
-    "data.threads",
-    "data.workers",
-    "data.eval_batch_size",
-)
-
-ABSENT = "(absent)"
-_ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults in `describe`
-
-
-def observes(path: str) -> bool:
-    """Returns whether a path or override does not affect results."""
-    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
-
-
-class Setting(NamedTuple):
-    """Argument of a configuration.
-
-    Attributes:
-      path: Path, for example "optimizers.train.learning_rate.peak_value". "" is the experiment.
-      value: Value as text. A call is `name(...)`; its arguments are separate settings.
-      default: Whether the value is the default of the function or class.
-    """
-
-    path: str
-    value: str
-    default: bool
 
 
 def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
@@ -61,48 +28,12 @@ def settings(config: "fdl.Buildable | Experiment") -> list[Setting]:
 
 def describe(config: "fdl.Buildable | Experiment") -> str:
     """Returns lines `path = value` with defaults marked, as in config.txt and `show`."""
-    return "".join(
-        f"{path or _ROOT} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings(config)
-    )
-
-
-def from_text(text: str) -> list[Setting]:
-    """Parses the output of `describe` without the code of the run.
-
-    Raises:
-      ValueError: A line without " = ".
-    """
-    parsed = []
-    for line in text.splitlines():
-        path, equals, value = line.partition(" = ")
-        if not equals:
-            raise ValueError(f"'{line[:60]}' is not a setting; expected PATH = VALUE")
-        default = value.endswith(_DEFAULT)
-        parsed.append(Setting("" if path == _ROOT else path, value.removesuffix(_DEFAULT), default))
-    return parsed
+    return to_text(settings(config))
 
 
 def diff(config_a: fdl.Buildable, config_b: fdl.Buildable) -> list[tuple[str, str, str]]:
-    """Returns (path, value in a, value in b) of the differences.
-
-    The value of a missing argument is `ABSENT`. An argument that is missing in one and a default in the other is not
-    listed.
-    """
+    """Returns (path, value in a, value in b) of the differences, as `jaxdl.config.text.differences`."""
     return differences(settings(config_a), settings(config_b))
-
-
-def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) -> list[tuple[str, str, str]]:
-    """Returns `diff` of two outputs of `settings` or `from_text`."""
-    a, b = ({setting.path: setting for setting in side} for side in (settings_a, settings_b))
-    rows = []
-    for path in dict.fromkeys([*a, *b]):
-        present = [side[path] for side in (a, b) if path in side]
-        if len(present) == 1 and present[0].default:
-            continue
-        values = tuple(side[path].value if path in side else ABSENT for side in (a, b))
-        if values[0] != values[1]:
-            rows.append((path, *values))
-    return rows
 
 
 def fingerprint(config: fdl.Buildable) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxdl.distributed.watchdog import PARENT
-from jaxdl.errors import Failed, UserError, write_errors
+from jaxdl.errors import Failed, Preempted, UserError, write_errors
 from jaxdl.launchers import Job, Options
 from jaxdl.launchers.table import Table
 from jaxdl.runs.lock import WAIT
-from jaxdl.training.interrupt import Preempted, interruptible
+from jaxdl.training.interrupt import interruptible
 
 _MOST = 8  # slots by default on a machine without GPUs: each run has its own memory
 _GPUS = Path("/proc/driver/nvidia/gpus")

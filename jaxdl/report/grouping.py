@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.config.settings import ABSENT, differences, observes
+from jaxdl.config.text import ABSENT, differences, observes
 from jaxdl.report.load import Run
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")

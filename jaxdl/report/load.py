@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.config.recipes import repository_root
-from jaxdl.config.settings import Setting
+from jaxdl.config.text import Setting
 from jaxdl.errors import UserError
 from jaxdl.runs.files import leads_outside
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near

@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl.config.recipes import recipe_file
 from jaxdl.report.grouping import changed_settings, clusters, rank, typed, varied
 from jaxdl.report.load import FINISHED, Run
-from jaxdl.runs.code import changes
+from jaxdl.runs.manifest import changes
 
 RESAMPLES = 10_000
 RECIPE_DEFAULTS = "(recipe defaults)"

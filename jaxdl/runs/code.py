@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,19 +53,6 @@ def digests(config: Any, recipe: str = "") -> dict[str, str]:
     for name, file in closure(files, follow).items():
         sources[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return {"jaxdl": _package_digest(), **dict(sorted(sources.items()))}
-
-
-def changes(then: Mapping[str, str] | None, now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Returns (module, digest then, digest now) of the modules that differ, with digests of eight digits.
-
-    Args:
-      then: `digests` in the manifest of a run. None: an older manifest, without them.
-      now: `digests` of another run, or of today.
-    """
-    if then is None:
-        return []
-    rows = [(name, then.get(name, "absent")[:8], now.get(name, "absent")[:8]) for name in sorted({*then, *now})]
-    return [row for row in rows if row[1] != row[2]]
 
 
 def blame(error: BaseException) -> UserError | None:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxdl.config.settings import Setting, from_text
+from jaxdl.config.text import Setting, from_text
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
 from jaxdl.runs import metrics
 from jaxdl.runs.background import NAME as BACKGROUND_LOG

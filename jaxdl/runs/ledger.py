@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.config.recipes import recipes
-from jaxdl.config.settings import observes
+from jaxdl.config.text import observes
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.folder import RunFolder

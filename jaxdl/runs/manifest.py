@@ -15,9 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from jaxdl.runs.code import changes
 from jaxdl.runs.files import to_json
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.git import GitError, git
@@ -95,6 +92,19 @@ def mixed(manifest: Mapping[str, Any]) -> list[str]:
     return [word for name, word in words.items() if any(value != values[name][0] for value in values[name])]
 
 
+def changes(then: Mapping[str, str] | None, now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Returns (module, digest then, digest now) of the modules that differ, with digests of eight digits.
+
+    Args:
+      then: `jaxdl.runs.code.digests` in the manifest of a run. None: an older manifest, without them.
+      now: `digests` of another run, or of today.
+    """
+    if then is None:
+        return []
+    rows = [(name, then.get(name, "absent")[:8], now.get(name, "absent")[:8]) for name in sorted({*then, *now})]
+    return [row for row in rows if row[1] != row[2]]
+
+
 def changed_modules(folder: RunFolder, modules: Mapping[str, str]) -> list[str]:
     """Lists the modules outside jaxdl that differ from those of a run's latest attempt, with both digests."""
     if not (folder.path / "manifest.json").exists():
@@ -161,6 +171,8 @@ def package_versions() -> dict[str, str | None]:
 
 def describe_devices() -> dict[str, Any]:
     """Describes the devices and the settings that change results, without names of hosts or users."""
+    import jax  # here, since other commands read manifests without JAX
+
     devices = jax.devices()
     settings: Any = jax.config
     kinds = sorted({device.device_kind for device in devices})

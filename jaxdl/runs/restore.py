@@ -11,7 +11,8 @@ import numpy as np
 from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.serialize import accept, from_json
-from jaxdl.config.settings import differences, observes, settings
+from jaxdl.config.settings import settings
+from jaxdl.config.text import differences, observes
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.distributed.processes import is_first

@@ -1,4 +1,4 @@
-"""Early ends of a run: signals, after which the state is saved, and nonfinite losses or gradients."""
+"""Signals that end a run, after which the state is saved."""
 
 import os
 import signal
@@ -9,18 +9,8 @@ from typing import Any
 
 import jax
 
+from jaxdl.errors import Preempted
 from jaxdl.signals import handled, kept, raise_from
-
-
-class Preempted(BaseException):
-    """Stop by a signal after the state was saved; the exit code is 75.
-
-    Like KeyboardInterrupt it is not an Exception, so that code which handles errors does not catch it.
-    """
-
-
-class NonFinite(Exception):
-    """NaN or infinite loss or gradient, with the step, the phase and the leaves."""
 
 
 class Interrupt:

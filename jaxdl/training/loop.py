@@ -13,11 +13,11 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.data.source import Source
 from jaxdl.distributed.processes import begun, together
-from jaxdl.errors import UserError, check_packages, nearest
+from jaxdl.errors import Preempted, UserError, check_packages, nearest
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.ids import check_sources
-from jaxdl.training.interrupt import Preempted, interruptible
+from jaxdl.training.interrupt import interruptible
 from jaxdl.training.session import Session
 from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.training.interrupt import NonFinite
+from jaxdl.errors import NonFinite
 from jaxdl.training.state import leaf_names
 from jaxdl.training.step import Report
 from jaxdl.training.task import Task

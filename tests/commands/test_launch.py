@@ -6,6 +6,8 @@ import re
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,31 @@ def test_predict_classifies_image_files(run, tmp_path, capsys):
         assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
     assert command("predict", str(run), str(folder)) == 0
     assert "probability" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_commands_import_the_libraries_that_they_need_only(run, tmp_path):
+    code = f"""
+import os, sys
+run = {str(run)!r}
+from jaxdl.commands.cli import main
+def leaves(*modules):
+    assert not (imported := set(modules) & set(sys.modules)), (sys.argv, imported)
+for words in (["list"], ["diff", run, run], ["report", run, "--output=report.html"], ["data"]):
+    sys.argv = ["jaxdl", *words]
+    assert main() == 0
+    leaves("jax", "fiddle", "tensorflow_datasets", "matplotlib")
+sys.argv = ["jaxdl", "show", "--config={ROOT / RECIPE}"]
+assert main() == 0
+leaves("orbax.checkpoint", "grain", "tensorflow_datasets", "matplotlib", "tensorboardX", "torch")
+assert "GLIBC_TUNABLES" not in os.environ  # set for a process that computes, which is restarted with it
+from jaxdl.runs.folder import RunFolder
+with RunFolder("other") as folder:
+    folder.write(1, "train", {{"loss": 1.0}})
+leaves("tensorboardX", "torch")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    environment["PYTHONPATH"] = str(ROOT)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def test_show_list_diff_curves_and_data_print_their_content(run, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -284,9 +285,13 @@ def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
     stream = io.StringIO()
     list_command.show(root, "text", stream)
     lines = stream.getvalue().splitlines()
-    assert lines[0].split() == ["recipe", "task", "data", "result"]
-    assert lines[1].endswith("0.900 test/accuracy, 1 seed, 6.1 min, Fast GPU")
+    assert lines[0].split() == ["recipe", "title", "result"]
+    assert re.split("  +", lines[1])[1:] == [
+        "A net on made-up images",
+        "0.900 test/accuracy, 1 seed, 6.1 min, Fast GPU",
+    ]
     assert lines[2].endswith("none recorded")
+    assert "experiments/net/made_up_c.py:1: invalid syntax" in lines[3]
 
 
 def test_the_list_is_a_table_on_a_terminal(root):

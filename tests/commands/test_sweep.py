@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from jaxdl.commands import sweep
-from jaxdl.errors import Failed, UserError
+from jaxdl.errors import Failed, Preempted, UserError
 from jaxdl.launchers import Job, Options, local
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import start_manifest
-from jaxdl.training.interrupt import Preempted
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "tests/survivor.py"

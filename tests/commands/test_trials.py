@@ -8,9 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from run_files import rewrite
 
 from jaxdl.commands import search
-from jaxdl.errors import Failed, UserError
+from jaxdl.errors import Failed, Preempted, UserError
 from jaxdl.launchers import Options
-from jaxdl.training.interrupt import Preempted
 
 ROOT = Path(__file__).parents[2]
 RECIPE, RATE = "tests/survivor.py", "task.label_smoothing"

@@ -13,7 +13,8 @@ from sample_recipe import NORM, WIDE_KEEP, Block, built, resolved
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build, validate
 from jaxdl.config.serialize import accept, from_json, to_json
-from jaxdl.config.settings import ABSENT, diff, fingerprint, from_text, observes, settings
+from jaxdl.config.settings import diff, fingerprint, settings
+from jaxdl.config.text import ABSENT, from_text, observes
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.distributed.mesh import Parallel

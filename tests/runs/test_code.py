@@ -6,7 +6,7 @@ import pytest
 
 from jaxdl.config import resolve
 from jaxdl.config.recipes import load_recipe
-from jaxdl.runs import code
+from jaxdl.runs import code, manifest
 
 RECIPE = """
 import flax.linen as nn
@@ -59,7 +59,7 @@ def test_an_edit_of_an_imported_module_changes_only_its_digest(digests, tmp_path
     (tmp_path / "shells_widths.py").write_text("WIDTH = 8")
     recipe = load_recipe(str(tmp_path / "shells.py"))
     after = code.digests(resolve(recipe), recipe.name)
-    assert [name for name, *_ in code.changes(before, after)] == ["shells_widths"]
+    assert [name for name, *_ in manifest.changes(before, after)] == ["shells_widths"]
 
 
 def test_recipes_of_the_repository_include_their_shared_module():
@@ -70,10 +70,10 @@ def test_recipes_of_the_repository_include_their_shared_module():
 
 
 def test_runs_without_digests_have_no_changes():
-    assert code.changes(None, {"recipe": "a"}) == []
+    assert manifest.changes(None, {"recipe": "a"}) == []
 
 
 def test_a_module_that_is_no_longer_used_counts_as_a_change():
-    assert code.changes({"recipe": "a" * 64, "models": "b" * 64}, {"recipe": "a" * 64}) == [
+    assert manifest.changes({"recipe": "a" * 64, "models": "b" * 64}, {"recipe": "a" * 64}) == [
         ("models", "b" * 8, "absent")
     ]

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from jaxdl.training.interrupt import Preempted, interruptible, preparing
+from jaxdl.errors import Preempted
+from jaxdl.training.interrupt import interruptible, preparing
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 

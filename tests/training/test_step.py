@@ -10,6 +10,7 @@ import pytest
 from fakes import Duel, Regression, duel_experiment, regression_experiment
 
 from jaxdl.distributed.mesh import Parallel
+from jaxdl.errors import NonFinite
 from jaxdl.testing.laws import (
     Bench,
     law_accumulation,
@@ -19,7 +20,6 @@ from jaxdl.testing.laws import (
     law_repeatable,
     law_resumable,
 )
-from jaxdl.training.interrupt import NonFinite
 from jaxdl.training.reports import Window, check_finite
 from jaxdl.training.step import merge, split
 from jaxdl.training.task import Term

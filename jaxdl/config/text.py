@@ -1,0 +1,77 @@
+"""Settings of a configuration as text, as in config.txt, and their differences."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+# Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
+OBSERVES = (
+    "parallel",
+    "log_every",
+    "eval_every",
+    "save_every",
+    "keep",
+    "data.threads",
+    "data.workers",
+    "data.eval_batch_size",
+)
+
+ABSENT = "(absent)"
+_ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults
+
+
+def observes(path: str) -> bool:
+    """Returns whether a path or override does not affect results."""
+    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
+
+
+class Setting(NamedTuple):
+    """Argument of a configuration.
+
+    Attributes:
+      path: Path, for example "optimizers.train.learning_rate.peak_value". "" is the experiment.
+      value: Value as text. A call is `name(...)`; its arguments are separate settings.
+      default: Whether the value is the default of the function or class.
+    """
+
+    path: str
+    value: str
+    default: bool
+
+
+def to_text(settings: Iterable[Setting]) -> str:
+    """Returns lines `path = value` with defaults marked."""
+    return "".join(f"{path or _ROOT} = {value}{_DEFAULT if default else ''}\n" for path, value, default in settings)
+
+
+def from_text(text: str) -> list[Setting]:
+    """Parses the output of `to_text`, without the code of the run.
+
+    Raises:
+      ValueError: A line without " = ".
+    """
+    parsed = []
+    for line in text.splitlines():
+        path, equals, value = line.partition(" = ")
+        if not equals:
+            raise ValueError(f"'{line[:60]}' is not a setting; expected PATH = VALUE")
+        default = value.endswith(_DEFAULT)
+        parsed.append(Setting("" if path == _ROOT else path, value.removesuffix(_DEFAULT), default))
+    return parsed
+
+
+def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) -> list[tuple[str, str, str]]:
+    """Returns (path, value in a, value in b) of the settings that differ.
+
+    The value of a missing argument is `ABSENT`. An argument that is missing in one and a default in the other is not
+    listed.
+    """
+    a, b = ({setting.path: setting for setting in side} for side in (settings_a, settings_b))
+    rows = []
+    for path in dict.fromkeys([*a, *b]):
+        present = [side[path] for side in (a, b) if path in side]
+        if len(present) == 1 and present[0].default:
+            continue
+        values = tuple(side[path].value if path in side else ABSENT for side in (a, b))
+        if values[0] != values[1]:
+            rows.append((path, *values))
+    return rows
