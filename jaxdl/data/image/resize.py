@@ -202,10 +202,9 @@ def _cropped(batch: Batch, boxes: list[tuple[float, float, float, float]], size:
     """Crops `boxes` (left, top, right, bottom) in pixels from images, boxes and masks, and resizes them to squares."""
     from PIL import Image
 
-    grey = batch["image"].shape[3] == 1
-    crops = []
-    for whole, box in zip(pictures(batch["image"]), boxes):
+    image = np.empty((len(boxes), size, size, batch["image"].shape[3]), np.uint8)
+    for crop, whole, box in zip(image, pictures(batch["image"]), boxes):
         # The reducing gap first downsizes by integer factors: several times faster at almost equal quality.
-        crops.append(np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)))
-    image = np.stack(crops)[..., None] if grey else np.stack(crops)
+        part = whole.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+        crop[:] = np.asarray(part).reshape(crop.shape)
     return {"image": image} | geometry.cut(batch, np.array(boxes)[:, [1, 0, 3, 2]], size, size)
