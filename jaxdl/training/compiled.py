@@ -35,14 +35,22 @@ class Program:
       flops: FLOPs of one step over the global batch. None before compilation and under pmap.
       coupling: Why the loss depends on how a batch is split, or "". "" before compilation.
       eval_rows: Rows of a global evaluation batch that this process loads.
+      boxed: Shapes of the train state with logical axes, the same on every mesh.
     """
 
-    def __init__(self, experiment: Experiment, example: Batch, devices: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        example: Batch,
+        devices: Sequence[Any] | None = None,
+        boxed: TrainState | None = None,
+    ):
         """
         Args:
           experiment: Experiment to compile.
           example: Training batch of any length, for shapes and types.
           devices: Devices of the mesh. None: all.
+          boxed: `boxed` of a program of the experiment on another mesh. None: the initialization is traced.
 
         Raises:
           UserError: The mesh does not match the devices.
@@ -59,8 +67,10 @@ class Program:
             name: jax.ShapeDtypeStruct((data.batch_size, *array.shape[1:]), array.dtype)
             for name, array in example.items()
         }
-        with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
-            boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
+        if boxed is None:
+            with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
+                boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
+        self.boxed = boxed
         self._shardings = meshes.shardings(self.mesh, parallel.rules, boxed)
         per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
         self._shardings = self._shardings.replace(carry=per_example)
@@ -70,10 +80,14 @@ class Program:
             self._shardings,
         )
 
-    def _boxed_state(self, seed: jax.Array) -> TrainState:
-        batch = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in self.batch_shape.items()}
-        experiment = self.experiment
-        return init_state(experiment.task, experiment.optimizers, experiment.ema, seed, batch)
+    @functools.cached_property
+    def _boxed_state(self) -> Callable[[Any], TrainState]:
+        def boxed_state(seed: jax.Array) -> TrainState:
+            batch = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in self.batch_shape.items()}
+            experiment = self.experiment
+            return init_state(experiment.task, experiment.optimizers, experiment.ema, seed, batch)
+
+        return jax.jit(boxed_state, inline=True)  # `init` reuses the trace of `__init__`
 
     @functools.cached_property
     def rows(self) -> slice:

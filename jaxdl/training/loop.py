@@ -24,14 +24,18 @@ from jaxdl.training.state import TrainState
 from jaxdl.training.task import Evaluation, Task
 
 
-def make_program(experiment: Experiment, sources: Sources, devices: Sequence[Any] | None = None) -> Program:
+def make_program(
+    experiment: Experiment, sources: Sources, devices: Sequence[Any] | None = None, boxed: TrainState | None = None
+) -> Program:
     """Creates the program of an experiment for the given or the local devices, with the data's batch shapes.
+
+    Args as in `Program`.
 
     Raises:
       UserError: The mesh or the batch does not match the devices.
     """
     example = Batches(sources.train, experiment.data, experiment.seed, rows=slice(0, 1)).at(0)
-    program = Program(experiment, example, devices)
+    program = Program(experiment, example, devices, boxed)
     _ = program.rows
     return program
 
