@@ -1,8 +1,14 @@
-"""Every recipe satisfies every law (DESIGN: laws over every `tiny()`)."""
+"""Every recipe satisfies every law.
+
+Law 8: the parameters of a recipe's `tiny()` match a golden file. To accept a change, see test_golden.py.
+"""
 
 import functools
 
+import jax
+import numpy as np
 import pytest
+from goldens import golden
 from tiers import ONE_PER_FAMILY
 
 from jaxdl.config.experiment import build
@@ -18,16 +24,27 @@ from jaxdl.testing.laws import (
     law_devices_and_accumulation,
     without_dropout,
 )
+from jaxdl.training.state import leaf_names
 
 RECIPES = [recipe.name for recipe in recipes(repository_root())]
 TOGETHER = Law("devices-accumulation", law_devices_and_accumulation, without_dropout=True)
 
 
+def law_parameters(bench: Bench, recipe: str) -> None:
+    """Law 8: the parameters match the golden file."""
+    params = bench.program().abstract.params
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)]
+    rows = [f"{name} {list(shape)} {dtype}" for name, (shape, dtype) in zip(leaf_names(params), shapes)]
+    total = sum(int(np.prod(shape)) for shape, _ in shapes)
+    golden(recipe, "parameters", "\n".join([*rows, f"total {total}"]) + "\n")
+
+
 def laws_of(name: str) -> tuple[Law, ...]:
     """Returns the laws that are checked; one recipe of each family has separate steps for laws 3 and 5."""
+    parameters = Law("parameters", functools.partial(law_parameters, recipe=name))
     if name in ONE_PER_FAMILY:
-        return LAWS
-    return (*(law for law in LAWS if law.name not in ("devices", "accumulation")), TOGETHER)
+        return (*LAWS, parameters)
+    return (*(law for law in LAWS if law.name not in ("devices", "accumulation")), TOGETHER, parameters)
 
 
 each_law = pytest.mark.parametrize(
