@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import costs
 import pytest
 import tiers
 
@@ -37,14 +38,28 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-# JAX keeps millions of objects, which the garbage collector would scan repeatedly.
-gc.freeze()
-gc.set_threshold(400_000, 50, 100)
+# JAX keeps millions of objects, which the garbage collector would scan: 9% of the laws' CPU time.
+gc.disable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by -m
 def pytest_collection_modifyitems(items):
     tiers.mark(items, os.path.dirname(__file__))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with costs.measured(item):
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter):
+    outcomes = ("passed", "failed", "skipped")
+    reports = [report for outcome in outcomes for report in terminalreporter.getreports(outcome)]
+    lines = costs.summary(report for report in reports if report.when == "call")
+    if lines:
+        terminalreporter.section("CPU seconds of the laws")
+        terminalreporter.write_line("\n".join(lines))
 
 
 _MAPPINGS = 30_000
