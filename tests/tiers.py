@@ -1,8 +1,11 @@
 """The fast tier of the tests, `pytest -m "not slow"`.
 
 It checks the laws on one recipe of each family, all data formats, the command line and its errors, one killed run and
-one run of two processes. Models and tasks are tested by the full suite only.
+one run of two processes. Only the full suite tests models, tasks, collectives and random damage, and that each law
+fails if the code is broken.
 """
+
+from pathlib import Path
 
 import pytest
 
@@ -15,17 +18,19 @@ ONE_PER_FAMILY = (
     "experiments/transformer/austen_gpt.py",
 )
 _SLOW_FOLDERS = ("interop", "launchers", "models", "peer", "tasks", "viz")
+_SLOW_FILES = ("test_collectives.py", "test_damage.py", "test_mutations.py")
 
 
-def is_slow(folder: str, parameters: dict[str, object]) -> bool:
-    """Returns whether a test is slow by its folder below `tests/`, or by the recipe that is its parameter."""
+def is_slow(path: Path, parameters: dict[str, object]) -> bool:
+    """Returns whether a test is slow by its path below `tests/`, or by the recipe that is its parameter."""
     recipe = str(parameters.get("recipe", ""))
-    return folder in _SLOW_FOLDERS or (recipe.startswith("experiments/") and recipe not in ONE_PER_FAMILY)
+    by_path = path.parts[0] in _SLOW_FOLDERS or path.name in _SLOW_FILES
+    return by_path or (recipe.startswith("experiments/") and recipe not in ONE_PER_FAMILY)
 
 
 def mark(items: list[pytest.Item], root: str) -> None:
     """Marks the slow tests among `items`, which are in the folder `root`."""
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        if is_slow(item.path.relative_to(root).parts[0], parameters):
+        if is_slow(item.path.relative_to(root), parameters):
             item.add_marker(pytest.mark.slow)
