@@ -10,7 +10,7 @@ def tiny():
     config = experiment.as_buildable(steps=60)
     config.task.model.channels = (8,)
     config.task.model.latents = (2,)
-    config.task.model.top = 4
+    config.task.model.top, config.task.model.blocks = 4, 0
     config.task.model.shape = (12, 12)
     config.task.likelihood.binarization = "threshold"
     config.task.bound_samples = 3

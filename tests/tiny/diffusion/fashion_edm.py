@@ -8,6 +8,7 @@ from jaxdl.models.convnet import ConvNet
 def tiny():
     config = experiment.as_buildable(steps=60)
     config.task.network.channels = (8,)
+    config.task.network.blocks = 0
     config.task.steps = 2
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.01
