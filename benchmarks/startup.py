@@ -45,7 +45,7 @@ def measure(
     return seconds, usage.ru_utime + usage.ru_stime
 
 
-def first_step(config: str, workdir: Path, cache: Path) -> tuple[float, float]:
+def first_step_seconds(config: str, workdir: Path, cache: Path) -> tuple[float, float]:
     """Returns wall and CPU seconds of a training run until its first step is reported."""
     metrics = workdir / "metrics.jsonl"
     command = ["launch.py", f"--config={config}", f"--workdir={workdir}", "--set=log_every=1"]
@@ -65,7 +65,7 @@ def main() -> None:
             seconds["import jaxdl"].append(measure(["-c", "import jaxdl"]))
             seconds["import jax, flax.linen, optax"].append(measure(["-c", "import jax, flax.linen, optax"]))
             for cache in ("cold", "warm"):
-                run = first_step(arguments.config, folder / cache, folder / "cache")
+                run = first_step_seconds(arguments.config, folder / cache, folder / "cache")
                 seconds[f"first step, {cache} cache"].append(run)
             seconds["list"].append(measure(["launch.py", "list"]))
             seconds["show"].append(measure(["launch.py", "show", f"--config={arguments.config}"]))
