@@ -147,14 +147,14 @@ class JoinedSource:
         return {name: value[inverse] for name, value in joined.items()}
 
 
-def read_pictures(source: Source, index: int) -> Batch:
+def read_pictures(source: Source, index: int) -> dict[str, Any]:
     """Reads one example as a batch of one, in which decoded images may be `Picture`, for `transforms.apply`."""
     if isinstance(source, JoinedSource):
         part, index = source.locate(index)
         return read_pictures(part, index)
     if not isinstance(source, ExampleSource):
         return source.read(np.array([index]))
-    example: dict[str, Any] = source.example(index)
+    example = source.example(index)
     return {n: value if isinstance(value, Picture) else np.stack([_array(n, value)]) for n, value in example.items()}
 
 
