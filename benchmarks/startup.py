@@ -30,17 +30,17 @@ def measure(
     environment = {**os.environ, **({} if cache is None else {"JAX_COMPILATION_CACHE_DIR": str(cache)})}
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    while not (killed := done()):
+    while True:
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if ended:
+        if ended or done():
             break
         time.sleep(0.005)
     seconds = time.perf_counter() - start
-    if killed:
+    if not ended:
         process.kill()
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode and not killed:
+    if ended and process.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed")
     return seconds, usage.ru_utime + usage.ru_stime
 
