@@ -28,10 +28,13 @@ def test_overlap_matches_manual_counts():
 def test_empty_boxes_have_no_area_and_finite_gradients():
     empty = jnp.array([1.0, 1.0, 1.0, 1.0])
     assert float(area(jnp.array([3.0, 0.0, 1.0, 5.0]))) == 0.0
-    gradient = jax.grad(lambda box: generalized_iou(box, empty))(empty)
+    gradient = jax.jit(jax.grad(lambda box: generalized_iou(box, empty)))(empty)
     assert np.all(np.isfinite(gradient))
 
 
+compiled_iou, compiled_generalized_iou, compiled_suppression = map(
+    jax.jit, (intersection_over_union, generalized_iou, suppress)
+)
 corner = st.floats(0, 50, width=32)
 extent = st.floats(0.5, 50, width=32)
 box = st.tuples(corner, corner, extent, extent).map(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])
@@ -40,12 +43,12 @@ box = st.tuples(corner, corner, extent, extent).map(lambda b: [b[0], b[1], b[0] 
 @settings(deadline=None, max_examples=50)
 @given(box, box)
 def test_generalized_iou_lies_between_minus_one_and_iou(a, b):
-    first, second = jnp.array(a), jnp.array(b)
-    iou, generalized = float(intersection_over_union(first, second)), float(generalized_iou(first, second))
+    first, second = np.array([a, b], np.float32)
+    iou, generalized = float(compiled_iou(first, second)), float(compiled_generalized_iou(first, second))
     assert -1 < generalized <= iou + 1e-6 <= 1 + 1e-5
-    np.testing.assert_allclose(generalized, float(generalized_iou(second, first)), atol=1e-6)
-    moved = first + jnp.array([7.0, -3.0, 7.0, -3.0]), second + jnp.array([7.0, -3.0, 7.0, -3.0])
-    np.testing.assert_allclose(float(generalized_iou(*moved)), generalized, atol=1e-3)
+    np.testing.assert_allclose(generalized, compiled_generalized_iou(second, first), atol=1e-6)
+    moved = np.array([first, second]) + np.array([7, -3, 7, -3], np.float32)
+    np.testing.assert_allclose(compiled_generalized_iou(*moved), generalized, atol=1e-3)
 
 
 def reference_suppression(boxes, scores, threshold):
@@ -55,11 +58,8 @@ def reference_suppression(boxes, scores, threshold):
     while remaining:
         best = remaining.pop(0)
         selected[best] = True
-        remaining = [i for i in remaining if float(intersection_over_union(boxes[best], boxes[i])) <= threshold]
+        remaining = [i for i in remaining if float(compiled_iou(boxes[best], boxes[i])) <= threshold]
     return selected
-
-
-compiled_suppression = jax.jit(suppress)
 
 
 @settings(deadline=None, max_examples=25)
@@ -69,14 +69,14 @@ def test_suppression_matches_the_reference(seed, threshold):
     start = draws.uniform(0, 20, (12, 2))
     boxes = np.concatenate([start, start + draws.uniform(4, 20, (12, 2))], axis=1).astype(np.float32)
     scores = np.where(draws.uniform(size=12) < 0.2, 0.0, draws.uniform(size=12).round(1)).astype(np.float32)  # ties
-    kept = compiled_suppression(jnp.asarray(boxes), jnp.asarray(scores), threshold)
+    kept = compiled_suppression(boxes, scores, threshold)
     np.testing.assert_array_equal(kept, reference_suppression(boxes, scores, threshold))
 
 
 def test_detections_are_class_wise_and_padded_with_zeros():
-    boxes = jnp.array([[0.0, 0.0, 10.0, 10.0], [0.5, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]])
-    scores = jnp.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.4]])
-    results = detections(boxes, scores, threshold=0.5, candidates=6, limit=5)
+    boxes = np.array([[0.0, 0.0, 10.0, 10.0], [0.5, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]], np.float32)
+    scores = np.array([[0.9, 0.8], [0.7, 0.0], [0.0, 0.4]])
+    results = jax.jit(lambda *inputs: detections(*inputs, threshold=0.5, candidates=6, limit=5))(boxes, scores)
     np.testing.assert_allclose(results["scores"], [0.9, 0.8, 0.4, 0.0, 0.0])
     np.testing.assert_array_equal(results["labels"][:3], [0, 1, 1])
     np.testing.assert_allclose(results["boxes"][2], boxes[2])

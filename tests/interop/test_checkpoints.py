@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from modules import apply
 
 from jaxdl.errors import UserError
 from jaxdl.interop.huggingface.checkpoints import read_model
@@ -26,7 +27,7 @@ def test_logits_equal_those_of_transformers(kind):
     expected = safetensors.load_file(GOLDEN / kind / "expected.safetensors")
     arguments = [expected[f"input{number}"] for number in range(len(expected) - 1)]
     restored = read_model(GOLDEN / kind)
-    outputs = restored.model.apply(restored.variables, *arguments, train=False)
+    outputs = apply(restored.model, restored.variables, *arguments, train=False)
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     assert np.ptp(expected["logits"]) > 0.1
     np.testing.assert_allclose(logits, expected["logits"], atol=2e-5, rtol=2e-5)

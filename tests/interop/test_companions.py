@@ -2,11 +2,10 @@
 
 import json
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import apply, random_weights
 
 from jaxdl.data.text.special_tokens import SPECIALS
 from jaxdl.data.text.tokenizers import Words
@@ -37,16 +36,12 @@ def test_other_steps_have_no_equivalent(steps):
     ids=["vit", "resnet"],
 )
 def test_a_classifier_of_grey_images_classifies_their_rgb_copies_equally(model):
-    grey = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)), jnp.float32)
-    variables = nn.unbox(model.init(jax.random.key(0), grey, train=False))
-    # The last kernel of a ViT is initially 0.
-    variables["params"]["head"]["kernel"] = jax.random.normal(
-        jax.random.key(1), variables["params"]["head"]["kernel"].shape
-    )
+    grey = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    variables = random_weights(model.init, grey, train=False)
     colored = {**variables, "params": with_rgb_inputs(model, variables["params"])}
     logits = [
-        model.apply(given, image, train=False)
-        for given, image in ((variables, grey), (colored, jnp.repeat(grey, 3, axis=-1)))
+        apply(model, given, image, train=False)
+        for given, image in ((variables, grey), (colored, np.repeat(grey, 3, axis=-1)))
     ]
     assert np.ptp(logits[0]) > 1e-3
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-4, rtol=1e-4)

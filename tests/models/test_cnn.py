@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from modules import random_weights
 
 from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.convolution import max_pool_2x2
@@ -25,7 +26,7 @@ def shapes_of(model, image_shape):
 
 
 def start(model, image):
-    return nn.meta.unbox(jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(0)))
+    return random_weights(model.init, image, train=False)
 
 
 def run(model, variables, image, *, train=False, key=None, **arguments) -> Any:
@@ -108,7 +109,7 @@ def test_every_parameter_has_logical_axis_names_and_no_convolution_has_a_bias():
 def test_zero_init_makes_every_block_its_shortcut():
     image = image_batch(2, 8, 8, 1)
     model = ResNet((2,), 3, width=8, zero_init=True)
-    variables = start(model, image)
+    variables = jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(0))
     _, captured = run(model, variables, image, capture_intermediates=True, mutable=["intermediates"])
     stem, stage = (captured["intermediates"][name]["__call__"][0] for name in ("stem", "stage1"))
     np.testing.assert_allclose(stem, stage, rtol=1e-6)
@@ -116,9 +117,8 @@ def test_zero_init_makes_every_block_its_shortcut():
 
 @pytest.mark.parametrize("shape", [(3, 12), (3, 5, 12), (3, 4, 5, 12)])
 def test_group_norm_matches_flax(shape):
-    x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), shape)
-    params = {"scale": jnp.linspace(0.5, 2.0, 12), "bias": jnp.linspace(-1.0, 1.0, 12)}
-    weights = jax.random.normal(jax.random.key(1), shape)
+    x, weights = 3.0 + 2.0 * image_batch(*shape), image_batch(*shape, seed=1)
+    params = {"scale": np.linspace(0.5, 2.0, 12, dtype=np.float32), "bias": np.linspace(-1, 1, 12, dtype=np.float32)}
 
     def output_and_gradients(module):
         def total(params, x):
@@ -126,6 +126,7 @@ def test_group_norm_matches_flax(shape):
 
         return module.apply({"params": params}, x), *jax.grad(total, argnums=(0, 1))(params, x)
 
+    output_and_gradients = jax.jit(output_and_gradients, static_argnums=0)
     outputs = output_and_gradients(group_norm(train=False, group_size=4, epsilon=1e-3))
     expected = output_and_gradients(nn.GroupNorm(num_groups=3, epsilon=1e-3))
     jax.tree.map(lambda actual, reference: np.testing.assert_allclose(actual, reference, atol=1e-4), outputs, expected)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from modules import random_weights
 
 from jaxdl.distributed.mesh import (
     Parallel,
@@ -44,7 +45,7 @@ def shapes_of(model, image_shape):
 
 
 def start(model, image):
-    return nn.meta.unbox(jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(0)))
+    return random_weights(model.init, image, train=False)
 
 
 def run(model, variables, image, *, train=False, key=0, **arguments) -> Any:
@@ -188,7 +189,8 @@ def test_layer_norm_normalizes_the_channels_of_each_position():
 
 def test_a_small_layer_scale_initializes_blocks_near_the_identity():
     image, model = image_batch(2, 8, 8, 1), small(stage_sizes=(2,), channels=(8,), layer_scale=1e-6)
-    _, captured = run(model, start(model, image), image, capture_intermediates=True, mutable=["intermediates"])
+    variables = jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(0))
+    _, captured = run(model, variables, image, capture_intermediates=True, mutable=["intermediates"])
     stem, stage = (captured["intermediates"][name]["__call__"][0] for name in ("stem", "stage1"))
     np.testing.assert_allclose(stem, stage, atol=1e-4)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.models.convnext import ConvNeXt
 from jaxdl.models.fpn import LARGEST_EXPONENT, Detector, FeaturePyramid, upsample_to
@@ -34,7 +35,7 @@ def shapes_of(model, image_shape):
 
 
 def start(model, image):
-    return nn.meta.unbox(jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(0)))
+    return random_weights(model.init, image, train=False)
 
 
 def run(model, variables, image, *, train=False, **arguments) -> Any:
@@ -123,7 +124,7 @@ def test_group_norm_is_independent_of_other_examples():
 
 def test_initial_probabilities_are_near_the_prior_and_distances_near_the_stride():
     model, image = small(extra_levels=1), image_batch(2, 16, 16, 3)
-    outputs = run(model, start(model, image), image)
+    outputs = jax.jit(lambda key: model.init_with_output(key, image, train=False)[0])(jax.random.key(0))
     for stride, logits, distances in zip((1, 2, 4), outputs["class_logits"], outputs["distances"]):
         assert abs(float(jax.nn.sigmoid(logits).mean()) - 0.01) < 0.003
         assert np.all(distances > 0)
@@ -144,9 +145,9 @@ def test_distances_are_finite_and_positive_for_extreme_logits(factor):
 def test_levels_have_separate_scales_and_share_the_head():
     model, image = small(), image_batch(2, 8, 8, 3)
     variables = start(model, image)
-    before = run(model, variables, image)
-    variables["params"]["scale"] = jnp.asarray([1.0, 2.0])
-    after = run(model, variables, image)
+    before, after = (
+        run(model, {"params": {**variables["params"], "scale": np.float32(scale)}}, image) for scale in ([1, 1], [1, 2])
+    )
     np.testing.assert_array_equal(before["distances"][0], after["distances"][0])
     np.testing.assert_allclose(after["distances"][1] / 2, (before["distances"][1] / 2) ** 2, rtol=1e-4)
 

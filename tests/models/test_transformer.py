@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import apply, random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.models.bert import Encoder, MaskedLanguageModel, SequenceClassifier, TokenClassifier, bert
@@ -35,14 +36,10 @@ CHOICES: dict[str, dict[str, Any]] = {name: {"positions": name} for name in POSI
 
 
 def initialized(tied: Any = True, ngrams: Any = (), **changes: Any):
-    """Returns a small decoder and its parameters, with nonzero biases."""
+    """Returns a small decoder and its parameters."""
     stack = dataclasses.replace(SMALL.stack, **changes)
     model = dataclasses.replace(SMALL, tied=tied, ngrams=ngrams, slots=50, stack=stack)
-    params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
-    return model, structure.unflatten(noisy)
+    return model, random_weights(model.init, TOKENS, train=False)
 
 
 @functools.cache
@@ -51,19 +48,21 @@ def chosen(choice: str):
     return initialized(**CHOICES[choice])
 
 
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+
 def logits(model, params, tokens, **options):
-    """Returns logits without jit: the tests share most operations, but compile no program twice."""
-    return np.asarray(model.apply(params, tokens, train=False, **options)[0])
+    return np.asarray(apply(model, params, tokens, train=False, **options)[0])
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_decoding_with_a_cache_matches_teacher_forcing(choice):
     model, params = chosen(choice)
     expected = logits(model, params, TOKENS)
-    step = functools.partial(model.apply, params, train=False)
     carry, parts, start = model.initial_carry(2), [], 0
     for size in [1, 1, 5, 5]:
-        part, carry = step(TOKENS[:, start : start + size], carry=carry)
+        part, carry = apply(model, params, TOKENS[:, start : start + size], carry=carry, train=False)
         parts.append(part)
         start += size
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
@@ -90,11 +89,12 @@ def test_packed_sequences_equal_separate_ones(choice):
     model, params = chosen(choice)
     segments = np.array([[1] * 3 + [2] * 6 + [3] * 3, [1] * 6 + [2] * 6], np.int32)
     packed = logits(model, params, TOKENS, segments=segments)
-    for row in range(2):
-        for segment in np.unique(segments[row]):
-            inside = segments[row] == segment
-            separate = logits(model, params, TOKENS[row : row + 1, inside])
-            np.testing.assert_allclose(packed[row, inside], separate[0], atol=1e-5)
+    for start in (0, 3, 6, 9):
+        separate = logits(model, params, np.roll(TOKENS, -start, axis=1))  # attention is causal
+        for row, segment in enumerate(segments[:, start]):
+            inside = np.flatnonzero(segments[row] == segment)
+            if inside[0] == start:
+                np.testing.assert_allclose(packed[row, inside], separate[row, : len(inside)], atol=1e-5)
 
 
 @pytest.mark.parametrize("choice", ["learned", "relative", "window", "grouped", "ngrams"])
@@ -102,24 +102,26 @@ def test_prompts_of_different_lengths_are_prefilled_together(choice):
     model, params = chosen(choice)
     expected = logits(model, params, TOKENS)  # attention is causal, so these are also the logits of shorter prompts
     lengths = np.array([3, 8], np.int32)
-    next_logits, carry = model.apply(params, TOKENS[:, :9], lengths, model.initial_carry(2), method="read")
+    next_logits, carry = apply(model, params, TOKENS[:, :9], lengths, model.initial_carry(2), method="read")
     np.testing.assert_allclose(next_logits, expected[np.arange(2), lengths - 1], atol=1e-5)
     for position in lengths + np.arange(3)[:, None]:
-        following, carry = model.apply(params, TOKENS[np.arange(2), position][:, None], carry=carry, train=False)
+        token = TOKENS[np.arange(2), position][:, None]
+        following, carry = apply(model, params, token, carry=carry, train=False)
         np.testing.assert_allclose(following[:, 0], expected[np.arange(2), position], atol=1e-5)
 
 
 def test_rotary_scores_depend_on_relative_positions_only():
-    x = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
+    x = np.random.default_rng(0).normal(size=(2, 1, 6, 2, 8)).astype(np.float32)
     places = jnp.arange(6)[None]
 
-    def scores(shift):
-        query, key = (rotate(vector, places + shift, 100.0) for vector in x)
-        return jnp.einsum("bqhd,bkhd->bhqk", query, key)
+    rotated = jax.jit(lambda shift: rotate(x, places + shift, 100.0))
 
-    np.testing.assert_allclose(scores(0), scores(37), atol=1e-4)
-    assert np.abs(scores(0) - jnp.einsum("bqhd,bkhd->bhqk", *x)).max() > 0.1
-    np.testing.assert_allclose(jnp.square(rotate(x[0], places, 100.0)).sum(), jnp.square(x[0]).sum(), rtol=1e-5)
+    def scores(query, key):
+        return np.einsum("bqhd,bkhd->bhqk", query, key)
+
+    np.testing.assert_allclose(scores(*rotated(0)), scores(*rotated(37)), atol=1e-4)
+    assert np.abs(scores(*rotated(0)) - scores(*x)).max() > 0.1
+    np.testing.assert_allclose(np.square(rotated(0)).sum(), np.square(x).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -145,14 +147,15 @@ def test_relative_position_buckets_match_t5(causal):
 
 def test_attention_ignores_masked_keys():
     module = MultiHeadAttention(features=8, heads=2)
-    x = jax.random.normal(jax.random.key(0), (1, 4, 8))
-    params = module.init(jax.random.key(1), x)
-    mask = jnp.array([True, True, False, True])[None, None, None]
+    x = np.random.default_rng(0).normal(size=(1, 4, 8)).astype(np.float32)
+    params = random_weights(module.init, x)
+    mask = np.array([True, True, False, True])[None, None, None]
 
     def attended(x, memory, mask: Any = mask):
-        return np.asarray(module.apply(params, x, module.apply(params, memory, method="project_memory"), mask=mask))
+        return apply(module, params, x, apply(module, params, memory, method="project_memory"), mask=mask)
 
-    perturbed = x.at[0, 2].add(5.0)
+    perturbed = x.copy()
+    perturbed[0, 2] += 5.0
     np.testing.assert_allclose(attended(x, x), attended(x, perturbed), atol=1e-6)
     assert np.abs(attended(x, x, None) - attended(x, perturbed, None)).max() > 1e-3
     assert np.abs(attended(x, x) - attended(perturbed, x))[0, 2].max() > 1e-3
@@ -164,12 +167,13 @@ def test_published_sizes_are_reproduced():
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
 
     tokens = jnp.zeros((1, 8), jnp.int32)
-    assert count(gpt2(), tokens) == 124_439_808
-    assert count(llama(), tokens) == 6_738_415_616
-    pooled = SequenceClassifier(bert(), outputs=2)
+    # Scanned layers are traced once.
+    assert count(gpt2(scan=True), tokens) == 124_439_808
+    assert count(llama(scan=True), tokens) == 6_738_415_616
+    pooled = SequenceClassifier(bert(scan=True), outputs=2)
     assert count(pooled, tokens) - (768 * 2 + 2) == 109_482_240
     assert count(t5(), tokens, tokens) == 60_506_624
-    assert count(vit(), jnp.zeros((1, 224, 224, 3))) == 86_567_656
+    assert count(vit(scan=True), jnp.zeros((1, 224, 224, 3))) == 86_567_656
 
 
 READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), types=2, embedding_norm=True)
@@ -178,39 +182,39 @@ READER = Encoder(11, 12, Stack(features=8, layers=2, heads=4, init_std=0.3), typ
 @pytest.mark.parametrize("choice", ["none", "learned", "sinusoidal", "rotary", "relative", "post"])
 def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     model = dataclasses.replace(READER, stack=dataclasses.replace(READER.stack, **CHOICES[choice]))
-    params = model.init(jax.random.key(0), TOKENS, train=False)
-    apply: Any = functools.partial(model.apply, params, train=False)
-    separate = [apply(TOKENS[row : row + 1, :length]) for row, length in enumerate((5, 9))]
-    padded = apply(TOKENS, length=np.array([5, 9]))
-    np.testing.assert_allclose(padded[0, :5], separate[0][0], atol=1e-5)
-    np.testing.assert_allclose(padded[1, :9], separate[1][0], atol=1e-5)
-    segments = np.array([[1] * 5 + [2] * 7, [3] * 9 + [0] * 3], np.int32)
-    packed = apply(TOKENS, segments=segments)
-    np.testing.assert_allclose(packed[0, :5], separate[0][0], atol=1e-5)
-    np.testing.assert_allclose(packed[1, :9], separate[1][0], atol=1e-5)
+    params = random_weights(model.init, TOKENS, train=False)
+    encode: Any = functools.partial(apply, model, params, train=False)
+    whole, short = encode(TOKENS), encode(TOKENS[:1, :5])[0]
+    padded = encode(TOKENS, length=np.array([5, 12]))
+    segments = np.array([[1] * 5 + [2] * 4 + [0] * 3, [3] * 12], np.int32)
+    packed = encode(TOKENS, segments=segments)
+    for outputs in (padded, packed):
+        np.testing.assert_allclose(outputs[0, :5], short, atol=1e-5)
+        np.testing.assert_allclose(outputs[1], whole[1], atol=1e-5)
     perturbed = TOKENS.copy()
     perturbed[0, 4] = (perturbed[0, 4] + 3) % 11
-    assert np.abs(apply(perturbed) - apply(TOKENS))[0, 0].max() > 1e-4, "a token does not see those after it"
+    assert np.abs(encode(perturbed) - whole)[0, 0].max() > 1e-4, "a token does not see those after it"
 
 
 def test_heads_have_their_shapes_and_ignore_padding():
     logits = MaskedLanguageModel(READER)
-    params = logits.init(jax.random.key(0), TOKENS, train=False)
-    every = np.asarray(logits.apply(params, TOKENS, train=False))
+    params = random_weights(logits.init, TOKENS, train=False)
+    every = np.asarray(apply(logits, params, TOKENS, train=False))
     assert every.shape == (2, 12, 11)
     places = np.array([[3, 7], [0, 11]])
-    some = np.asarray(logits.apply(params, TOKENS, places=places, train=False))
+    some = apply(logits, params, TOKENS, places=places, train=False)
     np.testing.assert_allclose(some, np.take_along_axis(every, places[..., None], axis=1), atol=1e-6)
     tagger = TokenClassifier(READER, outputs=5)
-    assert tagger.init_with_output(jax.random.key(0), TOKENS, train=False)[0].shape == (2, 12, 5)
+    tags = jax.eval_shape(lambda key: tagger.init_with_output(key, TOKENS, train=False)[0], jax.random.key(0))
+    assert tags.shape == (2, 12, 5)
     for pool in ("cls", "mean"):
         model = SequenceClassifier(READER, outputs=3, pool=pool)
-        params = model.init(jax.random.key(0), TOKENS, train=False)
-        outputs = model.apply(params, TOKENS, length=np.array([5, 12]), train=False)
-        separate = model.apply(params, TOKENS[:1, :5], train=False)
+        params = random_weights(model.init, TOKENS, train=False)
+        outputs = apply(model, params, TOKENS, length=np.array([5, 12]), train=False)
+        separate = apply(model, params, TOKENS[:1, :5], train=False)
         np.testing.assert_allclose(outputs[0], separate[0], atol=1e-5)
     with pytest.raises(ValueError, match="must be 'cls' or 'mean'"):
-        SequenceClassifier(READER, outputs=3, pool="last").init(jax.random.key(0), TOKENS, train=False)
+        random_weights(SequenceClassifier(READER, outputs=3, pool="last").init, TOKENS, train=False)
 
 
 PAIRS = {
@@ -235,50 +239,51 @@ PAIRS = {
 def test_encoder_decoder_with_a_cache_matches_teacher_forcing(name):
     model = PAIRS[name]
     length = np.array([5, 12])
-    params = model.init(jax.random.key(0), TOKENS, TOKENS, train=False)
-    expected: Any = model.apply(params, TOKENS, TOKENS[::-1], length=length, train=False)
-    memory = model.apply(params, TOKENS, length=length, method="encode")
-    carry = model.apply(params, memory, method="start")
-    step = jax.jit(lambda carry, token: model.apply(params, memory, carry, token, method="decode"))
+    params = random_weights(model.init, TOKENS, TOKENS, train=False)
+    expected: Any = apply(model, params, TOKENS, TOKENS[::-1], length=length, train=False)
+    memory = apply(model, params, TOKENS, length=length, method="encode")
+    carry = apply(model, params, memory, method="start")
     for place in range(12):
-        logits, carry = step(carry, TOKENS[::-1][:, place])
+        logits, carry = apply(model, params, memory, carry, TOKENS[::-1][:, place], method="decode")
         np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
     perturbed = TOKENS.copy()
     perturbed[0, 5:] = (perturbed[0, 5:] + 3) % 11
-    actual: Any = model.apply(params, perturbed, TOKENS[::-1], length=length, train=False)
+    actual: Any = apply(model, params, perturbed, TOKENS[::-1], length=length, train=False)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     with pytest.raises(ValueError, match="causal=True and cross=True"):
-        dataclasses.replace(model, decoder=model.encoder).init(jax.random.key(0), TOKENS, TOKENS, train=False)
+        random_weights(dataclasses.replace(model, decoder=model.encoder).init, TOKENS, TOKENS, train=False)
 
 
 def test_a_pointer_mixes_copy_probabilities():
     shapes = (1, 2, 4), (1, 3, 4), (1, 2, 6)
-    x, keys, logits = (jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes))
+    x, keys, logits = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in shapes)
     inputs, mask = np.array([[3, 5, 3]]), np.array([[[True, True, False]]])
     pointer = Pointer(4)
-    params = nn.unbox(pointer.init(jax.random.key(4), x, logits, keys, inputs, mask))
-    probabilities = np.exp(np.asarray(pointer.apply(params, x, logits, keys, inputs, mask)))
+    params = random_weights(pointer.init, x, logits, keys, inputs, mask)
+    probabilities = np.exp(apply(pointer, params, x, logits, keys, inputs, mask))
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-6)
     kernels = {name: value["kernel"] for name, value in params["params"].items() if name != "key"}
-    share = jax.nn.sigmoid(x @ kernels["gate"] + 1.0)
-    looked = jax.nn.softmax((x @ kernels["query"]) @ keys[0, :2].T / 2.0)
-    expected = np.array(share * jax.nn.softmax(logits))
+    share = 1 / (1 + np.exp(-(x @ kernels["gate"] + params["params"]["gate"]["bias"] + 1.0)))
+    looked = softmax((x @ kernels["query"]) @ keys[0, :2].T / 2.0)
+    expected = share * softmax(logits)
     expected[0, :, 3] += ((1 - share) * looked)[0, :, 0]
     expected[0, :, 5] += ((1 - share) * looked)[0, :, 1]
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
 def test_a_vision_transformer_embeds_patches():
-    image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+    image = jnp.zeros((2, 8, 12, 3))
     stack = Stack(features=8, layers=1, heads=2, positions="none", init_std=0.3)
     for pool, positions in (("cls", "learned"), ("mean", "sinusoidal")):
         model = VisionTransformer(5, 4, stack, pool, positions)
-        logits, params = model.init_with_output(jax.random.key(1), image, train=False)
+        logits, params = jax.eval_shape(
+            lambda model=model: model.init_with_output(jax.random.key(1), image, train=False)
+        )
         assert logits.shape == (2, 5)
         if pool == "cls":
             assert nn.unbox(params)["params"]["place"].shape == (7, 8)
     with pytest.raises(ValueError, match="patch=5 does not divide 8x12"):
-        VisionTransformer(5, 5, stack).init(jax.random.key(1), image, train=False)
+        random_weights(VisionTransformer(5, 5, stack).init, image, train=False)
 
 
 def test_invalid_options_are_refused():
@@ -286,31 +291,30 @@ def test_invalid_options_are_refused():
         with pytest.raises(ValueError, match=message):
             initialized(**options)
     with pytest.raises(ValueError, match="13 tokens exceed 12 learned positions"):
-        initialized(positions="learned")[0].init(jax.random.key(0), jnp.ones((1, 13), jnp.int32), train=False)
+        random_weights(chosen("learned")[0].init, np.ones((1, 13), np.int32), train=False)
     model, params = initialized()
     with pytest.raises(ValueError, match="packed sequences do not support a carry"):
-        model.apply(params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
+        apply(model, params, TOKENS, carry=model.initial_carry(2), segments=TOKENS, train=False)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_chunked_loss_equals_the_full_loss_with_gradients(tied):
     model = dataclasses.replace(SMALL, tied=tied)
     batch = {
-        "tokens": jnp.asarray(TOKENS).at[1, 9:].set(0),
-        "weight": jnp.array([1.0, 0.5]),
-        "index": jnp.arange(2),
+        "tokens": np.where(np.arange(12) < np.array([[12], [9]]), TOKENS, 0),
+        "weight": np.array([1.0, 0.5], np.float32),
+        "index": np.arange(2),
     }
+    params, variables = random_weights(LanguageModelling(model, carried=False).init, batch)
     results = []
     for chunk in (0, 4, 5):
         task = LanguageModelling(model, carried=False, chunk=chunk)
-        params, variables = nn.unbox(task.init(jax.random.key(0), batch))
 
-        def loss(params, task=task, variables=variables):
+        def loss(params, task=task):
             terms = task.phases[0].loss(params, variables, batch, jax.random.key(1), 0, {}).terms
-            return terms["cross_entropy"].sum
+            return terms["cross_entropy"].sum, task.evaluate(params, variables, batch, jax.random.key(1)).metrics
 
-        evaluation = task.evaluate(params, variables, batch, jax.random.key(1)).metrics
-        results.append((jax.jit(jax.value_and_grad(loss))(params), evaluation))
+        results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(params))
     for result in results[1:]:
         jax.tree.map(
             lambda actual, two: np.testing.assert_allclose(actual, two, rtol=1e-4, atol=1e-5), results[0], result
@@ -341,7 +345,7 @@ def test_a_chunked_loss_never_materializes_all_logits():
 def test_lora_starts_as_the_base_model_and_can_be_merged():
     model, params = initialized()
     low = dataclasses.replace(model, stack=dataclasses.replace(model.stack, lora=2))
-    initial = nn.unbox(low.init(jax.random.key(5), TOKENS, train=False))["params"]
+    initial = nn.unbox(jax.jit(functools.partial(low.init, train=False))(jax.random.key(5), TOKENS))["params"]
     filled = {**initial, **jax.tree.map(lambda leaf: leaf, params["params"])}
     stack = dict(params["params"]["stack"])
     for number in range(2):

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import apply, random_weights
 from safetensors.numpy import load_file, save_file
 
 from jaxdl.errors import UserError
@@ -42,7 +42,7 @@ def inputs(name):
 
 
 def written(folder, model, name="gpt2"):
-    params = nn.unbox(model.init(jax.random.key(0), *inputs(name), train=False))["params"]
+    params = random_weights(model.init, *inputs(name), train=False)["params"]
     write_model(folder, model, {"params": params})
     return params
 
@@ -53,9 +53,9 @@ def test_a_round_trip_is_bitwise(tmp_path, name):
     read = read_model(tmp_path)
     model, restored = read.model, read.variables["params"]
     if name != "scanned":
-        jax.tree.map(np.testing.assert_array_equal, restored, jax.device_get(params))
+        jax.tree.map(np.testing.assert_array_equal, restored, params)
     outputs = [
-        module.apply({"params": parameters}, *inputs(name), train=False)
+        apply(module, {"params": parameters}, *inputs(name), train=False)
         for module, parameters in ((MODELS[name], params), (model, restored))
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *outputs)
@@ -70,7 +70,7 @@ def test_a_run_is_initialized_from_a_folder(tmp_path):
     written(tmp_path, MODELS["masked"], "bert")
     expected = read_model(tmp_path).variables["params"]["encoder"]
     classifier = SequenceClassifier(ENCODER, outputs=2)
-    params = nn.unbox(classifier.init(jax.random.key(5), TOKENS, train=False))["params"]
+    params = jax.device_put(random_weights(classifier.init, TOKENS, train=False)["params"])
     state = TrainState(
         step=jnp.int32(0),
         seed=jnp.int32(0),

@@ -3,11 +3,11 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modules import random_weights
 
 from jaxdl.data.synthetic.text import MockPairs, MockSentences
 from jaxdl.data.text.packing import Packed, rows_of
@@ -99,8 +99,8 @@ def test_packed_translation_has_the_unpacked_loss_and_gradient(positions):
     stacks = Stack(**shape), Stack(causal=True, cross=True, **shape)
     task = Translation(EncoderDecoder(40, 64, *stacks, copies=positions == "rotary"))
     unpacked, packed = read_all(PAIRS), read_all(Packed(PAIRS))
-    params, variables = task.init(KEY, batch_of(unpacked))
-    jax.tree.map(np.testing.assert_array_equal, task.init(KEY, batch_of(packed))[0], params)
+    params, variables = random_weights(task.init, batch_of(unpacked))
+    jax.tree.map(np.testing.assert_array_equal, random_weights(task.init, batch_of(packed))[0], params)
     assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
 
 
@@ -112,12 +112,13 @@ def test_packed_language_modelling_has_the_unpacked_loss_and_gradient(choice):
     task = LanguageModelling(model, carried=False, chunk=choice.get("chunk", 0))
     unpacked, packed = read_all(TEXTS), read_all(Packed(TEXTS))
     assert len(packed["tokens"]) < len(unpacked["tokens"])
-    params, variables = task.init(KEY, batch_of(unpacked))
+    params, variables = random_weights(task.init, batch_of(unpacked))
     assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
-    evaluated = [task.evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (unpacked, packed)]
+    evaluate = jax.jit(task.evaluate)
+    evaluated = [evaluate(params, variables, batch_of(columns), KEY).metrics for columns in (unpacked, packed)]
     assert evaluated[0]["loss"][1] == evaluated[1]["loss"][1] == sum(unpacked["tokens_length"] - 1)
     assert_same_loss(evaluated[0]["loss"], evaluated[1]["loss"])
-    assert jnp.all(jnp.isfinite(task.causal(params, variables, batch_of(packed))))
+    assert np.all(np.isfinite(jax.jit(task.causal)(params, variables, batch_of(packed))))
 
 
 @pytest.mark.slow
@@ -125,15 +126,16 @@ def test_a_masked_language_model_attends_within_one_sequence():
     model = MaskedLanguageModel(Encoder(40, 64, Stack(16, 1, 2, init_std=0.3)))
     task = MaskedLanguageModelling(model)
     packed = batch_of(read_all(Packed(TEXTS)))
-    params, variables = task.init(KEY, packed)
-    apart = task.evaluate(params, variables, packed, KEY).metrics["loss"]
+    params, variables = random_weights(task.init, packed)
+    evaluate, predict = jax.jit(task.evaluate), jax.jit(task.predict)
+    apart = evaluate(params, variables, packed, KEY).metrics["loss"]
     without_segments = {name: value for name, value in packed.items() if name != "tokens_segments"}
-    mixed = task.evaluate(params, variables, without_segments, KEY).metrics["loss"]
+    mixed = evaluate(params, variables, without_segments, KEY).metrics["loss"]
     assert apart[1] == mixed[1]
     assert abs(apart[0] - mixed[0]) > 1e-3
     first_sequence = (packed["tokens_segments"] == 1) | (packed["tokens_segments"] == 0)
     single = {**packed, "tokens": np.where(first_sequence, packed["tokens"], 0)}
-    guesses = [task.predict(params, variables, batch, KEY)["probability"] for batch in (packed, single)]
+    guesses = [np.asarray(predict(params, variables, batch, KEY)["probability"]) for batch in (packed, single)]
     np.testing.assert_allclose(guesses[0][first_sequence], guesses[1][first_sequence], atol=1e-5)
 
 
@@ -155,9 +157,9 @@ def test_examples_without_lengths_cannot_be_packed():
 def test_a_model_without_segment_support_is_reported():
     task = Translation(Recurrent(TokenEncoder(40, 8, 8), AttentionDecoder(40, 8, 8)))
     with pytest.raises(UserError, match="does not support packed sequences"):
-        task.init(KEY, batch_of(read_all(Packed(PAIRS))))
+        random_weights(task.init, batch_of(read_all(Packed(PAIRS))))
     task = LanguageModelling(Decoder(40, 64, Stack(16, 1, 2, causal=True)), carried=True)
     packed = batch_of(read_all(Packed(TEXTS)))
-    params, variables = task.init(KEY, packed)
+    params, variables = random_weights(task.init, packed)
     with pytest.raises(UserError, match=r"set task\.carried=False"):
-        task.phases[0].loss(params, variables, packed, KEY, 0, {})
+        jax.eval_shape(task.phases[0].loss, params, variables, packed, KEY, 0, {})
