@@ -38,7 +38,7 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-# JAX keeps millions of objects, which the garbage collector would scan: 9% of the laws' CPU time.
+# JAX keeps millions of objects, which the garbage collector would scan: 9% of the CPU time of a ViT's laws.
 gc.disable()
 
 
