@@ -19,7 +19,8 @@ def measured(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     finally:
-        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        function: Any = item
+        parameters = function.callspec.params if hasattr(item, "callspec") else {}
         if {"recipe", "law"} <= parameters.keys():
             cost = (parameters["recipe"], parameters["law"].name, time.process_time() - start)
             item.user_properties.append((_PROPERTY, cost))

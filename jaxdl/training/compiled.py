@@ -67,16 +67,17 @@ class Program:
             name: jax.ShapeDtypeStruct((data.batch_size, *array.shape[1:]), array.dtype)
             for name, array in example.items()
         }
-        if boxed is None:
+        shapes: Any = boxed
+        if shapes is None:
             with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
-                boxed = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
-        self.boxed = boxed
-        self._shardings = meshes.shardings(self.mesh, parallel.rules, boxed)
-        per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), boxed.carry)
+                shapes = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
+        self.boxed: TrainState = shapes
+        self._shardings = meshes.shardings(self.mesh, parallel.rules, shapes)
+        per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), shapes.carry)
         self._shardings = self._shardings.replace(carry=per_example)
         self.abstract: TrainState = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            nn.unbox(boxed),
+            nn.unbox(shapes),
             self._shardings,
         )
 
