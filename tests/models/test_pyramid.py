@@ -146,7 +146,8 @@ def test_levels_have_separate_scales_and_share_the_head():
     model, image = small(), image_batch(2, 8, 8, 3)
     variables = start(model, image)
     before, after = (
-        run(model, {"params": {**variables["params"], "scale": np.float32(scale)}}, image) for scale in ([1, 1], [1, 2])
+        run(model, {"params": {**variables["params"], "scale": np.array(scale, np.float32)}}, image)
+        for scale in ([1, 1], [1, 2])
     )
     np.testing.assert_array_equal(before["distances"][0], after["distances"][0])
     np.testing.assert_allclose(after["distances"][1] / 2, (before["distances"][1] / 2) ** 2, rtol=1e-4)

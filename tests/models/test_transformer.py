@@ -114,7 +114,7 @@ def test_rotary_scores_depend_on_relative_positions_only():
     x = np.random.default_rng(0).normal(size=(2, 1, 6, 2, 8)).astype(np.float32)
     places = jnp.arange(6)[None]
 
-    rotated = jax.jit(lambda shift: rotate(x, places + shift, 100.0))
+    rotated = jax.jit(lambda shift: rotate(jnp.asarray(x), places + shift, 100.0))
 
     def scores(query, key):
         return np.einsum("bqhd,bkhd->bhqk", query, key)
