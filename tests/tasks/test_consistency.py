@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.errors import UserError
@@ -49,7 +50,7 @@ def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
     distances = []
     for levels in (5, 200):
         task = ConsistencyDistillation(NETWORK, Karras(sigma_min=0.1, sigma_max=1.0), levels=levels)
-        params, variables = task.init(jax.random.key(0), batch)
+        params, variables = random_weights(task.init, batch)
         outcome = jax.jit(task.phases[0].loss)(params, variables, batch, jax.random.key(1), jnp.int32(0), {})
         spacing = 0.9 / (levels - 1)  # mean over examples
         distances.append(float(outcome.terms["distance"].sum) * spacing)

@@ -53,11 +53,11 @@ def photographs(count=6, shape=(12, 16, 3), seed=0):
 @named
 def test_corruptions_do_not_depend_on_the_batch(corruption):
     image, keys = photographs(), keys_of(6)
-    corrupted, part = corruption(keys, image), corruption(keys[2:5], image[2:5])
+    corrupted, part = corrupt(corruption, image), jax.jit(corruption)(keys[2:5], image[2:5])
     np.testing.assert_allclose(part.image, corrupted.image[2:5], atol=1e-4)
     if corrupted.known is not None:
         np.testing.assert_array_equal(part.known, corrupted.known[2:5])
-    redrawn = corruption(keys_of(6, seed=1), image)
+    redrawn = corrupt(corruption, image, seed=1)
     sample = corrupted.image if corrupted.known is None else corrupted.known
     other_sample = redrawn.image if redrawn.known is None else redrawn.known
     assert np.any(sample != other_sample) != isinstance(corruption, Downsampling)

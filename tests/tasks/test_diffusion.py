@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
@@ -99,20 +100,10 @@ def batch_of(count, size=8):
     }
 
 
-def random_variables(task, batch):
-    """Returns variables with random parameters, as initial outputs are 0."""
-    params, variables = task.init(jax.random.key(0), batch)
-    params, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(params))
-    return structure.unflatten(
-        [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(params, keys)]
-    ), variables
-
-
 def test_only_the_box_of_an_image_is_inpainted():
     task = Diffusion(NETWORK, Karras(), LogNormal(), steps=3, inpaint=(0.25, 0.5, 0.75, 1.0))
     batch = batch_of(2)
-    outputs = jax.jit(task.predict)(*random_variables(task, batch), batch, jax.random.key(2))
+    outputs = jax.jit(task.predict)(*random_weights(task.init, batch), batch, jax.random.key(2))
     unchanged = np.asarray(outputs["image"]) == batch["image"]
     inside = np.zeros((8, 8, 1), bool)
     inside[2:6, 4:8] = True
@@ -127,7 +118,7 @@ def test_an_interpolation_ends_at_the_start_of_the_next():
     for interpolate in (0, 4):
         task = Diffusion(NETWORK, Karras(), LogNormal(), sampler="euler", steps=3, interpolate=interpolate)
         samples.append(
-            np.asarray(jax.jit(task.sample)(*random_variables(task, batch), batch, jax.random.key(2))["image"], int)
+            np.asarray(jax.jit(task.sample)(*random_weights(task.init, batch), batch, jax.random.key(2))["image"], int)
         )
     independent, paths = samples
     np.testing.assert_array_equal(paths[[0, 4]], independent[[0, 4]])
@@ -139,10 +130,10 @@ def test_an_interpolation_ends_at_the_start_of_the_next():
 def test_a_self_conditioned_network_depends_on_the_previous_output():
     task = Diffusion(NETWORK, Karras(), LogNormal(), self_condition=True, steps=2)
     batch = batch_of(2)
-    params, _ = random_variables(task, batch)
-    assert params["denoiser"]["entry"]["kernel"].unbox().shape[2] == 2
-    image, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
-    outputs = [task.denoise(params, image, sigma, None, previous) for previous in (None, jnp.zeros_like(image), image)]
+    params, _ = random_weights(task.init, batch)
+    assert params["denoiser"]["entry"]["kernel"].shape[2] == 2
+    image, sigma, denoise = np.ones((2, 8, 8, 1), np.float32), np.ones(2, np.float32), jax.jit(task.denoise)
+    outputs = [denoise(params, image, sigma, None, previous) for previous in (None, np.zeros_like(image), image)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-3
 
@@ -160,7 +151,7 @@ def test_edited_images_stay_close_to_the_input():
     for edit in (0.0, 0.1, 0.9):
         task = Diffusion(network, Karras(), LogNormal(), classes=3, steps=2, edit=edit)
         assert (task.presentation.framing is None) == (edit == 0)
-        params, variables = task.init(jax.random.key(0), batch)
+        params, variables = random_weights(task.init, batch)
         outputs = jax.jit(task.predict)(params, variables, batch, jax.random.key(1))
         assert ("label" in outputs) == (edit == 0)
         differences.append(np.abs(outputs["image"].astype(float) - batch["image"]).mean())

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
@@ -83,7 +84,7 @@ def make_batch(size=6, seed=0):
 @functools.cache
 def prepared(**arguments):
     task = ImageCaptioning(Small(), normalize=Normalize(MEAN, STD), **arguments)
-    return task, *jax.jit(task.init)(KEY, make_batch())
+    return task, *random_weights(task.init, make_batch())
 
 
 def numpy_logits(params, image, token):

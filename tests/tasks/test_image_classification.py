@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.models.convnet import ConvNet
@@ -19,7 +20,7 @@ KEY = jax.random.key(0)
 
 
 def start(task, batch):
-    return jax.jit(task.init)(jax.random.key(0), batch)
+    return random_weights(task.init, batch)
 
 
 class Linear(nn.Module):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from modules import random_weights
 
 from jaxdl.commands import train
 from jaxdl.commands.cli import main
@@ -71,7 +72,12 @@ def make_batch(size=6, seed=0):
 
 
 def start(task, batch):
-    return nn.unbox(jax.jit(task.init)(jax.random.key(0), batch))
+    return random_weights(task.init, batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def losses(task, params, variables, batch, key):
+    return [phase.loss(params, variables, batch, key, 0, {}) for phase in task.phases]
 
 
 def image_of(latent, params, label=0.0):
@@ -87,7 +93,8 @@ def logit_of(flat, params):
 def latents_of(key, index, count=8):
     """Computes the latents of the task, one example at a time."""
     key = jax.random.fold_in(key, 0)
-    return np.stack([jax.random.normal(jax.random.fold_in(key, int(i)), (count,)) for i in index])
+    draw = jax.jit(lambda number: jax.random.normal(jax.random.fold_in(key, number), (count,)))
+    return np.stack([draw(number) for number in index])
 
 
 def test_terms_of_both_phases_match_numpy():
@@ -96,7 +103,7 @@ def test_terms_of_both_phases_match_numpy():
     batch["weight"] = np.array([1, 1, 0.5, 2, 1, 0], np.float32)
     params, variables = start(task, batch)
     key = jax.random.key(5)
-    critic, maker = (phase.loss(params, variables, batch, key, 0, {}) for phase in task.phases)
+    critic, maker = losses(task, params, variables, batch, key)
 
     generated = image_of(latents_of(key, batch["index"]), params)
     real = logit_of(batch["image"].reshape(6, -1) / 127.5 - 1, params)
@@ -123,7 +130,7 @@ def test_a_lazy_penalty_is_a_phase_with_a_multiplied_coefficient():
     ]
     batch = make_batch()
     params, variables = start(task, batch)
-    outcome, lazy, _ = (phase.loss(params, variables, batch, jax.random.key(1), 0, {}) for phase in task.phases)
+    outcome, lazy, _ = losses(task, params, variables, batch, jax.random.key(1))
     norm = np.linalg.norm(params["discriminator"]["Dense_0"]["kernel"])
     assert set(outcome.terms) == {"adversarial"}
     np.testing.assert_allclose(lazy.terms["penalty"], (6 * (norm - 1) ** 2, 6, 40.0), rtol=1e-4)
@@ -134,7 +141,7 @@ def test_a_conditional_generator_uses_the_labels_of_the_batch():
     batch = make_batch()
     params, variables = start(task, batch)
     key = jax.random.key(2)
-    outputs = task.predict(params, variables, batch, key)
+    outputs = jax.jit(task.predict)(params, variables, batch, key)
     generated = image_of(latents_of(key, batch["index"]), params, 0.1 * batch["label"][:, None])
     np.testing.assert_allclose(outputs["image"].reshape(6, -1), (generated + 1) * 127.5, atol=0.51)
     np.testing.assert_array_equal(outputs["label"], batch["label"])
@@ -188,18 +195,14 @@ def test_spectral_normalization_is_updated_once_per_step():
     task = ImageGeneration(DCGANGenerator(outputs=1, size=2, channels=(4,)), discriminator, latents=4)
     batch = make_batch(8)
     params, variables = start(task, batch)
-    critic, maker = (jax.jit(phase.loss) for phase in task.phases)
-    updated = critic(params, variables, batch, jax.random.key(0), 7, {}).variables
+    critic, maker = (jax.jit(lambda *inputs, phase=phase: phase.loss(*inputs).variables) for phase in task.phases)
+    updated = critic(params, variables, batch, jax.random.key(0), 7, {})
     assert differs(updated["discriminator"], variables["discriminator"])
-    repeated = critic(
-        params, updated, batch, jax.random.key(0), 7, {}
-    ).variables  # another micro-batch of the same step
+    repeated = critic(params, updated, batch, jax.random.key(0), 7, {})  # another micro-batch of the same step
     assert not differs(repeated["discriminator"], updated["discriminator"])
-    assert differs(
-        critic(params, updated, batch, jax.random.key(0), 8, {}).variables["discriminator"], updated["discriminator"]
-    )
+    assert differs(critic(params, updated, batch, jax.random.key(0), 8, {})["discriminator"], updated["discriminator"])
     assert not differs(
-        maker(params, updated, batch, jax.random.key(0), 8, {}).variables["discriminator"], updated["discriminator"]
+        maker(params, updated, batch, jax.random.key(0), 8, {})["discriminator"], updated["discriminator"]
     )
 
 
@@ -243,7 +246,7 @@ def test_diversity_is_the_mean_distance_of_pairs_without_padding(classes):
 
     padded = {name: np.concatenate([value, value[:5]]) for name, value in batch.items()}
     padded["weight"][12:] = 0
-    metrics = jax.device_get(task.evaluate(params, variables, padded, key).metrics)
+    metrics = jax.device_get(jax.jit(task.evaluate)(params, variables, padded, key).metrics)
     scores = task.score({}, {name: total / weight for name, (total, weight) in metrics.items()}, {})
     np.testing.assert_allclose(scores["diversity"], expected, rtol=1e-4)
 
@@ -252,10 +255,11 @@ def test_mode_collapse_is_reported(caplog):
     task = ImageGeneration(LinearGenerator(), LinearCritic(), latents=8, fid_classifier=FID_CLASSIFIER)
     batch = make_batch(30)
     params, variables = start(task, batch)
+    evaluate = jax.jit(task.evaluate)
     for scale, collapsed in ((1.0, 0.0), (1e-3, 1.0)):
         dense = params["generator"]["Dense_0"]
         narrow = {**params, "generator": {"Dense_0": {**dense, "kernel": scale * dense["kernel"]}}}
-        evaluation = jax.device_get(task.evaluate(narrow, variables, batch, jax.random.key(0)))
+        evaluation = jax.device_get(evaluate(narrow, variables, batch, jax.random.key(0)))
         metrics = {name: total / weight for name, (total, weight) in evaluation.metrics.items()}
         with caplog.at_level("WARNING", logger="absl"):
             scores = task.score(evaluation.records, metrics, {})
@@ -270,11 +274,12 @@ def test_a_sample_depends_on_the_key_but_not_on_the_batch():
     batch = make_batch(6)
     params, variables = start(task, batch)
     index = {"index": batch["index"]}
-    samples = task.sample(params, variables, index, jax.random.key(0))["image"]
-    part = task.sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
+    sample = jax.jit(task.sample)
+    samples = sample(params, variables, index, jax.random.key(0))["image"]
+    part = sample(params, variables, {"index": batch["index"][4:]}, jax.random.key(0))["image"]
     np.testing.assert_array_equal(part, samples[4:])
-    assert np.any(task.sample(params, variables, index, jax.random.key(1))["image"] != samples)
-    path = task.predict(params, variables, batch, jax.random.key(0))["path"]
+    assert np.any(sample(params, variables, index, jax.random.key(1))["image"] != samples)
+    path = np.asarray(jax.jit(task.predict)(params, variables, batch, jax.random.key(0))["path"])
     np.testing.assert_array_equal(path[:, 0], samples)
     assert np.all(np.any(path[:, 0] != path[:, -1], axis=(1, 2, 3)))
 
@@ -318,7 +323,7 @@ def test_batch_normalization_couples_examples_and_excludes_a_penalty():
 def test_generators_with_another_image_size_are_refused():
     task = ImageGeneration(DCGANGenerator(outputs=3, size=2, channels=(4,)), LinearCritic(), latents=4)
     with pytest.raises(UserError, match=r"the generator outputs images \(4, 4, 3\), but the data's are \(4, 4, 1\)"):
-        task.init(jax.random.key(0), make_batch())
+        random_weights(task.init, make_batch())
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -326,7 +331,7 @@ def test_pictures_show_samples(classes):
     task = ImageGeneration(LinearGenerator(), LinearCritic(), classes=classes, latents=8)
     batch = make_batch(8)
     params, variables = start(task, batch)
-    outputs = jax.device_get(task.predict(params, variables, batch, jax.random.key(0)))
+    outputs = jax.device_get(jax.jit(task.predict)(params, variables, batch, jax.random.key(0)))
     pictures = task.presentation.pictures(batch, outputs, {}, {"label": ("cat", "dog", "eel")})
     assert set(pictures) == {"samples", "paths"}
     for picture in pictures.values():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modules import random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.language_modelling import LanguageModelling
@@ -53,7 +54,7 @@ class Stateless(nn.Module):
 
 
 def start(task, batch):
-    return jax.jit(task.init)(jax.random.key(0), batch)
+    return random_weights(task.init, batch)
 
 
 def loss_of(task, params, variables, batch, carry=None, key=KEY):

@@ -1,12 +1,14 @@
 """Object detection: assignment, losses in closed form, decoding, scoring, errors, pictures."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.metrics.detection import average_precision
@@ -55,7 +57,7 @@ def make_batch(size=4, seed=0):
 
 @pytest.fixture(scope="module")
 def initialized():
-    return jax.jit(TASK.init)(jax.random.key(0), make_batch())
+    return random_weights(TASK.init, make_batch())
 
 
 def test_locations_are_the_centers_of_their_cells():
@@ -87,60 +89,75 @@ def test_locations_are_assigned_to_the_smallest_box():
     assert np.all(np.abs(large - [32, 30]) <= 1.5 * 8)
 
 
+LOCATIONS = locate(SHAPE, SIZES, TASK.reach)
+
+
+@jax.jit
+def assigned(boxes, label, weight):
+    return jax.vmap(lambda *box: assign(LOCATIONS, box[0], box[1], box[2], TASK.center_radius))(boxes, label, weight)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def terms(task, outputs, batch):
+    return task.terms(LOCATIONS, outputs, batch)
+
+
+@jax.jit
+def decoded(outputs):
+    return TASK.decode(LOCATIONS, SHAPE, outputs)
+
+
 def perfect(batch, confidence=12.0):
-    """Returns locations, outputs equal to the targets, and the targets."""
-    locations = locate(SHAPE, SIZES, TASK.reach)
-    targets = jax.vmap(lambda boxes, label, weight: assign(locations, boxes, label, weight, TASK.center_radius))(
-        batch["boxes"], batch["box_label"], batch["box_weight"]
-    )
-    logits = confidence * (2 * jax.nn.one_hot(targets.label, 3) - 1)
-    central = jnp.clip(targets.centerness, 1e-6, 1 - 1e-6)
-    centerness = jnp.log(central / (1 - central))
-    return locations, {"class_logits": logits, "distances": targets.distances, "centerness": centerness}, targets
+    """Returns outputs equal to the targets, and the targets."""
+    targets = jax.device_get(assigned(batch["boxes"], batch["box_label"], batch["box_weight"]))
+    logits = confidence * (2.0 * (targets.label[..., None] == np.arange(3)) - 1).astype(np.float32)
+    central = np.clip(targets.centerness, 1e-6, 1 - 1e-6)
+    centerness = np.log(central / (1 - central))
+    return {"class_logits": logits, "distances": targets.distances, "centerness": centerness}, targets
 
 
 def test_losses_of_perfect_outputs():
     batch = make_batch()
-    locations, outputs, targets = perfect(batch)
-    terms = TASK.terms(locations, outputs, batch)
-    positive = np.asarray(targets.label) >= 0
-    assert float(terms["focal"][1]) == positive.sum() > 0
-    np.testing.assert_allclose(terms["box"][1], np.asarray(targets.centerness)[positive].sum(), rtol=1e-5)
-    assert float(terms["focal"][0]) < 1e-4
-    assert abs(float(terms["box"][0])) < 1e-3
-    central = np.clip(np.asarray(targets.centerness)[positive], 1e-6, 1 - 1e-6)
+    outputs, targets = perfect(batch)
+    losses = terms(TASK, outputs, batch)
+    positive = targets.label >= 0
+    assert float(losses["focal"][1]) == positive.sum() > 0
+    np.testing.assert_allclose(losses["box"][1], targets.centerness[positive].sum(), rtol=1e-5)
+    assert float(losses["focal"][0]) < 1e-4
+    assert abs(float(losses["box"][0])) < 1e-3
+    central = np.clip(targets.centerness[positive], 1e-6, 1 - 1e-6)
     entropy = -(central * np.log(central) + (1 - central) * np.log(1 - central)).sum()
-    np.testing.assert_allclose(terms["centerness"][0], entropy, rtol=1e-3)
+    np.testing.assert_allclose(losses["centerness"][0], entropy, rtol=1e-3)
 
 
 def test_quality_iou_is_the_overlap_of_the_predicted_box():
     batch = make_batch()
-    locations, outputs, _ = perfect(batch)
-    outputs["centerness"] = jnp.full_like(outputs["centerness"], 2.0)
-    loss = dataclasses.replace(TASK, quality="iou").terms(locations, outputs, batch)["centerness"]
+    outputs, _ = perfect(batch)
+    outputs["centerness"] = np.full_like(outputs["centerness"], 2.0)
+    loss = terms(dataclasses.replace(TASK, quality="iou"), outputs, batch)["centerness"]
     # Boxes are exact, so the quality is 1 at every location and the loss -log(sigmoid(2)).
     np.testing.assert_allclose(loss[0] / loss[1], np.log1p(np.exp(-2.0)), rtol=1e-3)
 
 
 def test_focal_loss_matches_its_closed_form():
     batch = make_batch()
-    locations, outputs, targets = perfect(batch)
-    outputs = {**outputs, "class_logits": jnp.zeros_like(outputs["class_logits"])}
-    loss = TASK.terms(locations, outputs, batch)["focal"][0]
-    positive, entries = int((np.asarray(targets.label) >= 0).sum()), outputs["class_logits"].size
+    outputs, targets = perfect(batch)
+    outputs = {**outputs, "class_logits": np.zeros_like(outputs["class_logits"])}
+    loss = terms(TASK, outputs, batch)["focal"][0]
+    positive, entries = int((targets.label >= 0).sum()), outputs["class_logits"].size
     # At probability 1/2 each entry costs alpha_t * (1/2)^2 * ln 2.
     expected = (0.25 * positive + 0.75 * (entries - positive)) * 0.25 * np.log(2)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_decoding_perfect_outputs_returns_the_true_boxes():
-    batch = make_batch(8, seed=3)
-    locations, outputs, targets = perfect(batch)
-    decoded = jax.device_get(TASK.decode(locations, SHAPE, outputs))
-    for row in range(8):
-        answered = {int(label) for label in np.asarray(targets.label)[row] if label >= 0}
-        assert answered == set(decoded["labels"][row][decoded["scores"][row] > 0])
-        for box, label in zip(decoded["boxes"][row], decoded["labels"][row] * (decoded["scores"][row] > 0)):
+    batch = make_batch(seed=3)
+    outputs, targets = perfect(batch)
+    detections = jax.device_get(decoded(outputs))
+    for row in range(4):
+        answered = {int(label) for label in targets.label[row] if label >= 0}
+        assert answered == set(detections["labels"][row][detections["scores"][row] > 0])
+        for box, label in zip(detections["boxes"][row], detections["labels"][row] * (detections["scores"][row] > 0)):
             candidates = batch["boxes"][row][batch["box_label"][row] == label]
             assert not box.any() or np.abs(candidates - box).max(1).min() < 1e-3
 
@@ -148,14 +165,14 @@ def test_decoding_perfect_outputs_returns_the_true_boxes():
 def test_terms_sum_over_batches_and_ignore_padding(initialized):
     loss = jax.jit(TASK.phases[0].loss)
     batch = make_batch(4)
-    terms = [loss(*initialized, part, jax.random.key(0), 0, {}).terms for part in (batch, *halves(batch))]
-    for name, expected in terms[0].items():
-        np.testing.assert_allclose(expected.sum, terms[1][name].sum + terms[2][name].sum, rtol=1e-5)
-        np.testing.assert_allclose(expected.weight, terms[1][name].weight + terms[2][name].weight, rtol=1e-5)
+    whole, *parts = (loss(*initialized, part, jax.random.key(0), 0, {}).terms for part in (batch, *halves(batch)))
+    for name, expected in whole.items():
+        np.testing.assert_allclose(expected.sum, parts[0][name].sum + parts[1][name].sum, rtol=1e-5)
+        np.testing.assert_allclose(expected.weight, parts[0][name].weight + parts[1][name].weight, rtol=1e-5)
     padded = {**batch, "weight": np.array([1, 1, 0, 0], np.float32)}
     unpadded = loss(*initialized, padded, jax.random.key(0), 0, {}).terms
     for name, term in unpadded.items():
-        np.testing.assert_allclose(term.sum, terms[1][name].sum, rtol=1e-5)
+        np.testing.assert_allclose(term.sum, parts[0][name].sum, rtol=1e-5)
 
 
 def halves(batch):
@@ -245,13 +262,12 @@ def test_invalid_arguments_and_batches_are_refused(initialized):
 
 def test_pictures_show_true_and_predicted_boxes():
     batch = make_batch()
-    _, outputs, _ = perfect(batch)
-    decoded = jax.device_get(TASK.decode(locate(SHAPE, SIZES, TASK.reach), SHAPE, outputs))
+    detections = jax.device_get(decoded(perfect(batch)[0]))
     names = {"box_label": ("cat", "dog", "bird")}
-    picture = TASK.presentation.pictures(batch, decoded, {}, names)["detections"]
+    picture = TASK.presentation.pictures(batch, detections, {}, names)["detections"]
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     single = TASK.presentation.picture(
-        {"image": batch["image"][0]}, {name: value[0] for name, value in decoded.items()}, names
+        {"image": batch["image"][0]}, {name: value[0] for name, value in detections.items()}, names
     )
     assert single.shape == (900, 900, 3)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.sequence_classification import SequenceClassification
@@ -52,7 +53,7 @@ def log_probabilities(params, batch):
 
 
 def start(task, batch):
-    return jax.jit(task.init)(jax.random.key(0), batch)
+    return random_weights(task.init, batch)
 
 
 def loss_of(task, params, variables, batch, key):

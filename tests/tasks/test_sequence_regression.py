@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from modules import random_weights
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.sequence_regression import SequenceRegression, vector_norms
@@ -41,7 +42,7 @@ def make_batch(size=5, time=6, outputs=None, lengths=False, seed=0):
 
 
 def start(task, batch):
-    return jax.jit(task.init)(jax.random.key(0), batch)
+    return random_weights(task.init, batch)
 
 
 def loss_of(task, params, variables, batch, key):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sacrebleu
+from modules import apply, random_weights
 
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
@@ -111,7 +112,7 @@ def prepared(**arguments):
 def compiled(task):
     """Compiles a task; returns it with its parameters and variables."""
     methods = {name: jax.jit(getattr(task, name)) for name in ("loss", "evaluate", "predict")}
-    params, variables = jax.jit(task.init)(KEY, make_batch())
+    params, variables = random_weights(task.init, make_batch())
     return types.SimpleNamespace(**methods, score=task.score, presentation=task.presentation), params, variables
 
 
@@ -121,10 +122,8 @@ def log_softmax(logits):
 
 def teacher_forced(params, batch):
     """Computes log-probabilities [batch, length - 1, vocabulary] in float64."""
-    logits = Small().apply(
-        {"params": params["translator"]}, batch["source"], batch["target"][:, :-1], length=batch["source_length"],
-        train=False,
-    )  # fmt: skip
+    variables, inputs = {"params": params["translator"]}, (batch["source"], batch["target"][:, :-1])
+    logits = apply(Small(), variables, *inputs, length=batch["source_length"], train=False)
     return log_softmax(np.asarray(logits, np.float64))
 
 
@@ -382,7 +381,7 @@ def test_invalid_arguments_are_refused(arguments, message):
 def test_a_target_with_one_token_is_refused():
     batch = make_batch()
     with pytest.raises(UserError, match="a length of at least 2"):
-        Translation(Small()).init(KEY, {**batch, "target": batch["target"][:, :1]})
+        random_weights(Translation(Small()).init, {**batch, "target": batch["target"][:, :1]})
 
 
 def test_one_group_is_trained_without_batch_coupling():
