@@ -116,8 +116,8 @@ def patched():
     """Returns logits, images and labels of a ConvNet trained to detect a bright patch."""
     model = ConvNet(num_classes=2, channels=(8, 8), depth=1)
     rng = np.random.default_rng(0)
-    label = np.arange(64) % 2
-    image = rng.uniform(0, 90, (64, 16, 16, 1)).astype(np.float32)
+    label = np.arange(32) % 2
+    image = rng.uniform(0, 90, (32, 16, 16, 1)).astype(np.float32)
     image[label == 1, 6:12, 2:8] += 160.0
     variables = initialize(model, (16, 16, 1))
     optimizer = optax.adam(0.02)
