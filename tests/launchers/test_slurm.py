@@ -61,12 +61,12 @@ def test_slurm_requeues_stopped_runs_and_does_not_submit_twice(tmp_path_factory)
     assert "squeue failed" in submit(environment, other_jobs)
 
 
-SEEDS = 6
+SEEDS = 4
 FLAGS = [f"--grid=seed=0..{SEEDS - 1}", "--set=steps=200", "--set=log_every=5", "--set=save_every=20"]
 
 
 def sweep(environment: dict[str, str], folder: Path, *flags: str) -> str:
-    """Runs `launch.py sweep` with six runs in a folder and returns its output."""
+    """Runs `launch.py sweep` with `SEEDS` runs in a folder and returns its output."""
     command = [sys.executable, "launch.py", "sweep", "--config=tests/survivor.py", f"--workdir={folder}"]
     environment = {**environment, "JAX_PLATFORMS": "cpu"}
     process = subprocess.run([*command, *FLAGS, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
