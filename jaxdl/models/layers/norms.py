@@ -67,7 +67,9 @@ class BatchNorm(nn.BatchNorm):
     """Batch normalization over the last axis, computed as `x * factor + offset` (arXiv:1502.03167).
 
     Factor and offset are computed per channel, so the gradient needs two sums over the batch, of `dy` and `dy * x`;
-    that of `nn.BatchNorm` needs three. Attributes, parameters and variables are those of `nn.BatchNorm`.
+    that of `nn.BatchNorm` needs three, and steps take 3 to 4% longer (ConvNet and U-Net, 2 cores). `batch_norm` makes
+    it; arguments of `nn.BatchNorm` that it does not set, such as `axis`, have no effect. Parameters and variables are
+    those of `nn.BatchNorm`.
     """
 
     @nn.compact
