@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.cnn import coco_detection
+from jaxdl.commands.cli import main
 from jaxdl.config.experiment import build
 from jaxdl.config.overrides import resolve
 from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.models.resnet import ResNet, resnet50
 from jaxdl.training.sources import load_sources
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +35,7 @@ def home(tmp_path):
     for split in ("train2017", "val2017"):
         (tmp_path / "mine" / split).mkdir(parents=True)
         images, annotations = [], []
-        for number in range(4):
+        for number in range(8):
             Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(
                 tmp_path / "mine" / split / f"{number}.png"
             )
@@ -79,7 +82,7 @@ def test_the_coco_command_loads_the_splits_of_cocos_layout(home, monkeypatch):
     config, *settings = (argument.partition("=")[2] for argument in coco_arguments())
     data = build(resolve(config, settings)).data
     sources = load_sources(data)
-    assert [len(source) for source in (sources.train, *sources.evals.values())] == [4, 4]
+    assert [len(source) for source in (sources.train, *sources.evals.values())] == [8, 8]
 
 
 def test_photographs_of_different_sizes_become_batches(tmp_path, monkeypatch):
@@ -98,9 +101,20 @@ def test_photographs_of_different_sizes_become_batches(tmp_path, monkeypatch):
     assert batch["image"].shape == (2, 128, 128, 3)
 
 
+def small_resnet(dtype: str) -> ResNet:
+    """Returns a small network of ResNet-50's form, which itself takes 45 s of CPU time to compile."""
+    return resnet50(stage_sizes=(1, 1, 1, 1), width=4, dtype=dtype)
+
+
 @pytest.mark.slow
-def test_the_coco_command_runs_as_printed(home):
-    small = ("size=128", "data.batch_size=2", "data.workers=0", "optimizers.train.warmup=0")
-    result = run(home, *coco_arguments(), "--set=steps=1", *(f"--set={setting}" for setting in small))
+def test_the_coco_command_runs_as_printed(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(coco_detection, "resnet50", small_resnet)
+    small = ("size=128", "data.batch_size=8", "task.model.channels=8", "task.model.head_depth=1")
+    settings = ("steps=1", "data.workers=0", "optimizers.train.warmup=0", *small)
+    arguments = (f"--workdir={home / 'run'}", *(f"--set={setting}" for setting in settings))
+    assert main((*coco_arguments(), *arguments)) == 0
+    result = json.loads((home / "run" / "result.json").read_text())
     assert result["step"] == 1
     assert 0.0 <= result["metrics"]["validation"]["map"] <= 1.0
