@@ -11,14 +11,13 @@ def tiny():
     config.optimizers["train"].warmup = 3
     config.task.model.backbone.stage_sizes = (1,)
     config.task.model.backbone.width = 8
-    config.task.model.backbone.stem = "strided"
     config.task.model.levels = (0, 0)
     config.task.model.extra_levels = 0
     config.task.model.channels = 8
     config.task.model.head_depth = 1
     config.ema = 0.9
-    config.data.train = MockScenes(examples=48)
-    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
+    config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
     config.data.augment = (config.data.augment[1],)
     config.data.eval_transforms = ()
     config.data.workers = 0

@@ -13,8 +13,8 @@ def tiny():
     config.task.names = ()
     config.task.model.levels = (0, 1)
     config.task.model.head_depth = 1
-    config.data.train = MockScenes(examples=48)
-    config.data.evals = {"validation": MockScenes(examples=21, split="validation")}
+    config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
     config.data.test = None
     config.data.augment = config.data.augment[1:2]
     config.data.eval_transforms = ()

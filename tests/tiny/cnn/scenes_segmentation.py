@@ -6,11 +6,11 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 def tiny():
     config = experiment.as_buildable(steps=24)
-    config.task.model.channels = (8, 16)
+    config.task.model.channels, config.task.model.depth = (8, 16), 1
     config.task.model.outputs = config.task.num_classes = 4
     config.task.names = ()
-    config.data.train = MockScenes(shape=(32, 32, 3), examples=48)
-    config.data.evals = {"validation": MockScenes(shape=(32, 32, 3), examples=21, split="validation")}
+    config.data.train = MockScenes(shape=(16, 16, 3), examples=48)
+    config.data.evals = {"validation": MockScenes(shape=(16, 16, 3), examples=21, split="validation")}
     config.data.test = None
     config.data.augment = config.data.augment[1:2]
     config.data.eval_transforms = ()
