@@ -7,19 +7,19 @@ from jaxdl.models.layers.norms import group_norm
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60)
+    config = experiment.as_buildable(steps=30)
     config.task.model.channels = (8,)
     config.task.model.latents = (2,)
     config.task.model.top, config.task.model.blocks = 4, 0
-    config.task.model.shape = (12, 12)
+    config.task.model.shape = (8, 8)
     config.task.likelihood.binarization = "threshold"
     config.task.bound_samples = 3
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.01
     config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1, norm=group_norm)
     config.start = None
-    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.train = MockImages(shape=(8, 8, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(8, 8, 1), classes=3, examples=21, split="validation")}
     config.data.test = None
     config.data.eval_batch_size = None
     return config

@@ -6,7 +6,7 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 def tiny():
     config = experiment.as_buildable(size=16, steps=24)
-    config.task.model.channels = (8,)
+    config.task.model.channels, config.task.model.depth = (8,), 1
     config.task.model.dtype = "float32"
     config.data.batch_size = 16
     config.data.train = MockScenes(shape=(24, 20, 3), classes=2, objects=1, examples=48)

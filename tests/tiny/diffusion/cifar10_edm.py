@@ -5,7 +5,7 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60)
+    config = experiment.as_buildable(steps=30)
     config.task.network.channels = (8, 8)
     config.task.network.blocks = 0
     config.task.network.attention = (False, True)

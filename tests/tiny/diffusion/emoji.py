@@ -6,7 +6,7 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60)
+    config = experiment.as_buildable(steps=30)
     config.task.network.channels = (8,)
     config.task.network.blocks = 0
     config.task.network.attention = (False,)
@@ -15,8 +15,7 @@ def tiny():
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.01
     config.task.network.groups = 4
-    config.task.self_condition = True
-    train, held = MockImages((12, 12, 3), examples=24), MockImages((12, 12, 3), examples=11, split="validation")
+    train, held = MockImages((8, 8, 3), examples=24), MockImages((8, 8, 3), examples=11, split="validation")
     config.data.train = Styles(MockPairs(train), ("image", "negative"))
     config.data.evals = {"validation": Styles(MockPairs(held), ("image", "negative"))}
     config.data.test = None

@@ -5,7 +5,7 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60)
+    config = experiment.as_buildable(steps=30)
     config.task.network.channels = (8,)
     config.task.network.blocks = 0
     config.task.steps = 2
@@ -17,8 +17,8 @@ def tiny():
     config.task.classes = 3
     config.task.fid_classifier, config.task.bits_per_dim = None, False
     config.start = None
-    config.data.train = MockImages(shape=(12, 12, 1), classes=3, examples=48, noise=0.2)
-    config.data.evals = {"validation": MockImages(shape=(12, 12, 1), classes=3, examples=21, split="validation")}
+    config.data.train = MockImages(shape=(8, 8, 1), classes=3, examples=48, noise=0.2)
+    config.data.evals = {"validation": MockImages(shape=(8, 8, 1), classes=3, examples=21, split="validation")}
     config.data.test = None
     config.data.eval_batch_size = None
     return config

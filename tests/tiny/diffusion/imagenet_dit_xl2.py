@@ -5,7 +5,7 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=60)
+    config = experiment.as_buildable(steps=30)
     config.task.network.width = 16
     config.task.network.depth = 1
     config.task.network.heads = 2

@@ -6,7 +6,7 @@ from jaxdl.data.synthetic.images import MockImages
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40)
+    config = experiment.as_buildable(steps=24)
     config.task.generator.width = 8
     config.task.generator.blocks = 0
     config.task.generator.size = 3
@@ -17,7 +17,7 @@ def tiny():
     config.data.batch_size = 16
     config.optimizers["generators"].learning_rate = 0.004
     config.optimizers["discriminators"].learning_rate = 0.004
-    train, held = MockImages((12, 12, 3), examples=64), MockImages((12, 12, 3), examples=21, split="validation")
+    train, held = MockImages((8, 8, 3), examples=64), MockImages((8, 8, 3), examples=21, split="validation")
     config.task.pool = 2
     config.data.train = TwoStyles(MockPairs(train), "image", "negative")
     config.data.evals = {"validation": TwoStyles(MockPairs(held), "image", "negative", paired=True)}

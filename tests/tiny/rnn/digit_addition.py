@@ -4,7 +4,7 @@ from experiments.rnn.digit_addition import experiment
 
 
 def tiny():
-    config = experiment.as_buildable(steps=40, features=8, digits=2)
+    config = experiment.as_buildable(steps=24, features=8, digits=2)
     config.optimizers["train"].learning_rate = 0.02
     config.data.train.corpus.examples = 64
     config.data.evals["validation"].corpus.examples = 13
