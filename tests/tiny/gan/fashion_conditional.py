@@ -2,6 +2,7 @@
 
 from experiments.gan.fashion_conditional import experiment
 from jaxdl.data.synthetic.images import MockImages
+from jaxdl.models.convnet import ConvNet
 from jaxdl.models.layers.norms import group_norm
 
 
@@ -16,7 +17,7 @@ def tiny():
     config.task.generator.norm = group_norm
     config.task.discriminator.halvings = 1
     config.task.latents = 8
-    config.task.fid_classifier.network.channels = (8,)
+    config.task.fid_classifier.network = ConvNet(num_classes=10, channels=(8,), depth=1)
     config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
     config.data.evals = {"validation": MockImages(shape=(12, 12, 1), examples=21, split="validation")}
     config.data.test = None
