@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 NAME = "background.log"
 _LOGGERS = ("absl", "asyncio")  # of Orbax and TensorStore
+_REPORT_SECONDS = 2.0
 
 
 class _File(logging.FileHandler):
@@ -70,8 +72,15 @@ def background_log(folder: Path) -> Iterator[None]:
     show, warnings.showwarning = warnings.showwarning, warning_hook
     for one in loggers:
         one.handlers, one.propagate = [handler], False
+    running = set(threading.enumerate())
     try:
         yield
+    except Exception:
+        # Other threads of a failed save report their failures a moment later.
+        deadline = time.monotonic() + _REPORT_SECONDS
+        for thread in set(threading.enumerate()) - running:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
     finally:
         threading.excepthook, sys.unraisablehook = hooks
         warnings.showwarning = show

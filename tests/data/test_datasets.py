@@ -76,6 +76,8 @@ def module(tmp_path, monkeypatch):
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
+    # Python would use the bytecode of an earlier text of equal length from the same second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def make(name, text):
         (tmp_path / package / f"{name}.py").write_text(text)

@@ -35,3 +35,22 @@ def test_a_log_that_cannot_be_opened_is_dropped(tmp_path, capfd):
         thread.start()
         thread.join()
     assert capfd.readouterr().err == ""
+
+
+def test_a_thread_that_fails_after_the_save_is_logged(tmp_path, capfd):
+    saved = threading.Event()
+
+    def fails_later():
+        saved.wait()
+        raise ValueError("late")
+
+    def save():
+        with background_log(tmp_path):
+            threading.Thread(target=fails_later).start()
+            threading.Timer(0.1, saved.set).start()
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        save()
+    assert "ValueError: late" in (tmp_path / NAME).read_text()
+    assert capfd.readouterr().err == ""
