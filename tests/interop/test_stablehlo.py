@@ -72,14 +72,13 @@ def test_the_program_matches_predict(name, tmp_path):
     inputs = write_program(tmp_path, program_of(experiment), state.evaluated, specs, platforms=("cpu", "tpu"))
     assert not {"weight", "index"} & set(inputs)
     predict = loader()(tmp_path)
+    expected = program.predict(state, {**example, **beside(3)})
     for rows in (1, 3):
-        batch = {feature: value[:rows] for feature, value in example.items()}
-        expected = program.predict(state, {**batch, **beside(rows)})
-        outputs = predict(**{feature: batch[feature] for feature in inputs})
+        outputs = predict(**{feature: example[feature][:rows] for feature in inputs})
         # Predictions of the whole batch are not part of the program.
         assert expected.keys() - outputs.keys() <= {"interpolation", "traversal", "latent_map"}
         for output, value in outputs.items():
-            np.testing.assert_allclose(value, expected[output], rtol=1e-6, atol=1e-6, err_msg=output)
+            np.testing.assert_allclose(value, expected[output][:rows], rtol=1e-5, atol=1e-5, err_msg=output)
 
 
 @pytest.mark.parametrize("transforms", [(), (ResizeCrop(18, 16),), (ResizePad(16, 16),), (ResizePad(16, 24),)])
