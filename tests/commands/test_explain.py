@@ -304,31 +304,24 @@ def files(tmp_path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_explain_writes_pages_for_each_file(run, files, tmp_path, capsys):
+def test_explain_writes_pages_for_each_file_and_warns_of_attributions_that_are_zero(run, files, tmp_path, capsys):
     names = {f"2_{stem}_{page}.png" for stem in ("a_b", "a_b_2") for page in ("saliency", "activations")}
     assert command("explain", str(run), *files) == 0
     assert {path.name for path in (run / "explanations").iterdir()} == {*names, "2_filters.png"}
     lines = capsys.readouterr().out.split("\n")[:-1]
     assert {Path(line) for line in lines} == set((run / "explanations").iterdir())
     # Another layer and class change the picture, and --output changes the folder.
-    output = tmp_path / "there"
+    output, black = tmp_path / "there", tmp_path / "black\udcff.png"
+    Image.new("RGB", (8, 8)).save(black)
     arguments = ("--layer=stage1", "--target=class 3", f"--output={output}")
-    assert command("explain", str(run), *files, *arguments) == 0
+    assert command("explain", str(run), files[0], str(black), *arguments) == 0
+    warning = "warning: black\\udcff.png: all integrated gradients are 0: the image is black, as is the baseline"
+    assert warning in capsys.readouterr().err
     default_page, selected_page = (
         np.asarray(Image.open(path / "2_a_b_saliency.png")) for path in (run / "explanations", output)
     )
     assert default_page.shape == selected_page.shape
     assert (default_page != selected_page).any()
-
-
-@pytest.mark.slow
-def test_explain_warns_of_attributions_that_are_zero(run, tmp_path, capsys):
-    Image.new("RGB", (8, 8)).save(tmp_path / "black\udcff.png")
-    assert command("explain", str(run), str(tmp_path / "black\udcff.png"), f"--output={tmp_path / 'out'}") == 0
-    warnings = capsys.readouterr().err
-    assert (
-        "warning: black\\udcff.png: all integrated gradients are 0: the image is black, as is the baseline" in warnings
-    )
 
 
 USAGE_ERRORS = {
