@@ -20,8 +20,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("FLAX_PROFILE", "0")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Collectives block threads of XLA's pool. With 8 threads for 8 devices two concurrent collectives can deadlock: each
-# waits for a device whose threads the other one holds.
-os.environ.setdefault("NPROC", "32")
+# waits for a device whose threads the other one holds. With 32 threads a step on a mesh of three axes did once.
+os.environ.setdefault("NPROC", "64")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     # The tests check XLA programs, not their optimization by LLVM; without it they take half the time. Eight devices
     # share at most two cores with other tests, so a collective may wait long for the last device.

@@ -78,7 +78,7 @@ def background_log(folder: Path) -> Iterator[None]:
     except Exception:
         # Other threads of a failed save report their failures a moment later.
         deadline = time.monotonic() + _REPORT_SECONDS
-        for thread in set(threading.enumerate()) - running:
+        for thread in {thread for thread in threading.enumerate() if not thread.daemon} - running:
             thread.join(max(0.0, deadline - time.monotonic()))
         raise
     finally:

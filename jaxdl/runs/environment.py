@@ -64,7 +64,7 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *_missing_flags(deterministic)])
     if cpu_devices is not None:
         # Size of XLA's thread pool: with one thread per device, a collective can wait for a device without a thread.
-        os.environ.setdefault("NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
+        os.environ.setdefault("NPROC", str(max(8 * cpu_devices, os.cpu_count() or 1)))
     try:
         import jax
     except ValueError as error:  # of an environment variable with an invalid value
