@@ -76,10 +76,11 @@ def background_log(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        # Other threads of a failed save report their failures a moment later.
+        # Other threads of a failed save report their failures a moment later. `join` of Orbax's raises these.
+        late = {thread for thread in threading.enumerate() if not thread.daemon} - running
         deadline = time.monotonic() + _REPORT_SECONDS
-        for thread in {thread for thread in threading.enumerate() if not thread.daemon} - running:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        while any(thread.is_alive() for thread in late) and time.monotonic() < deadline:
+            time.sleep(0.01)
         raise
     finally:
         threading.excepthook, sys.unraisablehook = hooks
