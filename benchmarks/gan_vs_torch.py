@@ -8,7 +8,6 @@ memory layouts and under torch.compile. Before timing, the losses of three steps
 must be equal. Needs the peer extra.
 """
 
-import argparse
 import functools
 import itertools
 import math
@@ -17,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import measure, report
-from benchmarks.training import Ours, Theirs, filled, prepare, random_images, variants, verify_losses
+from benchmarks.training import Ours, Theirs, build_task, compare, filled, parse_sizes, prepare, random_images, variants
 
 RATE, BETAS = 5e-4, (0.5, 0.999)
 SLOPE = 0.2  # leaky ReLU
@@ -156,32 +154,18 @@ class Latents:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=6, help="steps per round")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    sizes = parse_sizes(__doc__, batch=64, steps=6)
     prepare()
-    import fiddle as fdl
     import jax
     import optax
 
-    from jaxdl.config import resolve
-
-    config = resolve("experiments/gan/fashion_dcgan.py", ["start=None", "task.fid_classifier=None"])
-    task: Any = fdl.build(config.task)
-    batch = random_images(arguments.batch)
-    optimizers = {name: optax.adam(RATE, *BETAS) for name in PHASES}
-    ours = Ours(task, optimizers, batch)
+    task, batch = build_task("experiments/gan/fashion_dcgan.py"), random_images(sizes.batch)
+    ours = Ours(task, {name: optax.adam(RATE, *BETAS) for name in PHASES}, batch)
     params = jax.tree.map(np.array, ours.state.params)
     peers = {name: Peer(task, params, batch["image"], *variant) for name, variant in variants().items()}
     for peer in peers.values():
         peer.draw = Latents(ours, task.latents)
-    verify_losses({"jaxdl": ours, **peers})
-    for peer in peers.values():
-        peer.draw = None
-    rates = measure({"jaxdl": ours, **peers}, arguments.batch, arguments.steps, arguments.rounds)
-    report("DCGAN step", rates, arguments.batch)
+    compare("DCGAN step", ours, peers, sizes)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Train steps of jaxdl and PyTorch for the comparisons, with equal settings of the process."""
 
+import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import Contestant
+from benchmarks.contest import Contestant, measure, report
 from jaxdl.runs.environment import configure, tune_malloc
 
 TOLERANCE = 1e-4  # largest relative difference of losses
@@ -22,6 +23,24 @@ def prepare(threads: int = 2) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def parse_sizes(description: str | None, batch: int, steps: int) -> argparse.Namespace:
+    """Parses `--batch`, `--steps` per round and `--rounds`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--steps", type=int, default=steps, help="steps per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def build_task(recipe: str) -> Any:
+    """Builds the task of a generative recipe without the classifier of its FID."""
+    import fiddle as fdl
+
+    from jaxdl.config import resolve
+
+    return fdl.build(resolve(recipe, ["start=None", "task.fid_classifier=None"]).task)
 
 
 def random_images(batch: int, shape: Sequence[int] = (28, 28, 1), classes: int = 10) -> dict[str, np.ndarray]:
@@ -122,3 +141,12 @@ def verify_losses(contestants: Mapping[str, Contestant], steps: int = 3) -> None
         print(f"{name}: largest relative difference of losses {difference:.1e}")
         if not difference <= TOLERANCE:  # also fails for NaN
             raise SystemExit("the networks are not equal, so their speeds cannot be compared")
+
+
+def compare(workload: str, ours: Contestant, peers: Mapping[str, Any], sizes: argparse.Namespace) -> None:
+    """Verifies the losses with jaxdl's random numbers, then measures with those that PyTorch draws (`draw = None`)."""
+    contestants = {"jaxdl": ours, **peers}
+    verify_losses(contestants)
+    for peer in peers.values():
+        peer.draw = None
+    report(workload, measure(contestants, sizes.batch, sizes.steps, sizes.rounds), sizes.batch)

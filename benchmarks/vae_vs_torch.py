@@ -7,14 +7,12 @@ and under torch.compile. Before timing, the losses of three steps under copied w
 noise must be equal. Needs the peer extra.
 """
 
-import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import measure, report
-from benchmarks.training import Ours, Theirs, filled, prepare, random_images, verify_losses
+from benchmarks.training import Ours, Theirs, build_task, compare, filled, parse_sizes, prepare, random_images
 
 RATE = 1e-3
 
@@ -96,32 +94,19 @@ class Draws:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=40, help="steps per round")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    sizes = parse_sizes(__doc__, batch=128, steps=40)
     prepare()
-    import fiddle as fdl
     import jax
     import optax
 
-    from jaxdl.config import resolve
-
-    config = resolve("experiments/autoencoder/fashion_vae.py", ["start=None", "task.fid_classifier=None"])
-    task: Any = fdl.build(config.task)
-    batch = random_images(arguments.batch)
+    task, batch = build_task("experiments/autoencoder/fashion_vae.py"), random_images(sizes.batch)
     ours = Ours(task, {"train": optax.adam(RATE)}, batch)
     params = jax.tree.map(np.array, ours.state.params["autoencoder"])
     names = {"PyTorch eager": False, "PyTorch compiled": True}
     peers = {name: Peer(params, batch["image"], task.warmup, compiled) for name, compiled in names.items()}
     for peer in peers.values():
         peer.draw = Draws(ours, batch["image"], task.model.latents)
-    verify_losses({"jaxdl": ours, **peers})
-    for peer in peers.values():
-        peer.draw = None
-    rates = measure({"jaxdl": ours, **peers}, arguments.batch, arguments.steps, arguments.rounds)
-    report("VAE step", rates, arguments.batch)
+    compare("VAE step", ours, peers, sizes)
 
 
 if __name__ == "__main__":

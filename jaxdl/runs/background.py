@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jaxdl.errors import WriteError
+
 NAME = "background.log"
 _LOGGERS = ("absl", "asyncio")  # of Orbax and TensorStore
 _REPORT_SECONDS = 2.0
@@ -75,7 +77,7 @@ def background_log(folder: Path) -> Iterator[None]:
     running = set(threading.enumerate())
     try:
         yield
-    except Exception:
+    except WriteError:
         # Other threads of a failed save report their failures a moment later. `join` of Orbax's raises these.
         late = {thread for thread in threading.enumerate() if not thread.daemon} - running
         deadline = time.monotonic() + _REPORT_SECONDS

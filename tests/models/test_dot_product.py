@@ -66,6 +66,20 @@ def test_blockwise_attention_matches_the_reference_with_gradients(kv_heads, bloc
     )
 
 
+def test_a_query_without_keys_returns_the_mean_of_the_values_without_a_gradient_of_its_scores():
+    inputs = random_inputs()
+    mask = np.ones((2, 1, 16, 16), bool)
+    mask[1, 0, 3] = False
+
+    def total(query, key, value):
+        y = dot_product_attention(query, key, value, Scores(mask=jnp.asarray(mask)))
+        return jnp.sum(y[1, 3] ** 2), y[1, 3]
+
+    gradients, y = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(*inputs)
+    np.testing.assert_allclose(y, inputs[2][1].mean(0), rtol=1e-5)
+    assert [bool(jnp.any(gradient)) for gradient in gradients] == [False, False, True]
+
+
 def test_queries_and_keys_may_differ_in_length():
     inputs = random_inputs(n=5, m=9)
     output = dot_product_attention(*inputs, scores=Scores(scale=0.3))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from modules import random_weights
 
-from jaxdl.models.layers.norms import batch_norm
+from jaxdl.models.layers.norms import BatchNorm, batch_norm
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -25,3 +25,9 @@ def test_batch_norm_has_the_outputs_gradients_and_statistics_of_flax(train):
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), evaluate(ours), evaluate(flax))
+
+
+@pytest.mark.parametrize("unsupported", [{"axis": 1}, {"use_bias": False}, {"use_scale": False}])
+def test_batch_norm_refuses_other_axes_and_a_missing_scale_or_bias(unsupported):
+    with pytest.raises(ValueError, match=r"use flax\.linen\.BatchNorm"):
+        BatchNorm(use_running_average=True, **unsupported).init(jax.random.key(0), jnp.ones((2, 3)))

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+from jaxdl.errors import WriteError
 from jaxdl.runs.background import NAME, background_log
 
 
@@ -48,9 +49,9 @@ def test_a_thread_that_fails_after_the_save_is_logged(tmp_path, capfd):
         with background_log(tmp_path):
             threading.Thread(target=fails_later).start()
             threading.Timer(0.1, saved.set).start()
-            raise OSError("disk full")
+            raise WriteError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="disk full"):
         save()
     assert "ValueError: late" in (tmp_path / NAME).read_text()
     assert capfd.readouterr().err == ""

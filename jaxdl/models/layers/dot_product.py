@@ -134,8 +134,10 @@ def by_blocks(query: Array, key: Array, value: Array, scores: Scores, blocks: in
     """
     bias, mask, segments, scale, causal, window = scores
     length = query.shape[1]
+    # Only an arbitrary mask can leave a query without keys: otherwise each attends to its own position.
+    plain = functools.partial(_plain, scale=scale, may_lack_keys=mask is not None)
     if not causal:
-        return _plain(query, key, value, bias, scores.segment_mask(), scale)
+        return plain(query, key, value, bias, scores.segment_mask())
     count = blocks or (BLOCKS if length % BLOCKS == 0 and length >= 16 * BLOCKS else 1)
     size, parts = length // count, []
     for first in range(0, length, size):
@@ -145,7 +147,7 @@ def by_blocks(query: Array, key: Array, value: Array, scores: Scores, blocks: in
         visible = _both(part(mask), _causal_mask(range(first, end), range(begin, end), window)[None, None])
         if segments is not None:
             visible = visible & same_segment(segments[:, first:end], segments[:, begin:end])
-        parts.append(_plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), visible, scale))
+        parts.append(plain(query[:, first:end], key[:, begin:end], value[:, begin:end], part(bias), visible))
     return jnp.concatenate(parts, axis=1)
 
 
@@ -183,7 +185,16 @@ def _part(x: Array | None, rows: slice, columns: slice) -> Array | None:
     return x if x.shape[-1] == 1 else x[..., columns]
 
 
-def _plain(query: Array, key: Array, value: Array, bias: Array | None, mask: Array | None, scale: float) -> Array:
+def _plain(
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array | None,
+    mask: Array | None,
+    *,
+    scale: float,
+    may_lack_keys: bool,
+) -> Array:
     batch, n, heads, size = query.shape
     m, groups = key.shape[1:3]
     # Products have the axes [batch, heads, length, size]: from [batch, length, heads, size] XLA:CPU copies operands in
@@ -193,8 +204,10 @@ def _plain(query: Array, key: Array, value: Array, bias: Array | None, mask: Arr
     scores = jnp.einsum("bgnd,bgmd->bgnm", q, k, preferred_element_type=jnp.float32).reshape(batch, heads, n, m)
     if bias is not None:
         scores = scores + bias
-    if mask is not None:
-        scores = scores + jnp.where(mask, 0.0, _LARGE)  # jnp.where over the scores has a slower gradient
+    if mask is not None and may_lack_keys:
+        scores = jnp.where(mask, scores, _LARGE)  # the scores of a query without keys have no gradient
+    elif mask is not None:
+        scores = scores + jnp.where(mask, 0.0, _LARGE)  # equal, with a faster gradient
     # The division comes after the product with the values, which has fewer elements.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)

@@ -67,14 +67,15 @@ class BatchNorm(nn.BatchNorm):
     """Batch normalization over the last axis, computed as `x * factor + offset` (arXiv:1502.03167).
 
     Factor and offset are computed per channel, so the gradient needs two sums over the batch, of `dy` and `dy * x`;
-    that of `nn.BatchNorm` needs three, and steps take 3 to 4% longer (ConvNet and U-Net, 2 cores). `batch_norm` makes
-    it; arguments of `nn.BatchNorm` that it does not set, such as `axis`, have no effect. Parameters and variables are
-    those of `nn.BatchNorm`.
+    that of `nn.BatchNorm` needs three, and steps take 3 to 4% longer (ConvNet and U-Net, 2 cores). Attributes,
+    parameters and variables are those of `nn.BatchNorm`.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalizes x [..., channels] in float32."""
+        """Normalizes x [..., channels] in float32; raises a ValueError for attributes that are not supported."""
+        if (self.axis, self.use_bias, self.use_scale, self.axis_index_groups) != (-1, True, True, None):
+            raise ValueError("BatchNorm normalizes over the last axis with scale and bias; use flax.linen.BatchNorm")
         shape = (x.shape[-1],)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
