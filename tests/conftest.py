@@ -10,6 +10,7 @@ import pytest
 import tiers
 
 from jaxdl.compatibility import accepted_xla_flags
+from jaxdl.runs.environment import ORDERED_COLLECTIVES
 
 # Environment variables are inherited by the processes that tests start.
 os.environ.setdefault(
@@ -20,8 +21,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("FLAX_PROFILE", "0")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Collectives block threads of XLA's pool. With 8 threads for 8 devices two concurrent collectives can deadlock: each
-# waits for a device whose threads the other one holds. With 32 threads a step on a mesh of three axes did once.
-os.environ.setdefault("NPROC", "64")
+# waits for a device whose threads the other one holds.
+os.environ.setdefault("NPROC", "32")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     # The tests check XLA programs, not their optimization by LLVM; without it they take half the time. Eight devices
     # share at most two cores with other tests, so a collective may wait long for the last device.
@@ -30,6 +31,7 @@ if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
         "--xla_cpu_use_fusion_emitters=false",
         "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_cpu_collective_call_terminate_timeout_seconds=400",
+        ORDERED_COLLECTIVES,
         "--xla_cpu_collective_call_warn_stuck_timeout_seconds=100",
     ]
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *accepted_xla_flags(flags)]).strip()

@@ -368,8 +368,7 @@ LAWS = (
 def check_laws(recipe: str, names: Sequence[str] = ()) -> dict[str, str]:
     """Checks a recipe against the laws, at its test size (see `jaxdl.testing.tiny`).
 
-    Laws 3 and 4 need eight devices: on a CPU call `jax.config.update("jax_num_cpu_devices", 8)` first, and set the
-    environment variable NPROC=64, without which collectives on virtual devices may deadlock.
+    Laws 3 and 4 need eight devices: on a CPU call `jaxdl.runs.environment.configure(cpu_devices=8)` first.
 
     Args:
       recipe: Path or dotted name of the recipe, as for `--config`.

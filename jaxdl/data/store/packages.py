@@ -60,7 +60,8 @@ class PyPI:
             download_sdist(self.name, self.version, folder)
             return
         wanted = f"{self.name}=={self.version}"
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]  # setup code never runs
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "-d", str(folder)]
+        options += ["--only-binary=:all:"]  # setup code never runs
         try:
             run([sys.executable, "-P", "-m", "pip", "download", *options, wanted], wanted)
         except UserError as error:
