@@ -18,10 +18,9 @@ import jax
 from jaxdl.config import resolve
 from jaxdl.config.experiment import build
 from jaxdl.config.synthetic import with_synthetic_data
-from jaxdl.data.pipeline import Batches
 from jaxdl.errors import UserError
 from jaxdl.training.loop import make_program
-from jaxdl.training.sources import load_sources
+from jaxdl.training.sources import load_sources, training_batches
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state = program.init()
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         print(f"{options.recipe}: {count:,} parameters, a batch of {options.batch_size}", flush=True)
-        batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
+        batches = training_batches(sources.train, experiment, rows=program.rows)
         for step in range(2):
             start = time.perf_counter()
             state, report = program.step(state, program.place(batches.at(step)))

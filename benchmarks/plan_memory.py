@@ -44,16 +44,15 @@ def measure(recipe: str) -> None:
     configure(cpu_devices=8)
     import jax
 
-    from jaxdl.data.pipeline import Batches
     from jaxdl.distributed.cost_model import costs
     from jaxdl.training.loop import make_program
-    from jaxdl.training.sources import Sources
+    from jaxdl.training.sources import Sources, training_batches
 
     experiment = build(resolve(recipe, []))
     sources = Sources(experiment.data.train.load(), {})
     program = make_program(experiment, sources)
     planned = 8 * costs(program).peak
-    batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
+    batches = training_batches(sources.train, experiment, rows=program.rows)
     on_host = [batches.at(step) for step in range(3)]
     state = program.init()
     jax.block_until_ready(program.step(state, program.place(on_host[0])))  # one-time allocations are done

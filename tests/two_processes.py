@@ -22,19 +22,19 @@ def measured(recipe: str, steps: int = 3) -> dict:
 
     from jaxdl.config.experiment import build
     from jaxdl.config.recipes import load_recipe
-    from jaxdl.data.pipeline import Batches, eval_batches
+    from jaxdl.data.pipeline import eval_batches
     from jaxdl.distributed.mesh import Parallel
     from jaxdl.testing import tiny
     from jaxdl.testing.laws import without_dropout
     from jaxdl.training.loop import make_program
-    from jaxdl.training.sources import load_sources
+    from jaxdl.training.sources import load_sources, training_batches
 
     experiment = build(without_dropout(tiny(load_recipe(recipe))))
     experiment = dataclasses.replace(experiment, parallel=Parallel(mesh=MESH))
     sources = load_sources(experiment.data)
     program = make_program(experiment, sources)
     state, losses = program.init(), []
-    batches = Batches(sources.train, experiment.data, experiment.seed, rows=program.rows)
+    batches = training_batches(sources.train, experiment, rows=program.rows)
     for step in range(steps):
         state, report = program.step(state, program.place(batches.at(step)))
         losses += [float(figures["loss"]) for figures in jax.device_get(report).figures.values()]

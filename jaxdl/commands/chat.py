@@ -41,7 +41,7 @@ def run(
     """
     trained = load_trained(path, step, [*settings, f"task.new_tokens={PIECE}"])
     tokenizer = trained.names.get("tokens")
-    if not isinstance(tokenizer, Tokenizer) or trained.experiment.task.causal is None:
+    if not isinstance(tokenizer, Tokenizer) or trained.task.causal is None:
         raise UserError(f"{path} is not a language model; give the run of one, such as of chat.py")
     write = _to_terminal if write is None else write
     history, count = np.zeros(0, np.int32), 0

@@ -87,7 +87,7 @@ def run(
         class.
     """
     trained = load_trained(path, step)
-    logits, spec = trained.experiment.task.logits, trained.record["batch"]
+    logits, spec = trained.task.logits, trained.record["batch"]
     if logits is None or "image" not in spec:
         raise UserError(f"{path} is not an image classifier; explain needs a task that sets Task.logits")
     examples = inputs_of(trained, path).read(files, ())

@@ -66,7 +66,7 @@ def run(
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    mask = trained.experiment.task.presentation.mask
+    mask = trained.task.presentation.mask
     for number, one in enumerate(inputs_of(trained, path).read(files, texts)):
         ids = _ids(one.example)[:LONGEST]
         if len(ids) < 2:
@@ -77,7 +77,7 @@ def run(
         if not layers:
             raise UserError(f"{path} has no attention to draw: its model is not a Transformer of jaxdl.models")
         # Outputs of a causal model are the logits of the next token.
-        logits = outputs[0][0] if trained.experiment.task.causal is not None else None
+        logits = outputs[0][0] if trained.task.causal is not None else None
         pages = _pages(tokenizer, ids, tokens, layers, logits, embedding)
         stem = f"{int(trained.state.step)}_{number}"
         command = "explain" if output else ""

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import STEP, TRUST, Command, Flag
-from jaxdl.config.experiment import Experiment
 from jaxdl.config.serialize import from_json
 from jaxdl.data.store.pretrained import TOKENIZER
 from jaxdl.data.text.special_tokens import END, PAD, SPECIALS, START, UNKNOWN
@@ -37,6 +36,7 @@ from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.tasks.image_classification import ImageClassification
 from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.tasks.parts.seq2seq import Seq2Seq
+from jaxdl.training.task import Task
 
 COMMAND = Command(
     name="export",
@@ -94,7 +94,10 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
 
 def _write_huggingface(path: str, step: int | None, folder: Path) -> tuple[int, str]:
     """Writes a run's model in Hugging Face's format; returns its step and how to use it."""
-    task = from_json(RunFolder.open(path).config(), f"{path}/config.json").config.task
+    config = from_json(RunFolder.open(path).config(), f"{path}/config.json").config
+    task = config.task
+    if config.__arguments__.get("ensemble"):
+        raise UserError(f"{path} is an ensemble, which has no Hugging Face format; export it with --to=stablehlo")
     if "model" not in task.__arguments__:
         raise UserError(f"{path} trains several models; only ResNets and Transformers have a Hugging Face format")
     model: Any = fdl.build(task.model)
@@ -105,17 +108,17 @@ def _write_huggingface(path: str, step: int | None, folder: Path) -> tuple[int, 
     collections = {**variables.get(group, {}), "params": weights}
     files: dict[str, dict[str, Any]] = {CONFIG: {}}
     details, tokenizer = NO_DETAILS, next(iter(trained.tokenizers.values()), None)
-    if isinstance(trained.experiment.task, ImageClassification):
+    if isinstance(trained.task, ImageClassification):
         images, names = inputs_of(trained, path).images(), trained.names.get("label")
         details = Details(tuple(names) if names else None, images.shape[:2])
-        normalize, described = trained.experiment.task.normalize, images.describe()
+        normalize, described = trained.task.normalize, images.describe()
         preprocessor = preprocessor_config(described["steps"], normalize.mean, normalize.std) if described else None
         if preprocessor is None:
             print(f"transformers has no equivalent of the run's data.eval_transforms; {folder} has no {PREPROCESSOR}")
         files |= {PREPROCESSOR: preprocessor} if preprocessor else {}
         collections["params"] = with_rgb_inputs(model, jax.device_get(weights))
     else:
-        files |= _text_files(trained.experiment.task, model, tokenizer is not None)
+        files |= _text_files(trained.task, model, tokenizer is not None)
     write_model(folder, model, collections, details, files)
     if tokenizer is not None:
         content = with_template(tokenizer.huggingface, SPECIALS, *_added_tokens(trained, path, tokenizer))
@@ -160,14 +163,14 @@ def _added_tokens(trained: Trained, path: str, tokenizer: Tokenizer) -> tuple[bo
     return bool(tokens[0] == START), bool(END in tokens)
 
 
-def program_of(experiment: Experiment) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
+def program_of(task: Task, seed: int) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
     """Returns the function of `jaxdl predict` from ((params, variables), batch), for batches of any size."""
 
     def predict(weights: Any, batch: Mapping[str, jax.Array]) -> Any:
         params, variables = weights
         rows = next(iter(batch.values())).shape[0]
         more = {"weight": jnp.ones(rows), "index": jnp.arange(rows, dtype=jnp.int32)}
-        return experiment.task.predict(params, variables, {**batch, **more}, jax.random.key(experiment.seed))
+        return task.predict(params, variables, {**batch, **more}, jax.random.key(seed))
 
     return predict
 
@@ -182,6 +185,6 @@ def _write_program(path: str, step: int | None, folder: Path) -> tuple[int, str]
             (folder / files[feature]).write_text(tokenizer.huggingface + "\n")
     preprocessing = reader.describe() | ({"tokenizers": files} if files else {})
     specs = trained.record["batch"] | reader.evaluated_images
-    function, weights = program_of(trained.experiment), trained.state.evaluated
+    function, weights = program_of(trained.task, trained.experiment.seed), trained.state.evaluated
     inputs = write_program(folder, function, weights, specs, preprocessing=preprocessing)
     return int(trained.state.step), f", a program with inputs {', '.join(inputs)}"

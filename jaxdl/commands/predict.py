@@ -107,7 +107,7 @@ def run(
       UserError: A run, file or text that cannot be read, or that the model does not take.
     """
     trained = load_trained(path, step, settings)
-    presentation, names = trained.experiment.task.presentation, trained.names
+    presentation, names = trained.task.presentation, trained.names
     if pictures and presentation.picture is None:
         raise UserError(
             f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
@@ -157,8 +157,8 @@ def sample(
     if count > MOST:
         raise UserError(f"--samples={count} is more than {MOST:,}; draw them in several calls with other --seed")
     trained = load_trained(path, step, settings)
-    presentation, names = trained.experiment.task.presentation, trained.names
-    if trained.experiment.task.sample is None:
+    presentation, names = trained.task.presentation, trained.names
+    if trained.task.sample is None:
         raise UserError(f"{path} is not a generative model; drop --samples and pass files or --text")
     folder = Path(pictures) if pictures else output_folder(path, "predictions")
     rows, images, labels, strips = [], [], [], []
@@ -247,7 +247,7 @@ def _draw(
     Returns:
       {name: path}.
     """
-    picture = trained.experiment.task.presentation.picture
+    picture = trained.task.presentation.picture
     assert picture is not None
     written = {"picture": f"{path}.png"}
     example = one.example if one.framed is None else {"image": one.framed.file}

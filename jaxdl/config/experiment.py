@@ -11,6 +11,7 @@ import optax
 from jaxdl.config.ranges import check
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError, nearest
+from jaxdl.training.ensemble import check_averages, member_seeds
 from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Experiment:
       optimizers: {phase: optax transformation} for each phase of the task.
       steps: Training steps.
       seed: Seed of all random numbers of the run.
+      ensemble: Number of members with their own seeds, `seed * ensemble` and the following, that are trained in one
+        program. Evaluation, prediction and export average their outputs (arXiv:1612.01474). None: no ensemble. For
+        tasks that define `average`.
       accumulate: Micro-batches of a batch (gradient accumulation). The gradient equals that of the full batch.
       ema: Decay, between 0 and 1, of the exponential moving average (EMA) of parameters and variables, or a function
         of the step such as `jaxdl.training.optimizers.power_average`. Evaluation, prediction and export use the
@@ -46,6 +50,7 @@ class Experiment:
     optimizers: Mapping[str, optax.GradientTransformation]
     steps: int
     seed: int = 0
+    ensemble: int | None = None
     accumulate: int = 1
     ema: float | Callable[[Any], Any] | None = None
     nonfinite: str = "stop"
@@ -55,6 +60,11 @@ class Experiment:
     eval_every: int = 500
     save_every: int = 500
     keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the members of an ensemble, or the one seed of the run."""
+        return (self.seed,) if self.ensemble is None else member_seeds(self.seed, self.ensemble)
 
 
 def build(config: fdl.Buildable) -> Experiment:
@@ -104,6 +114,8 @@ def _validate_parts(experiment: Experiment) -> None:
         )
     if experiment.nonfinite not in ("stop", "skip"):
         raise UserError(f"nonfinite is '{experiment.nonfinite}'; {nearest(experiment.nonfinite, ('stop', 'skip'))}")
+    if experiment.ensemble is not None:
+        check_averages(experiment.task)
     if isinstance(experiment.start, InitFromRun) and not experiment.start.groups:
         raise UserError("start.groups is empty; name the parameter groups to load, or omit start")
     _validate_optimizers(experiment)

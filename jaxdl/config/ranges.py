@@ -66,7 +66,7 @@ SEED = Range(0, 2**32 - 1)
 _NAMES = {
     COUNT: (
         "accumulate batch_size beam bound_samples buckets candidates channels characters code codes count"
-        " critic_steps embedding eval_batch_size eval_every every examples expansion experts_per_token factor"
+        " critic_steps embedding ensemble eval_batch_size eval_every every examples expansion experts_per_token factor"
         " farthest features frequencies group_size groups head_size heads height hidden horizon kernel kv_heads"
         " latents latest length letters limit lines log_every longest max_centers max_length mels memory"
         " new_tokens ngrams num_classes objects order outputs patch penalty_every period resize rows samples"

@@ -95,6 +95,37 @@ class Batches:
 
 
 @dataclass(frozen=True)
+class MemberBatches:
+    """Training batches of an ensemble: the batches of its members, stacked to features [batch, members, ...].
+
+    Attributes:
+      members: Batches of each member, which differ in their seed only.
+    """
+
+    members: Sequence[Batches]
+
+    def at(self, step: int) -> Batch:
+        """Returns the batch of one step, see `Batches.at`."""
+        return self.make(self.positions(step))
+
+    def iterate(self, start: int, place: Callable[[Batch], Any] | None = None) -> Numbered:
+        """Yields (step, batch) from step `start` without end, see `Batches.iterate`."""
+        data = self.members[0].data
+        return _prefetched(self, start, None, data.threads, data.workers, place)
+
+    @property
+    def whole(self) -> bool:
+        return self.members[0].whole
+
+    def positions(self, step: int) -> np.ndarray:
+        return self.members[0].positions(step)
+
+    def make(self, positions: np.ndarray) -> Batch:
+        batches = [member.make(positions) for member in self.members]
+        return {name: np.stack([batch[name] for batch in batches], axis=1) for name in batches[0]}
+
+
+@dataclass(frozen=True)
 class _EvalBatches:
     """Batches of one ordered pass. The last one is padded with example 0, weight 0 and index -1."""
 

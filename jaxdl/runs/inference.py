@@ -15,7 +15,7 @@ from jaxdl.runs.restore import Trained
 
 def inputs_of(trained: Trained, path: str) -> Inputs:
     """Returns the reader of a run's inputs, with the preprocessing of its evaluation."""
-    data, presentation = trained.experiment.data, trained.experiment.task.presentation
+    data, presentation = trained.experiment.data, trained.task.presentation
     return Inputs(path, data, trained.record, presentation.framing, trained.names, presentation.mask)
 
 

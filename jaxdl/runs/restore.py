@@ -22,6 +22,7 @@ from jaxdl.runs.folder import RunFolder
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.state import TrainState
+from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
     import fiddle as fdl
@@ -47,10 +48,15 @@ class Trained(NamedTuple):
     bad: list[tuple[int, str]]
 
     @property
+    def task(self) -> Task:
+        """Task of the evaluated parameters, see `Program`."""
+        return self.program.task
+
+    @property
     def names(self) -> dict[str, Sequence[str]]:
         """Class names and tokenizers by feature; the task's class names replace those of the data."""
         data = next((dataset["names"] for dataset in self.record["datasets"].values() if dataset["names"]), {})
-        return {**data, **self.tokenizers, **self.experiment.task.class_names}
+        return {**data, **self.tokenizers, **self.task.class_names}
 
 
 def load_trained(

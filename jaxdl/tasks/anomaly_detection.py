@@ -13,6 +13,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers.norms import bound_axis
 from jaxdl.tasks.parts.apply import example_means, float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
+from jaxdl.tasks.parts.averages import each
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term, example_keys
@@ -35,7 +36,8 @@ class AnomalyDetection(ModelTask):
     The threshold is a quantile of errors of held-out normal training examples. Their errors in evaluation mode are
     counted in a logarithmic histogram with exponential decay, which is part of `variables`. So no evaluated split
     affects the threshold, and predictions need no data. Errors of examples in the loss would be too small: an
-    overfitted model would have many false alarms.
+    overfitted model would have many false alarms. The error and the threshold of an ensemble are the means of its
+    members'.
 
     Batches: `features` float32 [batch, n] (see `jaxdl.data.series.rows.Tabular`) or `image` uint8 [batch, height,
     width, channels]; `label` int32 [batch].
@@ -62,6 +64,7 @@ class AnomalyDetection(ModelTask):
 
     group: ClassVar[str] = "autoencoder"
     presentation = AnomalyPresentation()
+    average = staticmethod(each)
 
     quantile: float = 0.99
     calibration: float = 0.1
@@ -98,13 +101,13 @@ class AnomalyDetection(ModelTask):
         records = {
             "score": score,
             "anomaly": ~jnp.isin(batch["label"], jnp.asarray(self.normal)),
-            "threshold": jnp.broadcast_to(quantile_of(variables[ERRORS], self.quantile), score.shape),
+            "threshold": jnp.broadcast_to(self._threshold(variables), score.shape),
         }
         return Evaluation({"loss": (jnp.sum(normal * score), jnp.sum(normal))}, records)
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         errors, _ = self._errors(params, variables, batch)
-        score, threshold = example_means(errors), quantile_of(variables[ERRORS], self.quantile)
+        score, threshold = example_means(errors), self._threshold(variables)
         return {
             "score": score,
             "anomalous": score > threshold,
@@ -130,7 +133,15 @@ class AnomalyDetection(ModelTask):
         """Returns squared errors and new variables; without a key in evaluation mode."""
         inputs = self._inputs(batch)
         outputs, variables = self.apply_model(params, variables, batch, key, inputs)
+        if getattr(outputs, "ndim", 0) > inputs.ndim:  # of an ensemble, [members, batch, ...]
+            return jnp.mean(jnp.square(float_outputs(outputs, "members", *inputs.shape) - inputs), axis=0), variables
         return jnp.square(float_outputs(outputs, *inputs.shape) - inputs), variables
+
+    def _threshold(self, variables: PyTree) -> Array:
+        """Returns the threshold, float32 []."""
+        counts = variables[ERRORS]  # [bins], of an ensemble [members, bins]
+        each_member = jax.vmap(lambda counts: quantile_of(counts, self.quantile))
+        return each_member(counts).mean() if counts.ndim > 1 else quantile_of(counts, self.quantile)
 
     def _normal_weight(self, batch: Batch) -> Array:
         """Returns the weight of normal examples and 0 for others, float32 [batch]."""

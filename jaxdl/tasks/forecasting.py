@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import check_choices, check_ranges
+from jaxdl.tasks.parts.averages import mean_quantiles
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
 from jaxdl.viz.forecast import ForecastingPresentation
@@ -58,6 +59,7 @@ class Forecasting(ModelTask):
     """
 
     group: ClassVar[str] = "forecaster"
+    average = staticmethod(mean_quantiles)
 
     quantiles: Sequence[float] = ()
     point_loss: str = "mae"

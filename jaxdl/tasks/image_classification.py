@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import float_outputs, per_example
 from jaxdl.tasks.parts.arguments import check_ranges
+from jaxdl.tasks.parts.averages import mean_probability
 from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.pixels import Normalize
@@ -43,6 +44,7 @@ class ImageClassification(ModelTask):
 
     group: ClassVar[str] = "classifier"
     presentation = ClassificationPresentation()
+    average = staticmethod(mean_probability)
 
     label_smoothing: float = 0.0
     normalize: Normalize = field(default_factory=Normalize)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax
 
 from jaxdl.tasks.parts.arguments import check_ranges
+from jaxdl.tasks.parts.averages import mean_probability
 from jaxdl.tasks.parts.classification import class_predictions, classification_metrics, classification_outcome
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
@@ -38,6 +39,7 @@ class SequenceClassification(ModelTask):
 
     group: ClassVar[str] = "classifier"
     presentation = SequenceClassificationPresentation()
+    average = staticmethod(mean_probability)
 
     label_smoothing: float = 0.0
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import per_example
+from jaxdl.tasks.parts.averages import mean
 from jaxdl.tasks.parts.model_task import ModelTask
 from jaxdl.tasks.parts.sequences import apply_sequence_model, init_sequence_model
 from jaxdl.training.task import Array, Batch, Evaluation, Outcome, PyTree, Term
@@ -40,6 +41,7 @@ class SequenceRegression(ModelTask):
 
     group: ClassVar[str] = "regressor"
     presentation = SequenceRegressionPresentation()
+    average = staticmethod(mean)
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         return init_sequence_model(self, key, _without_tokens(batch, _inputs(batch)))

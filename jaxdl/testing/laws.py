@@ -31,7 +31,7 @@ from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.progress import Progress
 from jaxdl.training.session import digest
-from jaxdl.training.sources import Sources, load_sources
+from jaxdl.training.sources import Sources, load_sources, training_batches
 from jaxdl.training.state import TrainState
 from jaxdl.training.task import Phase
 from jaxdl.viz.presentation import Presentation
@@ -77,7 +77,7 @@ class Bench:
         """Takes `count` steps from `state` (default: the initial one); returns the state and losses [count, phases]."""
         state = self.start(program) if state is None else state
         start = int(state.step)
-        batches = Batches(self.sources.train, program.experiment.data, program.experiment.seed, rows=program.rows)
+        batches = training_batches(self.sources.train, program.experiment, rows=program.rows)
         losses = []
         for step in range(start, start + count):
             state, report = program.step(state, program.place(batches.at(step)))
@@ -229,7 +229,7 @@ def law_predicts(bench: Bench) -> None:
 
 def law_causal(bench: Bench) -> None:
     """Law 10: changing token t leaves a causal model's outputs before t unchanged, and changes the output at t."""
-    task, program = bench.experiment.task, bench.program()
+    task, program = bench.program().task, bench.program()
     assert task.causal is not None
     params, variables = bench.start(program).evaluated
     causal = jax.jit(task.causal)
@@ -272,7 +272,7 @@ def law_padding(bench: Bench, more: int = 3) -> None:
 
 def law_forward_mode(bench: Bench) -> None:
     """Law 13: the loss of every phase has forward-mode derivatives (`jax.jvp`), which Hessian-vector products need."""
-    task, state = bench.experiment.task, bench.program().abstract
+    task, state = bench.experiment.task, bench.program().member
     batches = Batches(bench.sources.train, bench.experiment.data, bench.experiment.seed)
     key = jax.random.key(0)
 

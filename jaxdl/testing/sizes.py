@@ -14,6 +14,7 @@ from jaxdl.config.settings import as_config
 from jaxdl.data.source import ColumnSource, Loadable
 
 _STEPS, _BATCH, _TRAIN, _EVAL = 32, 16, 48, 21  # the last batch of an evaluation is not full
+_MEMBERS = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def tiny(recipe: Recipe) -> fdl.Config:
     data.evals = {name: fdl.Config(FirstExamples, dataset, _EVAL) for name, dataset in evals.items()}
     data.train = fdl.Config(FirstExamples, data.train, _TRAIN)
     data.test, data.workers, data.batch_size, data.eval_batch_size = None, 0, _BATCH, None
+    if config.__arguments__.get("ensemble"):
+        config.ensemble = _MEMBERS
     for name in ("start", "accumulate", "keep", "parallel", "log_every", "eval_every", "save_every"):
         if name in config.__arguments__:
             delattr(config, name)

@@ -13,6 +13,7 @@ from absl import logging
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
 from jaxdl.training.coupling import check_coupling
+from jaxdl.training.ensemble import TrainStep, averaged, init_members, member_shapes, train_members
 from jaxdl.training.flops import traced_flops
 from jaxdl.training.ids import check_batch
 from jaxdl.training.memory import check_memory
@@ -29,6 +30,8 @@ class Program:
     """Compiled functions of one experiment; each compiles at its first use.
 
     Attributes:
+      task: Task that evaluates and predicts with `TrainState.evaluated`: that of the experiment, or the average of an
+        ensemble's members.
       mesh: Device mesh.
       abstract: Train state as shapes, types and shardings, without allocation.
       eval_batch_size: Size of evaluation batches, rounded up to a multiple of the devices.
@@ -48,7 +51,7 @@ class Program:
         """
         Args:
           experiment: Experiment to compile.
-          example: Training batch of any length, for shapes and types.
+          example: Training batch of any length, of one member of an ensemble, for shapes and types.
           devices: Devices of the mesh. None: all.
           boxed: `boxed` of a program of the experiment on another mesh. None: the initialization is traced.
 
@@ -56,6 +59,7 @@ class Program:
           UserError: The mesh does not match the devices.
         """
         self.experiment = experiment
+        self.task = experiment.task if experiment.ensemble is None else averaged(experiment.task)
         self.flops: float | None = None
         self.coupling = ""
         parallel, data = experiment.parallel, experiment.data
@@ -70,7 +74,7 @@ class Program:
         shapes: Any = boxed
         if shapes is None:
             with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
-                shapes = jax.eval_shape(self._boxed_state, jax.ShapeDtypeStruct((), jnp.int32))
+                shapes = jax.eval_shape(self._boxed_state, self._seed)
         self.boxed: TrainState = shapes
         self._shardings = meshes.shardings(self.mesh, parallel.rules, shapes)
         per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), shapes.carry)
@@ -88,7 +92,23 @@ class Program:
             experiment = self.experiment
             return init_state(experiment.task, experiment.optimizers, experiment.ema, seed, batch)
 
-        return jax.jit(boxed_state, inline=True)  # `init` reuses the trace of `__init__`
+        members = boxed_state if self.experiment.ensemble is None else init_members(boxed_state)
+        return jax.jit(members, inline=True)  # `init` reuses the trace of `__init__`
+
+    @property
+    def _seed(self) -> np.ndarray:
+        """The seed, int32 [], or those of an ensemble's members, int32 [members]."""
+        seeds = np.array(self.experiment.seeds, np.uint32).astype(np.int32)  # 2**31 and more become negative
+        return seeds[0] if self.experiment.ensemble is None else seeds
+
+    @property
+    def _step_shape(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and types of a training batch, with the members of an ensemble as second axis."""
+        members = () if self.experiment.ensemble is None else (self.experiment.ensemble,)
+        return {
+            name: jax.ShapeDtypeStruct((spec.shape[0], *members, *spec.shape[1:]), spec.dtype)
+            for name, spec in self.batch_shape.items()
+        }
 
     @functools.cached_property
     def rows(self) -> slice:
@@ -101,11 +121,16 @@ class Program:
         meshes.check_batch(self.mesh, size, self.experiment.accumulate)
         return meshes.process_rows(self.mesh, size)
 
+    @property
+    def member(self) -> TrainState:
+        """Train state of the experiment without ensemble, or of one member, as shapes and types."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
+        return shapes if self.experiment.ensemble is None else member_shapes(shapes)
+
     @functools.cached_property
     def id_ranges(self) -> tuple[IdRange, ...]:
         """Valid ids of the integer features of a batch."""
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
-        params, variables = shapes.evaluated
+        params, variables = self.member.evaluated
         return tuple(self.experiment.task.id_ranges(params, variables, self.batch_shape))
 
     def init(self) -> TrainState:
@@ -114,13 +139,12 @@ class Program:
         Raises:
           UserError: The state or a batch exceeds the memory of the devices.
         """
-        check_memory(self.abstract, self.batch_shape, max(self.experiment.data.batch_size, self.eval_batch_size))
+        check_memory(self.abstract, self._step_shape, max(self.experiment.data.batch_size, self.eval_batch_size))
         with meshes.active(self.mesh, self.experiment.parallel):
-            # Keys use all 32 bits: seeds from 2**31 on are stored as negative numbers.
-            return self._init(np.uint32(self.experiment.seed).astype(np.int32))
+            return self._init(self._seed)
 
     @functools.cached_property
-    def _init(self) -> Callable[[np.int32], TrainState]:
+    def _init(self) -> Callable[[np.ndarray], TrainState]:
         return jax.jit(
             lambda seed: nn.unbox(self._boxed_state(seed)),
             out_shardings=self._shardings,
@@ -135,6 +159,7 @@ class Program:
         def init(params: PyTree) -> PyTree:
             return {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in phases}
 
+        init = init if self.experiment.ensemble is None else jax.vmap(init)
         with meshes.active(self.mesh, self.experiment.parallel):
             return state.replace(opt_state=jax.jit(init, out_shardings=self._shardings.opt_state)(state.params))
 
@@ -144,7 +169,10 @@ class Program:
         Raises:
           UserError: The batch has an id without an output of the model.
         """
-        check_batch(batch, self.id_ranges, "training set")
+        flat = batch
+        if self.experiment.ensemble is not None:
+            flat = {name: array.reshape(-1 if array.size else 0, *array.shape[2:]) for name, array in batch.items()}
+        check_batch(flat, self.id_ranges, "training set")
         return meshes.place_batch(self.mesh, self.experiment.parallel.mode, batch)
 
     def step(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
@@ -158,20 +186,12 @@ class Program:
     @functools.cached_property
     def compiled(self) -> jax.stages.Compiled:
         """Compiled train step."""
-        experiment, parallel = self.experiment, self.experiment.parallel
-        build = functools.partial(
-            make_train_step,
-            experiment.task,
-            experiment.optimizers,
-            accumulate=experiment.accumulate,
-            ema=experiment.ema,
-            nonfinite=experiment.nonfinite,
-        )
+        parallel, batch_shape = self.experiment.parallel, self._step_shape
         if parallel.mode == "pmap":
             replicated: Any = None  # everything except the carry is replicated
             axes = TrainState(replicated, replicated, replicated, replicated, 0, replicated, replicated)
             step = jax.pmap(
-                build(axis_name="data"),
+                self._train_step(axis_name="data"),
                 axis_name="data",
                 in_axes=(axes, 0),
                 out_axes=(axes, None),
@@ -182,21 +202,33 @@ class Program:
             abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.abstract)
             state = abstract.replace(carry=jax.tree.map(shard, abstract.carry))
             with shape_errors("the training loss"), batch_norms() as norms:
-                lowered = step.lower(state, jax.tree.map(shard, self.batch_shape))
+                lowered = step.lower(state, jax.tree.map(shard, batch_shape))
             self._check_coupling(norms)
             return lowered.compile()
         step = jax.jit(
-            build(),
+            self._train_step(),
             in_shardings=(self._shardings, meshes.batch_sharding(self.mesh)),
             out_shardings=(self._shardings, meshes.replicated(self.mesh)),
             donate_argnums=0,
         )
         with meshes.active(self.mesh, parallel):
             with shape_errors("the training loss"), batch_norms() as norms:
-                traced = step.trace(self.abstract, self.batch_shape)
+                traced = step.trace(self.abstract, batch_shape)
             self._check_coupling(norms)
             self.flops = _flops(traced.jaxpr)
             return traced.lower().compile()
+
+    def _train_step(self, axis_name: str | None = None) -> TrainStep:
+        experiment = self.experiment
+        step = make_train_step(
+            experiment.task,
+            experiment.optimizers,
+            accumulate=experiment.accumulate,
+            ema=experiment.ema,
+            nonfinite=experiment.nonfinite,
+            axis_name=axis_name,
+        )
+        return step if experiment.ensemble is None else train_members(step)
 
     def _check_coupling(self, norms: Mapping[str, str | None]) -> None:
         task = self.experiment.task
@@ -220,28 +252,29 @@ class Program:
         with meshes.active(self.mesh, self.experiment.parallel):
             with shape_errors("the evaluation"):
                 evaluation, _ = self._evaluate.trace(params, variables, batch, self.abstract.seed).out_info
-            if self.experiment.task.presentation.pictures is not None:
+            if self.task.presentation.pictures is not None:
                 with shape_errors("the predictions"):
                     self._predict.trace(params, variables, batch, key)
         return evaluation
 
     @functools.cached_property
     def _evaluate(self) -> Any:
-        eval_step = make_eval_step(self.experiment.task)
+        eval_step = make_eval_step(self.task)
 
         def with_index(params, variables, batch, seed):
+            seed = seed if self.experiment.ensemble is None else seed[0]
             return eval_step(params, variables, batch, seed), batch["index"]
 
         return jax.jit(with_index, out_shardings=meshes.replicated(self.mesh))
 
     @functools.cached_property
     def _predict(self) -> Any:
-        return jax.jit(self.experiment.task.predict, out_shardings=meshes.replicated(self.mesh))
+        return jax.jit(self.task.predict, out_shardings=meshes.replicated(self.mesh))
 
     @functools.cached_property
     def _sample(self) -> Callable[..., Any]:
-        assert self.experiment.task.sample is not None
-        return jax.jit(self.experiment.task.sample, out_shardings=meshes.replicated(self.mesh))
+        assert self.task.sample is not None
+        return jax.jit(self.task.sample, out_shardings=meshes.replicated(self.mesh))
 
     def evaluate(
         self, state: TrainState, batches: Iterable[Batch], names: Names | None = None
@@ -264,7 +297,7 @@ class Program:
                 results.append(self._evaluate(*state.evaluated, placed, state.seed))
         results = jax.device_get(results)
         metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
-        task = self.experiment.task
+        task = self.task
         if task.score is not None:
             records = gather([(evaluation.records, index) for evaluation, index in results])
             metrics |= task.score(records, metrics, {**(names or {}), **task.class_names})

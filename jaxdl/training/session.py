@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.pipeline import Batches, eval_batches
+from jaxdl.data.pipeline import eval_batches
 from jaxdl.distributed.hardware import peak_flops
 from jaxdl.errors import UserError
 from jaxdl.training.checkpoint import Checkpoints
@@ -19,7 +19,7 @@ from jaxdl.training.digest import state_digest
 from jaxdl.training.flops import mfu
 from jaxdl.training.meters import Meter
 from jaxdl.training.reports import Window, check_finite
-from jaxdl.training.sources import Sources
+from jaxdl.training.sources import Sources, training_batches
 from jaxdl.training.state import TrainState
 from jaxdl.training.step import Report
 
@@ -101,7 +101,7 @@ class Session:
     def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
         """Iterates over training batches from step `start`, transferred to the devices ahead of time."""
         experiment = self.experiment
-        host = Batches(self.sources.train, experiment.data, experiment.seed, self.program.rows, self.offset)
+        host = training_batches(self.sources.train, experiment, self.program.rows, self.offset)
         stream = host.iterate(start, self.program.place)
         try:
             with self.meter.pause():

@@ -1,13 +1,17 @@
 """Loaded data of a run."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdl.data.dataset import Data, evaluations
 from jaxdl.data.labels import align
+from jaxdl.data.pipeline import Batches, MemberBatches
 from jaxdl.data.source import Source
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.errors import UserError, is_utf8
+
+if TYPE_CHECKING:
+    from jaxdl.config.experiment import Experiment
 
 
 class Sources(NamedTuple):
@@ -32,3 +36,18 @@ def load_sources(data: Data) -> Sources:
             if not isinstance(names, Tokenizer) and (bad := [name for name in names if not is_utf8(name)]):
                 raise UserError(f"{role} has the class {bad[0]!r}, which is not valid UTF-8; rename it")
     return Sources(train, {name: align(source, train.names, name) for name, source in loaded.items()})
+
+
+def training_batches(
+    train: Source, experiment: "Experiment", rows: slice | None = None, offset: int = 0
+) -> Batches | MemberBatches:
+    """Returns the training batches of an experiment, stacked over the members of an ensemble.
+
+    Args:
+      train: Training examples, `Sources.train`.
+      experiment: Experiment with its data settings and seeds.
+      rows: Batch rows that this process produces, see `Batches`.
+      offset: Position of row 0 of step 0, see `Batches`.
+    """
+    members = [Batches(train, experiment.data, seed, rows, offset) for seed in experiment.seeds]
+    return members[0] if experiment.ensemble is None else MemberBatches(members)

@@ -128,6 +128,8 @@ class Task:
       `image` is float [batch, height, width, channels] in [0, 255].
     - `causal(params, variables, batch) -> [batch, time, ...]`: outputs at each position of `batch["tokens"]`, which may
       depend on that position and earlier ones only.
+    - `average(outputs) -> outputs`: combines the outputs [members, ...] of the models of an ensemble
+      (`Experiment.ensemble`). The task applies its field `model` by `model.apply` only.
 
     `presentation` shows batches, examples and outputs; it is a class attribute or a property.
     """
@@ -136,6 +138,7 @@ class Task:
     score: ClassVar[Callable[..., Mapping[str, float]] | None] = None
     logits: ClassVar[Callable[..., Array] | None] = None
     causal: ClassVar[Callable[..., Array] | None] = None
+    average: ClassVar[Callable[[PyTree], PyTree] | None] = None
     presentation: ClassVar[Presentation] = Presentation()
 
     def init(self, key: Array, batch: Batch) -> tuple[Mapping[str, PyTree], PyTree]:

@@ -69,7 +69,8 @@ def test_the_program_matches_predict(name, tmp_path):
     program = Program(experiment, {**example, **beside(3)}, jax.devices()[:1])
     state = program.init()
     specs = {feature: (value.shape[1:], value.dtype) for feature, value in example.items()}
-    inputs = write_program(tmp_path, program_of(experiment), state.evaluated, specs, platforms=("cpu", "tpu"))
+    function = program_of(program.task, experiment.seed)
+    inputs = write_program(tmp_path, function, state.evaluated, specs, platforms=("cpu", "tpu"))
     assert not {"weight", "index"} & set(inputs)
     predict = loader()(tmp_path)
     expected = program.predict(state, {**example, **beside(3)})
