@@ -1,7 +1,7 @@
 """Image-restoration baselines of scikit-image on the corrupted images of the recipes.
 
-  python -m benchmarks.restoration_baselines                              both recipes; needs the peer extra
-  python -m benchmarks.restoration_baselines fashion_denoise --run=RUN    and the network of that run
+  python -m benchmarks.restoration_baselines                      both tasks of the recipe; needs the peer extra
+  python -m benchmarks.restoration_baselines denoise --run=RUN    one task, and the network of that run
 
 Denoising: Gaussian filter, bilateral filter, wavelet shrinkage, total variation (Chambolle 2004) and non-local means
 (Buades, Coll and Morel 2005), with the true noise std where they accept one. Inpainting: biharmonic equation; and fills
@@ -24,11 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.autoencoder.fashion_restoration import sweep
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
 from jaxdl.metrics.restoration import psnr, ssim
 
-RECIPES = ("fashion_denoise", "fashion_inpaint")
+RECIPE = "experiments/autoencoder/fashion_restoration.py"
+TASKS = dict(zip(("denoise", "inpaint"), sweep()))
 TUNED, SCORED = 500, 2000
 CHUNK = 500
 
@@ -216,13 +218,13 @@ def network(run: str, sources: Mapping[str, Any], counts: Mapping[str, int]) -> 
 
 
 def compared(name: str, run: str | None, count: int) -> Iterator[str]:
-    """Yields the lines of one recipe, with the corruption of `run` if there is one."""
+    """Yields the lines of one task, with the corruption of `run` if there is one."""
     import fiddle
 
-    from jaxdl.config.recipes import load_recipe
+    from jaxdl.config import resolve
     from jaxdl.runs.folder import RunFolder
 
-    config: Any = load_recipe(f"experiments/autoencoder/{name}.py").module.experiment.as_buildable()
+    config: Any = resolve(RECIPE, TASKS[name])
     if run:
         config = from_json(RunFolder.open(run).config(), run).config
     corruption, experiment = fiddle.build(config.task.corruption), build(config)
@@ -243,13 +245,13 @@ def compared(name: str, run: str | None, count: int) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(RECIPES))
-    parser.add_argument("--run", help="run folder of the recipe; scores its network on the same images")
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--run", help="run folder of the task; scores its network on the same images")
     parser.add_argument("--images", type=int, default=SCORED, help=f"test images, {SCORED} by default")
     arguments = parser.parse_args()
-    for name in arguments.recipes or RECIPES:
+    for name in arguments.tasks or TASKS:
         for line in compared(name, arguments.run, arguments.images):
-            print(f"{name:16}  {line}", flush=True)
+            print(f"{name:8}  {line}", flush=True)
 
 
 if __name__ == "__main__":

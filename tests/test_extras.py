@@ -57,7 +57,7 @@ def test_a_missing_package_of_the_evaluation_is_refused_before_the_first_step():
         train(experiment, None, None, sources, identity={}, wall=lambda: 0.0)
 
 
-RECIPES = ("cnn/scenes_detection", "rnn/speech", "autoencoder/fashion_denoise", "transformer/summarize")
+RECIPES = ("cnn/scenes_detection", "rnn/speech", "autoencoder/fashion_restoration", "transformer/summarize")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

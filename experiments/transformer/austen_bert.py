@@ -3,7 +3,8 @@
 Result: 0.328 test accuracy, 1 seed, 13.3 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/austen_bert.py
 
-Pretraining of transformer/sentiment_austen.
+To fine-tune its encoder, another recipe with a model around `Encoder` and the same vocabulary takes
+start=InitFromRun(run="runs/austen_bert", groups={"classifier/encoder": "masked_language_model/encoder"}).
 """
 
 from fiddle.experimental.auto_config import auto_config

@@ -1,6 +1,7 @@
 """Ledger of recorded results, experiments/results.csv: one row per metric of a finished run.
 
-`jaxdl list`, the README's table and the docstrings of recipes are generated from it.
+`jaxdl list`, the README's table and the docstrings of recipes are generated from it. Rows of recipes that were removed
+since stay in it.
 """
 
 import csv
@@ -188,8 +189,9 @@ def summarize(rows: Iterable[Row], headlines: Mapping[str, str | None] | None = 
 
 
 def summaries(root: Path) -> dict[str, Summary]:
-    """Returns `summarize` of results.csv with each recipe's METRIC."""
-    return summarize(read(root), {recipe.name: recipe.metric for recipe in recipes(root)})
+    """Returns `summarize` of results.csv with each recipe's METRIC, without recipes that were removed."""
+    metrics = {recipe.name: recipe.metric for recipe in recipes(root)}
+    return summarize((row for row in read(root) if row.recipe in metrics), metrics)
 
 
 def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 from run_files import rewrite
 
-from jaxdl.commands import curves, diff
+from jaxdl.commands import curves, diff, gallery
 from jaxdl.commands import list as list_command
 from jaxdl.config import describe, resolve
 from jaxdl.config.serialize import to_json
@@ -292,6 +292,15 @@ def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
     ]
     assert lines[2].endswith("none recorded")
     assert "experiments/net/made_up_c.py:1: invalid syntax" in lines[3]
+
+
+def test_results_of_removed_recipes_stay_recorded_and_are_not_listed(root, tmp_path, capsys):
+    rows = ledger.record(make_run(root, tmp_path / "run"), root)
+    (root / "experiments" / "net" / "made_up_a.py").unlink()
+    assert ledger.read(root) == rows
+    assert [(row["name"], row["value"]) for row in list_command.rows(root)] == [("experiments/net/made_up_b.py", None)]
+    gallery.run(root, output=str(tmp_path / "gallery.html"))
+    assert "1 recipes, 0 with a recorded result" in capsys.readouterr().out
 
 
 def test_the_list_is_a_table_on_a_terminal(root):

@@ -11,8 +11,9 @@ import pytest
 from goldens import golden
 from tiers import ONE_PER_FAMILY
 
+from jaxdl.config import resolve
 from jaxdl.config.experiment import build
-from jaxdl.config.recipes import load_recipe, recipes, repository_root
+from jaxdl.config.recipes import load_recipe, recipes, repository_root, sweep
 from jaxdl.config.settings import fingerprint
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.testing import tiny
@@ -91,3 +92,21 @@ def test_accumulation_without_batch_statistics():
     config = without_dropout(tiny(load_recipe("experiments/cnn/digits.py")))
     config.task.model.norm = group_norm
     law_accumulation(Bench(build(config)))
+
+
+def wgan_gp():
+    recipe = load_recipe("experiments/gan/fashion_dcgan.py")
+    return resolve(tiny(recipe), sweep(recipe)[-1])
+
+
+def inpainting():
+    recipe = load_recipe("experiments/autoencoder/fashion_restoration.py")
+    config = tiny(recipe)
+    config.task.corruption = resolve(recipe, sweep(recipe)[-1]).task.corruption
+    return config
+
+
+@pytest.mark.parametrize("config", [wgan_gp, inpainting])
+def test_sweep_values_with_another_loss_satisfy_laws_3_and_5(config):
+    """A critic with several updates per update of the generator, and a loss over the missing pixels only."""
+    law_devices_and_accumulation(Bench(build(without_dropout(config()))))

@@ -1,6 +1,6 @@
-"""Test size of experiments/autoencoder/fashion_inpaint.py."""
+"""Test size of experiments/autoencoder/fashion_restoration.py."""
 
-from experiments.autoencoder.fashion_inpaint import experiment
+from experiments.autoencoder.fashion_restoration import experiment
 from jaxdl.data.synthetic.images import MockImages
 
 
