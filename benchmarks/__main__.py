@@ -60,7 +60,6 @@ WORKLOADS = (
     Workload("Autoencoder", ("vae_vs_torch",)),
     Workload("data", ("pipeline", "--steps=8")),
     Workload("engine", ("checkpoint_vs_torch",)),
-    Workload("engine", ("pipeline", "--only=jpeg_train,jpeg_eval")),
     Workload("engine", ("startup_vs_torch",)),
 )
 
