@@ -63,6 +63,22 @@ class UNetTwin(nn.Module):
         return self.final(x)
 
 
+class PixelUnshuffleTwin(nn.Module):
+    """PyTorch twin of `jaxdl.models.unet.PixelUnshuffle`; unlike in PyTorch, the channels of a pixel are adjacent."""
+
+    def __init__(self, network: nn.Module, factor: int):
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        rows, columns, factor = height // self.factor, width // self.factor, self.factor
+        x = x.reshape(batch, channels, rows, factor, columns, factor).permute(0, 3, 5, 1, 2, 4)
+        x = self.network(x.reshape(batch, -1, rows, columns))
+        x = x.reshape(batch, factor, factor, -1, rows, columns).permute(0, 3, 4, 1, 5, 2)
+        return x.reshape(batch, -1, height, width)
+
+
 def segmentation_loss(logits: torch.Tensor, batch: Mapping[str, torch.Tensor], dice: float) -> torch.Tensor:
     """Computes cross-entropy per labelled pixel plus `dice` times the soft Dice loss.
 
@@ -86,10 +102,12 @@ def segmentation_loss(logits: torch.Tensor, batch: Mapping[str, torch.Tensor], d
 
 
 def segmenter(task: Any, shape: Sequence[int]) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """Returns the twin of a U-Net and its loss; the task must not use label smoothing."""
-    from jaxdl.models.unet import UNet
+    """Returns the twin of a U-Net on blocks of pixels and its loss; the task must not use label smoothing."""
+    from jaxdl.models.unet import PixelUnshuffle, UNet
 
-    if type(task.model) is not UNet or task.label_smoothing:
-        raise SystemExit("the PyTorch twin of semantic segmentation is a U-Net without label smoothing")
+    model = task.model
+    if type(model) is not PixelUnshuffle or type(model.network) is not UNet or task.label_smoothing:
+        raise SystemExit("the PyTorch twin of semantic segmentation is PixelUnshuffle(UNet()) without label smoothing")
+    network = UNetTwin(model.network, model.factor**2 * shape[-1])
     dice = float(task.dice)
-    return UNetTwin(task.model, shape[-1]), lambda logits, batch: segmentation_loss(logits, batch, dice)
+    return PixelUnshuffleTwin(network, model.factor), lambda logits, batch: segmentation_loss(logits, batch, dice)

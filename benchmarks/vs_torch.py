@@ -1,6 +1,6 @@
 """CPU training throughput of a recipe's network, against the same network in PyTorch.
 
-  python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=task.model.depth=1] [--batch=16]
+  python -m benchmarks.vs_torch --config=experiments/cnn/scenes_segmentation.py [--set=NAME=VALUE] [--batch=16]
 
 Supports classifiers (ConvNet, ResNet, ViT), U-Nets and detectors. Both train on the same batch of uint8 images, the
 recipe's first or random, in float32 without dropout, with the recipe's loss and Nesterov SGD. PyTorch runs eagerly in

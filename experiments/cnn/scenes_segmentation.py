@@ -1,4 +1,4 @@
-"""U-Net foreground segmentation of composed photographs.
+"""U-Net on 2x2 blocks of pixels: foreground segmentation of composed photographs.
 
 Result: 0.764 test mean iou, 1 seed, 7.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
@@ -13,7 +13,7 @@ from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
-from jaxdl.models.unet import UNet
+from jaxdl.models.unet import PixelUnshuffle, UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.optimizers import adamw
 
@@ -22,14 +22,16 @@ METRIC = "test/mean_iou"
 
 @auto_config
 def experiment(
-    steps: int = 2000,
+    steps: int = 5000,
     categories: tuple[int, ...] = (0, 1, 1, 1, 1),
     names: tuple[str, ...] = ("background", "object"),
     seed: int = 0,
 ) -> Experiment:
     return Experiment(
         task=SemanticSegmentation(
-            UNet(outputs=len(names), channels=(16, 32, 64, 128), dropout=0.2), num_classes=len(names), names=names
+            PixelUnshuffle(UNet(outputs=4 * len(names), channels=(32, 64, 128, 192), dropout=0.2)),
+            num_classes=len(names),
+            names=names,
         ),
         data=Data(
             train=Dataset("scenes", "train", features=("image", "mask")),

@@ -1,26 +1,18 @@
-"""Parts of the Fashion-MNIST diffusion recipes: U-Net and training, which all formulations share."""
+"""Parts of the Fashion-MNIST diffusion recipes: network and training, which all formulations share."""
 
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_mnist
 from jaxdl import CheckpointPolicy, Experiment, InitFromRun
-from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.training.optimizers import adam
 
 
 @auto_config
-def fashion_unet() -> DiffusionUNet:
-    """Returns a class-conditional U-Net on 2x2 patches, without attention."""
-    return DiffusionUNet(
-        outputs=1,
-        channels=(32, 96),
-        blocks=1,
-        attention=(False, False),
-        classes=10,
-        groups=8,
-        patch=2,
-    )
+def fashion_dit() -> DiT:
+    """Returns a class-conditional diffusion Transformer on 4x4 patches."""
+    return DiT(outputs=1, patch=4, width=128, depth=4, heads=4, classes=10, frequencies=128)
 
 
 @auto_config

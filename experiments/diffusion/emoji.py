@@ -3,7 +3,7 @@
 Result: 0.0343 test loss, 1 seed, 10.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/emoji.py
 
-The target is the image, weighted by min-SNR. Styles are the classes:
+The target is the image. Styles are the classes:
 python launch.py predict RUN --samples=16 --label=twitter
 """
 
@@ -35,10 +35,11 @@ def experiment(steps: int = 1800, seed: int = 0) -> Experiment:
                 patch=4,
             ),
             Karras(),
-            LogNormal(mean=-0.8),
+            # Shapes are decided at high noise levels: "min_snr" and a mean of -0.8 gave them 0.5% of the loss.
+            LogNormal(mean=0.6),
             # The noise of a square has 48 numbers, too many for the width: its colours are fewer.
             target="data",
-            weighting="min_snr",
+            weighting="edm",
             bits_per_dim=False,
             classes=2,
             steps=20,

@@ -12,7 +12,7 @@ In one step: python launch.py eval RUN --set=task.steps=1
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from experiments.diffusion._fashion_diffusion import fashion_unet
+from experiments.diffusion._fashion_diffusion import fashion_dit
 from jaxdl import CheckpointPolicy, Experiment, InitFromRun
 from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.tasks.consistency import ConsistencyDistillation
@@ -26,7 +26,7 @@ REQUIRES = {"start.run": "experiments/diffusion/fashion_edm.py"}
 def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 0) -> Experiment:
     return Experiment(
         task=ConsistencyDistillation(
-            fashion_unet(),
+            fashion_dit(),
             Karras(),
             levels=18,
             guidance=2.0,

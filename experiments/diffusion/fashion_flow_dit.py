@@ -13,10 +13,9 @@ Other samplers of a finished run: python launch.py eval RUN --set=task.sampler=h
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier
-from experiments.diffusion._fashion_diffusion import fashion_diffusion
+from experiments.diffusion._fashion_diffusion import fashion_diffusion, fashion_dit
 from jaxdl import Experiment
 from jaxdl.decoding.noise_schedules import LogitNormal, RectifiedFlow
-from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import Diffusion
 
 METRIC = "test/fid"
@@ -27,7 +26,7 @@ REQUIRES = {"start.run": "experiments/cnn/fashion_mnist.py"}
 def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", seed: int = 0) -> Experiment:
     return fashion_diffusion(
         Diffusion(
-            DiT(outputs=1, patch=4, width=128, depth=4, heads=4, classes=10, frequencies=128),
+            fashion_dit(),
             RectifiedFlow(),
             LogitNormal(),
             target="velocity",

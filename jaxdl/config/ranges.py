@@ -92,7 +92,7 @@ _NAMES = {
         " score_threshold start stop threshold time_share"
     ),
     SHARE: "area share top_p",
-    RATE: "b1 b2 dropout label_smoothing least momentum skip_limit stochastic_depth word_dropout",
+    RATE: "b1 b2 dropout label_smoothing least momentum patch_dropout skip_limit stochastic_depth word_dropout",
     INSIDE: "calibration decay ema quantile quantiles",
     SEED: "seed",
 }

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
-from jaxdl.models.layers.convolution import constrain, convolution, unshuffle, upsample_2x
+from jaxdl.models.layers.convolution import constrain, convolution, shuffle, unshuffle, upsample_2x
 from jaxdl.models.layers.dense import dense, gathered, variance_scaling
 from jaxdl.models.layers.norms import Normalization, batch_norm
 from jaxdl.models.layers.spectral_norm import SpectralConv, SpectralDense, SpectralEmbedding
@@ -183,8 +183,8 @@ class ConditionalNorm(nn.Module):
 class ResNetGenerator(nn.Module):
     """ResNet generator of SNGAN with tanh (arXiv:1802.05957, table 4).
 
-    latent [batch, latents], label int32 [batch] or None -> [batch, size * 2**n, size * 2**n, outputs] with n =
-    len(channels) - 1.
+    latent [batch, latents], label int32 [batch] or None -> [batch, patch * size * 2**n, patch * size * 2**n, outputs]
+    with n = len(channels) - 1.
 
     Attributes:
       outputs: Channels of an image.
@@ -192,6 +192,7 @@ class ResNetGenerator(nn.Module):
       channels: Channels of the first map and of the blocks, each of which doubles height and width.
       classes: Number of classes. 0: unconditional.
       norm: Normalization factory (see `jaxdl.models.layers.norms`), conditional on the class.
+      patch: Side of the blocks of pixels that are channels of the last convolution (arXiv:1609.05158).
       dtype: Computation dtype of convolutions.
     """
 
@@ -200,6 +201,7 @@ class ResNetGenerator(nn.Module):
     channels: Sequence[int] = (128, 64, 32)
     classes: int = 0
     norm: Normalization = batch_norm
+    patch: int = 1
     dtype: Any = "float32"
 
     @nn.compact
@@ -209,8 +211,9 @@ class ResNetGenerator(nn.Module):
             block = UpResidual(channels, self.classes, self.norm, self.dtype, name=f"block{level}")
             x = block(x, label, train=train)
         x = nn.relu(self.norm(train=train, dtype=jnp.dtype(self.dtype), name="norm")(x))
-        x = _convolution(self.outputs, 3, dtype=self.dtype, name="image", use_bias=True, output_axis=None)(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        outputs = self.patch**2 * self.outputs
+        x = _convolution(outputs, 3, dtype=self.dtype, name="image", use_bias=True, output_axis=None)(x)
+        return jnp.tanh(shuffle(x, self.patch).astype(jnp.float32))
 
 
 class UpResidual(nn.Module):
@@ -245,18 +248,20 @@ class ResNetDiscriminator(nn.Module):
       channels: Channels of each block.
       halvings: Number of first blocks that halve height and width, which must be even there.
       classes: Number of classes. 0: unconditional.
+      patch: Side of the blocks of pixels that are channels of the first block, which divides height and width.
       dtype: Computation dtype of convolutions.
     """
 
     channels: Sequence[int] = (32, 64, 128)
     halvings: int = 2
     classes: int = 0
+    patch: int = 1
     dtype: Any = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
         del train  # equal in training and evaluation
-        x = image
+        x = unshuffle(image, self.patch)
         for level, channels in enumerate(self.channels):
             halve = level < self.halvings
             x = DownResidual(channels, halve, level == 0, self.dtype, name=f"block{level + 1}")(x)

@@ -129,6 +129,8 @@ class LadderVAE(nn.Module):
       outputs: Number of outputs per pixel.
       classes: Number of classes. 0: unconditional.
       blocks: Number of residual blocks per level, in both paths.
+      fine: Channels at the resolution of the image, before a last 3x3 convolution. 0: pixels of a 2x2 block are outputs
+        of the finest level without one, which shows as a pattern of dots.
       norm: Normalization factory (see `jaxdl.models.layers.norms`).
       activation: Activation after each normalization and each residual sum.
       dtype: Computation dtype of convolutions, "float32" or "bfloat16".
@@ -141,6 +143,7 @@ class LadderVAE(nn.Module):
     outputs: int = 1
     classes: int = 0
     blocks: int = 1
+    fine: int = 0
     norm: Normalization = group_norm
     activation: Activation = nn.silu
     dtype: Any = "float32"
@@ -173,7 +176,11 @@ class LadderVAE(nn.Module):
             if self._has(level)
         }
         self.norms, self.stages, self.doubles = up_levels(self.channels, self.blocks, *options)
-        self.final = dense(4 * self.outputs, ("embed", "classes"))
+        self.final = dense(4 * (self.fine or self.outputs), ("embed", "classes"))
+        if self.fine:
+            self.last = convolution(
+                self.outputs, 3, dtype="float32", name="last", input_axis=None, output_axis=None, use_bias=True
+            )
         if self.classes:
             self.plane = LabelPlane(self.classes)
 
@@ -223,7 +230,8 @@ class LadderVAE(nn.Module):
             if self._has(level):
                 path = self.groups[level].onward(path, draw(level, path))
             path = self.stages[level - 1](constrain(path), train=train)
-        return shuffle(self.final(path.astype(jnp.float32)), 2)
+        output = shuffle(self.final(path.astype(jnp.float32)), 2)
+        return self.last(self.activation(output)) if self.fine else output
 
     def __call__(
         self, image: jax.Array, noise: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool

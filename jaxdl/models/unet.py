@@ -13,7 +13,15 @@ import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
 from jaxdl.models.convnet import ConvStage
-from jaxdl.models.layers.convolution import classifier_head, constrain, convolution, max_pool_2x2, upsample_2x
+from jaxdl.models.layers.convolution import (
+    classifier_head,
+    constrain,
+    convolution,
+    max_pool_2x2,
+    shuffle,
+    unshuffle,
+    upsample_2x,
+)
 from jaxdl.models.layers.dense import Activation, variance_scaling
 from jaxdl.models.layers.norms import Normalization, batch_norm
 
@@ -161,3 +169,25 @@ class UNet(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
         """Returns float32 [batch, h, w, outputs]; draws from "dropout" in training."""
         return self.final(self.features(image, train=train))
+
+
+class PixelUnshuffle(nn.Module):
+    """Network on blocks of pixels instead of pixels (Shi et al. 2016, arXiv:1609.05158).
+
+    The full resolution of a U-Net has the fewest channels and costs the most. Here the pixels of a block are channels
+    of the network's input and output. Images whose size `factor` does not divide are padded symmetrically.
+
+    Attributes:
+      network: Network of images, `network(image [batch, h / factor, w / factor, factor ** 2 * c], *, train) -> [batch,
+        h / factor, w / factor, factor ** 2 * outputs]`.
+      factor: Side of a block, pixels.
+    """
+
+    network: nn.Module
+    factor: int = 2
+
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """Returns [batch, h, w, outputs]."""
+        height, width = image.shape[1:3]
+        blocks = unshuffle(pad_to_multiple(image, self.factor), self.factor)
+        return shuffle(self.network(blocks, train=train), self.factor)[:, :height, :width]

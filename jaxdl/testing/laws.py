@@ -301,7 +301,7 @@ def without_dropout(config: fdl.Config) -> fdl.Config:
     """Sets dropout rates to 0: a module's draws differ between devices and micro-batches, so laws 3 to 5 need it."""
     for value, _ in daglish.iterate(config):
         if isinstance(value, fdl.Buildable):
-            for name in ("dropout", "stochastic_depth"):
+            for name in ("dropout", "patch_dropout", "stochastic_depth"):
                 if value.__arguments__.get(name):
                     setattr(value, name, 0.0)
     return config

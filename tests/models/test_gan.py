@@ -179,3 +179,15 @@ def test_average_pooling():
     x = draws(2, 4, 6, 3)
     expected = [[x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in (0, 2, 4)] for i in (0, 2)]
     np.testing.assert_allclose(mean_pool_2x2(x), np.moveaxis(np.array(expected), 2, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_networks_on_blocks_of_pixels_have_images_of_the_same_size():
+    latent, image = draws(2, 8), draws(2, 12, 12, 1)
+    generator = ResNetGenerator(1, size=3, channels=(8, 8), norm=group_norm, patch=2)
+    output, _ = jax.eval_shape(lambda: generator.init_with_output(jax.random.key(0), latent, train=False))
+    assert output.shape == image.shape
+    discriminator = ResNetDiscriminator(channels=(8,), halvings=1, patch=2)
+    variables = start(discriminator, image, train=False)
+    blocks = image.reshape(2, 6, 2, 6, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 6, 4)
+    whole = apply(ResNetDiscriminator(channels=(8,), halvings=1), variables, blocks, train=False)
+    np.testing.assert_allclose(apply(discriminator, variables, image, train=False), whole, rtol=1e-5)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -284,6 +284,33 @@ def test_a_vision_transformer_embeds_patches():
             assert nn.unbox(params)["params"]["place"].shape == (7, 8)
     with pytest.raises(ValueError, match="patch=5 does not divide 8x12"):
         random_weights(VisionTransformer(5, 5, stack).init, image, train=False)
+
+
+def test_the_stem_of_a_vision_transformer_replaces_a_part_of_the_patch():
+    image, stack = jnp.zeros((2, 8, 12, 3)), Stack(features=8, layers=1, heads=2, positions="none")
+    for stem, inputs in (((4,), 16), ((4, 6), 6)):
+        model = VisionTransformer(5, 4, stack, stem=stem)
+        params = jax.eval_shape(lambda model=model: model.init(jax.random.key(0), image, train=False))
+        assert nn.unbox(params)["params"]["entry"]["kernel"].shape == (inputs, 8)
+    with pytest.raises(ValueError, match="patch=4 must be a multiple of 8"):
+        random_weights(VisionTransformer(5, 4, stack, stem=(4, 4, 4)).init, image, train=False)
+
+
+def test_patch_dropout_leaves_patches_out_in_training_only():
+    class Count(nn.Module):
+        features: int = 8
+        dtype: Any = "float32"
+
+        def __call__(self, tokens, *, train):
+            assert tokens.shape[1] == (4 if train else 6)
+            return tokens, None
+
+    model = VisionTransformer(5, 4, cast(Any, Count()), patch_dropout=0.3)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 12, 3)), jnp.float32)
+    variables = random_weights(model.init, image, train=False)
+    outputs = [model.apply(variables, image, train=True, rngs={"dropout": jax.random.key(key)}) for key in (0, 1)]
+    assert not np.allclose(outputs[0], outputs[1])
+    model.apply(variables, image, train=False)
 
 
 def test_invalid_options_are_refused():

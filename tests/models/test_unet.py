@@ -13,7 +13,7 @@ from modules import random_weights
 
 from jaxdl.models.layers.convolution import upsample_2x
 from jaxdl.models.layers.norms import group_norm
-from jaxdl.models.unet import TransposedConv, UNet, pad_to_multiple
+from jaxdl.models.unet import PixelUnshuffle, TransposedConv, UNet, pad_to_multiple
 
 
 def image_batch(*shape, seed=0):
@@ -166,3 +166,28 @@ def test_invalid_options_are_refused():
         shapes_of(UNet(1, upsample="bilinear"), (1, 8, 8, 1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="at least one level"):
         shapes_of(UNet(1, channels=()), (1, 8, 8, 1))
+
+
+class Blocks(nn.Module):
+    """Returns its input, [batch, h / 2, w / 2, 4 * c]."""
+
+    def __call__(self, image, *, train):
+        assert image.shape[1:] == (3, 4, 12)
+        return image
+
+
+def test_pixel_unshuffle_returns_the_pixels_of_a_block_to_their_places():
+    image = image_batch(2, 5, 7, 3)
+    np.testing.assert_array_equal(PixelUnshuffle(Blocks()).apply({}, image, train=False), image)
+
+
+def test_pixel_unshuffle_applies_its_network_to_blocks():
+    model, image = PixelUnshuffle(UNet(8, channels=(8, 16), depth=1)), image_batch(2, 6, 10, 3)
+    outputs, params = model.apply(variables := start(model, image), image, train=False), variables["params"]
+    assert outputs.shape == (2, 6, 10, 2)
+    blocks = image.reshape(2, 3, 2, 5, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 5, 12)
+    inner = {name: tree["network"] for name, tree in variables.items()}
+    expected = model.network.apply(inner, blocks, train=False)
+    np.testing.assert_allclose(outputs[:, ::2, ::2], expected[..., :2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs[:, 1::2, ::2], expected[..., 4:6], rtol=1e-5, atol=1e-5)
+    assert set(params) == {"network"}

@@ -64,7 +64,11 @@ def _model(settings: Mapping[str, Any], tensors: Tensors) -> VisionTransformer:
 
 
 def _config(model: Any, arrays: Mapping[str, Any], details: Details) -> dict[str, Any] | None:
-    if not isinstance(model, VisionTransformer) or (model.pool, model.positions) != ("cls", "learned"):
+    if not isinstance(model, VisionTransformer) or (model.pool, model.positions, tuple(model.stem)) != (
+        "cls",
+        "learned",
+        (),
+    ):
         return None
     stack = model.stack
     if not same_architecture(stack, vit().stack) or not full_heads(stack):

@@ -6,13 +6,13 @@ from jaxdl.data.synthetic.images import MockImages
 
 def tiny():
     config = experiment.as_buildable(steps=30)
-    config.task.network.channels = (8,)
-    config.task.network.blocks = 0
+    config.task.network.width = 16
+    config.task.network.depth = 1
+    config.task.network.heads = 2
+    config.task.network.frequencies = 16
     config.task.steps = 2
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.01
-    config.task.network.attention = (False,)
-    config.task.network.groups = 4
     config.task.network.classes = 3
     config.task.classes = 3
     config.task.fid_classifier, config.task.bits_per_dim = None, False

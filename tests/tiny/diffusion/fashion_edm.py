@@ -7,13 +7,13 @@ from jaxdl.models.convnet import ConvNet
 
 def tiny():
     config = experiment.as_buildable(steps=40)
-    config.task.network.channels = (8,)
-    config.task.network.blocks = 0
+    config.task.network.width = 16
+    config.task.network.depth = 1
+    config.task.network.heads = 2
+    config.task.network.frequencies = 16
     config.task.steps = 2
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.01
-    config.task.network.attention = (False,)
-    config.task.network.groups = 4
     config.task.network.classes = 3
     config.task.classes = 3
     config.task.fid_classifier.network = ConvNet(num_classes=3, channels=(8,), depth=1)

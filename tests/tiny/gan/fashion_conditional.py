@@ -13,7 +13,7 @@ def tiny():
     config.data.batch_size = 16
     config.optimizers["discriminator"].learning_rate = 0.002
     config.optimizers["generator"].learning_rate = 0.002
-    config.task.generator.size = 6
+    config.task.generator.size = 3
     config.task.generator.norm = group_norm
     config.task.discriminator.halvings = 1
     config.task.latents = 8

@@ -9,6 +9,7 @@ def tiny():
     config.task.model.stack.features = 16
     config.task.model.stack.layers = 1
     config.task.model.stack.heads = 2
+    config.task.model.stem = (8, 8)
     config.data.batch_size = 16
     config.optimizers["train"].adam_learning_rate = 0.02
     config.data.train = MockImages(shape=(12, 12, 1), examples=48, noise=0.2)
