@@ -58,6 +58,8 @@ def run(
     model: Any = fdl.build(task.model) if "model" in task.__arguments__ else None
     if not isinstance(tokenizer, Tokenizer) or model is None:
         raise UserError(f"{path} does not take tokens; pass image files instead of --text")
+    if trained.experiment.ensemble is not None:
+        raise UserError(f"{path} is an ensemble, but attention is that of one model; explain a run without ensemble")
     params, variables = jax.device_get(trained.state.evaluated)
     (group, weights), *_ = params.items()
     inputs = {"params": weights, **variables.get(group, {})}
