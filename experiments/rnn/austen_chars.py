@@ -3,7 +3,7 @@
 Result: 1.136 test nats per character, 1 seed, 6.9 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/rnn/austen_chars.py
 
-The state is carried from batch to batch. `--set=task.model.cell=GRU` or `MinGRU`, which is trained in parallel over
+Embeddings of the last two and three characters are inputs, too. The state is carried from batch to batch. `--set=task.model.cell=GRU` or `MinGRU`, which is trained in parallel over
 time, replaces the LSTM.
 """
 
@@ -24,7 +24,7 @@ METRIC = "test/nats_per_character"
 def experiment(steps: int = 4000, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
-        task=LanguageModelling(LanguageModel(vocabulary=88, features=384, embedding=64, cell=LSTM)),
+        task=LanguageModelling(LanguageModel(vocabulary=88, features=384, embedding=64, cell=LSTM, ngrams=3)),
         data=Data(
             train=Windows(Dataset("austen", "train"), vocabulary, 48),
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length=256, context=128)},

@@ -1,5 +1,7 @@
 """Recurrent language model, sequence classifier or regressor, and forecaster."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,9 @@ class LanguageModel(nn.Module):
       cell: Class of the recurrent layers.
       dropout: Dropout rate on the embeddings, between layers and before the head.
       tied: Logits use the token embeddings, after a projection to their width.
+      ngrams: Longest n-gram with an embedding: those of the last 2 to `ngrams` tokens are added to a token's, `ngram2`,
+        ... (Bojanowski et al., "Enriching Word Vectors with Subword Information", arXiv:1607.04606).
+      buckets: Number of embeddings of the n-grams of each length, which are hashed.
     """
 
     vocabulary: int
@@ -32,9 +37,15 @@ class LanguageModel(nn.Module):
     cell: type[Cell] = LSTM
     dropout: float = 0.0
     tied: bool = False
+    ngrams: int = 1
+    buckets: int = 2**15
 
     def setup(self):
         self.embed = Embedding(self.vocabulary, self.embedding, self.embedding**-0.5)
+        self.hashed = [
+            Embedding(self.buckets, self.embedding, self.embedding**-0.5, name=f"ngram{size}")
+            for size in range(2, self.ngrams + 1)
+        ]
         self.stack = Stack(self.features, self.layers, self.cell, dropout=self.dropout)
         self.drop = nn.Dropout(self.dropout)
         if self.tied:
@@ -43,24 +54,52 @@ class LanguageModel(nn.Module):
             self.head = dense(self.vocabulary, ("embed", "vocab"))
 
     @nn.nowrap
-    def initial_carry(self, batch: int) -> tuple[State, ...]:
-        """Returns the state before the first token; every leaf [batch, features]."""
-        return initial_state(self.cell, self.features, self.layers, batch)
+    def initial_carry(self, batch: int) -> "Carry":
+        """Returns the carry before the first token."""
+        previous = jnp.zeros((batch, self.ngrams - 1), jnp.int32) if self.ngrams > 1 else None
+        return Carry(initial_state(self.cell, self.features, self.layers, batch), previous)
 
-    def __call__(
-        self, tokens: Array, *, carry: tuple[State, ...] | None = None, train: bool
-    ) -> tuple[Array, tuple[State, ...]]:
+    def __call__(self, tokens: Array, *, carry: "Carry | None" = None, train: bool) -> tuple[Array, "Carry"]:
         """Returns next-token logits float32 [batch, time, vocabulary] and the new carry.
 
         Args:
           tokens: int32 [batch, time].
-          carry: Carry of the previous call. None: zeros.
+          carry: Carry of the previous call. None: `initial_carry`.
           train: Whether dropout is active. It draws from the key "dropout".
         """
-        x = self.drop(self.embed(tokens), deterministic=not train)
-        x, carry = self.stack(x, state=carry, train=train)
+        carry = self.initial_carry(len(tokens)) if carry is None else carry
+        text = tokens if carry.previous is None else jnp.concatenate([carry.previous, tokens], axis=1)
+        x = self.embed(tokens)
+        for size, embed in enumerate(self.hashed, start=2):
+            x = x + embed(hashed_ngrams(text, size, self.buckets)[:, -tokens.shape[1] :])
+        x, states = self.stack(self.drop(x, deterministic=not train), state=carry.states, train=train)
         x = self.drop(x, deterministic=not train)
-        return (self.embed.attend(self.project(x)) if self.tied else self.head(x)), carry
+        logits = self.embed.attend(self.project(x)) if self.tied else self.head(x)
+        return logits, Carry(states, None if carry.previous is None else text[:, tokens.shape[1] :])
+
+
+class Carry(NamedTuple):
+    """State of a `LanguageModel` between two calls.
+
+    Attributes:
+      states: State of each layer, leaves [batch, features].
+      previous: Last tokens, int32 [batch, ngrams - 1], 0 before the first one. None without n-grams.
+    """
+
+    states: tuple[State, ...]
+    previous: Array | None
+
+
+def hashed_ngrams(tokens: Array, size: int, buckets: int) -> Array:
+    """Returns the hash, 0 to buckets - 1, of the `size` tokens that end at each position from `size - 1` on.
+
+    Tokens are int32 [batch, time], hashes int32 [batch, time - size + 1].
+    """
+    count = tokens.shape[1] - size + 1
+    value = jnp.zeros((len(tokens), count), jnp.uint32)
+    for offset in range(size):  # multiplicative hash (Knuth, "The Art of Computer Programming", volume 3, 6.4)
+        value = (value + tokens[:, offset : offset + count].astype(jnp.uint32)) * jnp.uint32(2654435761)
+    return ((value >> 8) % buckets).astype(jnp.int32)
 
 
 class ManyToOne(nn.Module):

@@ -11,6 +11,7 @@ def tiny():
     config.data.batch_size = 16
     config.optimizers["train"].learning_rate = 0.02
     config.task.model.embedding = 8
+    config.task.model.buckets = 64
     config.task.new_tokens = 4
     config.data.train.corpus = MockText(examples=2, characters=1500)
     config.data.train.vocabulary.corpus = MockText(examples=2, characters=1500)
