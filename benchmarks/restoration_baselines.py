@@ -30,7 +30,7 @@ from jaxdl.config.serialize import from_json
 from jaxdl.metrics.restoration import psnr, ssim
 
 RECIPE = "experiments/autoencoder/fashion_restoration.py"
-TASKS = dict(zip(("denoise", "inpaint"), sweep()))
+TASKS: dict[str, dict[str, Any]] = dict(zip(("denoise", "inpaint"), sweep()))
 TUNED, SCORED = 500, 2000
 CHUNK = 500
 
