@@ -19,12 +19,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.contest import RECORD, Outcome
+from jaxdl.distributed.hardware import matrix_gflops
 from jaxdl.runs.environment import configure
 from jaxdl.runs.manifest import describe_devices
 from jaxdl.runs.table import aligned
@@ -96,22 +96,6 @@ def machine() -> str:
     return f"{devices['kind']} ({devices['cpu_cores']} cores), {', '.join(installed)}, {datetime.date.today()}"
 
 
-def gflops(size: int = 2048, rounds: int = 7) -> float:
-    """Measures GFLOP/s of a float32 matrix product, the best of `rounds`."""
-    import jax
-    import jax.numpy as jnp
-
-    matrix = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    return 2e-9 * size**3 / min(seconds)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="parts of families, modules or recipes; default: all")
@@ -134,7 +118,7 @@ def main() -> None:
             run(workload, arguments.rounds, path)
         print(table(path))
     configure()
-    print(f"{machine()}; matrix product {gflops():.0f} GFLOP/s")
+    print(f"{machine()}; matrix product {matrix_gflops() or math.nan:.0f} GFLOP/s")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def looped(experiment: Experiment, program: Program, sources: Sources, steps: in
     """Measures steps per second of the loop, and its share of data waits."""
     short = dataclasses.replace(experiment, steps=steps, log_every=steps // 6, eval_every=10**9, save_every=10**9)
     data = dataclasses.replace(short.data, evals={}, test=None)
-    short = dataclasses.replace(short, data=data, keep=dataclasses.replace(short.keep, metric=None))
+    short = dataclasses.replace(short, data=data, select="last", keep=dataclasses.replace(short.keep, metric=None))
     with tempfile.TemporaryDirectory() as path, RunFolder(Path(path) / "run") as folder:
         only = Sources(sources.train, {})
         train(short, folder, Progress(steps, file=io.StringIO()), only, identity={}, wall=lambda: 1.0, program=program)

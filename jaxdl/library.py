@@ -60,7 +60,7 @@ class Run:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Metrics at this checkpoint: {evaluation: {metric: value}}."""
         result = RunFolder.open(self.path).result()
-        if result is not None and result["step"] == self.step:
+        if result is not None and result.get("selected_step", result["step"]) == self.step:
             return result["metrics"]
         return self.trained.record["metrics"]
 
@@ -154,7 +154,7 @@ def load(
 
     Args:
       path: Run folder.
-      step: Step of the checkpoint. None: the newest that is intact.
+      step: Step of the checkpoint. None: the newest, or with `select="best"` the best; if damaged, the next intact one.
       experiment: What the run was trained from, as for `train`. Needed only if its code has no file: functions and
         configs from a notebook or `__main__`, and `Experiment` objects.
       settings: As for `train`, such as {"task.beam": 8}; {"ema": None} restores parameters without averaging.

@@ -31,7 +31,7 @@ def run(
 
     Args:
       path: Run folder.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.temperature=0.5`.
       lines: Turns of the user. None: those of the terminal.
       write: Function that is called with each piece of a reply. None: prints it.

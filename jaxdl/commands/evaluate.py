@@ -51,15 +51,15 @@ def run(
 
     Args:
       path: Run folder.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       split: Name of an evaluation of the recipe, or a split of its training data such as "train[:1000]". None: all
         evaluations.
       format: "text", or "json" for one JSON object.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
 
     Returns:
-      {"step", "metrics": {split: {name: value}}}, and with newer checkpoints that are damaged "damaged_checkpoints",
-      their steps.
+      {"step", "metrics": {split: {name: value}}}, and, if checkpoints that would have been used are damaged,
+      "damaged_checkpoints", their steps.
     """
     trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program

@@ -74,7 +74,7 @@ def run(
     Args:
       path: Run folder.
       files: Image files or folders of them, preprocessed as in evaluation.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       layer: Layer of Grad-CAM. None: the last one with a spatial map.
       target: Class to explain, by name or number. None: the predicted class.
       output: Folder to write into. None: RUN/explanations.

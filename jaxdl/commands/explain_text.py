@@ -42,7 +42,7 @@ def run(
     Args:
       path: Run folder.
       texts: Texts, or questions about the files, tokenized as for prediction and truncated to 128 tokens.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       output: Folder to write into. None: RUN/explanations.
       files: Text files, for a run on texts and questions.
 

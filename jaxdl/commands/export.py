@@ -73,7 +73,7 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
 
     Args:
       path: Run folder.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       output: Folder to write. It must be empty or contain an export of the same run, which is replaced.
       to: "huggingface" or "stablehlo".
 

@@ -147,7 +147,14 @@ WORKDIR = Flag(
     value="DIR",
     instead=("RUN", "output"),
 )
-STEP = Flag("step", "Checkpoint to use. By default the newest.", value="N", kind=int, minimum=0, instead=("set=steps",))
+STEP = Flag(
+    "step",
+    "Checkpoint to use. By default the newest, or the best if the recipe has select='best'.",
+    value="N",
+    kind=int,
+    minimum=0,
+    instead=("set=steps",),
+)
 TRUST = Flag(
     "trust",
     "Trust the code of the run, which another person may have written, as it is now. Read it first: eval, predict,"

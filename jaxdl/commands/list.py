@@ -10,7 +10,7 @@ from jaxdl.commands.flags import FORMAT, Command
 from jaxdl.config.recipes import RecipeFile, recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.folder import to_json
-from jaxdl.runs.ledger import figure, minutes, summaries
+from jaxdl.runs.ledger import figure, minutes, summaries, tflop
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
@@ -23,14 +23,17 @@ COMMAND = Command(
 )
 
 
+_RECORDED = ("std", "seeds", "device", "minutes", "tflop")  # fields of a summary
+
+
 def main(arguments: list[str], flags: FlagValues) -> None:
     show(repository_root(), flags.format)
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
-    """Returns name, family, title, task, data, metric, value, std, seeds, device, minutes and error of each recipe.
+    """Returns name, family, title, task, data, metric, value, std, seeds, device, minutes, tflop, error of each recipe.
 
-    The fields from `value` to `minutes` are None if no result is recorded. If a recipe does not load, `task` and `data`
+    The fields from `value` to `tflop` are None if no result is recorded. If a recipe does not load, `task` and `data`
     are None and `error` is the reason. Every recipe is imported, which takes seconds.
     """
     return [{**row, **_task_and_data(recipe)} for recipe, row in _recorded(root)]
@@ -50,9 +53,9 @@ def _recorded(root: Path) -> Iterator[tuple[RecipeFile, dict[str, Any]]]:
     results = summaries(root)
     for recipe in recipes(root):
         row = {"name": recipe.name, "family": recipe.family, "title": recipe.title, "metric": recipe.metric}
-        row |= dict.fromkeys(("value", "std", "seeds", "device", "minutes"))
+        row |= dict.fromkeys(("value", *_RECORDED))
         if (summary := results.get(recipe.name)) is not None:
-            recorded = {name: getattr(summary, name) for name in ("metric", "std", "seeds", "device", "minutes")}
+            recorded = {name: getattr(summary, name) for name in ("metric", *_RECORDED)}
             row |= {"value": summary.mean, **recorded}
         yield recipe, row
 
@@ -80,6 +83,5 @@ def _result(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "none recorded"
     seeds = "1 seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
-    return (
-        f"{figure(row['value'], row['std'])} {row['metric']}, {seeds}, {minutes(row['minutes'])} min, {row['device']}"
-    )
+    spent = [f"{minutes(row['minutes'])} min", *([] if row["tflop"] is None else [f"{tflop(row['tflop'])} TFLOP"])]
+    return ", ".join((f"{figure(row['value'], row['std'])} {row['metric']}", seeds, *spent, row["device"]))

@@ -94,7 +94,7 @@ def run(
       files: Image files or folders of them, preprocessed as in evaluation, with boxes in pixels of the files. Or files
         that the run's data read: texts, recordings, tables.
       texts: Sentences, prompts or questions, for a run on text.
-      step: Checkpoint. None: the newest.
+      step: Checkpoint. None: the one of `Experiment.select`.
       format: "text" for a table, "json" for one JSON object a line.
       output: File for the JSON lines. None: they are not written.
       pictures: Folder of the pictures, and of masks as PNG files. None: `predictions` in the run folder.

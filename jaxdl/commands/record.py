@@ -19,4 +19,7 @@ COMMAND = Command(
 def main(arguments: list[str], flags: FlagValues) -> None:
     for run in arguments:
         for row in ledger.record(run, repository_root()):
-            print(f"{row.recipe}, seed {row.seed}: {row.metric} {row.value:g} on {row.split}, {row.minutes:g} min")
+            work = "" if row.tflop is None else f", {row.tflop:.3g} TFLOP"
+            chosen = "" if row.selected is None else f", step {row.selected} of {row.steps}"
+            result = f"{row.metric} {row.value:g} on {row.split}{chosen}, {row.minutes:g} min{work}"
+            print(f"{row.recipe}, seed {row.seed}: {result}")

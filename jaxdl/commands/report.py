@@ -94,7 +94,7 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
     metrics = list(dict.fromkeys(name for section in parts for name in section.metrics))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    columns = ("state", "minutes", "device", "commit", "folder")
+    columns = ("state", "selected_step", "minutes", "device", "commit", "folder")
     writer.writerow(map(_csv_cell, ["recipe", "group", *arguments, "seed", *metrics, *columns]))
     places = [(run, group) for section in parts for group in section.groups for run in group.runs]
     known = {run.folder for run, _ in places}
@@ -104,7 +104,8 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
         spent = "" if math.isnan(run.minutes) else round(run.minutes, 2)
         commit = f"{run.commit}{'-dirty' if run.dirty else ''}"
         place, seed = group.number if group else "", "" if run.seed is None else run.seed
-        row = [run.recipe, place, *values, seed, *scores, run.state, spent, run.device, commit, str(run.folder)]
+        chosen = "" if run.selected is None else run.selected
+        row = [run.recipe, place, *values, seed, *scores, run.state, chosen, spent, run.device, commit, str(run.folder)]
         writer.writerow(map(_csv_cell, row))
     return buffer.getvalue()
 

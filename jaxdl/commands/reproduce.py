@@ -20,7 +20,6 @@ from jaxdl.commands.flags import DRY_RUN, TRUST, Command, Flag
 from jaxdl.config import text as config_text
 from jaxdl.config.experiment import build
 from jaxdl.config.serialize import from_json
-from jaxdl.config.text import observes
 from jaxdl.errors import Failed, UserError, printable
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
@@ -222,8 +221,7 @@ def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
         result = other.result()
         if result is None:
             continue
-        rows = config_text.differences(ours, other.settings())
-        if [name for name, *_ in rows if not observes(name)] == ["seed"]:
+        if [name for name, *_ in config_text.changes(ours, other.settings())] == ["seed"]:
             results.append(result)
     return results
 

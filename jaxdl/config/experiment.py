@@ -43,6 +43,9 @@ class Experiment:
       eval_every: Steps between evaluations. The last step is always evaluated.
       save_every: Steps between checkpoints. The last step is always saved.
       keep: Checkpoint retention.
+      select: Checkpoint that is scored on the test split, and that evaluation, prediction, explanation and export use:
+        "last", or "best" by `keep.metric` among the steps that `selectable` accepts. "best" restores a second state at
+        the end of training, which needs memory for it.
     """
 
     task: Task
@@ -60,11 +63,20 @@ class Experiment:
     eval_every: int = 500
     save_every: int = 500
     keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    select: str = "last"
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the members of an ensemble, or the one seed of the run."""
         return (self.seed,) if self.ensemble is None else member_seeds(self.seed, self.ensemble)
+
+    def scheduled(self, step: int) -> bool:
+        """Returns whether a run of any length evaluates and saves this step; a signal saves other steps, too."""
+        return step % self.eval_every == 0 and step % self.save_every == 0
+
+    def selectable(self, step: int) -> bool:
+        """Returns whether `select="best"` considers this step: a scheduled one, or the last."""
+        return self.scheduled(step) or step == self.steps
 
 
 def build(config: fdl.Buildable) -> Experiment:
@@ -144,6 +156,13 @@ def _validate_keep(experiment: Experiment) -> None:
     if "test" in evals:
         raise UserError(
             "data.evals has an eval 'test'; pass the test split as data.test, which is scored at the end only"
+        )
+    if experiment.select not in ("last", "best"):
+        raise UserError(f"select is '{experiment.select}'; {nearest(experiment.select, ('last', 'best'))}")
+    if experiment.select == "best" and (keep.metric is None or keep.best < 1):
+        raise UserError(
+            f"select='best' needs keep.metric and keep.best >= 1, but they are {keep.metric!r} and {keep.best}; set"
+            " them, or select='last'"
         )
     if keep.metric is None:
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fiddle as fdl
 import numpy as np
 
-from jaxdl.config.text import OBSERVES, Setting, differences, to_text
+from jaxdl.config.text import Setting, differences, observing, to_text
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def diff(config_a: fdl.Buildable, config_b: fdl.Buildable) -> list[tuple[str, st
 def fingerprint(config: fdl.Buildable) -> str:
     """Returns the SHA-256, in hex, of all settings that affect results.
 
-    It ignores the paths in `OBSERVES`, and arguments equal to their defaults. The manifest of a run records the commit
-    of the code.
+    It ignores the paths of `jaxdl.config.text.observing`, and arguments equal to their defaults. The manifest of a run
+    records the commit of the code.
 
     Raises:
       UserError: A value without a public name, with its path.
     """
     tree = canonical(config)
-    for path in OBSERVES:
+    for path in observing(config.__arguments__.get("select") == "best"):
         *parents, name = path.split(".")
         node = tree
         for parent in parents:

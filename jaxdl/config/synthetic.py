@@ -26,5 +26,6 @@ def with_synthetic_data(config: fdl.Config, shape: Any, examples: int = 8) -> fd
     else:
         source = MockImages(shape=shape, classes=10, examples=examples)
     config.data.train, config.data.evals, config.data.test = source, {}, None
-    config.data.workers, config.data.mix, config.keep = 0, None, CheckpointPolicy()
+    config.data.workers, config.data.mix = 0, None
+    config.keep, config.select = CheckpointPolicy(), "last"
     return config

@@ -1,6 +1,6 @@
 """Settings of a configuration as text, as in config.txt, and their differences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # Settings of logging, checkpoints and sharding. They do not affect results, so the fingerprint ignores them.
@@ -15,13 +15,21 @@ OBSERVES = (
     "data.eval_batch_size",
 )
 
+_CHOOSES = ("eval_every", "save_every", "keep")  # with select="best" they choose the checkpoint that is scored
+_CHOOSES_NOT = ("keep.latest", "keep.best")
+
 ABSENT = "(absent)"
 _ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults
 
 
-def observes(path: str) -> bool:
-    """Returns whether a path or override does not affect results."""
-    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in OBSERVES)
+def observing(selects: bool = False) -> tuple[str, ...]:
+    """Returns the paths that do not affect results; `selects` is whether the experiment has select="best"."""
+    return (*(name for name in OBSERVES if name not in _CHOOSES), *_CHOOSES_NOT) if selects else OBSERVES
+
+
+def observes(path: str, selects: bool = False) -> bool:
+    """Returns whether a path or override does not affect results, see `observing`."""
+    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in observing(selects))
 
 
 class Setting(NamedTuple):
@@ -36,6 +44,11 @@ class Setting(NamedTuple):
     path: str
     value: str
     default: bool
+
+
+def selects(settings: Iterable[Setting]) -> bool:
+    """Returns whether the settings of an experiment have select="best"."""
+    return any(setting.path == "select" and setting.value == "'best'" for setting in settings)
 
 
 def to_text(settings: Iterable[Setting]) -> str:
@@ -75,3 +88,9 @@ def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) ->
         if values[0] != values[1]:
             rows.append((path, *values))
     return rows
+
+
+def changes(settings_a: Sequence[Setting], settings_b: Sequence[Setting]) -> list[tuple[str, str, str]]:
+    """Returns the `differences` that affect results."""
+    either = selects(settings_a) or selects(settings_b)
+    return [row for row in differences(settings_a, settings_b) if not observes(row[0], either)]

@@ -1,7 +1,9 @@
 """Table of accelerators by their data sheets, and topologies for ahead-of-time compilation."""
 
+import functools
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 
 from jaxdl.distributed.libtpu import configure_libtpu
 from jaxdl.errors import UserError, install, nearest
@@ -238,3 +241,27 @@ def peak_flops(device_kind: str, dtype: Any = "bfloat16") -> float | None:
     if row is None:
         return None
     return {"bfloat16": row.flops, "float16": row.float16, "float32": row.float32}.get(jnp.dtype(dtype).name)
+
+
+@functools.cache
+def matrix_gflops() -> float | None:
+    """Measures GFLOP/s of a float32 matrix product on one device, once per process.
+
+    The best of up to seven products within 0.1 s. The matrices are 1024 x 1024 on CPUs and 4096 x 4096 on accelerators,
+    which smaller ones do not fill. None if the product fails, for instance because the memory is full: the figure is
+    auxiliary.
+    """
+    size = 1024 if jax.default_backend() == "cpu" else 4096
+    product = jax.jit(functools.partial(jnp.matmul, precision="highest"))
+    seconds: list[float] = []
+    try:
+        matrix = jnp.ones((size, size))
+        product(matrix, matrix).block_until_ready()
+        while len(seconds) < 7 and sum(seconds) < 0.1:
+            start = time.perf_counter()
+            product(matrix, matrix).block_until_ready()
+            seconds.append(time.perf_counter() - start)
+    except jax.errors.JaxRuntimeError as error:
+        logging.warning("GFLOP/s of this machine are not measured: %s", " ".join(str(error).split())[:200])
+        return None
+    return 2e-9 * size**3 / min(seconds)

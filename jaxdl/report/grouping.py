@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.config.text import ABSENT, differences, observes
+from jaxdl.config.text import ABSENT, changes, observes, selects
 from jaxdl.report.load import Run
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -17,7 +17,8 @@ def typed(run: Run) -> dict[str, str]:
     """Returns {name: value} of the overrides that affect results, without the seed."""
     pairs = (text.partition("=") for text in run.overrides)
     values = {name.strip(): _plain(value.strip()) for name, _, value in pairs}
-    return {name: value for name, value in values.items() if name != "seed" and not observes(name)}
+    chosen = selects(run.settings)
+    return {name: value for name, value in values.items() if name != "seed" and not observes(name, chosen)}
 
 
 def rank(run: Run, arguments: Mapping[str, str]) -> tuple:
@@ -66,7 +67,7 @@ def _code(run: Run) -> str | None:
 
 def changed_settings(a: Run, b: Run) -> list[tuple[str, str, str]]:
     """Returns (path, value in a, value in b) of the settings that affect results, without the seed."""
-    return [row for row in differences(a.settings, b.settings) if row[0] != "seed" and not observes(row[0])]
+    return [row for row in changes(a.settings, b.settings) if row[0] != "seed"]
 
 
 def varied(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:

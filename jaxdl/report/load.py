@@ -20,7 +20,7 @@ from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
 from jaxdl.runs.manifest import killed_at, latest, mixed, wall_seconds
-from jaxdl.viz.curves import learned
+from jaxdl.viz.curves import learned, scored_step
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
 _LOGS = ("*.log", "*.out", "*.err")
@@ -46,6 +46,7 @@ class Run:
       settings: Configuration. () if unknown.
       metrics: {"EVAL/NAME": value} of the result; NaN where not finite.
       steps: Completed steps. None before the first report.
+      selected: Step of the scored checkpoint of a finished run with select="best", else None.
       minutes: Wall-clock time, up to now for a running run.
       device: Device name.
       modules: {module: digest} of the code, see `jaxdl.runs.code`. None in older runs.
@@ -67,6 +68,7 @@ class Run:
     settings: tuple[Setting, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps: int | None = None
+    selected: int | None = None
     minutes: float = math.nan
     device: str = ""
     modules: Mapping[str, str] | None = None
@@ -146,6 +148,7 @@ def _read(folder: RunFolder) -> Run:
         settings=tuple(folder.settings()),
         metrics=scalars(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
+        selected=result.get("selected_step"),
         minutes=seconds / 60,
         device=device_name(latest(manifest, "devices")),
         modules=latest(manifest, "modules"),
@@ -188,7 +191,7 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
     """Returns losses and evaluation metrics; see `jaxdl.viz.curves.learned`."""
     splits: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        splits.setdefault(row["split"], {})[row["step"]] = row
+        splits.setdefault(row["split"], {})[scored_step(row)] = row
     names = {split: set().union(*lines.values()) for split, lines in splits.items()}
     evaluated = set().union(*(metrics for split, metrics in names.items() if split != "train"))
     curves: Curves = {}

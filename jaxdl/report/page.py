@@ -130,7 +130,7 @@ def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     elif run.state == FINISHED and run not in group.counted:
         state = f"{run.state}; superseded by a newer run of this seed"
     commit = f"{run.commit[:7]}{', dirty' if run.dirty else ''}" if run.commit else _NONE
-    steps = _NONE if run.steps is None else run.steps
+    steps = _NONE if run.steps is None else run.steps if run.selected is None else f"{run.steps} (best: {run.selected})"
     result = _NONE if value is None else figure(value)
     return [group.name, run.seed, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
 

@@ -13,12 +13,12 @@ import re
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jaxdl.config.recipes import recipes
-from jaxdl.config.text import observes
+from jaxdl.config.text import observes, selects
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_atomically
 from jaxdl.runs.folder import RunFolder
@@ -45,6 +45,10 @@ class Row:
       steps: Training steps done.
       overrides: `--set` flags that change results, except the seed. Headline results have none.
       digest: First 16 digits of the final state's SHA-256. A run is recorded once.
+      selected: Step of the scored checkpoint with `Experiment.select="best"`. None: the last step.
+      tflop: TFLOP of the training steps, without evaluations. None: not counted, as in older rows.
+      gflops: GFLOP/s of a float32 matrix product on one device of the machine, see
+        `jaxdl.distributed.hardware.matrix_gflops`. None: not measured, as in older rows.
     """
 
     recipe: str
@@ -60,11 +64,14 @@ class Row:
     steps: int
     overrides: str
     digest: str
+    selected: int | None = None
+    tflop: float | None = None
+    gflops: float | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The headline result of a recipe over its seeds; `std` is None for one seed.
+    """The headline result of a recipe over its seeds; `std` is None for one seed, `tflop` if a seed has none.
 
     `digests` are those of the final states of its runs, as in `Row`.
     """
@@ -77,13 +84,15 @@ class Summary:
     seeds: int
     device: str
     minutes: float
+    tflop: float | None
     digests: tuple[str, ...]
 
     @property
     def cost(self) -> str:
-        """Seeds, time and device: "3 seeds, 6.1 min on NVIDIA H100"."""
+        """Seeds, time, work and device: "3 seeds, 6.1 min, 45 TFLOP on NVIDIA H100"."""
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
-        return f"{seeds}, {minutes(self.minutes)} min on {self.device}"
+        spent = [seeds, f"{minutes(self.minutes)} min", *([] if self.tflop is None else [f"{tflop(self.tflop)} TFLOP"])]
+        return f"{', '.join(spent)} on {self.device}"
 
 
 def results_path(root: Path) -> Path:
@@ -99,14 +108,21 @@ def read(root: Path) -> list[Row]:
         return []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); restore it from git") from error
-    kinds: dict[str, Any] = {field.name: field.type for field in fields(Row)}
     rows = []
     for number, line in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2):
         try:
-            rows.append(Row(**{name: kind(line[name]) for name, kind in kinds.items()}))
+            rows.append(Row(**{field.name: _cell(line, field) for field in fields(Row)}))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}:{number} is not a recorded result ({error!r}); correct the line") from error
     return rows
+
+
+def _cell(line: Mapping[str, str], field: Field) -> Any:
+    """Returns a value of a line; None for an empty or missing one of a column that older files do not have."""
+    if field.default is MISSING:
+        return field.type(line[field.name])  # type: ignore[operator]
+    text = line.get(field.name)
+    return get_args(field.type)[0](text) if text else None
 
 
 def record(run: str | os.PathLike, root: Path) -> list[Row]:
@@ -154,6 +170,9 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
             steps=int(result["step"]),
             overrides=_overrides(folder),
             digest=digest,
+            selected=result.get("selected_step"),
+            tflop=result.get("tflop"),
+            gflops=result.get("gflops"),
         )
         for name in evals
         for metric, value in scalars({name: scores[name]}).items()
@@ -223,12 +242,17 @@ def minutes(value: float) -> str:
     return f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
 
 
+def tflop(value: float) -> str:
+    """Formats TFLOP with two significant digits, or as an integer above 10."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def _summary(rows: list[Row]) -> Summary:
     """Summarizes rows of one recipe and metric."""
     newest = rows[-1]
     like = [row for row in rows if _comparable(row) == _comparable(newest)]
     last = list({row.seed: row for row in like}.values())
-    values = [row.value for row in last]
+    values, work = [row.value for row in last], [row.tflop for row in last if row.tflop is not None]
     return Summary(
         recipe=newest.recipe,
         split=newest.split if len({row.split for row in last}) == 1 else _whole(newest.split),
@@ -238,13 +262,14 @@ def _summary(rows: list[Row]) -> Summary:
         seeds=len(values),
         device=newest.device,
         minutes=statistics.fmean(row.minutes for row in last),
+        tflop=statistics.fmean(work) if len(work) == len(last) else None,
         digests=tuple(row.digest for row in last),
     )
 
 
-def _comparable(row: Row) -> tuple[str, str, int]:
+def _comparable(row: Row) -> tuple[str, str, int, bool]:
     """Returns the key of rows that share a mean; under cross-validation, each seed has another part of the split."""
-    return row.device, _whole(row.split), row.steps
+    return row.device, _whole(row.split), row.steps, row.selected is not None
 
 
 def _whole(split: str) -> str:
@@ -310,7 +335,8 @@ def _overrides(folder: RunFolder) -> str:
     """Returns the overrides that change results, without the seed."""
     given = json.loads(folder.config())["overrides"]
     names = [(text.partition("=")[0].strip(), text) for text in given]
-    return shlex.join(text for name, text in names if name != "seed" and not observes(name))
+    chosen = selects(folder.settings())
+    return shlex.join(text for name, text in names if name != "seed" and not observes(name, chosen))
 
 
 def _command(words: Iterable[str]) -> str:
@@ -323,5 +349,5 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
     names = [field.name for field in fields(Row)]
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)  # None as an empty cell
     write_atomically(path, buffer.getvalue())

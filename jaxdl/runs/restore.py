@@ -12,7 +12,7 @@ from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.serialize import accept, from_json
 from jaxdl.config.settings import settings
-from jaxdl.config.text import differences, observes
+from jaxdl.config.text import changes
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.distributed.processes import is_first
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
       state: State of the checkpoint.
       record: JSON values of the checkpoint, with `datasets` and `batch` (shape and type of an example).
       tokenizers: Tokenizers by feature.
-      bad: (step, reason) of newer checkpoints that are damaged.
+      bad: (step, reason) of preferred checkpoints that are damaged.
     """
 
     experiment: Experiment
@@ -69,7 +69,7 @@ def load_trained(
 
     Args:
       run: Run folder.
-      step: Step of the checkpoint. None: the newest that is intact.
+      step: Step of the checkpoint. None: the first intact one of those that `Experiment.select` prefers.
       settings: NAME=VALUE for paths in the configuration, such as `task.beam=8`. `ema=None` restores the parameters
         without averaging.
       config: Configuration or Experiment of the run, if its code has no file. None: the one in config.json.
@@ -103,7 +103,7 @@ def load_trained(
         example = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in record["batch"].items()}
         program = Program(dataclasses.replace(experiment, ema=kept), example)
         checkpoints.check_fit(program.abstract, step)
-        restored = checkpoints.restore(program.abstract, step)
+        restored = checkpoints.restore(program.abstract, preferred(checkpoints, experiment) if step is None else [step])
     if restored is None:
         raise UserError(f"{run} has no checkpoint; train it until its first save")
     tokenizers = {feature: Tokenizer.from_json(text) for feature, text in folder.tokenizers().items()}
@@ -113,6 +113,14 @@ def load_trained(
     unaveraged = kept is not None and experiment.ema is None
     state = restored.state.replace(ema={}) if unaveraged else restored.state
     return Trained(experiment, program, state, restored.record, tokenizers, restored.bad)
+
+
+def preferred(checkpoints: Checkpoints, experiment: Experiment) -> list[int]:
+    """Returns the steps of a run in the order of preference, see `Experiment.select`; unranked ones last."""
+    ranking = []
+    if experiment.select == "best":
+        ranking = checkpoints.ranking(experiment.keep, experiment.selectable)
+    return [*ranking, *(step for step in reversed(checkpoints.steps) if step not in ranking)]
 
 
 def trust_run(run: str | os.PathLike) -> None:
@@ -138,4 +146,4 @@ def changed_settings(folder: RunFolder, config: "fdl.Config | Experiment") -> li
 
     Of an Experiment's closures only the names are compared.
     """
-    return [row for row in differences(folder.settings(), settings(config)) if not observes(row[0])]
+    return changes(folder.settings(), settings(config))

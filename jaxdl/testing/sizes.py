@@ -58,7 +58,7 @@ def tiny(recipe: Recipe) -> fdl.Config:
     data.test, data.workers, data.batch_size, data.eval_batch_size = None, 0, _BATCH, None
     if config.__arguments__.get("ensemble"):
         config.ensemble = _MEMBERS
-    for name in ("start", "accumulate", "keep", "parallel", "log_every", "eval_every", "save_every"):
+    for name in ("start", "accumulate", "keep", "select", "parallel", "log_every", "eval_every", "save_every"):
         if name in config.__arguments__:
             delattr(config, name)
     return config

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -36,6 +36,16 @@ class CheckpointPolicy:
     best: int = 1
     metric: str | None = None
     mode: str = "max"
+
+    def quality(self, metrics: Mapping[str, Mapping[str, float]]) -> float | None:
+        """Returns `metric`, negated if lower is better; None if it is missing or not finite.
+
+        Args:
+          metrics: {evaluation: {metric: value}}.
+        """
+        split, _, name = (self.metric or "").partition("/")
+        value = metrics.get(split, {}).get(name)
+        return None if value is None or not np.isfinite(value) else value if self.mode == "max" else -value
 
 
 class Initializer(Protocol):
@@ -69,6 +79,7 @@ class InitFromRun:
 
 
 PyTree = Any
+Metrics = Mapping[str, Mapping[str, float]]  # {evaluation: {metric: value}}
 
 DIGESTS, CHECKSUM = "digests", "sha256"  # of the arrays, and of the record itself
 
@@ -79,7 +90,7 @@ class Restored(NamedTuple):
     Attributes:
       state: Train state in the requested shardings.
       record: JSON values saved with it.
-      bad: (step, reason) of every newer checkpoint that is damaged.
+      bad: (step, reason) of every preferred checkpoint that is damaged.
     """
 
     state: TrainState
@@ -131,6 +142,11 @@ def digests_of(state: TrainState) -> dict[str, str]:
     return state_digest(items_of(state))[0]
 
 
+def _evaluated(record: Mapping[str, Any], step: int) -> Metrics:
+    """Returns the metrics in the record of a step, {} if they are of an earlier one."""
+    return record["metrics"] if record.get("evaluated_at") == step else {}
+
+
 def _checksum(record: Mapping[str, Any]) -> str:
     content = {name: value for name, value in record.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
@@ -143,34 +159,30 @@ class Checkpoints:
     best `keep.best` checkpoints are preserved.
     """
 
-    def __init__(self, path: str | Path, keep: CheckpointPolicy | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        keep: CheckpointPolicy | None = None,
+        scheduled: Callable[[int], bool] = lambda step: True,
+    ):
         """
         Args:
           path: Folder of the checkpoints.
           keep: Preservation policy; the folder is created. None: the folder is only read.
+          scheduled: Returns whether a step can be one of the best that are kept.
 
         Raises:
           UserError: The folder cannot be created.
         """
         ocp = _orbax()
-        policies = ocp.checkpoint_managers
         self.path = Path(path).absolute()
         self._ocp = ocp
-        self._ranked_by = keep.metric if keep is not None else None
+        self._keep, self._scheduled = keep, scheduled
+        self._metrics: dict[int, Metrics | None] = {}  # read so far
         self._saving: int | None = None  # step of the save that may run in the background
         options: dict[str, Any] = {"create": keep is not None, "read_only": keep is None, "step_prefix": None}
         if keep is not None:
-            preserve: list[Any] = [policies.LatestN(max(keep.latest, 1))]
-            if keep.best and keep.metric:
-                sign = {"max": 1.0, "min": -1.0}[keep.mode]
-
-                def quality(metrics: Mapping[str, float], name: str = keep.metric) -> float:
-                    value = metrics.get(name)
-                    return -np.inf if value is None or not np.isfinite(value) else sign * value
-
-                best = policies.BestN(get_metric_fn=quality, n=keep.best, keep_checkpoints_without_metrics=False)
-                preserve.append(best)
-            options["preservation_policy"] = policies.AnyPreservationPolicy(preserve)
+            options["preservation_policy"] = SimpleNamespace(should_preserve=self._preserved)
         try:
             self._manager = ocp.CheckpointManager(self.path, options=ocp.CheckpointManagerOptions(**options))
         except OSError as error:
@@ -195,23 +207,61 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self.steps[-1] if self.steps else None
 
-    def save(self, state: TrainState, record: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+    def metrics(self, step: int) -> Metrics | None:
+        """Returns the metrics of a saved step, {} if it was not evaluated, None if its record is damaged."""
+        if step not in self._metrics:
+            try:
+                self._metrics[step] = _evaluated(self.record(step), step)
+            except Exception:  # damaged files raise many types; `restore` reports the reason
+                self._metrics[step] = None
+        return self._metrics[step]
+
+    def ranking(self, keep: CheckpointPolicy, accepted: Callable[[int], bool], now: Mapping = {}) -> list[int]:
+        """Returns the steps with a finite `keep.metric`, the best first, of equal ones the earliest.
+
+        Steps with a damaged record come before them, so that `restore` reports them.
+
+        Args:
+          keep: Policy with the metric and its mode.
+          accepted: Returns whether a step is ranked.
+          now: {step: metrics} of a state that is not saved yet.
+        """
+        metrics = {**{step: self.metrics(step) for step in self.steps if accepted(step)}, **now}
+        damaged = [step for step, values in metrics.items() if values is None]
+        quality = {step: keep.quality(values) for step, values in metrics.items() if values is not None}
+        finite = {step: value for step, value in quality.items() if value is not None}
+        return damaged + sorted(finite, key=lambda step: (-finite[step], step))
+
+    def _preserved(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Preservation policy of Orbax: the newest, the best, and those with a damaged record.
+
+        Orbax's own policy of the best forgets the metrics of earlier attempts and keeps the last of equal ones.
+        """
+        del context
+        keep, steps = self._keep, [info.step for info in checkpoints]
+        assert keep is not None
+        ranking = self.ranking(keep, self._scheduled)
+        damaged = [step for step in ranking if self.metrics(step) is None]
+        kept = {*steps[-max(keep.latest, 1) :], *ranking[: len(damaged) + keep.best]}
+        return [step in kept for step in steps]
+
+    def save(self, state: TrainState, record: Mapping[str, Any]) -> None:
         """Saves the state, unless its step has a checkpoint.
 
         Args:
           state: Train state.
-          record: JSON values that `restore` returns.
-          metrics: {"eval/name": value} that rank the checkpoints.
+          record: JSON values that `restore` returns. `metrics` {evaluation: {metric: value}} rank the checkpoint if
+            `evaluated_at` is its step.
 
         Raises:
           UserError: `keep.metric` is not among the metrics, or a checkpoint could not be written; earlier ones are
             intact.
         """
-        step = int(state.step)
-        if metrics and self._ranked_by and self._ranked_by not in metrics:
-            raise UserError(
-                f"keep.metric='{self._ranked_by}' is not a metric of the run; {nearest(self._ranked_by, metrics)}"
-            )
+        step, metric = int(state.step), self._keep.metric if self._keep is not None else None
+        metrics = _evaluated(record, step)
+        names = [f"{split}/{name}" for split, values in metrics.items() for name in values]
+        if names and metric and metric not in names:
+            raise UserError(f"keep.metric='{metric}' is not a metric of the run; {nearest(metric, names)}")
         if step in self.steps:
             return
         items = items_of(state)
@@ -221,9 +271,11 @@ class Checkpoints:
         record = json.loads(json.dumps({**record, DIGESTS: digests}))
         record_save = ocp.args.JsonSave({**record, CHECKSUM: _checksum(record)})
         self.wait()
-        self._saving = step
+        self._saving, self._metrics[step] = step, metrics
+        if metric:
+            _ = [self.metrics(earlier) for earlier in self.steps]  # `_preserved` reads no files during the save
         try:
-            self._manager.save(step, args=ocp.args.Composite(**save, record=record_save), metrics=dict(metrics or {}))
+            self._manager.save(step, args=ocp.args.Composite(**save, record=record_save))
         except Exception as error:
             raise self._write_error(error) from error
 
@@ -307,37 +359,42 @@ class Checkpoints:
                 )
         return state, record
 
-    def restore(self, abstract: TrainState, step: int | None = None) -> Restored | None:
-        """Restores the newest checkpoint whose digests match.
+    def restore(self, abstract: TrainState, steps: Sequence[int] | None = None) -> Restored | None:
+        """Restores the first checkpoint whose digests match.
 
         Args:
           abstract: Shapes, types and shardings, for any mesh and device count.
-          step: Step of the checkpoint. None: the newest that is intact.
+          steps: Steps in the order of preference. None: the newest first.
 
         Returns:
           The checkpoint, or None if the folder has none.
 
         Raises:
-          UserError: The step has no checkpoint, or all checkpoints are damaged.
+          UserError: A step has no checkpoint, or all of them are damaged.
         """
-        if step is not None and step not in self.steps:
-            steps = ", ".join(map(str, self.steps)) or "none"
-            raise UserError(f"no checkpoint of step {step} in {self.path}; steps that exist: {steps}")
+        restored, bad = self.first_intact(abstract, self.steps[::-1] if steps is None else steps)
+        if restored is None and bad:
+            reasons = "; ".join(f"step {number}: {reason}" for number, reason in bad)
+            raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
+        return restored
+
+    def first_intact(self, abstract: TrainState, steps: Sequence[int]) -> tuple[Restored | None, list[tuple[int, str]]]:
+        """Returns the first intact checkpoint or None, and (step, reason) of damaged ones; see `restore`."""
         bad: list[tuple[int, str]] = []
-        for candidate in [step] if step is not None else reversed(self.steps):
+        for step in steps:
+            if step not in self.steps:
+                existing = ", ".join(map(str, self.steps)) or "none"
+                raise UserError(f"no checkpoint of step {step} in {self.path}; steps that exist: {existing}")
             try:
-                state, record = self._read(candidate, abstract)
-                return Restored(state, record, bad)
+                state, record = self._read(step, abstract)
+                return Restored(state, record, bad), bad
             except Exception as error:  # damaged files raise many types; the reason is always reported
                 if lost(error):
                     raise
-                if mismatch := self._mismatch(candidate, abstract):
+                if mismatch := self._mismatch(step, abstract):
                     raise UserError(mismatch) from error
-                bad.append((candidate, " ".join(str(error).split())[:200] or type(error).__name__))
-        if bad:
-            reasons = "; ".join(f"step {number}: {reason}" for number, reason in bad)
-            raise UserError(f"no checkpoint in {self.path} can be restored ({reasons}); train in another --workdir")
-        return None
+                bad.append((step, " ".join(str(error).split())[:200] or type(error).__name__))
+        return None, bad
 
     def check_fit(self, abstract: TrainState, step: int | None = None) -> None:
         """Raises UserError if a checkpoint, by default the newest, has leaves of other shapes in its metadata."""
@@ -375,5 +432,6 @@ class Checkpoints:
         for step in steps:
             shutil.rmtree(target / str(step), ignore_errors=True)
             shutil.move(self.path / str(step), target / str(step))
+            self._metrics.pop(step, None)
         self._manager.reload()
         return target

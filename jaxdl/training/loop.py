@@ -115,7 +115,7 @@ def train(
         check_packages(experiment.task.packages, "The evaluation")
     program = program or make_program(experiment, sources)
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, experiment.keep))
+        checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, experiment.keep, experiment.scheduled))
         stack.enter_context(together())
         session = Session(experiment, program, sources, folder, progress, checkpoints, identity, wall)
         interrupt = stack.enter_context(interruptible())

@@ -87,8 +87,8 @@ class Progress:
         """Stops the bar and prints the results: metrics by split, parameters, time, folder of the pictures.
 
         Args:
-          result: Content of result.json: `metrics` {split: {name: value}} and optionally `step`, `parameters`,
-            `seconds`, `goodput`.
+          result: Content of result.json: `metrics` {split: {name: value}} and optionally `step`,
+            `selected_step`, `parameters`, `seconds`, `goodput`.
           pictures: Folder of the pictures. None if there are none.
         """
         if self._bar is not None:
@@ -101,6 +101,7 @@ class Progress:
         rows += [[name, *(_cell(figures.get(name)) for figures in metrics.values())] for name in names]
         facts = [
             ("steps", f"{result['step']:,}" if "step" in result else None),
+            ("selected", f"step {result['selected_step']:,}" if "selected_step" in result else None),
             ("parameters", f"{result['parameters']:,}" if "parameters" in result else None),
             ("time", f"{duration(result['seconds'])} ({result['seconds']:.1f} s)" if "seconds" in result else None),
             ("goodput", f"{result['goodput']:.1%}" if _is_finite(result.get("goodput")) else None),

@@ -1,6 +1,7 @@
 """Training session: the operations of the loop around the step (begin, report, evaluate, save, finish)."""
 
 import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import eval_batches
-from jaxdl.distributed.hardware import peak_flops
+from jaxdl.distributed.hardware import matrix_gflops, peak_flops
 from jaxdl.errors import UserError
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
@@ -48,6 +49,7 @@ class Session:
         self.pending: deque[tuple[int, Report]] = deque()
         self.metrics: dict[str, dict[str, float]] = {}  # of every evaluation at `evaluated_at`
         self.evaluated_at = -1
+        self.selected: dict[str, Any] | None = None  # step and metrics of the scored checkpoint, of select="best"
         self.offset = 0  # examples seen minus step * batch_size, after resumes with another batch size
 
     def begin(self) -> tuple[TrainState, int]:
@@ -75,6 +77,7 @@ class Session:
                 self.identity["start_digest"] = restored.record["start_digest"]
             self.window = Window(restored.record["window"])
             self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
+            self.selected = restored.record.get("selected") if step == self.experiment.steps else None
             self.offset = restored.record["examples_seen"] - step * self.experiment.data.batch_size
             self.meter = Meter(restored.record["useful_seconds"])
             self.progress.line(f"resuming from step {step}")
@@ -151,20 +154,49 @@ class Session:
         self.flush()
         if self.evaluated_at != step:
             self.metrics = {}
+        last, best = step == self.experiment.steps, self.experiment.select == "best"
         # After a resume some or all evaluations of the step may be done.
-        due = [name for name in self.sources.evals if name != "test" or step == self.experiment.steps]
+        due = [name for name in self.sources.evals if name != "test" or (last and not best)]
         names = [name for name in due if name not in self.metrics]
-        if not names and self.evaluated_at == step:
-            return
         with self.meter.pause():
             values = {name: self._score(state, name) for name in names}
             for name, metrics in values.items():
-                self.metrics[name] = {key: float(value) for key, value in metrics.items() if np.ndim(value) == 0}
+                self.metrics[name] = _scalars(metrics)
                 self.folder.write(step, name, self.metrics[name])
                 self.progress.evaluation(step, name, self.metrics[name])
             self.evaluated_at = step
             if names and self.experiment.task.presentation.pictures is not None:
                 self._draw(step, state, names[-1], values[names[-1]])
+            if last and best and self.selected is None:
+                self._score_best(step, state)
+
+    def _score_best(self, step: int, state: TrainState) -> None:
+        """Scores the test split on the best evaluated checkpoint, before the last step is saved.
+
+        The metrics are those of step `step`, so that a kill before the last save removes them (`RunFolder.rewind`).
+        """
+        keep = self.experiment.keep
+        self.checkpoints.wait()
+        ranking = self.checkpoints.ranking(keep, self.experiment.selectable, {step: self.metrics})
+        if ranking == []:
+            self.progress.line(f"{keep.metric} is finite at no evaluated checkpoint; the last step is selected")
+        better = list(itertools.takewhile(lambda candidate: candidate != step, ranking))
+        restored, bad = self.checkpoints.first_intact(self.program.abstract, better)
+        state, metrics = (state, self.metrics) if restored is None else (restored.state, restored.record["metrics"])
+        chosen = int(state.step)
+        for number, reason in bad:
+            self.progress.line(f"checkpoint of step {number} is damaged ({reason}); step {chosen} is selected")
+        if bad:
+            self.checkpoints.set_aside([number for number, _ in bad])
+        self.progress.line(f"step {chosen} is selected by {keep.metric}")
+        self.selected = {"step": chosen, "metrics": {name: metrics[name] for name in metrics if name != "test"}}
+        if "test" in self.sources.evals:
+            values = self._score(state, "test")
+            self.selected["metrics"]["test"] = _scalars(values)
+            self.folder.write(step, "test", {**_scalars(values), "selected_step": chosen})
+            self.progress.evaluation(chosen, "test", _scalars(values))
+            if self.experiment.task.presentation.pictures is not None:
+                self._draw(step, state, "test", values)
 
     def _eval_batches(self, name: str) -> Iterator[Mapping[str, np.ndarray]]:
         data, size = self.experiment.data, self.program.eval_batch_size
@@ -194,15 +226,14 @@ class Session:
                 "evaluated": self._evaluated,
                 "metrics": self.metrics,
                 "evaluated_at": self.evaluated_at,
+                "selected": self.selected,
                 "window": self.window.sums,
                 "useful_seconds": self.meter.useful_seconds,
                 "batch_size": self.experiment.data.batch_size,
                 "examples_seen": self.offset + step * self.experiment.data.batch_size,
             }
-            current = self.metrics if self.evaluated_at == step else {}
-            flat = {f"{name}/{key}": value for name, values in current.items() for key, value in values.items()}
             self.folder.seal_metrics()
-            self.checkpoints.save(state, record, flat)
+            self.checkpoints.save(state, record)
 
     @functools.cached_property
     def _evaluated(self) -> dict[str, dict[str, Any]]:
@@ -221,18 +252,26 @@ class Session:
         self.checkpoints.wait()
         step = int(state.step)
         self.folder.picture(step, "learning_curves", learning_curves(self.folder.rows()))
-        seconds = self.wall()
+        seconds, flops = self.wall(), self.program.flops
+        chosen = {} if self.selected is None else {"selected_step": self.selected["step"]}
         result = {
             "step": step,
-            "metrics": self.metrics,
+            **chosen,
+            "metrics": self.metrics if self.selected is None else self.selected["metrics"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "seconds": seconds,
+            "tflop": None if flops is None else 1e-12 * flops * step,
+            "gflops": matrix_gflops(),
             "goodput": min(1.0, useful / seconds),  # a clock that was set back shortens a killed attempt
             "state_digest": digest(state),
             **{name: value for name, value in self.identity.items() if name == "start_digest"},
         }
         self.folder.finish(result)
         return result
+
+
+def _scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
 
 
 def digest(state: TrainState) -> str:

@@ -21,7 +21,7 @@ _MARKERS = "osD^vP"
 _NOT_LEARNED = frozenset(
     (
         *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds"),
-        *("flops", "mfu", "grad_norm", "skipped"),
+        *("flops", "mfu", "grad_norm", "skipped", "selected_step"),
     )
 )
 
@@ -106,6 +106,11 @@ def learned(name: str, evaluated: Collection[str]) -> bool:
     return name.rsplit("/", 1)[-1] not in _NOT_LEARNED and (name in evaluated or _is_loss(name))
 
 
+def scored_step(row: Mapping[str, Any]) -> int:
+    """Returns the step of the parameters that a row of `metrics.jsonl` scores."""
+    return int(row.get("selected_step", row["step"]))
+
+
 def logarithmic(metric: str, values: np.ndarray) -> bool:
     """Returns whether the axis is logarithmic: for a positive loss over more than two decades."""
     finite = values[np.isfinite(values)]
@@ -177,7 +182,7 @@ def _collect(rows: Sequence[Mapping[str, Any]]) -> Curves:
                 continue
             value = math.nan if value is None else value
             if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-                points.setdefault(name, {}).setdefault(row["split"], {})[row["step"]] = float(value)
+                points.setdefault(name, {}).setdefault(row["split"], {})[scored_step(row)] = float(value)
     curves: Curves = {}
     for name in sorted(points, key=lambda name: (not _is_loss(name), name)):
         for split, values in points[name].items():

@@ -48,9 +48,10 @@ def run(trained, tmp_path) -> Path:
 
 def test_a_run_has_the_files_of_the_contract(trained):
     result = json.loads((trained / "result.json").read_text())
-    assert set(result) == {"step", "metrics", "parameters", "seconds", "goodput", "state_digest"}
+    assert set(result) == {"step", "metrics", "parameters", "seconds", "tflop", "gflops", "goodput", "state_digest"}
     assert result["step"] == 12
     assert 0 < result["goodput"] <= 1
+    assert result["gflops"] > 0
     manifest = json.loads((trained / "manifest.json").read_text())
     assert manifest["attempts"][0]["exit"] == 0
     assert (trained / "config.txt").read_text().startswith("experiment = ")

@@ -77,8 +77,8 @@ def root(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, changes=None):
-    """Writes the files of a finished run."""
+def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, changes=None, more=None):
+    """Writes the files of a finished run; `more` is added to its result."""
     path.mkdir(parents=True)
     name = "experiments/net/made_up_a.py"
     settings = [f"seed={seed}", *settings]
@@ -100,7 +100,7 @@ def make_run(root, path, *, seed=0, value=0.9, settings=(), metrics=None, change
         "validation": {"accuracy": 0.5},
     }
     result = {"step": 10, "metrics": metrics, "seconds": 366, "state_digest": f"{hash(path.name):016x}aaaa"}
-    rewrite(path / "result.json", json.dumps(result))
+    rewrite(path / "result.json", json.dumps(result | (more or {})))
     return path
 
 
@@ -126,6 +126,22 @@ def test_a_second_run_is_appended_and_a_repeated_one_refused(root, tmp_path):
     with pytest.raises(UserError, match="is recorded already, in line 4 of"):
         ledger.record(second, root)
     assert ledger.results_path(root).read_text() == text
+
+
+def test_work_speed_and_selected_step_are_recorded_beside_older_rows_without_them(root, tmp_path):
+    ledger.record(make_run(root, tmp_path / "old", seed=0), root)
+    path = ledger.results_path(root)
+    path.write_text("".join(f"{line.rsplit(',', 3)[0]}\n" for line in path.read_text().splitlines()))
+    assert path.read_text().splitlines()[0].endswith(",overrides,digest")
+    assert {(row.selected, row.tflop, row.gflops) for row in ledger.read(root)} == {(None, None, None)}
+    more = {"selected_step": 4, "tflop": 41.7, "gflops": 190.5}
+    new = ledger.record(make_run(root, tmp_path / "new", seed=1, more=more), root)
+    assert ledger.read(root)[2:] == new
+    assert {(row.selected, row.tflop, row.gflops) for row in new} == {(4, 41.7, 190.5)}
+    assert path.read_text().splitlines()[1].endswith(",,,")
+    (summary,) = ledger.summaries(root).values()  # of the rows with a selection
+    assert (summary.seeds, summary.tflop) == (1, 41.7)
+    assert summary.cost == "1 seed, 6.1 min, 42 TFLOP on Fast GPU"
 
 
 def test_equal_weights_of_another_commit_are_a_separate_result(root, tmp_path):
@@ -269,7 +285,7 @@ def test_numbers_are_formatted(value, std, text):
 
 
 def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
-    ledger.record(make_run(root, tmp_path / "run"), root)
+    ledger.record(make_run(root, tmp_path / "run", more={"tflop": 0.123}), root)
     write_recipe(root, "made_up_c").write_text("def experiment(): return 1 +")
     (root / "experiments" / "net" / "made_up_d.py").write_text("import no_such_module\ndef experiment(): ...")
     a, b, c, d = list_command.rows(root)
@@ -288,7 +304,7 @@ def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
     assert lines[0].split() == ["recipe", "title", "result"]
     assert re.split("  +", lines[1])[1:] == [
         "A net on made-up images",
-        "0.900 test/accuracy, 1 seed, 6.1 min, Fast GPU",
+        "0.900 test/accuracy, 1 seed, 6.1 min, 0.12 TFLOP, Fast GPU",
     ]
     assert lines[2].endswith("none recorded")
     assert "experiments/net/made_up_c.py:1: invalid syntax" in lines[3]

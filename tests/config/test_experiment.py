@@ -14,7 +14,7 @@ from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build, validate
 from jaxdl.config.serialize import accept, from_json, to_json
 from jaxdl.config.settings import diff, fingerprint, settings
-from jaxdl.config.text import ABSENT, from_text, observes
+from jaxdl.config.text import ABSENT, changes, from_text, observes
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.image.transforms import RandomCrop, RandomFlip
 from jaxdl.distributed.mesh import Parallel
@@ -45,6 +45,8 @@ def test_build_returns_the_experiment():
         ("ema=1", "ema is 1.0; expected above 0 and below 1"),
         ("keep.latest=0", "keep.latest is 0"),
         ("keep.mode=maximum", "keep.mode is 'maximum'"),
+        ("select=bset", "select is 'bset'; did you mean 'best'"),
+        ("select=best", "select='best' needs keep.metric and keep.best >= 1, but they are None and 1"),
         ("keep.metric=accuracy", "keep.metric is 'accuracy'; expected EVAL/NAME"),
         ("keep.metric=valid/accuracy", "does not match an eval of data.evals; did you mean 'validation'"),
         ("start.run=other", "start: "),
@@ -171,6 +173,15 @@ def test_fingerprint_ignores_reporting_settings_and_explicit_defaults():
     assert observes("parallel")
     assert not observes("data.train")
     assert not observes("keeper")
+
+
+def test_settings_that_choose_the_best_checkpoint_affect_results_if_it_is_selected():
+    chosen = ["keep.metric=validation/loss", "select=best"]
+    others = [[], ["keep.mode=min"], ["eval_every=7"], ["save_every=7"]]
+    assert len({fingerprint(resolved(*chosen, *setting)) for setting in others}) == len(others)
+    assert fingerprint(resolved(*chosen, "keep.latest=7", "log_every=7")) == fingerprint(resolved(*chosen))
+    settings = [from_text(describe(resolved(*chosen, *setting))) for setting in (["keep.latest=3"], ["keep.mode=min"])]
+    assert [row[0] for row in changes(*settings)] == ["keep.mode"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"recipe": "x"}'])

@@ -74,7 +74,19 @@ def recipe(tmp_path_factory):
 def make(recipe, tmp_path):
     """Writes a run folder in the format of training: make(name, settings, accuracy=...)."""
 
-    def make(name, settings=(), *, accuracy=0.9, exit=0, rows=20, day=1, code="a" * 64, picture=False, changes=None):
+    def make(
+        name,
+        settings=(),
+        *,
+        accuracy=0.9,
+        exit=0,
+        rows=20,
+        day=1,
+        code="a" * 64,
+        picture=False,
+        changes=None,
+        more=None,
+    ):
         settings = list(settings)
         config = resolve(str(recipe), settings)
         ended = None if exit is None else f"2030-01-{day:02}T10:02:00.000Z"
@@ -98,7 +110,8 @@ def make(recipe, tmp_path):
                 folder.picture(rows, "test_samples", np.full((300, 900, 3), 200, np.uint8))
             if exit == 0:
                 scores = {"test": {"accuracy": accuracy, "loss": 0.5}, "validation": {"accuracy": accuracy - 0.1}}
-                folder.finish({"step": rows, "metrics": scores, "seconds": 90, "state_digest": "0" * 64})
+                result = {"step": rows, "metrics": scores, "seconds": 90, "state_digest": "0" * 64}
+                folder.finish(result | (more or {}))
         return folder.path
 
     return make
@@ -362,6 +375,16 @@ def test_csv_and_markdown_contain_the_groups(report_page):
         "| width=4 | 0.850 | 0.0707 | 0.800 to 0.900 | 2 | 1.5 | Fast GPU |",
         "| width=32 | 0.700 | - | - | 1 of 2 | 1.5 | Fast GPU |",
     ]
+
+
+def test_the_selected_step_is_reported(make, tmp_path):
+    make("last")
+    path = make("best", ["seed=1"], more={"selected_step": 10})
+    assert load.read(path).selected == 10
+    report.run([str(tmp_path / "runs")], str(tmp_path / "page.html"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "page.csv").read_text())))
+    assert {(row["seed"], row["selected_step"]) for row in rows} == {("0", ""), ("1", "10")}
+    assert "20 (best: 10)" in (tmp_path / "page.html").read_text()
 
 
 EVIL = "=1+1|`<script>alert(1)</script>[x](y)\\n\\x1b[31m"

@@ -5,7 +5,7 @@ import pytest
 from jaxdl.config.recipes import recipes, repository_root
 from jaxdl.errors import UserError
 from jaxdl.runs.baselines import Baseline, baselines_path, read_baselines, write_baselines
-from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries
+from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries, tflop
 
 ROOT = repository_root()
 
@@ -56,14 +56,15 @@ def _headline(summary):
 
 def _table():
     """Formats the recorded results as a Markdown table with one row per recipe."""
-    names = ("Recipe", "Data", "Metric", "Result", "Baseline", "Seeds", "Minutes", "Device")
+    names = ("Recipe", "Data", "Metric", "Result", "Baseline", "Seeds", "Minutes (TFLOP)", "Device")
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     results, baselines = summaries(ROOT), read_baselines(ROOT)
     for recipe in (recipe for recipe in recipes(ROOT) if recipe.name in results):
         row = results[recipe.name]
         baseline = baselines[recipe.name]
         metric = row.metric.replace("_", " ") + (f" ({baseline.unit})" if baseline.unit else "")
-        cells = (row.split, metric, figure(row.mean, row.std), baseline, row.seeds, minutes(row.minutes))
+        spent = minutes(row.minutes) + (f" ({tflop(row.tflop)})" if row.tflop is not None else "")
+        cells = (row.split, metric, figure(row.mean, row.std), baseline, row.seeds, spent)
         title = f"[{recipe.title.replace('|', '/')}]({recipe.name})"
         lines.append(f"| {title} | {' | '.join(map(str, cells))} | {row.device} |")
     return "\n".join(lines)

@@ -34,7 +34,7 @@ import flax.linen as nn
 import optax
 from fiddle.experimental.auto_config import auto_config
 
-from jaxdl import Data, Experiment
+from jaxdl import CheckpointPolicy, Data, Experiment
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.tasks.image_classification import ImageClassification
 
@@ -50,7 +50,15 @@ def experiment():
     images = MockImages(examples=24)
     data = Data(train=images, evals={"validation": images}, batch_size=8)
     return Experiment(
-        task=ImageClassification(Linear()), data=data, optimizers={"train": optax.sgd(0.1)}, steps=3, ensemble=2
+        task=ImageClassification(Linear()),
+        data=data,
+        optimizers={"train": optax.sgd(0.1)},
+        steps=3,
+        ensemble=2,
+        eval_every=1,
+        save_every=1,
+        keep=CheckpointPolicy(metric="validation/loss"),  # the worst
+        select="best",
     )
 '''
 
@@ -143,8 +151,9 @@ def test_a_task_without_average_and_other_sizes_are_refused():
 def test_a_run_of_an_ensemble_is_restored_and_exported(tmp_path):
     (tmp_path / "linear.py").write_text(RECIPE)
     run = str(tmp_path / "run")
-    train.run(str(tmp_path / "linear.py"), [], run)
+    result = train.run(str(tmp_path / "linear.py"), [], run)
     trained = load_trained(run)
+    assert int(trained.state.step) == result["selected_step"] == 1
     kernel = next(iter(jax.tree.leaves(trained.state.params)))
     assert kernel.shape[0] == 2
     export.run(run, None, str(tmp_path / "program"), "stablehlo")

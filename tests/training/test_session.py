@@ -1,18 +1,27 @@
-"""Resumed runs: batch size, reached number of steps, optimizers that average parameters."""
+"""Resumed runs: batch size, reached number of steps, optimizers that average parameters, selected checkpoints."""
 
 import dataclasses
+import json
+import math
+import os
+import signal
+from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import optax.contrib
 import pytest
-from fakes import duel_experiment, regression_experiment
+from fakes import Columns, duel_experiment, regression_experiment
 
 import jaxdl
+from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches
-from jaxdl.errors import UserError
-from jaxdl.training.checkpoint import CheckpointPolicy
+from jaxdl.errors import Preempted, UserError
+from jaxdl.runs.folder import RunFolder
+from jaxdl.testing.laws import Killed
+from jaxdl.training.checkpoint import CheckpointPolicy, Checkpoints
+from jaxdl.training.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:JAX was in use before jaxdl")
 
@@ -111,3 +120,142 @@ def test_an_average_of_schedule_free_parameters_is_refused(tmp_path):
 def test_optimizers_receive_the_loss(optimizer, tmp_path):
     run = train(regression_experiment(optimizers={"train": optimizer}, steps=8), tmp_path)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.trained.state.params))
+
+
+def selecting(**changes):
+    """A run of 12 steps whose validation loss is least at step 4, because its targets are a tenth of the others."""
+    keep = CheckpointPolicy(latest=1, best=2, metric="validation/loss", mode="min")
+    options = {"steps": 12, "eval_every": 1, "save_every": 2, "log_every": 1, "keep": keep, "select": "best"}
+    experiment = scored(regression_experiment(**{**options, **changes}))
+    columns = experiment.data.train.columns
+    return with_data(experiment, evals={"validation": Columns(**{**columns, "y": 0.1 * columns["y"]})})
+
+
+def outcome(folder):
+    """Result, and metrics by step and split, without times."""
+    with RunFolder(folder, mode="read") as run:
+        result, rows = run.result(), run.rows()
+    assert result is not None
+    metrics = {(row["step"], row["split"]): row["loss"] for row in rows}
+    assert len(metrics) == len(rows)
+    return {name: result[name] for name in ("selected_step", "metrics", "state_digest")}, metrics
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory):
+    """Folder of an uninterrupted run with select="best"."""
+    folder = tmp_path_factory.mktemp("selected") / "run"
+    train(selecting(), folder)
+    return folder
+
+
+def test_the_best_checkpoint_on_validation_is_scored_and_loaded(selected, capsys):
+    result, metrics = outcome(selected)
+    saved = {step: metrics[step, "validation"] for step in range(2, 13, 2)}
+    best = min(saved, key=lambda step: saved[step])
+    assert result["selected_step"] == best == 4
+    run, last = (jaxdl.load(selected, step, experiment=selecting()) for step in (None, 12))
+    assert (run.step, last.step) == (best, 12)
+    assert run.metrics == result["metrics"]
+    assert run.metrics["validation"]["loss"] == saved[best]
+    assert last.metrics == {"validation": {"loss": saved[12]}}
+    columns = selecting().data.train.columns
+    mask = np.arange(12)[None] < columns["length"][:, None]
+    error = np.square(columns["x"] @ np.asarray(run.params["line"]["kernel"]) - columns["y"])
+    assert run.metrics["test"]["loss"] == metrics[12, "test"] == pytest.approx((mask * error).sum() / mask.sum(), 1e-5)
+    jaxdl.train(selecting(), selected)
+    assert f"selected    step {best}" in capsys.readouterr().out
+
+
+def killed_run(monkeypatch, folder, owner, name, when, late):
+    """Runs until the method `owner.name` is called with arguments for which `when` is true; raises there or after."""
+    method = getattr(owner, name)
+
+    def call(self, *args, **options):
+        if when(*args) and not late:
+            raise Killed
+        value = method(self, *args, **options)
+        if when(*args):
+            raise Killed
+        return value
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, call)
+        with pytest.raises(Killed):
+            train(selecting(), folder)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "when", "late"),
+    [
+        (RunFolder, "write", lambda step, split, figures: (step, split) == (11, "validation"), False),
+        (RunFolder, "write", lambda step, split, figures: (step, split) == (12, "validation"), True),
+        (RunFolder, "write", lambda step, split, figures: split == "test", True),
+        (Checkpoints, "save", lambda state, record: int(state.step) == 12, True),
+        (RunFolder, "finish", lambda result: True, False),
+    ],
+    ids=["in step 11", "after the last validation", "after the test", "after the last save", "before the result"],
+)
+def test_a_killed_run_selects_the_same_checkpoint(monkeypatch, tmp_path, selected, owner, name, when, late):
+    killed_run(monkeypatch, tmp_path, owner, name, when, late)
+    train(selecting(), tmp_path)
+    assert outcome(tmp_path) == outcome(selected)
+
+
+def assert_a_stopped_run_selects_the_same_checkpoint(monkeypatch, folder):
+    """Stops a run by a signal after its best step, which is evaluated and then saved, but not by `save_every`."""
+    experiment = selecting(save_every=3)
+    train(experiment, folder / "alone")
+    advance = Progress.advance
+
+    def stopped(self, step):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", stopped)
+        with pytest.raises(Preempted):
+            train(experiment, folder / "stopped")
+    train(experiment, folder / "stopped")
+    assert outcome(folder / "stopped") == outcome(folder / "alone")
+
+
+def test_a_stopped_run_selects_the_same_checkpoint(monkeypatch, tmp_path):
+    assert_a_stopped_run_selects_the_same_checkpoint(monkeypatch, tmp_path)
+
+
+def test_selection_of_a_step_that_only_a_signal_saved_is_detected(monkeypatch, tmp_path):
+    monkeypatch.setattr(Experiment, "scheduled", lambda self, step: True)
+    with pytest.raises(AssertionError, match="selected_step"):
+        assert_a_stopped_run_selects_the_same_checkpoint(monkeypatch, tmp_path)
+
+
+def test_a_metric_that_is_never_finite_selects_the_last_step(tmp_path, capsys):
+    experiment = selecting(steps=2)
+    columns = experiment.data.evals["validation"].columns
+    experiment = with_data(experiment, evals={"validation": Columns(**{**columns, "y": columns["y"] * math.nan})})
+    jaxdl.train(experiment, tmp_path)
+    assert "validation/loss is finite at no evaluated checkpoint; the last step is selected" in capsys.readouterr().out
+    assert json.loads((tmp_path / "result.json").read_text())["selected_step"] == 2
+
+
+def damage(checkpoint):
+    """Empties the files of a checkpoint's parameters."""
+    for path in filter(Path.is_file, (checkpoint / "params").rglob("*")):
+        path.write_bytes(b"")
+
+
+def test_a_damaged_best_checkpoint_is_named_and_the_next_one_selected(monkeypatch, tmp_path, selected, capsys):
+    best = outcome(selected)[0]["selected_step"]
+    killed_run(monkeypatch, tmp_path, RunFolder, "write", lambda step, split, figures: step == 12, late=False)
+    damage(tmp_path / "checkpoints" / str(best))
+    jaxdl.train(selecting(), tmp_path)
+    chosen, output = outcome(tmp_path)[0]["selected_step"], capsys.readouterr().out
+    assert chosen == 8
+    assert f"checkpoint of step {best} is damaged" in output
+    assert "step 8 is selected by validation/loss" in output
+    assert jaxdl.load(tmp_path, experiment=selecting()).step == 8
+    damage(tmp_path / "checkpoints" / "8")
+    assert jaxdl.load(tmp_path, experiment=selecting()).step == 12
+    assert "checkpoint of step 8" in capsys.readouterr().err
