@@ -1,22 +1,25 @@
-"""Compares runs in a self-contained HTML page, a CSV file and a Markdown file."""
+"""Compares runs in a self-contained HTML page, with CSV, Markdown and JSON files."""
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest, printable, warn
-from jaxdl.report import load
+from jaxdl.report import load, pairs
 from jaxdl.report.html import MARK as PAGE
+from jaxdl.report.intervals import mean_interval
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
-from jaxdl.report.statistics import Group, Section, interval, sections
+from jaxdl.report.statistics import Group, Section, sections
 from jaxdl.report.svg import number
 from jaxdl.runs.files import check_output, write_atomically
 from jaxdl.runs.ledger import figure, minutes
@@ -24,10 +27,25 @@ from jaxdl.runs.ledger import figure, minutes
 COMMAND = Command(
     name="report",
     summary="Compares runs in an HTML page, or shows all recipes on one",
-    synopsis=("DIR... [--output=FILE.html] [--metric=EVAL/NAME]", "--gallery [DIR...] [--output=FILE.html]"),
+    synopsis=(
+        "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]",
+        "--gallery [DIR...] [--output=FILE.html]",
+    ),
     flags=(
         Flag("output", "Page. By default report.html or gallery.html.", value="FILE.html", instead=("workdir",)),
         Flag("metric", "Metric to compare by. By default the metric of the recipe.", value="EVAL/NAME"),
+        Flag(
+            "against",
+            "Group with which the others are compared: its number, or its arguments as in the report. By default all"
+            " pairs are compared.",
+            value="GROUP",
+        ),
+        Flag(
+            "interval",
+            "Confidence interval of the mean: Student's t, or from 20 seeds on BCa bootstrap or trimmed mean.",
+            default="t",
+            choices=("t", "bca", "trimmed"),
+        ),
         Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),
     ),
     example="jaxdl report runs --output=report.html",
@@ -37,28 +55,39 @@ COMMAND = Command(
 # Beginnings of the files, by which a later report knows that it may replace them.
 _TABLE = "recipe,group,"
 _TEXT = "<!-- Written by jaxdl report -->"
+_VALUES = '{"written_by": "jaxdl report"'
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     if not flags.gallery:
-        run(arguments, flags.output, flags.metric)
+        run(arguments, flags.output, flags.metric, flags.against, flags.interval)
         return
-    if flags.metric:
-        raise UserError("--metric compares runs; drop it, or --gallery, which shows the recorded metric of each recipe")
+    if flags.metric or flags.against:
+        name = "metric" if flags.metric else "against"
+        raise UserError(
+            f"--{name} compares runs; drop it, or --gallery, which shows the recorded metric of each recipe"
+        )
     from jaxdl.commands import gallery
 
     gallery.run(repository_root(), arguments, flags.output)
 
 
-def run(folders: Sequence[str], output: str | None = None, metric: str | None = None) -> None:
-    """Writes the report of all runs at any depth of some folders, as NAME.html, NAME.csv and NAME.md.
+def run(
+    folders: Sequence[str],
+    output: str | None = None,
+    metric: str | None = None,
+    against: str | None = None,
+    method: str = "t",
+) -> None:
+    """Writes the report of all runs at any depth of some folders, as NAME.html, .csv, .md and .json.
 
     Raises:
-      UserError: A folder without a run, a metric that no run has, or a page that cannot be written.
+      UserError: A folder without a run, a metric or group that no run has, too few seeds for the method, or a page that
+        cannot be written.
     """
     page = page_path(output, "report.html")
-    table, text = page.with_suffix(".csv"), page.with_suffix(".md")
-    for path, mark in ((page, PAGE), (table, _TABLE), (text, _TEXT)):
+    table, text, values = (page.with_suffix(suffix) for suffix in (".csv", ".md", ".json"))
+    for path, mark in ((page, PAGE), (table, _TABLE), (text, _TEXT), (values, _VALUES)):
         check_output(path, mark.encode())
     runs = [load.read(path) for path in load.find(folders)]
     for run in runs:
@@ -68,12 +97,16 @@ def run(folders: Sequence[str], output: str | None = None, metric: str | None = 
         names = {name for run in runs for name in run.metrics}
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")
     parts = sections(runs, metric)
-    write_atomically(page, render(parts, runs, page.parent))
+    if against and not any(part.group(against) for part in parts):
+        names = [name for part in parts for group in part.groups for name in (str(group.number), group.label)]
+        raise UserError(f"--against={against} is no group of these runs; {nearest(against, names)}")
+    write_atomically(page, render(parts, runs, page.parent, method, against))
     write_atomically(table, as_csv(parts, runs))
-    write_atomically(text, as_markdown(parts))
+    write_atomically(text, as_markdown(parts, method, against))
+    write_atomically(values, as_json(parts, method, against))
     bad = sum(bool(run.problem) for run in runs)
     print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
-    print(f"{table}: one row per run; {text}: one row per group")
+    print(f"{table}: one row per run; {text}, {values}: one row per group and comparison")
 
 
 def page_path(output: str | None, default: str) -> Path:
@@ -115,14 +148,52 @@ def _csv_cell(value: object) -> object:
     return f"'{value}" if is_formula else value
 
 
-def as_markdown(parts: Sequence[Section]) -> str:
-    """Returns a table for each recipe with a row for each group."""
-    return f"{_TEXT}\n" + "\n".join(f"## {_plain(part.recipe)}\n\n{_markdown_table(part)}" for part in parts)
+def as_markdown(parts: Sequence[Section], method: str = "t", against: str | None = None) -> str:
+    """Returns a table for each recipe with a row for each group, and one with a row for each comparison."""
+    texts = []
+    for part in parts:
+        names = ("Group", part.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
+        texts.append(f"## {_plain(part.recipe)}\n")
+        texts.append(_markdown_table(names, [_markdown_row(part, group, method) for group in part.groups]))
+        if rows := pairs.pairs(part, _reference(part, against)):
+            texts.append(_markdown_table(pairs.NAMES, [pairs.cells(pair) for pair in rows]))
+            texts.append(f"{_plain(pairs.note(part, rows))}\n")
+    return f"{_TEXT}\n" + "\n".join(texts)
 
 
-def _markdown_table(section: Section) -> str:
-    names = ("Group", section.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
-    rows = [_markdown_row(section, group) for group in section.groups]
+def as_json(parts: Sequence[Section], method: str = "t", against: str | None = None) -> str:
+    """Returns each recipe's groups with results, intervals and seeds, and their comparisons."""
+    recipes = []
+    for part in parts:
+        rows = pairs.pairs(part, _reference(part, against))
+        groups = [_group_values(part, group, method) for group in part.groups]
+        comparisons = [pairs.as_json(pair) for pair in rows]
+        recipes.append({"recipe": part.recipe, "metric": part.metric, "groups": groups, "comparisons": comparisons})
+    body = json.dumps({"recipes": recipes}, indent=1, ensure_ascii=False)
+    return f"{_VALUES},{body[1:]}\n"
+
+
+def _group_values(section: Section, group: Group, method: str) -> dict[str, Any]:
+    estimate = group.estimate(section.metric or "")
+    interval = mean_interval(estimate.values, method)
+    return {
+        "number": group.number,
+        "name": group.label,
+        "mean": estimate.mean if estimate.values else None,
+        "std": estimate.std,
+        "interval": pairs.interval_json(interval),
+        "results": {str(seed): value for seed, value in group.results(section.metric or "").items()},
+        "best": group in section.leaders,
+        "minutes": group.minutes if group.counted else None,
+        "devices": group.devices,
+    }
+
+
+def _reference(section: Section, against: str | None) -> Group | None:
+    return section.group(against) if against else None
+
+
+def _markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = (" | ".join(map(_plain, row)) for row in (names, *rows))
     head, *body = (f"| {line} |\n" for line in lines)
     return f"{head}|{'---|' * len(names)}\n{''.join(body)}"
@@ -133,11 +204,12 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", printable(text)).replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _markdown_row(section: Section, group: Group) -> tuple[str, ...]:
+def _markdown_row(section: Section, group: Group, method: str) -> tuple[str, ...]:
     result = std = between = "-"
     if section.metric and (estimate := group.estimate(section.metric)).values:
         result = figure(estimate.mean)
         std = "-" if estimate.std is None else figure(estimate.std)
-        between = " to ".join(map(figure, interval(estimate.values) or ())) or "-"
+        interval = mean_interval(estimate.values, method)
+        between = "-" if interval is None else f"{figure(interval.low)} to {figure(interval.high)}"
     spent = minutes(group.minutes) if group.counted else "-"
     return group.label, result, std, between, group.seeds(section.metric), spent, ", ".join(group.devices) or "-"

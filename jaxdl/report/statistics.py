@@ -1,5 +1,6 @@
 """Groups of runs that differ only by seed, their metric, and estimates over seeds."""
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdl.config.recipes import recipe_file
+from jaxdl.report.comparisons import ALPHA, Comparison, compare_all
 from jaxdl.report.grouping import changed_settings, clusters, rank, typed, varied
 from jaxdl.report.load import FINISHED, Run
 from jaxdl.runs.manifest import changes
 
-RESAMPLES = 10_000
 RECIPE_DEFAULTS = "(recipe defaults)"
 
 
@@ -80,6 +81,11 @@ class Group:
         """Names of the runs' devices."""
         return list(dict.fromkeys(run.device for run in self.counted or self.runs if run.device))
 
+    def results(self, metric: str) -> dict[int, float]:
+        """Returns the finite results {seed: value}."""
+        found = {run.seed: run.metrics.get(metric, math.nan) for run in self.counted if run.seed is not None}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
     def estimate(self, metric: str) -> Estimate:
         return estimate([run.metrics[metric] for run in self.counted if metric in run.metrics])
 
@@ -129,15 +135,60 @@ class Section:
         return [*changed_settings(first, run), *((f"code of {name}", before, after) for name, before, after in modules)]
 
     @property
-    def best(self) -> Group | None:
-        """Group with the best mean; None unless keep.metric and keep.mode define a direction."""
+    def direction(self) -> int:
+        """1 if a higher metric is better, -1 if a lower one is; 0 unless keep.metric and keep.mode define it."""
         values = {setting.path: setting.value.strip("'") for setting in self.groups[0].runs[0].settings}
         if self.metric is None or values.get("keep.metric", "").split("/")[-1] != self.metric.split("/")[-1]:
+            return 0
+        return -1 if values.get("keep.mode") == "min" else 1
+
+    @property
+    def best(self) -> Group | None:
+        """Group with the best mean; None without `direction` or with one group."""
+        metric, sign = self.metric, self.direction
+        if metric is None or not sign:
             return None
-        sign = -1 if values.get("keep.mode") == "min" else 1
-        means = [(sign * group.estimate(self.metric).mean, -group.number, group) for group in self.groups]
+        means = [(sign * group.estimate(metric).mean, -group.number, group) for group in self.groups]
         finite = [entry for entry in means if math.isfinite(entry[0])]
         return max(finite)[2] if len(finite) > 1 else None
+
+    @functools.cached_property
+    def comparisons(self) -> dict[tuple[int, int], Comparison]:
+        """Comparisons of all pairs {(number, number): comparison}, adjusted together by Holm's method."""
+        return self._compared(None)
+
+    def against(self, reference: Group) -> dict[tuple[int, int], Comparison]:
+        """Returns the comparisons of all other groups with one, adjusted together by Holm's method."""
+        return self._compared(self.groups.index(reference))
+
+    def _compared(self, against: int | None) -> dict[tuple[int, int], Comparison]:
+        metric = self.metric
+        if metric is None or len(self.groups) < 2:
+            return {}
+        found = compare_all([group.results(metric) for group in self.groups], against)
+        return {(self.groups[i].number, self.groups[j].number): value for (i, j), value in found.items()}
+
+    @property
+    def leaders(self) -> tuple[Group, ...]:
+        """The best group, and the groups whose difference from it is not significant at 5%."""
+        best = self.best
+        if best is None:
+            return ()
+        numbers = {best.number}
+        for pair, comparison in self.comparisons.items():
+            if best.number in pair and (comparison.adjusted is None or comparison.adjusted >= ALPHA):
+                numbers.update(pair)
+        return tuple(group for group in self.groups if group.number in numbers)
+
+    @property
+    def undecidable(self) -> bool:
+        """Whether no comparison can be significant at 5%, because the seeds are too few."""
+        tests = [c.attainable for c in self.comparisons.values() if c.p is not None]
+        return bool(self.comparisons) and not any(len(tests) * attainable < ALPHA for attainable in tests)
+
+    def group(self, name: str) -> Group | None:
+        """Returns the group with a number, name or label."""
+        return next((group for group in self.groups if name in (str(group.number), group.name, group.label)), None)
 
 
 def sections(runs: Iterable[Run], metric: str | None = None) -> list[Section]:
@@ -165,18 +216,6 @@ def estimate(values: Iterable[float]) -> Estimate:
     finite = tuple(value for value in values if math.isfinite(value))
     mean = float(np.mean(finite)) if finite else math.nan
     return Estimate(finite, mean, float(np.std(finite, ddof=1)) if len(finite) > 1 else None)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Returns the 95% confidence interval of the mean; None below two values.
-
-    Percentile bootstrap with `RESAMPLES` resamples and seed 0. It is too narrow for fewer than about five values.
-    """
-    if len(values) < 2:
-        return None
-    means = np.random.default_rng(0).choice(np.array(values), (RESAMPLES, len(values))).mean(1)
-    low, high = np.percentile(means, [2.5, 97.5]).tolist()
-    return low, high
 
 
 def _metric(runs: Sequence[Run], requested: str | None, default: str | None) -> str | None:

@@ -207,13 +207,6 @@ def test_statistics_match_numpy(make):
     (section,) = read(*(make(f"run{n}", [f"seed={n}"], accuracy=value) for n, value in enumerate(values)))
     estimate = section.groups[0].estimate("test/accuracy")
     assert (estimate.mean, estimate.std) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
-    resampled = np.random.default_rng(0).choice(values, (statistics.RESAMPLES, 5)).mean(1)
-    assert statistics.interval(estimate.values) == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
-    low, high = statistics.interval(estimate.values) or (0, 0)
-    spread = np.std(values) / np.sqrt(5)  # std of the mean of a resample
-    assert (estimate.mean - low, high - estimate.mean) == (pytest.approx(1.96 * spread, rel=0.1),) * 2
-    assert statistics.interval((1.0, 2.0)) == (1.0, 2.0)
-    assert statistics.interval((1.0,)) is None
     assert statistics.estimate([0.5, float("nan")]) == ((0.5,), 0.5, None)
 
 
@@ -337,7 +330,7 @@ def report_page(make, tmp_path):
 
 def test_page_contains_groups_curves_pictures_failures_and_differences(report_page):
     text = report_page.read_text()
-    for part in ("1 · width=4", "2 · width=32", "<b>0.850</b> ± 0.071", "0.800 to 0.900", "1 of 2", "Fast GPU"):
+    for part in ("1 · width=4", "2 · width=32", "<b>0.850</b> ± 0.071", "0.215 to 1.485", "1 of 2", "Fast GPU"):
         assert part in text
     for title in ("Results: test accuracy", "Learning curves", "against test accuracy", "Pictures", "Configurations"):
         assert f"{title}</h3>" in text
@@ -371,10 +364,58 @@ def test_csv_and_markdown_contain_the_groups(report_page):
     assert Path(rows[0]["folder"]).name == "plain0"
     lines = report_page.with_suffix(".md").read_text().splitlines()
     assert lines[3] == "| Group | test/accuracy | Std | 95% interval | Seeds | Minutes | Device |"
-    assert lines[5:] == [
-        "| width=4 | 0.850 | 0.0707 | 0.800 to 0.900 | 2 | 1.5 | Fast GPU |",
+    assert lines[5:7] == [
+        "| width=4 | 0.850 | 0.0707 | 0.215 to 1.485 | 2 | 1.5 | Fast GPU |",
         "| width=32 | 0.700 | - | - | 1 of 2 | 1.5 | Fast GPU |",
     ]
+    assert lines[10].startswith("| 1 · width=4 minus 2 · width=32 | 0.150 | – | – | – | – | 1.00, 0.")
+    assert lines[10].endswith("| no test with one seed |")
+    written = json.loads(report_page.with_suffix(".json").read_text())["recipes"][0]
+    plain, wide = written["groups"]
+    assert (plain["mean"], plain["results"], plain["interval"]["method"]) == (
+        pytest.approx(0.85),
+        {"0": 0.8, "1": 0.9},
+        "Student's t, 2 seeds",
+    )
+    assert wide["interval"] is None
+    assert written["comparisons"][0]["p"] is None
+
+
+def scored(make, results):
+    """Returns the section of runs with the accuracies {width: values of seeds 0, 1, ...}."""
+    return read(
+        *(
+            make(f"{width} {seed}", [f"width={width}", f"seed={seed}"], accuracy=value, rows=1)
+            for width, values in results.items()
+            for seed, value in enumerate(values)
+        )
+    )[0]
+
+
+def test_best_marks_groups_that_cannot_be_distinguished(make, tmp_path, capsys):
+    section = scored(make, {4: [0.5, 0.51, 0.49, 0.5], 8: [0.8, 0.9, 0.7, 0.85], 16: [0.81, 0.9, 0.72, 0.84]})
+    assert [group.arguments["width"] for group in section.leaders] == ["8", "16"]
+    assert not section.undecidable
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--against=width=4"]) == 0
+    text = page.read_text()
+    assert text.count('class="best"') == 2
+    assert "paired t, 4 pairs" in text
+    comparisons = json.loads(page.with_suffix(".json").read_text())["recipes"][0]["comparisons"]
+    assert [(pair["first"], pair["second"], pair["pairs"]) for pair in comparisons] == [(2, 1, 4), (3, 1, 4)]
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--against=width=5"]) == 2
+    assert "--against=width=5 is no group of these runs" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--interval=bca"]) == 2
+    assert "interval 'bca' needs 20 seeds, not 4; use 't'" in capsys.readouterr().err
+
+
+def test_too_few_seeds_distinguish_nothing(make, tmp_path):
+    section = scored(make, {4: [0.1], 8: [0.9], 16: [0.5]})
+    assert len(section.leaders) == 3
+    assert section.undecidable
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}"]) == 0
+    assert "The seeds are too few to distinguish any group from the best one." in page.read_text()
 
 
 def test_the_selected_step_is_reported(make, tmp_path):
@@ -406,13 +447,12 @@ def test_names_and_settings_are_escaped_in_every_format(make, tmp_path):
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(1)" in page
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 4
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [8] * 4 + [10] * 3
     assert r"=1+1\|\`&lt;script>alert(1)&lt;/script>\[x\](y)" in text
     assert "\x1b" not in text
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.csv", "page.md"])
+@pytest.mark.parametrize("name", ["page.html", "page.csv", "page.md", "page.json"])
 def test_a_report_replaces_only_reports(make, tmp_path, name):
     make("run")
     target = tmp_path / "page.html"

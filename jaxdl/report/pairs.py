@@ -1,0 +1,116 @@
+"""Table of the comparisons between the groups of one recipe."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxdl.report import html
+from jaxdl.report.comparisons import ALPHA, Comparison
+from jaxdl.report.intervals import Interval
+from jaxdl.report.plots import readable
+from jaxdl.report.statistics import Group, Section
+from jaxdl.runs.ledger import figure
+
+_ROWS = 45  # pairs of ten groups
+NAMES = ("Groups", "Difference", "95% interval", "Hedges' g", "p", "p, Holm", "P(first higher)", "Pairs, r", "Test")
+
+
+class Pair(NamedTuple):
+    """Two groups and their comparison."""
+
+    first: Group
+    second: Group
+    comparison: Comparison
+
+
+def pairs(section: Section, reference: Group | None = None) -> list[Pair]:
+    """Returns the comparisons with the reference, or of all pairs of groups, those with the best group first."""
+    found = section.comparisons if reference is None else section.against(reference)
+    groups = {group.number: group for group in section.groups}
+    rows = [Pair(groups[i], groups[j], comparison) for (i, j), comparison in found.items()]
+    best = section.best if reference is None else None
+    return sorted(rows, key=lambda pair: best is not None and best not in (pair.first, pair.second))
+
+
+def note(section: Section, rows: list[Pair]) -> str:
+    """Returns how the comparisons were made, and whether the seeds are too few."""
+    tests = sum(pair.comparison.p is not None for pair in rows)
+    text = (
+        "Differences of means over seeds, of runs with equal seeds where both groups have them (with correlation r)."
+        " Tests are two-sided and exact from 6 seeds on; below they assume normal results. Holm's correction is over"
+        f" {tests} test(s)."
+    )
+    reachable = [pair.comparison.attainable for pair in rows if pair.comparison.p is not None]
+    if reachable and max(reachable) > 0:
+        text += f" The smallest p-value that these seeds allow is {figure(max(reachable))}."
+    if rows and not any(tests * attainable < ALPHA for attainable in reachable):
+        text += " The seeds are too few for any significant difference."
+    return text
+
+
+def cells(pair: Pair) -> list[str]:
+    """Returns the texts of a row, see `NAMES`."""
+    found = pair.comparison
+    share = f"{found.superiority:.2f}, {_between(found.superiority_interval, '{:.2f}')}"
+    correlation = "" if math.isnan(found.correlation) else f", {found.correlation:.2f}"
+    return [
+        f"{pair.first.name} minus {pair.second.name}",
+        figure(found.difference),
+        _between(found.interval),
+        "–" if math.isnan(found.effect) else f"{found.effect:.2f}",
+        _probability(found.p),
+        _probability(found.adjusted),
+        share,
+        f"{found.pairs}{correlation}" if found.pairs else "–",
+        found.test,
+    ]
+
+
+def table(section: Section, reference: Group | None = None) -> html.Markup:
+    """Returns the section of comparisons; "" with fewer than two groups with results."""
+    rows = pairs(section, reference)
+    if not rows:
+        return html.Markup("")
+    shown = [cells(pair) for pair in rows[:_ROWS]]
+    more = f" {len(rows) - _ROWS} more pairs are in the JSON file." if len(rows) > _ROWS else ""
+    content = html.table(NAMES, shown, range(1, len(NAMES) - 1))
+    return html.section(f"Comparisons: {readable(section.metric)}", content, note=note(section, rows) + more)
+
+
+def as_json(pair: Pair) -> dict[str, Any]:
+    """Returns the comparison as JSON values; undefined ones are None."""
+    found = pair.comparison
+    values: Mapping[str, Any] = {
+        "difference": found.difference,
+        "interval": interval_json(found.interval),
+        "hedges_g": found.effect,
+        "p": found.p,
+        "p_holm": found.adjusted,
+        "smallest_p": found.attainable,
+        "test": found.test,
+        "pairs": found.pairs,
+        "correlation": found.correlation,
+        "probability_first_higher": found.superiority,
+        "probability_interval": interval_json(found.superiority_interval),
+    }
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+    return {"first": pair.first.number, "second": pair.second.number, **finite}
+
+
+def interval_json(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else {"low": interval.low, "high": interval.high, "method": interval.method}
+
+
+def _between(interval: Interval | None, text: str = "") -> str:
+    if interval is None:
+        return "–"
+    low, high = (text.format(end) if text else figure(end) for end in interval[:2])
+    return f"{low} to {high}"
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
