@@ -1,12 +1,12 @@
 """Trains a run again from its folder and compares the results.
 
 The same commit, packages, devices and data give the same bits, which `state_digest` verifies. If one of these differs,
-metrics are compared instead: they are reproduced if they lie within the spread over other seeds.
+the recipe's METRIC is judged instead: it is reproduced if it lies in the 95% interval for one more run, computed from
+the run and runs with other seeds. Sound runs are outside of it in 5% of cases.
 """
 
 import math
 import os
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,11 @@ from jaxdl.commands import train
 from jaxdl.commands.flags import DRY_RUN, TRUST, Command, Flag
 from jaxdl.config import text as config_text
 from jaxdl.config.experiment import build
+from jaxdl.config.recipes import recipe_file
 from jaxdl.config.serialize import from_json
 from jaxdl.errors import Failed, UserError, printable
+from jaxdl.report import load
+from jaxdl.report.intervals import Interval, prediction_interval
 from jaxdl.runs import code, manifest
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
@@ -30,52 +33,70 @@ from jaxdl.training.sources import load_sources
 COMMAND = Command(
     name="reproduce",
     summary="Trains a run again and compares the results",
-    synopsis=("RUN [--output=DIR] [--dry_run] [--trust]",),
+    synopsis=("RUN [--output=DIR] [--margin=DIFFERENCE] [--dry_run] [--trust]",),
     flags=(
         Flag("output", "Folder of the new run. By default RUN-again.", value="DIR", instead=("workdir",)),
+        Flag(
+            "margin",
+            "Largest difference of the recipe's METRIC that counts as reproduced, instead of the spread over seeds.",
+            value="DIFFERENCE",
+            kind=float,
+        ),
         DRY_RUN,
         TRUST,
     ),
     example="jaxdl reproduce runs/digits --dry_run",
 )
 
-_SPREAD = 2.0  # largest accepted deviation, in standard deviations over other seeds
 _DEVICE = ("platform", "kind", "count", "processes", "cpu_cores", "XLA_FLAGS")
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
-    run(arguments[0], flags.output, flags.dry_run)
+    run(arguments[0], flags.output, flags.dry_run, flags.margin)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Metric "EVAL/NAME" of both runs, NaN if not finite.
+    """Metric of both runs.
 
-    `spread` is the standard deviation over runs that differ only by their seed; None with fewer than two.
+    Attributes:
+      name: "EVAL/NAME".
+      before, after: Values, NaN if not finite.
+      interval: Interval for one more run, from all runs that differ only by their seed. None with fewer than two.
+      judged: Whether the metric decides the verdict.
+      margin: Largest accepted difference. None: `interval` decides.
     """
 
     name: str
     before: float
     after: float
-    spread: float | None
+    interval: Interval | None
+    judged: bool = False
+    margin: float | None = None
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the difference is within the spread; None without a spread."""
+        """Whether the metric is reproduced. None if it is not judged, or cannot be."""
+        if not self.judged:
+            return None
         if self.before == self.after or (math.isnan(self.before) and math.isnan(self.after)):
             return True
-        return None if self.spread is None else abs(self.after - self.before) <= _SPREAD * self.spread
+        if self.margin is not None:
+            return abs(self.after - self.before) <= self.margin
+        return None if self.interval is None else self.interval.contains(self.after)
 
 
-def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
+def run(path: str, output: str | None = None, dry_run: bool = False, margin: float | None = None) -> None:
     """Trains a run again, prints a verdict and writes it to `reproduction.json` of the new run.
 
     Args as the flags. An `output` that exists is resumed. `dry_run` only prints the differences since the run.
 
     Raises:
       UserError: The run is not finished, or its configuration does not fit the present code.
-      Failed: A metric differs by more than the spread over seeds, or although the parameters are equal.
+      Failed: The metric is outside of the interval or margin, or metrics differ although the parameters are equal.
     """
+    if margin is not None and not margin >= 0:
+        raise UserError(f"--margin={margin} must be at least 0")
     folder = RunFolder.open(path)
     before, original = folder.result(), folder.manifest()
     if before is None:
@@ -99,11 +120,20 @@ def run(path: str, output: str | None = None, dry_run: bool = False) -> None:
         return
     after = train.make(saved.config, saved.recipe, saved.overrides, again, command=train.command_line())
     same = before["state_digest"] == after["state_digest"]
-    compared = compare(before, after, _siblings(folder))
-    text = verdict(original, same, compared, changes)
-    report = {"of": str(path), "bitwise": same, "differences": changes, "verdict": text}
+    recipe = recipe_file(saved.recipe)
+    metric = (recipe.metric if recipe else None) or experiment.keep.metric
+    compared = compare(before, after, _siblings(folder), metric, margin)
+    step = None if same else diverged(load.read(folder.path).curves, load.read(again).curves)
+    text = verdict(original, same, compared, changes, step)
+    report = {"of": str(path), "bitwise": same, "differences": changes, "diverged_at": step, "verdict": text}
     report["metrics"] = {
-        metric.name: [metric.before, metric.after, metric.spread, metric.agrees] for metric in compared
+        metric.name: {
+            "before": metric.before,
+            "after": metric.after,
+            "interval": metric.interval and metric.interval._asdict(),
+            "reproduced": metric.agrees,
+        }
+        for metric in compared
     }
     write_atomically(again / "reproduction.json", to_json(report) + "\n")
     print(printable(text))
@@ -155,17 +185,43 @@ def differences(then: Mapping[str, Any], datasets: Mapping[str, Any]) -> list[st
 
 
 def compare(
-    before: Mapping[str, Any], after: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    siblings: Sequence[Mapping[str, Any]] = (),
+    judged: str | None = None,
+    margin: float | None = None,
 ) -> list[Compared]:
-    """Compares each metric of two results, with its spread over the results of other seeds."""
-    metrics = []
+    """Compares each metric of two results, with its interval for one more run.
+
+    Args:
+      before, after: Contents of result.json.
+      siblings: Those of runs with other seeds.
+      judged: Metric that decides. None or one that `before` lacks: the first.
+      margin: Largest accepted difference of it.
+    """
     old, new = scalars(before["metrics"]), scalars(after["metrics"])
     others = [scalars(sibling["metrics"]) for sibling in siblings]
-    for name, before_value in old.items():
-        values = [other[name] for other in others if math.isfinite(other.get(name, math.nan))]
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        metrics.append(Compared(name, before_value, new.get(name, math.nan), spread))
+    judged = judged if judged in old else next(iter(old), None)
+    metrics = []
+    for name, value in old.items():
+        known = [results[name] for results in (old, *others) if math.isfinite(results.get(name, math.nan))]
+        interval = prediction_interval(known)
+        metrics.append(Compared(name, value, new.get(name, math.nan), interval, name == judged, margin))
     return metrics
+
+
+def diverged(before: load.Curves, after: load.Curves) -> int | None:
+    """Returns the first step at which losses or metrics of two runs differ; None if no common step does."""
+    steps = []
+    for name, splits in before.items():
+        for split, (own_steps, values) in splits.items():
+            other_steps, other_values = after.get(name, {}).get(split, ((), ()))
+            other = dict(zip(map(int, other_steps), map(float, other_values)))
+            for step, value in zip(map(int, own_steps), map(float, values)):
+                if step in other and value != other[step] and not (math.isnan(value) and math.isnan(other[step])):
+                    steps.append(step)
+                    break
+    return min(steps, default=None)
 
 
 def changed(compared: Sequence[Compared]) -> list[str]:
@@ -178,8 +234,14 @@ def changed(compared: Sequence[Compared]) -> list[str]:
     ]
 
 
-def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], changes: Sequence[str]) -> str:
-    """Returns the verdict in a few sentences."""
+def verdict(
+    then: Mapping[str, Any],
+    same: bool,
+    compared: Sequence[Compared],
+    changes: Sequence[str],
+    step: int | None = None,
+) -> str:
+    """Returns the verdict in a few sentences; `step` is that of `diverged`."""
     name = f"{then['recipe']} with seed {manifest.latest(then, 'seed')}"
     if same and (names := changed(compared)):
         return (
@@ -190,15 +252,29 @@ def verdict(then: Mapping[str, Any], same: bool, compared: Sequence[Compared], c
         return f"Reproduced bitwise: {name}, trained again, has the same parameters and metrics."
     because = f" ({len(changes)} difference(s): {'; '.join(changes)})" if changes else ""
     values = "; ".join(f"{metric.name} {metric.before:.6g} then, {metric.after:.6g} now" for metric in compared)
-    states = [metric.agrees for metric in compared]
-    if all(states):
-        outcome = "Reproduced, but not bitwise: every metric is within two standard deviations over other seeds"
-    elif False in states:
-        wrong = ", ".join(metric.name for metric in compared if metric.agrees is False)
-        outcome = f"Not reproduced: {wrong} differs by more than two standard deviations over other seeds"
+    when = "" if step is None else f" The curves diverge at step {step}."
+    return f"{_outcome(next((m for m in compared if m.judged), None))}.{when} {name}, trained again{because}: {values}."
+
+
+def _outcome(metric: Compared | None) -> str:
+    """Returns the verdict on the judged metric of a run that is not bitwise equal."""
+    if metric is None:
+        return "Cannot judge: not bitwise equal, and the run has no metric"
+    if metric.agrees is None:
+        return (
+            f"Cannot judge: not bitwise equal, and {metric.name} of one seed has no spread; train other seeds beside it"
+            " (jaxdl sweep), or give --margin"
+        )
+    if metric.margin is not None:
+        bounds = f"the margin {metric.margin:.6g}"
+    elif metric.interval is not None:
+        low, high, method = metric.interval
+        bounds = f"the 95% interval for one more run, {low:.6g} to {high:.6g} ({method})"
     else:
-        outcome = "Trained again, but not bitwise equal; fewer than two runs with other seeds to estimate the spread"
-    return f"{outcome}. {name}, trained again{because}: {values}."
+        return f"Reproduced, but not bitwise: {metric.name} is equal"
+    if metric.agrees:
+        return f"Reproduced, but not bitwise: {metric.name} is within {bounds}"
+    return f"Not reproduced: {metric.name} is outside {bounds}"
 
 
 def _siblings(folder: RunFolder) -> list[dict[str, Any]]:

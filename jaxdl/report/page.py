@@ -115,7 +115,9 @@ def _results(section: Section, here: Path, method: str) -> html.Markup:
         f"{_SKEWED if method == 't' else ''}{_leaders(section)}"
     )
     folded = [_metrics(section), _runs(section, here)]
-    return html.section(f"Results: {readable(section.metric)}", table, *folded, note=note if seeds else _leaders(section))
+    return html.section(
+        f"Results: {readable(section.metric)}", table, *folded, note=note if seeds else _leaders(section)
+    )
 
 
 _SKEWED = " It assumes normal results: of log-normal ones (sigma 1) it covers the mean in 83% of cases (3 to 7 seeds)."
