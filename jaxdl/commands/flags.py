@@ -22,7 +22,7 @@ class Flag:
       name: Name without dashes.
       help: Description for `--help`.
       value: Placeholder of the value in `--help`, such as "DIR".
-      kind: str, int or bool.
+      kind: str, int, float or bool.
       default: Value if the flag is absent. () if the flag is repeatable.
       choices: Accepted values. Empty: any.
       minimum: Smallest accepted integer.
@@ -33,7 +33,7 @@ class Flag:
     name: str
     help: str
     value: str = ""
-    kind: type[str | int] = str
+    kind: type[str | float] = str
     default: Any = None
     choices: tuple[str, ...] = ()
     minimum: int | None = None
@@ -45,6 +45,8 @@ class Flag:
             flags.DEFINE_boolean(self.name, self.default, self.help, flag_values=values)
         elif self.kind is int:
             flags.DEFINE_integer(self.name, self.default, self.help, lower_bound=self.minimum, flag_values=values)
+        elif self.kind is float:
+            flags.DEFINE_float(self.name, self.default, self.help, flag_values=values)
         elif self.default == ():
             flags.DEFINE_multi_string(self.name, [], self.help, flag_values=values)
         else:
@@ -60,6 +62,8 @@ class Flag:
         """The values that it accepts, for messages."""
         if self.kind is bool:
             return "true or false"
+        if self.kind is float:
+            return "a number"
         return "an integer" if self.minimum is None else f"an integer of at least {self.minimum}"
 
     def __str__(self) -> str:

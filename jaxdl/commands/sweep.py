@@ -32,6 +32,7 @@ COMMAND = Command(
     summary="Trains many configurations of a recipe: a grid, or a search with Optuna",
     synopsis=(
         "--config=RECIPE [--grid=AXIS] [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
+        "--config=RECIPE --power=DIFFERENCE [--grid=AXIS] [--metric=EVAL/NAME] [--set=NAME=VALUE] [--workdir=DIR]",
         "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--set=NAME=VALUE] [--workdir=DIR]",
     ),
     flags=(
@@ -71,8 +72,16 @@ COMMAND = Command(
         ),
         Flag(
             "metric",
-            "Metric of the search. By default the one that selects the recipe's best checkpoint.",
+            "Metric of the search, by default the one that selects the recipe's best checkpoint; with --power without"
+            " :min, by default the recipe's METRIC.",
             value="EVAL/NAME:min",
+        ),
+        Flag(
+            "power",
+            "Train nothing; print how many seeds find this difference of the metric with a probability of 80%, by the"
+            " standard deviation over the sweep's finished runs.",
+            value="DIFFERENCE",
+            kind=float,
         ),
     ),
     example="jaxdl sweep --config=experiments/cnn/digits.py --grid=seed=0..4 --dry_run",
@@ -90,6 +99,14 @@ def main(arguments: list[str], flags: FlagValues) -> None:
             raise UserError(f"--launch={text} has no value; write --launch=NAME=VALUE")
     settings = dict(text.partition("=")[::2] for text in flags.launch)
     options = Options(flags.slots, flags.retries, flags.output, settings)
+    if flags.power is not None:
+        if flags.trials or flags.space or flags.launch or flags.launcher != "local":
+            raise UserError("--power trains nothing; drop --trials, --space, --launch and --launcher")
+        from jaxdl.commands import power
+
+        planned = runs(flags.config, flags.set, flags.grid, Path(flags.workdir or "runs"))
+        power.run([run.folder for run in planned], flags.power, flags.metric)
+        return
     if not flags.trials:
         if flags.space or flags.metric:
             raise UserError("--space and --metric need --trials=N, the number of trials of the search")

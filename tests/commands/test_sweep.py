@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl.commands import sweep
+from jaxdl.commands import power, sweep, train
+from jaxdl.commands.cli import main
 from jaxdl.errors import Failed, Preempted, UserError
 from jaxdl.launchers import Job, Options, local
 from jaxdl.runs.folder import RunFolder
@@ -188,3 +189,22 @@ def test_a_killed_sweep_resumes_without_repetition(tmp_path):
     assert finished.returncode == 0
     assert "3 run(s): 3 finished" in output
     assert "started" not in output
+
+
+def test_power_counts_the_seeds_that_a_comparison_needs(tmp_path, capsys):
+    with pytest.raises(UserError, match="--power needs finished runs of this sweep as a pilot; train some seeds first"):
+        power.run([run.folder for run in sweep.runs(RECIPE, ["steps=2"], ["seed=0..2"], tmp_path)], 0.1)
+    for seed in range(3):
+        run = sweep.runs(RECIPE, ["steps=2"], [f"seed={seed}"], tmp_path)[0]
+        train.run(RECIPE, list(run.settings), str(run.folder))
+    capsys.readouterr()
+    base = ["sweep", f"--config={RECIPE}", "--set=steps=2", f"--workdir={tmp_path}"]
+    assert main([*base, "--grid=seed=0..2", "--power=0.1", "--metric=validation/loss"]) == 0
+    output = capsys.readouterr().out
+    assert "validation/loss: standard deviation over seeds" in output
+    assert "(2 degrees of freedom)" in output
+    assert "independent groups" in output
+    assert main([*base, "--power=-1"]) == 2
+    assert "--power=-1.0 must be a positive difference of the metric" in capsys.readouterr().err
+    assert main([*base, "--power=1", "--trials=3"]) == 2
+    assert "--power trains nothing; drop --trials" in capsys.readouterr().err
