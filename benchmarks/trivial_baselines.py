@@ -1,4 +1,4 @@
-"""Trivial baselines of the recorded metrics: predictors that ignore their input, or copy it.
+"""Trivial baselines of the recorded metrics: predictors that ignore their input, or copy it, and simple forecasts.
 
   python -m benchmarks.trivial_baselines                                prints a line per recipe
   python -m benchmarks.trivial_baselines experiments/cnn/digits.py      for some recipes
@@ -11,10 +11,12 @@ data sets are prepared first. Takes seconds per recipe, without JAX.
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.series_baselines import fit, windows
 from jaxdl.config.experiment import build
 from jaxdl.config.overrides import resolve
 from jaxdl.config.recipes import load_recipe, repository_root
@@ -24,6 +26,8 @@ from jaxdl.runs.baselines import Baseline, read_baselines, write_baselines
 from jaxdl.runs.ledger import read, summaries
 
 _BATCH = 1000  # examples read at once
+_QUANTILES = (0.1, 0.5, 0.9)  # of experiments/rnn/stocks.py
+_DAYS = (20, 40, 60, 120, 250, 500, 1000)
 
 
 class Score(NamedTuple):
@@ -88,15 +92,28 @@ def unigrams(data: Any) -> Score:
     return Score("", float(nats / characters.sum()), "token frequencies")
 
 
-def naive_rmse(data: Any) -> Score:
-    target, naive = columns(data.test.load(), "target", "naive")
-    return Score("", float(np.sqrt(np.mean(np.square(target - naive)))), "last value")
+def linear_rmse(data: Any) -> Score:
+    train, validation, test = (windows(part.load()) for part in (data.train, data.evals["validation"], data.test))
+    error = fit(train, validation).forecast(test.history) - test.target
+    return Score("", float(np.sqrt(np.mean(np.square(error)))), "DLinear by ridge regression")
 
 
 def relative_mae(data: Any) -> Score:
-    season = data.test.season
-    name = "last value" if season == 1 else f"seasonal naive, {season} steps"
-    return Score("MAE / MAE of the baseline", 1.0, name)
+    return Score("MAE / MAE of the baseline", 1.0, f"seasonal naive, {data.test.season} steps")
+
+
+def rolling_quantiles(data: Any) -> Score:
+    """Pinball loss of the last price times quantiles of the latest daily returns; their number is from validation."""
+
+    def pinball(series: Any, days: int) -> float:
+        history, target = columns(replace(series, context=days + 1).load(), "history", "target")
+        prices, levels = history[..., 0], np.array(_QUANTILES)
+        returns = np.quantile(prices[:, 1:] / prices[:, :-1], levels, axis=1).T
+        error = target - prices[:, -1:] * returns
+        return float(np.mean(np.maximum(levels * error, (levels - 1) * error)))
+
+    days = min(_DAYS, key=lambda days: pinball(data.evals["validation"], days))
+    return Score("US dollars", pinball(data.test, days), f"quantiles of the last {days} returns")
 
 
 def _sides(dataset: Any, source: str, target: str) -> tuple[list[str], list[str]]:
@@ -170,8 +187,8 @@ RULES: dict[str, Callable[[Any], Score]] = {
     "rnn/sales": relative_mae,
     "rnn/sentiment": majority_class,
     "rnn/speech": constant(1.0, "empty transcript", "errors per character"),
-    "rnn/stocks": relative_mae,
-    "rnn/sunspots": naive_rmse,
+    "rnn/stocks": rolling_quantiles,
+    "rnn/sunspots": linear_rmse,
     "rnn/translate_en_de": copied_source("bleu"),
     "transformer/austen_bert": masked_token,
     "transformer/austen_bpe": unigrams,

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from jaxdl.data.series.windows import Series
 from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.errors import UserError
-from jaxdl.tasks.forecasting import Forecasting, window_scale
+from jaxdl.tasks.forecasting import NORMALIZATIONS, Forecasting, window_scale
 from jaxdl.training.compiled import finalize
 from jaxdl.viz.forecast import forecast_grid
 
@@ -96,12 +96,13 @@ def scaled(batch, kind):
         "mean_std": (values.mean(1), values.std(1)),
         "mean_abs": (np.zeros(len(values)), np.abs(values).mean(1)),
         "last": (values[:, -1], values.std(1)),
+        "last_change": (values[:, -1], np.abs(np.diff(values)).mean(1)),
         "none": (np.zeros(len(values)), np.ones(len(values))),
     }[kind]
     return center[:, None], scale[:, None]
 
 
-@pytest.mark.parametrize("kind", ["mean_std", "mean_abs", "last", "none"])
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
 @pytest.mark.parametrize("loss", ["mae", "mse"])
 def test_the_loss_is_on_normalized_errors(kind, loss):
     batch = make_batch()
@@ -132,7 +133,7 @@ def test_quantiles_are_trained_by_the_pinball_loss():
     np.testing.assert_array_equal(outputs["forecast"], outputs["quantiles"][..., 1])
 
 
-@pytest.mark.parametrize("kind", ["mean_std", "last"])
+@pytest.mark.parametrize("kind", ["mean_std", "last_change"])
 def test_metrics_match_numpy(kind):
     batch, levels = make_batch(6), (-1.0, 0.1, 0.8)
     batch["weight"] = np.array([1, 1, 1, 1, 0, 0], np.float32)
@@ -188,7 +189,9 @@ def test_a_residual_of_zero_is_the_seasonal_naive_forecast():
     assert np.isnan(values["relative_mae"])
 
 
-@pytest.mark.parametrize(("kind", "residual"), [("mean_std", ""), ("last", ""), ("mean_std", "naive")])
+@pytest.mark.parametrize(
+    ("kind", "residual"), [("mean_std", ""), ("last", ""), ("last_change", ""), ("mean_std", "naive")]
+)
 @pytest.mark.parametrize(("gain", "shift"), [(1000, 0), (0.01, 100), (3, -100)])
 def test_forecasts_are_equivariant_to_the_units_of_the_series(kind, residual, gain, shift):
     batch = make_batch(level=0.0)
@@ -201,6 +204,33 @@ def test_forecasts_are_equivariant_to_the_units_of_the_series(kind, residual, ga
     moved["naive"] = gain * (batch["naive"] + shift)
     before, after = (predicted(task, params, variables, inputs)["forecast"] for inputs in (batch, moved))
     np.testing.assert_allclose(after, gain * (before + shift), rtol=2e-3, atol=2e-3 * gain)
+
+
+def test_drift_is_added_to_the_naive_forecast():
+    batch = make_batch()
+    task = Forecasting(Constant((0.0,)), residual="naive", drift=0.75)
+    params, variables = start(task, batch)
+    with pytest.raises(UserError, match="the task needs 'drift' in the batch"):
+        run_loss(task, params, variables, batch)
+    batch["drift"] = np.array([4, -4, 0, 1], np.float32)
+    forecast = predicted(task, params, variables, batch)["forecast"]
+    np.testing.assert_allclose(forecast, batch["naive"] + 0.75 * batch["drift"][:, None], rtol=1e-6)
+
+
+def test_square_roots_of_counts_are_forecast():
+    batch, levels = make_batch(), (-1.0, 0.1, 0.8)
+    task = Forecasting(Constant(levels), quantiles=QUANTILES, transform="sqrt")
+    params, variables = start(task, batch)
+    roots = np.sqrt(batch["history"][..., 0].astype(np.float64))
+    center, scale = roots.mean(1)[:, None], roots.std(1)[:, None]
+    expected = numpy_pinball((np.sqrt(batch["target"]) - center) / scale, np.array(levels)).mean(-1)
+    np.testing.assert_allclose(run_loss(task, params, variables, batch).terms["pinball"].sum, expected.sum(), rtol=1e-4)
+    quantiles = predicted(task, params, variables, batch)["quantiles"]
+    np.testing.assert_allclose(quantiles[:, 0], (center + scale * np.array(levels)) ** 2, rtol=1e-4)
+    below = Forecasting(Constant((-99.0,)), transform="sqrt", normalization="none")
+    assert not predicted(below, *start(below, batch), batch)["forecast"].any()  # counts are not negative
+    naive = Forecasting(Constant((0.0,)), residual="naive", transform="sqrt")
+    np.testing.assert_allclose(predicted(naive, *start(naive, batch), batch)["forecast"], batch["naive"], rtol=1e-5)
 
 
 def test_values_and_lags_are_standardized_and_covariates_are_unchanged():
@@ -223,7 +253,7 @@ def test_values_and_lags_are_standardized_and_covariates_are_unchanged():
 @settings(deadline=None, max_examples=50)
 @given(
     arrays(np.float32, (3, 6), elements=st.floats(-1e6, 1e6, width=32)),
-    st.sampled_from(["mean_std", "mean_abs", "last", "none"]),
+    st.sampled_from(NORMALIZATIONS),
 )
 def test_every_window_has_a_scale(history, kind):
     center, scale = window_scale(jnp.asarray(history), kind, 1e-3)
@@ -233,7 +263,7 @@ def test_every_window_has_a_scale(history, kind):
     assert np.all(np.isfinite((history - center) / scale))
 
 
-@pytest.mark.parametrize("kind", ["mean_std", "mean_abs", "last", "none"])
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
 def test_constant_windows_give_finite_losses_and_gradients(kind):
     batch = make_batch()
     task = Forecasting(Linear(3), quantiles=QUANTILES, normalization=kind)
@@ -307,6 +337,9 @@ def test_a_model_improves_on_the_naive_forecast_of_waves():
         ({"quantiles": (0.5, 0.5)}, "must increase"),
         ({"quantiles": (0.0, 0.5)}, "between 0 and 1"),
         ({"quantiles": (0.1, 0.9)}, "must contain 0.5"),
+        ({"transform": "log"}, "transform='log'"),
+        ({"drift": 0.5}, "set residual='naive'"),
+        ({"drift": 1.5, "residual": "naive"}, "drift=1.5"),
         ({"lags": -1}, "lags=-1"),
         ({"floor": 0.0}, "floor=0.0 must be positive"),
     ],

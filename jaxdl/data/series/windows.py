@@ -35,6 +35,8 @@ class Series:
         of `lags` before, the `known` columns, and the calendar.
       target: float32 [windows, horizon], values to forecast.
       naive: float32 [windows, horizon], seasonal naive forecast: the last season, repeated.
+      drift: float32 [windows], if the attribute `drift` is positive: mean difference of the last `drift` values from
+        those a season earlier.
       series: int32 [windows], index of the series.
     The calendar is sine and cosine of the time for each of `periods`. Values are not scaled.
 
@@ -49,6 +51,7 @@ class Series:
       stop: End of the target rows (exclusive), in the same form.
       stride: Time steps between windows.
       season: Time steps per season. 1 makes the naive forecast the last value.
+      drift: Number of steps that the feature `drift` averages. 0: without it.
       covariates: Columns of the history.
       known: Columns that are also known over the horizon, such as holidays.
       lags: Time steps back of the values that enter `future`, at least `horizon`.
@@ -64,6 +67,7 @@ class Series:
     stop: int | float = 1.0
     stride: int = 1
     season: int = 1
+    drift: int = 0
     covariates: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     lags: tuple[int, ...] = ()
@@ -76,6 +80,8 @@ class Series:
         for name, count in counts.items():
             if count < 1:
                 raise UserError(f"Series: {name}={count} must be at least 1")
+        if self.drift < 0:
+            raise UserError(f"Series: drift={self.drift} must be at least 0")
         for name, value in (("start", self.start), ("stop", self.stop)):
             if isinstance(value, float) and not 0.0 <= value <= 1.0:
                 raise UserError(f"Series: {name}={value} must be a fraction from 0.0 to 1.0, or an integer row")
@@ -105,7 +111,7 @@ class Series:
     @property
     def _reach(self) -> int:
         """Returns the number of rows that a window needs before its first target."""
-        return max(self.context, self.season, *self.lags) if self.lags else max(self.context, self.season)
+        return max(self.context, self.season + self.drift, *self.lags)
 
     def load(self) -> "WindowSource":
         """Opens the table and locates the windows.
@@ -314,16 +320,20 @@ def seasonal(horizon: int, season: int) -> np.ndarray:
 
 
 def _windows(settings: Series, channels: Mapping[str, np.ndarray], origins: np.ndarray) -> Batch:
-    """Returns `history`, `future` and `naive` of windows with first targets at `origins`."""
+    """Returns `history`, `future`, `naive` and `drift` of windows with first targets at `origins`."""
     value, first = channels["value"], origins[:, None]
     past, ahead = first + np.arange(-settings.context, 0), first + np.arange(settings.horizon)
-    return {
+    windows = {
         "history": np.concatenate([value[past][..., None], channels["past"][past]], axis=-1),
         "future": np.concatenate(
             [*(value[ahead - lag][..., None] for lag in settings.lags), channels["ahead"][ahead]], axis=-1
         ),
         "naive": value[first + seasonal(settings.horizon, settings.season)],
     }
+    if not settings.drift:
+        return windows
+    recent = first + np.arange(-settings.drift, 0)
+    return windows | {"drift": (value[recent] - value[recent - settings.season]).mean(1)}
 
 
 def _step(table: Mapping[str, np.ndarray]) -> float:

@@ -1,6 +1,7 @@
 """Tests of time-series windows: content, absence of leakage, invalid tables, CSV files."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import series_baselines
+from benchmarks.trivial_baselines import rolling_quantiles
 from jaxdl.data.series.windows import Series, calendar_of, seasonal
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.store.prepared import digest_of
@@ -78,6 +80,22 @@ def test_a_window_contains_history_and_future_of_its_origin():
         np.testing.assert_allclose(batch["future"][number], future)
         np.testing.assert_array_equal(batch["naive"][number], target - 4)
     assert source.names == {"series": ("a", "b", "c"), "time_step": ("1", "")}
+
+
+def test_drift_is_the_mean_change_since_a_season_earlier():
+    steps = np.arange(20, dtype=np.float32)
+    source = Series(
+        FixedTable({"series": np.zeros(20, np.int32), "time": np.arange(20), "value": steps**2}),
+        2,
+        season=4,
+        horizon=1,
+        drift=3,
+    )
+    batch = everything(source)
+    assert batch["target"][0] == 7**2  # a season and three steps are needed
+    for target, drift in zip(np.sqrt(batch["target"][:, 0]), batch["drift"]):
+        recent = target - np.arange(1, 4)
+        np.testing.assert_allclose(drift, np.mean(recent**2 - (recent - 4) ** 2), rtol=1e-6)
 
 
 def test_the_seasonal_naive_repeats_the_last_season_beyond_it():
@@ -359,3 +377,12 @@ def test_the_baselines_are_scored_on_every_split():
     data = series_baselines.windows(splits["test"])
     scores = series_baselines.scored(data.target + 2, data)
     assert scores.startswith("MAE     2.0000  RMSE     2.0000  relative MAE")
+
+
+def test_rolling_quantiles_of_steady_growth_have_no_loss():
+    rows = np.arange(1100)
+    prices = FixedTable({"series": np.zeros(1100, np.int32), "time": rows, "value": np.float32(1.01) ** rows})
+    test = Series(prices, 5, horizon=1, start=1050)
+    score = rolling_quantiles(SimpleNamespace(evals={"validation": dataclasses.replace(test, stop=1060)}, test=test))
+    assert score.value == pytest.approx(0, abs=0.1)  # of prices around 50,000
+    assert score.predictor.startswith("quantiles of the last")
