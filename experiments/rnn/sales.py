@@ -1,9 +1,9 @@
-"""Weekly sales of seven Walmart departments, eight weeks ahead: LSTM with 80% prediction intervals.
+"""Weekly sales of seven Walmart departments, eight weeks ahead: 16 LSTMs with 80% prediction intervals.
 
 Result: 1.121 test relative mae, 1 seed, 0.15 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sales.py
 
-The network predicts the residual from the seasonal naive forecast.
+The networks predict the residual from the seasonal naive forecast plus three quarters of the year-on-year change.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -28,6 +28,7 @@ def series(context: int, start: float, stop: float) -> Series:
         stop=stop,
         horizon=8,
         season=52,
+        drift=13,  # weeks of a quarter
         known=("holiday",),
         lags=(52,),
         periods=(52.18,),  # weeks of a year
@@ -42,6 +43,7 @@ def experiment(steps: int = 300, context: int = 26, seed: int = 0) -> Experiment
             quantiles=(0.1, 0.5, 0.9),
             normalization="mean_abs",
             residual="naive",
+            drift=0.75,  # of 0, 0.25, ..., 1 the best on the training windows
             lags=1,
         ),
         data=Data(
@@ -55,6 +57,7 @@ def experiment(steps: int = 300, context: int = 26, seed: int = 0) -> Experiment
         ema=0.99,
         steps=steps,
         seed=seed,
+        ensemble=16,
         log_every=100,
         eval_every=100,
         save_every=100,

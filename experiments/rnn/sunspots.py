@@ -1,4 +1,4 @@
-"""Yearly sunspot numbers, one year ahead: LSTM.
+"""Yearly sunspot numbers, one year ahead: 16 LSTMs on square roots.
 
 Result: 19.86 test rmse, 1 seed, 0.12 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sunspots.py
@@ -32,11 +32,12 @@ def series(context: int, start: float, stop: float) -> Series:
 
 
 @auto_config
-def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment:
+def experiment(steps: int = 200, context: int = 33, seed: int = 0) -> Experiment:
     return Experiment(
         task=Forecasting(
             Forecaster(features=32, outputs=1, layers=1, cell=LSTM, dropout=0.1),
             point_loss="mse",
+            transform="sqrt",  # counts
         ),
         data=Data(
             train=series(context, 0, 221),  # years since 1700
@@ -49,6 +50,7 @@ def experiment(steps: int = 100, context: int = 33, seed: int = 0) -> Experiment
         ema=0.99,
         steps=steps,
         seed=seed,
+        ensemble=16,
         log_every=100,
         eval_every=50,
         save_every=50,

@@ -12,9 +12,11 @@ def tiny():
         part.start, part.stop, part.stride = start, stop, 1
         part.horizon = 4
         part.season = 12
+        part.drift = 3
         part.known = ("promotion",)
         part.lags = (12,)
         part.periods = (12,)
+    config.ensemble = 2
     config.data.test = None
     config.data.batch_size = 16
     return config

@@ -13,6 +13,7 @@ def tiny():
         part.start, part.stop, part.stride = start, stop, 1
         part.horizon = 4
         part.season = 12
+    config.ensemble = 2
     config.data.test = None
     config.data.batch_size = 16
     return config
