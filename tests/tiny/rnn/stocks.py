@@ -17,6 +17,7 @@ def tiny():
         part.covariates = ("promotion",)
         part.scales = {}
         part.regular = True
+    config.ensemble = 2
     config.data.test = None
     config.data.batch_size = 16
     return config
