@@ -15,6 +15,7 @@ from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest, printable, warn
 from jaxdl.report import load, pairs
+from jaxdl.report.decomposition import Decomposition, describe
 from jaxdl.report.html import MARK as PAGE
 from jaxdl.report.intervals import mean_interval
 from jaxdl.report.load import Run
@@ -136,7 +137,7 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
         scores = [run.metrics.get(name, "") for name in metrics]
         spent = "" if math.isnan(run.minutes) else round(run.minutes, 2)
         commit = f"{run.commit}{'-dirty' if run.dirty else ''}"
-        place, seed = group.number if group else "", "" if run.seed is None else run.seed
+        place, seed = group.number if group else "", "" if run.seed is None else run.seed_name
         chosen = "" if run.selected is None else run.selected
         row = [run.recipe, place, *values, seed, *scores, run.state, chosen, spent, run.device, commit, str(run.folder)]
         writer.writerow(map(_csv_cell, row))
@@ -155,6 +156,9 @@ def as_markdown(parts: Sequence[Section], method: str = "t", against: str | None
         names = ("Group", part.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
         texts.append(f"## {_plain(part.recipe)}\n")
         texts.append(_markdown_table(names, [_markdown_row(part, group, method) for group in part.groups]))
+        for group in part.groups:
+            if found := part.decomposition(group):
+                texts.append(f"Variance over seeds of {_plain(group.name)}: {describe(found)}.\n")
         if rows := pairs.pairs(part, _reference(part, against)):
             texts.append(_markdown_table(pairs.NAMES, [pairs.cells(pair) for pair in rows]))
             texts.append(f"{_plain(pairs.note(part, rows))}\n")
@@ -182,11 +186,19 @@ def _group_values(section: Section, group: Group, method: str) -> dict[str, Any]
         "mean": estimate.mean if estimate.values else None,
         "std": estimate.std,
         "interval": pairs.interval_json(interval),
-        "results": {str(seed): value for seed, value in group.results(section.metric or "").items()},
+        "results": group.results(section.metric or ""),
         "best": group in section.leaders,
+        "variance": _shares(section.decomposition(group)),
         "minutes": group.minutes if group.counted else None,
         "devices": group.devices,
     }
+
+
+def _shares(found: Decomposition | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    rows = {share.source: {"share": share.share, "low": share.low, "high": share.high} for share in found.shares}
+    return {"std": found.std, "runs": found.runs, "shares": rows}
 
 
 def _reference(section: Section, against: str | None) -> Group | None:

@@ -22,6 +22,7 @@ from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError, warn
 from jaxdl.launchers import LAUNCHERS, Job, Options, check
+from jaxdl.report.decomposition import SOURCES, design
 from jaxdl.runs.code import digests
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.manifest import changed_modules
@@ -32,6 +33,7 @@ COMMAND = Command(
     summary="Trains many configurations of a recipe: a grid, or a search with Optuna",
     synopsis=(
         "--config=RECIPE [--grid=AXIS] [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
+        "--config=RECIPE --decompose=N [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
         "--config=RECIPE --power=DIFFERENCE [--grid=AXIS] [--metric=EVAL/NAME] [--set=NAME=VALUE] [--workdir=DIR]",
         "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--set=NAME=VALUE] [--workdir=DIR]",
     ),
@@ -77,6 +79,14 @@ COMMAND = Command(
             value="EVAL/NAME:min",
         ),
         Flag(
+            "decompose",
+            "Train N * N runs in which the seeds of initialization, order, augmentation and noise are crossed; report"
+            " prints their shares of the variance. N is a prime number of at least 5.",
+            value="N",
+            kind=int,
+            minimum=5,
+        ),
+        Flag(
             "power",
             "Train nothing; print how many seeds find this difference of the metric with a probability of 80%, by the"
             " standard deviation over the sweep's finished runs.",
@@ -99,18 +109,23 @@ def main(arguments: list[str], flags: FlagValues) -> None:
             raise UserError(f"--launch={text} has no value; write --launch=NAME=VALUE")
     settings = dict(text.partition("=")[::2] for text in flags.launch)
     options = Options(flags.slots, flags.retries, flags.output, settings)
+    grid = flags.grid
+    if flags.decompose:
+        if grid or flags.trials:
+            raise UserError("--decompose chooses the seeds of its runs; drop --grid and --trials")
+        grid = [crossed(flags.decompose)]
     if flags.power is not None:
         if flags.trials or flags.space or flags.launch or flags.launcher != "local":
             raise UserError("--power trains nothing; drop --trials, --space, --launch and --launcher")
         from jaxdl.commands import power
 
-        planned = runs(flags.config, flags.set, flags.grid, Path(flags.workdir or "runs"))
+        planned = runs(flags.config, flags.set, grid, Path(flags.workdir or "runs"))
         power.run([run.folder for run in planned], flags.power, flags.metric)
         return
     if not flags.trials:
         if flags.space or flags.metric:
             raise UserError("--space and --metric need --trials=N, the number of trials of the search")
-        run(flags.config, flags.set, flags.grid, flags.workdir, flags.launcher, options, flags.dry_run)
+        run(flags.config, flags.set, grid, flags.workdir, flags.launcher, options, flags.dry_run)
         return
     if flags.grid or flags.dry_run or flags.launcher != "local":
         raise UserError("a search (--trials) runs on this machine; drop --grid, --dry_run and --launcher")
@@ -270,6 +285,15 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--grid has '{twice[0]}' twice; give all its values in one")
     return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
+
+
+def crossed(levels: int) -> str:
+    """Returns the axis of the grid that crosses the seeds of all sources of randomness."""
+    if any(levels % divisor == 0 for divisor in range(2, levels)):
+        raise UserError(f"--decompose={levels} is not a prime number; use 5 (25 runs) or 7 (49 runs)")
+    names = ",".join(f"seeds.{source}" for source in SOURCES)
+    points = [",".join(str(seeds[source]) for source in SOURCES) for seeds in design(levels)]
+    return f"{names}={','.join(f'({point})' for point in points)}"
 
 
 def _count(text: str) -> int:

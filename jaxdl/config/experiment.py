@@ -20,6 +20,23 @@ from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun, Initializer
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """Seeds of single sources of randomness, which separate their effects; None: the seed of the run.
+
+    Attributes:
+      init: Initial parameters.
+      order: Order of the training examples.
+      augment: Random transforms of the training examples.
+      noise: Draws of the train step (dropout, latents, noise levels, masks) and of the evaluation.
+    """
+
+    init: int | None = None
+    order: int | None = None
+    augment: int | None = None
+    noise: int | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Complete description of a run.
 
@@ -29,6 +46,7 @@ class Experiment:
       optimizers: {phase: optax transformation} for each phase of the task.
       steps: Training steps.
       seed: Seed of all random numbers of the run.
+      seeds: Other seeds of single sources of randomness.
       ensemble: Number of members with their own seeds, `seed * ensemble` and the following, that are trained in one
         program. Evaluation, prediction and export average their outputs (arXiv:1612.01474). None: no ensemble. For
         tasks that define `average`.
@@ -53,6 +71,7 @@ class Experiment:
     optimizers: Mapping[str, optax.GradientTransformation]
     steps: int
     seed: int = 0
+    seeds: Seeds = field(default_factory=Seeds)
     ensemble: int | None = None
     accumulate: int = 1
     ema: float | Callable[[Any], Any] | None = None
@@ -65,10 +84,11 @@ class Experiment:
     keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     select: str = "last"
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the members of an ensemble, or the one seed of the run."""
-        return (self.seed,) if self.ensemble is None else member_seeds(self.seed, self.ensemble)
+    def seeds_of(self, source: str) -> tuple[int, ...]:
+        """Returns the seed of a source of randomness, a field of `Seeds`, for each member of an ensemble or the run."""
+        own = getattr(self.seeds, source)
+        seed = self.seed if own is None else own
+        return (seed,) if self.ensemble is None else member_seeds(seed, self.ensemble)
 
     def scheduled(self, step: int) -> bool:
         """Returns whether a run of any length evaluates and saves this step; a signal saves other steps, too."""

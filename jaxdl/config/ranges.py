@@ -103,6 +103,7 @@ _OF_CLASS = {
     "Dataset.scale": FINITE,
     "Coco.scale": FINITE,
     "Experts.rate": NATURAL,
+    "LadderVAE.latents": NATURAL,
     "Linear.beta_max": Range(0, 500),  # exp(beta) is computed
     "Linear.beta_min": Range(0, 500),
     "MissingPixels.missing": Range(0, 255),
@@ -110,6 +111,7 @@ _OF_CLASS = {
     "MockSpeech.rate": COUNT,
     "RandomResizedCrop.scale": SHARE,
     "RectifiedFlow.shift": POSITIVE,
+    **{f"Seeds.{name}": SEED for name in ("init", "order", "augment", "noise")},
     "Series.scales": FINITE,  # (offset, scale) of each covariate
     "Series.start": NATURAL,  # a fraction, or a row
     "Series.stop": NATURAL,

@@ -43,6 +43,7 @@ class Batches:
       seed: Seed of the order and the transforms.
       rows: Batch rows that this process produces. None produces all.
       offset: Position of row 0 of step 0. Not 0 after a resume with another batch size.
+      augment: Seed of the transforms. None: `seed`.
     """
 
     source: Source
@@ -50,6 +51,7 @@ class Batches:
     seed: int
     rows: slice | None = None
     offset: int = 0
+    augment: int | None = None
 
     def at(self, step: int) -> Batch:
         """Returns the batch of one step, restricted to `rows`."""
@@ -74,7 +76,7 @@ class Batches:
         return self.offset + step * size + np.arange(*(self.rows or slice(None)).indices(size))
 
     def make(self, positions: np.ndarray) -> Batch:
-        draws = Draws(self.seed, positions)
+        draws = Draws(self.seed if self.augment is None else self.augment, positions)
         if self.data.order == "streams":
             index, first = streams(positions, len(self.source), self.data.batch_size, self.seed)
         else:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Comparison:
     superiority_interval: Interval
 
 
-def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison:
+def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Comparison:
     """Compares the results {seed: value} of two groups.
 
     Runs with the same seed share the order of the data, and the initialization of models with the same parameters. If
@@ -53,7 +54,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparis
     (sign flips) or values per group (permutations), and Student's paired or Welch's t-test below.
     """
     a, b = np.array(list(first.values())), np.array(list(second.values()))
-    shared = sorted(first.keys() & second.keys())
+    shared = [seed for seed in first if seed in second]
     paired = len(shared) >= max(2, min(len(a), len(b)))
     if paired:
         a, b = (np.array([group[seed] for seed in shared]) for group in (first, second))
@@ -74,7 +75,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparis
     )
 
 
-def compare_all(groups: Sequence[Mapping[int, float]], against: int | None = None) -> dict[tuple[int, int], Comparison]:
+def compare_all(groups: Sequence[Mapping[Any, float]], against: int | None = None) -> dict[tuple[int, int], Comparison]:
     """Compares all pairs of groups, or all groups with one, with p-values adjusted by Holm's method.
 
     Args:

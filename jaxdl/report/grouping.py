@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.config.text import ABSENT, changes, observes, selects
-from jaxdl.report.load import Run
+from jaxdl.report.load import Run, is_seed
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
@@ -18,7 +18,7 @@ def typed(run: Run) -> dict[str, str]:
     pairs = (text.partition("=") for text in run.overrides)
     values = {name.strip(): _plain(value.strip()) for name, _, value in pairs}
     chosen = selects(run.settings)
-    return {name: value for name, value in values.items() if name != "seed" and not observes(name, chosen)}
+    return {name: value for name, value in values.items() if not is_seed(name) and not observes(name, chosen)}
 
 
 def rank(run: Run, arguments: Mapping[str, str]) -> tuple:
@@ -37,7 +37,7 @@ def clusters(runs: Iterable[Run]) -> list[list[Run]]:
     known: dict[Any, list[Run]] = {}
     for run in runs:
         code = _code(run)
-        keys: list[Any] = [(code, tuple(setting for setting in run.settings if setting.path != "seed"))]
+        keys: list[Any] = [(code, tuple(setting for setting in run.settings if not is_seed(setting.path)))]
         if code is not None:
             keys.append((code, tuple(sorted(typed(run).items()))))
         group = next((known[key] for key in keys if key in known), None)
@@ -67,7 +67,7 @@ def _code(run: Run) -> str | None:
 
 def changed_settings(a: Run, b: Run) -> list[tuple[str, str, str]]:
     """Returns (path, value in a, value in b) of the settings that affect results, without the seed."""
-    return [row for row in changes(a.settings, b.settings) if row[0] != "seed"]
+    return [row for row in changes(a.settings, b.settings) if not is_seed(row[0])]
 
 
 def varied(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:

@@ -43,6 +43,7 @@ class Run:
       recipe: Recipe file, relative to the repository if inside it. "" if unknown.
       overrides: Values of the --set flags of the last attempt.
       seed: Seed. None if unknown.
+      seeds: {source: seed} of single sources of randomness, see `jaxdl.config.experiment.Seeds`.
       settings: Configuration. () if unknown.
       metrics: {"EVAL/NAME": value} of the result; NaN where not finite.
       steps: Completed steps. None before the first report.
@@ -65,6 +66,7 @@ class Run:
     recipe: str = ""
     overrides: tuple[str, ...] = ()
     seed: int | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps: int | None = None
@@ -78,6 +80,22 @@ class Run:
     dirty: bool = False
     started: str = ""
     curves: Curves = field(default_factory=dict)
+
+    @property
+    def seed_name(self) -> str:
+        """All seeds as a text, such as "0" or "0 order=1"."""
+        return " ".join(filter(None, [str(self.seed), *(f"{name}={seed}" for name, seed in self.seeds.items())]))
+
+
+def seeds_of(settings: Sequence[Setting]) -> dict[str, int]:
+    """Returns the seeds of single sources of randomness in a configuration."""
+    found = {setting.path.removeprefix("seeds."): setting.value for setting in settings if is_seed(setting.path)}
+    return {name: int(value) for name, value in sorted(found.items()) if name != "seed" and value.isdecimal()}
+
+
+def is_seed(path: str) -> bool:
+    """Returns whether a setting is a seed of the experiment."""
+    return path == "seed" or path == "seeds" or path.startswith("seeds.")
 
 
 def find(folders: Sequence[str]) -> list[Path]:
@@ -145,6 +163,7 @@ def _read(folder: RunFolder) -> Run:
         recipe=_recipe(str(manifest["recipe"])),
         overrides=tuple(latest(manifest, "overrides") or ()),
         seed=int(latest(manifest, "seed")),
+        seeds=seeds_of(folder.settings()),
         settings=tuple(folder.settings()),
         metrics=scalars(result.get("metrics", {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.report import html, pairs, svg
+from jaxdl.report.decomposition import describe
 from jaxdl.report.grouping import typed
 from jaxdl.report.intervals import mean_interval
 from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
@@ -114,7 +115,12 @@ def _results(section: Section, here: Path, method: str) -> html.Markup:
         f"Mean ± sample standard deviation over seeds. Confidence interval of the mean: {'; '.join(methods)}."
         f"{_SKEWED if method == 't' else ''}{_leaders(section)}"
     )
-    folded = [_metrics(section), _runs(section, here)]
+    found = [(group, parts) for group in section.groups if (parts := section.decomposition(group))]
+    shares = [
+        html.tag("p", f"Variance over seeds{'' if group.alone else f' of {group.name}'}: {describe(parts)}.")
+        for group, parts in found
+    ]
+    folded = [*shares, _metrics(section), _runs(section, here)]
     return html.section(
         f"Results: {readable(section.metric)}", table, *folded, note=note if seeds else _leaders(section)
     )
@@ -155,7 +161,7 @@ def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     commit = f"{run.commit[:7]}{', dirty' if run.dirty else ''}" if run.commit else _NONE
     steps = _NONE if run.steps is None else run.steps if run.selected is None else f"{run.steps} (best: {run.selected})"
     result = _NONE if value is None else figure(value)
-    return [group.name, run.seed, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
+    return [group.name, run.seed_name, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
 
 
 def _configurations(section: Section) -> html.Markup:
@@ -180,7 +186,7 @@ def _configurations(section: Section) -> html.Markup:
 def _unfinished(runs: Sequence[Run], sections: Sequence[Section], here: Path) -> html.Markup:
     """Returns every run without a complete, finite result, with the tail of its log."""
     names = {
-        run.folder: f"{section.recipe}, seed {run.seed}{'' if group.alone else f', {group.name}'}"
+        run.folder: f"{section.recipe}, seed {run.seed_name}{'' if group.alone else f', {group.name}'}"
         for section in sections
         for group in section.groups
         for run in group.runs

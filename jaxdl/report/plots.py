@@ -71,7 +71,7 @@ def arguments(section: Section) -> html.Markup:
     colors, metric, panels = hues(section), section.metric or "", []
     for name in section.arguments:
         points = [
-            svg.Point(group.arguments[name], value, colors[group.number], f"{group.name}, seed {run.seed}")
+            svg.Point(group.arguments[name], value, colors[group.number], f"{group.name}, seed {run.seed_name}")
             for group in section.groups
             for run in group.counted
             if math.isfinite(value := run.metrics.get(metric, math.nan))

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxdl.config.recipes import recipe_file
 from jaxdl.report.comparisons import ALPHA, Comparison, compare_all
+from jaxdl.report.decomposition import Decomposition, decompose
 from jaxdl.report.grouping import changed_settings, clusters, rank, typed, varied
 from jaxdl.report.load import FINISHED, Run
 from jaxdl.runs.manifest import changes
@@ -63,11 +64,11 @@ class Group:
     @property
     def counted(self) -> list[Run]:
         """Newest finished run of each seed."""
-        return list({run.seed: run for run in self.runs if run.state == FINISHED}.values())
+        return list({run.seed_name: run for run in self.runs if run.state == FINISHED}.values())
 
     def seeds(self, metric: str | None) -> str:
         """Returns the number of seeds with a finite result: "3", or "2 of 3" if some have none."""
-        started, finite = len({run.seed for run in self.runs}), len(self.estimate(metric).values) if metric else 0
+        started, finite = len({run.seed_name for run in self.runs}), len(self.estimate(metric).values) if metric else 0
         return str(started) if finite == started else f"{finite} of {started}"
 
     @property
@@ -81,9 +82,9 @@ class Group:
         """Names of the runs' devices."""
         return list(dict.fromkeys(run.device for run in self.counted or self.runs if run.device))
 
-    def results(self, metric: str) -> dict[int, float]:
-        """Returns the finite results {seed: value}."""
-        found = {run.seed: run.metrics.get(metric, math.nan) for run in self.counted if run.seed is not None}
+    def results(self, metric: str) -> dict[str, float]:
+        """Returns the finite results {seeds: value}, see `Run.seed_name`."""
+        found = {run.seed_name: run.metrics.get(metric, math.nan) for run in self.counted if run.seed is not None}
         return {seed: value for seed, value in found.items() if math.isfinite(value)}
 
     def estimate(self, metric: str) -> Estimate:
@@ -185,6 +186,12 @@ class Section:
         """Whether no comparison can be significant at 5%, because the seeds are too few."""
         tests = [c.attainable for c in self.comparisons.values() if c.p is not None]
         return bool(self.comparisons) and not any(len(tests) * attainable < ALPHA for attainable in tests)
+
+    def decomposition(self, group: Group) -> Decomposition | None:
+        """Returns the shares of the sources of randomness in a group's variance; None without a crossed design."""
+        metric = self.metric or ""
+        runs = [(run.seeds, run.metrics[metric]) for run in group.counted if run.seeds and metric in run.metrics]
+        return decompose([(seeds, value) for seeds, value in runs if math.isfinite(value)])
 
     def group(self, name: str) -> Group | None:
         """Returns the group with a number, name or label."""

@@ -74,7 +74,7 @@ class Program:
         shapes: Any = boxed
         if shapes is None:
             with meshes.active(self.mesh, parallel), shape_errors("the initial state"):
-                shapes = jax.eval_shape(self._boxed_state, self._seed)
+                shapes = jax.eval_shape(self._boxed_state, self._seeds)
         self.boxed: TrainState = shapes
         self._shardings = meshes.shardings(self.mesh, parallel.rules, shapes)
         per_example = jax.tree.map(lambda _: meshes.batch_sharding(self.mesh), shapes.carry)
@@ -87,18 +87,20 @@ class Program:
 
     @functools.cached_property
     def _boxed_state(self) -> Callable[[Any], TrainState]:
-        def boxed_state(seed: jax.Array) -> TrainState:
+        def boxed_state(seeds: jax.Array) -> TrainState:
             batch = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in self.batch_shape.items()}
             experiment = self.experiment
-            return init_state(experiment.task, experiment.optimizers, experiment.ema, seed, batch)
+            init, noise = seeds
+            return init_state(experiment.task, experiment.optimizers, experiment.ema, init, batch, noise)
 
         members = boxed_state if self.experiment.ensemble is None else init_members(boxed_state)
         return jax.jit(members, inline=True)  # `init` reuses the trace of `__init__`
 
     @property
-    def _seed(self) -> np.ndarray:
-        """The seed, int32 [], or those of an ensemble's members, int32 [members]."""
-        seeds = np.array(self.experiment.seeds, np.uint32).astype(np.int32)  # 2**31 and more become negative
+    def _seeds(self) -> np.ndarray:
+        """Seeds of initialization and later draws, int32 [2], or of an ensemble's members, int32 [members, 2]."""
+        columns = [self.experiment.seeds_of(source) for source in ("init", "noise")]
+        seeds = np.array(columns, np.uint32).astype(np.int32).T  # 2**31 and more become negative
         return seeds[0] if self.experiment.ensemble is None else seeds
 
     @property
@@ -141,12 +143,12 @@ class Program:
         """
         check_memory(self.abstract, self._step_shape, max(self.experiment.data.batch_size, self.eval_batch_size))
         with meshes.active(self.mesh, self.experiment.parallel):
-            return self._init(self._seed)
+            return self._init(self._seeds)
 
     @functools.cached_property
     def _init(self) -> Callable[[np.ndarray], TrainState]:
         return jax.jit(
-            lambda seed: nn.unbox(self._boxed_state(seed)),
+            lambda seeds: nn.unbox(self._boxed_state(seeds)),
             out_shardings=self._shardings,
             # Initialization runs once; without LLVM optimization it compiles in a third of the time on CPU.
             compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,

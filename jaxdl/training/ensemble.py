@@ -30,10 +30,10 @@ def member_seeds(seed: int, members: int) -> tuple[int, ...]:
 
 
 def init_members(init: Callable[[jax.Array], TrainState]) -> Callable[[jax.Array], TrainState]:
-    """Returns the function from seeds int32 [members] to the state of all members.
+    """Returns the function from seeds int32 [members, 2] to the state of all members.
 
     Args:
-      init: Function from a seed int32 [] to the state of one member, whose parameters have `nn.LogicallyPartitioned`
+      init: Function from seeds int32 [2] to the state of one member, whose parameters have `nn.LogicallyPartitioned`
         boxes. Their new axis has no logical name.
     """
 

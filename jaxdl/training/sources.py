@@ -49,5 +49,6 @@ def training_batches(
       rows: Batch rows that this process produces, see `Batches`.
       offset: Position of row 0 of step 0, see `Batches`.
     """
-    members = [Batches(train, experiment.data, seed, rows, offset) for seed in experiment.seeds]
+    seeds = zip(experiment.seeds_of("order"), experiment.seeds_of("augment"))
+    members = [Batches(train, experiment.data, order, rows, offset, augment) for order, augment in seeds]
     return members[0] if experiment.ensemble is None else MemberBatches(members)

@@ -65,6 +65,7 @@ def init_state(
     ema: Average | None,
     seed: jax.Array,
     batch: Mapping[str, jax.Array],
+    noise: jax.Array | None = None,
 ) -> TrainState:
     """Initializes the state; parameters keep their `nn.LogicallyPartitioned` boxes.
 
@@ -74,6 +75,7 @@ def init_state(
       ema: Decay of the moving average. None: no average.
       seed: int32 [].
       batch: Example batch, of which only shapes and types matter.
+      noise: Seed of later draws, int32 []. None: `seed`.
     """
     params, variables = task.init(jax.random.key(seed), batch)
     opt_state = {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in task.phases}
@@ -82,4 +84,5 @@ def init_state(
         raise UserError(f"optimizers.{own[0]} averages the parameters itself (schedule_free); set ema=None")
     averaging = own or ema is not None
     averaged = jax.tree.map(jnp.copy, {"params": params, "variables": variables}) if averaging else {}
-    return TrainState(jnp.int32(0), jnp.int32(seed), params, variables, task.carry(batch), opt_state, averaged)
+    noise = seed if noise is None else noise
+    return TrainState(jnp.int32(0), jnp.int32(noise), params, variables, task.carry(batch), opt_state, averaged)

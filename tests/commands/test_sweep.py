@@ -208,3 +208,15 @@ def test_power_counts_the_seeds_that_a_comparison_needs(tmp_path, capsys):
     assert "--power=-1.0 must be a positive difference of the metric" in capsys.readouterr().err
     assert main([*base, "--power=1", "--trials=3"]) == 2
     assert "--power trains nothing; drop --trials" in capsys.readouterr().err
+
+
+def test_decompose_crosses_the_seeds_of_all_sources(tmp_path, capsys):
+    base = ["sweep", f"--config={RECIPE}", f"--workdir={tmp_path}", "--dry_run"]
+    assert main([*base, "--decompose=5"]) == 0
+    output = capsys.readouterr().out
+    assert "25 run(s): 25 new" in output
+    assert "seeds.init=4 seeds.order=3 seeds.augment=2 seeds.noise=0" in output
+    assert main([*base, "--decompose=6"]) == 2
+    assert "--decompose=6 is not a prime number; use 5 (25 runs) or 7 (49 runs)" in capsys.readouterr().err
+    assert main([*base, "--decompose=5", "--grid=seed=0..2"]) == 2
+    assert "--decompose chooses the seeds of its runs" in capsys.readouterr().err

@@ -196,3 +196,11 @@ def test_invalid_batch_sizes_are_refused():
         data(batch_size=0)
     with pytest.raises(UserError, match="workers"):
         data(workers=-1)
+
+
+def test_the_seed_of_transforms_changes_no_order():
+    source = MOCK.load()
+    first, second = (Batches(source, data(), seed=0, augment=seed).at(0) for seed in (None, 1))
+    np.testing.assert_array_equal(first["index"], second["index"])
+    assert np.any(first["image"] != second["image"])
+    np.testing.assert_array_equal(Batches(source, data(), seed=0, augment=0).at(0)["image"], first["image"])

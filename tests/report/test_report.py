@@ -21,7 +21,7 @@ from jaxdl.config import describe, resolve
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.serialize import to_json
 from jaxdl.errors import UserError
-from jaxdl.report import html, load, statistics
+from jaxdl.report import decomposition, html, load, statistics
 from jaxdl.report.load import (
     DAMAGED,
     FAILED,
@@ -563,3 +563,16 @@ def test_page_fits_narrow_and_wide_screens(report_page, tmp_path):
     for left, right in ((0, 390), (400, 1680)):
         screen = pixels[:, left:right].reshape(-1, 3)
         assert len(np.unique(screen, axis=0)) > 50  # an empty page has few colors
+
+
+def test_crossed_seeds_are_one_group_with_shares_of_the_variance(make, tmp_path):
+    for seeds in decomposition.design(5):
+        settings = [f"seeds.{source}={seed}" for source, seed in seeds.items()]
+        make(" ".join(settings), settings, accuracy=0.5 + 0.1 * seeds["init"] + 0.001 * seeds["noise"] ** 2, rows=1)
+    page = tmp_path / "page.html"
+    report.run([str(tmp_path / "runs")], str(page))
+    (group,) = json.loads(page.with_suffix(".json").read_text())["recipes"][0]["groups"]
+    assert len(group["results"]) == 25
+    assert group["variance"]["shares"]["init"]["share"] > 0.95
+    for suffix in (".html", ".md"):
+        assert "initialization " in page.with_suffix(suffix).read_text()
