@@ -31,12 +31,17 @@ def main(arguments: list[str], flags: FlagValues) -> None:
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
-    """Returns name, family, title, task, data, metric, value, std, seeds, device, minutes, tflop, error of each recipe.
+    """Returns the fields of each recipe: name, family, title, task, data, metric, value, std, interval and others.
 
-    The fields from `value` to `tflop` are None if no result is recorded. If a recipe does not load, `task` and `data`
+    `interval` is Student's 95% interval of the mean over seeds, [low, high]. The fields from `value` on are None if no
+    result is recorded, `std` and `interval` for one seed. If a recipe does not load, `task` and `data`
     are None and `error` is the reason. Every recipe is imported, which takes seconds.
     """
-    return [{**row, **_task_and_data(recipe)} for recipe, row in _recorded(root)]
+    from jaxdl.report.intervals import mean_interval
+
+    intervals = {name: mean_interval(summary.values) for name, summary in summaries(root).items()}
+    ends = {name: [interval.low, interval.high] for name, interval in intervals.items() if interval}
+    return [{**row, "interval": ends.get(recipe.name), **_task_and_data(recipe)} for recipe, row in _recorded(root)]
 
 
 def show(root: Path, format: str = "text", stream: TextIO | None = None) -> None:

@@ -73,12 +73,13 @@ class Row:
 class Summary:
     """The headline result of a recipe over its seeds; `std` is None for one seed, `tflop` if a seed has none.
 
-    `digests` are those of the final states of its runs, as in `Row`.
+    `values` are the results of the seeds, `digests` are those of the final states of its runs, as in `Row`.
     """
 
     recipe: str
     split: str
     metric: str
+    values: tuple[float, ...]
     mean: float
     std: float | None
     seeds: int
@@ -257,6 +258,7 @@ def _summary(rows: list[Row]) -> Summary:
         recipe=newest.recipe,
         split=newest.split if len({row.split for row in last}) == 1 else _whole(newest.split),
         metric=newest.metric,
+        values=tuple(values),
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None,
         seeds=len(values),

@@ -259,6 +259,7 @@ def test_summaries_are_over_seeds_of_the_newest_kind():
     summaries = ledger.summarize(rows, {"a": "test/accuracy"})
     assert (summaries["a"].mean, summaries["a"].seeds, summaries["a"].minutes) == (pytest.approx(0.8), 2, 3.0)
     assert summaries["a"].std == pytest.approx(math.sqrt(0.02))
+    assert summaries["a"].values == (0.9, 0.7)
     assert (summaries["b"].metric, summaries["b"].mean, summaries["b"].std) == ("test/loss", 2.0, None)
     assert ledger.summarize(rows, {"b": "test/missing"}).keys() == {"a"}
 
@@ -292,6 +293,7 @@ def test_list_has_task_data_and_result_of_every_recipe(root, tmp_path):
     assert (a["name"], a["family"]) == ("experiments/net/made_up_a.py", "net")
     assert (a["task"], a["data"], a["error"]) == ("ImageClassification", "MockImages", None)
     assert (a["metric"], a["value"], a["std"], a["seeds"], a["minutes"]) == ("test/accuracy", 0.9, None, 1, 6.1)
+    assert (a["interval"], b["interval"]) == (None, None)
     assert (b["value"], b["device"]) == (None, None)
     assert "SyntaxError" in c["error"]
     assert "no_such_module" in d["error"]
