@@ -20,7 +20,7 @@ class Encoder(nn.Module):
       vocabulary: Number of tokens.
       length: Maximum length with learned positions.
       stack: Blocks, with `causal=False`.
-      types: Number of token types (see `Tokens`).
+      types, cases: Number of token types and of letter cases (see `Tokens`).
       embedding_norm: Layer normalization of the embeddings.
       word_dropout: Share of the tokens that is replaced by <unknown> in training.
     """
@@ -29,11 +29,13 @@ class Encoder(nn.Module):
     length: int
     stack: Stack
     types: int = 0
+    cases: int = 0
     embedding_norm: bool = False
     word_dropout: float = 0.0
 
     def setup(self):
-        self.embed = tokens_of(self.vocabulary, self.length, self.stack, types=self.types, norm=self.embedding_norm)
+        options = {"types": self.types, "cases": self.cases, "norm": self.embedding_norm}
+        self.embed = tokens_of(self.vocabulary, self.length, self.stack, **options)
 
     def __call__(
         self,
@@ -42,6 +44,7 @@ class Encoder(nn.Module):
         length: Array | None = None,
         segments: Array | None = None,
         types: Array | None = None,
+        cases: Array | None = None,
         train: bool,
     ) -> Array:
         """Returns contextual embeddings, float32 [batch, time, features].
@@ -51,6 +54,7 @@ class Encoder(nn.Module):
           length: int32 [batch], the number of valid tokens. None: all.
           segments: int32 [batch, time], the number of a token's packed sequence. 0 is padding.
           types: int32 [batch, time], token types. None: all 0.
+          cases: int32 [batch, time], letter cases. None: all 0.
           train: Whether dropout is active.
         """
         positions = mask = None
@@ -61,7 +65,7 @@ class Encoder(nn.Module):
         if train and self.word_dropout:
             dropped = jax.random.bernoulli(self.make_rng("dropout"), self.word_dropout, tokens.shape)
             tokens = jnp.where(dropped, UNKNOWN, tokens)
-        x = self.embed(tokens, positions, types, train=train)
+        x = self.embed(tokens, positions, types, cases, train=train)
         return self.stack(x, positions=positions, mask=mask, segments=segments, train=train)[0]
 
     def attend(self, x: Array) -> Array:
@@ -113,9 +117,17 @@ class TokenClassifier(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, tokens: Array, *, length: Array | None = None, types: Array | None = None, train: bool) -> Array:
+    def __call__(
+        self,
+        tokens: Array,
+        *,
+        length: Array | None = None,
+        types: Array | None = None,
+        cases: Array | None = None,
+        train: bool,
+    ) -> Array:
         """Returns outputs per token, [batch, time, outputs]; for the arguments see `Encoder`."""
-        x = self.encoder(tokens, length=length, types=types, train=train)
+        x = self.encoder(tokens, length=length, types=types, cases=cases, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
 
@@ -162,12 +174,13 @@ class MaskedLanguageModel(nn.Module):
         return self.encoder.attend(x) + gathered(self.bias)
 
 
-def bert(vocabulary: int = 30_522, length: int = 512, **changes: Any) -> Encoder:
+def bert(vocabulary: int = 30_522, length: int = 512, cases: int = 0, **changes: Any) -> Encoder:
     """Returns BERT base without the pooler, 109 million parameters (arXiv:1810.04805).
 
     Args:
       vocabulary: Number of tokens.
       length: Maximum length.
+      cases: Number of letter cases (see `Tokens`).
       changes: Arguments of `Stack`.
     """
     defaults = {
@@ -179,4 +192,4 @@ def bert(vocabulary: int = 30_522, length: int = 512, **changes: Any) -> Encoder
         "activation": exact_gelu,
         "epsilon": 1e-12,
     }
-    return Encoder(vocabulary, length, Stack(**{**defaults, **changes}), types=2, embedding_norm=True)
+    return Encoder(vocabulary, length, Stack(**{**defaults, **changes}), types=2, cases=cases, embedding_norm=True)

@@ -196,6 +196,16 @@ def test_an_encoder_ignores_padding_and_other_packed_sequences(choice):
     assert np.abs(encode(perturbed) - whole)[0, 0].max() > 1e-4, "a token does not see those after it"
 
 
+def test_letter_cases_change_nothing_until_their_embeddings_are_trained():
+    model, cases = TokenClassifier(dataclasses.replace(READER, cases=4), outputs=5), TOKENS % 4
+    params = nn.meta.unbox(model.init(jax.random.key(0), TOKENS, train=False)["params"])
+    plain = TokenClassifier(READER, outputs=5).apply({"params": params}, TOKENS, train=False)
+    np.testing.assert_array_equal(model.apply({"params": params}, TOKENS, cases=cases, train=False), plain)
+    params["encoder"]["embed"]["case"]["embedding"] += np.arange(32).reshape(4, 8)
+    changed = np.asarray(model.apply({"params": params}, TOKENS, cases=cases, train=False))
+    assert np.abs(changed - plain).max() > 1e-3
+
+
 def test_heads_have_their_shapes_and_ignore_padding():
     logits = MaskedLanguageModel(READER)
     params = random_weights(logits.init, TOKENS, train=False)

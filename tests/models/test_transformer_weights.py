@@ -1,5 +1,6 @@
 """Hugging Face folders of transformers, without the transformers library."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -69,7 +70,7 @@ def fresh(params):
 def test_a_run_is_initialized_from_a_folder(tmp_path):
     written(tmp_path, MODELS["masked"], "bert")
     expected = read_model(tmp_path).variables["params"]["encoder"]
-    classifier = SequenceClassifier(ENCODER, outputs=2)
+    classifier = SequenceClassifier(dataclasses.replace(ENCODER, cases=4), outputs=2)
     params = jax.device_put(random_weights(classifier.init, TOKENS, train=False)["params"])
     state = TrainState(
         step=jnp.int32(0),
@@ -81,8 +82,10 @@ def test_a_run_is_initialized_from_a_folder(tmp_path):
         ema={},
     )
     started = TransformerWeights(str(tmp_path), "classifier", "encoder").load(state).params["classifier"]
+    case = started["encoder"]["embed"].pop("case")  # which no checkpoint has
     jax.tree.map(np.testing.assert_array_equal, started["encoder"], expected)
-    jax.tree.map(np.testing.assert_array_equal, started["head"], params["head"])
+    kept = (params["head"], params["encoder"]["embed"]["case"])
+    jax.tree.map(np.testing.assert_array_equal, (started["head"], case), kept)
     for weights, message in (
         (TransformerWeights("", "classifier"), "start.folder is empty"),
         (TransformerWeights(str(tmp_path), "clasifier"), "did you mean 'classifier'"),
@@ -143,8 +146,9 @@ def test_scaled_rotary_positions_are_refused(tmp_path):
 
 def test_architectures_without_a_transformers_equivalent_are_not_written(tmp_path):
     model = gpt2(7, 6, **SMALL, order="post")
-    with pytest.raises(UserError, match="no Hugging Face equivalent"):
-        written(tmp_path, model)
+    for other, name in ((model, "gpt2"), (dataclasses.replace(ENCODER, cases=4), "bert")):
+        with pytest.raises(UserError, match="no Hugging Face equivalent"):
+            written(tmp_path, other, name)
     assert not list(tmp_path.iterdir())
     written(tmp_path, MODELS["gpt2"])
     with pytest.raises(UserError, match="already holds a model"):

@@ -27,12 +27,15 @@ class Tagged:
 
     Example: text "Ada codes" with tags "B-person O", and tokens [Ad, a, codes]: `label` is [0, -1, 1].
 
+    With `case` also `case` int32 [examples, length], the `letter_case` of each token's word.
+
     Attributes:
       corpus: Texts and tags.
       vocabulary: Vocabulary of the texts.
       tagged: Training corpus. Its sorted tags are the classes; other tags are refused.
       length: Tokens of the longest sentence.
       text, tags: Names of the features in the corpus: words and tags, separated by spaces.
+      case: Whether there is a feature `case`, which an uncased vocabulary does not encode.
     """
 
     corpus: Loadable
@@ -41,6 +44,7 @@ class Tagged:
     length: int
     text: str = "text"
     tags: str = "tags"
+    case: bool = False
 
     def load(self) -> ColumnSource:
         """Tokenizes the corpus.
@@ -54,7 +58,7 @@ class Tagged:
             {tag for tags in read_texts(self.tagged.load(), (self.tags,))[self.tags] for tag in tags.split()}
         )
         texts = read_texts(source, (self.text, self.tags))
-        rows = []
+        rows, sentences = [], []
         for number, (text, tags) in enumerate(zip(texts[self.text], texts[self.tags])):
             words, word_tags = text.split(), tags.split()
             if len(words) != len(word_tags) or not words:
@@ -67,12 +71,13 @@ class Tagged:
                     f"example {number} has the tag '{unknown}', which training lacks; {nearest(unknown, classes)}"
                 )
             rows.append(tokens_and_tags(tokenizer, words, [classes.index(tag) for tag in word_tags]))
-        columns = as_columns(rows, self.length)
-        fingerprint = digest_of(["Tagged", [self.length, classes], source.fingerprint, tokenizer.digest])
-        return ColumnSource(columns, fingerprint, {"tokens": tokenizer, "label": tuple(classes)})
+            sentences.append(words)
+        settings = [self.length, classes, *(["case"] if self.case else [])]
+        fingerprint = digest_of(["Tagged", settings, source.fingerprint, tokenizer.digest])
+        return ColumnSource(self._columns(rows, sentences), fingerprint, {"tokens": tokenizer, "label": tuple(classes)})
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Reads texts and non-empty lines of files as `tokens`, `tokens_length` and `label`.
+        """Reads texts and non-empty lines of files as the features of `load`.
 
         `label` is 0 at the first token of a word, -1 elsewhere.
         """
@@ -80,9 +85,32 @@ class Tagged:
         examples = []
         for name, line in own_lines(files, texts):
             words = line.split()
-            columns = as_columns([tokens_and_tags(tokenizer, words, [0] * len(words))], self.length)
+            columns = self._columns([tokens_and_tags(tokenizer, words, [0] * len(words))], [words])
             examples.append((name, {feature: value[0] for feature, value in columns.items()}))
         return examples
+
+    def _columns(
+        self, rows: Sequence[tuple[np.ndarray, np.ndarray]], sentences: Sequence[Sequence[str]]
+    ) -> dict[str, np.ndarray]:
+        columns = as_columns(rows, self.length)
+        if self.case:
+            columns["case"] = np.zeros_like(columns["tokens"])
+            for row, ((_, label), words) in enumerate(zip(rows, sentences)):
+                word = np.cumsum(label != NONE) - 1
+                cases = np.array([letter_case(word) for word in words], np.int32)[word]
+                columns["case"][row, : len(cases)] = cases[: self.length]
+        return columns
+
+
+def letter_case(word: str) -> int:
+    """Returns 0 for a word without capitals, 1 for an initial, 2 for capitals only, 3 for a mixture.
+
+    Example: "was", "Ada", "USA" and "iPhone" are 0, 1, 2 and 3.
+    """
+    letters = "".join(filter(str.isalpha, word))
+    if letters == letters.lower():
+        return 0
+    return 1 if letters == letters.capitalize() else 2 if letters.isupper() else 3
 
 
 def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,7 @@ def _model(settings: Mapping[str, Any], tensors: Tensors) -> Encoder | MaskedLan
 def _config(model: Any, arrays: Mapping[str, Any], details: Details) -> dict[str, Any] | None:
     del arrays, details
     encoder = model.encoder if isinstance(model, MaskedLanguageModel) else model
-    if not isinstance(encoder, Encoder) or not encoder.embedding_norm or encoder.types != 2:
+    if not isinstance(encoder, Encoder) or not encoder.embedding_norm or (encoder.types, encoder.cases) != (2, 0):
         return None
     stack = encoder.stack
     if not same_architecture(stack, bert().stack) or not full_heads(stack):

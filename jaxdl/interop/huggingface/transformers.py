@@ -14,6 +14,8 @@ from jaxdl.interop.huggingface.checkpoints import collections, flat, read_model
 from jaxdl.interop.huggingface.files import CONFIG, WEIGHTS
 from jaxdl.training.state import TrainState
 
+_ADDED = ("_low/", "embed/case/")  # arrays of LoRA and of letter cases, which checkpoints do not have
+
 
 @dataclass(frozen=True)
 class TransformerWeights:
@@ -84,7 +86,7 @@ def initialized(
       arrays: Arrays by name.
       kept: Prefixes of arrays of the group that keep their initialization.
       where: Origin of the arrays, for messages.
-      within: Prefix of the arrays that must be replaced, but for `kept` and LoRA.
+      within: Prefix of the arrays that must be replaced, but for `kept`, LoRA and letter cases.
 
     Raises:
       UserError: An array that the group lacks, of another shape, or missing.
@@ -98,7 +100,10 @@ def initialized(
     missing = [
         name
         for name in initial
-        if name.startswith(within) and name not in arrays and not name.startswith(kept or "\0") and "_low/" not in name
+        if name.startswith(within)
+        and name not in arrays
+        and not name.startswith(kept or "\0")
+        and not any(part in name for part in _ADDED)
     ]
     if missing:
         raise UserError(f"{where}: the model's {missing[0]} is missing in the checkpoint; use equal sizes")

@@ -1,4 +1,4 @@
-"""Token, position and type embeddings; masks and positions of sequences."""
+"""Token, position, type and letter-case embeddings; masks and positions of sequences."""
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ UNKNOWN = 3  # id of <unknown>, as in jaxdl.data.text.special_tokens
 
 
 class Tokens(nn.Module):
-    """Token, position and type embeddings, int32 [batch, n] -> float32 [batch, n, features].
+    """Token, position, type and letter-case embeddings, int32 [batch, n] -> float32 [batch, n, features].
 
     Attributes:
       vocabulary: Number of tokens.
@@ -22,6 +22,7 @@ class Tokens(nn.Module):
       features: Width of the embeddings.
       positions: "learned" and "sinusoidal" embeddings are added. Other values add none.
       types: Number of token types with an embedding (BERT). 0 for none.
+      cases: Number of letter cases with an embedding, initially 0, for uncased vocabularies. 0 for none.
       norm: Layer normalization of the sum (BERT).
       epsilon: Epsilon of the normalization.
       dropout: Dropout rate.
@@ -33,6 +34,7 @@ class Tokens(nn.Module):
     features: int
     positions: str = "none"
     types: int = 0
+    cases: int = 0
     norm: bool = False
     epsilon: float = 1e-5
     dropout: float = 0.0
@@ -44,17 +46,28 @@ class Tokens(nn.Module):
             self.place = Embedding(self.length, self.features, init_std=self.init_std)
         if self.types:
             self.type = Embedding(self.types, self.features, init_std=self.init_std)
+        if self.cases:
+            self.case = Embedding(self.cases, self.features, init_std=0.0)  # a pretrained model is unchanged at first
         if self.norm:
             self.norm_out = normalization("layer", self.epsilon, True, jnp.float32)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, tokens: Array, positions: Array | None, types: Array | None = None, *, train: bool) -> Array:
+    def __call__(
+        self,
+        tokens: Array,
+        positions: Array | None,
+        types: Array | None = None,
+        cases: Array | None = None,
+        *,
+        train: bool,
+    ) -> Array:
         """Returns the embeddings.
 
         Args:
           tokens: int32 [batch, n].
           positions: int32 [batch, n]. None: 0, 1, ...
           types: int32 [batch, n]. None: all 0.
+          cases: int32 [batch, n]. None: all 0.
           train: Whether dropout is active.
 
         Raises:
@@ -70,6 +83,8 @@ class Tokens(nn.Module):
             x = x + waves(positions, self.features)
         if self.types:
             x = x + self.type(jnp.zeros_like(tokens) if types is None else types)
+        if self.cases:
+            x = x + self.case(jnp.zeros_like(tokens) if cases is None else cases)
         return self.drop(self.norm_out(x) if self.norm else x, deterministic=not train)
 
     def attend(self, x: Array) -> Array:

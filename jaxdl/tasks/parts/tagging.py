@@ -21,14 +21,15 @@ class Tagging(ModelTask):
     Trains the group "tagger" in one phase, "train". Subclasses define `evaluate`, `score` and `presentation`.
 
     Batches: `tokens` int32 [batch, time]; `tokens_length` int32 [batch], which may be absent if no token is padding;
-    `label` int32 [batch, time], -1 at tokens that do not begin a word.
+    `label` int32 [batch, time], -1 at tokens that do not begin a word; optionally `case` int32 [batch, time], the
+    letter case of the token's word.
 
     Predictions: `label` int32 [batch, time], -1 at tokens that do not begin a word; its `probability` float32
     [batch, time].
 
     Attributes:
       model: Token classifier, `model(tokens, *, length, train) -> logits [batch, time, labels]`, such as
-        `jaxdl.models.bert.TokenClassifier`.
+        `jaxdl.models.bert.TokenClassifier`. With `case` it is also given `cases`.
 
     Raises:
       UserError: A batch without tokens, or logits of another shape.
@@ -37,11 +38,11 @@ class Tagging(ModelTask):
     group: ClassVar[str] = "tagger"
 
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
-        tokens, length = _inputs(batch)
-        return self.init_model(key, tokens, length=length)
+        tokens, options = _inputs(batch)
+        return self.init_model(key, tokens, **options)
 
     def id_ranges(self, params: PyTree, variables: PyTree, batch: Batch) -> list[IdRange]:
-        labels, embeddings = self.embedded_ids(self._logits, params, variables, batch, "tokens")
+        labels, embeddings = self.embedded_ids(self._logits, params, variables, batch, "tokens", "case")
         return [self.valid_ids("label", labels, ignored=(-1,)), *starmap(self.valid_ids, embeddings.items())]
 
     def loss(self, params: PyTree, variables: PyTree, batch: Batch, key: Array, step: Array, carry: PyTree) -> Outcome:
@@ -50,16 +51,21 @@ class Tagging(ModelTask):
         return token_outcome(metrics, variables)
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
-        probabilities = jax.nn.softmax(self._logits(params, variables, batch)[0])
-        label = jnp.where(batch["label"] >= 0, probabilities.argmax(-1), -1).astype(jnp.int32)
-        return {"label": label, "probability": probabilities.max(-1)}
+        logits, _ = self._logits(params, variables, batch)
+        label = self._decoded(logits, batch)
+        probability = jnp.take_along_axis(jax.nn.softmax(logits), label[..., None], axis=-1)[..., 0]
+        return {"label": jnp.where(batch["label"] >= 0, label, -1), "probability": probability}
+
+    def _decoded(self, logits: Array, batch: Batch) -> Array:
+        """Returns the label of each step, int32 [batch, time]."""
+        return logits.argmax(-1).astype(jnp.int32)
 
     def _logits(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
     ) -> tuple[Array, PyTree]:
         """Returns logits float32 [batch, time, labels] and the new variables."""
-        tokens, length = _inputs(batch)
-        logits, variables = self.apply_model(params, variables, batch, key, tokens, length=length)
+        tokens, options = _inputs(batch)
+        logits, variables = self.apply_model(params, variables, batch, key, tokens, **options)
         return float_outputs(logits, *tokens.shape, "labels")[:, : batch["label"].shape[1]], variables
 
     def _word_metrics(self, logits: Array, batch: Batch) -> dict[str, tuple[Array, Array]]:
@@ -68,7 +74,11 @@ class Tagging(ModelTask):
         return token_metrics(losses, correct, batch["weight"][:, None] * (batch["label"] >= 0))
 
 
-def _inputs(batch: Batch) -> tuple[Array, Array | None]:
-    """Returns the tokens int32 [batch, time] and their length [batch]."""
+def _inputs(batch: Batch) -> tuple[Array, dict[str, Array | None]]:
+    """Returns the tokens int32 [batch, time] and the keyword arguments of the model."""
     require_features(batch, "tokens", "label", source="Tagged(...)")
-    return jnp.asarray(batch["tokens"]), batch.get("tokens_length")
+    tokens, options = jnp.asarray(batch["tokens"]), {"length": batch.get("tokens_length")}
+    if "case" in batch:
+        more = tokens.shape[1] - batch["case"].shape[1]  # padding of the tokens
+        options["cases"] = jnp.pad(jnp.asarray(batch["case"]), ((0, 0), (0, more)))
+    return tokens, options

@@ -17,10 +17,11 @@ def tiny():
     config.task.model.encoder.heads = 2
     config.task.model.encoder.hidden = 16
     config.task.model.outputs = 5
+    config.task.tags = ("B-bad", "B-good", "I-bad", "I-good", "O")
     vocabulary = Vocabulary(BPE(60), MockEntities(examples=48))
-    config.data.train = Tagged(MockEntities(examples=48), vocabulary, MockEntities(examples=48), length=12)
+    config.data.train = Tagged(MockEntities(examples=48), vocabulary, MockEntities(examples=48), length=12, case=True)
     config.data.evals["validation"] = Tagged(
-        MockEntities(examples=21, split="validation"), vocabulary, MockEntities(examples=48), length=12
+        MockEntities(examples=21, split="validation"), vocabulary, MockEntities(examples=48), length=12, case=True
     )
     config.data.test = None
     config.start = None
