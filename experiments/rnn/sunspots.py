@@ -1,6 +1,6 @@
 """Yearly sunspot numbers, one year ahead: 16 LSTMs on square roots.
 
-Result: 19.86 test rmse, 1 seed, 0.12 min on AMD EPYC (2 cores)
+Result: 16.12 +- 0.21 test rmse, 5 seeds, 0.64 min, 0.087 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/sunspots.py
 
 Trained on 1700 to 1920, validated on 1921 to 1955, tested on 1956 to 2008.
