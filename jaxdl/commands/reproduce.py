@@ -111,7 +111,7 @@ def run(path: str, output: str | None = None, dry_run: bool = False, margin: flo
     changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
     if not dry_run:
         with RunFolder(again) as new:  # refuses a folder of other files or another run
-            train.check_config(new, saved.config, ())
+            train.check_config(new, saved.config, (), "give another --output")
     print(
         "\n".join(map(printable, changes)) if changes else "commit, code, packages, devices and data are equal",
         flush=True,

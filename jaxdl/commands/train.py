@@ -270,11 +270,14 @@ def save_tokenizers(folder: RunFolder, source: Source) -> None:
             folder.write_tokenizer(feature, tokenizer.json)
 
 
-def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequence[str]) -> None:
+def check_config(
+    folder: RunFolder, config: fdl.Config | Experiment, allow: Sequence[str], remedy: str | None = None
+) -> None:
     """Refuses to resume a run under another configuration; settings that only observe the run may differ.
 
     Raises:
-      UserError: The configuration differs. The message names the differences and the flag that allows them.
+      UserError: The configuration differs. The message names the differences and the `remedy`; None: another --workdir
+        or the flag that allows them.
     """
     if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
         return
@@ -288,10 +291,8 @@ def check_config(folder: RunFolder, config: fdl.Config | Experiment, allow: Sequ
         listed = ", ".join(f"{name} was {before} and is {now}" for _, (name, before, now) in rows[:3])
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         kinds = ",".join(sorted({kind for kind, _ in rows} | set(allow)))
-        raise UserError(
-            f"{folder.path} contains a run with another configuration: {listed}{more};"
-            f" give another --workdir, or resume it with --allow={kinds}"
-        )
+        remedy = remedy or f"give another --workdir, or resume it with --allow={kinds}"
+        raise UserError(f"{folder.path} contains a run with another configuration: {listed}{more}; {remedy}")
 
 
 def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:

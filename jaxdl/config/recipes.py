@@ -206,7 +206,8 @@ def _find(name: str) -> tuple[Path, str | None]:
     if "/" not in name and not name.endswith(".py") and (path := locate(name).get(name)) and path.suffix == ".py":
         return path, name
     known = [_display_path(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
-    raise UserError(f"no recipe '{name}'; {nearest(name, set(known))}")
+    kind = "file" if name.endswith(".py") else "recipe"
+    raise UserError(f"no {kind} '{name}'; {nearest(name, set(known))}")
 
 
 def import_name(path: Path) -> tuple[Path, str]:

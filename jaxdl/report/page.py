@@ -56,9 +56,10 @@ def _head(title: str, sections: Sequence[Section], runs: Sequence[Run], wrong: S
     hours = sum(run.minutes for run in runs if math.isfinite(run.minutes)) / 60
     days = sorted(run.started[:10] for run in runs if run.started)
     when = f"Started on {days[0]}" if len(set(days)) == 1 else f"Started from {days[0]} to {days[-1]}" if days else ""
+    groups = sum(len(section.groups) for section in sections)
     counts: list[tuple[object, object]] = [
-        (len(runs), "runs" if len(runs) != 1 else "run"),
-        (sum(len(section.groups) for section in sections), "configurations"),
+        (len(runs), "run" if len(runs) == 1 else "runs"),
+        (groups, "configuration" if groups == 1 else "configurations"),
         (sum(run.state == FINISHED for run in runs), "finished"),
         (html.link(len(wrong), "#unfinished") if wrong else 0, "unfinished"),
         (minutes(hours), "hours in total"),

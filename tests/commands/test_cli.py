@@ -232,8 +232,8 @@ def test_an_environment_variable_that_jax_refuses_is_one_line(name, value, probl
 
 
 def test_the_command_may_follow_flags_and_train_is_the_default(capsys):
-    assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py")
-    assert "no recipe 'nothing.py'" in refusal(capsys, "--config", "nothing.py", "show")
+    assert "no file 'nothing.py'" in refusal(capsys, "--config", "nothing.py")
+    assert "no file 'nothing.py'" in refusal(capsys, "--config", "nothing.py", "show")
     assert "nowhere does not exist" in refusal(capsys, "--step", "3", "eval", "nowhere", "--cpu-devices=8")
 
 

@@ -156,6 +156,8 @@ def test_unfinished_runs_and_occupied_folders_are_refused(runs):
     (runs / "seed2" / "result.json").unlink()
     with pytest.raises(UserError, match=r"is not finished \(no result.json\), so its results cannot be compared"):
         reproduce.run(str(runs / "seed2"))
+    with pytest.raises(UserError, match="another configuration: seed was 1 and is 0; give another --output"):
+        reproduce.run(str(runs / "seed0"), output=str(runs / "seed1"))
     with pytest.raises(UserError, match="is the original run; give another folder"):
         reproduce.run(str(runs / "seed0"), output=str(runs / "seed0"))
 

@@ -158,9 +158,7 @@ def test_tiny_and_sweep_of_a_user_recipe(folder):
 
 
 def test_missing_recipe_error_suggests_the_nearest_name():
-    with pytest.raises(
-        UserError, match=r"no recipe 'experiments/cnn/digitz\.py'; did you mean 'experiments/cnn/digits"
-    ):
+    with pytest.raises(UserError, match=r"no file 'experiments/cnn/digitz\.py'; did you mean 'experiments/cnn/digits"):
         load_recipe("experiments/cnn/digitz.py")
     with pytest.raises(UserError, match=r"no recipe 'no.such.recipe'; "):
         load_recipe("no.such.recipe")
