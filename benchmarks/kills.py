@@ -41,6 +41,7 @@ RUN = [
     "--set=eval_every=10",
     "--set=save_every=5",
     "--set=log_every=1",
+    "--set=select=best",
 ]
 # Kind: pattern of the path, number of operations on it in a run, longest delay.
 TARGETS = {
