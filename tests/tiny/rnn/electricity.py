@@ -18,6 +18,7 @@ def tiny():
         part.lags = (12, 24)
         part.periods = (12,)
         part.scales = {}
+    config.ensemble = 2
     config.data.test = None
     config.data.batch_size = 16
     return config
