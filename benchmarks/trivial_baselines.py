@@ -1,4 +1,4 @@
-"""Trivial baselines of the recorded metrics: predictors that ignore their input, or copy it, and simple forecasts.
+"""Trivial baselines of recorded metrics: constants, copies of the input, forecasts.
 
   python -m benchmarks.trivial_baselines                                prints a line per recipe
   python -m benchmarks.trivial_baselines experiments/cnn/digits.py      for some recipes

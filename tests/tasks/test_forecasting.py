@@ -228,9 +228,11 @@ def test_square_roots_of_counts_are_forecast():
     quantiles = predicted(task, params, variables, batch)["quantiles"]
     np.testing.assert_allclose(quantiles[:, 0], (center + scale * np.array(levels)) ** 2, rtol=1e-4)
     below = Forecasting(Constant((-99.0,)), transform="sqrt", normalization="none")
-    assert not predicted(below, *start(below, batch), batch)["forecast"].any()  # counts are not negative
+    params, variables = start(below, batch)
+    assert not predicted(below, params, variables, batch)["forecast"].any()  # counts are not negative
     naive = Forecasting(Constant((0.0,)), residual="naive", transform="sqrt")
-    np.testing.assert_allclose(predicted(naive, *start(naive, batch), batch)["forecast"], batch["naive"], rtol=1e-5)
+    params, variables = start(naive, batch)
+    np.testing.assert_allclose(predicted(naive, params, variables, batch)["forecast"], batch["naive"], rtol=1e-5)
 
 
 def test_values_and_lags_are_standardized_and_covariates_are_unchanged():
