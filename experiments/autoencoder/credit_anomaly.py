@@ -1,6 +1,6 @@
 """Credit-default detection on simulated tabular data: autoencoder trained on non-defaulters.
 
-Result: 0.865 test auroc, 1 seed, 0.18 min on AMD EPYC (2 cores)
+Result: 0.861 +- 0.015 test auroc, 5 seeds, 0.21 min, 0.00081 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/credit_anomaly.py
 
 A two-dimensional code can nearly copy the four inputs. Input dropout forces the network to model their dependence.

@@ -1,6 +1,6 @@
 """One-class anomaly detection on Statlog (Shuttle) with an autoencoder.
 
-Result: 0.9997 test auroc, 1 seed, 0.22 min on AMD EPYC (2 cores)
+Result: 0.9997 +- 0.0001 test auroc, 5 seeds, 0.37 min, 0.022 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/shuttle_anomaly.py
 
 It is trained on the normal state Rad.Flow only; the anomaly score is the reconstruction error.
