@@ -41,7 +41,7 @@ def run(folders: Sequence[Path], effect: float, metric: str | None = None) -> No
         f" {figure(found.high)} ({found.freedom} degrees of freedom); {minutes(each)} minutes per run"
     )
     print(f"Seeds per group for a difference of {effect:g} (power {POWER:.0%}, two-sided t-test at 5%):")
-    rows = [("comparison", "seeds", "minutes per group", "seeds at the interval's ends")]
+    rows: list[tuple[str, ...]] = [("comparison", "seeds", "minutes per group", "seeds at the interval's ends")]
     rows.append(_row("independent groups", effect, found, False, each))
     if (differences := _paired(part)) is not None:
         rows.append(_row("pairs with equal seeds", effect, differences, True, each))

@@ -119,7 +119,7 @@ def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[Interval | None
     interval, p, method = None, None, f"no t-test: the {'pairs' if paired else 'seeds'} do not vary"
     parts = [a - b] if paired else [a, b]
     if any(np.ptp(part) > 1e-12 * np.abs(np.concatenate([a, b])).max() for part in parts):
-        result = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
+        result: Any = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
         method = f"paired t, {len(a)} pairs" if paired else f"Welch's t, {len(a)} and {len(b)} seeds"
         bounds = result.confidence_interval(LEVEL)
         interval, p = Interval(float(bounds.low), float(bounds.high), method), float(result.pvalue)

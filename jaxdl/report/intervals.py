@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,9 +100,10 @@ def superiority(first: Sequence[float], second: Sequence[float], level: float = 
         odds = 1 + extra * ((1 - value) / (2 - value) + value / (1 + value))
         return (share - value) ** 2 - z**2 * value * (1 - value) * odds / sizes
 
+    root: Any = brentq
     edge = 1e-9  # at a share of 0 or 1 the estimate is a root itself
-    low = 0.0 if share == 0 else float(brentq(excess, 0.0, min(share, 1 - edge)))
-    high = 1.0 if share == 1 else float(brentq(excess, max(share, edge), 1.0))
+    low = 0.0 if share == 0 else float(root(excess, 0.0, min(share, 1 - edge)))
+    high = 1.0 if share == 1 else float(root(excess, max(share, edge), 1.0))
     return share, Interval(low, high, f"Newcombe, {a.size} and {b.size} seeds")
 
 

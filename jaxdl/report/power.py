@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,8 +59,8 @@ def power(effect: float, std: float, seeds: int, paired: bool = False) -> float:
 
     if not paired and seeds < _SMALL:
         first, second = np.random.default_rng(0).normal(size=(2, _SIMULATIONS, seeds))
-        p = ttest_ind(first + abs(effect) / std, second, axis=1, equal_var=False).pvalue
-        return float(np.mean(p < ALPHA))
+        tests: Any = ttest_ind(first + abs(effect) / std, second, axis=1, equal_var=False)
+        return float(np.mean(tests.pvalue < ALPHA))
     freedom = seeds - 1 if paired else 2 * seeds - 2
     shift = abs(effect) / std * math.sqrt(seeds if paired else seeds / 2)
     quantile = float(t.ppf(1 - ALPHA / 2, freedom))

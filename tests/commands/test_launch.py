@@ -202,7 +202,7 @@ MISTAKES = {
     "unknown command": ("trian --config=x", r"unknown command 'trian'; did you mean 'train'\?"),
     "unknown flag": ("--confg=x", r"train does not take --confg; did you mean --config\?"),
     "flag of the wrong type": ("eval {run} --step=ten", r"--step=ten is not an integer of at least 0"),
-    "recipe path that does not exist": ("--config=experiments/cnn/digts.py", r"no recipe.*experiments/cnn/digits.py"),
+    "recipe path that does not exist": ("--config=experiments/cnn/digts.py", r"no file.*experiments/cnn/digits.py"),
     "dotted name that does not exist": ("--config=experiments.cnn.nothing", r"no recipe 'experiments.cnn.nothing'"),
     "file that is no recipe": ("--config=launch.py", r"launch.py has no recipe"),
     "recipe that does not parse": ("--config={tmp}/broken.py", r"broken.py:2: SyntaxError"),

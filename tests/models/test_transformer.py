@@ -318,7 +318,9 @@ def test_patch_dropout_leaves_patches_out_in_training_only():
     model = VisionTransformer(5, 4, cast(Any, Count()), patch_dropout=0.3)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 12, 3)), jnp.float32)
     variables = random_weights(model.init, image, train=False)
-    outputs = [model.apply(variables, image, train=True, rngs={"dropout": jax.random.key(key)}) for key in (0, 1)]
+    outputs: list[Any] = [
+        model.apply(variables, image, train=True, rngs={"dropout": jax.random.key(key)}) for key in (0, 1)
+    ]
     assert not np.allclose(outputs[0], outputs[1])
     model.apply(variables, image, train=False)
 

@@ -183,11 +183,12 @@ def test_pixel_unshuffle_returns_the_pixels_of_a_block_to_their_places():
 
 def test_pixel_unshuffle_applies_its_network_to_blocks():
     model, image = PixelUnshuffle(UNet(8, channels=(8, 16), depth=1)), image_batch(2, 6, 10, 3)
-    outputs, params = model.apply(variables := start(model, image), image, train=False), variables["params"]
+    variables = start(model, image)
+    outputs, params = run(model, variables, image), variables["params"]
     assert outputs.shape == (2, 6, 10, 2)
     blocks = image.reshape(2, 3, 2, 5, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 5, 12)
     inner = {name: tree["network"] for name, tree in variables.items()}
-    expected = model.network.apply(inner, blocks, train=False)
+    expected = run(model.network, inner, blocks)
     np.testing.assert_allclose(outputs[:, ::2, ::2], expected[..., :2], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(outputs[:, 1::2, ::2], expected[..., 4:6], rtol=1e-5, atol=1e-5)
     assert set(params) == {"network"}

@@ -1,5 +1,9 @@
 """Comparisons of groups: error rates in simulations, pairing, known values."""
 
+# Results that are None in other cases, and the return types of scipy and flax, are not expressed in types.
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+
 import math
 
 import numpy as np

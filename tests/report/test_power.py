@@ -1,5 +1,9 @@
 """Number of seeds: power in simulations, pooled spread."""
 
+# Results that are None in other cases, and the return types of scipy and flax, are not expressed in types.
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+
 import numpy as np
 import pytest
 
