@@ -4,6 +4,7 @@ import pytest
 
 from jaxdl.config.recipes import recipes, repository_root
 from jaxdl.errors import UserError
+from jaxdl.report.intervals import mean_interval
 from jaxdl.runs.baselines import Baseline, baselines_path, read_baselines, write_baselines
 from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries, tflop
 
@@ -56,7 +57,7 @@ def _headline(summary):
 
 def _table():
     """Formats the recorded results as a Markdown table with one row per recipe."""
-    names = ("Recipe", "Data", "Metric", "Result", "Baseline", "Seeds", "Minutes (TFLOP)", "Device")
+    names = ("Recipe", "Data", "Metric", "Result", "95% interval", "Baseline", "Seeds", "Minutes (TFLOP)", "Device")
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     results, baselines = summaries(ROOT), read_baselines(ROOT)
     for recipe in (recipe for recipe in recipes(ROOT) if recipe.name in results):
@@ -64,7 +65,9 @@ def _table():
         baseline = baselines[recipe.name]
         metric = row.metric.replace("_", " ") + (f" ({baseline.unit})" if baseline.unit else "")
         spent = minutes(row.minutes) + (f" ({tflop(row.tflop)})" if row.tflop is not None else "")
-        cells = (row.split, metric, figure(row.mean, row.std), baseline, row.seeds, spent)
+        found = mean_interval(row.values)
+        interval = "-" if found is None else f"{figure(found.low)} to {figure(found.high)}"
+        cells = (row.split, metric, figure(row.mean, row.std), interval, baseline, row.seeds, spent)
         title = f"[{recipe.title.replace('|', '/')}]({recipe.name})"
         lines.append(f"| {title} | {' | '.join(map(str, cells))} | {row.device} |")
     return "\n".join(lines)
