@@ -56,7 +56,8 @@ class Forecasting(ModelTask):
       drift: Share of the batch's `drift` that is added to the naive forecast of `residual`, such as 0.75. The rest is
         expected to revert.
       transform: "sqrt": Values enter as their square roots, and the loss is computed on these. The variance of counts
-        is proportional to their mean; that of their roots is constant (Bartlett, 1936).
+        is proportional to their mean; that of their roots is constant (Bartlett, 1936). Negative values give NaN, which
+        ends training.
       lags: Number of channels of `future`, from the first on, that are standardized like the history.
       floor: Smallest scale as a share of the history's mean absolute value. The scale is 1 where that is 0, too.
 
@@ -163,10 +164,11 @@ class Forecasting(ModelTask):
         if not self.drift:
             return self._transformed(batch["naive"])
         require_features(batch, "drift", source="Series(..., drift=13)")
-        return self._transformed(batch["naive"] + self.drift * batch["drift"][:, None])
+        changed = batch["naive"] + self.drift * batch["drift"][:, None]
+        return self._transformed(jnp.maximum(changed, 0.0) if self.transform == "sqrt" else changed)
 
     def _transformed(self, values: Array) -> Array:
-        return jnp.sqrt(jnp.maximum(values, 0.0)) if self.transform == "sqrt" else values
+        return jnp.sqrt(values) if self.transform == "sqrt" else values
 
     def _scaled(self, target: Array, forecast: "_Forecast") -> Array:
         """Returns targets [batch, horizon] as the model's outputs represent them."""

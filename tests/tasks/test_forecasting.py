@@ -227,6 +227,8 @@ def test_square_roots_of_counts_are_forecast():
     np.testing.assert_allclose(run_loss(task, params, variables, batch).terms["pinball"].sum, expected.sum(), rtol=1e-4)
     quantiles = predicted(task, params, variables, batch)["quantiles"]
     np.testing.assert_allclose(quantiles[:, 0], (center + scale * np.array(levels)) ** 2, rtol=1e-4)
+    negative = {**batch, "history": batch["history"] - 1e6}
+    assert np.isnan(predicted(task, params, variables, negative)["forecast"]).all()
     below = Forecasting(Constant((-99.0,)), transform="sqrt", normalization="none")
     params, variables = start(below, batch)
     assert not predicted(below, params, variables, batch)["forecast"].any()  # counts are not negative
