@@ -84,7 +84,7 @@ COMMAND = Command(
             " prints their shares of the variance. N is a prime number of at least 5.",
             value="N",
             kind=int,
-            minimum=5,
+            minimum=1,
         ),
         Flag(
             "power",
@@ -289,8 +289,8 @@ def points(grid: Sequence[str]) -> list[list[str]]:
 
 def crossed(levels: int) -> str:
     """Returns the axis of the grid that crosses the seeds of all sources of randomness."""
-    if any(levels % divisor == 0 for divisor in range(2, levels)):
-        raise UserError(f"--decompose={levels} is not a prime number; use 5 (25 runs) or 7 (49 runs)")
+    if levels < 5 or any(levels % divisor == 0 for divisor in range(2, levels)):
+        raise UserError(f"--decompose={levels} is not a prime number of at least 5; use 5 (25 runs) or 7 (49 runs)")
     names = ",".join(f"seeds.{source}" for source in SOURCES)
     points = [",".join(str(seeds[source]) for source in SOURCES) for seeds in design(levels)]
     return f"{names}={','.join(f'({point})' for point in points)}"

@@ -67,7 +67,7 @@ class LanguageModel(nn.Module):
           carry: Carry of the previous call. None: `initial_carry`.
           train: Whether dropout is active. It draws from the key "dropout".
         """
-        carry = self.initial_carry(len(tokens)) if carry is None else carry
+        carry = self.initial_carry(tokens.shape[0]) if carry is None else carry
         text = tokens if carry.previous is None else jnp.concatenate([carry.previous, tokens], axis=1)
         x = self.embed(tokens)
         for size, embed in enumerate(self.hashed, start=2):
@@ -96,7 +96,7 @@ def hashed_ngrams(tokens: Array, size: int, buckets: int) -> Array:
     Tokens are int32 [batch, time], hashes int32 [batch, time - size + 1].
     """
     count = tokens.shape[1] - size + 1
-    value = jnp.zeros((len(tokens), count), jnp.uint32)
+    value = jnp.zeros((tokens.shape[0], count), jnp.uint32)
     for offset in range(size):  # multiplicative hash (Knuth, "The Art of Computer Programming", volume 3, 6.4)
         value = (value + tokens[:, offset : offset + count].astype(jnp.uint32)) * jnp.uint32(2654435761)
     return ((value >> 8) % buckets).astype(jnp.int32)

@@ -40,7 +40,7 @@ def model(monkeypatch):
     program = Echo()
     trained = SimpleNamespace(
         names={"tokens": TOKENIZER},
-        experiment=SimpleNamespace(task=SimpleNamespace(causal=lambda *_: None)),
+        task=SimpleNamespace(causal=lambda *_: None),
         program=program,
         state=None,
         record={"batch": {"tokens": ((9,), np.int32), "index": ((), np.int32), "weight": ((), np.float32)}},
@@ -68,6 +68,6 @@ def test_the_conversation_ends_at_an_empty_line(model):
 
 
 def test_other_models_are_refused(model):
-    model.trained.experiment.task.causal = None
+    model.trained.task.causal = None
     with pytest.raises(UserError, match="run is not a language model"):
         chat.run("run", lines=[])

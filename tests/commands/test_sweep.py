@@ -216,7 +216,9 @@ def test_decompose_crosses_the_seeds_of_all_sources(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "25 run(s): 25 new" in output
     assert "seeds.init=4 seeds.order=3 seeds.augment=2 seeds.noise=0" in output
-    assert main([*base, "--decompose=6"]) == 2
-    assert "--decompose=6 is not a prime number; use 5 (25 runs) or 7 (49 runs)" in capsys.readouterr().err
+    for levels in (3, 6):
+        assert main([*base, f"--decompose={levels}"]) == 2
+        message = f"--decompose={levels} is not a prime number of at least 5; use 5 (25 runs) or 7 (49 runs)"
+        assert message in capsys.readouterr().err
     assert main([*base, "--decompose=5", "--grid=seed=0..2"]) == 2
     assert "--decompose chooses the seeds of its runs" in capsys.readouterr().err
