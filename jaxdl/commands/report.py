@@ -99,7 +99,7 @@ def run(
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")
     parts = sections(runs, metric)
     if against and not any(part.group(against) for part in parts):
-        names = [name for part in parts for group in part.groups for name in (str(group.number), group.label)]
+        names = {name for part in parts for group in part.groups for name in (str(group.number), group.label)}
         raise UserError(f"--against={against} is no group of these runs; {nearest(against, names)}")
     write_atomically(page, render(parts, runs, page.parent, method, against))
     write_atomically(table, as_csv(parts, runs))
