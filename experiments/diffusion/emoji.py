@@ -1,6 +1,6 @@
 """Style-conditional diffusion on 64x64 emoji (Google, Twitter) with a U-Net on 4x4 patches.
 
-Result: 0.0343 test loss, 1 seed, 10.5 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 0.453 test loss, 1 seed, 42.3 min, 68 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/diffusion/emoji.py
 
 The target is the image. Styles are the classes:
