@@ -4,6 +4,8 @@ Result: 0.764 test mean iou, 1 seed, 7.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
         ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
 
+The result is that of the former configuration: a U-Net at full resolution, 2,000 steps.
+
 Objects and backgrounds of the test split do not occur in training.
 """
 

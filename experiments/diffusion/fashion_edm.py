@@ -3,6 +3,8 @@
 Result: 2.541 test fid, 1 seed, 12.8 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
+The result is that of the former configuration: a U-Net, 1,700 steps.
+
 Eight steps of the DPM solver with classifier-free guidance.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
