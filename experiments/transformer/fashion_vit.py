@@ -22,7 +22,7 @@ METRIC = "test/accuracy"
 
 
 @auto_config
-def experiment(steps: int = 3000, dropout: float = 0.1, seed: int = 0) -> Experiment:
+def experiment(steps: int = 2000, dropout: float = 0.1, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageClassification(
             VisionTransformer(
