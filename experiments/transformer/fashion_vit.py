@@ -1,9 +1,7 @@
 """Vision Transformer with a convolutional stem on Fashion-MNIST: 49 tokens.
 
-Result: 0.899 test accuracy, 1 seed, 21.0 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 0.899 test accuracy, 1 seed, 11.9 min, 40 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/transformer/fashion_vit.py
-
-The result is that of the former configuration: 4x4 patches without a stem, width 128.
 
 The matrices of the blocks are trained by Muon.
 """
