@@ -33,7 +33,7 @@ def run(folders: Sequence[Path], effect: float, metric: str | None = None) -> No
     part = parts[0] if parts else None
     if part is None or part.metric is None:
         raise UserError("--power needs finished runs of this sweep as a pilot; train some seeds first")
-    found = spread([list(group.results(part.metric).values()) for group in part.groups])
+    found = spread([list(group.results(part.metric).values()) for group in part.groups if not group.crossed])
     spent = [run.minutes for group in part.groups for run in group.counted if math.isfinite(run.minutes)]
     each = float(np.mean(spent)) if spent else math.nan
     print(

@@ -17,7 +17,6 @@ from jaxdl.errors import UserError, nearest, printable, warn
 from jaxdl.report import load, pairs
 from jaxdl.report.decomposition import Decomposition, describe
 from jaxdl.report.html import MARK as PAGE
-from jaxdl.report.intervals import mean_interval
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
 from jaxdl.report.statistics import Group, Section, sections
@@ -100,7 +99,7 @@ def run(
     parts = sections(runs, metric)
     if against and not any(part.group(against) for part in parts):
         names = {name for part in parts for group in part.groups for name in (str(group.number), group.label)}
-        raise UserError(f"--against={against} is no group of these runs; {nearest(against, names)}")
+        raise UserError(f"--against={against} does not name a group of these runs; {nearest(against, names)}")
     write_atomically(page, render(parts, runs, page.parent, method, against))
     write_atomically(table, as_csv(parts, runs))
     write_atomically(text, as_markdown(parts, method, against))
@@ -179,7 +178,7 @@ def as_json(parts: Sequence[Section], method: str = "t", against: str | None = N
 
 def _group_values(section: Section, group: Group, method: str) -> dict[str, Any]:
     estimate = group.estimate(section.metric or "")
-    interval = mean_interval(estimate.values, method)
+    interval = group.interval(section.metric or "", method)
     return {
         "number": group.number,
         "name": group.label,
@@ -221,7 +220,7 @@ def _markdown_row(section: Section, group: Group, method: str) -> tuple[str, ...
     if section.metric and (estimate := group.estimate(section.metric)).values:
         result = figure(estimate.mean)
         std = "-" if estimate.std is None else figure(estimate.std)
-        interval = mean_interval(estimate.values, method)
+        interval = group.interval(section.metric, method)
         between = "-" if interval is None else f"{figure(interval.low)} to {figure(interval.high)}"
     spent = minutes(group.minutes) if group.counted else "-"
     return group.label, result, std, between, group.seeds(section.metric), spent, ", ".join(group.devices) or "-"

@@ -10,7 +10,6 @@ from pathlib import Path
 from jaxdl.report import html, pairs, svg
 from jaxdl.report.decomposition import describe
 from jaxdl.report.grouping import typed
-from jaxdl.report.intervals import mean_interval
 from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
 from jaxdl.report.plots import arguments, curves, hues, pictures, readable
 from jaxdl.report.statistics import Estimate, Group, Section
@@ -100,7 +99,7 @@ def _results(section: Section, here: Path, method: str) -> html.Markup:
         names.insert(2, f"{figure(min(values))} to {figure(max(values))}")
     rows = []
     for group, estimate in zip(section.groups, estimates):
-        between = mean_interval(estimate.values, method)
+        between = group.interval(section.metric, method)
         row: list[object] = [_colored(section, group), _mean(estimate)]
         if spread:
             ends = (min(values), max(values))
@@ -111,15 +110,16 @@ def _results(section: Section, here: Path, method: str) -> html.Markup:
         spent = minutes(group.minutes) if group.counted else _NONE
         rows.append([*row, group.seeds(section.metric), spent, ", ".join(group.devices)])
     table = html.table(names, rows, {1, *range(2 + spread, len(names) - 1)})
-    methods = dict.fromkeys(i.method for e in estimates if (i := mean_interval(e.values, method)))
+    found = [group.interval(section.metric, method) for group in section.groups]
+    methods = dict.fromkeys(interval.method for interval in found if interval) or ["none, the runs share seeds"]
     note = (
         f"Mean ± sample standard deviation over seeds. Confidence interval of the mean: {'; '.join(methods)}."
         f"{_SKEWED if method == 't' else ''}{_leaders(section)}"
     )
-    found = [(group, parts) for group in section.groups if (parts := section.decomposition(group))]
+    varied = [(group, parts) for group in section.groups if (parts := section.decomposition(group))]
     shares = [
         html.tag("p", f"Variance over seeds{'' if group.alone else f' of {group.name}'}: {describe(parts)}.")
-        for group, parts in found
+        for group, parts in varied
     ]
     folded = [*shares, _metrics(section), _runs(section, here)]
     return html.section(

@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxdl.config.recipes import recipe_file
 from jaxdl.report.comparisons import ALPHA, Comparison, compare_all
-from jaxdl.report.decomposition import Decomposition, decompose
+from jaxdl.report.decomposition import SOURCES, Decomposition, decompose
 from jaxdl.report.grouping import changed_settings, clusters, rank, typed, varied
+from jaxdl.report.intervals import Interval, mean_interval
 from jaxdl.report.load import FINISHED, Run
 from jaxdl.runs.manifest import changes
 
@@ -86,6 +87,16 @@ class Group:
         """Returns the finite results {seeds: value}, see `Run.seed_name`."""
         found = {run.seed_name: run.metrics.get(metric, math.nan) for run in self.counted if run.seed is not None}
         return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    @property
+    def crossed(self) -> bool:
+        """Whether runs share seeds of single sources of randomness, so that their results are not independent."""
+        columns = [[run.seeds.get(source) for run in self.counted] for source in SOURCES]
+        return any(1 < len(set(column)) < len(column) for column in columns)
+
+    def interval(self, metric: str, method: str = "t") -> Interval | None:
+        """Returns the confidence interval of the mean; None below two seeds, and for runs that are not independent."""
+        return None if self.crossed else mean_interval(self.estimate(metric).values, method)
 
     def estimate(self, metric: str) -> Estimate:
         return estimate([run.metrics[metric] for run in self.counted if metric in run.metrics])
@@ -166,7 +177,7 @@ class Section:
         metric = self.metric
         if metric is None or len(self.groups) < 2:
             return {}
-        found = compare_all([group.results(metric) for group in self.groups], against)
+        found = compare_all([{} if group.crossed else group.results(metric) for group in self.groups], against)
         return {(self.groups[i].number, self.groups[j].number): value for (i, j), value in found.items()}
 
     @property

@@ -404,7 +404,7 @@ def test_best_marks_groups_that_cannot_be_distinguished(make, tmp_path, capsys):
     comparisons = json.loads(page.with_suffix(".json").read_text())["recipes"][0]["comparisons"]
     assert [(pair["first"], pair["second"], pair["pairs"]) for pair in comparisons] == [(2, 1, 4), (3, 1, 4)]
     assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--against=width=5"]) == 2
-    assert "--against=width=5 is no group of these runs" in capsys.readouterr().err
+    assert "--against=width=5 does not name a group of these runs" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--interval=bca"]) == 2
     assert "interval 'bca' needs 20 seeds, not 4; use 't'" in capsys.readouterr().err
 
@@ -573,6 +573,7 @@ def test_crossed_seeds_are_one_group_with_shares_of_the_variance(make, tmp_path)
     report.run([str(tmp_path / "runs")], str(page))
     (group,) = json.loads(page.with_suffix(".json").read_text())["recipes"][0]["groups"]
     assert len(group["results"]) == 25
+    assert group["interval"] is None  # runs that share seeds are not independent
     assert group["variance"]["shares"]["init"]["share"] > 0.95
     for suffix in (".html", ".md"):
         assert "initialization " in page.with_suffix(suffix).read_text()
