@@ -104,7 +104,8 @@ def run(
       A dict for each file or text: "file" or "text", and the task's outputs with classes by name.
 
     Raises:
-      UserError: A run, file or text that cannot be read, or that the model does not take.
+      UserError: A run, file or text that cannot be read, or that the model does not take; a prediction that is not
+        finite.
     """
     trained = load_trained(path, step, settings)
     presentation, names = trained.task.presentation, trained.names
@@ -120,12 +121,23 @@ def run(
     names_of_pictures = stems([Path(one.name if one.framed else f"{n}") for n, one in enumerate(examples)])
     rows: list[dict[str, Any]] = []
     for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
+        check_finite(one.name, outputs)
         row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
         if presentation.picture is not None:
             row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number], command)
         rows.append(row)
     _print(rows, format, output)
     return rows
+
+
+def check_finite(name: str, outputs: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError if a prediction of a file or text is NaN or infinite."""
+    for output, value in outputs.items():
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise UserError(
+                f"{name}: the prediction '{output}' is not finite; the model does not take values of the input, such as"
+                " negative ones with a square root; correct it"
+            )
 
 
 def sample(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.commands.predict import check_finite
 from jaxdl.data.image.files import frame
+from jaxdl.errors import UserError
 from jaxdl.runs.files import write_png
 
 
@@ -42,3 +44,9 @@ def test_integer_maps_are_written_exactly(tmp_path):
         values = np.random.default_rng(0).integers(0, top, (7, 9))
         write_png(tmp_path / "values.png", values)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "values.png")), values)
+
+
+def test_a_prediction_that_is_not_finite_is_refused():
+    check_finite("a.csv", {"forecast": np.ones(3, np.float32), "label": np.array(3), "texts": np.array(["nan"])})
+    with pytest.raises(UserError, match=r"a\.csv: the prediction 'forecast' is not finite"):
+        check_finite("a.csv", {"forecast": np.array([1.0, np.nan], np.float32)})
