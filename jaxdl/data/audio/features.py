@@ -1,6 +1,8 @@
 """Audio files, resampling and log-mel spectrograms."""
 
 import functools
+import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ FLOOR = 1e-6  # power added before the logarithm, below which all sound counts a
 _LOUD_SHARE = 0.01  # fraction of float samples beyond full scale that are clipped; more means another range
 _HEAD = 65_536  # bytes in which an MP3 file begins a frame
 _BLOCK = 8192  # frames per transform, to bound the memory of long recordings
+
+# scipy warns of chunks that it skips (tags, titles). Loaders read files in threads, and `warnings.catch_warnings` in
+# one thread undoes that of another, hence a filter for the whole process, on warnings raised for this module.
+warnings.filterwarnings("ignore", module=r"jaxdl\.data\.audio\.features")
 
 
 def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
@@ -76,11 +82,8 @@ def _read_samples(path: str | Path) -> tuple[np.ndarray, int]:
     from scipy.io import wavfile
 
     try:
-        with warnings.catch_warnings():
-            # Other chunks (tags, titles) are skipped without a warning; a premature end of file is an error.
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)
-            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
-            rate, samples = wavfile.read(path)
+        _check_complete(path)
+        rate, samples = wavfile.read(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
     except Exception as error:  # scipy raises various exceptions on damaged files, from struct.error to ValueError
@@ -90,6 +93,29 @@ def _read_samples(path: str | Path) -> tuple[np.ndarray, int]:
         ) from error
     _check_samples(samples, path)
     return samples[:, None] if samples.ndim == 1 else samples, int(rate)
+
+
+def _check_complete(path: str | Path) -> None:
+    """Raises ValueError if a WAV file is shorter than its header or one of its chunks states."""
+    size = os.path.getsize(path)
+    with Path(path).open("rb") as file:
+        kind = file.read(4)
+        if kind == b"RF64":  # its size is in the chunk "ds64", of 64 bits
+            file.seek(20)
+            stated = struct.unpack("<Q", file.read(8))[0] + 8
+        elif kind in (b"RIFF", b"RIFX"):
+            order = ">" if kind == b"RIFX" else "<"
+            stated, end = struct.unpack(f"{order}I", file.read(4))[0] + 8, 12
+            while end + 8 <= min(stated, size):
+                file.seek(end + 4)
+                length = struct.unpack(f"{order}I", file.read(4))[0]
+                end += 8 + length
+                stated = max(stated, end)
+                end += length % 2  # chunks begin at even positions
+        else:
+            raise ValueError(f"it begins with {kind!r}")
+    if stated > size:
+        raise ValueError(f"it has {size} of {stated} bytes")
 
 
 def _check_samples(audio: np.ndarray, path: str | Path) -> None:

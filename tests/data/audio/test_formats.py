@@ -1,6 +1,8 @@
 """Audio files: values above full scale, formats, transcripts and unknown characters."""
 
+import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,3 +126,24 @@ def test_damaged_recordings_are_dropped(tmp_path):
     source = Dataset(f"speech:{tmp_path}", "train", on_error="skip", skip_limit=0.5).load()
     assert len(source) == 1
     assert skipped_files(source) == ("b.wav (damaged)",)
+
+
+def test_truncated_recordings_are_refused_in_every_thread(tmp_path):
+    clip(tmp_path, "a", WAVE)
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:1000])
+    with_tag = whole[:12] + b"note" + struct.pack("<I", 4) + b"text" + whole[12:]
+    (tmp_path / "tag.wav").write_bytes(with_tag[:4] + struct.pack("<I", len(with_tag) - 8) + with_tag[8:])
+    wrong_size = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "size.wav").write_bytes(wrong_size[:4] + struct.pack("<I", 992) + wrong_size[8:])
+
+    def refused(name):
+        try:
+            return read_audio(tmp_path / name)[0].size == 0
+        except UserError as error:
+            return "is not a complete PCM WAV file (it has 1000 of " in str(error)
+
+    names = ["cut.wav", "tag.wav", "size.wav", "a.wav"] * 200
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(refused, names))
+    assert found == [name in ("cut.wav", "size.wav") for name in names]
