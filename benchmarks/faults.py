@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxdl.training.meters import CLOCKED
+
 ROOT = Path(__file__).resolve().parent.parent
-CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
 _WRITES = os.O_WRONLY | os.O_RDWR
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

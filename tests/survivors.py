@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from jaxdl.training.meters import CLOCKED
+
 ROOT = Path(__file__).parents[1]
-CLOCKED = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
 
 
 def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:

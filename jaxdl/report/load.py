@@ -20,6 +20,7 @@ from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
 from jaxdl.runs.manifest import killed_at, latest, mixed, wall_seconds
+from jaxdl.training.progress import goodput
 from jaxdl.viz.curves import learned, scored_step
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
@@ -49,6 +50,7 @@ class Run:
       steps: Completed steps. None before the first report.
       selected: Step of the scored checkpoint of a finished run with select="best", else None.
       minutes: Wall-clock time, up to now for a running run.
+      goodput: Goodput of a finished run and where the rest of its time went, as text. "" without a result.
       device: Device name.
       modules: {module: digest} of the code, see `jaxdl.runs.code`. None in older runs.
       mixed: Whether the configuration, code or data changed when the run was resumed.
@@ -72,6 +74,7 @@ class Run:
     steps: int | None = None
     selected: int | None = None
     minutes: float = math.nan
+    goodput: str = ""
     device: str = ""
     modules: Mapping[str, str] | None = None
     mixed: bool = False
@@ -169,6 +172,7 @@ def _read(folder: RunFolder) -> Run:
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         selected=result.get("selected_step"),
         minutes=seconds / 60,
+        goodput=goodput(result) or "",
         device=device_name(latest(manifest, "devices")),
         modules=latest(manifest, "modules"),
         mixed=bool(mixed(manifest)),

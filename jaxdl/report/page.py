@@ -148,7 +148,7 @@ def _metrics(section: Section) -> html.Markup:
 def _runs(section: Section, here: Path) -> html.Markup:
     rows = [_run(section, group, run, here) for group in section.groups for run in group.runs]
     metric = readable(section.metric) if section.metric else "Result"
-    names = ("Group", "Seed", metric, "State", "Steps", "Minutes", "Commit", "Folder")
+    names = ("Group", "Seed", metric, "State", "Steps", "Minutes", "Goodput", "Commit", "Folder")
     return html.folded(f"Runs ({len(rows)})", html.table(names, rows, (1, 2, 4, 5)))
 
 
@@ -162,7 +162,8 @@ def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     commit = f"{run.commit[:7]}{', dirty' if run.dirty else ''}" if run.commit else _NONE
     steps = _NONE if run.steps is None else run.steps if run.selected is None else f"{run.steps} (best: {run.selected})"
     result = _NONE if value is None else figure(value)
-    return [group.name, run.seed_name, result, state, steps, minutes(run.minutes), commit, _folder(run, here)]
+    spent = [minutes(run.minutes), run.goodput or _NONE]
+    return [group.name, run.seed_name, result, state, steps, *spent, commit, _folder(run, here)]
 
 
 def _configurations(section: Section) -> html.Markup:

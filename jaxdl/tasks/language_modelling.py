@@ -103,6 +103,10 @@ class LanguageModelling(ModelTask):
         vocabulary, embeddings = self.embedded_ids(self._apply, params, variables, batch, "tokens")
         return [self.valid_ids("tokens", min([vocabulary, *embeddings.values()]))]
 
+    def token_count(self, batch: Batch) -> int:
+        rows, length = batch["tokens"].shape
+        return rows * (length - 1)
+
     def carry(self, batch: Batch) -> PyTree:
         return self.model.initial_carry(len(tokens_of(batch))) if self.carried else {}
 

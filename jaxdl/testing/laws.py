@@ -29,6 +29,7 @@ from jaxdl.testing.ids import law_ids, undeclared
 from jaxdl.testing.sizes import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
+from jaxdl.training.meters import CLOCKED
 from jaxdl.training.progress import Progress
 from jaxdl.training.session import digest
 from jaxdl.training.sources import Sources, load_sources, training_batches
@@ -160,8 +161,7 @@ def law_resumable(bench: Bench, folder: Path | None = None, kills: Sequence[int]
 
 def _comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Drops the values that depend on the clock."""
-    clocked = {"step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds", "mfu"}
-    return [{name: value for name, value in row.items() if name not in clocked} for row in rows]
+    return [{name: value for name, value in row.items() if name not in CLOCKED} for row in rows]
 
 
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}  # all axes at once finds more than each alone; law 4 covers data = 8

@@ -13,6 +13,7 @@ from absl import logging
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
 from jaxdl.training.coupling import check_coupling
+from jaxdl.training.diagnostics import Diagnostics
 from jaxdl.training.ensemble import TrainStep, averaged, init_members, member_shapes, train_members
 from jaxdl.training.flops import traced_flops
 from jaxdl.training.ids import check_batch
@@ -24,6 +25,9 @@ from jaxdl.training.tracing import batch_norms, shape_errors
 
 PyTree = Any
 Batch = Mapping[str, np.ndarray]
+
+# For functions that run seldom: without LLVM optimization, initialization compiles in a third of the time on CPU.
+_QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 class Program:
@@ -150,8 +154,7 @@ class Program:
         return jax.jit(
             lambda seeds: nn.unbox(self._boxed_state(seeds)),
             out_shardings=self._shardings,
-            # Initialization runs once; without LLVM optimization it compiles in a third of the time on CPU.
-            compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None,
+            compiler_options=_QUICK if _on_cpu() else None,
         )
 
     def restart_optimizers(self, state: TrainState) -> TrainState:
@@ -219,6 +222,28 @@ class Program:
             self._check_coupling(norms)
             self.flops = _flops(traced.jaxpr)
             return traced.lower().compile()
+
+    def diagnose(self, state: TrainState) -> jax.Array:
+        """Returns the values of `diagnostics` for a state, without waiting for the devices."""
+        with meshes.active(self.mesh, self.experiment.parallel):
+            return self.diagnosing(state.params, state.opt_state)
+
+    @functools.cached_property
+    def diagnostics(self) -> Diagnostics:
+        """Learning rates and norms of parameters."""
+        experiment = self.experiment
+        return Diagnostics(experiment.task, experiment.optimizers, self.abstract, experiment.ensemble)
+
+    @functools.cached_property
+    def diagnosing(self) -> Callable[..., jax.Array]:
+        """Compiled `diagnostics`; under pmap, whose outputs have other shardings, it compiles at its first use."""
+        options = {"out_shardings": meshes.replicated(self.mesh), "compiler_options": _QUICK if _on_cpu() else None}
+        if self.experiment.parallel.mode == "pmap":
+            return jax.jit(self.diagnostics, **options)
+        shardings = (self._shardings.params, self._shardings.opt_state)
+        function = jax.jit(self.diagnostics, in_shardings=shardings, **options)
+        with meshes.active(self.mesh, self.experiment.parallel):
+            return function.lower(self.abstract.params, self.abstract.opt_state).compile()
 
     def _train_step(self, axis_name: str | None = None) -> TrainStep:
         experiment = self.experiment
@@ -318,6 +343,10 @@ class Program:
         with meshes.active(self.mesh, self.experiment.parallel):
             placed = meshes.place_batch(self.mesh, "jit", batch)
             return dict(jax.device_get(function(*state.evaluated, placed, key)))
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _flops(jaxpr: Any) -> float | None:

@@ -55,6 +55,15 @@ def device_memory() -> float | None:
     return min(limits) / jax.local_device_count()
 
 
+def memory_in_use() -> dict[str, float]:
+    """Returns `device_memory` and `device_memory_peak` of the fullest local device in bytes; {} for CPU devices."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices() if device.platform != "cpu"]
+    names = {"device_memory": "bytes_in_use", "device_memory_peak": "peak_bytes_in_use"}
+    return {
+        name: float(max(values)) for name, key in names.items() if (values := [one[key] for one in stats if key in one])
+    }
+
+
 def _bytes(shape: tuple[int, ...], leaf: Any) -> float:
     return float(math.prod(shape)) * leaf.dtype.itemsize
 

@@ -1,8 +1,16 @@
-"""Throughput of the training loop."""
+"""Throughput of the training loop, and the activities on which a run spends its time."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+
+# Metrics of a row that depend on the clock or on the device, and so differ between two runs with the same result.
+CLOCKED = frozenset(
+    (
+        *("step_time", "data_wait", "data_wait_share", "examples_per_second", "tokens_per_second", "useful_seconds"),
+        *("mfu", "compile_time", "device_memory", "device_memory_peak"),
+    )
+)
 
 
 class Meter:
@@ -10,28 +18,34 @@ class Meter:
 
     Dispatch is asynchronous, so the host time of a single step is meaningless. Over the steps between two reports it is
     correct, because fetching a report waits for its step. The window of a report starts at the previous report (or the
-    construction) and excludes pauses: compilation, evaluation, pictures, saving.
+    construction) and excludes pauses: start-up, compilation, evaluation, pictures, saving.
 
     Args:
-      useful_seconds: Useful seconds of a resumed run up to its checkpoint.
+      spent: Seconds by activity of a resumed run, see `spent`.
       clock: Monotonic clock, seconds.
     """
 
-    def __init__(self, useful_seconds: float = 0.0, clock: Callable[[], float] = time.perf_counter):
+    def __init__(self, spent: Mapping[str, float] | None = None, clock: Callable[[], float] = time.perf_counter):
         self._clock = clock
-        self._useful = useful_seconds
+        self._spent = dict(spent or {})
         self._pauses = 0
+        self._activity, self._activity_start = "", 0.0
         self._begin()
 
     def _begin(self) -> None:
         self._start = self._pause_start = self._clock()
         self._data = self._paused = 0.0
-        self._steps = self._examples = 0
+        self._steps = self._examples = self._tokens = 0
 
     def _seconds(self) -> float:
         """Returns the seconds of the window so far, without pauses."""
         now = self._clock()
         return max(0.0, now - self._start - self._paused - (now - self._pause_start if self._pauses else 0.0))
+
+    def add(self, spent: Mapping[str, float]) -> None:
+        """Adds seconds by activity that were measured elsewhere, such as those of earlier attempts."""
+        for activity, seconds in spent.items():
+            self._spent[activity] = self._spent.get(activity, 0.0) + seconds
 
     @contextlib.contextmanager
     def data(self, busy: Callable[[], bool] = lambda: False) -> Iterator[None]:
@@ -48,34 +62,52 @@ class Meter:
                 self._data += self._clock() - start
 
     @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Excludes time from training: evaluation, saving, pictures, compilation. Pauses may nest."""
+    def pause(self, activity: str) -> Iterator[None]:
+        """Excludes time from training and counts it for an activity. Pauses may nest; the outermost counts."""
         if not self._pauses:
-            self._pause_start = self._clock()
+            self._activity = activity
+            self._pause_start = self._activity_start = self._clock()
         self._pauses += 1
         try:
             yield
         finally:
             self._pauses -= 1
             if not self._pauses:
-                self._paused += self._clock() - self._pause_start
+                now = self._clock()
+                self._paused += now - self._pause_start
+                self.add({self._activity: now - self._activity_start})
 
-    def step(self, examples: int) -> None:
-        """Counts one step over a global batch of `examples` examples."""
+    @property
+    def paused(self) -> bool:
+        """Whether the loop is inside a pause."""
+        return self._pauses > 0
+
+    def step(self, examples: int, tokens: int = 0) -> None:
+        """Counts one step over a global batch of `examples` examples with `tokens` tokens."""
         self._steps += 1
         self._examples += examples
+        self._tokens += tokens
 
     @property
     def useful_seconds(self) -> float:
         """Seconds in training steps so far, without waits for data and pauses."""
-        return self._useful + max(0.0, self._seconds() - self._data)
+        return self._spent.get("step", 0.0) + max(0.0, self._seconds() - self._data)
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds by activity so far: "step" (the useful ones), "data", and the names of pauses."""
+        spent = {**self._spent, "step": self.useful_seconds, "data": self._spent.get("data", 0.0) + self._data}
+        if self._pauses:
+            spent[self._activity] = spent.get(self._activity, 0.0) + self._clock() - self._activity_start
+        return spent
 
     def report(self) -> dict[str, float]:
         """Returns the metrics since the last report and starts a new window.
 
         Returns:
           `step_time` (seconds per step, including waits for data), `data_wait` (seconds per step), `data_wait_share`
-          (share of the step time), `examples_per_second`, and the total `useful_seconds`. Without a step, only it.
+          (share of the step time), `examples_per_second`, `tokens_per_second` if the batches have tokens, and the total
+          `useful_seconds`. Without a step, only the last.
         """
         seconds = self._seconds()
         figures: dict[str, float] = {}
@@ -85,7 +117,8 @@ class Meter:
                 "data_wait": self._data / self._steps,
                 "data_wait_share": self._data / seconds,
                 "examples_per_second": self._examples / seconds,
+                **({"tokens_per_second": self._tokens / seconds} if self._tokens else {}),
             }
-        self._useful += max(0.0, seconds - self._data)
+        self.add({"step": max(0.0, seconds - self._data), "data": self._data})
         self._begin()
-        return {**figures, "useful_seconds": self._useful}
+        return {**figures, "useful_seconds": self._spent["step"]}

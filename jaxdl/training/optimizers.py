@@ -18,6 +18,16 @@ PyTree = Any
 Schedule = str | Callable[[Any], Any]
 
 
+class Scheduled(optax.GradientTransformationExtraArgs):
+    """Optimizer of which the learning rate is known, so that a run's metrics contain it.
+
+    Attributes:
+      learning_rate: Number, or function of the number of updates.
+    """
+
+    learning_rate: float | optax.Schedule
+
+
 def weight_decay_mask(params: Any) -> Any:
     """Returns a mask tree: True for kernels and embeddings, False for biases, scales and other vectors.
 
@@ -78,7 +88,7 @@ def adamw(
     """
     rate = learning_rate_schedule(learning_rate, steps, warmup, schedule, hold, final)
     optimizer = optax.adamw(rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask)
-    return _assembled([optimizer], clip_norm, frozen, train_only, scales)
+    return _assembled(rate, [optimizer], clip_norm, frozen, train_only, scales)
 
 
 def adam(
@@ -99,7 +109,7 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam (arXiv:1412.6980) under a learning-rate schedule; arguments as in `adamw`."""
     rate = learning_rate_schedule(learning_rate, steps, warmup, schedule, hold, final)
-    return _assembled([optax.adam(rate, b1=b1, b2=b2, eps=eps)], clip_norm, frozen, train_only, scales)
+    return _assembled(rate, [optax.adam(rate, b1=b1, b2=b2, eps=eps)], clip_norm, frozen, train_only, scales)
 
 
 def sgd(
@@ -129,7 +139,7 @@ def sgd(
     rate = learning_rate_schedule(learning_rate, steps, warmup, schedule, hold, final)
     decay = [optax.add_decayed_weights(weight_decay, mask=mask)] if weight_decay else []
     optimizer = optax.sgd(rate, momentum=momentum, nesterov=nesterov)
-    return _assembled([*decay, optimizer], clip_norm, frozen, train_only, scales)
+    return _assembled(rate, [*decay, optimizer], clip_norm, frozen, train_only, scales)
 
 
 def muon_dimensions(params: Any) -> Any:
@@ -191,7 +201,7 @@ def muon(
         adam_b2=b2,
         muon_weight_dimension_numbers=dimensions,
     )
-    return _assembled([optimizer], clip_norm, frozen, train_only, scales)
+    return _assembled(rates[0], [optimizer], clip_norm, frozen, train_only, scales)
 
 
 def learning_rate_schedule(
@@ -234,6 +244,7 @@ def _steps(name: str, value: int | float, steps: int) -> int:
 
 
 def _assembled(
+    rate: float | optax.Schedule,
     optimizer: list[optax.GradientTransformation],
     clip_norm: float | None,
     frozen: tuple[str, ...],
@@ -251,7 +262,9 @@ def _assembled(
     whole = optax.chain(*parts) if len(parts) > 1 else parts[0]
     if only:
         whole = train_only(whole, only)
-    return freeze(whole, frozen) if frozen else whole
+    whole = Scheduled(*optax.with_extra_args_support(freeze(whole, frozen) if frozen else whole))
+    whole.learning_rate = rate
+    return whole
 
 
 def layer_decay(

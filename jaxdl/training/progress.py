@@ -88,7 +88,7 @@ class Progress:
 
         Args:
           result: Content of result.json: `metrics` {split: {name: value}} and optionally `step`,
-            `selected_step`, `parameters`, `seconds`, `goodput`.
+            `selected_step`, `parameters`, `seconds`, `goodput`, `badput`, `device_memory_peak`.
           pictures: Folder of the pictures. None if there are none.
         """
         if self._bar is not None:
@@ -104,7 +104,8 @@ class Progress:
             ("selected", f"step {result['selected_step']:,}" if "selected_step" in result else None),
             ("parameters", f"{result['parameters']:,}" if "parameters" in result else None),
             ("time", f"{duration(result['seconds'])} ({result['seconds']:.1f} s)" if "seconds" in result else None),
-            ("goodput", f"{result['goodput']:.1%}" if _is_finite(result.get("goodput")) else None),
+            ("goodput", goodput(result)),
+            ("memory", f"{peak / 1e9:.2f} GB at most" if (peak := result.get("device_memory_peak")) else None),
             ("pictures", str(pictures) if pictures is not None else None),
         ]
         if names:
@@ -165,6 +166,23 @@ def duration(seconds: float) -> str:
     if not hours:
         return f"{minute}:{second:02}"
     return (f"{days} d " if days else "") + f"{hour}:{minute:02}:{second:02}"
+
+
+def goodput(result: Mapping[str, Any]) -> str | None:
+    """Formats the goodput of a run and where the rest of its time went, such as "91.4% (compile 6.1%, save 2.0%)".
+
+    Args:
+      result: Content of result.json. Shares below 0.1% are left out.
+
+    Returns:
+      The text. None without a finite `goodput`.
+    """
+    if not _is_finite(result.get("goodput")):
+        return None
+    seconds = result.get("seconds") or math.inf
+    shares = {name.replace("_", "-"): spent / seconds for name, spent in result.get("badput", {}).items()}
+    parts = [f"{name} {share:.1%}" for name, share in shares.items() if share >= 0.001]
+    return f"{result['goodput']:.1%}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def number(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.errors import NonFinite
+from jaxdl.training.diagnostics import Diagnostics
 from jaxdl.training.state import leaf_names
 from jaxdl.training.step import Report
 from jaxdl.training.task import Task
@@ -17,7 +18,13 @@ class Window:
     The sums are JSON values and saved in checkpoints, so that a resumed run writes the same rows.
     """
 
-    def __init__(self, sums: Mapping[str, list[float]] | None = None):
+    def __init__(self, sums: Mapping[str, list[float]] | None = None, diagnostics: Diagnostics | None = None):
+        """
+        Args:
+          sums: Sums of a resumed run.
+          diagnostics: Division of gradients into modules. None: only their global norm is reported.
+        """
+        self._diagnostics = diagnostics
         self.sums: dict[str, list[float]] = {name: list(pair) for name, pair in (sums or {}).items()}
 
     def add(self, report: Report) -> None:
@@ -27,6 +34,8 @@ class Window:
                 continue
             prefix = f"{phase}/" if len(report.figures) > 1 else ""
             values = {name: float(value) for name, value in figures.items()}
+            if self._diagnostics is not None:
+                values |= self._diagnostics.gradient_norms(phase, report.squares[phase])
             if not report.finite[phase]:
                 values = {"skipped": 1.0}  # nonfinite="skip": the update was dropped
             for name, value in values.items():

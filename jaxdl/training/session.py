@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.digest import state_digest
 from jaxdl.training.flops import mfu
+from jaxdl.training.memory import memory_in_use
 from jaxdl.training.meters import Meter
 from jaxdl.training.reports import Window, check_finite
 from jaxdl.training.sources import Sources, training_batches
@@ -45,8 +47,13 @@ class Session:
         self.experiment, self.program, self.sources = experiment, program, sources
         self.folder, self.progress, self.checkpoints = folder, progress, checkpoints
         self.identity, self.wall = dict(identity), wall
-        self.meter, self.window = Meter(), Window()
-        self.pending: deque[tuple[int, Report]] = deque()
+        total = wall()
+        early = time.monotonic() - folder.attempt_start
+        self.meter, self.window = Meter({"start_up": early}), Window(None, program.diagnostics)
+        self.earlier = max(0.0, total - early)  # seconds of earlier attempts
+        self.compile_time: float | None = None  # until its row is written
+        self.tokens = experiment.task.token_count(program.batch_shape)
+        self.pending: deque[tuple[int, Report, jax.Array | None]] = deque()
         self.metrics: dict[str, dict[str, float]] = {}  # of every evaluation at `evaluated_at`
         self.evaluated_at = -1
         self.selected: dict[str, Any] | None = None  # step and metrics of the scored checkpoint, of select="best"
@@ -54,6 +61,10 @@ class Session:
 
     def begin(self) -> tuple[TrainState, int]:
         """Restores the newest intact checkpoint, or initializes; returns the state and its step."""
+        with self.meter.pause("start_up"):
+            return self._begin()
+
+    def _begin(self) -> tuple[TrainState, int]:
         self._check_rows()
         restored = self.checkpoints.restore(self.program.abstract)
         if restored is None:
@@ -62,6 +73,7 @@ class Session:
                 state = self.program.restart_optimizers(self.experiment.start.load(state))
                 self.identity["start_digest"] = state_digest({"params": state.params, "variables": state.variables})[1]
             self.folder.rewind(-1)
+            self.meter.add({"lost": self.earlier})
         else:
             state, step = restored.state, int(restored.state.step)
             if step > self.experiment.steps:
@@ -75,13 +87,21 @@ class Session:
             self.folder.rewind(step)
             if "start_digest" in restored.record:
                 self.identity["start_digest"] = restored.record["start_digest"]
-            self.window = Window(restored.record["window"])
+            self.window = Window(restored.record["window"], self.program.diagnostics)
             self.metrics, self.evaluated_at = restored.record["metrics"], restored.record["evaluated_at"]
             self.selected = restored.record.get("selected") if step == self.experiment.steps else None
             self.offset = restored.record["examples_seen"] - step * self.experiment.data.batch_size
-            self.meter = Meter(restored.record["useful_seconds"])
+            self.meter.add(self._spent_before(restored.record))
             self.progress.line(f"resuming from step {step}")
         return state, step
+
+    def _spent_before(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the seconds of earlier attempts by activity: those up to the checkpoint, and the lost ones."""
+        if "spent" not in record:  # an older checkpoint
+            useful = record["useful_seconds"]
+            return {"step": useful, "other": max(0.0, self.earlier - useful)}
+        spent = dict(record["spent"])
+        return {**spent, "lost": spent.get("lost", 0.0) + max(0.0, self.earlier - sum(spent.values()))}
 
     def _check_rows(self) -> None:
         """Refuses another batch size in a run whose rows carry a state from step to step.
@@ -100,6 +120,18 @@ class Session:
                 f" step to step; resume it with data.batch_size={before}, or give another --workdir"
             )
 
+    def _compile(self) -> None:
+        """Compiles the train step and the diagnostics, and prints their cost."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.program.abstract.params))
+        devices = self.program.mesh.devices.flatten()
+        kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
+        self.progress.line(f"{parameters:,} parameters on {len(devices)} x {kind}; compiling the train step")
+        start = time.perf_counter()
+        with self.meter.pause("compile"):
+            _ = self.program.compiled, self.program.diagnosing
+        self.compile_time = time.perf_counter() - start
+        self.progress.line(f"compiled in {self.compile_time:.1f} s")
+
     @contextmanager
     def batches(self, start: int) -> Iterator[Iterator[Mapping[str, jax.Array]]]:
         """Iterates over training batches from step `start`, transferred to the devices ahead of time."""
@@ -107,9 +139,10 @@ class Session:
         host = training_batches(self.sources.train, experiment, self.program.rows, self.offset)
         stream = host.iterate(start, self.program.place)
         try:
-            with self.meter.pause():
-                _ = self.program.compiled
-            yield (batch for _, batch in stream)
+            self._compile()
+            with self.meter.pause("start_up"):
+                first = [next(stream)] if start < experiment.steps else []
+            yield (batch for _, batch in itertools.chain(first, stream))
         finally:
             stream.close()
 
@@ -118,22 +151,23 @@ class Session:
         finite: list[Any] = list(self.pending[-1][1].finite.values()) if self.pending else []
         return not all(array.is_ready() for array in finite)
 
-    def report(self, step: int, report: Report) -> None:
+    def report(self, step: int, report: Report, state: TrainState) -> None:
         """Queues the report of the current step and reads that of the previous step, which is complete."""
-        self.meter.step(self.experiment.data.batch_size)
+        self.meter.step(self.experiment.data.batch_size, self.tokens)
         self.progress.advance(step)
-        self.pending.append((step, report))
+        logged = step % self.experiment.log_every == 0 or step == self.experiment.steps
+        self.pending.append((step, report, self.program.diagnose(state) if logged else None))
         if len(self.pending) > 1:
             self._read_oldest()
 
     def _read_oldest(self) -> None:
-        step, report = self.pending.popleft()
-        report = jax.device_get(report)
+        step, report, values = self.pending.popleft()
+        report, values = jax.device_get((report, values))
         if self.experiment.nonfinite == "stop":
             check_finite(self.experiment.task, self.program.abstract.params, step, report)
         self.window.add(report)
-        if step % self.experiment.log_every == 0 or step == self.experiment.steps:
-            figures = {**self.window.take(), **self._speed()}
+        if values is not None:
+            figures = {**self.window.take(), **self.program.diagnostics.values(values), **self._speed()}
             self.folder.write(step, "train", figures)
             self.progress.report(step, figures)
 
@@ -147,7 +181,10 @@ class Session:
         peak = peak_flops(jax.devices()[0].device_kind)
         work = self.program.flops
         share = mfu(work, speed["step_time"], self.program.mesh.size, peak) if "step_time" in speed else None
-        return {**speed, **({} if work is None else {"flops": work}), **({} if share is None else {"mfu": share})}
+        first = {} if self.compile_time is None else {"compile_time": self.compile_time}
+        self.compile_time = None
+        speed |= {} if work is None else {"flops": work}
+        return speed | ({} if share is None else {"mfu": share}) | first | memory_in_use()
 
     def evaluate(self, step: int, state: TrainState) -> None:
         """Runs every evaluation, the test split only after the last step, and draws the pictures."""
@@ -158,7 +195,7 @@ class Session:
         # After a resume some or all evaluations of the step may be done.
         due = [name for name in self.sources.evals if name != "test" or (last and not best)]
         names = [name for name in due if name not in self.metrics]
-        with self.meter.pause():
+        with self.meter.pause("evaluation"):
             values = {name: self._score(state, name) for name in names}
             for name, metrics in values.items():
                 self.metrics[name] = _scalars(metrics)
@@ -218,7 +255,7 @@ class Session:
     def save(self, step: int, state: TrainState) -> None:
         """Saves a checkpoint after reading all reports, so that a nonfinite state is never saved."""
         self.flush()
-        with self.meter.pause():
+        with self.meter.pause("save"):
             shapes = self.program.batch_shape.items()
             record = {
                 **self.identity,
@@ -228,7 +265,7 @@ class Session:
                 "evaluated_at": self.evaluated_at,
                 "selected": self.selected,
                 "window": self.window.sums,
-                "useful_seconds": self.meter.useful_seconds,
+                "spent": self.meter.spent,
                 "batch_size": self.experiment.data.batch_size,
                 "examples_seen": self.offset + step * self.experiment.data.batch_size,
             }
@@ -248,11 +285,14 @@ class Session:
         """Writes the learning curves and result.json after the last checkpoint is on disk."""
         from jaxdl.viz.curves import learning_curves
 
-        useful = self.meter.useful_seconds
-        self.checkpoints.wait()
+        with self.meter.pause("save"):
+            self.checkpoints.wait()
+        spent = self.meter.spent
         step = int(state.step)
         self.folder.picture(step, "learning_curves", learning_curves(self.folder.rows()))
         seconds, flops = self.wall(), self.program.flops
+        useful = spent.pop("step")
+        spent["other"] = spent.get("other", 0.0) + max(0.0, seconds - useful - sum(spent.values()))
         chosen = {} if self.selected is None else {"selected_step": self.selected["step"]}
         result = {
             "step": step,
@@ -263,6 +303,8 @@ class Session:
             "tflop": None if flops is None else 1e-12 * flops * step,
             "gflops": matrix_gflops(),
             "goodput": min(1.0, useful / seconds),  # a clock that was set back shortens a killed attempt
+            "badput": spent,
+            **{name: value for name, value in memory_in_use().items() if name == "device_memory_peak"},
             "state_digest": digest(state),
             **{name: value for name, value in self.identity.items() if name == "start_digest"},
         }

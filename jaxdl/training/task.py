@@ -4,6 +4,7 @@ A task defines what a model learns. It contains no data, does no I/O and does no
 `jaxdl.training.step` compiles any task to one update.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -168,6 +169,15 @@ class Task:
         Training refuses other ids before the first step, see `jaxdl.training.ids`.
         """
         return ()
+
+    def token_count(self, batch: Batch) -> int:
+        """Returns the tokens of a batch that one step processes, padding included; 0 for tasks without tokens.
+
+        Args:
+          batch: Shapes and types. Tokens are the integer features `tokens`, `source` and `target`, [batch, time].
+        """
+        arrays = [batch[name] for name in ("tokens", "source", "target") if name in batch]
+        return sum(math.prod(array.shape) for array in arrays if array.dtype.kind in "iu" and len(array.shape) == 2)
 
     @property
     def packages(self) -> Mapping[str, str]:

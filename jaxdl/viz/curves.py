@@ -17,11 +17,12 @@ Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 _COLUMNS = 3
 _MARKERS = "osD^vP"
-# Metrics of speed or of a single step, also with a phase prefix ("generator/grad_norm").
+# Metrics of speed or of a single step, also with a phase prefix or a module ("generator/grad_norm/stem").
 _NOT_LEARNED = frozenset(
     (
-        *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "useful_seconds"),
-        *("flops", "mfu", "grad_norm", "skipped", "selected_step"),
+        *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "tokens_per_second"),
+        *("useful_seconds", "flops", "mfu", "compile_time", "device_memory", "device_memory_peak"),
+        *("learning_rate", "grad_norm", "param_norm", "skipped", "selected_step"),
     )
 )
 
@@ -103,7 +104,7 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
 
 def learned(name: str, evaluated: Collection[str]) -> bool:
     """Returns whether a metric is a loss or an evaluation metric, and not one of speed."""
-    return name.rsplit("/", 1)[-1] not in _NOT_LEARNED and (name in evaluated or _is_loss(name))
+    return _NOT_LEARNED.isdisjoint(name.split("/")) and (name in evaluated or _is_loss(name))
 
 
 def scored_step(row: Mapping[str, Any]) -> int:

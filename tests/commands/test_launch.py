@@ -48,7 +48,17 @@ def run(trained, tmp_path) -> Path:
 
 def test_a_run_has_the_files_of_the_contract(trained):
     result = json.loads((trained / "result.json").read_text())
-    assert set(result) == {"step", "metrics", "parameters", "seconds", "tflop", "gflops", "goodput", "state_digest"}
+    assert set(result) == {
+        "step",
+        "metrics",
+        "parameters",
+        "seconds",
+        "tflop",
+        "gflops",
+        "goodput",
+        "badput",
+        "state_digest",
+    }
     assert result["step"] == 12
     assert 0 < result["goodput"] <= 1
     assert result["gflops"] > 0

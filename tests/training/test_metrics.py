@@ -27,17 +27,17 @@ class Clock:
 
 def test_the_meter_excludes_pauses_and_separates_data_from_steps():
     clock = Clock()
-    meter = Meter(useful_seconds=5.0, clock=clock)
+    meter = Meter({"step": 5.0}, clock=clock)
     for _ in range(4):
         with meter.data():
             clock.now += 0.5
         clock.now += 1.5
         meter.step(32)
-    with meter.pause():
+    with meter.pause("evaluation"):
         clock.now += 60.0
         with meter.data():
             clock.now += 7.0
-        with meter.pause():
+        with meter.pause("evaluation"):
             clock.now += 3.0
         assert meter.useful_seconds == pytest.approx(5 + 6)
     assert meter.report() == pytest.approx(
@@ -63,7 +63,7 @@ def test_a_report_inside_a_pause_splits_it():
     meter = Meter(clock=clock)
     clock.now += 1.0
     meter.step(1)
-    with meter.pause():
+    with meter.pause("evaluation"):
         clock.now += 10.0
         assert meter.report()["step_time"] == pytest.approx(1.0)
         clock.now += 10.0
@@ -77,7 +77,7 @@ def test_a_report_inside_a_pause_splits_it():
 def test_a_window_without_steps_has_no_step_metrics():
     clock = Clock()
     meter = Meter(clock=clock)
-    with meter.pause():
+    with meter.pause("evaluation"):
         clock.now += 1
     assert meter.report() == {"useful_seconds": 0.0}
 
@@ -85,7 +85,7 @@ def test_a_window_without_steps_has_no_step_metrics():
 def test_a_failure_inside_a_pause_ends_it():
     clock = Clock()
     meter = Meter(clock=clock)
-    with pytest.raises(KeyError), meter.pause():
+    with pytest.raises(KeyError), meter.pause("evaluation"):
         raise KeyError
     clock.now += 1
     assert meter.useful_seconds == pytest.approx(1.0)

@@ -18,6 +18,8 @@ RESULT = {
     "parameters": 1234567,
     "seconds": 83.24,
     "goodput": 0.914,
+    "badput": {"start_up": 0.04, "compile": 5.08, "evaluation": 2.0},
+    "device_memory_peak": 1.5e9,
 }
 
 
@@ -80,7 +82,8 @@ def test_results_are_an_aligned_table():
         "steps       4,000",
         "parameters  1,234,567",
         "time        1:23 (83.2 s)",
-        "goodput     91.4%",
+        "goodput     91.4% (compile 6.1%, evaluation 2.4%)",
+        "memory      1.50 GB at most",
         "pictures    runs/x/pictures",
     ]
 
