@@ -57,6 +57,14 @@ class Preempted(BaseException):
     Like KeyboardInterrupt it is not an Exception, so that code which handles errors does not catch it.
     """
 
+    exit_code = 75
+
+
+class Pruned(Preempted):
+    """Stop of a trial that its search has pruned, after the state was saved; the exit code is 76."""
+
+    exit_code = 76
+
 
 def warn(message: str) -> None:
     """Prints a warning of one line on standard error."""

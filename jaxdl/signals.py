@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from jaxdl.streams import write_line
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PRUNING = signal.SIGUSR1  # from a search to the training of a trial; SLURM and submitit use SIGUSR2
 _AGAIN = 0.05  # seconds until a handler is called again
 
 

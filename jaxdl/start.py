@@ -1,6 +1,8 @@
 """Start of the command line."""
 
-from jaxdl.signals import handle_signals, stop_at_once
+import signal
+
+from jaxdl.signals import PRUNING, handle_signals, stop_at_once
 from jaxdl.streams import open_streams
 
 
@@ -10,6 +12,7 @@ def launch() -> int:
     Signals are handled before the other imports, which take a second with JAX.
     """
     handle_signals(stop_at_once)
+    signal.signal(PRUNING, signal.SIG_IGN)  # before and after training, a search may send it once more
     open_streams()
     from jaxdl.commands.cli import main
 

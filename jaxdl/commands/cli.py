@@ -54,6 +54,7 @@ exit codes:
   0   done
   2   usage error: an error that the user can fix, described in one line
   75  stopped by a signal or by the loss of another process, and saved: run the same command again
+  76  pruned by a search, and saved: the same command resumes the run
   1   any other error"""
 _CLOSE = 0.8  # similarity of a misspelled flag; "--steps" and "--set" have 0.75
 
@@ -167,7 +168,7 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
         return 2
     except Preempted as stopped:
         _print("stopped", stopped)
-        return 75
+        return stopped.exit_code
     except Failed as error:
         _print("failed", error)
         return 1
@@ -295,7 +296,7 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
             raise UserError(f"--{flag.name}= is empty; write {flag}, or drop it")
         if flag.is_path and values[flag.name].value:
             values[flag.name].value = os.path.expanduser(str(values[flag.name].value))
-        if flag.choices and values[flag.name].value not in flag.choices:
+        if flag.choices and values[flag.name].value not in (None, *flag.choices):
             value = str(values[flag.name].value)
             raise UserError(f"--{flag.name}={value} is unknown; {nearest(value, flag.choices)}")
     _check(command, arguments, {flag.name for flag in taken if values[flag.name].present})

@@ -1,44 +1,67 @@
 """Hyperparameter search with Optuna: jaxdl sweep --trials=N.
 
-The trials are stored in an SQLite file beside the run folders. Each trial is an ordinary run in the folder of its
-configuration, so that a search that was stopped resumes its unfinished trials.
+Each trial is an ordinary run in the folder of its configuration. The study is a journal beside the run folders, which
+any number of machines may use at the same time (`jaxdl.search.study`). The process that trains a trial reads its
+metrics.jsonl after each evaluation, and stops it with a signal if the pruner decides so; then the run saves its state.
 """
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxdl.commands.sweep import FINISHED, Run, command, describe, split_values
+from jaxdl.commands.sweep import FINISHED, Run, command, describe
 from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
-from jaxdl.config.recipes import Recipe, load_recipe
+from jaxdl.config.recipes import load_recipe
 from jaxdl.errors import Failed, UserError, from_extra
-from jaxdl.flock import exclusive
-from jaxdl.launchers import LAUNCHERS, Job, Options
-from jaxdl.launchers.local import slots
+from jaxdl.launchers import LAUNCHERS, WORKER, Job, Options, check, settings_of
+from jaxdl.launchers.local import slots, work
+from jaxdl.launchers.table import Table
+from jaxdl.runs import metrics
 from jaxdl.runs.folder import RunFolder
+from jaxdl.search import pruners
+from jaxdl.search.space import corners, distributions
+from jaxdl.search.study import FOLDER, Study, Trial
 
-FILE = "search.db"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(log|{_NUMBER}))?")
+_PERIOD = 1.0  # seconds between two readings of the metrics of a run
+_WAIT = 2.0  # seconds until the study is asked again if it had no trial
+_WORKERS = 8  # by default
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Objective of a search.
+
+    Attributes:
+      trials: Number of trials, those of earlier calls included.
+      space: Axes of the search space, see `jaxdl.search.space.distributions`.
+      metric: "EVAL/NAME:min" or ":max". None: the metric that selects the recipe's best checkpoint.
+      pruner: Name of the pruner, see `jaxdl.search.pruners.make`. None: no trial is pruned.
+    """
+
+    trials: int
+    space: Sequence[str]
+    metric: str | None = None
+    pruner: str | None = None
 
 
 def run(
     recipe_name: str,
     settings: Sequence[str],
-    space: Sequence[str],
-    trials: int,
+    goal: Goal,
     workdir: str | None,
-    metric: str | None,
     options: Options,
+    launcher: str = "local",
     seed: int = 0,
 ) -> None:
-    """Runs trials until the search has `trials` of them, earlier calls included, and prints the best.
+    """Trains trials until the search has `goal.trials` of them, and prints the best.
 
-    Args as the flags, and `seed` of the sampler. The slots are the trials that run at the same time.
+    Args as the flags, and `seed` of the sampler. The slots are the trials that run at the same time. On a cluster
+    `launcher` starts workers, each of which runs this search on its machine.
 
     Raises:
       UserError: An argument is invalid, or Optuna is not installed.
@@ -46,120 +69,135 @@ def run(
       Preempted: A signal was received; the runs have saved their states.
     """
     with from_extra("search", "A search"):
-        import optuna
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+        import optuna  # noqa: F401
     folder, recipe = Path(workdir or "runs"), load_recipe(recipe_name)
-    axes = distributions(space)
-    name, mode = _goal(build(resolve(recipe, [*settings, *_first(axes)])), metric)
-    lock = folder / f".{FILE}.lock"  # a second search of the same study shares its trials
-    with _storage_errors(folder / FILE):
-        with exclusive(lock):
-            study = optuna.create_study(
-                storage=f"sqlite:///{folder / FILE}",
-                study_name=" ".join((recipe.name, *settings, *space, name)),
-                direction="maximize" if mode == "max" else "minimize",
-                load_if_exists=True,
-            )
-        concurrent = len(slots(options.slots, trials))
-        while True:
-            with exclusive(lock):
-                batch = _next_trials(study, axes, min(concurrent, trials - len(study.trials)), seed)
-            if not batch:
-                break
-            runs = {trial.number: _run(recipe, settings, trial.params, folder) for trial in batch}
-            _launch(recipe_name, list(runs.values()), options)
-            for number, run in runs.items():
-                value = _value(run, name)
-                state = optuna.trial.TrialState.FAIL if value is None else None
-                study.tell(number, value, state=state, skip_if_finished=True)
-                print(
-                    f"trial {number}: {run.varied}: {'failed' if value is None else f'{name} {value:.5g}'}", flush=True
-                )
-        if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
-            raise Failed(f"none of the {trials} trial(s) has {name}; see run.log in their folders in {folder}")
-        best = _run(recipe, settings, study.best_params, folder)
-        print(f"best of {len(study.trials)}: {best.varied}: {name} {study.best_value:.5g}  {best.folder}")
+    axes = distributions(goal.space)
+    ends = [build(resolve(recipe, [*settings, *point])) for point in corners(axes)]
+    name, mode = _metric(ends[0], goal.metric)
+    if goal.pruner:
+        _check_pruner(ends)
+    _check_launcher(launcher, options)
+    pruner = pruners.make(goal.pruner, ends[0].eval_every, ends[0].steps)
+    title = " ".join((recipe.name, *settings, *goal.space, name))
+
+    def trial_run(params: Mapping[str, Any]) -> Run:
+        return describe(recipe, settings, folder, [f"{key}={value}" for key, value in params.items()])
+
+    with Study(folder, title, mode, axes, goal.trials, pruner, seed, os.environ.get(WORKER)) as study:
+        if launcher != "local" and not study.finished:
+            _launch_workers(launcher, options, recipe_name, settings, goal, folder, study.digest)
+            return
+        trials = Trials(study, recipe_name, trial_run, name)
+        with Table([]) as table:
+            work(trials, slots(options.slots, goal.trials), options.retries, table)
+        if not study.finished:
+            return  # the other workers end the search
+        if study.best is None:
+            raise Failed(f"none of the {len(study)} trial(s) has {name}; see run.log in their folders in {folder}")
+        params, value = study.best
+        best = trial_run(params)
+        print(f"best of {len(study)}: {best.varied}: {name} {value:.5g}  {best.folder}")
 
 
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """Turns the errors of Optuna's storage into a UserError that names its file."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
+class Trials:
+    """Trials of a study as a queue of the local launcher, see `jaxdl.launchers.local.Queue`.
 
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError) as error:
-        reason = str(error.__cause__ or error).partition("\n")[0]
-        raise UserError(
-            f"cannot use {path} ({reason}); restore it from a copy, or remove it to start the search again: finished"
-            " runs are not repeated"
-        ) from error
+    It is done when no trial is left. In a worker of a cluster, these are the trials that no other worker is at.
 
-
-def _next_trials(study: Any, axes: Mapping[str, Any], count: int, seed: int) -> list[Any]:
-    """Returns the trials that were started and have no result, otherwise up to `count` new ones."""
-    from optuna.samplers import TPESampler
-    from optuna.trial import TrialState
-
-    running = study.get_trials(states=[TrialState.RUNNING])
-    if not running:
-        study.sampler = TPESampler(seed=seed + len(study.trials), constant_liar=True)
-        for _ in range(count):
-            study.ask(fixed_distributions=axes)
-    return running or study.get_trials(states=[TrialState.RUNNING])
-
-
-def distributions(space: Sequence[str]) -> dict[str, Any]:
-    """Parses the search space into Optuna's distribution of each name.
-
-    An entry is NAME=LOW..HIGH, integer if both bounds are; NAME=LOW..HIGH:STEP; NAME=LOW..HIGH:log for a log-uniform
-    distribution; or NAME=VALUE,VALUE,... for a categorical one.
-
-    Raises:
-      UserError: An entry has another form, a name occurs twice, or the space is empty.
+    Args:
+      study: Study.
+      recipe_name: Recipe, as on the command line.
+      trial_run: Returns the run of the values of a trial.
+      metric: Metric, EVAL/NAME.
     """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    axes: dict[str, Any] = {}
-    for text in space:
-        name, _, right = text.partition("=")
-        name, right = name.strip(), right.strip()
-        if name in axes:
-            raise UserError(f"--space has '{name}' twice; give all its values in one")
-        form = _RANGE.fullmatch(right)
-        values = [] if form else split_values(right)
-        try:
-            if not name or not all(values):
-                raise ValueError("a name or a value is missing")
-            if form:
-                low, high, step = form.groups()
-                integer = low.lstrip("+-").isdecimal() and high.lstrip("+-").isdecimal()
-                options: dict[str, Any] = {"log": step == "log"}
-                if step and step != "log":
-                    options["step"] = int(step) if integer else float(step)
-                if integer:
-                    axes[name] = IntDistribution(int(low), int(high), **options)
-                else:
-                    axes[name] = FloatDistribution(float(low), float(high), **options)
-            else:
-                axes[name] = CategoricalDistribution(values)
-        except ValueError as error:
-            raise UserError(
-                f"--space={text} is not a range: {' '.join(str(error).split())}; write NAME=1e-4..1e-2:log,"
-                " NAME=16..64:16 or NAME=VALUE,VALUE"
-            ) from None
-    if not axes:
-        raise UserError("--trials needs --space=NAME=LOW..HIGH, the settings to search")
-    return axes
+    def __init__(self, study: Study, recipe_name: str, trial_run: Callable[[Mapping[str, Any]], Run], metric: str):
+        self._study, self._recipe_name, self._trial_run, self._metric = study, recipe_name, trial_run, metric
+        self._active: dict[Path, _Active] = {}
+        self._asks_at = self._reads_at = 0.0
+        self._waits = False
+        self.done = False
+
+    def next(self) -> Job | None:
+        if time.monotonic() < self._asks_at:
+            return None
+        while (trial := self._study.take()) is not None:
+            run = self._trial_run(trial.params)
+            if run.folder in self._active:  # an equal trial, which gets the same result
+                self._active[run.folder].trials.append(trial)
+                continue
+            arguments = command(self._recipe_name, run) + (["--processes=1"] if WORKER in os.environ else [])
+            job = Job(f"trial {trial.number}: {run.varied}", arguments, run.folder, run.steps)
+            active = self._active[run.folder] = _Active(run, job, [trial], trial.pruned, set(trial.reported))
+            if run.state != FINISHED:
+                self._read(active)
+                if not active.pruned:
+                    return job
+            self._end(active)
+        self._asks_at = time.monotonic() + _WAIT
+        self.done = WORKER in os.environ or self._study.finished
+        if not (self.done or self._active or self._waits):
+            self._waits = True
+            print("waiting for the trials of other processes", flush=True)
+        return None
+
+    def pruned(self) -> list[Job]:
+        self._study.renew()
+        if time.monotonic() >= self._reads_at:
+            for active in self._active.values():
+                self._read(active)
+            self._reads_at = time.monotonic() + _PERIOD
+        return [active.job for active in self._active.values() if active.pruned]
+
+    def ended(self, job: Job, code: int) -> None:
+        active = self._active[job.folder]
+        active.pruned |= code == 76
+        self._end(active)
+        self._asks_at, self.done = 0.0, False
+
+    def _read(self, active: "_Active") -> None:
+        """Reports new values of the metric to the study, which may prune the trial."""
+        path = active.run.folder / "metrics.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if size == active.size:
+            return
+        active.size = size
+        split, _, name = self._metric.partition("/")
+        for row in metrics.parse(path)[0]:
+            if row["split"] == split and name in row and row["step"] not in active.reported:
+                active.reported.add(row["step"])
+                value = math.nan if row[name] is None else float(row[name])
+                asks = row["step"] < active.run.steps and not active.pruned
+                active.pruned |= self._study.report(active.trials[0].number, row["step"], value, asks)
+
+    def _end(self, active: "_Active") -> None:
+        """Stores the result of a trial that is finished, was pruned or has failed, and prints it."""
+        active.size = -1
+        self._read(active)
+        del self._active[active.run.folder]
+        value = _value(active.run, self._metric)
+        if value is not None:
+            text = f"{self._metric} {value:.5g}"
+        else:
+            text = f"pruned at step {max(active.reported, default=0)}" if active.pruned else "failed"
+        for trial in active.trials:
+            self._study.tell(trial.number, value, active.pruned)
+            print(f"trial {trial.number}: {active.run.varied}: {text}  {active.run.folder}", flush=True)
 
 
-def _first(axes: dict[str, Any]) -> list[str]:
-    """Returns a point of the space, to check that its names exist."""
-    return [f"{name}={axis.choices[0] if hasattr(axis, 'choices') else axis.low}" for name, axis in axes.items()]
+@dataclass
+class _Active:
+    """Run of a trial that this process is at, with all trials that have its values."""
+
+    run: Run
+    job: Job
+    trials: list[Trial]
+    pruned: bool
+    reported: set[int]
+    size: int = 0  # of metrics.jsonl when it was read
 
 
-def _goal(experiment: Experiment, metric: str | None) -> tuple[str, str]:
+def _metric(experiment: Experiment, metric: str | None) -> tuple[str, str]:
     """Returns the metric to optimize, and "max" or "min"."""
     keep = experiment.keep
     name, _, mode = (metric or keep.metric or "").partition(":")
@@ -173,19 +211,51 @@ def _goal(experiment: Experiment, metric: str | None) -> tuple[str, str]:
     return name, mode
 
 
-def _run(recipe: Recipe, settings: Sequence[str], params: dict[str, Any], folder: Path) -> Run:
-    return describe(recipe, settings, folder, [f"{name}={value}" for name, value in params.items()])
+def _check_pruner(ends: Sequence[Experiment]) -> None:
+    """Raises UserError if trials are not evaluated at the same steps, or only once."""
+    first, last = ((one.eval_every, one.steps) for one in ends)
+    if first != last:
+        raise UserError(
+            f"--pruner compares trials at equal steps, but the space changes (eval_every, steps) from {first} to"
+            f" {last}; drop the axis, or --pruner"
+        )
+    if first[0] >= first[1]:
+        raise UserError(
+            f"--pruner needs evaluations before the last step, but eval_every={first[0]} and steps={first[1]}; give"
+            f" --set=eval_every={max(1, first[1] // 10)}"
+        )
 
 
-def _launch(recipe_name: str, runs: Sequence[Run], options: Options) -> None:
-    """Launches the runs that are not finished; a run that fails has no result."""
-    unfinished = {run.folder: run for run in runs if run.state != FINISHED}
-    jobs = [Job(run.varied, command(recipe_name, run), run.folder, run.steps) for run in unfinished.values()]
-    if jobs:
-        try:
-            LAUNCHERS["local"](jobs, options)
-        except Failed as error:
-            print(f"failed: {error}", flush=True)
+def _check_launcher(launcher: str, options: Options) -> None:
+    """Raises UserError for a launcher that does not run workers, or its settings."""
+    if launcher == "tpu":
+        raise UserError("a search runs with --launcher=local, slurm or kubernetes: the script for tpu has fixed runs")
+    check(launcher, options)
+
+
+def _launch_workers(
+    launcher: str,
+    options: Options,
+    recipe_name: str,
+    settings: Sequence[str],
+    goal: Goal,
+    folder: Path,
+    digest: str,
+) -> None:
+    """Launches workers on a cluster, each with one trial at a time per GPU."""
+    count = min(options.slots or _WORKERS, goal.trials)
+    gpus = int(settings_of(launcher, options).get("gpus", "0"))
+    flags = {"metric": goal.metric, "pruner": goal.pruner, "trials": goal.trials, "workdir": folder}
+    flags |= {"slots": max(1, gpus), "retries": options.retries}
+    run = Run(tuple(settings), "", folder, 0)
+    python, program, config, *more = command(recipe_name, run)[:-1]
+    more += [f"--space={axis}" for axis in goal.space]
+    more += [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    line = [python, program, "sweep", config, *more]
+    workers = [folder / FOLDER / f"worker-{digest}-{number}" for number in range(count)]
+    jobs = [Job(f"worker {number}", line, path, 0, worker=True) for number, path in enumerate(workers)]
+    LAUNCHERS[launcher](jobs, Options(None, options.retries, options.output, options.more))
+    print("each worker trains trials until none is left; the same command prints the best of a finished search")
 
 
 def _value(run: Run, name: str) -> float | None:

@@ -4,9 +4,6 @@ A sweep is stateless: started again, it skips finished runs, resumes stopped one
 in `jaxdl.launchers`.
 """
 
-import itertools
-import math
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, WORKDIR, Command, Flag
 from jaxdl.config import recipes, resolve
 from jaxdl.config.experiment import build
+from jaxdl.config.grids import points
 from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
@@ -35,7 +33,8 @@ COMMAND = Command(
         "--config=RECIPE [--grid=AXIS] [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
         "--config=RECIPE --decompose=N [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
         "--config=RECIPE --power=DIFFERENCE [--grid=AXIS] [--metric=EVAL/NAME] [--set=NAME=VALUE] [--workdir=DIR]",
-        "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--set=NAME=VALUE] [--workdir=DIR]",
+        "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--pruner=NAME] [--launcher=NAME]"
+        " [--set=NAME=VALUE] [--workdir=DIR]",
     ),
     flags=(
         CONFIG,
@@ -65,7 +64,14 @@ COMMAND = Command(
         Flag("retries", "Retries of a failed run, by default 1.", value="N", kind=int, default=1, minimum=0),
         Flag("output", "File that the launcher writes. By default sweep.json or sweep.sh.", value="FILE"),
         DRY_RUN,
-        Flag("trials", "Number of trials of a search.", value="N", kind=int, minimum=1),
+        Flag(
+            "trials",
+            "Number of trials of a search, those of earlier calls included. Several machines may call it for one"
+            " --workdir at the same time. On slurm and kubernetes --slots is the number of workers, by default 8.",
+            value="N",
+            kind=int,
+            minimum=1,
+        ),
         Flag(
             "space",
             "Axis of the search space: NAME=1e-4..1e-2:log, NAME=16..64:16 or NAME=A,B. Repeatable.",
@@ -77,6 +83,12 @@ COMMAND = Command(
             "Metric of the search, by default the one that selects the recipe's best checkpoint; with --power without"
             " :min, by default the recipe's METRIC.",
             value="EVAL/NAME:min",
+        ),
+        Flag(
+            "pruner",
+            "Stop trials with poor values of the metric at its evaluations: asha and hyperband continue the best ones,"
+            " median those above the median. By default every trial is trained to the end.",
+            choices=("asha", "hyperband", "median"),
         ),
         Flag(
             "decompose",
@@ -98,8 +110,6 @@ COMMAND = Command(
     needs="jax",
 )
 
-_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
-MOST = 10_000  # runs of a grid
 FINISHED, STARTED, NEW, DAMAGED = "finished", "started", "new", "damaged"
 
 
@@ -115,23 +125,24 @@ def main(arguments: list[str], flags: FlagValues) -> None:
             raise UserError("--decompose chooses the seeds of its runs; drop --grid and --trials")
         grid = [crossed(flags.decompose)]
     if flags.power is not None:
-        if flags.trials or flags.space or flags.launch or flags.launcher != "local":
-            raise UserError("--power trains nothing; drop --trials, --space, --launch and --launcher")
+        if flags.trials or flags.space or flags.pruner or flags.launch or flags.launcher != "local":
+            raise UserError("--power trains nothing; drop --trials, --space, --pruner, --launch and --launcher")
         from jaxdl.commands import power
 
         planned = runs(flags.config, flags.set, grid, Path(flags.workdir or "runs"))
         power.run([run.folder for run in planned], flags.power, flags.metric)
         return
     if not flags.trials:
-        if flags.space or flags.metric:
-            raise UserError("--space and --metric need --trials=N, the number of trials of the search")
+        if flags.space or flags.metric or flags.pruner:
+            raise UserError("--space, --metric and --pruner need --trials=N, the number of trials of the search")
         run(flags.config, flags.set, grid, flags.workdir, flags.launcher, options, flags.dry_run)
         return
-    if flags.grid or flags.dry_run or flags.launcher != "local":
-        raise UserError("a search (--trials) runs on this machine; drop --grid, --dry_run and --launcher")
+    if flags.grid or flags.dry_run:
+        raise UserError("a search (--trials) chooses its settings; drop --grid and --dry_run")
     from jaxdl.commands import search
 
-    search.run(flags.config, flags.set, flags.space, flags.trials, flags.workdir, flags.metric, options)
+    goal = search.Goal(flags.trials, flags.space, flags.metric, flags.pruner)
+    search.run(flags.config, flags.set, goal, flags.workdir, options, flags.launcher)
 
 
 @dataclass(frozen=True)
@@ -254,39 +265,6 @@ def damage_of(folder: Path) -> str:
     return ""
 
 
-def points(grid: Sequence[str]) -> list[list[str]]:
-    """Returns the NAME=VALUE overrides of each point of a grid; the last axis varies fastest.
-
-    An axis is NAME=VALUE,VALUE,..., or NAME=FIRST..LAST for integers including both bounds, or
-    NAME,NAME=(VALUE,VALUE),... for joint values.
-
-    Raises:
-      UserError: An axis has another form, or a name occurs twice.
-    """
-    count = math.prod(_count(text.partition("=")[2].strip()) for text in grid)
-    if count > MOST:
-        raise UserError(f"--grid has {count:,} runs, more than {MOST:,}; give fewer values, or search with --trials=N")
-    axes, names = [], []
-    for text in grid:
-        left, equals, right = text.partition("=")
-        heads = [name.strip() for name in left.split(",")]
-        values = split_values(right.strip())
-        if not equals or not all(heads) or not values or not all(values):
-            raise UserError(
-                f"--grid={text} is not an axis; write --grid=NAME=VALUE,VALUE or --grid=seed=0..4, or for joint values"
-                " --grid=NAME,NAME=(VALUE,VALUE),(VALUE,VALUE)"
-            )
-        if len(heads) == 1:
-            axes.append([[f"{heads[0]}={value}"] for value in values])
-        else:
-            joint = [_tuple(text, value, heads) for value in values]
-            axes.append([[f"{name}={value}" for name, value in zip(heads, point)] for point in joint])
-        names += heads
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"--grid has '{twice[0]}' twice; give all its values in one")
-    return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
-
-
 def crossed(levels: int) -> str:
     """Returns the axis of the grid that crosses the seeds of all sources of randomness."""
     if levels < 5 or any(levels % divisor == 0 for divisor in range(2, levels)):
@@ -294,38 +272,6 @@ def crossed(levels: int) -> str:
     names = ",".join(f"seeds.{source}" for source in SOURCES)
     points = [",".join(str(seeds[source]) for source in SOURCES) for seeds in design(levels)]
     return f"{names}={','.join(f'({point})' for point in points)}"
-
-
-def _count(text: str) -> int:
-    """Returns the number of values of an axis, without listing a range."""
-    bounds = _RANGE.fullmatch(text)
-    return max(0, int(bounds[2]) - int(bounds[1]) + 1) if bounds else len(split_values(text))
-
-
-def split_values(text: str) -> list[str]:
-    """Splits the values of an axis: a range, or text separated by commas outside of brackets and quotes."""
-    if bounds := _RANGE.fullmatch(text):
-        return [str(value) for value in range(int(bounds[1]), int(bounds[2]) + 1)]
-    values, depth, quote = [""], 0, ""
-    for sign in text:
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-        else:
-            depth += (sign in "([{") - (sign in ")]}")
-        if sign == "," and not depth and not quote:
-            values.append("")
-        else:
-            values[-1] += sign
-    return [value.strip() for value in values]
-
-
-def _tuple(axis: str, text: str, names: Sequence[str]) -> list[str]:
-    values = split_values(text[1:-1]) if text.startswith("(") and text.endswith(")") else []
-    if len(values) != len(names):
-        raise UserError(f"--grid={axis}: '{text}' needs a value for each of {', '.join(names)}; write (VALUE,VALUE)")
-    return values
 
 
 def command(recipe: str, run: Run) -> list[str]:

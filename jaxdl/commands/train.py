@@ -225,8 +225,8 @@ def _attempt(folder: RunFolder) -> Iterator[None]:
         if isinstance(error, WriteError):
             raise WriteError(f"{error}; {_newest_checkpoint(folder)}") from error
         raise
-    except Preempted:
-        exit = 75
+    except Preempted as stopped:
+        exit = stopped.exit_code
         raise
     except Exception as error:
         starting = all(row["split"] == "train" for row in folder.rows())

@@ -11,6 +11,9 @@ from jaxdl.errors import UserError, nearest, write_errors
 from jaxdl.home import expanded
 from jaxdl.runs.files import check_output, write_output
 
+# Environment variable of the workers of a search: a name that a worker keeps when its engine starts it again.
+WORKER = "JAXDL_WORKER"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -21,12 +24,14 @@ class Job:
       command: Command line, relative to the current folder.
       folder: Run folder.
       steps: Training steps of the finished run.
+      worker: Whether it is not a run but a worker of a search, which trains trials until none is left.
     """
 
     name: str
     command: Sequence[str]
     folder: Path
     steps: int
+    worker: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Options:
     Attributes:
       slots: Number of concurrent runs. None: the launcher's default.
       retries: Number of retries of a failed run. A run that was stopped after saving its state (exit code 75) is always
-        resumed; a usage error (2) is never retried.
+        resumed; a usage error (2) or a pruned trial (76) is never retried.
       output: File of a launcher that writes one.
       more: Settings of the engine by name.
     """
@@ -79,6 +84,12 @@ def check(launcher: str, options: Options) -> None:
         raise UserError(f"--output is not written by --launcher={launcher}; drop it")
     if engine.FILE:
         check_output(expanded(options.output or engine.FILE), engine.MARK.encode())
+
+
+def check_workers(jobs: Sequence[Job], processes: int) -> None:
+    """Raises UserError if workers of a search are to run as several processes."""
+    if processes > 1 and any(job.worker for job in jobs):
+        raise UserError("the trials of a search are runs of one process; drop --launch=processes and --launch=nodes")
 
 
 def written(launcher: str, options: Options, text: str) -> Path:

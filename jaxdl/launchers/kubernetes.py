@@ -1,8 +1,8 @@
 """Kubernetes launcher: an Indexed Job with one pod per run, or one JobSet per run of several pods.
 
-A pod that exits with 75 has saved its state and is restarted without counting as a retry. Exit code 2, a usage error,
-is not retried (https://kubernetes.io/docs/concepts/workloads/controllers/job/). The pods of one run are restarted
-together (https://jobset.sigs.k8s.io).
+A pod that exits with 75 has saved its state and is restarted without counting as a retry. Exit codes 2, a usage error,
+and 76, a pruned trial, are not retried (https://kubernetes.io/docs/concepts/workloads/controllers/job/). The pods of
+one run are restarted together (https://jobset.sigs.k8s.io). The pods of a search ask it for trials.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxdl.errors import UserError
-from jaxdl.launchers import Job, Options, settings_of, written
+from jaxdl.launchers import WORKER, Job, Options, check_workers, settings_of, written
 
 PORT = 9000  # of the coordinator, the first pod of a run
 _OURS = {"app.kubernetes.io/managed-by": "jaxdl"}  # label of the manifest
@@ -39,6 +39,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     """
     settings = settings_of("kubernetes", options)
     processes = int(settings["processes"])
+    check_workers(jobs, processes)
     if processes > 1 and options.slots:
         raise UserError("--slots requires runs of one pod each; for runs of several pods use a queue such as Kueue")
     if processes == 1:
@@ -52,7 +53,8 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
 
 def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> dict[str, Any]:
     """Returns an Indexed Job whose pods are the runs."""
-    lines = [shlex.join(["python", "launch.py", *job.command[2:], "--processes=1"]) for job in jobs]
+    lines = [_line(job) for job in jobs]
+    worker = f'export {WORKER}="{settings["name"]}-$JOB_COMPLETION_INDEX"\n' if any(job.worker for job in jobs) else ""
     commands = "\n".join(f"  {number}) exec {line} ;;" for number, line in enumerate(lines))
     return {
         "apiVersion": "batch/v1",
@@ -63,10 +65,15 @@ def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str])
             "completions": len(jobs),
             "parallelism": options.slots or len(jobs),
             "backoffLimitPerIndex": options.retries,
-            "podFailurePolicy": {"rules": [_on_exit("Ignore", 75), _on_exit("FailIndex", 2)]},
-            "template": {"spec": _pod(f'case "$JOB_COMPLETION_INDEX" in\n{commands}\nesac', settings)},
+            "podFailurePolicy": {"rules": [_on_exit("Ignore", 75), _on_exit("FailIndex", 2, 76)]},
+            "template": {"spec": _pod(f'{worker}case "$JOB_COMPLETION_INDEX" in\n{commands}\nesac', settings)},
         },
     }
+
+
+def _line(job: Job) -> str:
+    alone = [] if job.worker else ["--processes=1"]  # otherwise JAX takes the pods of the job for processes of one run
+    return shlex.join(["python", "launch.py", *job.command[2:], *alone])
 
 
 def job_set(name: str, job: Job, processes: int, options: Options, settings: dict[str, str]) -> dict[str, Any]:
@@ -98,8 +105,8 @@ def job_set(name: str, job: Job, processes: int, options: Options, settings: dic
     }
 
 
-def _on_exit(action: str, code: int) -> dict[str, Any]:
-    return {"action": action, "onExitCodes": {"operator": "In", "values": [code]}}
+def _on_exit(action: str, *codes: int) -> dict[str, Any]:
+    return {"action": action, "onExitCodes": {"operator": "In", "values": [*codes]}}
 
 
 def _pod(script: str, settings: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Local launcher: runs as processes of this machine, which share its cores and GPUs."""
+"""Local launcher: runs as processes of this machine, which share its cores and GPUs.
+
+A sweep's runs are known from the start; a search yields its trials one by one, as a `Queue`.
+"""
 
 import os
 import signal
@@ -8,12 +11,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import Failed, Preempted, UserError, write_errors
 from jaxdl.launchers import Job, Options
 from jaxdl.launchers.table import Table
 from jaxdl.runs.lock import WAIT
+from jaxdl.signals import PRUNING
 from jaxdl.training.interrupt import interruptible
 
 _MOST = 8  # slots by default on a machine without GPUs: each run has its own memory
@@ -28,12 +33,55 @@ class Slot:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+class Queue(Protocol):
+    """Jobs that are chosen while others run."""
+
+    @property
+    def done(self) -> bool:
+        """Whether no job will follow."""
+        ...
+
+    def next(self) -> Job | None:
+        """Returns the job to start now; None if there is none at present."""
+        ...
+
+    def pruned(self) -> Sequence[Job]:
+        """Returns the running jobs to stop with `PRUNING`; called ten times per second."""
+        ...
+
+    def ended(self, job: Job, code: int) -> None:
+        """Accepts the exit code of a job that is not started again."""
+        ...
+
+
+class _Listed:
+    """Queue of jobs that are known from the start, which are never pruned."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs, self.failed = deque(jobs), list[str]()
+
+    @property
+    def done(self) -> bool:
+        return not self._jobs
+
+    def next(self) -> Job | None:
+        return self._jobs.popleft() if self._jobs else None
+
+    def pruned(self) -> Sequence[Job]:
+        return ()
+
+    def ended(self, job: Job, code: int) -> None:
+        if code:
+            self.failed.append(f"{job.folder / 'run.log'} (exit code {code})")
+
+
 @dataclass
 class _Running:
     job: Job
     slot: Slot
     process: subprocess.Popen
     tries: int
+    pruned: float | None = None  # time of the newest signal
 
 
 SETTINGS: dict[str, str] = {}
@@ -49,43 +97,69 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
       Failed: Some runs failed; all others are finished.
       Preempted: A signal was received; the active runs have saved their states.
     """
-    free = slots(options.slots, len(jobs))
-    waiting, running, failed = deque((job, 0) for job in jobs), list[_Running](), list[str]()
+    queue = _Listed(jobs)
+    with Table(jobs) as table:
+        work(queue, slots(options.slots, len(jobs)), options.retries, table)
+    if failed := queue.failed:
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise Failed(f"{len(failed)} of {len(jobs)} run(s) failed, see {', '.join(failed[:3])}{more}")
+
+
+def work(queue: Queue, slots: Sequence[Slot], retries: int, table: Table) -> None:
+    """Runs the jobs of a queue until it is done, one at a time in each slot.
+
+    Raises:
+      Preempted: A signal was received; the active runs have saved their states.
+    """
+    free, again, running = list(slots), deque[tuple[Job, int]](), list[_Running]()
     stopping = False
-    with interruptible() as interrupt, Table(jobs) as table:
-        while running or (waiting and not interrupt.received):
-            while waiting and free and not interrupt.received:
-                running.append(_start(*waiting.popleft(), free.pop(0)))
-                table.started(running[-1].job, running[-1].tries)
+    with interruptible() as interrupt:
+        while running or not (interrupt.received or (queue.done and not again)):
+            while free and not interrupt.received:
+                job, tries = again.popleft() if again else (queue.next(), 0)
+                if job is None:
+                    break
+                running.append(_start(job, tries, free.pop(0)))
+                table.started(job, tries)
             time.sleep(0.1)
             if interrupt.received and not stopping:
                 stopping = True
                 for run in running:
                     run.process.send_signal(signal.SIGTERM)
+            if not stopping:
+                _prune(running, queue.pruned())
             for run in [run for run in running if run.process.poll() is not None]:
                 running.remove(run)
                 free.append(run.slot)
                 code = run.process.returncode
-                if not interrupt.received:
-                    retried, failures = _outcome(run, code, options.retries)
-                    waiting.extend(retried)
-                    failed.extend(failures)
                 table.ended(run.job, code)
+                if stopping:
+                    continue
+                if (tries := _next_try(run, code, retries)) is not None:
+                    again.append((run.job, tries))
+                else:
+                    queue.ended(run.job, code)
             table.refresh()
     if interrupt.received:
         raise Preempted(f"{interrupt.received}: the runs have saved their states; run the same command to resume them")
-    if failed:
-        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        raise Failed(f"{len(failed)} of {len(jobs)} run(s) failed, see {', '.join(failed[:3])}{more}")
 
 
-def _outcome(run: _Running, code: int, retries: int) -> tuple[list[tuple[Job, int]], list[str]]:
-    """Returns (job, tries) of an ended run if it is started again, and its failure otherwise."""
+def _prune(running: Sequence[_Running], jobs: Sequence[Job]) -> None:
+    """Sends the signal that prunes, again after a second: a process that still imports JAX would not handle it."""
+    now = time.monotonic()
+    for run in running:
+        if run.job in jobs and (run.pruned is None or now - run.pruned > 1.0):
+            run.pruned = now
+            run.process.send_signal(PRUNING)
+
+
+def _next_try(run: _Running, code: int, retries: int) -> int | None:
+    """Returns the number of failures of an ended run if it is started again, otherwise None."""
+    if code in (0, 2, 76) or run.pruned is not None:
+        return None
     if code == 75:
-        return [(run.job, run.tries)], []
-    if code not in (0, 2) and run.tries < retries:
-        return [(run.job, run.tries + 1)], []
-    return [], [f"{run.job.folder / 'run.log'} (exit code {code})"] if code else []
+        return run.tries
+    return run.tries + 1 if run.tries < retries else None
 
 
 def slots(count: int | None, jobs: int) -> list[Slot]:

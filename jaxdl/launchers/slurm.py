@@ -2,7 +2,7 @@
 
 A run that was stopped after saving its state (exit code 75), was preempted or reached its time limit is requeued and
 resumes from its last checkpoint. Submission does not wait: the same command later lists the finished runs and submits
-those that are neither finished nor queued.
+those that are neither finished nor queued. The tasks of a search ask it for trials.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import UserError, from_extra
-from jaxdl.launchers import Job, Options, settings_of
+from jaxdl.launchers import WORKER, Job, Options, check_workers, settings_of
 from jaxdl.runs.lock import WAIT
 
 SETTINGS = {
@@ -42,6 +42,7 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
       UserError: SLURM or submitit is missing, or a setting is unknown or refused by SLURM.
     """
     settings = settings_of("slurm", options)
+    check_workers(jobs, int(settings["nodes"]) * int(settings["processes"]))
     with from_extra("cluster", "The SLURM launcher"):
         import submitit
         from submitit.core.utils import FailedJobError
@@ -82,7 +83,7 @@ class Work:
         when another one does.
         """
         code = _train(command, folder)
-        if _process() == 0 and (code == 75 or (code not in (0, 2) and _failed(folder) <= self.retries)):
+        if _process() == 0 and (code == 75 or (code not in (0, 2, 76) and _failed(folder) <= self.retries)):
             _requeue()
         elif code not in (0, 75):
             raise RuntimeError(f"exit code {code}; see {_log(folder)}")
@@ -99,7 +100,7 @@ def _train(command: Sequence[str], folder: Path) -> int:
     """Runs the command and returns its exit code; SIGTERM is forwarded."""
     folder.mkdir(parents=True, exist_ok=True)
     with _log(folder).open("ab") as log:
-        environment = {**os.environ, WAIT: "1"}
+        environment = {**os.environ, WAIT: "1", WORKER: _task()}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
     try:
@@ -125,11 +126,16 @@ def _failed(folder: Path) -> int:
     return (folder / JOB).read_text().count("failed")
 
 
-def _requeue() -> None:
-    """Requeues this job, unless SLURM has cancelled or requeued it."""
+def _task() -> str:
+    """Returns the name of this job, JOB or JOB_TASK, which it keeps when it is requeued."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
-    name = job if task is None else f"{job}_{task}"
+    return job if task is None else f"{job}_{task}"
+
+
+def _requeue() -> None:
+    """Requeues this job, unless SLURM has cancelled or requeued it."""
+    name = _task()
     state = subprocess.run(["squeue", "-h", "-j", name, "-o", "%T"], capture_output=True, text=True, check=True).stdout
     if state.strip() == "RUNNING":
         subprocess.run(["scontrol", "requeue", name], check=True)

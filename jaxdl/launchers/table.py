@@ -11,14 +11,14 @@ from jaxdl.runs.table import rich_table
 from jaxdl.training.progress import duration, number
 
 _ROWS = 30  # of the table; in longer sweeps, waiting and finished runs are only counted
-_WORDS = {0: "finished", 2: "usage error", 75: "stopped"}
+_WORDS = {0: "finished", 2: "usage error", 75: "stopped", 76: "pruned"}
 
 
 class Table:
     """Table of a sweep's runs with state, step and loss; a context manager.
 
     Args:
-      jobs: Runs of the sweep.
+      jobs: Runs of the sweep; those of a search are added when they start.
       file: Output stream. None: standard output.
       console: rich Console. None: one for `file`.
     """
@@ -49,6 +49,8 @@ class Table:
 
     def started(self, job: Job, tries: int) -> None:
         """Reports that a run was started, for the first time or again."""
+        if job.folder not in self._states:
+            self._jobs.append(job)
         self._states[job.folder] = "running" if not tries else f"running, try {tries + 1}"
         self._since[job.folder] = time.monotonic()
         self._print(job, "started" if not tries else f"started, try {tries + 1}")

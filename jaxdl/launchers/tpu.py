@@ -40,7 +40,7 @@ def script(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> s
         "      [ $code = 75 ] || break",
         "    done",
         "    [ $code = 0 ] && return 0",
-        "    [ $code = 2 ] && break",
+        "    [ $code = 2 ] || [ $code = 76 ] && break",
         "  done",
         '  echo "failed with exit code $code: $1" >&2',
         "}",

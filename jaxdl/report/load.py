@@ -202,6 +202,8 @@ def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[st
         return (RUNNING, "is running") if alive else (KILLED, "killed; rerun its command to resume")
     if code == 75:
         return STOPPED, "stopped by a signal after saving a checkpoint; rerun its command to resume"
+    if code == 76:
+        return STOPPED, "pruned by a search; rerun its command to train it to the end"
     return FAILED, f"exited with code {code} without a result"
 
 

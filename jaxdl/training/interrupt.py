@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from jaxdl.errors import Preempted
-from jaxdl.signals import handled, kept, raise_from
+from jaxdl.errors import Preempted, Pruned
+from jaxdl.signals import PRUNING, handled, kept, raise_from
 
 
 class Interrupt:
@@ -31,14 +31,22 @@ class Interrupt:
         self.received = self.received or ("SIGTERM" if stops else "")
         return stops
 
+    def exception(self, step: int) -> Preempted:
+        """Returns the exception that ends the run after the state of this step was saved."""
+        kind = Pruned if self.received == PRUNING.name else Preempted
+        return kind(f"{self.received} after step {step}; saved; run the same command to resume")
+
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
+def interruptible(*others: signal.Signals) -> Iterator[Interrupt]:
     """Handles SIGTERM, SIGHUP and SIGINT by setting `Interrupt.received`; a second SIGINT raises KeyboardInterrupt.
 
     A SIGHUP that is ignored, as under nohup, stays ignored. With several processes, JAX's runtime handles SIGTERM and
     notifies the other processes; SIGHUP and SIGINT are forwarded as SIGTERM. Outside the main thread, where Python
     allows no handlers, signals are not handled.
+
+    Args:
+      others: More signals to handle in the same way.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -53,7 +61,7 @@ def interruptible() -> Iterator[Interrupt]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     several = jax.process_count() > 1
-    with _handler(handle, _signals(several)):
+    with _handler(handle, [*_signals(several), *others]):
         yield interrupt
 
 

@@ -13,7 +13,8 @@ from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.data.source import Source
 from jaxdl.distributed.processes import begun, together
-from jaxdl.errors import Preempted, UserError, check_packages, nearest
+from jaxdl.errors import UserError, check_packages, nearest
+from jaxdl.signals import PRUNING
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.ids import check_sources
@@ -118,7 +119,7 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, experiment.keep, experiment.scheduled))
         stack.enter_context(together())
         session = Session(experiment, program, sources, folder, progress, checkpoints, identity, wall)
-        interrupt = stack.enter_context(interruptible())
+        interrupt = stack.enter_context(interruptible(PRUNING))
         state, start = session.begin()
         begun(folder.checkpoints, start)
         if start == experiment.steps:  # killed before result.json was written, or shortened to this step
@@ -137,5 +138,5 @@ def train(
                 session.save(step, state)
             if stop:
                 checkpoints.wait()
-                raise Preempted(f"{interrupt.received} after step {step}; saved; run the same command to resume")
+                raise interrupt.exception(step)
         return state, session.finish(state)

@@ -75,7 +75,7 @@ def test_help_lists_the_commands_and_exit_codes_without_importing_jax(form):
     text = subprocess.run([sys.executable, "-c", code], cwd=repository_root(), capture_output=True, text=True)
     assert text.returncode == 0, text.stderr
     lines = [line.split() for line in text.stdout.splitlines()]
-    assert {line[0] for line in lines if line} >= {*COMMANDS, "0", "1", "2", "75"}
+    assert {line[0] for line in lines if line} >= {*COMMANDS, "0", "1", "2", "75", "76"}
     assert "jaxdl COMMAND --help" in text.stdout
 
 
@@ -180,8 +180,8 @@ HINTS = {
     "eval RUN --step": "Missing value for flag --step",
     "list --format=yaml": "--format=yaml is unknown; names that exist: json, text",
     "sweep --config=x --launcher=slrm": "--launcher=slrm is unknown; did you mean 'slurm'",
-    "sweep --config=x --space=a=1,2": "--space and --metric need --trials=N",
-    "sweep --config=x --trials=2 --space=a=1,2 --dry-run": "a search (--trials) runs on this machine; drop --grid",
+    "sweep --config=x --space=a=1,2": "--space, --metric and --pruner need --trials=N",
+    "sweep --config=x --trials=2 --space=a=1,2 --dry-run": "a search (--trials) chooses its settings; drop --grid",
 }
 
 

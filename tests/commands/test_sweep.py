@@ -97,7 +97,14 @@ sys.exit({codes}[min(count, len({codes}) - 1)])
 
 @pytest.mark.parametrize(
     ("codes", "runs", "fails"),
-    [([0], 1, False), ([2], 1, True), ([1, 0], 2, False), ([1], 2, True), ([75, 75, 75, 1, 0], 5, False)],
+    [
+        ([0], 1, False),
+        ([2], 1, True),
+        ([1, 0], 2, False),
+        ([1], 2, True),
+        ([76], 1, True),
+        ([75, 75, 75, 1, 0], 5, False),
+    ],
 )
 def test_failed_runs_are_retried_and_stopped_ones_resumed(tmp_path, capsys, codes, runs, fails):
     path = str(tmp_path / "counts" / "one")

@@ -25,8 +25,8 @@ def test_kubernetes_manifest(tmp_path, capsys):
         2,
     )
     assert spec["backoffLimitPerIndex"] == 4
-    rules = {rule["onExitCodes"]["values"][0]: rule["action"] for rule in spec["podFailurePolicy"]["rules"]}
-    assert rules == {75: "Ignore", 2: "FailIndex"}
+    rules = {(*rule["onExitCodes"]["values"],): rule["action"] for rule in spec["podFailurePolicy"]["rules"]}
+    assert rules == {(75,): "Ignore", (2, 76): "FailIndex"}
     pod = spec["template"]["spec"]
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
     container = pod["containers"][0]

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from jaxdl.errors import Preempted
+from jaxdl.errors import Preempted, Pruned
+from jaxdl.signals import PRUNING
 from jaxdl.training.interrupt import interruptible, preparing
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -27,6 +28,19 @@ def test_a_signal_during_training_stops_after_the_step(number):
         os.kill(os.getpid(), number)
         assert interrupt.stops(2)
         assert interrupt.received == number.name
+
+
+def test_the_signal_of_a_search_ends_training_as_pruned():
+    with interruptible(PRUNING) as interrupt:
+        os.kill(os.getpid(), PRUNING)
+        assert interrupt.stops(2)
+        stop = interrupt.exception(2)
+    assert (type(stop), stop.exit_code) == (Pruned, 76)
+    assert str(stop) == "SIGUSR1 after step 2; saved; run the same command to resume"
+    with interruptible(PRUNING) as interrupt:
+        os.kill(os.getpid(), PRUNING)
+        os.kill(os.getpid(), signal.SIGTERM)  # the search itself is stopped, and decides again later
+        assert (type(interrupt.exception(3)), interrupt.exception(3).exit_code) == (Preempted, 75)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

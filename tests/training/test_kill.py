@@ -28,8 +28,8 @@ def uninterrupted(tmp_path_factory) -> Path:
 
 def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrupted, tmp_path):
     workdir, chance = tmp_path / "killed", random.Random(0)
-    for number, signal_number in enumerate([*[signal.SIGKILL] * KILLS, signal.SIGTERM, signal.SIGHUP]):
-        step = 1 + (number * (STEPS - 5)) // (KILLS + 2) + chance.randrange(5)
+    for number, signal_number in enumerate([*[signal.SIGKILL] * KILLS, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]):
+        step = 1 + (number * (STEPS - 5)) // (KILLS + 3) + chance.randrange(5)
         step = max(step, newest_step(workdir) + 1)  # earlier rows are of the last process
         process = launch(workdir, LENGTH)
         wait_for_step(process, workdir, step)
@@ -38,9 +38,10 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
         output, _ = process.communicate(timeout=120)
         assert not (workdir / "result.json").exists(), "the signal came too late to test anything"
         if signal_number != signal.SIGKILL:
-            assert process.returncode == 75, output
+            code = 76 if signal_number == signal.SIGUSR1 else 75  # of a search that prunes the trial
+            assert process.returncode == code, output
             assert f"stopped: {signal_number.name} after step" in output
-            assert json.loads((workdir / "manifest.json").read_text())["attempts"][-1]["exit"] == 75
+            assert json.loads((workdir / "manifest.json").read_text())["attempts"][-1]["exit"] == code
     process = launch(workdir, LENGTH)
     assert process.stdout is not None
     assert any("resuming from step" in line for line in process.stdout)

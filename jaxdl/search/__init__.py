@@ -1,0 +1,1 @@
+"""Hyperparameter search: search spaces, pruners, and a study that several machines share."""
