@@ -106,6 +106,7 @@ def train(
     settings: Settings = (),
     allow: Sequence[str] = (),
     progress: bool = True,
+    tracker: str = "",
 ) -> Run:
     """Trains an experiment in a run folder, or resumes the run in the folder from its newest checkpoint.
 
@@ -118,6 +119,7 @@ def train(
       settings: {NAME: VALUE} or ["NAME=VALUE"], as `--set` of the command line. Not for `Experiment` objects.
       allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
       progress: Whether progress is printed.
+      tracker: Tracker that also gets metrics, pictures and result: "wandb" or "mlflow". "": none.
 
     Returns:
       The trained run.
@@ -127,10 +129,11 @@ def train(
       Preempted: SIGTERM or SIGINT was received in the main thread. The state is saved; call `train` again to resume.
       NonFinite: A loss or gradient was not finite.
     """
-    from jaxdl.commands.train import check_allowances, make
+    from jaxdl.commands.train import check_allowances, check_tracker, make
     from jaxdl.runs.environment import configure_library
 
     check_allowances(allow)
+    check_tracker(tracker)
     absent = configure_library()
     subject = _subject(experiment, settings)
     if workdir is None:
@@ -138,7 +141,7 @@ def train(
             raise UserError("an Experiment object has no fingerprint that names its run; pass workdir")
         workdir = Path("runs") / default_name(subject.file, fingerprint(subject.config))
     command = f"jaxdl.train({subject.recipe or subject.file.stem!r}, settings={list(subject.settings)})"
-    make(subject.config, subject.recipe, subject.settings, Path(workdir), allow, [command], absent, progress)
+    make(subject.config, subject.recipe, subject.settings, Path(workdir), allow, [command], absent, progress, tracker)
     return Run(workdir, config=None if subject.recipe else subject.config)
 
 

@@ -176,6 +176,12 @@ TOPOLOGY = Flag(
 )
 SHAPE = Flag("shape", "Use synthetic images of this shape instead of the recipe's data.", value="HEIGHT,WIDTH,CHANNELS")
 DRY_RUN = Flag("dry_run", "Print what would be done without doing it.", kind=bool, default=False)
+TRACKER = Flag(
+    "tracker",
+    "Also send metrics, pictures and result to this tracker: wandb or mlflow, or another module of jaxdl.trackers.",
+    value="NAME",
+    default="",
+)
 PROCESSES = (
     Flag(
         "processes",

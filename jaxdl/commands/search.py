@@ -87,7 +87,7 @@ def run(
         if launcher != "local" and not study.finished:
             _launch_workers(launcher, options, recipe_name, settings, goal, folder, study.digest)
             return
-        trials = Trials(study, recipe_name, trial_run, name)
+        trials = Trials(study, recipe_name, trial_run, name, options.flags)
         with Table([]) as table:
             work(trials, slots(options.slots, goal.trials), options.retries, table)
         if not study.finished:
@@ -109,10 +109,19 @@ class Trials:
       recipe_name: Recipe, as on the command line.
       trial_run: Returns the run of the values of a trial.
       metric: Metric, EVAL/NAME.
+      flags: Flags of the command `train`, see `jaxdl.launchers.Options`.
     """
 
-    def __init__(self, study: Study, recipe_name: str, trial_run: Callable[[Mapping[str, Any]], Run], metric: str):
+    def __init__(
+        self,
+        study: Study,
+        recipe_name: str,
+        trial_run: Callable[[Mapping[str, Any]], Run],
+        metric: str,
+        flags: Sequence[str] = (),
+    ):
         self._study, self._recipe_name, self._trial_run, self._metric = study, recipe_name, trial_run, metric
+        self._flags = [*flags, *(["--processes=1"] if WORKER in os.environ else [])]
         self._active: dict[Path, _Active] = {}
         self._asks_at = self._reads_at = 0.0
         self._waits = False
@@ -126,7 +135,7 @@ class Trials:
             if run.folder in self._active:  # an equal trial, which gets the same result
                 self._active[run.folder].trials.append(trial)
                 continue
-            arguments = command(self._recipe_name, run) + (["--processes=1"] if WORKER in os.environ else [])
+            arguments = command(self._recipe_name, run, self._flags)
             job = Job(f"trial {trial.number}: {run.varied}", arguments, run.folder, run.steps)
             active = self._active[run.folder] = _Active(run, job, [trial], trial.pruned, set(trial.reported))
             if run.state != FINISHED:
@@ -250,7 +259,7 @@ def _launch_workers(
     run = Run(tuple(settings), "", folder, 0)
     python, program, config, *more = command(recipe_name, run)[:-1]
     more += [f"--space={axis}" for axis in goal.space]
-    more += [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    more += [*(f"--{name}={value}" for name, value in flags.items() if value is not None), *options.flags]
     line = [python, program, "sweep", config, *more]
     workers = [folder / FOLDER / f"worker-{digest}-{number}" for number in range(count)]
     jobs = [Job(f"worker {number}", line, path, 0, worker=True) for number, path in enumerate(workers)]

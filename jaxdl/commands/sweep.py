@@ -11,7 +11,8 @@ from pathlib import Path
 
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, WORKDIR, Command, Flag
+from jaxdl import trackers
+from jaxdl.commands.flags import CONFIG, DRY_RUN, SET, TRACKER, WORKDIR, Command, Flag
 from jaxdl.config import recipes, resolve
 from jaxdl.config.experiment import build
 from jaxdl.config.grids import points
@@ -63,6 +64,7 @@ COMMAND = Command(
         ),
         Flag("retries", "Retries of a failed run, by default 1.", value="N", kind=int, default=1, minimum=0),
         Flag("output", "File that the launcher writes. By default sweep.json or sweep.sh.", value="FILE"),
+        TRACKER,
         DRY_RUN,
         Flag(
             "trials",
@@ -118,15 +120,21 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         if "=" not in text:
             raise UserError(f"--launch={text} has no value; write --launch=NAME=VALUE")
     settings = dict(text.partition("=")[::2] for text in flags.launch)
-    options = Options(flags.slots, flags.retries, flags.output, settings)
+    if flags.tracker:
+        trackers.check(flags.tracker, installed=flags.launcher in ("local", "slurm"))
+    passed_on = (f"--tracker={flags.tracker}",) if flags.tracker else ()
+    options = Options(flags.slots, flags.retries, flags.output, settings, passed_on)
     grid = flags.grid
     if flags.decompose:
         if grid or flags.trials:
             raise UserError("--decompose chooses the seeds of its runs; drop --grid and --trials")
         grid = [crossed(flags.decompose)]
     if flags.power is not None:
-        if flags.trials or flags.space or flags.pruner or flags.launch or flags.launcher != "local":
-            raise UserError("--power trains nothing; drop --trials, --space, --pruner, --launch and --launcher")
+        elsewhere = flags.launch or flags.launcher != "local"
+        if flags.trials or flags.space or flags.pruner or elsewhere or flags.tracker:
+            raise UserError(
+                "--power trains nothing; drop --trials, --space, --pruner, --launch, --launcher and --tracker"
+            )
         from jaxdl.commands import power
 
         planned = runs(flags.config, flags.set, grid, Path(flags.workdir or "runs"))
@@ -224,7 +232,7 @@ def run(
     if dry_run:
         return
     unfinished = [run for run, state in zip(planned, states) if state != FINISHED]
-    jobs = [Job(run.varied, command(recipe_name, run), run.folder, run.steps) for run in unfinished]
+    jobs = [Job(run.varied, command(recipe_name, run, options.flags), run.folder, run.steps) for run in unfinished]
     if jobs:
         LAUNCHERS[launcher](jobs, options)
 
@@ -274,9 +282,9 @@ def crossed(levels: int) -> str:
     return f"{names}={','.join(f'({point})' for point in points)}"
 
 
-def command(recipe: str, run: Run) -> list[str]:
+def command(recipe: str, run: Run, flags: Sequence[str] = ()) -> list[str]:
     """Returns the command line of a run: Python, the program, and its arguments, which launchers reuse."""
     script = recipes.repository_root() / "launch.py"
     program = str(script) if script.is_file() else "-Pmjaxdl"
     settings = [f"--set={setting}" for setting in run.settings]
-    return [sys.executable, program, f"--config={recipe}", *settings, f"--workdir={run.folder}"]
+    return [sys.executable, program, f"--config={recipe}", *settings, f"--workdir={run.folder}", *flags]

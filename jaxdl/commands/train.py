@@ -11,8 +11,9 @@ from typing import Any
 import fiddle as fdl
 from absl.flags import FlagValues
 
+from jaxdl import trackers
 from jaxdl.commands import requirements
-from jaxdl.commands.flags import CONFIG, PROCESSES, SET, WORKDIR, Command, Flag, place
+from jaxdl.commands.flags import CONFIG, PROCESSES, SET, TRACKER, WORKDIR, Command, Flag, place
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import Experiment, build, validate
 from jaxdl.config.recipes import load_recipe
@@ -28,6 +29,7 @@ from jaxdl.runs import code, manifest
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
+from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import preparing
@@ -50,6 +52,7 @@ COMMAND = Command(
             default="",
         ),
         Flag("with_requirements", "Train runs that the recipe is initialized from first.", kind=bool, default=False),
+        TRACKER,
         *PROCESSES,
     ),
     example="jaxdl train --config=experiments/cnn/digits.py --set=steps=300 --workdir=runs/digits",
@@ -61,7 +64,7 @@ ALLOWANCES = ("config", "data", "batch_size")
 def main(arguments: list[str], flags: FlagValues) -> None:
     initialize(place(flags))
     allow = [name for name in flags.allow.split(",") if name]
-    run(flags.config, flags.set, flags.workdir, allow, command_line(), flags.with_requirements)
+    run(flags.config, flags.set, flags.workdir, allow, command_line(), flags.with_requirements, flags.tracker)
 
 
 def command_line() -> list[str]:
@@ -76,19 +79,21 @@ def run(
     allow: Sequence[str] = (),
     command: Sequence[str] = (),
     with_requirements: bool = False,
+    tracker: str = "",
 ) -> dict[str, Any]:
     """Trains a recipe, or resumes the run in its folder; see `make`. Args as the flags."""
     check_allowances(allow)
+    check_tracker(tracker)
     recipe = load_recipe(recipe_name)
     config = resolve(recipe, settings)
     path = Path(workdir) if workdir else Path("runs") / default_name(recipe.path, fingerprint(config))
 
     def train_requirement(required: str, folder: str) -> None:
-        run(required, workdir=folder, command=command, with_requirements=True)
+        run(required, workdir=folder, command=command, with_requirements=True, tracker=tracker)
 
     if not (is_run(path) and RunFolder.open(path).has_checkpoint):  # a resumed run is not initialized
         requirements.ensure(recipe, config, train_requirement if with_requirements else None)
-    return make(config, recipe.name, settings, path, allow, command)
+    return make(config, recipe.name, settings, path, allow, command, tracker=tracker)
 
 
 def make(
@@ -100,6 +105,7 @@ def make(
     command: Sequence[str] = (),
     absent: Sequence[str] = (),
     shown: bool = True,
+    tracker: str = "",
 ) -> dict[str, Any]:
     """Trains a configuration or an Experiment in a run folder, from its newest checkpoint if it has one.
 
@@ -112,6 +118,7 @@ def make(
       command: Command line, for the manifest.
       absent: Process-wide settings that were not applied, for the manifest.
       shown: Whether progress is printed.
+      tracker: Name of a tracker, checked by `check_tracker`. "": none.
 
     Returns:
       The content of result.json.
@@ -123,7 +130,8 @@ def make(
     experiment = config if isinstance(config, Experiment) else build(config)
     validate(experiment)
     shown = shown and is_first()
-    with RunFolder(path, mode="write" if is_first() else "silent") as folder, ExitStack() as preparation:
+    mode = "write" if is_first() else "silent"
+    with TrackedFolder(path, mode=mode, tracker=tracker) as folder, ExitStack() as preparation:
         preparation.enter_context(preparing())
         if folder.has_checkpoint:
             folder.restore(_derived(folder, config, recipe, settings, experiment))
@@ -134,6 +142,7 @@ def make(
         modules = code.digests(config, recipe)
         warn_of_changed_code(folder, modules)
         if (done := _finished(folder, experiment, shown)) is not None:
+            folder.send_all()
             return done
         sources, datasets, program = _prepare(folder, experiment, allow)
         save_tokenizers(folder, sources.train)
@@ -203,6 +212,12 @@ def check_allowances(allow: Sequence[str]) -> None:
     for name in allow:
         if name not in ALLOWANCES:
             raise UserError(f"--allow={name} is unknown; {nearest(name, ALLOWANCES)}")
+
+
+def check_tracker(name: str) -> None:
+    """Raises UserError for an unknown value of --tracker, or if its package is not installed."""
+    if name:
+        trackers.check(name)
 
 
 def _wall(folder: RunFolder) -> float:

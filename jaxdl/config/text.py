@@ -1,5 +1,6 @@
 """Settings of a configuration as text, as in config.txt, and their differences."""
 
+import ast
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -70,6 +71,19 @@ def from_text(text: str) -> list[Setting]:
         default = value.endswith(_DEFAULT)
         parsed.append(Setting("" if path == _ROOT else path, value.removesuffix(_DEFAULT), default))
     return parsed
+
+
+def hyperparameters(settings: Iterable[Setting]) -> dict[str, bool | int | float | str]:
+    """Returns {path: value} for trackers and TensorBoard: numbers and strings as such, other values as text."""
+    return {setting.path: _typed(setting.value) for setting in settings if setting.path}
+
+
+def _typed(text: str) -> bool | int | float | str:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text
 
 
 def differences(settings_a: Iterable[Setting], settings_b: Iterable[Setting]) -> list[tuple[str, str, str]]:

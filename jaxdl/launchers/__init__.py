@@ -44,12 +44,14 @@ class Options:
         resumed; a usage error (2) or a pruned trial (76) is never retried.
       output: File of a launcher that writes one.
       more: Settings of the engine by name.
+      flags: Flags of the command `train` of every run, such as "--tracker=wandb".
     """
 
     slots: int | None = None
     retries: int = 1
     output: str | None = None
     more: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
 
 def settings_of(launcher: str, options: Options) -> dict[str, str]:

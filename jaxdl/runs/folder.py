@@ -9,6 +9,7 @@
     checkpoints/              `jaxdl.training.checkpoint`
     result.json               written last, atomically: a run with this file is finished
     seal.json                 SHA-256 of these files, without TensorBoard and pictures (`jaxdl.runs.seal`)
+    tracker/                  files of `--tracker` (`jaxdl.runs.tracked`)
     .lock                     held by the process that trains in the folder
 
 NaN and infinities are written as null, since JSON has no numbers for them.
@@ -22,11 +23,11 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from jaxdl.config.text import Setting, from_text
+from jaxdl.config.text import Setting, from_text, hyperparameters
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
 from jaxdl.runs import metrics
 from jaxdl.runs.background import NAME as BACKGROUND_LOG
@@ -37,7 +38,7 @@ from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", SEAL}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "tracker", SEAL}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 
@@ -245,16 +246,19 @@ class RunFolder:
         with write_errors(self.path / "tensorboard"):
             self._events.scalars(step, {f"{split}/{name}": value for name, value in numbers.items()})
 
-    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    def picture(self, step: int, name: str, image: np.ndarray) -> Path | None:
         """Writes a picture to pictures/<step>_<name>.png and TensorBoard, replacing one of the same name.
 
         Args:
           step: Training steps done.
           name: Name of the picture. Other characters than letters, digits, "." and "-" become "_" in the file name.
           image: uint8 [height, width, 3].
+
+        Returns:
+          The file; None in a process that does not write.
         """
         if not self._writing():
-            return
+            return None
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"picture '{name}' is {image.dtype}{list(image.shape)}, not uint8 [height, width, 3]")
@@ -266,6 +270,7 @@ class RunFolder:
         if not known:
             with write_errors(self.path / "tensorboard"):
                 self._events.image(int(step), name, path.read_bytes(), *image.shape[:2])
+        return path
 
     def rows(self) -> list[dict[str, Any]]:
         """Reads metrics.jsonl in order, null as NaN; an incomplete last line is skipped.
@@ -301,6 +306,9 @@ class RunFolder:
         self._written = {(row["step"], row["split"]) for row in kept}
         self._events.close()
         self._events = EventFile(self.path / "tensorboard", purge_step=step + 1)
+        if step < 0 and (self.path / "config.txt").exists():
+            with write_errors(self.path / "tensorboard"):
+                self._events.hyperparameters(hyperparameters(self.settings()))
         if (self.path / "manifest.json").exists():
             manifest = self.manifest()
             manifest["attempts"][-1]["first_step"] = max(int(step), 0)
@@ -316,6 +324,9 @@ class RunFolder:
         if self._writing():
             if self._metrics.exists():
                 self.seal.add("metrics.jsonl")
+            if "step" in result:
+                with write_errors(self.path / "tensorboard"):
+                    self._events.finished(int(result["step"]) + 1)  # hidden if the run is resumed
             self.seal.write("result.json", to_json(result) + "\n")
 
     def result(self) -> dict | None:
@@ -340,7 +351,7 @@ class RunFolder:
             if self._mode == "write":
                 self._mode = "read"
 
-    def __enter__(self) -> "RunFolder":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:

@@ -41,6 +41,17 @@ class EventFile:
         image = _integer(1, height) + _integer(2, width) + _integer(3, 3) + _bytes(4, png)
         self._write(step, [_bytes(1, tag.encode()) + _bytes(4, image)])
 
+    def hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Writes {name: value} for TensorBoard's HParams plugin, which compares the scalars of runs by them."""
+        entries = [_bytes(1, name.encode()) + _bytes(2, _value(value)) for name, value in values.items()]
+        start = b"".join(_bytes(1, entry) for entry in entries) + _double(5, time.time())
+        self._write(0, [_hparams("_hparams_/session_start_info", _bytes(3, start))])
+
+    def finished(self, step: int) -> None:
+        """Marks the run as finished for the HParams plugin."""
+        end = _integer(1, 1) + _double(2, time.time())  # STATUS_SUCCESS
+        self._write(step, [_hparams("_hparams_/session_end_info", _bytes(4, end))])
+
     def close(self) -> None:
         """Closes the file. A second call has no effect."""
         if self._file is not None:
@@ -72,12 +83,30 @@ def _event(fields: bytes) -> bytes:
     return length + _checksum(length) + event + _checksum(event)
 
 
+def _hparams(tag: str, info: bytes) -> bytes:
+    """Returns the summary of plugin data of HParams, which is in the metadata of an empty tensor."""
+    plugin = _bytes(1, b"hparams") + _bytes(2, info)
+    tensor = _integer(1, 1) + _bytes(2, _bytes(2, _integer(1, 0)))  # DT_FLOAT [0]
+    return _bytes(1, tag.encode()) + _bytes(9, _bytes(1, plugin)) + _bytes(8, tensor)
+
+
+def _value(value: bool | int | float | str) -> bytes:
+    """Returns a value as a google.protobuf.Value."""
+    if isinstance(value, str):
+        return _bytes(3, value.encode())
+    return _integer(4, int(value)) if isinstance(value, bool) else _double(2, float(value))
+
+
 def _integer(number: int, value: int) -> bytes:
     return _varint(number << 3) + _varint(value)
 
 
 def _float(number: int, value: float) -> bytes:
     return _varint(number << 3 | 5) + bytes(ctypes.c_float(value))  # infinite beyond float32
+
+
+def _double(number: int, value: float) -> bytes:
+    return _varint(number << 3 | 1) + struct.pack("<d", value)
 
 
 def _bytes(number: int, value: bytes) -> bytes:

@@ -81,6 +81,20 @@ def test_runs_of_other_code_are_reported(tmp_path, capsys):
     assert capsys.readouterr().err == f"warning: the code has changed since the training of {first.folder}\n"
 
 
+def test_the_tracker_is_passed_on_to_every_run_and_is_not_in_its_folder_s_name(tmp_path, capsys):
+    flags = [f"--config={RECIPE}", "--grid=seed=0..1", "--launcher=kubernetes", "--launch=image=lab/jaxdl"]
+    flags += [f"--workdir={tmp_path}"]
+    scripts = []
+    for name, tracker in {"with": ["--tracker=wandb"], "without": []}.items():
+        output = tmp_path / f"{name}.json"
+        assert main(["sweep", *flags, f"--output={output}", *tracker]) == 0
+        scripts.append(output.read_text())
+    assert scripts[0].count(" --tracker=wandb") == 2
+    assert scripts[0].replace(" --tracker=wandb", "") == scripts[1]
+    assert main(["sweep", *flags, "--tracker=wand"]) == 2
+    assert "--tracker=wand is unknown" in capsys.readouterr().err
+
+
 def job(tmp_path: Path, name: str, code: str) -> Job:
     return Job(name, [sys.executable, "-c", code], tmp_path / name, steps=1)
 

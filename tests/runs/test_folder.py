@@ -21,6 +21,7 @@ from jaxdl.errors import UserError
 from jaxdl.runs.files import to_json, write_atomically, write_gif
 from jaxdl.runs.folder import RunFolder, find_runs
 from jaxdl.runs.lock import WAIT
+from jaxdl.runs.manifest import start_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
@@ -235,6 +236,41 @@ def test_tensorboard_has_the_values_of_the_file(tmp_path, monkeypatch):
     assert scalars[10**10, "train/huge"] == math.inf
     assert math.isnan(scalars[10**10, "train/bad"])
     assert scalars[10**10 + 1, "train/loss"] == 0.25
+
+
+def test_the_hparams_plugin_of_tensorboard_compares_the_last_metrics_of_runs_by_their_settings(tmp_path):
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    api: Any = api_pb2
+    for seed in range(2):
+        with RunFolder(tmp_path / f"run-{seed}") as folder:
+            folder.write_config("{}", f"seed = {seed}\ntask = Classification(...)\n")
+            start_manifest(folder, {})
+            folder.rewind(-1)  # killed before the first checkpoint
+            folder.rewind(-1)
+            for step in (1, 2):
+                folder.write(step, "validation", {"accuracy": seed + step / 4})
+            if seed == 0:
+                folder.finish({"step": 2})
+    runs = plugin_event_multiplexer.EventMultiplexer()
+    runs.AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = data_provider.MultiplexerDataProvider(runs, str(tmp_path))
+    plugin = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    statuses = [api.STATUS_UNKNOWN, api.STATUS_SUCCESS]
+    request = api.ListSessionGroupsRequest(slice_size=10, allowed_statuses=statuses, include_metrics=True)
+    groups = list_session_groups.Handler(RequestContext(), plugin, "", request).run().session_groups
+    shown = {}
+    for group in groups:
+        (metric,) = group.metric_values
+        settings = {name: value.string_value or value.number_value for name, value in group.hparams.items()}
+        shown[group.name] = settings, metric.name.tag, metric.value, group.sessions[0].status
+    assert shown == {
+        "run-0/tensorboard": ({"seed": 0, "task": "Classification(...)"}, "validation/accuracy", 0.5, statuses[1]),
+        "run-1/tensorboard": ({"seed": 1, "task": "Classification(...)"}, "validation/accuracy", 1.5, statuses[0]),
+    }
 
 
 def test_an_invalid_folder_is_refused_in_one_line(tmp_path):

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from survivors import launch, lines, newest_step, result, wait_for_step
 
+from jaxdl.runs.tracked import state_of
+from jaxdl.trackers.wandb import stored_steps
+
 KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "2"))
 STEPS = 30
 LENGTH = f"--set=steps={STEPS}"
@@ -50,6 +53,25 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
     assert result(workdir)["state_digest"] == result(uninterrupted)["state_digest"]
     assert result(workdir)["metrics"] == result(uninterrupted)["metrics"]
     assert lines(workdir) == lines(uninterrupted)
+
+
+def test_a_tracker_has_each_step_of_a_killed_run_once(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    workdir, flags = tmp_path / "tracked", (LENGTH, "--set=pause=0.05", "--tracker=wandb")
+    process = launch(workdir, *flags)
+    wait_for_step(process, workdir, 17)
+    process.kill()
+    process.communicate(timeout=120)
+    assert not (workdir / "result.json").exists(), "the signal came too late to test anything"
+    before = state_of(workdir, "wandb")
+    assert before["id"]
+    process = launch(workdir, *flags)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "warning: --tracker" not in output
+    assert result(workdir)["state_digest"] == result(uninterrupted)["state_digest"]
+    assert state_of(workdir, "wandb") == {**before, "step": STEPS, "finished": True}
+    assert stored_steps(workdir / "tracker", before["id"]) == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow
