@@ -31,11 +31,12 @@ def watch(command: Sequence[str]) -> int:
     code = process.wait()
     os.set_blocking(reading, False)
     try:
-        saved = _saved(os.read(reading, 2**16).decode())
+        message = os.read(reading, 2**16).decode()
     except BlockingIOError:  # nothing was sent, and a child may hold the other end open
-        saved = False
+        message = ""
+    saved = _saved(message)
     if code in (-signal.SIGABRT, LOST):
-        cause = "lost: another process of this run ended or does not respond"
+        cause = f"lost: another process of this run ended or does not respond{_stacks(message)}"
     elif code < 0:
         cause = f"killed: this process of the run received {signal.Signals(-code).name}"
     else:
@@ -43,6 +44,12 @@ def watch(command: Sequence[str]) -> int:
     kept = "the last checkpoint is kept" if saved else "no checkpoint was saved since the start"
     print(f"{cause}; {kept}; run the same command for all processes to resume", file=sys.stderr, flush=True)
     return 75 if saved else 1
+
+
+def _stacks(message: str) -> str:
+    """Returns where the Python stacks of the process are, "" if it has written none; see `jaxdl.training.hangs`."""
+    folder = Path(message.partition(" ")[2] or os.devnull).parent / "hangs"
+    return f" (Python stacks in {folder})" if folder.is_dir() else ""
 
 
 def _saved(message: str) -> bool:

@@ -7,6 +7,7 @@
     pictures/                 <step>_<name>.png
     tokenizers/               <feature>.json, for text
     checkpoints/              `jaxdl.training.checkpoint`
+    hangs/                    Python stacks of steps that did not end (`jaxdl.training.hangs`)
     result.json               written last, atomically: a run with this file is finished
     seal.json                 SHA-256 of these files, without TensorBoard and pictures (`jaxdl.runs.seal`)
     tracker/                  files of `--tracker` (`jaxdl.runs.tracked`)
@@ -38,7 +39,7 @@ from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "tracker", SEAL}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "tracker", SEAL}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 

@@ -30,6 +30,7 @@ class Meter:
         self._spent = dict(spent or {})
         self._pauses = 0
         self._activity, self._activity_start = "", 0.0
+        self._active: tuple[float, float | None] = (0.0, self._clock())  # replaced as a whole, for other threads
         self._begin()
 
     def _begin(self) -> None:
@@ -66,7 +67,9 @@ class Meter:
         """Excludes time from training and counts it for an activity. Pauses may nest; the outermost counts."""
         if not self._pauses:
             self._activity = activity
-            self._pause_start = self._activity_start = self._clock()
+            now = self._pause_start = self._activity_start = self._clock()
+            seconds, since = self._active
+            self._active = (seconds if since is None else seconds + now - since, None)
         self._pauses += 1
         try:
             yield
@@ -74,13 +77,14 @@ class Meter:
             self._pauses -= 1
             if not self._pauses:
                 now = self._clock()
+                self._active = (self._active[0], now)
                 self._paused += now - self._pause_start
                 self.add({self._activity: now - self._activity_start})
 
-    @property
-    def paused(self) -> bool:
-        """Whether the loop is inside a pause."""
-        return self._pauses > 0
+    def active_seconds(self) -> float:
+        """Returns the seconds outside pauses since the construction; any thread may call it."""
+        seconds, since = self._active
+        return seconds if since is None else seconds + self._clock() - since
 
     def step(self, examples: int, tokens: int = 0) -> None:
         """Counts one step over a global batch of `examples` examples with `tokens` tokens."""

@@ -19,6 +19,7 @@ from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.digest import state_digest
 from jaxdl.training.flops import mfu
+from jaxdl.training.hangs import HangWatch
 from jaxdl.training.memory import memory_in_use
 from jaxdl.training.meters import Meter
 from jaxdl.training.reports import Window, check_finite
@@ -54,6 +55,7 @@ class Session:
         self.compile_time: float | None = None  # until its row is written
         self.tokens = experiment.task.token_count(program.batch_shape)
         self.pending: deque[tuple[int, Report, jax.Array | None]] = deque()
+        self.hangs = HangWatch(folder.path, self.meter.active_seconds)
         self.metrics: dict[str, dict[str, float]] = {}  # of every evaluation at `evaluated_at`
         self.evaluated_at = -1
         self.selected: dict[str, Any] | None = None  # step and metrics of the scored checkpoint, of select="best"
@@ -142,7 +144,8 @@ class Session:
             self._compile()
             with self.meter.pause("start_up"):
                 first = [next(stream)] if start < experiment.steps else []
-            yield (batch for _, batch in itertools.chain(first, stream))
+            with self.hangs.begin(start):
+                yield (batch for _, batch in itertools.chain(first, stream))
         finally:
             stream.close()
 
@@ -159,6 +162,7 @@ class Session:
         self.pending.append((step, report, self.program.diagnose(state) if logged else None))
         if len(self.pending) > 1:
             self._read_oldest()
+        self.hangs.step(step)
 
     def _read_oldest(self) -> None:
         step, report, values = self.pending.popleft()

@@ -126,6 +126,9 @@ def test_processes_end_together_and_a_relaunch_resumes(tmp_path):
     assert codes == [75, 75], outputs
     assert "killed: this process of the run received SIGKILL; the last checkpoint is kept" in outputs[0]
     assert LOST in outputs[1].splitlines()[-1]
+    assert "Python stacks in" in outputs[1].splitlines()[-1]
+    stacks = [path.read_text() for path in (workdir / "hangs").glob("*_process_1.txt")]
+    assert any(text.startswith("process 1     step ") and "in train" in text for text in stacks)
 
     launched = Launched(workdir).at(12).saved(10)
     stopped = launched.inner(1)

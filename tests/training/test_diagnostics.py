@@ -4,6 +4,7 @@ import json
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -47,7 +48,7 @@ def diagnostics(params, opt_state, optimizer, ensemble=None):
     return Diagnostics(
         OnePhase(),
         {"train": optimizer},
-        TrainState(np.int32(0), np.int32(0), params, {}, {}, {"train": opt_state}, {}),
+        TrainState(jnp.int32(0), jnp.int32(0), params, {}, {}, {"train": opt_state}, {}),
         ensemble,
     )
 
