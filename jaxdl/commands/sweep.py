@@ -4,6 +4,7 @@ A sweep is stateless: started again, it skips finished runs, resumes stopped one
 in `jaxdl.launchers`.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jaxdl.config.grids import points
 from jaxdl.config.overrides import as_overrides
 from jaxdl.config.recipes import Recipe
 from jaxdl.config.settings import fingerprint
+from jaxdl.config.varying import kind
 from jaxdl.errors import UserError, warn
 from jaxdl.launchers import LAUNCHERS, Job, Options, check
 from jaxdl.report.decomposition import SOURCES, design
@@ -65,6 +67,14 @@ COMMAND = Command(
         Flag("retries", "Retries of a failed run, by default 1.", value="N", kind=int, default=1, minimum=0),
         Flag("output", "File that the launcher writes. By default sweep.json or sweep.sh.", value="FILE"),
         TRACKER,
+        Flag(
+            "together",
+            "Train up to N runs that differ in seeds and optimizers only in one process, in one program where that is"
+            " faster.",
+            value="N",
+            kind=int,
+            minimum=1,
+        ),
         DRY_RUN,
         Flag(
             "trials",
@@ -130,10 +140,11 @@ def main(arguments: list[str], flags: FlagValues) -> None:
             raise UserError("--decompose chooses the seeds of its runs; drop --grid and --trials")
         grid = [crossed(flags.decompose)]
     if flags.power is not None:
-        elsewhere = flags.launch or flags.launcher != "local"
+        elsewhere = flags.launch or flags.launcher != "local" or flags.together
         if flags.trials or flags.space or flags.pruner or elsewhere or flags.tracker:
             raise UserError(
-                "--power trains nothing; drop --trials, --space, --pruner, --launch, --launcher and --tracker"
+                "--power trains nothing; drop --trials, --space, --pruner, --launch, --launcher, --together and"
+                " --tracker"
             )
         from jaxdl.commands import power
 
@@ -143,10 +154,10 @@ def main(arguments: list[str], flags: FlagValues) -> None:
     if not flags.trials:
         if flags.space or flags.metric or flags.pruner:
             raise UserError("--space, --metric and --pruner need --trials=N, the number of trials of the search")
-        run(flags.config, flags.set, grid, flags.workdir, flags.launcher, options, flags.dry_run)
+        run(flags.config, flags.set, grid, flags.workdir, flags.launcher, options, flags.dry_run, flags.together or 1)
         return
-    if flags.grid or flags.dry_run:
-        raise UserError("a search (--trials) chooses its settings; drop --grid and --dry_run")
+    if flags.grid or flags.dry_run or flags.together:
+        raise UserError("a search (--trials) chooses its settings; drop --grid, --dry_run and --together")
     from jaxdl.commands import search
 
     goal = search.Goal(flags.trials, flags.space, flags.metric, flags.pruner)
@@ -163,6 +174,8 @@ class Run:
       folder: Run folder.
       steps: Number of training steps.
       changed: Whether code outside jaxdl has changed since the folder's run was trained.
+      point: Its own values of --set.
+      kind: Digest of the settings that are the same in runs that can be trained together.
     """
 
     settings: tuple[str, ...]
@@ -170,6 +183,8 @@ class Run:
     folder: Path
     steps: int
     changed: bool = False
+    point: tuple[str, ...] = ()
+    kind: str = ""
 
     @property
     def state(self) -> str:
@@ -204,6 +219,7 @@ def run(
     launcher: str,
     options: Options,
     dry_run: bool = False,
+    together: int = 1,
 ) -> None:
     """Launches all runs of a sweep that are not finished, and names damaged ones. Args as the flags.
 
@@ -232,7 +248,7 @@ def run(
     if dry_run:
         return
     unfinished = [run for run, state in zip(planned, states) if state != FINISHED]
-    jobs = [Job(run.varied, command(recipe_name, run, options.flags), run.folder, run.steps) for run in unfinished]
+    jobs = [job(recipe_name, settings, group, folder, options.flags) for group in groups(unfinished, together)]
     if jobs:
         LAUNCHERS[launcher](jobs, options)
 
@@ -261,7 +277,15 @@ def describe(recipe: Recipe, settings: Sequence[str], folder: Path, point: Seque
     path = folder / default_name(recipe.path, fingerprint(config))
     readable = is_run(path) and not damage_of(path)
     changed = readable and changed_modules(RunFolder.open(path), digests(config, recipe.name))
-    return Run((*settings, *point), " ".join(point) or "(unchanged)", path, config.steps, bool(changed))
+    return Run(
+        (*settings, *point),
+        " ".join(point) or "(unchanged)",
+        path,
+        config.steps,
+        bool(changed),
+        tuple(point),
+        kind(config),
+    )
 
 
 def damage_of(folder: Path) -> str:
@@ -282,9 +306,39 @@ def crossed(levels: int) -> str:
     return f"{names}={','.join(f'({point})' for point in points)}"
 
 
+def groups(runs: Sequence[Run], size: int) -> list[list[Run]]:
+    """Divides runs into groups of up to `size` that can be trained together, in the order of their first runs."""
+    by_kind: dict[str, list[Run]] = {}
+    for run in runs:
+        by_kind.setdefault(run.kind, []).append(run)
+    return [alike[first : first + size] for alike in by_kind.values() for first in range(0, len(alike), size)]
+
+
+def job(recipe: str, settings: Sequence[str], group: Sequence[Run], folder: Path, flags: Sequence[str]) -> Job:
+    """Returns the job of runs that are trained together, or of one run.
+
+    Args:
+      recipe: Name of the recipe.
+      settings: Common values of --set.
+      group: Runs of the job. Its log is in the folder of the first.
+      folder: Parent folder of the runs.
+      flags: Further flags of the command.
+    """
+    first = group[0]
+    if len(group) == 1:
+        return Job(first.varied, command(recipe, first, flags), first.folder, first.steps)
+    common = [f"--set={setting}" for setting in settings]
+    each = [f"--each={shlex.join(run.point)}" for run in group]
+    arguments = [*common, *each, f"--workdir={folder}", *flags]
+    return Job(f"{first.varied} and {len(group) - 1} more", [*_program(recipe), *arguments], first.folder, first.steps)
+
+
 def command(recipe: str, run: Run, flags: Sequence[str] = ()) -> list[str]:
     """Returns the command line of a run: Python, the program, and its arguments, which launchers reuse."""
+    return [*_program(recipe), *(f"--set={setting}" for setting in run.settings), f"--workdir={run.folder}", *flags]
+
+
+def _program(recipe: str) -> list[str]:
     script = recipes.repository_root() / "launch.py"
     program = str(script) if script.is_file() else "-Pmjaxdl"
-    settings = [f"--set={setting}" for setting in run.settings]
-    return [sys.executable, program, f"--config={recipe}", *settings, f"--workdir={run.folder}", *flags]
+    return [sys.executable, program, f"--config={recipe}"]

@@ -51,6 +51,13 @@ COMMAND = Command(
             value="NAME,NAME",
             default="",
         ),
+        Flag(
+            "each",
+            "Settings of one of several runs, separated by spaces, that this process trains together, each in its own"
+            " folder in --workdir; they may differ in seeds and optimizers. Repeatable.",
+            value="SETTINGS",
+            default=(),
+        ),
         Flag("with_requirements", "Train runs that the recipe is initialized from first.", kind=bool, default=False),
         TRACKER,
         *PROCESSES,
@@ -64,6 +71,12 @@ ALLOWANCES = ("config", "data", "batch_size")
 def main(arguments: list[str], flags: FlagValues) -> None:
     initialize(place(flags))
     allow = [name for name in flags.allow.split(",") if name]
+    if flags.each:
+        from jaxdl.commands import together
+
+        runs = together.Runs(flags.config, flags.set, flags.each, flags.workdir)
+        together.run(runs, allow, command_line(), flags.with_requirements, flags.tracker)
+        return
     run(flags.config, flags.set, flags.workdir, allow, command_line(), flags.with_requirements, flags.tracker)
 
 
@@ -133,33 +146,75 @@ def make(
     mode = "write" if is_first() else "silent"
     with TrackedFolder(path, mode=mode, tracker=tracker) as folder, ExitStack() as preparation:
         preparation.enter_context(preparing())
-        if folder.has_checkpoint:
-            folder.restore(_derived(folder, config, recipe, settings, experiment))
-            folder.check()
-        check_config(folder, config, allow)
-        saved = to_json(config, recipe, settings)
-        accept(saved, loaded=True)  # by every process: each may run on another machine
-        modules = code.digests(config, recipe)
-        warn_of_changed_code(folder, modules)
-        if (done := _finished(folder, experiment, shown)) is not None:
+        saved, modules = check_folder(folder, config, recipe, settings, experiment, allow)
+        if (done := finished(folder, experiment, shown)) is not None:
             folder.send_all()
             return done
         sources, datasets, program = _prepare(folder, experiment, allow)
-        save_tokenizers(folder, sources.train)
-        folder.write_config(saved, describe(config))
-        provenance = {"command": command, "recipe": recipe, "overrides": settings, "seed": experiment.seed}
-        provenance |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
-        provenance |= {"modules": modules, "absent_settings": absent}
-        manifest.start_manifest(folder, provenance | {"datasets": datasets})
+        provenance = {"command": command, "modules": modules, "absent_settings": absent, "together": None}
+        write_inputs(folder, config, recipe, settings, saved, sources, provenance | {"datasets": datasets})
         preparation.close()
-        with background_log(path), Progress(experiment.steps, shown=shown) as progress, _attempt(folder):
+        with background_log(path), Progress(experiment.steps, shown=shown) as progress, attempt(folder):
             progress.line(f"{recipe or 'experiment'} in {path}")
-            _print_data(progress, sources)
-            clock = functools.partial(_wall, folder)
+            print_data(progress, sources)
+            clock = functools.partial(wall_seconds, folder)
             identity = {"datasets": datasets}
             _, result = train(experiment, folder, progress, sources, identity=identity, wall=clock, program=program)
             progress.results(result, folder.pictures)
         return result
+
+
+def check_folder(
+    folder: RunFolder,
+    config: fdl.Config | Experiment,
+    recipe: str,
+    settings: Sequence[str],
+    experiment: Experiment,
+    allow: Sequence[str],
+) -> tuple[str, dict[str, str]]:
+    """Checks that a run folder is intact and that the run in it can be resumed with a configuration.
+
+    Args as `make`.
+
+    Returns:
+      The content of config.json, and the digests of the modules outside jaxdl.
+
+    Raises:
+      UserError: A file is damaged, or the run has another configuration.
+    """
+    if folder.has_checkpoint:
+        folder.restore(_derived(folder, config, recipe, settings, experiment))
+        folder.check()
+    check_config(folder, config, allow)
+    saved = to_json(config, recipe, settings)
+    accept(saved, loaded=True)  # by every process: each may run on another machine
+    modules = code.digests(config, recipe)
+    warn_of_changed_code(folder, modules)
+    return saved, modules
+
+
+def write_inputs(
+    folder: RunFolder,
+    config: fdl.Config | Experiment,
+    recipe: str,
+    settings: Sequence[str],
+    saved: str,
+    sources: Sources,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes what a run is trained from: tokenizers, configuration and manifest.
+
+    Args:
+      saved: Content of config.json.
+      sources: Loaded data.
+      provenance: Further entries of the manifest.
+    """
+    seed = (config if isinstance(config, Experiment) else build(config)).seed
+    save_tokenizers(folder, sources.train)
+    folder.write_config(saved, describe(config))
+    known = {"recipe": recipe, "overrides": settings, "seed": seed}
+    known |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
+    manifest.start_manifest(folder, known | dict(provenance))
 
 
 def _derived(
@@ -189,13 +244,13 @@ def _prepare(
     return sources, datasets, program
 
 
-def _print_data(progress: Progress, sources: Sources) -> None:
+def print_data(progress: Progress, sources: Sources) -> None:
     for role, source in {"train": sources.train, **sources.evals}.items():
         for line in summarize(role, source):
             progress.line(line)
 
 
-def _finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[str, Any] | None:
+def finished(folder: RunFolder, experiment: Experiment, shown: bool) -> dict[str, Any] | None:
     """Prints and returns the result of a finished run; None if the run is not finished."""
     done = folder.result()
     if done is None or done["step"] != experiment.steps:
@@ -220,13 +275,13 @@ def check_tracker(name: str) -> None:
         trackers.check(name)
 
 
-def _wall(folder: RunFolder) -> float:
+def wall_seconds(folder: RunFolder) -> float:
     """Returns the wall time of all attempts, of the present one by a monotonic clock."""
     return manifest.wall_seconds(folder.manifest()["attempts"][:-1]) + time.monotonic() - folder.attempt_start
 
 
 @contextmanager
-def _attempt(folder: RunFolder) -> Iterator[None]:
+def attempt(folder: RunFolder) -> Iterator[None]:
     """Closes the attempt in the manifest with the exit code of the command.
 
     Before the end of a run's first evaluation, an exception of the user's code is a usage error.

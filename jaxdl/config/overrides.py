@@ -54,7 +54,7 @@ def resolve(experiment: Any, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     """
     pairs = _split(as_overrides(overrides))
     if isinstance(experiment, fdl.Buildable):
-        return _apply(_copied(experiment), pairs, "the configuration", ())
+        return _apply(copied(experiment), pairs, "the configuration", ())
     recipe = as_recipe(experiment)
     function = recipe.module.experiment.func
     parameters = inspect.signature(function).parameters
@@ -96,7 +96,7 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
     config = as_config(config)
     for name, text in paths:
         try:
-            _set(config, _parse(name), "", text, arguments)
+            _set(config, parse_path(name), "", text, arguments)
         except _UnknownNameError as error:
             similar = _similar_paths(config, name)
             if not similar:
@@ -106,7 +106,7 @@ def _apply(config: Any, paths: Sequence[tuple[str, str]], where: str, arguments:
     return config
 
 
-def _copied(config: fdl.Buildable) -> fdl.Buildable:
+def copied(config: fdl.Buildable) -> fdl.Buildable:
     """Copies calls and containers, but no leaves: a copy of `jax.nn.relu` has no public name."""
 
     def copied(value: Any, state: daglish.State) -> Any:
@@ -123,7 +123,8 @@ def _similar_paths(config: fdl.Config, name: str) -> list[str]:
     return ranked[:3] or difflib.get_close_matches(name, paths if "." in name else (), n=1, cutoff=0.7)
 
 
-def _parse(path: str) -> list[str | int]:
+def parse_path(path: str) -> list[str | int]:
+    """Returns the names and indices of a path. Raises UserError if it is none."""
     parts, position = [], 0
     while position < len(path):
         match = _PART.match(path, position)

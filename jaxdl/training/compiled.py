@@ -1,5 +1,6 @@
 """Compiled functions of an experiment: initialization, train step, evaluation and prediction on one mesh."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -157,6 +158,28 @@ class Program:
             compiler_options=_QUICK if _on_cpu() else None,
         )
 
+    def like(self, experiment: Experiment, same_step: bool = True) -> "Program":
+        """Returns the program of an experiment that differs in seeds and optimizers only.
+
+        The programs share what they compile, the train step only if it has been compiled before.
+
+        Args:
+          experiment: The other experiment.
+          same_step: Whether its optimizers are the same.
+        """
+        _ = self._boxed_state, self._init, self._evaluate, self._predict, self.id_ranges, self.rows, self.diagnostics
+        other = copy.copy(self)
+        other.experiment = experiment
+        if not same_step:  # nor the initial state of the optimizers
+            for name in ("_boxed_state", "_init", "compiled", "traced", "diagnostics", "diagnosing"):
+                other.__dict__.pop(name, None)
+        return other
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the train step has been compiled."""
+        return "compiled" in vars(self)
+
     def restart_optimizers(self, state: TrainState) -> TrainState:
         """Initializes the optimizers again, for parameters that were loaded; some keep copies of them."""
         phases, optimizers = self.experiment.task.phases, self.experiment.optimizers
@@ -210,18 +233,24 @@ class Program:
                 lowered = step.lower(state, jax.tree.map(shard, batch_shape))
             self._check_coupling(norms)
             return lowered.compile()
+        with meshes.active(self.mesh, parallel):
+            return self.traced.lower().compile()
+
+    @functools.cached_property
+    def traced(self) -> jax.stages.Traced:
+        """Traced train step of jit."""
         step = jax.jit(
             self._train_step(),
             in_shardings=(self._shardings, meshes.batch_sharding(self.mesh)),
             out_shardings=(self._shardings, meshes.replicated(self.mesh)),
             donate_argnums=0,
         )
-        with meshes.active(self.mesh, parallel):
-            with shape_errors("the training loss"), batch_norms() as norms:
-                traced = step.trace(self.abstract, batch_shape)
-            self._check_coupling(norms)
-            self.flops = _flops(traced.jaxpr)
-            return traced.lower().compile()
+        parallel = self.experiment.parallel
+        with meshes.active(self.mesh, parallel), shape_errors("the training loss"), batch_norms() as norms:
+            traced = step.trace(self.abstract, self._step_shape)
+        self._check_coupling(norms)
+        self.flops = _flops(traced.jaxpr)
+        return traced
 
     def diagnose(self, state: TrainState) -> jax.Array:
         """Returns the values of `diagnostics` for a state, without waiting for the devices."""

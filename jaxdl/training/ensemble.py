@@ -6,12 +6,13 @@ axis, since the first one is sharded. Evaluation, prediction and export average 
 (arXiv:1612.01474).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxdl.errors import UserError
 from jaxdl.training.state import TrainState
@@ -58,16 +59,26 @@ def _named(leaf: Any) -> Any:
     return leaf.replace(names=(None, *leaf.names)) if _boxed(leaf) else leaf
 
 
+def map_members(step: Callable[..., Any]) -> Callable[..., tuple[TrainState, Report]]:
+    """Returns the train step of all members, whose report has them as first axis.
+
+    Args:
+      step: Train step of one member, a function of numbers of the member, the state and the batch.
+    """
+    axes: Any = (0, _STATE, _BATCH)
+    return jax.vmap(step, in_axes=axes, out_axes=(_STATE, Report(0, None, 0, 0)))  # type: ignore[arg-type]
+
+
 def train_members(step: TrainStep) -> TrainStep:
     """Returns the train step of all members; its report has means over them, and sums of squared gradient norms.
 
     Args:
       step: Train step of one member.
     """
-    mapped = jax.vmap(step, in_axes=(_STATE, _BATCH), out_axes=(_STATE, Report(0, None, 0, 0)))  # type: ignore[arg-type]
+    mapped = map_members(lambda _, state, batch: step(state, batch))
 
     def train_step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Report]:
-        state, report = mapped(state, batch)
+        state, report = mapped({}, state, batch)
         return state, Report(
             figures=jax.tree.map(lambda values: values.mean(0), report.figures),
             ran=report.ran,
@@ -76,6 +87,25 @@ def train_members(step: TrainStep) -> TrainStep:
         )
 
     return train_step
+
+
+def stack_members(states: Sequence[TrainState]) -> TrainState:
+    """Returns the state of all members; they are at the same step."""
+    first = states[0]
+    rest = [state.replace(step=None, carry=None) for state in states]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rest)
+    carry = jax.tree.map(lambda *leaves: jnp.stack(leaves, _BATCH), *(state.carry for state in states))
+    return stacked.replace(step=first.step, carry=carry)
+
+
+def split_members(state: TrainState, members: int) -> list[TrainState]:
+    """Inverts `stack_members`."""
+
+    def one(member: int) -> TrainState:
+        rest = jax.tree.map(lambda leaf: leaf[member], state.replace(step=None, carry=None))
+        return rest.replace(step=state.step, carry=jax.tree.map(lambda leaf: leaf[:, member], state.carry))
+
+    return [one(member) for member in range(members)]
 
 
 @dataclass(frozen=True)

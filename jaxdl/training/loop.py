@@ -130,7 +130,7 @@ def train(
                 batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, report = program.step(state, batch)
-            session.report(step, report, state)
+            session.report(step, report, program.diagnose(state) if session.logs(step) else None)
             stop = interrupt.stops(step) and step < experiment.steps
             if step % experiment.eval_every == 0 or step == experiment.steps:
                 session.evaluate(step, state)

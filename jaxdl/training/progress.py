@@ -156,6 +156,33 @@ class Progress:
         self._console.file.flush()
 
 
+class Labelled:
+    """Progress of one of several runs: its lines begin with a label.
+
+    Args:
+      progress: Progress of all runs.
+      label: Label of the run.
+      reports: Whether its training metrics are shown.
+    """
+
+    def __init__(self, progress: Progress, label: str, reports: bool):
+        self._progress, self._label, self._reports = progress, label, reports
+
+    def advance(self, step: int) -> None:
+        if self._reports:
+            self._progress.advance(step)
+
+    def report(self, step: int, figures: Mapping[str, float]) -> None:
+        if self._reports:
+            self._progress.report(step, figures)
+
+    def evaluation(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
+        self.line(f"step {step} {split}  {_figures(figures)}")
+
+    def line(self, text: str) -> None:
+        self._progress.line(f"{self._label}: {text}")
+
+
 def duration(seconds: float) -> str:
     """Formats seconds as "1:23", "2:03:04" or "1 d 2:03:04", and nonfinite values as "?"."""
     if not math.isfinite(seconds):

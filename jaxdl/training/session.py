@@ -123,7 +123,9 @@ class Session:
             )
 
     def _compile(self) -> None:
-        """Compiles the train step and the diagnostics, and prints their cost."""
+        """Compiles the train step and the diagnostics, and prints their cost, unless another run has compiled them."""
+        if self.program.is_compiled:
+            return
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.program.abstract.params))
         devices = self.program.mesh.devices.flatten()
         kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
@@ -154,12 +156,21 @@ class Session:
         finite: list[Any] = list(self.pending[-1][1].finite.values()) if self.pending else []
         return not all(array.is_ready() for array in finite)
 
-    def report(self, step: int, report: Report, state: TrainState) -> None:
-        """Queues the report of the current step and reads that of the previous step, which is complete."""
+    def logs(self, step: int) -> bool:
+        """Returns whether training metrics are written after this step."""
+        return step % self.experiment.log_every == 0 or step == self.experiment.steps
+
+    def report(self, step: int, report: Report, diagnostics: jax.Array | None) -> None:
+        """Queues the report of the current step and reads that of the previous step, which is complete.
+
+        Args:
+          step: Current step.
+          report: Its report.
+          diagnostics: `Program.diagnose` of the state after it. None if it is not logged.
+        """
         self.meter.step(self.experiment.data.batch_size, self.tokens)
         self.progress.advance(step)
-        logged = step % self.experiment.log_every == 0 or step == self.experiment.steps
-        self.pending.append((step, report, self.program.diagnose(state) if logged else None))
+        self.pending.append((step, report, diagnostics))
         if len(self.pending) > 1:
             self._read_oldest()
         self.hangs.step(step)
