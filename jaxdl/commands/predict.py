@@ -55,6 +55,9 @@ NAMED = {"label": "label", "labels": "box_label"}
 _VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "␉", "\v": "␋", "\f": "␌"})
 # Largest number of elements of a multi-dimensional array that is written as JSON.
 WRITTEN = 256
+_OTHER_FORMATS = frozenset(
+    (".csv", ".tsv", ".xlsx", ".parquet", ".html", ".md", ".npy", ".npz", ".png", ".jpg", ".jpeg")
+)
 _LINES = (b'{"file": ', b'{"text": ', b'{"sample": ')  # beginnings of its output files
 MOST = 100_000  # samples of a call, which are in memory
 
@@ -62,6 +65,7 @@ MOST = 100_000  # samples of a call, which are in memory
 def main(arguments: list[str], flags: FlagValues) -> None:
     path, *files = arguments
     if flags.output:
+        check_suffix(flags.output)
         check_output(Path(flags.output), *_LINES)
     if flags.samples is None and (flags.seed is not None or flags.label is not None):
         raise UserError("--seed and --label need --samples: jaxdl predict RUN --samples=16 --seed=1")
@@ -75,6 +79,15 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         sample(path, flags.samples, flags.label, *options)
     else:
         run(path, files, flags.text, flags.step, flags.format, flags.output, flags.pictures, flags.set)
+
+
+def check_suffix(output: str) -> None:
+    """Raises UserError if the name of an output file is that of another format than JSON lines."""
+    suffix = Path(output).suffix
+    if suffix.lower() in _OTHER_FORMATS:
+        raise UserError(
+            f"--output={output} is written as JSON lines, not as {suffix}; name it {output[: -len(suffix)]}.jsonl"
+        )
 
 
 def run(

@@ -13,7 +13,14 @@ from jaxdl.errors import UserError
 from jaxdl.tasks.parts.apply import float_outputs
 from jaxdl.tasks.parts.arguments import check_ranges
 from jaxdl.tasks.parts.model_task import ModelTask
-from jaxdl.tasks.parts.tokens import segment_arguments, token_losses, token_metrics, token_outcome, tokens_of
+from jaxdl.tasks.parts.tokens import (
+    accepts,
+    segment_arguments,
+    token_losses,
+    token_metrics,
+    token_outcome,
+    tokens_of,
+)
 from jaxdl.training.task import Array, Batch, Evaluation, IdRange, Names, Outcome, PyTree, example_keys
 from jaxdl.viz.text import MaskedLanguageModellingPresentation
 
@@ -29,7 +36,8 @@ class MaskedLanguageModelling(ModelTask):
 
     Batches: `tokens` int32 [batch, time], where padding (0) is never masked. Optional: `words` int32 [batch, time], the
     number of a token's word, for `whole_words`; `tokens_segments` int32 [batch, time], the number of the packed
-    sequence (`jaxdl.data.text.packing`), to which attention is limited.
+    sequence (`jaxdl.data.text.packing`), to which attention is limited; without it `tokens_length` int32 [batch], the
+    number of tokens that are not padding, to which attention is limited if the model has an argument `length`.
 
     Evaluation metrics: `loss` (nats per masked token), `accuracy`, and `perplexity`, the exponential of the loss.
 
@@ -113,6 +121,8 @@ class MaskedLanguageModelling(ModelTask):
         self, params: PyTree, variables: PyTree, batch: Batch, tokens: Array, dropout: Array | None = None
     ) -> tuple[Array, PyTree]:
         """Returns logits float32 [batch, time, vocabulary] and the new variables."""
-        segments = segment_arguments(self.model, batch, tokens.shape[1])
-        logits, variables = self.apply_model(params, variables, batch, dropout, tokens, **segments)
+        options = segment_arguments(self.model, batch, tokens.shape[1])
+        if not options and "tokens_length" in batch and accepts(self.model, "length"):
+            options = {"length": batch["tokens_length"]}
+        logits, variables = self.apply_model(params, variables, batch, dropout, tokens, **options)
         return float_outputs(logits, *tokens.shape, "vocabulary"), variables

@@ -253,6 +253,10 @@ MISTAKES = {
     "predict without files": ("predict {run}", r"FILE\.\.\. is missing; usage: jaxdl predict RUN FILE\.\.\. "),
     "predict of a missing file": ("predict {run} {tmp}/no.png", r"no.png"),
     "predict of a file that is no image": ("predict {run} {tmp}/broken.py", r"broken.py"),
+    "predict to a table": (
+        "predict {run} {tmp}/torn.png --output={tmp}/out.csv",
+        r"out.csv is written as JSON lines, not as .csv; name it .*out.jsonl",
+    ),
     "predict of a truncated image": ("predict {run} {tmp}/torn.png", r"torn.png"),
     "predict of a pipe": ("predict {run} {tmp}/pipe.png", r"pipe.png is a named pipe; pass the path of a file"),
     "predict of a device": ("predict {run} /dev/zero", r"/dev/zero is a device; pass the path of a file"),

@@ -12,6 +12,8 @@ from jaxdl.data.text.special_tokens import PAD, SPECIALS, UNKNOWN
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
+from jaxdl.models.bert import Encoder, MaskedLanguageModel
+from jaxdl.models.transformer import Stack
 from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
 
 TOKENS = np.random.default_rng(0).integers(len(SPECIALS), 30, (400, 50)).astype(np.int32)
@@ -73,3 +75,15 @@ def test_windows_contain_word_numbers():
 def test_a_share_out_of_range_is_refused():
     with pytest.raises(UserError, match=r"share=1\.0"):
         MaskedLanguageModelling(nn.Module(), share=1.0)
+
+
+def test_a_prediction_does_not_depend_on_padding():
+    stack = Stack(features=8, layers=1, heads=2)
+    task = MaskedLanguageModelling(MaskedLanguageModel(Encoder(30, 12, stack)))
+    tokens = TOKENS[:2, :6]
+    short: Any = {"tokens": tokens, "tokens_length": np.array([6, 6]), "index": np.arange(2), "weight": np.ones(2)}
+    params, variables = task.init(jax.random.key(1), short)
+    padded: Any = {**short, "tokens": np.pad(tokens, ((0, 0), (0, 6)), constant_values=PAD)}
+    expected = task.predict(params, variables, short, jax.random.key(0))["probability"]
+    actual = task.predict(params, variables, padded, jax.random.key(0))["probability"]
+    np.testing.assert_allclose(actual[:, :6], expected, rtol=1e-5)

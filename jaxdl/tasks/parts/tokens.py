@@ -59,13 +59,18 @@ def segment_arguments(model: nn.Module, batch: Batch, time: int) -> dict[str, Ar
     return {"segments": batch["tokens_segments"][:, :time]}
 
 
+def accepts(model: nn.Module, argument: str) -> bool:
+    """Returns whether a model's `__call__` has an argument of this name."""
+    return argument in inspect.signature(type(model).__call__).parameters
+
+
 def check_segments(model: nn.Module) -> None:
     """Checks that a model supports packed sequences.
 
     Raises:
       UserError: The model's `__call__` has no argument `segments`.
     """
-    if "segments" not in inspect.signature(type(model).__call__).parameters:
+    if not accepts(model, "segments"):
         raise UserError(
             f"{type(model).__name__} does not support packed sequences (its __call__ has no argument `segments`);"
             " use one sequence per row, without Packed(...) and separator"
