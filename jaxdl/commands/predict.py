@@ -65,8 +65,8 @@ MOST = 100_000  # samples of a call, which are in memory
 def main(arguments: list[str], flags: FlagValues) -> None:
     path, *files = arguments
     if flags.output:
-        check_suffix(flags.output)
         check_output(Path(flags.output), *_LINES)
+        check_suffix(flags.output)
     if flags.samples is None and (flags.seed is not None or flags.label is not None):
         raise UserError("--seed and --label need --samples: jaxdl predict RUN --samples=16 --seed=1")
     if flags.interactive:
