@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jaxdl.errors import NonFinite, Preempted, UserError
     from jaxdl.library import Run, load, train
     from jaxdl.training.checkpoint import CheckpointPolicy, InitFromRun
+    from jaxdl.training.spikes import Spikes
     from jaxdl.training.task import Evaluation, Outcome, Phase, Task, Term
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Phase",
     "Preempted",
     "Run",
+    "Spikes",
     "Task",
     "Term",
     "UserError",
@@ -39,6 +41,7 @@ _MODULES = {
     "jaxdl.errors": ("NonFinite", "Preempted", "UserError"),
     "jaxdl.library": ("Run", "load", "train"),
     "jaxdl.training.checkpoint": ("CheckpointPolicy", "InitFromRun"),
+    "jaxdl.training.spikes": ("Spikes",),
     "jaxdl.training.task": ("Evaluation", "Outcome", "Phase", "Task", "Term"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

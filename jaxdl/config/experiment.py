@@ -12,6 +12,7 @@ from jaxdl.config.ranges import check
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError, nearest
 from jaxdl.training.ensemble import check_averages, member_seeds
+from jaxdl.training.spikes import Spikes
 from jaxdl.training.task import Task
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Experiment:
         of the step such as `jaxdl.training.optimizers.power_average`. Evaluation, prediction and export use the
         average. None disables it.
       nonfinite: Response to a non-finite loss or gradient: "stop" ends the run, "skip" skips the update.
+      skip_spikes: Rule by which updates at loss spikes are skipped. By default none is.
       start: Source of initial parameters: another run, or weights of another library. None initializes randomly.
       parallel: Device mesh and sharding.
       log_every: Steps between reports of training metrics.
@@ -76,6 +78,7 @@ class Experiment:
     accumulate: int = 1
     ema: float | Callable[[Any], Any] | None = None
     nonfinite: str = "stop"
+    skip_spikes: Spikes = field(default_factory=Spikes)
     start: InitFromRun | Initializer | None = None
     parallel: Parallel = field(default_factory=Parallel)
     log_every: int = 50

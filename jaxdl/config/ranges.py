@@ -118,6 +118,8 @@ _OF_CLASS = {
     "Speech.rate": COUNT,
     "Speech.window": POSITIVE,
     "SpeechRecognition.beam": NATURAL,
+    "Spikes.deviations": POSITIVE,
+    "Spikes.window": Range(2, 100_000),
     "TokenFile.shift": NATURAL,
     "TokenFile.vocabulary": NATURAL,
     "Windows.context": NATURAL,

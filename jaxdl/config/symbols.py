@@ -30,6 +30,7 @@ CLASSES = (
     "jaxdl.tasks",
     "jaxdl.testing.sizes",
     "jaxdl.training.checkpoint",
+    "jaxdl.training.spikes",
 )
 
 # Functions of jaxdl: every public function that is defined in these modules and packages, which perform no I/O.

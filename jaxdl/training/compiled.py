@@ -96,10 +96,15 @@ class Program:
             batch = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in self.batch_shape.items()}
             experiment = self.experiment
             init, noise = seeds
-            return init_state(experiment.task, experiment.optimizers, experiment.ema, init, batch, noise)
+            return init_state(experiment.task, self._optimizers, experiment.ema, init, batch, noise)
 
         members = boxed_state if self.experiment.ensemble is None else init_members(boxed_state)
         return jax.jit(members, inline=True)  # `init` reuses the trace of `__init__`
+
+    @functools.cached_property
+    def _optimizers(self) -> Mapping[str, Any]:
+        """Optimizers of the phases, with the rule for loss spikes."""
+        return self.experiment.skip_spikes.guard(self.experiment.optimizers)
 
     @property
     def _seeds(self) -> np.ndarray:
@@ -182,7 +187,7 @@ class Program:
 
     def restart_optimizers(self, state: TrainState) -> TrainState:
         """Initializes the optimizers again, for parameters that were loaded; some keep copies of them."""
-        phases, optimizers = self.experiment.task.phases, self.experiment.optimizers
+        phases, optimizers = self.experiment.task.phases, self._optimizers
 
         def init(params: PyTree) -> PyTree:
             return {phase.name: optimizers[phase.name].init(params[phase.trains]) for phase in phases}
@@ -278,7 +283,7 @@ class Program:
         experiment = self.experiment
         step = make_train_step(
             experiment.task,
-            experiment.optimizers,
+            self._optimizers,
             accumulate=experiment.accumulate,
             ema=experiment.ema,
             nonfinite=experiment.nonfinite,

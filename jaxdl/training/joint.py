@@ -80,6 +80,7 @@ class JointProgram:
 
         def step(numbers: Numbers, state: TrainState, batch: Mapping[str, Any]) -> tuple[TrainState, Report]:
             optimizers, ema = self._optimizers(numbers)
+            optimizers = base.skip_spikes.guard(optimizers)
             one = make_train_step(base.task, optimizers, accumulate=base.accumulate, ema=ema, nonfinite=base.nonfinite)
             return one(state, batch)
 

@@ -88,7 +88,8 @@ class Progress:
 
         Args:
           result: Content of result.json: `metrics` {split: {name: value}} and optionally `step`,
-            `selected_step`, `parameters`, `seconds`, `goodput`, `badput`, `device_memory_peak`.
+            `selected_step`, `parameters`, `seconds`, `goodput`, `badput`,
+            `device_memory_peak`, `spikes_skipped`.
           pictures: Folder of the pictures. None if there are none.
         """
         if self._bar is not None:
@@ -104,6 +105,7 @@ class Progress:
             ("selected", f"step {result['selected_step']:,}" if "selected_step" in result else None),
             ("parameters", f"{result['parameters']:,}" if "parameters" in result else None),
             ("time", f"{duration(result['seconds'])} ({result['seconds']:.1f} s)" if "seconds" in result else None),
+            ("spikes", f"{result['spikes_skipped']:,} updates skipped" if "spikes_skipped" in result else None),
             ("goodput", goodput(result)),
             ("memory", f"{peak / 1e9:.2f} GB at most" if (peak := result.get("device_memory_peak")) else None),
             ("pictures", str(pictures) if pictures is not None else None),

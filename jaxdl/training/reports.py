@@ -38,13 +38,15 @@ class Window:
                 values |= self._diagnostics.gradient_norms(phase, report.squares[phase])
             if not report.finite[phase]:
                 values = {"skipped": 1.0}  # nonfinite="skip": the update was dropped
+            elif values.pop("spikes_skipped", 0.0):  # the values of a spike would hide those of the other steps
+                values = {"spikes_skipped": float(figures["spikes_skipped"])}
             for name, value in values.items():
                 pair = self.sums.setdefault(prefix + name, [0.0, 0.0])
                 pair[0] += value
                 pair[1] += 1
 
     def take(self) -> dict[str, float]:
-        """Returns the means ("skipped" is a count) and empties the window."""
+        """Returns the means ("skipped" and "spikes_skipped" are counts) and empties the window."""
         means = {n: total if n.endswith("skipped") else total / count for n, (total, count) in self.sums.items()}
         self.sums = {}
         return means

@@ -24,6 +24,7 @@ from jaxdl.training.memory import memory_in_use
 from jaxdl.training.meters import Meter
 from jaxdl.training.reports import Window, check_finite
 from jaxdl.training.sources import Sources, training_batches
+from jaxdl.training.spikes import skipped_updates
 from jaxdl.training.state import TrainState
 from jaxdl.training.step import Report
 
@@ -320,6 +321,7 @@ class Session:
             "goodput": min(1.0, useful / seconds),  # a clock that was set back shortens a killed attempt
             "badput": spent,
             **{name: value for name, value in memory_in_use().items() if name == "device_memory_peak"},
+            **({} if (spikes := skipped_updates(state.opt_state)) is None else {"spikes_skipped": spikes}),
             "state_digest": digest(state),
             **{name: value for name, value in self.identity.items() if name == "start_digest"},
         }

@@ -30,6 +30,15 @@ class Report(NamedTuple):
     squares: Mapping[str, Array]
 
 
+class Skipping(optax.GradientTransformationExtraArgs):
+    """Optimizer that skips some updates."""
+
+    @staticmethod
+    def was_skipped(before: PyTree, after: PyTree) -> Array:
+        """Returns whether the update between two of its states was skipped, bool []."""
+        raise NotImplementedError
+
+
 def make_train_step(
     task: Task,
     optimizers: Mapping[str, optax.GradientTransformation],
@@ -43,7 +52,7 @@ def make_train_step(
 
     Args:
       task: Task to train.
-      optimizers: Optimizer of each phase.
+      optimizers: Optimizer of each phase. Of a `Skipping` one, only its state changes in an update that it skips.
       accumulate: Number of micro-batches. The loss equals that of the whole batch, since weights are summed first.
       ema: Decay of the moving average of parameters and variables, see `average`. None: no average.
       nonfinite: "skip" keeps the state of a phase whose loss or gradient is not finite.
@@ -59,11 +68,16 @@ def make_train_step(
                 phase_key = jax.random.fold_in(key, number)
                 return run_phase(phase, optimizers[phase.name], state, batch, phase_key, accumulate, axis_name)
 
-            def guarded(state: TrainState, update=update):
-                new, report = update(state)
+            def guarded(state: TrainState, update=update, name=phase.name):
+                new, (figures, finite, squares) = update(state)
+                optimizer = optimizers[name]
                 if nonfinite == "skip":
-                    new = jax.tree.map(lambda new, old: jnp.where(report[1], new, old), new, state)
-                return new, report
+                    new = where(finite, new, state)
+                if isinstance(optimizer, Skipping):
+                    spike = optimizer.was_skipped(state.opt_state[name], new.opt_state[name])
+                    new = where(spike, state.replace(opt_state=new.opt_state), new)
+                    figures = {**figures, "spikes_skipped": spike.astype(jnp.float32)}
+                return new, (figures, finite, squares)
 
             due = state.step % phase.every == 0
             if phase.every == 1:
@@ -163,6 +177,18 @@ def phase_gradients(
         )
     loss, gradients, terms, metrics = over_devices((loss, gradients, outcome.terms, outcome.metrics), axis_name)
     return loss, gradients, outcome._replace(terms=terms, metrics=metrics)
+
+
+def where(condition: Array, state: TrainState, other: TrainState) -> TrainState:
+    """Returns `state` where the condition is true, else `other`; only parts that a phase changes may differ.
+
+    The step is left alone, since the members of an ensemble share it.
+    """
+    parts = {}
+    for name in ("params", "variables", "carry", "opt_state"):
+        pair = getattr(state, name), getattr(other, name)
+        parts[name] = jax.tree.map(lambda one, two: jnp.where(condition, one, two), *pair)
+    return state.replace(**parts)
 
 
 def squared_norms(tree: PyTree) -> jax.Array:

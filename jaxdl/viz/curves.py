@@ -22,7 +22,7 @@ _NOT_LEARNED = frozenset(
     (
         *("step", "split", "step_time", "data_wait", "data_wait_share", "examples_per_second", "tokens_per_second"),
         *("useful_seconds", "flops", "mfu", "compile_time", "device_memory", "device_memory_peak"),
-        *("learning_rate", "grad_norm", "param_norm", "skipped", "selected_step"),
+        *("learning_rate", "grad_norm", "param_norm", "skipped", "spikes_skipped", "selected_step"),
     )
 )
 
