@@ -1,4 +1,4 @@
-"""Prints a configuration, or the sharding of its parameters."""
+"""Prints a configuration, the sharding of its parameters, or a run with its profile."""
 
 import math
 import sys
@@ -11,14 +11,18 @@ from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build
 from jaxdl.errors import UserError
+from jaxdl.runs import profiles
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.manifest import latest
 from jaxdl.runs.table import print_table
 
 COMMAND = Command(
     name="show",
-    summary="Prints a configuration, or the sharding of its parameters",
+    summary="Prints a configuration, the sharding of its parameters, or a run with its profile",
     synopsis=(
         "--config=RECIPE [--set=NAME=VALUE]",
         "--config=RECIPE --shardings [--topology=KIND:SHAPE] [--shape=HEIGHT,WIDTH,CHANNELS] [--set=NAME=VALUE]",
+        "RUN",
     ),
     flags=(
         CONFIG,
@@ -33,6 +37,9 @@ COMMAND = Command(
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
+    if arguments:
+        print(describe_run(arguments[0]), end="")
+        return
     if flags.shardings:
         show(flags.config, flags.set, flags.topology, flags.shape)
         return
@@ -41,6 +48,22 @@ def main(arguments: list[str], flags: FlagValues) -> None:
     config = resolve(flags.config, flags.set)
     build(config)
     print(describe(config), end="")
+
+
+def describe_run(path: str) -> str:
+    """Returns the configuration of a run, its devices, and the summary of its profile if it has one.
+
+    No code of the run is needed.
+
+    Raises:
+      UserError: Not a run, or damaged files.
+    """
+    folder = RunFolder.open(path)
+    devices = latest(folder.manifest(), "devices")
+    described = "".join(f"{name}: {value}\n" for name, value in devices.items() if value != "")
+    summaries = profiles.read(folder.path)
+    parts = [folder.config_text(), described, *([profiles.describe(summaries)] if summaries else [])]
+    return "\n".join(parts)
 
 
 def show(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
+import jax
 from absl.flags import FlagValues
 
 from jaxdl import trackers
@@ -24,8 +25,8 @@ from jaxdl.data.source import Source, skipped_files
 from jaxdl.data.summary import summarize
 from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
-from jaxdl.errors import Preempted, UserError, WriteError, nearest
-from jaxdl.runs import code, manifest
+from jaxdl.errors import Preempted, UserError, WriteError, nearest, warn
+from jaxdl.runs import code, manifest, profiles
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
@@ -34,6 +35,7 @@ from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.interrupt import preparing
 from jaxdl.training.loop import check, make_program, train
+from jaxdl.training.profiler import Profiler, parse_range
 from jaxdl.training.progress import Progress
 from jaxdl.training.sources import Sources, load_sources
 
@@ -60,6 +62,13 @@ COMMAND = Command(
         ),
         Flag("with_requirements", "Train runs that the recipe is initialized from first.", kind=bool, default=False),
         TRACKER,
+        Flag(
+            "profile",
+            "Steps to trace with JAX's profiler, FIRST..LAST, into profile/ in the run folder. report and show RUN"
+            " print a summary.",
+            value="FIRST..LAST",
+            default="",
+        ),
         *PROCESSES,
     ),
     example="jaxdl train --config=experiments/cnn/digits.py --set=steps=300 --workdir=runs/digits",
@@ -72,12 +81,23 @@ def main(arguments: list[str], flags: FlagValues) -> None:
     initialize(place(flags))
     allow = [name for name in flags.allow.split(",") if name]
     if flags.each:
+        if flags.profile:
+            raise UserError("--profile traces one run; drop --each")
         from jaxdl.commands import together
 
         runs = together.Runs(flags.config, flags.set, flags.each, flags.workdir)
         together.run(runs, allow, command_line(), flags.with_requirements, flags.tracker)
         return
-    run(flags.config, flags.set, flags.workdir, allow, command_line(), flags.with_requirements, flags.tracker)
+    run(
+        flags.config,
+        flags.set,
+        flags.workdir,
+        allow,
+        command_line(),
+        flags.with_requirements,
+        tracker=flags.tracker,
+        profile=flags.profile,
+    )
 
 
 def command_line() -> list[str]:
@@ -93,6 +113,7 @@ def run(
     command: Sequence[str] = (),
     with_requirements: bool = False,
     tracker: str = "",
+    profile: str = "",
 ) -> dict[str, Any]:
     """Trains a recipe, or resumes the run in its folder; see `make`. Args as the flags."""
     check_allowances(allow)
@@ -106,7 +127,7 @@ def run(
 
     if not (is_run(path) and RunFolder.open(path).has_checkpoint):  # a resumed run is not initialized
         requirements.ensure(recipe, config, train_requirement if with_requirements else None)
-    return make(config, recipe.name, settings, path, allow, command, tracker=tracker)
+    return make(config, recipe.name, settings, path, allow, command, tracker=tracker, profile=profile)
 
 
 def make(
@@ -119,6 +140,7 @@ def make(
     absent: Sequence[str] = (),
     shown: bool = True,
     tracker: str = "",
+    profile: str = "",
 ) -> dict[str, Any]:
     """Trains a configuration or an Experiment in a run folder, from its newest checkpoint if it has one.
 
@@ -132,6 +154,7 @@ def make(
       absent: Process-wide settings that were not applied, for the manifest.
       shown: Whether progress is printed.
       tracker: Name of a tracker, checked by `check_tracker`. "": none.
+      profile: Steps to trace, FIRST..LAST. "": none.
 
     Returns:
       The content of result.json.
@@ -142,6 +165,9 @@ def make(
     """
     experiment = config if isinstance(config, Experiment) else build(config)
     validate(experiment)
+    traced = parse_range(profile) if profile else (0, 0)
+    if traced[1] > experiment.steps:
+        raise UserError(f"--profile={profile} is beyond the last step, {experiment.steps}; give earlier steps")
     shown = shown and is_first()
     mode = "write" if is_first() else "silent"
     with TrackedFolder(path, mode=mode, tracker=tracker) as folder, ExitStack() as preparation:
@@ -149,6 +175,8 @@ def make(
         saved, modules = check_folder(folder, config, recipe, settings, experiment, allow)
         if (done := finished(folder, experiment, shown)) is not None:
             folder.send_all()
+            if profile:
+                warn(f"--profile={profile}: the run is finished; nothing is traced")
             return done
         sources, datasets, program = _prepare(folder, experiment, allow)
         provenance = {"command": command, "modules": modules, "absent_settings": absent, "together": None}
@@ -159,7 +187,11 @@ def make(
             print_data(progress, sources)
             clock = functools.partial(wall_seconds, folder)
             identity = {"datasets": datasets}
-            _, result = train(experiment, folder, progress, sources, identity=identity, wall=clock, program=program)
+            options = {"identity": identity, "wall": clock, "program": program}
+            if profile:
+                trace = profiles.folder_of(path, jax.process_index())
+                options["profiler"] = Profiler(*traced, trace, profiles.summarize, progress.line)
+            _, result = train(experiment, folder, progress, sources, **options)
             progress.results(result, folder.pictures)
         return result
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.text import Setting
 from jaxdl.errors import UserError
+from jaxdl.runs import profiles
 from jaxdl.runs.files import leads_outside
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
@@ -59,6 +60,7 @@ class Run:
       dirty: Whether the code had uncommitted changes.
       started: Start of the last attempt, ISO 8601, UTC.
       curves: Losses and evaluation metrics over steps.
+      profile: Summary of its profile as text. "" without one.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class Run:
     dirty: bool = False
     started: str = ""
     curves: Curves = field(default_factory=dict)
+    profile: str = ""
 
     @property
     def seed_name(self) -> str:
@@ -181,6 +184,7 @@ def _read(folder: RunFolder) -> Run:
         dirty=bool(code["dirty"]),
         started=manifest["attempts"][-1]["start"],
         curves=_curves(rows),
+        profile=profiles.describe(summaries) if (summaries := profiles.read(folder.path)) else "",
     )
 
 

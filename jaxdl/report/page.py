@@ -47,7 +47,7 @@ def render(
         reference = section.group(against) if against else None
         parts += [_results(section, here, method), pairs.table(section, reference)]
         parts += [curves(section), arguments(section), pictures(section, here)]
-        parts.append(_configurations(section))
+        parts += [_profiles(section, here), _configurations(section)]
     return html.document(title, *parts, _unfinished(wrong, sections, here) if wrong else "")
 
 
@@ -164,6 +164,20 @@ def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     result = _NONE if value is None else figure(value)
     spent = [minutes(run.minutes), run.goodput or _NONE]
     return [group.name, run.seed_name, result, state, steps, *spent, commit, _folder(run, here)]
+
+
+def _profiles(section: Section, here: Path) -> html.Markup:
+    """Returns the summaries of the traces of `--profile`; "" if no run has one."""
+    traced = [(group, run) for group in section.groups for run in group.runs if run.profile]
+    parts = [
+        html.join([html.tag("p", group.name, f", seed {run.seed_name}: ", _folder(run, here)), _pre(run.profile)])
+        for group, run in traced
+    ]
+    return html.folded(f"Profiles ({len(parts)})", *parts) if parts else html.Markup("")
+
+
+def _pre(text: str) -> html.Markup:
+    return html.tag("pre", text)
 
 
 def _configurations(section: Section) -> html.Markup:

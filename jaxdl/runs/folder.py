@@ -10,6 +10,7 @@
     hangs/                    Python stacks of steps that did not end (`jaxdl.training.hangs`)
     result.json               written last, atomically: a run with this file is finished
     seal.json                 SHA-256 of these files, without TensorBoard and pictures (`jaxdl.runs.seal`)
+    profile/                  traces of `--profile` (`jaxdl.runs.profiles`)
     tracker/                  files of `--tracker` (`jaxdl.runs.tracked`)
     .lock                     held by the process that trains in the folder
 
@@ -39,7 +40,7 @@ from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "tracker", SEAL}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "profile", "tracker", SEAL}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 

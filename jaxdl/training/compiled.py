@@ -257,6 +257,10 @@ class Program:
         self.flops = _flops(traced.jaxpr)
         return traced
 
+    def hlo(self) -> str:
+        """Returns the optimized HLO of the train step."""
+        return self.compiled.as_text() or ""
+
     def diagnose(self, state: TrainState) -> jax.Array:
         """Returns the values of `diagnostics` for a state, without waiting for the devices."""
         with meshes.active(self.mesh, self.experiment.parallel):

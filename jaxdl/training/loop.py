@@ -19,6 +19,7 @@ from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
 from jaxdl.training.ids import check_sources
 from jaxdl.training.interrupt import interruptible
+from jaxdl.training.profiler import Profiler
 from jaxdl.training.session import Session
 from jaxdl.training.sources import Sources
 from jaxdl.training.state import TrainState
@@ -92,6 +93,7 @@ def train(
     identity: Mapping[str, Any],
     wall: Callable[[], float],
     program: Program | None = None,
+    profiler: Profiler | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Trains from the newest checkpoint in the folder, or from the start, to `experiment.steps`.
 
@@ -103,6 +105,7 @@ def train(
       identity: JSON values for every checkpoint, which a resumed run must match.
       wall: Returns the wall time of the run over all attempts, seconds.
       program: Compiled experiment. None: it is created.
+      profiler: Traces some steps. None: none.
 
     Returns:
       The final state, and the content of result.json.
@@ -125,7 +128,8 @@ def train(
         if start == experiment.steps:  # killed before result.json was written, or shortened to this step
             session.evaluate(start, state)
         batches = stack.enter_context(session.batches(start))
-        for step in range(start + 1, experiment.steps + 1):
+        profiler = stack.enter_context(profiler or Profiler())
+        for step in profiler.steps(start, experiment.steps, session.flush, program.hlo, session.meter.pause):
             with session.meter.data(session.busy):
                 batch = next(batches)
             with jax.transfer_guard("disallow"):

@@ -1,8 +1,13 @@
-"""Throughput of the training loop, and the activities on which a run spends its time."""
+"""Throughput of the training loop, and the activities on which a run spends its time.
+
+The activities are annotations in traces of JAX's profiler.
+"""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+
+from jax.profiler import TraceAnnotation
 
 # Metrics of a row that depend on the clock or on the device, and so differ between two runs with the same result.
 CLOCKED = frozenset(
@@ -57,7 +62,8 @@ class Meter:
         """
         start = self._clock()
         try:
-            yield
+            with TraceAnnotation("data"):
+                yield
         finally:
             if not self._pauses and not busy():
                 self._data += self._clock() - start
@@ -72,7 +78,8 @@ class Meter:
             self._active = (seconds if since is None else seconds + now - since, None)
         self._pauses += 1
         try:
-            yield
+            with TraceAnnotation(activity):
+                yield
         finally:
             self._pauses -= 1
             if not self._pauses:

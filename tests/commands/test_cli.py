@@ -154,7 +154,7 @@ HINTS = {
     "eval a b": "'b' is not expected; usage: jaxdl eval RUN",
     "diff a": "RUN is missing; usage: jaxdl diff RUN RUN",
     "plan --config=x": "--topology=KIND:SHAPE is missing; usage: jaxdl plan",
-    "show": "--config=RECIPE is missing; usage: jaxdl show",
+    "show": "RUN is missing; usage: jaxdl show --config=RECIPE",
     "list a": "'a' is not expected; usage: jaxdl list",
     "export RUN": "--output=DIR is missing; usage: jaxdl export",
     "predict RUN --text=a --samples=2": "--text and --samples exclude each other; usage: jaxdl predict",

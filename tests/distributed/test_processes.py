@@ -20,6 +20,7 @@ from two_processes import SAME_ROWS, measured
 
 from jaxdl.distributed.processes import Place, initialize
 from jaxdl.errors import UserError
+from jaxdl.runs import profiles
 
 FAMILIES = (
     "experiments/cnn/digits.py",
@@ -72,12 +73,12 @@ def test_two_processes_equal_one_in_the_other_families():
 class Launched:
     """`launch.py` on survivor.py in several processes, each with a watchdog process."""
 
-    def __init__(self, workdir: Path, count: int = 2, devices: int = 2):
+    def __init__(self, workdir: Path, *flags: str, count: int = 2, devices: int = 2):
         self.workdir = workdir
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         coordinator = f"--coordinator=127.0.0.1:{free_ports(1)[0]}"
         common = ["--config=tests/survivor.py", f"--workdir={workdir}", "--set=pause=0.03", "--set=steps=30"]
-        common += [f"--processes={count}", coordinator, "--heartbeat=10", f"--cpu_devices={devices}"]
+        common += [f"--processes={count}", coordinator, "--heartbeat=10", f"--cpu_devices={devices}", *flags]
         options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.processes = [
             subprocess.Popen([sys.executable, "launch.py", *common, f"--process={number}"], text=True, **options)
@@ -111,8 +112,13 @@ class Launched:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_processes_end_together_and_a_relaunch_resumes(tmp_path):
     single, workdir, copy = tmp_path / "alone", tmp_path / "run", tmp_path / "other"
-    codes, outputs = Launched(single).ended()
+    codes, outputs = Launched(single, "--profile=11..12").ended()
     assert codes == [0, 0], outputs
+    summaries = profiles.read(single)
+    assert [(one["first_step"], one["last_step"], one["devices"]) for one in summaries.values()] == [(11, 12, 2)] * 2
+    assert all(one["shares"]["collectives"] > 0 for one in summaries.values())
+    assert all(sum(one["shares"].values()) == pytest.approx(1) for one in summaries.values())
+    assert "process 1" in profiles.describe(summaries)
 
     launched = Launched(workdir).at(1)  # the first checkpoint is saved at step 5
     os.kill(launched.inner(1), signal.SIGKILL)

@@ -8,7 +8,9 @@ import pytest
 
 from jaxdl import trackers
 from jaxdl.commands.cli import main
+from jaxdl.commands.show import describe_run
 from jaxdl.config.recipes import repository_root
+from jaxdl.runs import profiles
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import start_manifest
 from jaxdl.runs.tracked import TrackedFolder
@@ -103,15 +105,20 @@ def test_steps_of_an_earlier_configuration_are_named(tmp_path, recorder, capsys)
     assert "steps 3 to 5 are those before the change and are kept" in capsys.readouterr().err
 
 
-def test_a_failing_tracker_changes_no_result(tmp_path, recorder, monkeypatch, capsys):
+def test_a_failing_tracker_and_a_profile_change_no_result(tmp_path, recorder, monkeypatch, capsys):
     monkeypatch.chdir(repository_root())
     monkeypatch.setattr(trackers, "check", lambda name, installed=True: None)
     recorder(fails=["start"])
-    for name, flags in {"with": ["--tracker=recorder"], "without": []}.items():
+    for name, flags in {"with": ["--tracker=recorder", "--profile=2..3"], "without": []}.items():
         arguments = ["--config=tests/survivor.py", f"--workdir={tmp_path / name}", "--set=steps=6"]
         assert main([*arguments, *flags]) == 0
-    line, *_ = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: --tracker=recorder: ConnectionError: no network; training continues without it")
+    (summary,) = profiles.read(tmp_path / "with").values()
+    assert summary["activities"]["evaluation"] > 0  # of step 2
+    assert "Profile of steps 2 to 3" in describe_run(str(tmp_path / "with"))
+    assert main(["report", str(tmp_path / "with"), f"--output={tmp_path / 'report.html'}"]) == 0
+    assert "Profile of steps 2 to 3" in (tmp_path / "report.html").read_text()
     results = [RunFolder.open(tmp_path / name).result() or {} for name in ("with", "without")]
     assert results[0]["state_digest"] == results[1]["state_digest"]
     assert results[0]["metrics"] == results[1]["metrics"]
