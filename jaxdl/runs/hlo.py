@@ -68,9 +68,9 @@ def instructions(hlo: str) -> dict[str, Instruction]:
             current = computations.setdefault(header[1], {})
         elif match := _INSTRUCTION.match(text):
             name, _, opcode, rest = match.groups()
-            target, source = _TARGET.search(rest), _SOURCE.search(rest)
+            target, origin = _TARGET.search(rest), _SOURCE.search(rest)
             called = tuple(_CALLS.findall(rest)) if opcode in ("fusion", "custom-call", "async-start", "call") else ()
-            current[name] = _Line(opcode, called, target[1] if target else "", _short(source[1]) if source else "")
+            current[name] = _Line(opcode, called, target[1] if target else "", _short(origin[1]) if origin else "")
 
     def kinds(line: _Line) -> set[str]:
         inner = [other for name in line.called for other in computations.get(name, {}).values()]

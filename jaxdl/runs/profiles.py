@@ -77,7 +77,7 @@ def summary_of(trace: Any, hlo: str) -> dict[str, Any]:
     window = max((end for _, end in ends), default=0.0) - min((start for start, _ in ends), default=0.0)
     window -= _union(outside)
     busy = sum(_union((event.start, event.end) for line in lines for event in line) for lines in devices.values())
-    own, counts = Counter[str](), Counter[str]()
+    own, counts = defaultdict[str, float](float), Counter[str]()
     for event in events:
         own[event.name] += event.own
         counts[event.name] += 1
@@ -89,7 +89,7 @@ def summary_of(trace: Any, hlo: str) -> dict[str, Any]:
         shares[_known(known, name).kind] += spent * scale
     operations = [
         {"name": name, **_known(known, name)._asdict(), "share": spent * scale, "calls": counts[name]}
-        for name, spent in own.most_common(_TOP)
+        for name, spent in sorted(own.items(), key=lambda item: -item[1])[:_TOP]
     ]
     return {
         "seconds": window * 1e-9,

@@ -157,11 +157,16 @@ def test_a_profiler_that_fails_or_is_interrupted_does_not_end_training(tmp_path,
     )
     monkeypatch.undo()
     for _ in range(2):  # the first trace is stopped, so the second can start
-        with pytest.raises(KeyboardInterrupt), Profiler(1, 3, tmp_path) as profiler:
-            for step in profiler.steps(0, 3, wait=lambda: None, program=str):
-                if step == 2:
-                    raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(tmp_path)
     assert capsys.readouterr().err == ""
+
+
+def interrupted(folder):
+    with Profiler(1, 3, folder) as profiler:
+        for step in profiler.steps(0, 3, wait=lambda: None, program=str):
+            if step == 2:
+                raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("text", ["5-7", "0..3", "7..5", "..3", "a"])
