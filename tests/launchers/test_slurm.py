@@ -139,3 +139,30 @@ def test_slurm_run_of_two_processes(tmp_path_factory):
     manifest = json.loads((root / "run" / "manifest.json").read_text())
     assert (manifest["devices"]["processes"], manifest["devices"]["count"]) == (2, 2)
     assert (root / "run" / "run.1.log").exists()
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_search_share_its_trials_and_survive_a_requeue(tmp_path_factory):
+    root = tmp_path_factory.mktemp("slurm")
+    space = ["--trials=4", "--space=task.label_smoothing=0.0..0.9", f"--workdir={root / 'runs'}", "--set=steps=90"]
+    command = [sys.executable, "launch.py", "sweep", "--config=tests/survivor.py", *space]
+    with slurm_cluster.cluster(root) as cluster:
+        environment = {**cluster.environment, "JAX_PLATFORMS": "cpu"}
+
+        def search(*flags: str) -> str:
+            line = [*command, *flags]
+            process = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
+            assert process.returncode == 0, process.stdout + process.stderr
+            return process.stdout
+
+        slurm = ("--launcher=slurm", "--slots=2", "--launch=cpus=1")
+        assert "worker 1  job " in search(*slurm)
+        assert "2 run(s) already queued" in search(*slurm)
+        wait(lambda: any(path.stat().st_size for path in (root / "runs").glob("*/metrics.jsonl")))
+        running = [name for name, state in cluster.queue().items() if state == "RUNNING"]
+        cluster.run("scontrol", "requeue", running[0])
+        wait(lambda: not cluster.queue(), 240)
+        output = search()
+    assert "best of 4: " in output
+    assert "started" not in output  # all trials were trained by the workers
+    assert len(digests(root / "runs")) == 4
