@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ from jaxdl.data.dataset import evaluations, with_split
 from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
+from jaxdl.runs.examples import write
 from jaxdl.runs.restore import load_trained
+from jaxdl.training.per_example import evaluate_examples
 from jaxdl.training.progress import Progress
 
 COMMAND = Command(
     name="eval",
     summary="Evaluates a trained run",
-    synopsis=("RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json] [--trust]",),
+    synopsis=(
+        "RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json] [--trust]",
+        "RUN --examples [--format=json] [--trust]",
+    ),
     flags=(
         STEP,
         Flag(
@@ -27,6 +33,13 @@ COMMAND = Command(
             "Evaluation of the recipe, 'train', or a split of the training data such as 'train[:1000]'. By default all"
             " evaluations.",
             value="NAME",
+        ),
+        Flag(
+            "examples",
+            "Also store the metrics of every example in RUN/examples.npz, from which report computes intervals over"
+            " test examples.",
+            kind=bool,
+            default=False,
         ),
         SET,
         FORMAT,
@@ -37,7 +50,9 @@ COMMAND = Command(
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:
-    run(arguments[0], flags.step, flags.split, flags.format, flags.set)
+    if flags.examples and (flags.step is not None or flags.split or flags.set):
+        raise UserError("--examples stores the evaluations of the recipe; drop --step, --split and --set")
+    run(arguments[0], flags.step, flags.split, flags.format, flags.set, flags.examples)
 
 
 def run(
@@ -46,6 +61,7 @@ def run(
     split: str | None = None,
     format: str = "text",
     settings: Sequence[str] = (),
+    examples: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a run and prints its metrics.
 
@@ -56,6 +72,7 @@ def run(
         evaluations.
       format: "text", or "json" for one JSON object.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
+      examples: Whether to store the metrics of every example in the run folder.
 
     Returns:
       {"step", "metrics": {split: {name: value}}}, and, if checkpoints that would have been used are damaged,
@@ -63,12 +80,17 @@ def run(
     """
     trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program
-    metrics = {}
+    metrics, stored, file = {}, {}, None
     for name, dataset in _datasets(experiment, split).items():
         source = align(dataset.load(), trained.record["datasets"]["train"]["names"], name)
         batches = eval_batches(source, program.eval_batch_size, experiment.data.eval_transforms, program.eval_rows)
         values = program.evaluate(trained.state, batches, source.names)
         metrics[name] = {key: float(value) for key, value in values.items() if np.ndim(value) == 0}
+        if examples:
+            singles = eval_batches(source, 1, experiment.data.eval_transforms)
+            stored[name] = source.fingerprint, evaluate_examples(program, trained.state, singles)
+    if examples:
+        file = write(Path(path), stored)
     result: dict[str, Any] = {"step": int(trained.state.step), "metrics": metrics}
     if trained.bad:
         result["damaged_checkpoints"] = [number for number, _ in trained.bad]
@@ -77,6 +99,8 @@ def run(
         return result
     with Progress(experiment.steps) as progress:
         progress.results(result)
+        if examples:
+            progress.line(f"metrics of every example in {file}")
     return result
 
 

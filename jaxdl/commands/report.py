@@ -14,13 +14,15 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest, printable, warn
-from jaxdl.report import load, pairs
+from jaxdl.report import across, load, normalization, pairs, targets
+from jaxdl.report.across import Across
 from jaxdl.report.decomposition import Decomposition, describe
 from jaxdl.report.html import MARK as PAGE
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
 from jaxdl.report.statistics import Group, Section, sections
 from jaxdl.report.svg import number
+from jaxdl.report.targets import Target
 from jaxdl.runs.files import check_output, write_atomically
 from jaxdl.runs.ledger import figure, minutes
 
@@ -28,7 +30,8 @@ COMMAND = Command(
     name="report",
     summary="Compares runs in an HTML page, or shows all recipes on one",
     synopsis=(
-        "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]",
+        "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]"
+        " [--target=EVAL/NAME=VALUE] [--normalize=RECIPE=LOW,HIGH]",
         "--gallery [DIR...] [--output=FILE.html]",
     ),
     flags=(
@@ -46,6 +49,20 @@ COMMAND = Command(
             default="t",
             choices=("t", "bca", "trimmed"),
         ),
+        Flag(
+            "target",
+            "Value of a metric: show the steps and minutes until the runs reach it. With :max or :min behind NAME"
+            " unless the recipe selects by the metric. Repeatable.",
+            value="EVAL/NAME=VALUE",
+            default=(),
+        ),
+        Flag(
+            "normalize",
+            "Results of a recipe that have the scores 0 and 1 in the comparison across recipes, by default the trivial"
+            " baseline and the best recorded result. Repeatable.",
+            value="RECIPE=LOW,HIGH",
+            default=(),
+        ),
         Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),
     ),
     example="jaxdl report runs --output=report.html",
@@ -60,10 +77,10 @@ _VALUES = '{"written_by": "jaxdl report"'
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     if not flags.gallery:
-        run(arguments, flags.output, flags.metric, flags.against, flags.interval)
+        run(arguments, flags.output, flags.metric, flags.against, flags.interval, flags.target, flags.normalize)
         return
-    if flags.metric or flags.against:
-        name = "metric" if flags.metric else "against"
+    compares = {name: flags[name].value for name in ("metric", "against", "target", "normalize")}
+    if name := next((name for name, value in compares.items() if value), None):
         raise UserError(
             f"--{name} compares runs; drop it, or --gallery, which shows the recorded metric of each recipe"
         )
@@ -78,12 +95,14 @@ def run(
     metric: str | None = None,
     against: str | None = None,
     method: str = "t",
+    aims: Sequence[str] = (),
+    scales: Sequence[str] = (),
 ) -> None:
     """Writes the report of all runs at any depth of some folders, as NAME.html, .csv, .md and .json.
 
     Raises:
-      UserError: A folder without a run, a metric or group that no run has, too few seeds for the method, or a page that
-        cannot be written.
+      UserError: A folder without a run, a metric, group or recipe that no run has, too few seeds for the method, or a
+        page that cannot be written.
     """
     page = page_path(output, "report.html")
     table, text, values = (page.with_suffix(suffix) for suffix in (".csv", ".md", ".json"))
@@ -100,10 +119,15 @@ def run(
     if against and not any(part.group(against) for part in parts):
         names = {name for part in parts for group in part.groups for name in (str(group.number), group.label)}
         raise UserError(f"--against={against} does not name a group of these runs; {nearest(against, names)}")
-    write_atomically(page, render(parts, runs, page.parent, method, against))
+    wanted = targets.parse(aims, runs)
+    given = normalization.parse(scales, parts)
+    overall = None
+    if len(parts) > 1:
+        overall = across.across(parts, *normalization.ranges(parts, repository_root(), given))
+    write_atomically(page, render(parts, runs, page.parent, method, against, wanted, overall))
     write_atomically(table, as_csv(parts, runs))
-    write_atomically(text, as_markdown(parts, method, against))
-    write_atomically(values, as_json(parts, method, against))
+    write_atomically(text, as_markdown(parts, method, against, wanted, overall))
+    write_atomically(values, as_json(parts, method, against, wanted, overall))
     bad = sum(bool(run.problem) for run in runs)
     print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
     print(f"{table}: one row per run; {text}, {values}: one row per group and comparison")
@@ -148,9 +172,18 @@ def _csv_cell(value: object) -> object:
     return f"'{value}" if is_formula else value
 
 
-def as_markdown(parts: Sequence[Section], method: str = "t", against: str | None = None) -> str:
-    """Returns a table for each recipe with a row for each group, and one with a row for each comparison."""
+def as_markdown(
+    parts: Sequence[Section],
+    method: str = "t",
+    against: str | None = None,
+    aims: Sequence[Target] = (),
+    overall: Across | None = None,
+) -> str:
+    """Returns tables with a row for each configuration of all recipes, and for each recipe's groups and comparisons."""
     texts = []
+    if overall and overall.shown:
+        texts += ["## Across recipes\n", _markdown_table(across.NAMES, [across.cells(m) for m in overall.methods])]
+        texts.append(f"{_plain(overall.note)}\n")
     for part in parts:
         names = ("Group", part.metric or "Result", "Std", "95% interval", "Seeds", "Minutes", "Device")
         texts.append(f"## {_plain(part.recipe)}\n")
@@ -159,20 +192,33 @@ def as_markdown(parts: Sequence[Section], method: str = "t", against: str | None
             if found := part.decomposition(group):
                 texts.append(f"Variance over seeds of {_plain(group.name)}: {describe(found)}.\n")
         if rows := pairs.pairs(part, _reference(part, against)):
-            texts.append(_markdown_table(pairs.NAMES, [pairs.cells(pair) for pair in rows]))
+            texts.append(_markdown_table(pairs.names(rows), [pairs.cells(pair, rows) for pair in rows]))
             texts.append(f"{_plain(pairs.note(part, rows))}\n")
+        for aim in aims:
+            if found := targets.reached(part, aim):
+                texts.append(f"{_plain(targets.note(aim))}\n")
+                texts.append(_markdown_table(targets.NAMES, [targets.cells(row) for row in found]))
     return f"{_TEXT}\n" + "\n".join(texts)
 
 
-def as_json(parts: Sequence[Section], method: str = "t", against: str | None = None) -> str:
+def as_json(
+    parts: Sequence[Section],
+    method: str = "t",
+    against: str | None = None,
+    aims: Sequence[Target] = (),
+    overall: Across | None = None,
+) -> str:
     """Returns each recipe's groups with results, intervals and seeds, and their comparisons."""
     recipes = []
     for part in parts:
         rows = pairs.pairs(part, _reference(part, against))
         groups = [_group_values(part, group, method) for group in part.groups]
         comparisons = [pairs.as_json(pair) for pair in rows]
-        recipes.append({"recipe": part.recipe, "metric": part.metric, "groups": groups, "comparisons": comparisons})
-    body = json.dumps({"recipes": recipes}, indent=1, ensure_ascii=False)
+        reached = [targets.as_json(aim, found) for aim in aims if (found := targets.reached(part, aim))]
+        values = {"groups": groups, "comparisons": comparisons, "targets": reached}
+        recipes.append({"recipe": part.recipe, "metric": part.metric, **values})
+    everything = {"recipes": recipes, "across": across.as_json(overall) if overall else None}
+    body = json.dumps(everything, indent=1, ensure_ascii=False)
     return f"{_VALUES},{body[1:]}\n"
 
 

@@ -61,6 +61,7 @@ class Run:
       started: Start of the last attempt, ISO 8601, UTC.
       curves: Losses and evaluation metrics over steps.
       profile: Summary of its profile as text. "" without one.
+      clock: (steps [n], seconds [n]) of training until each report, without evaluations. Empty if not measured.
     """
 
     folder: Path
@@ -86,11 +87,17 @@ class Run:
     started: str = ""
     curves: Curves = field(default_factory=dict)
     profile: str = ""
+    clock: tuple[np.ndarray, np.ndarray] = (np.zeros(0), np.zeros(0))
 
     @property
     def seed_name(self) -> str:
         """All seeds as a text, such as "0" or "0 order=1"."""
         return " ".join(filter(None, [str(self.seed), *(f"{name}={seed}" for name, seed in self.seeds.items())]))
+
+    def minutes_until(self, step: float) -> float:
+        """Returns the minutes of training steps until a step, interpolated between reports; NaN if not measured."""
+        steps, seconds = self.clock
+        return float(np.interp(step, steps, seconds, right=math.nan)) / 60 if len(steps) else math.nan
 
 
 def seeds_of(settings: Sequence[Setting]) -> dict[str, int]:
@@ -185,6 +192,7 @@ def _read(folder: RunFolder) -> Run:
         started=manifest["attempts"][-1]["start"],
         curves=_curves(rows),
         profile=profiles.describe(summaries) if (summaries := profiles.read(folder.path)) else "",
+        clock=_clock(rows),
     )
 
 
@@ -233,6 +241,16 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
             if np.isfinite(values).any():
                 curves.setdefault(name, {})[split] = (steps, values)
     return curves
+
+
+def _clock(rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (steps, seconds) of training from the step times, which are means since the report before."""
+    timed = {row["step"]: row.get("step_time", math.nan) for row in rows if row["split"] == "train"}
+    steps = np.array([0, *sorted(timed)], float)
+    times = np.array([timed[int(step)] for step in steps[1:]], float)
+    if not len(times) or not np.isfinite(times).all():
+        return np.zeros(0), np.zeros(0)
+    return steps, np.concatenate([[0.0], np.cumsum(times * np.diff(steps))])
 
 
 def _last_lines(path: Path, max_lines: int) -> list[str]:

@@ -7,19 +7,27 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdl.report import html, pairs, svg
+from jaxdl.report import across, html, pairs, svg, targets
+from jaxdl.report.across import Across
 from jaxdl.report.decomposition import describe
 from jaxdl.report.grouping import typed
 from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
 from jaxdl.report.plots import arguments, curves, hues, pictures, readable
 from jaxdl.report.statistics import Estimate, Group, Section
+from jaxdl.report.targets import Target
 from jaxdl.runs.ledger import figure, minutes
 
 _NONE = "–"
 
 
 def render(
-    sections: Sequence[Section], runs: Sequence[Run], here: Path, method: str = "t", against: str | None = None
+    sections: Sequence[Section],
+    runs: Sequence[Run],
+    here: Path,
+    method: str = "t",
+    against: str | None = None,
+    aims: Sequence[Target] = (),
+    overall: Across | None = None,
 ) -> str:
     """Returns the HTML page.
 
@@ -29,6 +37,8 @@ def render(
       here: Folder of the page, to which links are relative.
       method: Method of the intervals, see `mean_interval`.
       against: Number, name or label of the group with which the others of its recipe are compared. None: all pairs.
+      aims: Values of metrics whose time to target is shown.
+      overall: Comparison across recipes. None: it is not shown.
     """
     several = len(sections) != 1
     title = f"{len(runs)} runs of {len(sections)} recipes" if several else sections[0].title or sections[0].recipe
@@ -40,12 +50,13 @@ def render(
     problems |= {run.folder: run.problem for run in runs if run.problem}
     wrong = [dataclasses.replace(run, problem=problems[run.folder]) for run in runs if run.folder in problems]
     parts = [_head(title, sections, runs, wrong), _overview(sections) if len(sections) > 1 else ""]
+    parts.append(across.table(overall) if overall and overall.shown else "")
     for index, section in enumerate(sections):
         if several:
             parts.append(html.tag("h2", section.title or section.recipe, id=f"recipe{index}"))
         parts.append(html.tag("p", html.tag("code", section.recipe), class_="note"))
         reference = section.group(against) if against else None
-        parts += [_results(section, here, method), pairs.table(section, reference)]
+        parts += [_results(section, here, method), pairs.table(section, reference), targets.tables(section, aims)]
         parts += [curves(section), arguments(section), pictures(section, here)]
         parts += [_profiles(section, here), _configurations(section)]
     return html.document(title, *parts, _unfinished(wrong, sections, here) if wrong else "")

@@ -7,27 +7,32 @@ from typing import Any, NamedTuple
 from jaxdl.report import html
 from jaxdl.report.comparisons import ALPHA, Comparison
 from jaxdl.report.intervals import Interval
+from jaxdl.report.over_examples import difference_over_examples
 from jaxdl.report.plots import readable
 from jaxdl.report.statistics import Group, Section
 from jaxdl.runs.ledger import figure
 
 _ROWS = 45  # pairs of ten groups
-NAMES = ("Groups", "Difference", "95% interval", "Hedges' g", "p", "p, Holm", "P(first higher)", "Pairs, r", "Test")
+_NAMES = ("Groups", "Difference", "95% interval", "Hedges' g", "p", "p, Holm", "P(first higher)", "Pairs, r", "Test")
 
 
 class Pair(NamedTuple):
-    """Two groups and their comparison."""
+    """Two groups and their comparison; `over_examples` is the interval of the difference over test examples."""
 
     first: Group
     second: Group
     comparison: Comparison
+    over_examples: Interval | None
 
 
 def pairs(section: Section, reference: Group | None = None) -> list[Pair]:
     """Returns the comparisons with the reference, or of all pairs of groups, those with the best group first."""
     found = section.comparisons if reference is None else section.against(reference)
     groups = {group.number: group for group in section.groups}
-    rows = [Pair(groups[i], groups[j], comparison) for (i, j), comparison in found.items()]
+    rows = [
+        Pair(a, b, comparison, difference_over_examples(a, b, section.metric or ""))
+        for (a, b), comparison in (((groups[i], groups[j]), comparison) for (i, j), comparison in found.items())
+    ]
     best = section.best if reference is None else None
     return sorted(rows, key=lambda pair: best is not None and best not in (pair.first, pair.second))
 
@@ -43,13 +48,24 @@ def note(section: Section, rows: list[Pair]) -> str:
     reachable = [pair.comparison.attainable for pair in rows if pair.comparison.p is not None]
     if reachable and max(reachable) > 0:
         text += f" The smallest p-value that these seeds allow is {figure(max(reachable))}."
+    if over := [pair.over_examples for pair in rows if pair.over_examples]:
+        text += (
+            f" The interval over examples ({over[0].method}) is for these runs on other test examples, that over seeds"
+            " for other runs on the same ones."
+        )
     if rows and not any(tests * attainable < ALPHA for attainable in reachable):
         text += " The seeds are too few for any significant difference."
     return text
 
 
-def cells(pair: Pair) -> list[str]:
-    """Returns the texts of a row, see `NAMES`."""
+def names(rows: list[Pair]) -> list[str]:
+    """Returns the names of the columns; that of the interval over examples only if a pair has one."""
+    first, second, third, *others = _NAMES
+    return [first, second, third, *(["95% over examples"] if any(row.over_examples for row in rows) else []), *others]
+
+
+def cells(pair: Pair, rows: list[Pair]) -> list[str]:
+    """Returns the texts of a row of a table, see `names`."""
     found = pair.comparison
     share = f"{found.superiority:.2f}, {_between(found.superiority_interval, '{:.2f}')}"
     correlation = "" if math.isnan(found.correlation) else f", {found.correlation:.2f}"
@@ -57,6 +73,7 @@ def cells(pair: Pair) -> list[str]:
         f"{pair.first.name} minus {pair.second.name}",
         figure(found.difference),
         _between(found.interval),
+        *([_between(pair.over_examples)] if any(row.over_examples for row in rows) else []),
         "–" if math.isnan(found.effect) else f"{found.effect:.2f}",
         _probability(found.p),
         _probability(found.adjusted),
@@ -71,9 +88,10 @@ def table(section: Section, reference: Group | None = None) -> html.Markup:
     rows = pairs(section, reference)
     if not rows:
         return html.Markup("")
-    shown = [cells(pair) for pair in rows[:_ROWS]]
+    shown = [cells(pair, rows) for pair in rows[:_ROWS]]
     more = f" {len(rows) - _ROWS} more pairs are in the JSON file." if len(rows) > _ROWS else ""
-    content = html.table(NAMES, shown, range(1, len(NAMES) - 1))
+    columns = names(rows)
+    content = html.table(columns, shown, range(1, len(columns) - 1))
     return html.section(f"Comparisons: {readable(section.metric)}", content, note=note(section, rows) + more)
 
 
@@ -83,6 +101,7 @@ def as_json(pair: Pair) -> dict[str, Any]:
     values: Mapping[str, Any] = {
         "difference": found.difference,
         "interval": interval_json(found.interval),
+        "interval_over_examples": interval_json(pair.over_examples),
         "hedges_g": found.effect,
         "p": found.p,
         "p_holm": found.adjusted,

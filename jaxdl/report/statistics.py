@@ -149,10 +149,14 @@ class Section:
     @property
     def direction(self) -> int:
         """1 if a higher metric is better, -1 if a lower one is; 0 unless keep.metric and keep.mode define it."""
+        return {"max": 1, "min": -1, "": 0}[self.mode(self.metric or "")]
+
+    def mode(self, metric: str) -> str:
+        """Returns keep.mode, "max" or "min", if keep.metric has the name of a metric in any evaluation, else ""."""
         values = {setting.path: setting.value.strip("'") for setting in self.groups[0].runs[0].settings}
-        if self.metric is None or values.get("keep.metric", "").split("/")[-1] != self.metric.split("/")[-1]:
-            return 0
-        return -1 if values.get("keep.mode") == "min" else 1
+        if not metric or values.get("keep.metric", "").split("/")[-1] != metric.split("/")[-1]:
+            return ""
+        return "min" if values.get("keep.mode") == "min" else "max"
 
     @property
     def best(self) -> Group | None:

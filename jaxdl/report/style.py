@@ -150,7 +150,8 @@ SCRIPT = r"""
       hair.setAttribute('d', `M${first.x} ${TOP}V${BOTTOM}`);
       tip.replaceChildren();
       const head = tip.appendChild(document.createElement('b'));
-      head.textContent = 'step ' + Math.round(value(X, (first.x - LEFT) / (RIGHT - LEFT)));
+      const at = value(X, (first.x - LEFT) / (RIGHT - LEFT)), across = svg.dataset.across;
+      head.textContent = across + ' ' + (across === 'step' ? Math.round(at) : show(at));
       for (const line of near.slice(0, 8).sort((a, b) => a.y - b.y)) {
         const row = tip.appendChild(document.createElement('div')), dot = row.appendChild(document.createElement('i'));
         dot.className = line.hue;

@@ -71,22 +71,26 @@ class _Scale(NamedTuple):
         return f"{low:.6g} {high:.6g} {int(self.log)}"
 
 
-def curves(title: str, lines: Sequence[Line], last: float, log: bool = False) -> str:
+def curves(
+    title: str, lines: Sequence[Line], last: float, log: bool = False, first: float = 0.0, across: str = "step"
+) -> str:
     """Returns a panel with a line and a band for each group and split.
 
     Args:
       title: Accessible name.
       lines: Curves. A lower hue is drawn above a higher one.
-      last: Last step of the horizontal axis, which starts at 0.
+      last: Last step of the horizontal axis.
       log: Whether the vertical axis is logarithmic.
+      first: First step of the horizontal axis.
+      across: Name of the horizontal axis in tooltips.
     """
     values = np.concatenate([side[np.isfinite(side)] for line in lines for side in line.band[1:]])
-    across = _Scale(0.0, max(last, 1.0), _LEFT, _RIGHT)
+    along = _Scale(first, max(last, first + 1.0), _LEFT, _RIGHT)
     up = _scale(values, _BOTTOM, _TOP, log)
-    parts = [*_frame(across, up)]
-    parts += [_area(line, across, up) for line in lines if line.hue < HUES]
-    parts += [_curve(line, across, up) for line in sorted(lines, key=lambda line: (-line.hue, line.split != "train"))]
-    return _svg(title, parts, f'data-x="{across.data}" data-y="{up.data}"')
+    parts = [*_frame(along, up)]
+    parts += [_area(line, along, up) for line in lines if line.hue < HUES]
+    parts += [_curve(line, along, up) for line in sorted(lines, key=lambda line: (-line.hue, line.split != "train"))]
+    return _svg(title, parts, f'data-x="{along.data}" data-y="{up.data}" data-across="{html.escape(across)}"')
 
 
 def scatter(title: str, points: Sequence[Point]) -> str:

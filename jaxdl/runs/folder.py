@@ -40,7 +40,7 @@ from jaxdl.runs.seal import NAME as SEAL
 from jaxdl.runs.tensorboard import EventFile
 
 _OURS = {"config.json", "config.txt", "manifest.json", "metrics.jsonl", "result.json"}
-_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "profile", "tracker", SEAL}
+_OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "profile", "tracker", "examples.npz", SEAL}
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 

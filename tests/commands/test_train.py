@@ -11,6 +11,7 @@ from jaxdl.commands.cli import main
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe, repository_root
 from jaxdl.errors import UserError
+from jaxdl.runs.examples import read as read_examples
 from jaxdl.runs.folder import RunFolder
 from jaxdl.testing import tiny
 from jaxdl.training.loop import check, make_program
@@ -132,6 +133,21 @@ def test_the_largest_seed_trains(recipe, tmp_path):
     result = train.run(str(recipe), [f"seed={2**32 - 1}", "steps=1", "keep.metric=None"], str(tmp_path / "run"))
     assert result["step"] == 1
     assert RunFolder.open(tmp_path / "run").manifest()["seed"] == 2**32 - 1
+
+
+def test_metrics_of_every_example_are_stored(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    result = train.run(str(recipe), ["steps=1", "keep.metric=None"], str(run))
+    assert main(["eval", str(run), "--examples"]) == 0
+    assert f"metrics of every example in {run / 'examples.npz'}" in capsys.readouterr().out
+    [(split, metrics)] = result["metrics"].items()
+    for name, value in metrics.items():
+        stored = read_examples(run, f"{split}/{name}")
+        assert stored is not None
+        assert stored.value == pytest.approx(value, rel=1e-5)
+    assert train.run(str(recipe), ["steps=1", "keep.metric=None"], str(run)) == result  # the file belongs to the run
+    assert main(["eval", str(run), "--examples", "--step=1"]) == 2
+    assert "--examples stores the evaluations of the recipe; drop --step" in capsys.readouterr().err
 
 
 def test_changed_code_and_shapes_are_reported_when_a_run_is_resumed(recipe, tmp_path, capsys):
