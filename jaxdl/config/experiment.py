@@ -61,7 +61,10 @@ class Experiment:
       parallel: Device mesh and sharding.
       log_every: Steps between reports of training metrics.
       eval_every: Steps between evaluations. The last step is always evaluated.
+      evaluate: Whether training evaluates. `jaxdl eval RUN --follow` evaluates checkpoints in another process.
       save_every: Steps between checkpoints. The last step is always saved.
+      save_minutes: Minutes since the last checkpoint after which another one is saved between those of `save_every`.
+        With several processes the time is compared every `log_every` steps. None saves by steps only.
       keep: Checkpoint retention.
       select: Checkpoint that is scored on the test split, and that evaluation, prediction, explanation and export use:
         "last", or "best" by `keep.metric` among the steps that `selectable` accepts. "best" restores a second state at
@@ -83,7 +86,9 @@ class Experiment:
     parallel: Parallel = field(default_factory=Parallel)
     log_every: int = 50
     eval_every: int = 500
+    evaluate: bool = True
     save_every: int = 500
+    save_minutes: float | None = None
     keep: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     select: str = "last"
 
@@ -92,6 +97,10 @@ class Experiment:
         own = getattr(self.seeds, source)
         seed = self.seed if own is None else own
         return (seed,) if self.ensemble is None else member_seeds(seed, self.ensemble)
+
+    def evaluates(self, step: int) -> bool:
+        """Returns whether training evaluates after this step."""
+        return self.evaluate and (step % self.eval_every == 0 or step == self.steps)
 
     def scheduled(self, step: int) -> bool:
         """Returns whether a run of any length evaluates and saves this step; a signal saves other steps, too."""
@@ -187,8 +196,15 @@ def _validate_keep(experiment: Experiment) -> None:
             f"select='best' needs keep.metric and keep.best >= 1, but they are {keep.metric!r} and {keep.best}; set"
             " them, or select='last'"
         )
+    if keep.period is not None and keep.period % experiment.save_every:
+        raise UserError(
+            f"keep.period={keep.period} is not a multiple of save_every={experiment.save_every}, which saves the"
+            " checkpoints; use a multiple"
+        )
     if keep.metric is None:
         return
+    if experiment.select == "best" and not experiment.evaluate:
+        raise UserError("select='best' needs the evaluations of training; set evaluate=True, or select='last'")
     name, slash, metric = keep.metric.partition("/")
     if not slash or not metric:
         raise UserError(f"keep.metric is '{keep.metric}'; expected EVAL/NAME, for example validation/accuracy")

@@ -85,6 +85,7 @@ _NAMES = {
     Range(0, 10_000): "blocks extra_levels halvings head_depth levels",
     POSITIVE: (
         "alpha aspect center_radius fastest floor hop offset_scale peak periods ratio reach renoise_sigma"
+        " save_minutes"
         " repetition_penalty rho rotary_base scale seconds sigma sigma_data sigma_max sigma_min slowest std"
     ),
     FRACTION: (

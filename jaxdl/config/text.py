@@ -9,7 +9,9 @@ OBSERVES = (
     "parallel",
     "log_every",
     "eval_every",
+    "evaluate",
     "save_every",
+    "save_minutes",
     "keep",
     "data.threads",
     "data.workers",
@@ -17,7 +19,7 @@ OBSERVES = (
 )
 
 _CHOOSES = ("eval_every", "save_every", "keep")  # with select="best" they choose the checkpoint that is scored
-_CHOOSES_NOT = ("keep.latest", "keep.best")
+_CHOOSES_NOT = ("keep.latest", "keep.best", "keep.period")
 
 ABSENT = "(absent)"
 _ROOT, _DEFAULT = "experiment", "  # default"  # name of the root and mark of defaults

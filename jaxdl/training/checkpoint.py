@@ -29,6 +29,7 @@ class CheckpointPolicy:
       latest: Number of newest checkpoints to keep.
       best: Number of best checkpoints by `metric` to keep in addition; without effect if `metric` is None.
       metric: Metric "EVAL/NAME" as in result.json, for example "validation/accuracy". None: no best checkpoints.
+      period: Checkpoints of steps that are a multiple of it are kept, too. None: no further ones.
       mode: "max" if a higher metric is better, "min" if a lower one is.
     """
 
@@ -36,6 +37,7 @@ class CheckpointPolicy:
     best: int = 1
     metric: str | None = None
     mode: str = "max"
+    period: int | None = None
 
     def quality(self, metrics: Mapping[str, Mapping[str, float]]) -> float | None:
         """Returns `metric`, negated if lower is better; None if it is missing or not finite.
@@ -155,8 +157,8 @@ def _checksum(record: Mapping[str, Any]) -> str:
 class Checkpoints:
     """Checkpoints of one run folder.
 
-    `save` returns once the state is copied to the host and writes in the background. The newest `keep.latest` and the
-    best `keep.best` checkpoints are preserved.
+    `save` returns once the state is copied to the host and writes in the background. The newest `keep.latest`, the best
+    `keep.best` and those of every `keep.period` steps are preserved.
     """
 
     def __init__(
@@ -233,7 +235,7 @@ class Checkpoints:
         return damaged + sorted(finite, key=lambda step: (-finite[step], step))
 
     def _preserved(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Preservation policy of Orbax: the newest, the best, and those with a damaged record.
+        """Preservation policy of Orbax: the newest, the best, the periodic, and those with a damaged record.
 
         Orbax's own policy of the best forgets the metrics of earlier attempts and keeps the last of equal ones.
         """
@@ -243,6 +245,7 @@ class Checkpoints:
         ranking = self.ranking(keep, self._scheduled)
         damaged = [step for step in ranking if self.metrics(step) is None]
         kept = {*steps[-max(keep.latest, 1) :], *ranking[: len(damaged) + keep.best]}
+        kept |= {step for step in steps if keep.period is not None and step % keep.period == 0}
         return [step in kept for step in steps]
 
     def save(self, state: TrainState, record: Mapping[str, Any]) -> None:

@@ -115,7 +115,7 @@ def train(
       NonFinite: A loss or gradient was not finite; the last finite checkpoint is kept.
       UserError: A batch, mesh or checkpoint does not match, or a package of the evaluation is not installed.
     """
-    if sources.evals:
+    if sources.evals and experiment.evaluate:
         check_packages(experiment.task.packages, "The evaluation")
     program = program or make_program(experiment, sources)
     with ExitStack() as stack:
@@ -125,7 +125,8 @@ def train(
         interrupt = stack.enter_context(interruptible(PRUNING))
         state, start = session.begin()
         begun(folder.checkpoints, start)
-        if start == experiment.steps:  # killed before result.json was written, or shortened to this step
+        if start == experiment.steps and experiment.evaluate:
+            # Killed before result.json was written, or shortened to this step.
             session.evaluate(start, state)
         batches = stack.enter_context(session.batches(start))
         profiler = stack.enter_context(profiler or Profiler())
@@ -136,9 +137,9 @@ def train(
                 state, report = program.step(state, batch)
             session.report(step, report, program.diagnose(state) if session.logs(step) else None)
             stop = interrupt.stops(step) and step < experiment.steps
-            if step % experiment.eval_every == 0 or step == experiment.steps:
+            if experiment.evaluates(step):
                 session.evaluate(step, state)
-            if step % experiment.save_every == 0 or step == experiment.steps or stop:
+            if session.saves(step) or stop:
                 session.save(step, state)
             if stop:
                 checkpoints.wait()

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.pipeline import eval_batches
@@ -54,6 +55,7 @@ class Session:
         self.meter, self.window = Meter({"start_up": early}), Window(None, program.diagnostics)
         self.earlier = max(0.0, total - early)  # seconds of earlier attempts
         self.compile_time: float | None = None  # until its row is written
+        self.saved_at = time.monotonic()
         self.tokens = experiment.task.token_count(program.batch_shape)
         self.pending: deque[tuple[int, Report, jax.Array | None]] = deque()
         self.hangs = HangWatch(folder.path, self.meter.active_seconds)
@@ -147,6 +149,7 @@ class Session:
             self._compile()
             with self.meter.pause("start_up"):
                 first = [next(stream)] if start < experiment.steps else []
+            self.saved_at = time.monotonic()
             with self.hangs.begin(start):
                 yield (batch for _, batch in itertools.chain(first, stream))
         finally:
@@ -268,6 +271,19 @@ class Session:
         for key, image in pictures(batch, outputs, metrics, names).items():
             self.folder.picture(step, f"{name}_{key}", image)
 
+    def saves(self, step: int) -> bool:
+        """Returns whether the state is saved after this step, the same on all processes."""
+        experiment = self.experiment
+        if step % experiment.save_every == 0 or step == experiment.steps:
+            return True
+        if experiment.save_minutes is None:
+            return False
+        due = time.monotonic() - self.saved_at >= 60 * experiment.save_minutes
+        if jax.process_count() == 1:
+            return due
+        # The clocks of the processes differ, so the first one decides, which costs a collective operation.
+        return self.logs(step) and bool(multihost_utils.broadcast_one_to_all(np.int32(due)))
+
     def save(self, step: int, state: TrainState) -> None:
         """Saves a checkpoint after reading all reports, so that a nonfinite state is never saved."""
         self.flush()
@@ -287,6 +303,7 @@ class Session:
             }
             self.folder.seal_metrics()
             self.checkpoints.save(state, record)
+        self.saved_at = time.monotonic()
 
     @functools.cached_property
     def _evaluated(self) -> dict[str, dict[str, Any]]:

@@ -81,6 +81,7 @@ class _AtOnce:
         offset = runs[0].session.offset
         stream = program.batches(sources, offset).iterate(runs[0].step, program.place)
         self._batches = stack.enter_context(closing(stream))  # type: ignore[type-var]
+        stack.enter_context(runs[0].session.hangs.begin(runs[0].step))
 
     def step(self, step: int) -> None:
         with ExitStack() as waits:
@@ -141,7 +142,8 @@ def train_together(
         begun(sessions[0].folder.checkpoints, runs[0].step)
         steps = sessions[0].experiment.steps
         for run in runs:
-            if run.step == steps:  # killed before result.json was written, or shortened to this step
+            if run.step == steps and run.session.experiment.evaluate:
+                # Killed before result.json was written, or shortened to this step.
                 run.session.evaluate(run.step, run.state)
         while unfinished := [run for run in runs if run.step < steps and run.failure is None]:
             first = min(run.step for run in unfinished)
@@ -165,8 +167,8 @@ def _advance(runs: Sequence[_Run], stepper: _InTurn | _AtOnce, until: int, inter
         for run in runs:
             run.step = step
         stop = interrupt.stops(step) and step < last
-        evaluates = step % experiment.eval_every == 0 or step == last
-        saves = step % experiment.save_every == 0 or step == last or stop
+        evaluates = experiment.evaluates(step)
+        saves = runs[0].session.saves(step) or stop
         if evaluates or saves or step == until:
             stepper.settle()
         if evaluates:

@@ -259,3 +259,60 @@ def test_a_damaged_best_checkpoint_is_named_and_the_next_one_selected(monkeypatc
     damage(tmp_path / "checkpoints" / "8")
     assert jaxdl.load(tmp_path, experiment=selecting()).step == 12
     assert "checkpoint of step 8" in capsys.readouterr().err
+
+
+def test_saving_by_minutes_changes_neither_results_nor_selection(monkeypatch, tmp_path, selected):
+    """Every step is saved, also after a kill; the selected checkpoint is one that `save_every` saves."""
+    experiment = selecting(save_minutes=1e-9)
+    advance = Progress.advance
+
+    def killed(self, step):
+        if step == 7:
+            raise Killed
+        advance(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", killed)
+        with pytest.raises(Killed):
+            train(experiment, tmp_path)
+    assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir()} >= {6}
+    assert 5 in saved_steps(monkeypatch, experiment, tmp_path / "other")
+    train(experiment, tmp_path)
+    assert outcome(tmp_path) == outcome(selected)
+
+
+def saved_steps(monkeypatch, experiment, folder):
+    steps = []
+    save = Checkpoints.save
+
+    def recorded(self, state, record):
+        steps.append(int(state.step))
+        save(self, state, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", recorded)
+        train(experiment, folder)
+    return steps
+
+
+def test_checkpoints_of_a_period_are_kept(monkeypatch, tmp_path):
+    keep = CheckpointPolicy(latest=1, period=4)
+    experiment = regression_experiment(steps=10, save_every=2, save_minutes=1e6, keep=keep)
+    assert saved_steps(monkeypatch, experiment, tmp_path) == [2, 4, 6, 8, 10]
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8, 10]
+    with pytest.raises(UserError, match=r"keep\.period=5 is not a multiple of save_every=2"):
+        train(dataclasses.replace(experiment, keep=CheckpointPolicy(period=5)), tmp_path / "refused")
+
+
+def test_training_without_evaluation_has_the_same_state(tmp_path):
+    experiment = scored(regression_experiment(steps=4, eval_every=2))
+    digests = []
+    for evaluate in (True, False):
+        folder = tmp_path / str(evaluate)
+        train(dataclasses.replace(experiment, evaluate=evaluate), folder)
+        result = json.loads((folder / "result.json").read_text())
+        digests.append(result["state_digest"])
+    assert digests[0] == digests[1]
+    assert result["metrics"] == {}
+    with pytest.raises(UserError, match="select='best' needs the evaluations of training"):
+        train(selecting(evaluate=False), tmp_path / "refused")
