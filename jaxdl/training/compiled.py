@@ -101,7 +101,7 @@ class Program:
         members = boxed_state if self.experiment.ensemble is None else init_members(boxed_state)
         return jax.jit(members, inline=True)  # `init` reuses the trace of `__init__`
 
-    @functools.cached_property
+    @property
     def _optimizers(self) -> Mapping[str, Any]:
         """Optimizers of the phases, with the rule for loss spikes."""
         return self.experiment.skip_spikes.guard(self.experiment.optimizers)
