@@ -10,19 +10,21 @@ import numpy as np
 from jaxdl.errors import UserError
 from jaxdl.report import load
 from jaxdl.report.power import MOST, POWER, Spread, seeds_needed, spread
+from jaxdl.report.sequential import METHOD, plan
 from jaxdl.report.statistics import Section, sections
 from jaxdl.runs.folder import is_run
 from jaxdl.runs.ledger import figure, minutes
 from jaxdl.runs.table import aligned
 
 
-def run(folders: Sequence[Path], effect: float, metric: str | None = None) -> None:
+def run(folders: Sequence[Path], effect: float, metric: str | None = None, looks: int = 1) -> None:
     """Prints how many seeds per group find a difference with a power of 80%, and their minutes.
 
     Args:
       folders: Folders of the pilot runs; those without a finished run are ignored.
       effect: Difference of the means to find, in units of the metric.
       metric: "EVAL/NAME". None: the recipe's METRIC.
+      looks: Number of looks at growing numbers of seeds, see `jaxdl.report.sequential`.
 
     Raises:
       UserError: No effect, or fewer than two finished runs that differ only by their seed.
@@ -42,16 +44,34 @@ def run(folders: Sequence[Path], effect: float, metric: str | None = None) -> No
     )
     print(f"Seeds per group for a difference of {effect:g} (power {POWER:.0%}, two-sided t-test at 5%):")
     rows: list[tuple[str, ...]] = [("comparison", "seeds", "minutes per group", "seeds at the interval's ends")]
-    rows.append(_row("independent groups", effect, found, False, each))
+    kinds = {"independent groups": (found, False)}
     if (differences := _paired(part)) is not None:
-        rows.append(_row("pairs with equal seeds", effect, differences, True, each))
+        kinds["pairs with equal seeds"] = (differences, True)
+    rows += [_row(name, effect, own, paired, each) for name, (own, paired) in kinds.items()]
     print(aligned(rows))
+    if looks > 1:
+        print(f"With {looks} looks, of which the first significant one ends the comparison ({METHOD}):")
+        names = ("comparison", "looks at seeds per group", "seeds on average", "minutes per group on average")
+        print(
+            aligned(
+                [names, *(_planned(name, effect, own, paired, each, looks) for name, (own, paired) in kinds.items())]
+            )
+        )
+        print("At each look, compare with: jaxdl report DIR --looks=N,N,... and all these numbers")
 
 
 def _row(name: str, effect: float, found: Spread, paired: bool, each: float) -> tuple[str, ...]:
     needed = seeds_needed(effect, found.value, paired)
     ends = [_count(seeds_needed(effect, std, paired)) for std in (found.low, found.high)]
     return name, _count(needed), "" if needed is None else minutes(needed * each), " to ".join(ends)
+
+
+def _planned(name: str, effect: float, found: Spread, paired: bool, each: float, looks: int) -> tuple[str, ...]:
+    needed = seeds_needed(effect, found.value, paired)
+    if needed is None:
+        return name, f"more than {MOST}", "", ""
+    seeds, expected = plan(needed, looks)
+    return name, ",".join(map(str, seeds)), f"{expected:.1f}", minutes(expected * each)
 
 
 def _count(seeds: int | None) -> str:

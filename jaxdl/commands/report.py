@@ -14,7 +14,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest, printable, warn
-from jaxdl.report import across, load, normalization, pairs, targets
+from jaxdl.report import across, load, normalization, pairs, sequential, targets
 from jaxdl.report.across import Across
 from jaxdl.report.decomposition import Decomposition, describe
 from jaxdl.report.html import MARK as PAGE
@@ -31,7 +31,7 @@ COMMAND = Command(
     summary="Compares runs in an HTML page, or shows all recipes on one",
     synopsis=(
         "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]"
-        " [--target=EVAL/NAME=VALUE] [--normalize=RECIPE=LOW,HIGH]",
+        " [--looks=N,N] [--target=EVAL/NAME=VALUE] [--normalize=RECIPE=LOW,HIGH]",
         "--gallery [DIR...] [--output=FILE.html]",
     ),
     flags=(
@@ -48,6 +48,12 @@ COMMAND = Command(
             "Confidence interval of the mean: Student's t, or from 20 seeds on BCa bootstrap or trimmed mean.",
             default="t",
             choices=("t", "bca", "trimmed"),
+        ),
+        Flag(
+            "looks",
+            "All numbers of seeds at which the groups are compared while runs are added, planned before the first:"
+            " p-values and intervals of differences hold at all looks together. sweep --power --looks plans them.",
+            value="N,N",
         ),
         Flag(
             "target",
@@ -77,9 +83,10 @@ _VALUES = '{"written_by": "jaxdl report"'
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     if not flags.gallery:
-        run(arguments, flags.output, flags.metric, flags.against, flags.interval, flags.target, flags.normalize)
+        tables = flags.target, flags.normalize, flags.looks
+        run(arguments, flags.output, flags.metric, flags.against, flags.interval, *tables)
         return
-    compares = {name: flags[name].value for name in ("metric", "against", "target", "normalize")}
+    compares = {name: flags[name].value for name in ("metric", "against", "looks", "target", "normalize")}
     if name := next((name for name, value in compares.items() if value), None):
         raise UserError(
             f"--{name} compares runs; drop it, or --gallery, which shows the recorded metric of each recipe"
@@ -97,6 +104,7 @@ def run(
     method: str = "t",
     aims: Sequence[str] = (),
     scales: Sequence[str] = (),
+    looks: str | None = None,
 ) -> None:
     """Writes the report of all runs at any depth of some folders, as NAME.html, .csv, .md and .json.
 
@@ -115,7 +123,7 @@ def run(
     if metric is not None and not any(metric in run.metrics for run in runs):
         names = {name for run in runs for name in run.metrics}
         raise UserError(f"--metric={metric}: no run has it; {nearest(metric, names)}")
-    parts = sections(runs, metric)
+    parts = sections(runs, metric, sequential.parse(looks) if looks else ())
     if against and not any(part.group(against) for part in parts):
         names = {name for part in parts for group in part.groups for name in (str(group.number), group.label)}
         raise UserError(f"--against={against} does not name a group of these runs; {nearest(against, names)}")

@@ -35,7 +35,8 @@ COMMAND = Command(
     synopsis=(
         "--config=RECIPE [--grid=AXIS] [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
         "--config=RECIPE --decompose=N [--launcher=NAME] [--set=NAME=VALUE] [--workdir=DIR] [--dry_run]",
-        "--config=RECIPE --power=DIFFERENCE [--grid=AXIS] [--metric=EVAL/NAME] [--set=NAME=VALUE] [--workdir=DIR]",
+        "--config=RECIPE --power=DIFFERENCE [--looks=N] [--grid=AXIS] [--metric=EVAL/NAME] [--set=NAME=VALUE]"
+        " [--workdir=DIR]",
         "--config=RECIPE --trials=N --space=AXIS [--metric=EVAL/NAME:min] [--pruner=NAME] [--launcher=NAME]"
         " [--set=NAME=VALUE] [--workdir=DIR]",
     ),
@@ -117,6 +118,14 @@ COMMAND = Command(
             value="DIFFERENCE",
             kind=float,
         ),
+        Flag(
+            "looks",
+            "With --power: plan this many comparisons at growing numbers of seeds, of which the first significant one"
+            " ends the comparison, by alpha spending.",
+            value="N",
+            kind=int,
+            minimum=2,
+        ),
     ),
     example="jaxdl sweep --config=experiments/cnn/digits.py --grid=seed=0..4 --dry_run",
     needs="jax",
@@ -149,8 +158,12 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         from jaxdl.commands import power
 
         planned = runs(flags.config, flags.set, grid, Path(flags.workdir or "runs"))
-        power.run([run.folder for run in planned], flags.power, flags.metric)
+        power.run([run.folder for run in planned], flags.power, flags.metric, flags.looks or 1)
         return
+    if flags.looks:
+        raise UserError(
+            "--looks needs --power=DIFFERENCE, the difference to find; report --looks compares at the looks"
+        )
     if not flags.trials:
         if flags.space or flags.metric or flags.pruner:
             raise UserError("--space, --metric and --pruner need --trials=N, the number of trials of the search")

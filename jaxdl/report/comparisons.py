@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.report.intervals import LEVEL, Interval, superiority
+from jaxdl.report.sequential import Look, look_at
 
 EXACT_FROM = 6  # pairs, or values per group, from which a permutation test can have a p-value below 0.05
 ALPHA = 1 - LEVEL
@@ -46,12 +47,21 @@ class Comparison:
     superiority_interval: Interval
 
 
-def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Comparison:
+def compare(first: Mapping[Any, float], second: Mapping[Any, float], looks: Sequence[int] = ()) -> Comparison:
     """Compares the results {seed: value} of two groups.
 
     Runs with the same seed share the order of the data, and the initialization of models with the same parameters. If
     all seeds of the smaller group occur in the other one, the test is paired. It is exact from `EXACT_FROM` pairs on
     (sign flips) or values per group (permutations), and Student's paired or Welch's t-test below.
+
+    Args:
+      first: Results of the first group.
+      second: Results of the second group.
+      looks: Planned numbers of seeds at which the groups are compared, see `jaxdl.report.sequential`: p-values and the
+        interval of the difference hold at all looks together. (): one comparison.
+
+    Raises:
+      UserError: More seeds than planned.
     """
     a, b = np.array(list(first.values())), np.array(list(second.values()))
     shared = [seed for seed in first if seed in second]
@@ -59,7 +69,8 @@ def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Comparis
     if paired:
         a, b = (np.array([group[seed] for seed in shared]) for group in (first, second))
     share, share_interval = superiority(list(first.values()), list(second.values()))
-    interval, p, attainable, test = _tested(a, b, paired)
+    look = look_at(min(len(a), len(b)), looks, paired) if looks and min(len(a), len(b)) > 1 else None
+    interval, p, attainable, test = _tested(a, b, paired, look)
     return Comparison(
         difference=float(a.mean() - b.mean()),
         interval=interval,
@@ -75,12 +86,16 @@ def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Comparis
     )
 
 
-def compare_all(groups: Sequence[Mapping[Any, float]], against: int | None = None) -> dict[tuple[int, int], Comparison]:
+def compare_all(
+    groups: Sequence[Mapping[Any, float]], against: int | None = None, looks: Sequence[int] = ()
+) -> dict[tuple[int, int], Comparison]:
     """Compares all pairs of groups, or all groups with one, with p-values adjusted by Holm's method.
 
     Args:
       groups: Results {seed: finite value} of each group. Groups without results are left out.
       against: Index of the reference. None: all pairs.
+      looks: As in `compare`. Holm's method at each look keeps the error over all looks and comparisons (Maurer and
+        Bretz, "Multiple Testing in Group Sequential Trials Using Graphical Approaches", 2013).
 
     Returns:
       {(i, j): comparison of group i with group j}, i < j, or j = `against`.
@@ -90,7 +105,7 @@ def compare_all(groups: Sequence[Mapping[Any, float]], against: int | None = Non
         pairs = list(itertools.combinations(filled, 2))
     else:
         pairs = [(index, against) for index in filled if index != against and against in filled]
-    found = {pair: compare(groups[pair[0]], groups[pair[1]]) for pair in pairs}
+    found = {pair: compare(groups[pair[0]], groups[pair[1]], looks) for pair in pairs}
     tested = {pair: comparison.p for pair, comparison in found.items() if comparison.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values()))))
     return {pair: replace(comparison, adjusted=adjusted.get(pair)) for pair, comparison in found.items()}
@@ -110,7 +125,9 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[Interval | None, float | None, float, str]:
+def _tested(
+    a: np.ndarray, b: np.ndarray, paired: bool, look: Look | None
+) -> tuple[Interval | None, float | None, float, str]:
     """Returns the interval of the difference, the p-value, the smallest attainable one, and the name of the test."""
     from scipy import stats
 
@@ -121,13 +138,27 @@ def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[Interval | None
     if any(np.ptp(part) > 1e-12 * np.abs(np.concatenate([a, b])).max() for part in parts):
         result: Any = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
         method = f"paired t, {len(a)} pairs" if paired else f"Welch's t, {len(a)} and {len(b)} seeds"
-        bounds = result.confidence_interval(LEVEL)
-        interval, p = Interval(float(bounds.low), float(bounds.high), method), float(result.pvalue)
+        level = LEVEL if look is None else 1 - look.level()
+        if level < 1:
+            bounds = result.confidence_interval(level)
+            interval = Interval(float(bounds.low), float(bounds.high), method)
+        p = float(result.pvalue)
     if min(len(a), len(b)) < EXACT_FROM:
-        return interval, p, 1.0 if p is None else 0.0, method
+        return _over_looks(look, interval, p, 1.0 if p is None else 0.0, method)
     method = f"sign flips, {len(a)} pairs" if paired else f"permutations, {len(a)} and {len(b)} seeds"
     outcomes = 2 ** len(a) if paired else math.comb(len(a) + len(b), len(a))
-    return interval, _permuted(a, b, paired), max(2 / outcomes, 1 / (_RESAMPLES + 1)), method
+    smallest = max(2 / outcomes, 1 / (_RESAMPLES + 1))
+    return _over_looks(look, interval, _permuted(a, b, paired), smallest, method)
+
+
+def _over_looks(
+    look: Look | None, interval: Interval | None, p: float | None, attainable: float, method: str
+) -> tuple[Interval | None, float | None, float, str]:
+    """Returns a test of `_tested` whose p-values hold at all looks together."""
+    if look is None:
+        return interval, p, attainable, method
+    smallest = 0.0 if not attainable and look.level() else look.adjusted(attainable)
+    return interval, None if p is None else look.adjusted(p), smallest, f"{method}, {look}"
 
 
 _RESAMPLES = 9_999  # beyond 13 pairs or 7 values per group the permutations are drawn at random

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxdl.report import html
+from jaxdl.report import html, sequential
 from jaxdl.report.comparisons import ALPHA, Comparison
 from jaxdl.report.intervals import Interval
 from jaxdl.report.over_examples import difference_over_examples
@@ -45,6 +45,12 @@ def note(section: Section, rows: list[Pair]) -> str:
         " Tests are two-sided and exact from 6 seeds on; below they assume normal results. Holm's correction is over"
         f" {tests} test(s)."
     )
+    if section.looks:
+        seeds = ", ".join(map(str, section.looks))
+        text += (
+            f" Looks are planned at {seeds} seeds; p-values and intervals of differences hold at all looks together"
+            f" ({sequential.METHOD}), P(first higher) at one."
+        )
     reachable = [pair.comparison.attainable for pair in rows if pair.comparison.p is not None]
     if reachable and max(reachable) > 0:
         text += f" The smallest p-value that these seeds allow is {figure(max(reachable))}."

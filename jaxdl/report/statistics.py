@@ -111,12 +111,14 @@ class Section:
       title: Title of the recipe. "" if its file is missing.
       metric: Metric to compare by. None if no run has a result.
       groups: Groups; runs without overrides come first.
+      looks: Planned numbers of seeds at which the groups are compared, see `jaxdl.report.sequential`. (): one look.
     """
 
     recipe: str
     title: str
     metric: str | None
     groups: tuple[Group, ...]
+    looks: tuple[int, ...] = ()
 
     @property
     def runs(self) -> list[Run]:
@@ -181,7 +183,8 @@ class Section:
         metric = self.metric
         if metric is None or len(self.groups) < 2:
             return {}
-        found = compare_all([{} if group.crossed else group.results(metric) for group in self.groups], against)
+        results = [{} if group.crossed else group.results(metric) for group in self.groups]
+        found = compare_all(results, against, self.looks)
         return {(self.groups[i].number, self.groups[j].number): value for (i, j), value in found.items()}
 
     @property
@@ -213,13 +216,14 @@ class Section:
         return next((group for group in self.groups if name in (str(group.number), group.name, group.label)), None)
 
 
-def sections(runs: Iterable[Run], metric: str | None = None) -> list[Section]:
+def sections(runs: Iterable[Run], metric: str | None = None, looks: tuple[int, ...] = ()) -> list[Section]:
     """Returns a section for each recipe by name; recipes outside the repository come last.
 
     Args:
       runs: Runs. Those with an unknown configuration are omitted.
       metric: "EVAL/NAME" to compare by, where a recipe's runs have it. None uses the recipe's METRIC if all finished
         runs have it, else the first metric of the test or of another evaluation.
+      looks: As in `Section`.
     """
     recipes: dict[str, list[Run]] = {}
     for run in runs:
@@ -229,7 +233,7 @@ def sections(runs: Iterable[Run], metric: str | None = None) -> list[Section]:
     for name in sorted(recipes, key=lambda name: (Path(name).is_absolute(), name)):
         own, file = recipes[name], recipe_file(name)
         chosen = _metric(own, metric, file.metric if file else None)
-        parts.append(Section(name, file.title if file else "", chosen, tuple(_groups(own))))
+        parts.append(Section(name, file.title if file else "", chosen, tuple(_groups(own)), looks))
     return parts
 
 

@@ -225,6 +225,11 @@ def test_power_counts_the_seeds_that_a_comparison_needs(tmp_path, capsys):
     assert "validation/loss: standard deviation over seeds" in output
     assert "(2 degrees of freedom)" in output
     assert "independent groups" in output
+    assert "looks" not in output
+    assert main([*base, "--grid=seed=0..2", "--power=0.1", "--looks=3", "--metric=validation/loss"]) == 0
+    assert "With 3 looks, of which the first significant one ends the comparison" in capsys.readouterr().out
+    assert main([*base, "--looks=3"]) == 2
+    assert "--looks needs --power=DIFFERENCE" in capsys.readouterr().err
     assert main([*base, "--power=-1"]) == 2
     assert "--power=-1.0 must be a positive difference of the metric" in capsys.readouterr().err
     assert main([*base, "--power=1", "--trials=3"]) == 2

@@ -407,6 +407,12 @@ def test_best_marks_groups_that_cannot_be_distinguished(make, tmp_path, capsys):
     assert "--against=width=5 does not name a group of these runs" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--interval=bca"]) == 2
     assert "interval 'bca' needs 20 seeds, not 4; use 't'" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--looks=4,8"]) == 0
+    text = page.with_suffix(".md").read_text()
+    assert "paired t, 4 pairs, look 1 of 2" in text
+    assert "Looks are planned at 4, 8 seeds; p-values and intervals of differences hold at all looks together" in text
+    assert main(["report", str(tmp_path / "runs"), f"--output={page}", "--looks=2,3"]) == 2
+    assert "--looks plans 3 seeds per group, but 4 are finished" in capsys.readouterr().err
 
 
 def test_too_few_seeds_distinguish_nothing(make, tmp_path):
