@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +55,45 @@ def unknown_xla_flags(
     return [flag for flag in flags if answers.get(flag) is False]
 
 
-def _answers(flags: Sequence[str], cache_dir: str | os.PathLike[str]) -> dict[str, bool]:
-    """Returns whether jaxlib accepts each flag, without those whose probe failed for another reason."""
-    path = expanded(cache_dir) / f"jaxlib-{version('jaxlib')}.json"
+def accepted_libtpu_flags(
+    flags: Sequence[str], cache_dir: str | os.PathLike[str] = "~/.cache/jaxdl/xla_flags"
+) -> list[str]:
+    """Selects the flags for LIBTPU_INIT_ARGS that the installed libtpu accepts; none if it is not installed.
+
+    Args as `accepted_xla_flags`.
+    """
+    try:
+        package = f"libtpu-{version('libtpu')}"
+    except PackageNotFoundError:
+        return []
+    answers = _answers(flags, cache_dir, package, _LIBTPU_PROBE, "LIBTPU_INIT_ARGS")
+    return [flag for flag in flags if answers.get(flag)]
+
+
+# Compiles nothing and uses no TPU.
+_LIBTPU_PROBE = """
+from jaxdl.distributed.libtpu import configure_libtpu
+configure_libtpu()
+from jax.experimental import topologies
+topologies.get_topology_desc("v5e:2x2", platform="tpu")
+"""
+_XLA_PROBE = "import jax; jax.devices()"
+
+
+def _answers(
+    flags: Sequence[str],
+    cache_dir: str | os.PathLike[str],
+    package: str = "",
+    probe: str = _XLA_PROBE,
+    variable: str = "XLA_FLAGS",
+) -> dict[str, bool]:
+    """Returns whether a package, by default jaxlib, accepts each flag, without those whose probe failed otherwise."""
+    path = expanded(cache_dir) / f"{package or 'jaxlib-' + version('jaxlib')}.json"
     answers = _read(path)
     missing = [flag for flag in flags if flag not in answers]
     if missing:
-        together = _accepts(missing)
-        probed = {flag: together or _accepts([flag]) for flag in missing}
+        together = _accepts(missing, probe, variable)
+        probed = {flag: together or _accepts([flag], probe, variable) for flag in missing}
         answers |= {flag: answer for flag, answer in probed.items() if answer is not None}
         _write(path, answers)
     return answers
@@ -82,12 +113,12 @@ def backends_initialized() -> bool:
     return bool(xla_bridge.backends_are_initialized())
 
 
-def _accepts(flags: Sequence[str]) -> bool | None:
+def _accepts(flags: Sequence[str], code: str, variable: str) -> bool | None:
     """Whether XLA starts with `flags`, or None if the probe failed for another reason."""
     try:
         probe = subprocess.run(
-            [sys.executable, "-P", "-c", "import jax; jax.devices()"],  # -P: not a jax.py of the working folder
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)},
+            [sys.executable, "-P", "-c", code],  # -P: not a jax.py of the working folder
+            env={**os.environ, "JAX_PLATFORMS": "cpu", variable: " ".join(flags)},
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,
@@ -97,7 +128,8 @@ def _accepts(flags: Sequence[str]) -> bool | None:
         return None
     if probe.returncode == 0:
         return True
-    return False if "Unknown flag" in probe.stderr or "Could not open file" in probe.stderr else None
+    refusals = ("Unknown flag", "Unknown command line flag", "Could not open file")
+    return False if any(text in probe.stderr for text in refusals) else None
 
 
 def _read(path: Path) -> dict[str, bool]:

@@ -138,7 +138,8 @@ def _run(command: Command, arguments: list[str], values: FlagValues, program: bo
     try:
         _check_folder()
         if command.needs != "nothing":
-            configure(values.cpu_devices, values.deterministic)
+            several = "processes" in values and place(values).several
+            configure(values.cpu_devices, values.deterministic, several, tuned=command.needs == "devices")
     except UserError as error:
         _print("error", error)
         return 2

@@ -48,7 +48,7 @@ COMMAND = Command(
     example="jaxdl reproduce runs/digits --dry_run",
 )
 
-_DEVICE = ("platform", "kind", "count", "processes", "cpu_cores", "XLA_FLAGS")
+_DEVICE = ("platform", "kind", "count", "processes", "cpu_cores", "XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
 def main(arguments: list[str], flags: FlagValues) -> None:

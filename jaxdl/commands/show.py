@@ -12,6 +12,7 @@ from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build
 from jaxdl.errors import UserError
 from jaxdl.runs import profiles
+from jaxdl.runs.environment import compiler_flags
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import latest
 from jaxdl.runs.table import print_table
@@ -47,7 +48,9 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         raise UserError("--topology and --shape need --shardings: jaxdl show --config=RECIPE --shardings")
     config = resolve(flags.config, flags.set)
     build(config)
-    print(describe(config), end="")
+    print(describe(config))
+    for name, value in compiler_flags(planned=True).items():
+        print(f"{name}: {value}")
 
 
 def describe_run(path: str) -> str:

@@ -1,6 +1,7 @@
 """Launchers of sweeps: one function `launch(jobs, options)` per engine."""
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,9 @@ def settings_of(launcher: str, options: Options) -> dict[str, str]:
     for name, minimum in engine.NUMBERS.items():
         if not settings[name].isdecimal() or int(settings[name]) < minimum:
             raise UserError(f"--launch={name}={settings[name]} is not a number of at least {minimum}; correct it")
+    for name, (pattern, form) in engine.FORMS.items():
+        if settings[name] and not re.fullmatch(pattern, settings[name]):
+            raise UserError(f"--launch={name}={settings[name]} has another form; write {form}")
     return settings
 
 
@@ -115,7 +119,8 @@ def _module(name: str) -> Any:
     """Returns the module of an engine.
 
     It has `launch`, `SETTINGS` (defaults by name), `REQUIRED` (form of the value by name), `NUMBERS` (minimum by name),
-    and `FILE` and `MARK`, the default name of the file that it writes and a text in it, both "" if it writes none.
+    `FORMS` (regular expression, and form for messages, by name), and `FILE` and `MARK`, the default name of the file
+    that it writes and a text in it, both "" if it writes none.
     """
     return importlib.import_module(f"{__name__}.{name}")
 

@@ -2,7 +2,8 @@
 
 A pod that exits with 75 has saved its state and is restarted without counting as a retry. Exit codes 2, a usage error,
 and 76, a pruned trial, are not retried (https://kubernetes.io/docs/concepts/workloads/controllers/job/). The pods of
-one run are restarted together (https://jobset.sigs.k8s.io). The pods of a search ask it for trials.
+one run are restarted together (https://jobset.sigs.k8s.io). The pods of a search ask it for trials. A TPU slice of
+several hosts has one pod per host.
 """
 
 import json
@@ -11,21 +12,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxdl.errors import UserError
-from jaxdl.launchers import WORKER, Job, Options, check_workers, settings_of, written
+from jaxdl.launchers import WORKER, Job, Options, check_workers, pods, settings_of, written
 
 PORT = 9000  # of the coordinator, the first pod of a run
 _OURS = {"app.kubernetes.io/managed-by": "jaxdl"}  # label of the manifest
+_JOBSET, _NODE_POOL = "jobset.sigs.k8s.io", "cloud.google.com/gke-nodepool"
 FILE, MARK = "sweep.json", json.dumps(_OURS)[1:-1]
 SETTINGS = {
     "name": "sweep",
-    "image": "",  # with this repository in its working folder and jaxdl installed
-    "claim": "",  # a PersistentVolumeClaim for the run folders
-    "mount": "/runs",
     "processes": "1",  # pods per run
-    "gpus": "0",  # per pod, as cpu and memory
-    "cpu": "4",
-    "memory": "16Gi",
-    "grace": "120",  # seconds for a pod to save its state
+    "queue": "",  # a LocalQueue of Kueue
+    **pods.SETTINGS,
+}
+FORMS = {
+    "name": (r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", "at most 42 lower-case letters, digits and -, the first a letter"),
+    "queue": pods.FORMS["claim"],
+    **pods.FORMS,
 }
 REQUIRED = {"image": "REGISTRY/NAME:TAG"}
 NUMBERS = {"processes": 1, "gpus": 0, "grace": 0}
@@ -38,7 +40,12 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
       UserError: An unknown setting, no image, or a file that cannot be written.
     """
     settings = settings_of("kubernetes", options)
-    processes = int(settings["processes"])
+    tpu = pods.slice_of(settings)
+    if tpu and settings["processes"] not in ("1", str(tpu.hosts)):
+        raise UserError(
+            f"--launch=processes={settings['processes']}: {settings['tpu']} has {tpu.hosts} host(s); drop it"
+        )
+    processes = tpu.hosts if tpu else int(settings["processes"])
     check_workers(jobs, processes)
     if processes > 1 and options.slots:
         raise UserError("--slots requires runs of one pod each; for runs of several pods use a queue such as Kueue")
@@ -59,14 +66,14 @@ def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str])
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": settings["name"], "labels": _OURS},
+        "metadata": {"name": settings["name"], "labels": _labels(settings)},
         "spec": {
             "completionMode": "Indexed",
             "completions": len(jobs),
             "parallelism": options.slots or len(jobs),
             "backoffLimitPerIndex": options.retries,
             "podFailurePolicy": {"rules": [_on_exit("Ignore", 75), _on_exit("FailIndex", 2, 76)]},
-            "template": {"spec": _pod(f'{worker}case "$JOB_COMPLETION_INDEX" in\n{commands}\nesac', settings)},
+            "template": {"spec": pods.pod(f'{worker}case "$JOB_COMPLETION_INDEX" in\n{commands}\nesac', settings)},
         },
     }
 
@@ -85,45 +92,32 @@ def job_set(name: str, job: Job, processes: int, options: Options, settings: dic
     first = f"{name}-run-0-0.{name}:{PORT}"
     script = f'exec {line} --process="$JOB_COMPLETION_INDEX" --coordinator={first}'
     disrupted = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    uncounted = {"action": "RestartJobSetAndIgnoreMaxRestarts", "onJobFailureReasons": ["PodFailurePolicy"]}
-    pods = {
+    uncounted: dict[str, Any] = {"name": "resumed", "action": "RestartJobSetAndIgnoreMaxRestarts"}
+    uncounted["onJobFailureReasons"] = ["PodFailurePolicy"]
+    tasks = {
         "completionMode": "Indexed",
         "completions": processes,
         "parallelism": processes,
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [_on_exit("FailJob", 75), disrupted]},
-        "template": {"spec": _pod(script, settings)},
+        "template": {"spec": pods.pod(script, settings)},
     }
+    # All pods of a run on one slice.
+    placed = {"annotations": {f"alpha.{_JOBSET}/exclusive-topology": _NODE_POOL}} if settings["tpu"] else {}
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": {"name": name, "labels": _OURS},
+        "metadata": {"name": name, "labels": _labels(settings), **placed},
         "spec": {
             "failurePolicy": {"maxRestarts": options.retries, "rules": [uncounted]},
-            "replicatedJobs": [{"name": "run", "replicas": 1, "template": {"spec": pods}}],
+            "replicatedJobs": [{"name": "run", "replicas": 1, "template": {"spec": tasks}}],
         },
     }
 
 
+def _labels(settings: dict[str, str]) -> dict[str, str]:
+    return {**_OURS, **({"kueue.x-k8s.io/queue-name": settings["queue"]} if settings["queue"] else {})}
+
+
 def _on_exit(action: str, *codes: int) -> dict[str, Any]:
     return {"action": action, "onExitCodes": {"operator": "In", "values": [*codes]}}
-
-
-def _pod(script: str, settings: dict[str, str]) -> dict[str, Any]:
-    limits = {"cpu": settings["cpu"], "memory": settings["memory"]}
-    limits |= {"nvidia.com/gpu": settings["gpus"]} if settings["gpus"] != "0" else {}
-    container: dict[str, Any] = {
-        "name": "run",
-        "image": settings["image"],
-        "command": ["sh", "-c", script],
-        "resources": {"limits": limits},
-    }
-    pod: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": int(settings["grace"]),
-        "containers": [container],
-    }
-    if settings["claim"]:
-        container["volumeMounts"] = [{"name": "runs", "mountPath": settings["mount"]}]
-        pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": settings["claim"]}}]
-    return pod

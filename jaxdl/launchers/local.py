@@ -10,9 +10,9 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
+from jaxdl.distributed.gpus import visible_gpus
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import Failed, Preempted, UserError, write_errors
 from jaxdl.launchers import Job, Options
@@ -22,7 +22,6 @@ from jaxdl.signals import PRUNING
 from jaxdl.training.interrupt import interruptible
 
 _MOST = 8  # slots by default on a machine without GPUs: each run has its own memory
-_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class _Running:
 SETTINGS: dict[str, str] = {}
 REQUIRED: dict[str, str] = {}
 NUMBERS: dict[str, int] = {}
+FORMS: dict[str, tuple[str, str]] = {}
 FILE = MARK = ""
 
 
@@ -174,7 +174,7 @@ def slots(count: int | None, jobs: int) -> list[Slot]:
     """
     if count is not None and count < 1:
         raise UserError(f"--slots={count} must be at least 1")
-    cores, cards = _cores(), _gpus()
+    cores, cards = _cores(), visible_gpus()
     count = min(count or len(cards) or min(len(cores), _MOST), jobs)
     shares = []
     for number in range(count):
@@ -190,15 +190,6 @@ def slots(count: int | None, jobs: int) -> list[Slot]:
 
 def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
-def _gpus() -> list[str]:
-    """Lists the NVIDIA GPUs as in CUDA_VISIBLE_DEVICES, without initializing them."""
-    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
-        return []
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
-    return [str(number) for number in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []
 
 
 def _start(job: Job, tries: int, slot: Slot) -> _Running:

@@ -2,7 +2,8 @@
 
 A run that was stopped after saving its state (exit code 75), was preempted or reached its time limit is requeued and
 resumes from its last checkpoint. Submission does not wait: the same command later lists the finished runs and submits
-those that are neither finished nor queued. The tasks of a search ask it for trials.
+those that are neither finished nor queued. The tasks of a search ask it for trials. Under pyxis the whole task is in
+the container, which needs jaxdl and submitit; under apptainer only the run is.
 """
 
 import os
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, from_extra
 from jaxdl.launchers import WORKER, Job, Options, check_workers, settings_of
 from jaxdl.runs.lock import WAIT
@@ -27,6 +29,15 @@ SETTINGS = {
     "nodes": "1",
     "processes": "1",  # per node and run
     "grace": "120",  # seconds for a run to save its state at its time limit
+    "container": "",  # image of the run: a file, docker://NAME:TAG and the like
+    "runtime": "apptainer",  # of the container: apptainer, or pyxis (with enroot), a plugin of SLURM
+    "mounts": "",  # folders in the container, SOURCE:TARGET,SOURCE:TARGET
+    "python": "python",  # in the container
+    "prolog": "",  # shell command before each process of the run, such as "module load cuda"; its variables are kept
+}
+FORMS = {
+    "runtime": ("apptainer|pyxis", "apptainer or pyxis"),
+    "mounts": (r"/[^:,]*:/[^:,]*(,/[^:,]*:/[^:,]*)*", "SOURCE:TARGET,SOURCE:TARGET, with absolute paths"),
 }
 REQUIRED: dict[str, str] = {}
 NUMBERS = {"time": 1, "cpus": 1, "gpus": 0, "nodes": 1, "processes": 1, "grace": 0}
@@ -53,10 +64,12 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         print(f"{len(waiting)} run(s) already queued")
     if not new:
         return
-    executor = submitit.AutoExecutor(folder=new[0].folder.parent / JOB / "%A", cluster="slurm")
+    pyxis = {"slurm_python": settings["python"]} if _pyxis(settings) else {}
+    executor = submitit.AutoExecutor(folder=new[0].folder.parent / JOB / "%A", cluster="slurm", **pyxis)
     try:
         executor.update_parameters(**_parameters(settings, options.slots, len(new)))
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
+        commands = [_inside(command, settings) for command in commands]
         submitted = executor.map_array(Work(options.retries), commands, folders)  # pyright: ignore
     except (FailedJobError, ValueError, KeyError) as error:
         raise UserError(f"SLURM refused the jobs: {' '.join(str(error).split())[:300]}") from None
@@ -146,6 +159,9 @@ def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict
     chosen: dict[str, Any] = {ours: settings[name] for name, ours in _RENAMED.items() if settings[name]}
     if settings["memory"]:
         chosen["slurm_mem"] = settings["memory"]
+    if _pyxis(settings):
+        arguments = [f"--container-image={settings['container']}", f"--container-mounts={','.join(_mounts(settings))}"]
+        chosen["slurm_srun_args"] = [*arguments, f"--container-workdir={os.getcwd()}"]
     if settings["gpus"] != "0":
         chosen["slurm_gpus_per_node"] = int(settings["gpus"])
     return chosen | {
@@ -158,6 +174,32 @@ def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict
         "slurm_signal_delay_s": int(settings["grace"]),
         "slurm_additional_parameters": {"requeue": True, "open-mode": "append"},
     }
+
+
+def _inside(command: Sequence[str], settings: dict[str, str]) -> list[str]:
+    """Returns a command after the prolog, in the container of apptainer.
+
+    Its working folder, and the folders of the program and of the run, have the same paths in the container.
+    """
+    line = list(command)
+    if settings["container"] and not _pyxis(settings):
+        binds = [bind for mount in _mounts(settings) for bind in ("--bind", mount)]
+        gpus = ["--nv"] if settings["gpus"] != "0" else []
+        line = ["apptainer", "exec", *gpus, *binds, "--pwd", os.getcwd(), settings["container"]]
+        line += [settings["python"], *command[1:]]
+    if settings["prolog"]:
+        line = ["bash", "-c", f'{settings["prolog"]} && exec "$@"', "prolog", *line]
+    return line
+
+
+def _pyxis(settings: dict[str, str]) -> bool:
+    return bool(settings["container"]) and settings["runtime"] == "pyxis"
+
+
+def _mounts(settings: dict[str, str]) -> list[str]:
+    """Returns SOURCE:TARGET of the container: the given ones, this folder and that of jaxdl."""
+    own = dict.fromkeys([os.getcwd(), str(repository_root())])
+    return [*filter(None, settings["mounts"].split(",")), *(f"{folder}:{folder}" for folder in own)]
 
 
 def _queue() -> set[str]:

@@ -7,7 +7,14 @@ import sys
 import warnings
 from typing import Any
 
-from jaxdl.compatibility import accepted_xla_flags, backends_initialized, unknown_xla_flags, without_tpu
+from jaxdl.compatibility import (
+    accepted_libtpu_flags,
+    accepted_xla_flags,
+    backends_initialized,
+    unknown_xla_flags,
+    without_tpu,
+)
+from jaxdl.distributed import xla_flags
 from jaxdl.distributed.libtpu import configure_libtpu
 from jaxdl.distributed.watchdog import PARENT
 from jaxdl.errors import UserError
@@ -49,14 +56,18 @@ def tune_malloc() -> None:
         restart(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def configure(cpu_devices: int | None = None, deterministic: bool = True) -> None:
-    """Configures the compile cache, virtual CPU devices and determinism, before JAX is initialized.
+def configure(
+    cpu_devices: int | None = None, deterministic: bool = True, several: bool = False, tuned: bool = True
+) -> None:
+    """Configures the compile cache, virtual CPU devices, determinism and XLA, before JAX is initialized.
 
     The cache is in ~/.cache/jaxdl/xla or JAX_COMPILATION_CACHE_DIR; "" disables it.
 
     Args:
       cpu_devices: Number of virtual CPU devices. None: the default devices.
       deterministic: Whether GPUs use deterministic kernels only, which are somewhat slower.
+      several: Whether the run has several processes.
+      tuned: Whether the flags of `jaxdl.distributed.xla_flags` are set. Processes that are started inherit them.
 
     Raises:
       UserError: Fewer than one device, or an environment variable that XLA or JAX does not accept.
@@ -66,6 +77,7 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
     if unknown := unknown_xla_flags(os.environ.get("XLA_FLAGS", "").split()):
         raise UserError(f"XLA_FLAGS has {' '.join(unknown)}, which the installed jaxlib does not accept; remove it")
     missing = _missing_flags(deterministic, cpu_devices)
+    missing += _missing_gpu_flags(several) if tuned and cpu_devices is None else []
     os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *missing])
     if cpu_devices is not None:
         # Size of XLA's thread pool: with one thread per device, a collective can wait for a device without a thread.
@@ -76,6 +88,9 @@ def configure(cpu_devices: int | None = None, deterministic: bool = True) -> Non
         raise UserError(f"JAX does not start: {error}; correct the environment variable") from error
     if without_tpu():
         configure_libtpu()
+    elif tuned and cpu_devices is None:
+        present = os.environ.get("LIBTPU_INIT_ARGS", "")
+        os.environ["LIBTPU_INIT_ARGS"] = " ".join([*present.split(), *_missing_tpu_flags()])
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(expanded("~/.cache/jaxdl/xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -105,7 +120,11 @@ def configure_library() -> list[str]:
         configure()
         if cache is not None:
             jax.config.update("jax_compilation_cache_dir", cache)
-    elif flags := _missing_flags(deterministic=True):
+    elif flags := [
+        *_missing_flags(deterministic=True),
+        *_missing_gpu_flags(),
+        *([] if without_tpu() else _missing_tpu_flags()),
+    ]:
         # A location warns once in a process.
         warnings.warn(f"JAX was in use before jaxdl, so XLA runs without {' '.join(flags)}", stacklevel=1)
         absent += flags
@@ -119,5 +138,27 @@ def _missing_flags(deterministic: bool, cpu_devices: int | None = None) -> list[
     wanted = ["--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"]
     wanted += ["--xla_gpu_deterministic_ops=true"] if deterministic else []
     wanted += [ORDERED_COLLECTIVES] if (cpu_devices or 1) > 1 else []
-    present = os.environ.get("XLA_FLAGS", "")
-    return accepted_xla_flags([flag for flag in wanted if flag.partition("=")[0] not in present])
+    return accepted_xla_flags(xla_flags.absent(wanted, os.environ.get("XLA_FLAGS", "")))
+
+
+def _missing_gpu_flags(several: bool = False) -> list[str]:
+    """Returns the flags of `xla_flags.for_gpus` that jaxdl sets, as `_missing_flags`."""
+    return accepted_xla_flags(xla_flags.absent(xla_flags.for_gpus(several), os.environ.get("XLA_FLAGS", "")))
+
+
+def _missing_tpu_flags() -> list[str]:
+    """Returns the flags for LIBTPU_INIT_ARGS that jaxdl sets on a machine with TPUs, as `_missing_flags`."""
+    return accepted_libtpu_flags(xla_flags.absent(xla_flags.for_tpus(), os.environ.get("LIBTPU_INIT_ARGS", "")))
+
+
+def compiler_flags(planned: bool = False) -> dict[str, str]:
+    """Returns the environment variables with flags of XLA: XLA_FLAGS, and on TPUs LIBTPU_INIT_ARGS.
+
+    Args:
+      planned: Whether flags that a training on this machine sets are added.
+    """
+    flags = {name: os.environ.get(name, "").split() for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")}
+    if planned:
+        flags["XLA_FLAGS"] += _missing_gpu_flags()
+        flags["LIBTPU_INIT_ARGS"] += [] if without_tpu() else _missing_tpu_flags()
+    return {name: " ".join(values) for name, values in flags.items() if values or name == "XLA_FLAGS"}

@@ -173,6 +173,8 @@ def describe_devices() -> dict[str, Any]:
     """Describes the devices and the settings that change results, without names of hosts or users."""
     import jax  # here, since other commands read manifests without JAX
 
+    from jaxdl.runs.environment import compiler_flags
+
     devices = jax.devices()
     settings: Any = jax.config
     kinds = sorted({device.device_kind for device in devices})
@@ -183,7 +185,7 @@ def describe_devices() -> dict[str, Any]:
         "count": len(devices),
         "processes": jax.process_count(),
         "cpu_cores": cores,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        **compiler_flags(),
         "jax_default_matmul_precision": settings.jax_default_matmul_precision,
         "jax_enable_x64": settings.jax_enable_x64,
         "jax_default_prng_impl": settings.jax_default_prng_impl,
