@@ -9,6 +9,7 @@ import numpy as np
 from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
+from jaxdl.commands.follow import follow
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import evaluations, with_split
 from jaxdl.data.labels import align
@@ -24,6 +25,7 @@ COMMAND = Command(
     summary="Evaluates a trained run",
     synopsis=(
         "RUN [--step=N] [--split=NAME] [--set=NAME=VALUE] [--format=json] [--trust]",
+        "RUN --follow [--split=NAME] [--set=NAME=VALUE] [--format=json] [--trust]",
         "RUN --examples [--format=json] [--trust]",
     ),
     flags=(
@@ -41,6 +43,13 @@ COMMAND = Command(
             kind=bool,
             default=False,
         ),
+        Flag(
+            "follow",
+            "Evaluate every checkpoint as it appears, until the run is finished. The metrics are stored in"
+            " RUN/evaluations.jsonl, which report reads, unless --split or --set is given.",
+            kind=bool,
+            default=False,
+        ),
         SET,
         FORMAT,
         TRUST,
@@ -52,7 +61,13 @@ COMMAND = Command(
 def main(arguments: list[str], flags: FlagValues) -> None:
     if flags.examples and (flags.step is not None or flags.split or flags.set):
         raise UserError("--examples stores the evaluations of the recipe; drop --step, --split and --set")
-    run(arguments[0], flags.step, flags.split, flags.format, flags.set, flags.examples)
+    if not flags.follow:
+        run(arguments[0], flags.step, flags.split, flags.format, flags.set, flags.examples)
+        return
+    if flags.step is not None or flags.examples:
+        raise UserError(f"--follow evaluates every checkpoint; drop {'--examples' if flags.examples else '--step'}")
+    split = flags.split
+    follow(arguments[0], lambda one: _datasets(one, split), flags.set, flags.format, whole=split is None)
 
 
 def run(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.text import Setting
 from jaxdl.errors import UserError
-from jaxdl.runs import profiles
+from jaxdl.runs import followed, profiles
 from jaxdl.runs.files import leads_outside
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
 from jaxdl.runs.ledger import device_name, scalars
@@ -157,6 +157,7 @@ def _read(folder: RunFolder) -> Run:
     try:
         result = (folder.result() or {}) if state == FINISHED else {}
         rows = folder.rows()
+        rows += _followed(folder.path, rows)
     except UserError as error:
         state = state if result or state != FINISHED else DAMAGED
         damage = _problem(folder.path, error)
@@ -178,7 +179,7 @@ def _read(folder: RunFolder) -> Run:
         seed=int(latest(manifest, "seed")),
         seeds=seeds_of(folder.settings()),
         settings=tuple(folder.settings()),
-        metrics=scalars(result.get("metrics", {})),
+        metrics=scalars(result.get("metrics") or (followed.metrics_at(folder.path, result["step"]) if result else {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
         selected=result.get("selected_step"),
         minutes=seconds / 60,
@@ -194,6 +195,13 @@ def _read(folder: RunFolder) -> Run:
         profile=profiles.describe(summaries) if (summaries := profiles.read(folder.path)) else "",
         clock=_clock(rows),
     )
+
+
+def _followed(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the evaluations of another process at steps that training has reached and has not evaluated itself."""
+    own = {(row["step"], row["split"]) for row in rows}
+    last = max((row["step"] for row in rows), default=0)
+    return [row for row in followed.rows(path) if row["step"] <= last and (row["step"], row["split"]) not in own]
 
 
 def _problem(path: Path, error: Exception) -> str:

@@ -7,6 +7,7 @@
     pictures/                 <step>_<name>.png
     tokenizers/               <feature>.json, for text
     checkpoints/              `jaxdl.training.checkpoint`
+    evaluations.jsonl         evaluations by another process (`jaxdl.runs.followed`)
     hangs/                    Python stacks of steps that did not end (`jaxdl.training.hangs`)
     result.json               written last, atomically: a run with this file is finished
     seal.json                 SHA-256 of these files, without TensorBoard and pictures (`jaxdl.runs.seal`)
