@@ -92,7 +92,7 @@ def _main(words: Sequence[str], program: bool) -> int:
     try:
         name, rest = _split(words)
         if set(_HELP) & set(words):
-            print(_overview() if name is None else _help(_command(name)))
+            print(_overview() if name is None else help_text(_command(name)))
             return 0
         command = _command(name or "train")
         arguments, values = parse(command, rest)
@@ -363,7 +363,7 @@ def _overview() -> str:
     return _OVERVIEW.format(commands="\n".join(lines))
 
 
-def _help(command: Command) -> str:
+def help_text(command: Command) -> str:
     """Returns the text of `jaxdl COMMAND --help`."""
     forms = [f"jaxdl {command.name} {line}".rstrip() for line in command.synopsis]
     width = max(len(str(flag)) for flag in (*command.flags, *GLOBAL))

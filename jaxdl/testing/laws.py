@@ -21,6 +21,7 @@ from fiddle import daglish
 
 from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import load_recipe
+from jaxdl.config.settings import argument_names, default_of
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
@@ -302,7 +303,8 @@ def without_dropout(config: fdl.Config) -> fdl.Config:
     for value, _ in daglish.iterate(config):
         if isinstance(value, fdl.Buildable):
             for name in ("dropout", "patch_dropout", "stochastic_depth"):
-                if value.__arguments__.get(name):
+                default = default_of(value, name) if name in argument_names(value) else None
+                if value.__arguments__.get(name, default):
                     setattr(value, name, 0.0)
     return config
 

@@ -95,8 +95,9 @@ class GenerationPresentation(_GeneratedPresentation):
     """Presentation of GANs."""
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
-        """Returns `samples` next to real images and `paths` between pairs of latents."""
-        return {"samples": _samples(batch, outputs, names), "paths": path_grid(np.asarray(outputs["path"]))}
+        """Returns `samples` next to real images, and `paths` between pairs of latents if the outputs have `path`."""
+        paths = {"paths": path_grid(np.asarray(outputs["path"]))} if "path" in outputs else {}
+        return {"samples": _samples(batch, outputs, names), **paths}
 
 
 class DiffusionPresentation(_GeneratedPresentation):

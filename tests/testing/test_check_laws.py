@@ -17,9 +17,12 @@ from jaxdl.tasks.image_classification import ImageClassification
 
 
 class Model(nn.Module):
+    dropout: float = 0.1
+
     @nn.compact
     def __call__(self, image, *, train):
         features = nn.relu(nn.Conv(8, (3, 3), strides=2)(image)).mean(axis=(1, 2))
+        features = nn.Dropout(self.dropout)(features, deterministic=not train)
         return nn.Dense(2)(features{coupling})
 
 
