@@ -208,6 +208,8 @@ class _Active:
 
 def _metric(experiment: Experiment, metric: str | None) -> tuple[str, str]:
     """Returns the metric to optimize, and "max" or "min"."""
+    if not experiment.evaluate:
+        raise UserError("a search needs the evaluations of training; set evaluate=True")
     keep = experiment.keep
     name, _, mode = (metric or keep.metric or "").partition(":")
     mode = mode or (keep.mode if name == keep.metric else "")

@@ -164,6 +164,11 @@ def test_invalid_metrics_are_refused(tmp_path, machine, metric, message):
         run_search(tmp_path, 2, metric)
 
 
+def test_a_search_without_evaluations_is_refused(tmp_path, machine):
+    with pytest.raises(UserError, match="a search needs the evaluations of training; set evaluate=True"):
+        search.run(RECIPE, ["evaluate=False"], search.Goal(2, [f"{RATE}=0.0..0.9"]), str(tmp_path), Options())
+
+
 def test_names_are_checked_before_the_first_trial(tmp_path, machine):
     with pytest.raises(UserError, match="no 'widht'"):
         search.run(RECIPE, [], search.Goal(2, ["widht=1..2"]), None, Options())
@@ -242,6 +247,7 @@ def test_a_killed_search_resumes_its_trial_and_a_pruned_run_is_trained_to_the_en
     output = launch("sweep", *flags).communicate(timeout=120)[0]
     folder = started[0].parent
     assert f"pruned at step 20  {folder}" in output
+    assert "failed" not in output  # the signal is sent until the process has ended
     assert "best of 6: " in output
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["attempts"][-1]["exit"] == 76
