@@ -9,7 +9,7 @@ from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.training.checkpoint import CheckpointPolicy
 from jaxdl.training.loop import make_program
-from jaxdl.training.memory import device_memory
+from jaxdl.training.memory import device_memory, memory_in_use
 from jaxdl.training.sources import load_sources
 
 
@@ -39,3 +39,21 @@ def test_the_devices_of_a_machine_share_its_memory():
     memory = device_memory()
     assert memory is not None
     assert memory * jax.local_device_count() > 2**30
+
+
+class Accelerator:
+    """Device that reports its memory."""
+
+    platform = "gpu"
+
+    def __init__(self, in_use: int, peak: int):
+        self._stats = {"bytes_in_use": in_use, "peak_bytes_in_use": peak, "bytes_limit": 100}
+
+    def memory_stats(self) -> dict[str, int]:
+        return self._stats
+
+
+def test_memory_in_use_is_that_of_the_fullest_device(monkeypatch):
+    assert memory_in_use() == {}  # CPU devices do not report it
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator(3, 9), Accelerator(5, 7)])
+    assert memory_in_use() == {"device_memory": 5.0, "device_memory_peak": 9.0}
