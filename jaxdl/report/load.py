@@ -25,6 +25,7 @@ from jaxdl.training.progress import goodput
 from jaxdl.viz.curves import learned, scored_step
 
 FINISHED, RUNNING, STOPPED, FAILED, KILLED, DAMAGED = "finished", "running", "stopped", "failed", "killed", "damaged"
+PRUNED = "pruned"
 _LOGS = ("*.log", "*.out", "*.err")
 _COLORS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TAIL = 16_384  # bytes read from the end of a log
@@ -39,8 +40,9 @@ class Run:
 
     Attributes:
       folder: Run folder.
-      state: FINISHED, RUNNING, STOPPED by a signal, FAILED with an exit code, KILLED, or DAMAGED (unreadable).
-      problem: Problem of the run. "" if it is finished and complete.
+      state: FINISHED, RUNNING, STOPPED by a signal, PRUNED by a search, FAILED with an exit code, KILLED, or DAMAGED
+        (unreadable).
+      problem: Problem of the run. "" if it is finished and complete, or pruned.
       damage: The part of it that is damage to files.
       recipe: Recipe file, relative to the repository if inside it. "" if unknown.
       overrides: Values of the --set flags of the last attempt.
@@ -211,7 +213,7 @@ def _problem(path: Path, error: Exception) -> str:
 
 
 def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Returns the state of a run and, unless it is finished, a description."""
+    """Returns the state of a run and, unless it is finished or pruned, a description."""
     if (folder.path / "result.json").exists():
         return FINISHED, ""
     code = attempts[-1].get("exit")
@@ -223,7 +225,7 @@ def _state(folder: RunFolder, attempts: Sequence[Mapping[str, Any]]) -> tuple[st
     if code == 75:
         return STOPPED, "stopped by a signal after saving a checkpoint; rerun its command to resume"
     if code == 76:
-        return STOPPED, "pruned by a search; rerun its command to train it to the end"
+        return PRUNED, ""
     return FAILED, f"exited with code {code} without a result"
 
 

@@ -11,7 +11,7 @@ from jaxdl.report import across, html, pairs, svg, targets
 from jaxdl.report.across import Across
 from jaxdl.report.decomposition import describe
 from jaxdl.report.grouping import typed
-from jaxdl.report.load import FINISHED, RUNNING, Run, log_tail
+from jaxdl.report.load import FINISHED, PRUNED, RUNNING, Run, log_tail
 from jaxdl.report.plots import arguments, curves, hues, pictures, readable
 from jaxdl.report.statistics import Estimate, Group, Section
 from jaxdl.report.targets import Target
@@ -71,6 +71,7 @@ def _head(title: str, sections: Sequence[Section], runs: Sequence[Run], wrong: S
         (len(runs), "run" if len(runs) == 1 else "runs"),
         (groups, "configuration" if groups == 1 else "configurations"),
         (sum(run.state == FINISHED for run in runs), "finished"),
+        *([(pruned, "pruned")] if (pruned := sum(run.state == PRUNED for run in runs)) else []),
         (html.link(len(wrong), "#unfinished") if wrong else 0, "unfinished"),
         (minutes(hours), "hours in total"),
     ]
@@ -166,7 +167,7 @@ def _runs(section: Section, here: Path) -> html.Markup:
 def _run(section: Section, group: Group, run: Run, here: Path) -> list[object]:
     value = run.metrics.get(section.metric or "")
     state: object = run.state
-    if run.state not in (FINISHED, RUNNING):
+    if run.state not in (FINISHED, RUNNING, PRUNED):
         state = html.tag("span", run.state, class_="wrong")
     elif run.state == FINISHED and run not in group.counted:
         state = f"{run.state}; superseded by a newer run of this seed"

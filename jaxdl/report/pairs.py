@@ -57,7 +57,7 @@ def note(section: Section, rows: list[Pair]) -> str:
     if over := [pair.over_examples for pair in rows if pair.over_examples]:
         text += (
             f" The interval over examples ({over[0].method}) is for these runs on other test examples, that over seeds"
-            " for other runs on the same ones."
+            " for other runs on the same ones. It takes examples as independent, which windows of one series are not."
         )
     if rows and not any(tests * attainable < ALPHA for attainable in reachable):
         text += " The seeds are too few for any significant difference."

@@ -27,6 +27,7 @@ from jaxdl.report.load import (
     FAILED,
     FINISHED,
     KILLED,
+    PRUNED,
     RUNNING,
     STOPPED,
 )
@@ -241,6 +242,8 @@ def test_best_group_follows_keep_metric_and_keep_mode(make):
 def test_state_of_a_run_follows_from_its_files(make):
     assert load.read(make("done")).state == FINISHED
     assert load.read(make("stopped", exit=75)).state == STOPPED
+    pruned = load.read(make("pruned", exit=76))
+    assert (pruned.state, pruned.problem) == (PRUNED, "")
     failed = load.read(make("failed", exit=1))
     assert (failed.state, failed.problem) == (FAILED, "exited with code 1 without a result")
     killed = make("killed", exit=None)
