@@ -139,4 +139,4 @@ def _list(text: str) -> list[str]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return dict(part.partition("=")[::2] for part in _list(text))
+    return {part.partition("=")[0]: part.partition("=")[2] for part in _list(text)}

@@ -1,4 +1,4 @@
-"""Recurrent layers (RNN, GRU, LSTM, layer-normalized LSTM, minGRU) and their stacks.
+"""Recurrent layers (RNN, GRU, LSTM, LSTM by cuDNN, layer-normalized LSTM, minGRU) and their stacks.
 
 A layer is called as `layer(x, *, mask=None, state=None) -> (outputs, state)` with x [batch, time, channels], mask bool
 [batch, time] and outputs [batch, time, features], 0 where the mask is False. Its class is an argument of the networks
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.spmd import with_logical_constraint
 
+from jaxdl.models.layers import cudnn
 from jaxdl.models.layers.dense import gathered
 from jaxdl.models.layers.recurrence import (
     Array,
@@ -153,6 +154,22 @@ class LSTM(Cell):
     def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
         kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
         start = self.start(x, state)
+        outputs, last = lstm(swap(x), kernel, recurrent, bias, time_major(mask), start, self.reverse)  # pyright: ignore
+        return masked(swap(outputs), mask), last
+
+
+class CudnnLSTM(LSTM):
+    """LSTM with the same parameters and outputs, computed by cuDNN on one GPU where no steps are masked.
+
+    It has no forward-mode derivatives on GPUs.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, state: State | None = None) -> tuple[Array, State]:
+        kernel, recurrent, bias = self.kernels(x.shape[-1], 4, lambda: forget_bias(self.features))
+        start = self.start(x, state)
+        if mask is None and cudnn.available():
+            return cudnn.cudnn_lstm(x, kernel, recurrent, bias, start, self.reverse)
         outputs, last = lstm(swap(x), kernel, recurrent, bias, time_major(mask), start, self.reverse)  # pyright: ignore
         return masked(swap(outputs), mask), last
 
