@@ -2,10 +2,11 @@
 
   python -m benchmarks.accelerator [--only=gpt2,resnet] [--outcomes=FILE] [--budget=280] [--toy]
 
-It needs no installation: run it in a copy of the repository, with jaxdl's dependencies on PYTHONPATH. Data are
-synthetic, and a batch stays on the device. Each measurement is a process and is printed when it is done. With
---outcomes, finished ones are read from FILE and not repeated, and failed ones are, so that calls of a few minutes
-measure one after the other. A call ends within --budget seconds. --toy measures test sizes on the CPU.
+It needs no installation: run it in a copy of the repository, with jaxdl's dependencies on PYTHONPATH (rates: Flax,
+optax and Fiddle beside JAX; resume: all). Data are synthetic, and a batch stays on the device. Each measurement is a
+process and is printed when it is done. With --outcomes, finished ones are read from FILE and not repeated, and failed
+ones are, so that calls of a few minutes measure one after the other. A call ends within --budget seconds. --toy
+measures test sizes on the CPU.
 
 For each recipe: tokens/s or images/s with the target, MFU, peak memory and the peak that `plan` predicts, seconds from
 launch to the first step with a cold compile cache, the cost of determinism (step time relative to --nodeterministic),

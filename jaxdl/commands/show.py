@@ -10,7 +10,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import CONFIG, SET, SHAPE, TOPOLOGY, Command, Flag
 from jaxdl.config import describe, resolve
 from jaxdl.config.experiment import build
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
 from jaxdl.runs import profiles
 from jaxdl.runs.environment import compiler_flags
 from jaxdl.runs.folder import RunFolder
@@ -66,7 +66,7 @@ def describe_run(path: str) -> str:
     described = "".join(f"{name}: {value}\n" for name, value in devices.items() if value != "")
     summaries = profiles.read(folder.path)
     parts = [folder.config_text(), described, *([profiles.describe(summaries)] if summaries else [])]
-    return "\n".join(parts)
+    return "".join(f"{printable(line)}\n" for line in "\n".join(parts).splitlines())
 
 
 def show(

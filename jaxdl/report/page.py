@@ -185,7 +185,7 @@ def _profiles(section: Section, here: Path) -> html.Markup:
         html.join([html.tag("p", group.name, f", seed {run.seed_name}: ", _folder(run, here)), _pre(run.profile)])
         for group, run in traced
     ]
-    return html.folded(f"Profiles ({len(parts)})", *parts) if parts else html.Markup("")
+    return html.section("Profiles", html.folded(f"Traced steps ({len(parts)})", *parts)) if parts else html.Markup("")
 
 
 def _pre(text: str) -> html.Markup:

@@ -48,8 +48,9 @@ def test_the_manifest_and_show_have_the_flags_of_a_run(tmp_path, monkeypatch):
     devices = describe_devices()
     assert devices["LIBTPU_INIT_ARGS"] == "--xla_tpu_a=1"
     with RunFolder(tmp_path) as folder:
-        folder.write_config("{}", "seed = 3\n")
+        folder.write_config("{}", "seed = 3\x1b[2J\n")
         start_manifest(folder, {})
+    assert describe_run(str(tmp_path)).startswith("seed = 3\\x1b[2J\n")
     assert f"\nXLA_FLAGS: {devices['XLA_FLAGS']}\nLIBTPU_INIT_ARGS: --xla_tpu_a=1\n" in describe_run(str(tmp_path))
 
 
