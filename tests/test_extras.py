@@ -51,7 +51,8 @@ def test_a_missing_package_names_its_extra(module, monkeypatch):
 
 
 def test_a_missing_package_of_the_evaluation_is_refused_before_the_first_step():
-    experiment: Any = SimpleNamespace(task=SimpleNamespace(packages={"numpy": "text", "absent_package": "speech"}))
+    task = SimpleNamespace(packages={"numpy": "text", "absent_package": "speech"})
+    experiment: Any = SimpleNamespace(task=task, evaluate=True)
     sources: Any = Sources(None, {"validation": None})  # type: ignore
     with pytest.raises(UserError, match=r"The evaluation needs absent_package: pip install -e '\.\[speech\]'"):
         train(experiment, None, None, sources, identity={}, wall=lambda: 0.0)
