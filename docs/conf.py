@@ -20,9 +20,7 @@ version = release = "0.2.0"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx.ext.intersphinx",
     "sphinx_copybutton",
     "sphinx_design",
@@ -32,7 +30,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext", "_ipython", "README.md"]
 templates_path: list[str] = []
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["mystnb.unknown_mime_type", "myst-nb.lexer", "ref.python"]
 nitpicky = False
 default_role = "code"
 
@@ -48,11 +46,11 @@ nb_merge_streams = True
 autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "__new__, __init__"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autosummary_generate = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_custom_sections = [("Features", "params_style")]
 
 # Other projects' pages are linked when they can be reached; the build needs no network.
 intersphinx_mapping = (

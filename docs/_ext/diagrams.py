@@ -1,7 +1,7 @@
 """Directive `flow`: a diagram of boxes in rows, with arrows between rows, as inline SVG in the colors of the page.
 
-A line of its content is a row of boxes separated by "|". A line "-> TEXT" between two rows labels the arrow. The text after
-"--" in a box is its second line.
+A line of its content is a row of boxes separated by "|". A line "-> TEXT" between two rows labels the arrow. The text
+after "--" in a box is its second line.
 """
 
 import html

@@ -69,7 +69,7 @@ class _Markdown(SphinxDirective):
 class ClassTable(_Markdown):
     """Table of the classes, or with `:functions:` also the functions, of packages or modules."""
 
-    option_spec = {"functions": directives.flag, "subclass": directives.unchanged}  # noqa: RUF012
+    option_spec = {"functions": directives.flag, "subclass": directives.unchanged}
 
     def lines(self) -> list[str]:
         rows = []
@@ -146,7 +146,16 @@ class CommandHelp(SphinxDirective):
         return container.children
 
 
+def escape(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Escapes the characters of docstrings that have a meaning in reStructuredText, outside of code."""
+    for number, line in enumerate(lines):
+        parts = line.split("`")
+        parts[::2] = [part.replace("*", "\\*").replace("|", "\\|") for part in parts[::2]]
+        lines[number] = "`".join(parts)
+
+
 def setup(app: Any) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", escape, priority=100)
     app.add_directive("class-table", ClassTable)
     app.add_directive("task-table", TaskTable)
     app.add_directive("modules", Modules)

@@ -16,6 +16,7 @@ class Dataset:
 
     Attributes:
       name: Name of the data set:
+
         - `fashion_mnist`: a module in `jaxdl/data/builders`.
         - `mylab.flowers`: a user's module that defines `Builder`, a TFDS builder.
         - `tfds:NAME` or `tfds:NAME/config`: any data set that TFDS reads.
@@ -27,6 +28,7 @@ class Dataset:
         - `labelled:PATH`: a table with the columns `text` and `label`.
         - `speech:PATH`: a folder of NAME.wav with transcripts NAME.txt.
         - `csv:PATH`: a table with a column `time`.
+
         The last five have one split, `train`.
       split: Split in TFDS syntax: `train[:55000]`, `train[80%:]`, `train+test`.
       features: Features to load. Empty loads all.

@@ -170,7 +170,7 @@ def t5(vocabulary: int = 32_128, length: int = 512, tied: bool = True, **changes
       vocabulary: Number of tokens.
       length: Maximum number of generated tokens.
       tied: Logits use the token embeddings.
-      changes: Arguments of both `Stack`s.
+      changes: Arguments of both stacks (`Stack`).
     """
     options = {
         "features": 512,

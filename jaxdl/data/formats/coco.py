@@ -30,7 +30,10 @@ class Coco:
     """One split of a folder in the COCO layout; also `Dataset("coco:PATH", split, features)`.
 
     Annotations: `PATH/annotations/instances_SPLIT.json` or `PATH/SPLIT.json`. Images: `PATH/SPLIT`,
-    `PATH/images/SPLIT` or `PATH/images`. The features of an example, the first four by default:
+    `PATH/images/SPLIT` or `PATH/images`. Images without objects are kept. The order is random and fixed, so a part of a
+    split is a fair sample. By default the first four features are loaded.
+
+    Features:
       image: uint8 [height, width, 3], RGB, in the frame of its height and width in the JSON: as stored if the file has
         this size, else turned upright by its EXIF orientation.
       objects/bbox: float32 [objects, 4], normalized [ymin, xmin, ymax, xmax] as in TFDS.
@@ -39,7 +42,6 @@ class Coco:
       mask: uint8 [height, width], 0 background, 1 + class, 255 crowd. The smaller object wins where two overlap.
       instances: int32 [height, width], 0 background and crowd, 1 + row in `objects/bbox`.
       image/id: int32 [].
-    Images without objects are kept. The order is random and fixed, so a part of a split is a fair sample.
 
     Example: for an 8 x 10 image of category 7 with `"bbox": [2, 2, 5, 4]` ([x, y, width, height] in pixels),
     `Coco("pets", "val").load().read(np.array([0]))["objects/bbox"]` is `[[[0.25, 0.2, 0.75, 0.7]]]`.

@@ -1,5 +1,6 @@
 """Geometry of `boxes`, `mask` and `instances` under transforms of `image`.
 
+Features:
   boxes: float32 [batch, objects, 4], (top, left, bottom, right) in pixels with continuous edges; the whole image is
     (0, 0, height, width). With `box_label` int32, `box_weight` float32 and optionally `box_crowd` float32, all
     [batch, objects]. Boxes are clipped to the image. Boxes that keep less than a tenth (`KEPT_SHARE`) of their area

@@ -38,6 +38,7 @@ class Series:
       drift: float32 [windows], if the attribute `drift` is positive: mean difference of the last `drift` values from
         those a season earlier.
       series: int32 [windows], index of the series.
+
     The calendar is sine and cosine of the time for each of `periods`. Values are not scaled.
 
     Example: with `context=3, horizon=1`, the series 1 2 3 4 5 has the windows history [1, 2, 3], target [4] and history

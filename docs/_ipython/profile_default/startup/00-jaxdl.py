@@ -8,7 +8,7 @@ from IPython import get_ipython
 from jaxdl.runs.environment import configure_library
 
 
-class ExitCode(Exception):  # noqa: N818
+class ExitCode(Exception):
     """Exit code of a command that was refused; shown without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
