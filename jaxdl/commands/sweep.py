@@ -57,7 +57,12 @@ COMMAND = Command(
             default="local",
             choices=("local", "slurm", "kubernetes", "tpu"),
         ),
-        Flag("launch", "Setting of the launcher. Repeatable.", value="NAME=VALUE", default=()),
+        Flag(
+            "launch",
+            "Setting of the launcher, such as container=jaxdl.sif for slurm or tpu=v5e:4x4 for kubernetes. Repeatable.",
+            value="NAME=VALUE",
+            default=(),
+        ),
         Flag(
             "slots",
             "Concurrent runs. By default one per GPU, or without GPUs one per core, at most 8.",

@@ -24,10 +24,7 @@ def start(run: TrackedRun) -> "MLflow":
     if run.id:
         client.update_run(run.id, status="RUNNING")
         return MLflow(client, run.id)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "jaxdl")
-    found = client.get_experiment_by_name(name)
-    experiment = found.experiment_id if found else client.create_experiment(name)
-    id = client.create_run(experiment, run_name=run.name).info.run_id
+    id = client.create_run(_experiment(client), run_name=run.name).info.run_id
     params = [Param(_name(key), str(value)[:_LONGEST]) for key, value in run.config.items()]
     for first in range(0, len(params), _BATCH):
         client.log_batch(id, params=params[first : first + _BATCH])
@@ -61,6 +58,20 @@ class MLflow:
         if result is not None:
             self._client.log_dict(self.id, dict(result), "result.json")
         self._client.set_terminated(self.id, "FINISHED" if result is not None else "KILLED")
+
+
+def _experiment(client: Any) -> str:
+    """Returns the id of the experiment, which is created if it does not exist; runs of a sweep start together."""
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "jaxdl")
+    if (found := client.get_experiment_by_name(name)) is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:  # another run has created it
+            if (found := client.get_experiment_by_name(name)) is None:
+                raise
+    return found.experiment_id
 
 
 def _name(key: str) -> str:

@@ -29,7 +29,10 @@ def start(run: TrackedRun) -> "Wandb":
     os.environ.pop("WANDB_SERVICE", None)  # of the parent process: its service would keep a killed run in use
     import wandb
 
-    offline = os.environ.get("WANDB_MODE", "online") != "online"
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode == "disabled":
+        raise UserError("WANDB_MODE=disabled sends nothing; unset it, or drop --tracker")
+    offline = mode in ("offline", "dryrun")
     if not offline and not wandb.login(prompt=False):  # a prompt would wait for the terminal of the training
         raise UserError("not logged in; run wandb login, or set WANDB_MODE=offline")
     for path in _files(run.folder, run.key):
@@ -44,9 +47,10 @@ def start(run: TrackedRun) -> "Wandb":
         config=dict(run.config),
         allow_val_change=True,
         dir=run.folder,
+        reinit="create_new",  # a process may train several runs
         settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
     )
-    return Wandb(connection, max(stored, default=-1), run.folder if offline else None)
+    return Wandb(connection, max(stored, default=-1), run.folder if connection.offline else None)
 
 
 class Wandb:

@@ -10,6 +10,7 @@ from jaxdl import trackers
 from jaxdl.commands.cli import main
 from jaxdl.commands.show import describe_run
 from jaxdl.config.recipes import repository_root
+from jaxdl.errors import UserError
 from jaxdl.runs import profiles
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import start_manifest
@@ -132,13 +133,17 @@ def test_wandb_is_sent_the_steps_after_the_last_complete_block_of_a_killed_attem
     with TrackedFolder(tmp_path / "run") as folder:
         folder.picture(1, "samples", PICTURE)
         picture = folder.pictures / "1_samples.png"
+    other = trackers.start("wandb", TrackedRun("other", {}, tmp_path, "k4"))
     first = trackers.start("wandb", TrackedRun("run", {"seed": 3}, tmp_path, "k3"))
     assert first.step == -1
+    other.log(7, {"train/loss": 1.0}, {})
     for step in range(1, 101):
         first.log(step, {f"train/metric {number}": step / 3 for number in range(20)}, {"pictures/a": picture})
     first.finish(None)
+    other.finish(None)  # another run of the same process
+    assert stored_steps(tmp_path, other.id) == [7]
     assert stored_steps(tmp_path, first.id) == list(range(1, 101))
-    (log,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    (log,) = tmp_path.glob("wandb/offline-run-*/run-k3.wandb")
     log.write_bytes(log.read_bytes()[:32768])  # as after kill -9
     second = trackers.start("wandb", TrackedRun("run", {"seed": 3}, tmp_path, "k3"))
     assert second.id == first.id
@@ -147,6 +152,12 @@ def test_wandb_is_sent_the_steps_after_the_last_complete_block_of_a_killed_attem
         second.log(step, {"train/loss": step / 3}, {})
     second.finish({"step": 102, "metrics": {}})
     assert stored_steps(tmp_path, first.id) == list(range(1, 103))
+
+
+def test_wandb_that_is_disabled_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with pytest.raises(UserError, match="WANDB_MODE=disabled sends nothing"):
+        trackers.start("wandb", TrackedRun("run", {}, tmp_path, "k3"))
 
 
 def test_wandb_without_login_does_not_ask(tmp_path, monkeypatch):
