@@ -34,7 +34,7 @@ suppress_warnings = ["mystnb.unknown_mime_type", "myst-nb.lexer", "ref.python"]
 nitpicky = False
 default_role = "code"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 nb_execution_mode = os.environ.get("JAXDL_DOCS_EXECUTE", "cache")
 nb_execution_timeout = 300
@@ -42,6 +42,7 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "__new__, __init__"}
 autodoc_typehints = "signature"
@@ -71,6 +72,7 @@ html_css_files = ["jaxdl.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,
+    "navbar_persistent": [],
     "use_download_button": False,
     "use_fullscreen_button": False,
     "home_page_in_toc": True,

@@ -62,7 +62,7 @@ def _card(recipe: RecipeFile, result: Summary | None, baseline: Baseline | None)
 
 def _facts(result: Summary | None, baseline: Baseline | None) -> list[str]:
     if result is None:
-        return ["No result is recorded yet: it needs more than two CPU cores."]
+        return ["No result is recorded yet."]
     interval = mean_interval(result.values)
     unit = f" ({baseline.unit})" if baseline is not None and baseline.unit else ""
     facts = [f"- **{figure(result.mean, result.std)}** {result.metric}{unit}"]

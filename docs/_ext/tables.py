@@ -111,13 +111,11 @@ class TaskTable(_Markdown):
         lines = []
         for paragraph in text.split("\n\n"):
             flat = " ".join(paragraph.split())
-            match = re.match(r"(Trains|Batches|Evaluation metrics|Predictions|Samples)\b:?", flat)
-            if match:
-                lines += [
-                    match[1].replace("Trains", "Training"),
-                    f": {flat if match[1] == 'Trains' else flat[match.end() :].strip()}",
-                    "",
-                ]
+            if flat.startswith("Trains"):
+                lines += ["Training", f": {flat}", ""]
+            elif re.match(r"(Batches|Evaluation metrics|Predictions|Samples)\b", flat) and ":" in flat:
+                term, _, definition = flat.partition(":")
+                lines += [term, f": {definition.strip()}", ""]
         return lines
 
 
