@@ -80,6 +80,7 @@ class _Running:
     slot: Slot
     process: subprocess.Popen
     tries: int
+    saved: int  # step of its newest checkpoint at the start, -1 without one
     pruned: float | None = None  # time of the newest signal
 
 
@@ -157,7 +158,7 @@ def _next_try(run: _Running, code: int, retries: int) -> int | None:
     """Returns the number of failures of an ended run if it is started again, otherwise None."""
     if code in (0, 2, 76) or run.pruned is not None:
         return None
-    if code == 75:
+    if code == 75 or (code < 0 and _newest(run.job) > run.saved):  # stopped, or killed after it has saved
         return run.tries
     return run.tries + 1 if run.tries < retries else None
 
@@ -195,6 +196,7 @@ def _cores() -> list[int]:
 def _start(job: Job, tries: int, slot: Slot) -> _Running:
     with write_errors(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
+        saved = _newest(job)
         log = (job.folder / "run.log").open("ab")
     environment = {**os.environ, **slot.environment, PARENT: str(os.getpid()), WAIT: "1"}
     with log:
@@ -204,4 +206,9 @@ def _start(job: Job, tries: int, slot: Slot) -> _Running:
         )
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, slot.cores)
-    return _Running(job, slot, process, tries)
+    return _Running(job, slot, process, tries, saved)
+
+
+def _newest(job: Job) -> int:
+    """Returns the step of the newest checkpoint of a run, -1 without one."""
+    return max((int(path.name) for path in job.folder.glob("checkpoints/*") if path.name.isdecimal()), default=-1)

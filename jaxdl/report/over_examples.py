@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from jaxdl.report.statistics import Group
 from jaxdl.runs.examples import Examples, read
 
 _RESAMPLES = 2_000
-_CHUNK = 50  # resamples at a time, which bounds the memory
 _TOLERANCE = 1e-3  # relative difference from the result, above which the file is of other weights
 
 
@@ -28,46 +28,61 @@ def difference_over_examples(first: Group, second: Group, metric: str) -> Interv
       second: Second group.
       metric: "EVAL/NAME", a mean over examples.
     """
-    a, b = _examples(first, metric), _examples(second, metric)
+    a, b = _resampled(first, metric), _resampled(second, metric)
     if not (a and b):
         return None
-    reference = a[0]
+    reference = a[0].examples
     for other in (*a, *b):
-        if other.fingerprint != reference.fingerprint or not np.array_equal(other.index, reference.index):
+        same = np.array_equal(other.examples.index, reference.index)
+        if other.examples.fingerprint != reference.fingerprint or not same:
             return None
-    return paired_bootstrap(a, b)
+    return paired_interval([run.values for run in a], [run.values for run in b], len(reference.index))
 
 
-def paired_bootstrap(first: Sequence[Examples], second: Sequence[Examples], level: float = LEVEL) -> Interval:
-    """Returns the percentile interval of the difference of means over runs; all runs share each resample of examples.
+def paired_interval(
+    first: Sequence[np.ndarray], second: Sequence[np.ndarray], count: int, level: float = LEVEL
+) -> Interval:
+    """Returns the percentile interval of the difference of means over runs.
 
     Args:
-      first: Runs of the first group, with the same examples in the same order.
-      second: Runs of the second group.
+      first: Metrics of each run of the first group on the resamples of `resample`.
+      second: Those of the second group.
+      count: Number of examples.
       level: Coverage.
     """
-    runs = [*first, *second]
-    sums, weights = (np.stack([getattr(run, name) for run in runs], axis=1) for name in ("sums", "weights"))
-    signs = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
-    count, random, differences = len(sums), np.random.default_rng(0), []
-    for _ in range(_RESAMPLES // _CHUNK):
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=_CHUNK).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            differences.append((drawn @ sums / (drawn @ weights)) @ signs)
-    values = np.concatenate(differences)
+    values = np.mean(first, axis=0) - np.mean(second, axis=0)
     values = values[np.isfinite(values)]  # a resample may have no weight
     low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high), f"paired bootstrap over {count} examples")
 
 
-def _examples(group: Group, metric: str) -> list[Examples]:
+def resample(examples: Examples) -> np.ndarray:
+    """Returns the metric on bootstrap resamples of the examples, which are the same for runs with as many examples."""
+    count, random = len(examples.index), np.random.default_rng(0)
+    pairs = np.stack([examples.sums, examples.weights], axis=1)
+    totals = [
+        np.bincount(random.integers(count, size=count), minlength=count).astype(np.float64) @ pairs
+        for _ in range(_RESAMPLES)
+    ]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.divide(*np.transpose(totals))
+
+
+class _Resampled(NamedTuple):
+    """Examples of a run, and its metric on their resamples."""
+
+    examples: Examples
+    values: np.ndarray
+
+
+def _resampled(group: Group, metric: str) -> list[_Resampled]:
     """Returns the examples of all runs of a group, [] if a run has none."""
     found = [_read(run.folder, metric, run.metrics.get(metric, math.nan)) for run in group.counted]
-    return [examples for examples in found if examples] if all(found) else []
+    return [run for run in found if run] if all(found) else []
 
 
 @functools.lru_cache(maxsize=256)
-def _read(folder: Path, metric: str, result: float) -> Examples | None:
+def _read(folder: Path, metric: str, result: float) -> _Resampled | None:
     """Returns the examples of a run, None if they are not stored or are not those of its result."""
     try:
         examples = read(folder, metric)
@@ -82,4 +97,4 @@ def _read(folder: Path, metric: str, result: float) -> Examples | None:
             f" write them again with: jaxdl eval {folder} --examples"
         )
         return None
-    return examples
+    return _Resampled(examples, resample(examples))

@@ -54,18 +54,26 @@ class Claims:
         """Renews all claims of this worker, at most every ten seconds."""
         if time.monotonic() - self._renewed > _PERIOD:
             self._renewed = time.monotonic()
-            for number in self._held:
+            for number in filter(self._holds, self._held):
                 (self._folder / str(number)).touch()
 
     def drop(self, number: int) -> None:
         """Gives up a claim of this worker."""
+        if self._holds(number):
+            (self._folder / str(number)).unlink(missing_ok=True)
         self._held.discard(number)
-        (self._folder / str(number)).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Gives up all claims, so that other workers resume the trials at once."""
         for number in list(self._held):
             self.drop(number)
+
+    def _holds(self, number: int) -> bool:
+        """Returns whether no other worker has taken the trial over, as after this process was suspended."""
+        try:
+            return (self._folder / str(number)).read_text() == self._holder
+        except FileNotFoundError:
+            return False
 
     def _clock(self) -> float:
         """Returns the time of the folder's file system, which may differ from that of this machine."""

@@ -135,6 +135,27 @@ def test_failed_runs_are_retried_and_stopped_ones_resumed(tmp_path, capsys, code
     assert any(line.startswith("two  finished after 0:0") for line in lines)
 
 
+KILLED = """
+import os, pathlib, signal
+checkpoints = pathlib.Path({folder!r}) / "checkpoints"; checkpoints.mkdir(exist_ok=True)
+count = len(list(checkpoints.iterdir())); print("run", count)
+if count < {saves}: (checkpoints / str(count)).mkdir()
+if count < 3: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_that_has_saved_is_resumed_and_not_counted_as_failed(tmp_path):
+    saving, idle = (
+        job(tmp_path, name, KILLED.format(folder=str(tmp_path / name), saves=saves))
+        for name, saves in (("saving", 3), ("idle", 0))
+    )
+    local.launch([saving], Options(slots=1, retries=0))
+    assert (saving.folder / "run.log").read_text() == "".join(f"run {number}\n" for number in range(4))
+    with pytest.raises(Failed, match=r"idle/run.log \(exit code -9\)"):
+        local.launch([idle], Options(slots=1, retries=1))
+    assert (idle.folder / "run.log").read_text() == "run 0\n" * 2
+
+
 STOPS = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))

@@ -6,13 +6,17 @@ from run_examples import group, save
 
 from jaxdl.errors import UserError
 from jaxdl.report import over_examples
-from jaxdl.report.over_examples import difference_over_examples, paired_bootstrap
+from jaxdl.report.over_examples import difference_over_examples, paired_interval, resample
 from jaxdl.runs.examples import Examples, read
 
 
 def examples(values, weights=None, fingerprint="a"):
     values = np.asarray(values, float)
     return Examples(fingerprint, np.arange(len(values)), values, np.ones(len(values)) if weights is None else weights)
+
+
+def paired_bootstrap(first, second):
+    return paired_interval([resample(run) for run in first], [resample(run) for run in second], len(first[0].index))
 
 
 def test_the_interval_covers_the_difference_of_the_distribution(monkeypatch):

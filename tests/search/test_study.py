@@ -69,6 +69,19 @@ def test_claims_that_are_given_up_are_taken_at_once(tmp_path):
     assert again.reported == {3}
 
 
+def test_a_claim_that_was_taken_over_is_neither_renewed_nor_removed(tmp_path):
+    study = open_study(tmp_path)
+    trial = take(study)
+    claim(tmp_path, "process 1 on another-host", claims.STALE / 2)
+    [path] = (path for path in tmp_path.glob(".search/claims-*/*") if path.name == "0")
+    before = path.stat().st_mtime
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "_PERIOD", -1.0)
+        study.renew()
+    study.tell(trial.number, 0.5)
+    assert (path.read_text(), path.stat().st_mtime) == ("process 1 on another-host", before)
+
+
 def _work(folder, count, queue):
     with open_study(folder, count) as study:
         while (trial := study.take()) is not None:
