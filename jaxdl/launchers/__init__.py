@@ -42,8 +42,8 @@ class Options:
     Attributes:
       slots: Number of concurrent runs. None: the launcher's default.
       retries: Number of retries of a failed run. A run that was stopped after saving its state (exit code 75), or
-        locally was killed after saving a checkpoint, is always resumed; a usage error (2) or a pruned trial (76) is never
-        retried.
+        locally was killed after saving a checkpoint, is always resumed; a usage error (2) or a pruned trial (76) is
+        never retried.
       output: File of a launcher that writes one.
       more: Settings of the engine by name.
       flags: Flags of the command `train` of every run, such as "--tracker=wandb".
