@@ -26,7 +26,7 @@ def main(folder: str) -> None:
     for path in load.find([folder]):
         run = load.read(path)
         recorded = run.recipe in results and run.digest[:16] in results[run.recipe].digests
-        pictures = [Path(picture) for picture in newest_pictures(path) if "learning_curves" not in str(picture)]
+        pictures = list(newest_pictures(path).values())
         if not recorded or not pictures:
             print(f"{path}: {'no picture' if recorded else 'not a recorded result'}")
             continue
