@@ -67,9 +67,10 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
     pyxis = {"slurm_python": settings["python"]} if _pyxis(settings) else {}
     executor = submitit.AutoExecutor(folder=new[0].folder.parent / JOB / "%A", cluster="slurm", **pyxis)
     try:
-        executor.update_parameters(**_parameters(settings, options.slots, len(new)))
+        mounts = _mounts(settings, new)
+        executor.update_parameters(**_parameters(settings, options.slots, len(new), mounts))
         commands, folders = [list(job.command) for job in new], [job.folder for job in new]
-        commands = [_inside(command, settings) for command in commands]
+        commands = [_inside(command, settings, mounts) for command in commands]
         submitted = executor.map_array(Work(options.retries), commands, folders)  # pyright: ignore
     except (FailedJobError, ValueError, KeyError) as error:
         raise UserError(f"SLURM refused the jobs: {' '.join(str(error).split())[:300]}") from None
@@ -154,13 +155,13 @@ def _requeue() -> None:
         subprocess.run(["scontrol", "requeue", name], check=True)
 
 
-def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict[str, Any]:
+def _parameters(settings: dict[str, str], slots: int | None, count: int, mounts: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the settings under submitit's names."""
     chosen: dict[str, Any] = {ours: settings[name] for name, ours in _RENAMED.items() if settings[name]}
     if settings["memory"]:
         chosen["slurm_mem"] = settings["memory"]
     if _pyxis(settings):
-        arguments = [f"--container-image={settings['container']}", f"--container-mounts={','.join(_mounts(settings))}"]
+        arguments = [f"--container-image={settings['container']}", f"--container-mounts={','.join(mounts)}"]
         chosen["slurm_srun_args"] = [*arguments, f"--container-workdir={os.getcwd()}"]
     if settings["gpus"] != "0":
         chosen["slurm_gpus_per_node"] = int(settings["gpus"])
@@ -176,14 +177,11 @@ def _parameters(settings: dict[str, str], slots: int | None, count: int) -> dict
     }
 
 
-def _inside(command: Sequence[str], settings: dict[str, str]) -> list[str]:
-    """Returns a command after the prolog, in the container of apptainer.
-
-    Its working folder, and the folders of the program and of the run, have the same paths in the container.
-    """
+def _inside(command: Sequence[str], settings: dict[str, str], mounts: Sequence[str]) -> list[str]:
+    """Returns a command after the prolog, in the container of apptainer."""
     line = list(command)
     if settings["container"] and not _pyxis(settings):
-        binds = [bind for mount in _mounts(settings) for bind in ("--bind", mount)]
+        binds = [bind for mount in mounts for bind in ("--bind", mount)]
         gpus = ["--nv"] if settings["gpus"] != "0" else []
         line = ["apptainer", "exec", *gpus, *binds, "--pwd", os.getcwd(), settings["container"]]
         line += [settings["python"], *command[1:]]
@@ -196,9 +194,9 @@ def _pyxis(settings: dict[str, str]) -> bool:
     return bool(settings["container"]) and settings["runtime"] == "pyxis"
 
 
-def _mounts(settings: dict[str, str]) -> list[str]:
-    """Returns SOURCE:TARGET of the container: the given ones, this folder and that of jaxdl."""
-    own = dict.fromkeys([os.getcwd(), str(repository_root())])
+def _mounts(settings: dict[str, str], jobs: Sequence[Job]) -> list[str]:
+    """Returns SOURCE:TARGET of the container: the given ones, and this folder, jaxdl's and those of the runs."""
+    own = dict.fromkeys([os.getcwd(), str(repository_root()), *(str(job.folder.resolve().parent) for job in jobs)])
     return [*filter(None, settings["mounts"].split(",")), *(f"{folder}:{folder}" for folder in own)]
 
 

@@ -42,7 +42,7 @@ def test_apptainer_runs_the_training_after_the_prolog(tmp_path):
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     here = os.getcwd()
     assert output[:8] == ["1 2", "exec", "--nv", "--bind", "/data:/data", "--bind", "/scratch:/tmp", "--bind"]
-    assert f"{here}:{here}" in output
+    assert {f"{here}:{here}", f"{tmp_path}:{tmp_path}"} <= {*output}  # this folder, and that of the run
     assert output[-6:] == ["--pwd", here, "/images/jaxdl.sif", "python", "/here/launch.py", "--set=a=0 b"]
 
 
@@ -57,7 +57,7 @@ def test_pyxis_starts_the_task_in_the_container(tmp_path):
     (line,) = [line for line in script.splitlines() if line.startswith("srun")]
     here = os.getcwd()
     assert f"--container-image={image}" in line
-    assert f"--container-mounts=/data:/data,{here}:{here}" in line
+    assert f"--container-mounts=/data:/data,{here}:{here},{tmp_path}:{tmp_path}" in line
     assert f"--container-workdir={here}" in line
     assert " python3 -u -m submitit" in line
     assert command == ["python3", "/here/launch.py", "--set=a=0 b"]
