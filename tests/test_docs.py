@@ -1,6 +1,6 @@
 """Commands and imports in the code blocks of README and documentation exist.
 
-The tutorials are executed by the build of the site; the other blocks need a cluster, a GPU, a download or a finished run.
+The build of the site executes the tutorials; the other blocks need a cluster, a GPU, a download or a finished run.
 """
 
 import ast
