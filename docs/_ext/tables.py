@@ -104,7 +104,7 @@ class TaskTable(_Markdown):
             for name, value in public_members(module):
                 if inspect.isclass(value) and issubclass(value, Task):
                     lines += [f"## {name}", "", f"{{class}}`~{module}.{name}`: {summary(value)}", ""]
-                    lines += self._facts(inspect.cleandoc(value.__doc__))
+                    lines += self._facts(inspect.cleandoc(value.__doc__ or ""))
         return lines
 
     def _facts(self, text: str) -> list[str]:

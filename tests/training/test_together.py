@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 import fiddle as fdl
 import jax
@@ -94,6 +95,12 @@ def rows(folder):
     ]
 
 
+def result(folder) -> dict[str, Any]:
+    found = RunFolder.open(folder).result()
+    assert found is not None
+    return found
+
+
 def mode(folder):
     return json.loads((folder / "manifest.json").read_text())["together"]
 
@@ -121,7 +128,7 @@ def test_runs_at_once_equal_runs_alone(recipe, references, tmp_path):
     for folder, reference in zip(folders_of(recipe, POINTS, tmp_path), references, strict=True):
         assert mode(folder) == {"runs": 3, "mode": "at once"}
         assert_close(folder, reference)
-        assert RunFolder.open(folder).result()["tflop"] == RunFolder.open(reference).result()["tflop"]
+        assert result(folder)["tflop"] == result(reference)["tflop"]
     # Each is an ordinary run, which its own command finds finished and could resume.
     assert train.run(recipe, POINTS[0].split(), workdir=str(folders_of(recipe, POINTS, tmp_path)[0]))["step"] == 6
 
@@ -134,7 +141,7 @@ def test_convolutions_on_cpu_are_trained_in_turn_with_the_bits_of_runs_alone(rec
     for point, folder in zip(POINTS, folders_of(recipe, POINTS, tmp_path / "together", settings), strict=True):
         reference = alone(recipe, point, tmp_path / folder.name, settings)
         assert mode(folder)["mode"] == "in turn"
-        assert RunFolder.open(folder).result()["state_digest"] == RunFolder.open(reference).result()["state_digest"]
+        assert result(folder)["state_digest"] == result(reference)["state_digest"]
 
 
 @pytest.mark.slow
@@ -150,7 +157,7 @@ def test_code_that_depends_on_a_number_is_trained_in_turn(recipe, tmp_path, caps
     assert "in turn (the optimizer's code depends on optimizers.train.rate)" in capsys.readouterr().out
     folder = folders_of(str(branching), points, tmp_path / "together")[1]
     reference = alone(str(branching), points[1], tmp_path / "alone")
-    assert RunFolder.open(folder).result()["state_digest"] == RunFolder.open(reference).result()["state_digest"]
+    assert result(folder)["state_digest"] == result(reference)["state_digest"]
 
 
 class Killed(BaseException):
