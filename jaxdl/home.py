@@ -1,17 +1,46 @@
-"""Where data, tokenizers and pretrained weights lie on this machine."""
+"""Where data, tokenizers and pretrained weights lie on this machine, and which paths are URLs of object stores."""
 
 import os
+import re
 from pathlib import Path
 
 from jaxdl.errors import UserError
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_MERGED = re.compile(r"(s3|gs|gcs|az|abfs):/(?!/)")  # `Path` merges the slashes
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Returns whether a path is a URL such as "s3://bucket/runs", also after `Path` has merged its slashes."""
+    text = os.fspath(path)
+    return bool(_URL.match(text) or _MERGED.match(text))
+
+
+def as_url(path: str | os.PathLike) -> str:
+    """Returns a URL with both slashes behind its scheme and none at its end."""
+    return _MERGED.sub(r"\1://", os.fspath(path)).rstrip("/")
+
+
+def refuse_url(path: str | os.PathLike, name: str = "") -> None:
+    """Raises UserError for a URL where only a local path is supported.
+
+    Args:
+      path: Path.
+      name: What the path is given to, such as "--output=". "": nothing.
+    """
+    if is_url(path):
+        raise UserError(
+            f"{name}{as_url(path)} is a URL, and only a local path is supported here; give a local or mounted one"
+        )
+
 
 def expanded(path: str | os.PathLike) -> Path:
-    """Returns a path with `~` replaced by the home folder.
+    """Returns a local path with `~` replaced by the home folder; `jaxdl.remote.local` also takes URLs.
 
     Raises:
-      UserError: The home folder is unknown: HOME is not set, or the user does not exist.
+      UserError: The path is a URL, or the home folder is unknown: HOME is not set, or the user does not exist.
     """
+    refuse_url(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:

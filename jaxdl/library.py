@@ -14,8 +14,11 @@ from jaxdl.config.overrides import as_overrides, resolve
 from jaxdl.config.recipes import as_recipe
 from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
+from jaxdl.home import is_url
+from jaxdl.remote import local_run
 from jaxdl.runs.folder import RunFolder, default_name
 from jaxdl.runs.restore import Trained, load_trained, trust_run
+from jaxdl.runs.stored import stored
 
 Settings = Mapping[str, Any] | Sequence[str]
 _UNNAMED = Path("experiment.py")  # names runs without a recipe
@@ -114,8 +117,8 @@ def train(
       experiment: `@auto_config` function, Fiddle config, path or module name of a recipe, or `Experiment` object. The
         run of an object is opaque: its code is not saved, so that `load` needs the object again and `reproduce` and
         `sweep` refuse the run.
-      workdir: Run folder. By default `runs/NAME-FINGERPRINT`, so that a configuration finds its run again; required
-        for an `Experiment` object.
+      workdir: Run folder, or its URL in an object store. By default `runs/NAME-FINGERPRINT`, so that a configuration
+        finds its run again; required for an `Experiment` object.
       settings: {NAME: VALUE} or ["NAME=VALUE"], as `--set` of the command line. Not for `Experiment` objects.
       allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
       progress: Whether progress is printed.
@@ -141,8 +144,9 @@ def train(
             raise UserError("an Experiment object has no fingerprint that names its run; pass workdir")
         workdir = Path("runs") / default_name(subject.file, fingerprint(subject.config))
     command = f"jaxdl.train({subject.recipe or subject.file.stem!r}, settings={list(subject.settings)})"
-    make(subject.config, subject.recipe, subject.settings, Path(workdir), allow, [command], absent, progress, tracker)
-    return Run(workdir, config=None if subject.recipe else subject.config)
+    with stored(workdir, shown=progress) as path:
+        make(subject.config, subject.recipe, subject.settings, path, allow, [command], absent, progress, tracker)
+    return Run(path, config=None if subject.recipe else subject.config)
 
 
 def load(
@@ -156,7 +160,7 @@ def load(
     """Restores a run from its folder.
 
     Args:
-      path: Run folder.
+      path: Run folder, or its URL in an object store.
       step: Step of the checkpoint. None: the newest, or with `select="best"` the best; if damaged, the next intact one.
       experiment: What the run was trained from, as for `train`. Needed only if its code has no file: functions and
         configs from a notebook or `__main__`, and `Experiment` objects.
@@ -170,6 +174,7 @@ def load(
     """
     from jaxdl.runs.environment import configure_library
 
+    path = local_run(path) if is_url(path) else path
     RunFolder.open(path)
     configure_library()
     if trust:

@@ -33,6 +33,7 @@ from jaxdl.errors import (
     nearest,
     printable,
 )
+from jaxdl.home import refuse_url
 from jaxdl.runs.environment import configure, end_with_parent, tune_malloc
 from jaxdl.signals import handle_signals, interrupt, kept
 from jaxdl.streams import lasting
@@ -296,6 +297,8 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
         if values[flag.name].present and values[flag.name].value in ("", [""]):
             raise UserError(f"--{flag.name}= is empty; write {flag}, or drop it")
         if flag.is_path and values[flag.name].value:
+            if (command.name, flag.name) != ("train", "workdir"):
+                refuse_url(str(values[flag.name].value), f"--{flag.name}=")
             values[flag.name].value = os.path.expanduser(str(values[flag.name].value))
         if flag.choices and values[flag.name].value not in (None, *flag.choices):
             value = str(values[flag.name].value)

@@ -127,8 +127,9 @@ def run(
             f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
         )
     examples = inputs_of(trained, path).read(files, texts)
-    folder, command = (Path(pictures), "predict") if pictures else (output_folder(path, "predictions"), "")
+    folder, command = Path(pictures or ""), "predict" if pictures else ""
     if presentation.picture is not None:
+        folder = folder if pictures else output_folder(path, "predictions")
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     names_of_pictures = stems([Path(one.name if one.framed else f"{n}") for n, one in enumerate(examples)])
@@ -185,7 +186,9 @@ def sample(
     presentation, names = trained.task.presentation, trained.names
     if trained.task.sample is None:
         raise UserError(f"{path} is not a generative model; drop --samples and pass files or --text")
-    folder = Path(pictures) if pictures else output_folder(path, "predictions")
+    folder = Path(pictures or "")
+    if presentation.picture is not None and not pictures:
+        folder = output_folder(path, "predictions")
     rows, images, labels, strips = [], [], [], []
     for number, outputs in enumerate(outputs_of(trained, trained.program.sample, _inputs(trained, path, count, label))):
         if label is not None and "label" not in outputs:

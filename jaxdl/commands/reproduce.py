@@ -22,6 +22,7 @@ from jaxdl.config.experiment import build
 from jaxdl.config.recipes import recipe_file
 from jaxdl.config.serialize import from_json
 from jaxdl.errors import Failed, UserError, printable
+from jaxdl.remote import check_writable, local_runs, url_of
 from jaxdl.report import load
 from jaxdl.report.intervals import Interval, prediction_interval
 from jaxdl.runs import code, manifest
@@ -101,6 +102,8 @@ def run(path: str, output: str | None = None, dry_run: bool = False, margin: flo
     before, original = folder.result(), folder.manifest()
     if before is None:
         raise UserError(f"{path} is not finished (no result.json), so its results cannot be compared; finish it first")
+    if not output:
+        check_writable(folder.path, "name a local folder with --output=DIR")
     again = Path(output) if output else Path(f"{os.path.abspath(folder.path)}-again")
     if os.path.realpath(again) == os.path.realpath(folder.path):
         raise UserError(f"--output={output} is the original run; give another folder")
@@ -283,6 +286,8 @@ def _siblings(folder: RunFolder) -> list[dict[str, Any]]:
     Their settings come from config.txt: no code of theirs is imported. A damaged run is named and left out.
     """
     ours, results = folder.settings(), []
+    if (url := url_of(folder.path.parent)) is not None and "/" in url.partition("://")[2]:
+        local_runs(url)
     for path in find_runs(folder.path.parent, depth=1):
         if path == folder.path or (path / "reproduction.json").exists():
             continue

@@ -1,12 +1,12 @@
 """Runs that a recipe is initialized from, the module constant REQUIRES: {path in the configuration: recipe}."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import fiddle as fdl
 
 from jaxdl.config.recipes import Recipe
 from jaxdl.errors import UserError
+from jaxdl.remote import local_run
 from jaxdl.runs.folder import RunFolder, is_run
 
 
@@ -28,7 +28,7 @@ def ensure(recipe: Recipe, config: fdl.Config, train: Callable[[str, str], objec
             continue
         if train is not None:
             train(required, folder)
-        elif not (is_run(Path(folder)) and RunFolder.open(folder).has_checkpoint):
+        elif not (is_run(local_run(folder)) and RunFolder.open(folder).has_checkpoint):
             raise UserError(
                 f"{path}: {folder} has no checkpoint; pass --with_requirements, or train it first:"
                 f" jaxdl train --config={required} --workdir={folder}"

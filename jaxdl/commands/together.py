@@ -32,6 +32,7 @@ from jaxdl.config.settings import fingerprint
 from jaxdl.config.varying import differing, numbers_at, trainable_together, with_numbers
 from jaxdl.distributed.processes import is_first
 from jaxdl.errors import Failed, UserError
+from jaxdl.home import refuse_url
 from jaxdl.runs import code
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
@@ -94,6 +95,7 @@ def run(
     check_allowances(allow)
     check_tracker(tracker)
     recipe_name, settings, points, workdir = described
+    refuse_url(workdir or "", "--workdir=")
     recipe = load_recipe(recipe_name)
     split = [shlex.split(point) for point in points]
     configs = [resolve(recipe, [*settings, *point]) for point in split]

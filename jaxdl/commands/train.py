@@ -30,6 +30,7 @@ from jaxdl.runs import code, manifest, profiles
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
 from jaxdl.runs.restore import changed_settings, warn_of_changed_code
+from jaxdl.runs.stored import stored
 from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.compiled import Program
@@ -120,14 +121,15 @@ def run(
     check_tracker(tracker)
     recipe = load_recipe(recipe_name)
     config = resolve(recipe, settings)
-    path = Path(workdir) if workdir else Path("runs") / default_name(recipe.path, fingerprint(config))
+    place = workdir or Path("runs") / default_name(recipe.path, fingerprint(config))
 
     def train_requirement(required: str, folder: str) -> None:
         run(required, workdir=folder, command=command, with_requirements=True, tracker=tracker)
 
-    if not (is_run(path) and RunFolder.open(path).has_checkpoint):  # a resumed run is not initialized
-        requirements.ensure(recipe, config, train_requirement if with_requirements else None)
-    return make(config, recipe.name, settings, path, allow, command, tracker=tracker, profile=profile)
+    with stored(place) as path:
+        if not (is_run(path) and RunFolder.open(path).has_checkpoint):  # a resumed run is not initialized
+            requirements.ensure(recipe, config, train_requirement if with_requirements else None)
+        return make(config, recipe.name, settings, path, allow, command, tracker=tracker, profile=profile)
 
 
 def make(

@@ -8,6 +8,7 @@ from absl.flags import FlagValues
 
 from jaxdl.commands.flags import FORMAT, Command, Flag
 from jaxdl.errors import Failed, UserError
+from jaxdl.remote import check_writable
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.table import aligned
 from jaxdl.training.checkpoint import Checkpoints
@@ -57,6 +58,7 @@ def run(path: str, accept: bool = False, format: str = "text") -> None:
     """
     folder = RunFolder.open(path)
     if accept:
+        check_writable(path, "copy it to a local folder, accept it there and copy it back")
         _check_readable(folder)
         folder.seal.accept(folder.sealed_files)
     parts = [*_files(folder), *_checkpoints(folder)]

@@ -15,6 +15,8 @@ import numpy as np
 from jaxdl.config.recipes import repository_root
 from jaxdl.config.text import Setting
 from jaxdl.errors import UserError
+from jaxdl.home import is_url
+from jaxdl.remote import local_runs
 from jaxdl.runs import followed, profiles
 from jaxdl.runs.files import leads_outside
 from jaxdl.runs.folder import RunFolder, find_runs, hint_near
@@ -121,6 +123,7 @@ def find(folders: Sequence[str]) -> list[Path]:
     """
     run_dirs = dict[Path, Path]()
     for folder in folders:
+        folder = str(local_runs(folder)) if is_url(folder) else folder
         runs = find_runs(folder, depth=math.inf)
         if not runs:
             problem = "contains no run at any depth" if Path(folder).is_dir() else "is not a folder"

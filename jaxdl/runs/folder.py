@@ -32,6 +32,8 @@ import numpy as np
 
 from jaxdl.config.text import Setting, from_text, hyperparameters
 from jaxdl.errors import UserError, is_utf8, warn, write_errors
+from jaxdl.home import is_url, refuse_url
+from jaxdl.remote import check_writable, local_run
 from jaxdl.runs import metrics
 from jaxdl.runs.background import NAME as BACKGROUND_LOG
 from jaxdl.runs.files import leads_outside, to_json, write_png
@@ -51,7 +53,8 @@ def default_name(recipe: Path, fingerprint: str) -> str:
 
 
 def is_run(path: str | os.PathLike) -> bool:
-    """Returns whether `path` is a run folder: it contains config.json or manifest.json."""
+    """Returns whether `path`, not a URL, is a run folder: it contains config.json or manifest.json."""
+    refuse_url(path)
     return (Path(path) / "config.json").is_file() or (Path(path) / "manifest.json").is_file()
 
 
@@ -90,6 +93,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike, *, mode: Literal["write", "read", "silent"] = "write"):
+        refuse_url(path)
         self.path = Path(path)
         self._mode = mode
         _check_path(self.path, written=mode == "write")
@@ -106,9 +110,13 @@ class RunFolder:
     def open(cls, path: str | os.PathLike) -> "RunFolder":
         """Opens an existing run for reading only, also while another process trains in it.
 
+        Args:
+          path: Folder, or a URL, which is mirrored (`jaxdl.remote.local_run`).
+
         Raises:
           UserError: `path` is not a run folder. The message names the run folders near it.
         """
+        path = local_run(path) if is_url(path) else path
         if is_run(path):
             return cls(path, mode="read")
         problem = "is not a run (no config.json, no manifest.json)" if Path(path).exists() else "does not exist"
@@ -407,6 +415,7 @@ class RunFolder:
 def output_folder(run: str | os.PathLike, name: str) -> Path:
     """Returns a folder of a run for the output of a command. Raises UserError if it is a link out of the run folder."""
     folder = Path(run) / name
+    check_writable(folder, "name a local folder with a flag, see --help")
     if leads_outside(folder, Path(run)):
         raise UserError(f"{folder} is a symbolic link out of the run folder; name the folder to write to with a flag")
     return folder

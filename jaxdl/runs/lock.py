@@ -27,8 +27,13 @@ class Lock:
       UserError: Another process holds the lock, or `.lock` cannot be written.
     """
 
-    def __init__(self, folder: Path):
-        self._folder, self._path = folder, folder / ".lock"
+    def __init__(self, folder: Path, name: str = ""):
+        """
+        Args:
+          folder: Folder.
+          name: Name of the run in messages. "": the folder.
+        """
+        self._folder, self._path = name or folder, folder / ".lock"
         self._content = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
         with write_errors(self._path):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

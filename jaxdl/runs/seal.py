@@ -152,19 +152,41 @@ class Seal:
     def _load(self) -> dict[str, list[str]]:
         if not os.path.lexists(self.path):
             return {}
-        try:
-            saved = json.loads(self._content(NAME))
-            files = saved["files"]
-            if saved["sha256"] == digest_of(files):
-                return files
-        except (ValueError, KeyError, TypeError):
-            pass
+        if (files := _parse(self._content(NAME))) is not None:
+            return files
         raise UserError(
             f"{self.path} is damaged; check the run and write a new one with: jaxdl verify {self.folder} --accept"
         )
 
     def _save(self, files: Mapping[str, list[str]]) -> None:
-        write_atomically(self.path, json.dumps({"files": files, "sha256": digest_of(files)}, indent=2) + "\n")
+        write_atomically(self.path, _serialize(files))
+
+
+def accepting(seal: bytes, contents: Mapping[str, bytes]) -> bytes:
+    """Returns a seal.json that also accepts other contents of its files, which are replaced one after the other.
+
+    Args:
+      seal: Content of seal.json. One that is damaged is returned as it is.
+      contents: Other contents by file; files that are not sealed are ignored.
+    """
+    if (files := _parse(seal)) is None:
+        return seal
+    others = {name: [_sha256(content)] for name, content in contents.items()}
+    accepted = {name: list(dict.fromkeys([*digests, *others.get(name, [])])) for name, digests in files.items()}
+    return _serialize(accepted).encode()
+
+
+def _parse(content: bytes) -> dict[str, list[str]] | None:
+    """Returns the digests in a seal.json, None if it is damaged."""
+    try:
+        saved = json.loads(content)
+        return saved["files"] if saved["sha256"] == digest_of(saved["files"]) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _serialize(files: Mapping[str, list[str]]) -> str:
+    return json.dumps({"files": files, "sha256": digest_of(files)}, indent=2) + "\n"
 
 
 def _has(content: bytes, digest: str) -> bool:

@@ -63,7 +63,7 @@ class InitFromRun:
     """Initialization of parameter groups from another run.
 
     Attributes:
-      run: Folder of the other run.
+      run: Folder or URL of the other run.
       groups: Names of the groups, or {group here: group there}; "group/module" is one module of a group.
       step: Step of the checkpoint. None: the newest.
     """

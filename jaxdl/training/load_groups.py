@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxdl.errors import UserError, nearest
+from jaxdl.remote import local_run
 from jaxdl.training.checkpoint import Checkpoints
 from jaxdl.training.state import PyTree, TrainState
 
@@ -17,7 +18,7 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
     If the other run has averaged parameters, these are loaded. Optimizer state and step are unchanged.
 
     Args:
-      run: Folder of the other run.
+      run: Folder or URL of the other run.
       groups: {group here: group there}; "group/module" is a module of a group, such as "classifier/encoder".
       like: State that receives them, with its shardings.
       step: Step of the checkpoint. None: the newest.
@@ -25,7 +26,7 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
     Raises:
       UserError: A folder, step or group that does not exist, or a different shape.
     """
-    path = Path(run) / "checkpoints"
+    path = local_run(run) / "checkpoints"
     if not path.is_dir():
         raise UserError(f"start.run: {run} has no checkpoints; give the folder of a run that saved one")
     with Checkpoints(path) as checkpoints:

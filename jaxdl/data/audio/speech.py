@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxdl.data.source import ColumnSource, Source, as_texts, read_columns, skip
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.examples import check_known
 from jaxdl.errors import UserError, nearest
+from jaxdl.remote import local
 
 if TYPE_CHECKING:
     from jaxdl.data.source import Loadable
@@ -143,7 +143,8 @@ class Speech:
         del names
         if texts:
             raise UserError("speech recognition reads audio files, not --text; pass the path of one")
-        paths = [path for file in files for path in (find_audio(Path(file)) if Path(file).is_dir() else [Path(file)])]
+        places = [local(file) for file in files]
+        paths = [path for place in places for path in (find_audio(place) if place.is_dir() else [place])]
         if not paths:
             searched = ", ".join(files) or "an empty list"
             raise UserError(f"no audio files in {searched}; pass audio files or folders of them")

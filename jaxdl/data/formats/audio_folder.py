@@ -14,7 +14,7 @@ from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.files import read_file
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def open_recordings(path: str, split: str, reading: Reading | None = None) -> So
     Raises:
       UserError: The folder, the split, recordings or a transcript is missing.
     """
-    root = expanded(path)
+    root = local(path)
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; 'speech:PATH' needs a folder of NAME.wav and NAME.txt files")
     listing = list_files(root, {*SUFFIXES, ".txt"})

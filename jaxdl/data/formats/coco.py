@@ -19,7 +19,7 @@ from jaxdl.data.source import Batch, ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError, nearest
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 _DEFAULT = ("image", "objects/bbox", "objects/label", "objects/is_crowd")
 _FEATURES = (*_DEFAULT, "mask", "instances", "image/id")
@@ -69,7 +69,7 @@ class Coco:
           UserError: The folder, split, feature or an image file does not exist, or the JSON or an annotation is
             invalid. A damaged image raises it on access.
         """
-        root = expanded(self.path)
+        root = local(self.path)
         if not root.is_dir():
             raise UserError(f"folder {root} does not exist; 'coco:PATH' needs a folder of annotations and images")
         features = self.features or _DEFAULT

@@ -14,7 +14,7 @@ from jaxdl.data.source import ExampleSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"})
 
@@ -57,7 +57,7 @@ def open_folder(path: str, split: str, reading: Reading | None = None) -> Source
     Raises:
       UserError: The folder or split does not exist, there are no images, a class has none, or a file is damaged.
     """
-    root, reading = expanded(path), reading or Reading()
+    root, reading = local(path), reading or Reading()
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; 'folder:PATH' needs one subfolder of images per class")
     folders = _split_folders(root)

@@ -16,7 +16,7 @@ from jaxdl.data.splits import Range, parse_split
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.files import own_lines, read_file
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 
 def open_text(path: str, split: str) -> ColumnSource:
@@ -28,7 +28,7 @@ def open_text(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The path or split does not exist, or a file is empty or not UTF-8.
     """
-    root, owner = expanded(path), f"text:{path}"
+    root, owner = local(path), f"text:{path}"
     if root.is_dir():
         listing = list_files(root, {".txt"})
         check_links(listing.broken)
@@ -59,7 +59,7 @@ def open_pairs(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The file or split does not exist, the file is not UTF-8, or a line is not a pair.
     """
-    file = expanded(path)
+    file = local(path)
     pairs = []
     for number, cells in lines_of(str(file)):
         sides = [side.strip() for side in cells]
@@ -83,7 +83,7 @@ def open_labelled(path: str, split: str) -> ColumnSource:
     Raises:
       UserError: The file, split or a column does not exist, the file is not UTF-8, or a cell is empty.
     """
-    file = expanded(path)
+    file = local(path)
     examples = list(_table(file))
     classes = sorted({label for _, label in examples})
     rows = _rows(file, len(examples), split, f"labelled:{path}")
@@ -106,7 +106,7 @@ def own_rows(files: Sequence[str], texts: Sequence[str], column: str) -> list[tu
     for file in files:
         header = {name.strip() for name in read_file(file).split("\n", 1)[0].split("\t")}
         is_table = Path(file).suffix.lower() in (".csv", ".tsv") or {column, "label"} <= header
-        named += _column(expanded(file), column) if is_table else own_lines([file], ())
+        named += _column(local(file), column) if is_table else own_lines([file], ())
     return named
 
 

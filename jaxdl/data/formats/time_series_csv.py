@@ -24,7 +24,7 @@ from jaxdl.data.source import ColumnSource, Source
 from jaxdl.data.splits import Range
 from jaxdl.data.store.prepared import digest, digest_of
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 _EPOCH = datetime(1970, 1, 1)
 _PERIOD = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d{2})|-?[Qq](?P<quarter>[1-4]))")
@@ -55,7 +55,7 @@ def open_csv(path: str, split: str) -> Source:
     Raises:
       UserError: The file or split does not exist, or the format is invalid.
     """
-    file = expanded(path)
+    file = local(path)
     table = read_csv(str(file))
     content, names = digest(file), {"series": table.series, "time_unit": (table.unit,)}
 

@@ -23,6 +23,7 @@ from jaxdl.data.store.prepared import DIGEST_LIMIT, digest_of
 from jaxdl.data.text.tokenizers import BPE, Tokenizer, Vocabulary
 from jaxdl.errors import UserError
 from jaxdl.home import expanded
+from jaxdl.remote import local
 
 _TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _MAGIC = b"JAXDLTOK"  # followed by the length of a JSON object, uint32, and the object
@@ -74,7 +75,7 @@ class TokenFile:
                 "TokenFile.path is empty; write a token file with python -m jaxdl.data.formats.token_file and pass"
                 " --set=data.train.path=FILE"
             )
-        path = expanded(self.path)
+        path = local(self.path)
         if not path.is_file():
             raise UserError(f"{path} does not exist; write it with python -m jaxdl.data.formats.token_file")
         header = _header(path)

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdl.data.files import check_file, check_links, list_files
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +36,7 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
       UserError: A path does not exist, or there are no images.
     """
-    paths = [expanded(path) for path in paths]
+    paths = [local(path) for path in paths]
     images: list[Path] = []
     for path in paths:
         if path.is_dir():

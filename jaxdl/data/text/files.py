@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxdl.data.files import check_file
 from jaxdl.data.source import as_text
 from jaxdl.errors import UserError
-from jaxdl.home import expanded
+from jaxdl.remote import local
 
 
 def own_texts(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -41,7 +41,7 @@ def read_file(path: str | Path) -> str:
     Raises:
       UserError: The file cannot be read, is not UTF-8, or has NUL bytes, as UTF-16 without a byte order mark does.
     """
-    path = expanded(path)
+    path = local(path)
     check_file(path)
     try:
         content = path.read_bytes()

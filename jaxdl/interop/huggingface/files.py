@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxdl.errors import UserError, write_errors
-from jaxdl.home import expanded
 from jaxdl.interop.tensors import load_tensors, save_tensors
+from jaxdl.remote import local
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
@@ -31,7 +31,7 @@ def write_folder(path: Path, tensors: Mapping[str, np.ndarray], files: Mapping[s
 
 def read_folder(folder: str | Path) -> Path:
     """Returns the folder; raises UserError if it does not exist."""
-    path = expanded(folder)
+    path = local(folder)
     if not path.is_dir():
         raise UserError(f"folder {path} does not exist; pass one with {CONFIG} and {WEIGHTS}")
     return path
