@@ -15,6 +15,7 @@ from jaxdl.data.dataset import evaluations, with_split
 from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
+from jaxdl.remote import check_writable
 from jaxdl.runs.examples import write
 from jaxdl.runs.restore import load_trained
 from jaxdl.training.per_example import evaluate_examples
@@ -93,6 +94,8 @@ def run(
       {"step", "metrics": {split: {name: value}}}, and, if checkpoints that would have been used are damaged,
       "damaged_checkpoints", their steps.
     """
+    if examples:
+        check_writable(path, "drop --examples")
     trained = load_trained(path, step, settings)
     experiment, program = trained.experiment, trained.program
     metrics, stored, file = {}, {}, None

@@ -1,6 +1,7 @@
 """Object store: listing, reading and writing of the objects below a URL, with errors of one line."""
 
 import importlib.util
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -60,6 +61,7 @@ class Store:
             raise UserError(f"{self._scheme}:// needs {package}: pip install {package}")
         import fsspec
 
+        logging.getLogger(package).setLevel(logging.CRITICAL)  # errors, with tracebacks, which are raised as well
         with self._errors("reach"):
             self._fs: Any = fsspec.filesystem(self._scheme, use_listings_cache=False, skip_instance_cache=True)
 
@@ -143,8 +145,10 @@ class Store:
 
 
 def _modified(detail: Mapping[str, Any]) -> int | None:
-    """Returns the time of the last upload in a listing, a datetime or ISO 8601, in ns since 1970."""
+    """Returns the time of the last upload in a listing, a datetime, ISO 8601 or seconds, in ns since 1970."""
     value = next((detail[field] for field in _TIMES if detail.get(field)), None)
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
-    return None if value is None else int(value.timestamp()) * 10**9
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    return None if value is None else int(value) * 10**9

@@ -18,7 +18,7 @@ from jaxdl.runs.replica import Replica
 
 POLL = 1.0  # seconds between searches for a new checkpoint
 INTERVAL = 30.0  # seconds between uploads without one
-_LAST_PAUSES = (1, 2, 4, 8)  # seconds between the tries of the last upload
+LAST_PAUSES = (1, 2, 4, 8)  # seconds between the tries of the last upload
 
 
 @contextmanager
@@ -130,7 +130,7 @@ class _Uploads:
             self._replica.update()
 
     def _finish(self) -> None:
-        for pause in (*_LAST_PAUSES, None):
+        for pause in (*LAST_PAUSES, None):
             try:
                 if self._replica.is_run and self._replica.changed():
                     self._update()
