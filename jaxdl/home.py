@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxdl.errors import UserError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MERGED = re.compile(r"(s3|gs|gcs|az|abfs):/(?!/)")  # `Path` merges the slashes
 
 
