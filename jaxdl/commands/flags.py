@@ -146,8 +146,8 @@ SET = Flag(
 )
 WORKDIR = Flag(
     "workdir",
-    "Run folder. By default runs/<recipe>-<fingerprint of the configuration>; for sweep the parent folder, by default"
-    " runs.",
+    "Run folder, for train also its URL in an object store, such as s3://bucket/runs/mine. By default"
+    " runs/<recipe>-<fingerprint of the configuration>; for sweep the parent folder, by default runs.",
     value="DIR",
     instead=("RUN", "output"),
 )

@@ -14,6 +14,7 @@ from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.data.source import Source
 from jaxdl.errors import check_packages, warn
+from jaxdl.remote import check_writable
 from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.followed import Evaluations, checkpoint_digest
 from jaxdl.runs.restore import Trained, load_trained
@@ -47,6 +48,7 @@ def follow(
     Raises:
       UserError: Not a run folder, or its data do not fit.
     """
+    check_writable(path, "give a local or mounted folder")
     folder = RunFolder.open(path)
     follower: _Follower | None = None
     waiting = False

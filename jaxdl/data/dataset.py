@@ -29,7 +29,7 @@ class Dataset:
         - `speech:PATH`: a folder of NAME.wav with transcripts NAME.txt.
         - `csv:PATH`: a table with a column `time`.
 
-        The last five have one split, `train`.
+        The last five have one split, `train`. PATH may be the URL of an object store, such as `folder:s3://bucket/pets`.
       split: Split in TFDS syntax: `train[:55000]`, `train[80%:]`, `train+test`.
       features: Features to load. Empty loads all.
       scale: For `folder:` and `coco:`, the values that become 0 and 255 in images of more than 8 bits, such as

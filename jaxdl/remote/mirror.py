@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ from jaxdl.remote.store import Object, Store
 
 THREADS = 16
 _ROUNDS = 5  # listings of a store that changes
+_STALE = 86_400.0  # seconds after which a part of a file counts as that of a killed process
 _LAST = "seal.json"  # accepts the present and the last content of each file of a run
 
 Index = dict[str, list]  # {name: [size and tag in the store, modification time of the local file in ns]}
@@ -113,10 +115,14 @@ def remove_others(place: Path, names: Collection[str]) -> None:
     for folder, _, files in os.walk(place, topdown=False):
         for file in files:
             path = os.path.join(folder, file)
-            if path not in kept and not (file.startswith(".") and file.endswith(".part")):
+            if path not in kept and not (_is_part(file) and time.time() - os.stat(path).st_mtime < _STALE):
                 os.unlink(path)
         with suppress(OSError):  # not empty
             os.rmdir(folder)
+
+
+def _is_part(file: str) -> bool:
+    return file.startswith(".") and file.endswith(".part")
 
 
 def read_index(path: Path) -> Index:

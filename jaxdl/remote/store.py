@@ -61,9 +61,9 @@ class Store:
             raise UserError(f"{self._scheme}:// needs {package}: pip install {package}")
         import fsspec
 
-        logging.getLogger(package).setLevel(logging.CRITICAL)  # errors, with tracebacks, which are raised as well
         with self._errors("reach"):
             self._fs: Any = fsspec.filesystem(self._scheme, use_listings_cache=False, skip_instance_cache=True)
+        logging.getLogger(package).setLevel(logging.CRITICAL)  # of errors with tracebacks, which are raised as well
 
     def list(self) -> dict[str, Object]:
         """Returns all objects at and below the URL.

@@ -135,8 +135,9 @@ class Replica:
 
     def _finish(self, signatures: Mapping[str, Signature]) -> None:
         """Records the content of the store after an update."""
-        self._state.objects = self._objects()
         uploaded = {**self._state.uploaded, **signatures}
+        known = {SEAL, *uploaded, *self._state.objects}  # others were added by hand and are left alone
+        self._state.objects = {name: one for name, one in self._objects().items() if name in known}
         self._state.uploaded = {name: one for name, one in uploaded.items() if name in self._state.objects}
         self._state.pending = []
         self._save()

@@ -129,7 +129,7 @@ def test_urls_that_cannot_be_read_are_refused(store, url, message):
 def test_an_unreachable_store_is_refused_in_one_line(store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(UserError, match="cannot read s3://bucket/a: Could not connect.*check the credentials"):
+    with pytest.raises(UserError, match=r"cannot read s3://bucket/a: Could not connect.*check the credentials"):
         local("s3://bucket/a")
 
 
@@ -154,6 +154,7 @@ def test_urls_do_not_become_local_folders(store, tmp_path, monkeypatch, capsys):
         (["export", "runs/a", "--output=s3://bucket/a"], "--output=s3://bucket/a is a URL"),
         (["report", "runs", "--output=s3://bucket/a.html"], "--output=s3://bucket/a.html is a URL"),
         (["eval", "s3://bucket/a", "--examples"], "writes no files there; drop --examples"),
+        (["eval", "s3://bucket/a", "--follow"], "writes no files there; give a local or mounted folder"),
         (["eval", "s3://bucket/a"], "s3://bucket/a does not exist"),
     ]
     for words, message in commands:
