@@ -13,7 +13,7 @@ from jaxdl.training.meters import CLOCKED
 ROOT = Path(__file__).parents[1]
 
 
-def launch(workdir: Path, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
+def launch(workdir: Path | str, *flags: str, largest_file: int | None = None) -> subprocess.Popen:
     """Starts launch.py on survivor.py; its files are limited to `largest_file` bytes."""
 
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}

@@ -84,7 +84,8 @@ def test_data_of_a_store_are_those_of_a_local_folder(store, tmp_path):
         assert len(here) == len(there)
     ids = [TokenFile(f"{root}/tables/ids.bin", 8, type="uint16").load() for root in (tmp_path, store)]
     assert ids[0].fingerprint == ids[1].fingerprint
-    np.testing.assert_array_equal(*(source.read(np.array([1]))["tokens"] for source in ids))
+    windows = [source.read(np.array([1]))["tokens"] for source in ids]
+    np.testing.assert_array_equal(windows[0], windows[1])
     assert read_file(f"{store}/tables/a.txt") == (tmp_path / "tables" / "a.txt").read_text()
     assert (read_folder(f"{store}/pictures") / "cat" / "0.png").is_file()
 
