@@ -49,6 +49,7 @@ def claim(folder, holder: str, age: float = 0.0) -> None:
         ("worker 2", 0.0, False),
         ("worker 1", 0.0, True),  # started again by its cluster
     ],
+    ids=["another host", "another host, long ago", "this process", "an ended process", "another worker", "this worker"],
 )
 def test_a_trial_is_taken_over_from_a_worker_that_was_killed(tmp_path, holder, age, taken):
     trial = take(open_study(tmp_path))
