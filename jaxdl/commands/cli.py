@@ -296,10 +296,10 @@ def parse(command: Command, words: Sequence[str]) -> tuple[list[str], FlagValues
     for flag in taken:
         if values[flag.name].present and values[flag.name].value in ("", [""]):
             raise UserError(f"--{flag.name}= is empty; write {flag}, or drop it")
-        if flag.is_path and values[flag.name].value:
+        if flag.is_path and isinstance(path := values[flag.name].value, str):
             if (command.name, flag.name) != ("train", "workdir"):
-                refuse_url(str(values[flag.name].value), f"--{flag.name}=")
-            values[flag.name].value = os.path.expanduser(str(values[flag.name].value))
+                refuse_url(path, f"--{flag.name}=")
+            values[flag.name].value = os.path.expanduser(path)
         if flag.choices and values[flag.name].value not in (None, *flag.choices):
             value = str(values[flag.name].value)
             raise UserError(f"--{flag.name}={value} is unknown; {nearest(value, flag.choices)}")

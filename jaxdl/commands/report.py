@@ -31,7 +31,7 @@ COMMAND = Command(
     summary="Compares runs in an HTML page, or shows all recipes on one",
     synopsis=(
         "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]"
-        " [--looks=N,N] [--target=EVAL/NAME=VALUE] [--normalize=RECIPE=LOW,HIGH]",
+        " [--looks=N,N] [--target=EVAL/NAME=VALUE] [--normalize=NAME=LOW,HIGH]",
         "--gallery [DIR...] [--output=FILE.html]",
     ),
     flags=(
@@ -64,9 +64,9 @@ COMMAND = Command(
         ),
         Flag(
             "normalize",
-            "Results of a recipe that have the scores 0 and 1 in the comparison across recipes, by default the trivial"
-            " baseline and the best recorded result. Repeatable.",
-            value="RECIPE=LOW,HIGH",
+            "Results of the recipe NAME that have the scores 0 and 1 in the comparison across recipes, by default the"
+            " trivial baseline and the best recorded result. Repeatable.",
+            value="NAME=LOW,HIGH",
             default=(),
         ),
         Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),

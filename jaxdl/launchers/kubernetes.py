@@ -55,7 +55,8 @@ def launch(jobs: Sequence[Job], options: Options) -> None:
         sets = [job_set(f"{settings['name']}-{n}", job, processes, options, settings) for n, job in enumerate(jobs)]
         manifest = {"apiVersion": "v1", "kind": "List", "items": sets}
     path = written("kubernetes", options, json.dumps(manifest, indent=2) + "\n")
-    print(f"{path}: {len(jobs)} run(s), for kubectl apply -f {path}")
+    kind = "worker" if any(job.worker for job in jobs) else "run"
+    print(f"{path}: {len(jobs)} {kind}(s), for kubectl apply -f {path}")
 
 
 def indexed_job(jobs: Sequence[Job], options: Options, settings: dict[str, str]) -> dict[str, Any]:

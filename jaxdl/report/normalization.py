@@ -33,7 +33,7 @@ class Range(NamedTuple):
 
 
 def parse(texts: Sequence[str], sections: Sequence[Section]) -> dict[str, Range]:
-    """Parses RECIPE=LOW,HIGH into {recipe: range}; RECIPE is the file or its name without .py.
+    """Parses NAME=LOW,HIGH into {recipe: range}; NAME is the file of the recipe, or its name without .py.
 
     Raises:
       UserError: Another form, equal ends, a recipe without runs, or one that is given twice.
@@ -45,7 +45,7 @@ def parse(texts: Sequence[str], sections: Sequence[Section]) -> dict[str, Range]
         try:
             low, high = map(float, ends.split(","))
         except ValueError:
-            raise UserError(f"--normalize={text} is not RECIPE=LOW,HIGH, such as digits=0.1,0.99") from None
+            raise UserError(f"--normalize={text} is not NAME=LOW,HIGH, such as digits=0.1,0.99") from None
         if low == high or not math.isfinite(low - high):
             raise UserError(f"--normalize={text}: the results of score 0 and 1 must be finite and differ")
         if name not in names:

@@ -74,7 +74,7 @@ def test_recipes_without_a_scale_are_left_out_with_the_reason(root, part, reason
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a=1", "is not RECIPE=LOW,HIGH"),
+        ("a=1", "is not NAME=LOW,HIGH"),
         ("a=1,1", "must be finite and differ"),
         ("a=nan,1", "must be finite and differ"),
         ("q=0,1", "no run of recipe 'q'"),

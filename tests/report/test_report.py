@@ -487,6 +487,12 @@ def test_each_recipe_has_a_section(make, tmp_path):
     assert all(f'id="recipe{index}"' in text and f'href="#recipe{index}"' in text for index in range(3))
     assert "No results yet" in text
     assert (tmp_path / "page.md").read_text().count("## ") == 3
+    scales = ("--normalize=digits=0.1,1", "--normalize=reported_net=0,1", "--target=validation/accuracy=0.9")
+    assert main(["report", str(tmp_path / "runs"), f"--output={tmp_path / 'page.html'}", *scales]) == 0
+    text = (tmp_path / "page.md").read_text()
+    assert "| (recipe defaults) | 0.894 | - | 2 |" in text.replace("–", "-")
+    assert "experiments/cnn/faces.py (no result)" in text
+    assert "| (recipe defaults) | 1 of 1 | 10 | 10 to 10 | 0.02 | 0.02 to 0.02 |" in text
 
 
 def test_groups_far_from_the_best_share_a_color(make, tmp_path):
