@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,9 +70,13 @@ def summary_of(trace: Any, hlo: str) -> dict[str, Any]:
       "operations", those with the largest shares.
     """
     known = instructions(hlo)
-    steps, paused = _host(trace)
+    with warnings.catch_warnings():
+        # jaxlib creates types without a module, which Python 3.13 warns of; as an error it would abort the process.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        steps, paused = _host(trace)
+        operations = _devices(trace)
     outside = [interval for name in PAUSES for interval in paused[name]]
-    devices = {name: [_own_times(_without(line, outside)) for line in lines] for name, lines in _devices(trace).items()}
+    devices = {name: [_own_times(_without(line, outside)) for line in lines] for name, lines in operations.items()}
     events = [event for lines in devices.values() for line in lines for event in line]
     ends = [*steps, *((event.start, event.end) for event in events)]
     window = max((end for _, end in ends), default=0.0) - min((start for start, _ in ends), default=0.0)
@@ -87,7 +92,7 @@ def summary_of(trace: Any, hlo: str) -> dict[str, Any]:
     shares = {**dict.fromkeys(KINDS, 0.0), "idle": 1 - share}
     for name, spent in own.items():
         shares[_known(known, name).kind] += spent * scale
-    operations = [
+    longest = [
         {"name": name, **_known(known, name)._asdict(), "share": spent * scale, "calls": counts[name]}
         for name, spent in sorted(own.items(), key=lambda item: -item[1])[:_TOP]
     ]
@@ -96,7 +101,7 @@ def summary_of(trace: Any, hlo: str) -> dict[str, Any]:
         "devices": len(devices),
         "shares": shares,
         "activities": {name: 1e-9 * _union(intervals) for name, intervals in paused.items()},
-        "operations": operations,
+        "operations": longest,
     }
 
 

@@ -188,6 +188,32 @@ def test_mlflow_has_each_step_once(tmp_path, monkeypatch):
     assert {"result.json", "pictures/6_samples.png"} <= artifacts
 
 
+def test_a_new_tracker_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "third.py").write_text(THIRD)
+    monkeypatch.setattr(trackers, "__path__", [*trackers.__path__, str(tmp_path)])
+    trackers.check("third")
+    train(tmp_path / "run", "third", -1, 3, finish=True)
+    assert (tmp_path / "run" / "tracker" / "log").read_text() == "1 2 3 0.5"
+
+
+THIRD = """
+PACKAGES = {"json": "wandb"}
+
+class Third:
+    def __init__(self, folder):
+        self.folder, self.id, self.step, self.steps = folder, "1", -1, []
+
+    def log(self, step, metrics, pictures):
+        self.steps.append(str(step))
+
+    def finish(self, result):
+        (self.folder / "log").write_text(f"{' '.join(self.steps)} {result['metrics']['validation']['accuracy']}")
+
+def start(run):
+    return Third(run.folder)
+"""
+
+
 def test_unknown_trackers_and_missing_packages_are_refused(tmp_path, monkeypatch, capsys):
     arguments = ["--config=tests/survivor.py", f"--workdir={tmp_path / 'run'}"]
     monkeypatch.chdir(repository_root())
