@@ -110,6 +110,7 @@ def train(
     allow: Sequence[str] = (),
     progress: bool = True,
     tracker: str = "",
+    profile: str = "",
 ) -> Run:
     """Trains an experiment in a run folder, or resumes the run in the folder from its newest checkpoint.
 
@@ -123,6 +124,7 @@ def train(
       allow: Accepted differences from the run in the folder: "config", "data", "batch_size".
       progress: Whether progress is printed.
       tracker: Tracker that also gets metrics, pictures and result: "wandb" or "mlflow". "": none.
+      profile: Steps to trace with JAX's profiler, "FIRST..LAST". "": none.
 
     Returns:
       The trained run.
@@ -145,7 +147,9 @@ def train(
         workdir = Path("runs") / default_name(subject.file, fingerprint(subject.config))
     command = f"jaxdl.train({subject.recipe or subject.file.stem!r}, settings={list(subject.settings)})"
     with stored(workdir, shown=progress) as path:
-        make(subject.config, subject.recipe, subject.settings, path, allow, [command], absent, progress, tracker)
+        make(
+            subject.config, subject.recipe, subject.settings, path, allow, [command], absent, progress, tracker, profile
+        )
     return Run(path, config=None if subject.recipe else subject.config)
 
 

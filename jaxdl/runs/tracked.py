@@ -67,7 +67,9 @@ class TrackedFolder(RunFolder):
 
     def rewind(self, step: int) -> None:
         super().rewind(step)
-        self.send_all(step if self.manifest()["attempts"][-1].get("changed", {}).keys() & _OTHER_RESULTS else None)
+        if self.writes and self._tracker:
+            changed = self.manifest()["attempts"][-1].get("changed", {}).keys() & _OTHER_RESULTS
+            self.send_all(step if changed else None)
 
     def send_all(self, rewound: int | None = None) -> None:
         """Starts the tracker, if there is one, and sends it the content of the folder as far as the tracker lacks it.
@@ -75,9 +77,15 @@ class TrackedFolder(RunFolder):
         Args:
           rewound: Step after which the results differ from those of earlier attempts. None: they do not.
         """
-        if not (self.writes and self._tracker) or (self.result() and state_of(self.path, self._tracker)["finished"]):
+        if not (self.writes and self._tracker):
             return
-        state = state_of(self.path, self._tracker)
+        try:
+            state = state_of(self.path, self._tracker)
+        except UserError as error:
+            warn(f"--tracker={self._tracker}: {error}; training continues without it")
+            return
+        if state["finished"] and self.result():
+            return
         config, folder = hyperparameters(self.settings()), self.path / "tracker"
         run = TrackedRun(self.path.resolve().name, config, folder, state["key"], state["id"])
         self._replica = Replica(self._tracker, run, state["step"], rewound)
@@ -190,10 +198,23 @@ def state_of(run: Path, tracker: str) -> dict[str, Any]:
     """Returns the state of a run in a tracker: "key" and "id" as in `TrackedRun`, "step" (the last stored), "finished".
 
     Without a state, the key is new.
+
+    Raises:
+      UserError: The file of the state cannot be read.
     """
     path = run / "tracker" / f"{tracker}.json"
     new = {"key": secrets.token_hex(8), "id": "", "step": -1, "finished": False}
-    return json.loads(path.read_text()) if path.exists() else new
+    if not path.exists():
+        return new
+    try:
+        state = json.loads(path.read_text())
+        if {name: type(state[name]) for name in new} != {name: type(value) for name, value in new.items()}:
+            raise ValueError("it has other entries")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); restore it, or remove it to start a new run there"
+        ) from error
+    return state
 
 
 def _picture_name(path: Path) -> str:

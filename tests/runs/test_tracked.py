@@ -99,6 +99,25 @@ def test_a_tracker_that_failed_or_was_added_later_gets_the_steps_that_it_lacks(t
     assert tracker.log_book[1][2] == ["pictures/samples"]
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"key": 3}'])
+def test_a_damaged_state_of_a_tracker_does_not_end_training(tmp_path, recorder, capsys, content):
+    tracker = recorder()
+    train(tmp_path / "run", "recorder", -1, 2)
+    (tmp_path / "run" / "tracker" / "recorder.json").write_text(content)
+    train(tmp_path / "run", "recorder", 2, 3, finish=True)
+    assert "recorder.json cannot be read" in capsys.readouterr().err
+    assert [step for step, *_ in tracker.log_book] == [1, 2]
+
+
+def test_processes_that_do_not_write_have_no_tracker(tmp_path, recorder):
+    tracker = recorder()
+    with TrackedFolder(tmp_path / "run", mode="silent", tracker="recorder") as folder:
+        folder.rewind(-1)
+        folder.write(1, "train", {"loss": 1.0})
+        folder.finish({"step": 1})
+    assert not tracker.ids
+
+
 def test_steps_of_an_earlier_configuration_are_named(tmp_path, recorder, capsys):
     recorder()
     train(tmp_path / "run", "recorder", -1, 5, config_fingerprint="a")
