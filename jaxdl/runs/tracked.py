@@ -51,17 +51,17 @@ class TrackedFolder(RunFolder):
     ):
         super().__init__(path, mode=mode)
         self._tracker = tracker
-        self._replica: Replica | None = None
+        self._sender: Sender | None = None
         self._last: _Step | None = None  # not sent yet: evaluations of the step may follow
 
     def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
         super().write(step, split, figures)
-        if self._replica is not None:
+        if self._sender is not None:
             self._at(int(step)).metrics |= {f"{split}/{name}": float(value) for name, value in figures.items()}
 
     def picture(self, step: int, name: str, image: np.ndarray) -> Path | None:
         path = super().picture(step, name, image)
-        if self._replica is not None and path is not None:
+        if self._sender is not None and path is not None:
             self._at(int(step)).pictures[_picture_name(path)] = path
         return path
 
@@ -88,7 +88,7 @@ class TrackedFolder(RunFolder):
             return
         config, folder = hyperparameters(self.settings()), self.path / "tracker"
         run = TrackedRun(self.path.resolve().name, config, folder, state["key"], state["id"])
-        self._replica = Replica(self._tracker, run, state["step"], rewound)
+        self._sender = Sender(self._tracker, run, state["step"], rewound)
         steps: dict[int, _Step] = {}
         for row in self.rows():
             metrics = {f"{row['split']}/{name}": value for name, value in row.items() if name not in ("step", "split")}
@@ -101,12 +101,12 @@ class TrackedFolder(RunFolder):
             self._last = steps[number]
 
     def close(self) -> None:
-        replica, self._replica = self._replica, None
+        sender, self._sender = self._sender, None
         try:
-            if replica is not None:
+            if sender is not None:
                 if self._last is not None:
-                    replica.send(self._last)
-                replica.close(self.result())
+                    sender.send(self._last)
+                sender.close(self.result())
         finally:
             super().close()
 
@@ -118,12 +118,12 @@ class TrackedFolder(RunFolder):
         return self._last
 
     def _flush(self) -> None:
-        if self._last is not None and self._replica is not None:
-            self._replica.send(self._last)
+        if self._last is not None and self._sender is not None:
+            self._sender.send(self._last)
 
 
-class Replica:
-    """Copy of a run in a tracker, sent by a background thread, so that a slow tracker does not delay training.
+class Sender:
+    """Sends a run to a tracker from a background thread, so that a slow tracker does not delay training.
 
     Args:
       name: Name of the tracker.
@@ -146,7 +146,7 @@ class Replica:
         self._queue.put(step)
 
     def close(self, result: Mapping[str, Any] | None) -> None:
-        """Ends the copy and waits for it, at most `WAIT` seconds.
+        """Ends the connection and waits for it, at most `WAIT` seconds.
 
         Args:
           result: Content of result.json. None: the run is not finished.
@@ -164,13 +164,13 @@ class Replica:
 
     def _work(self) -> None:
         try:
-            self._replicate()
+            self._send_steps()
         except Exception as error:  # of any kind: libraries, networks, services
             kind = [] if isinstance(error, UserError) else [type(error).__name__]
             text = ": ".join([*kind, *filter(None, [" ".join(str(error).split())[:300]])])
             self._messages.put(f"{text}; training continues without it, and the next attempt sends the rest")
 
-    def _replicate(self) -> None:
+    def _send_steps(self) -> None:
         folder = self._run.folder
         folder.mkdir(exist_ok=True)
         for part in folder.glob(".*.part"):
