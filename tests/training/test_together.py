@@ -78,7 +78,7 @@ POINTS = (
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipes") / "linear.py"
+    path = tmp_path_factory.mktemp("recipes") / "linear_together.py"
     path.write_text(LINEAR)
     return str(path)
 
@@ -146,7 +146,7 @@ def test_convolutions_on_cpu_are_trained_in_turn_with_the_bits_of_runs_alone(rec
 
 @pytest.mark.slow
 def test_code_that_depends_on_a_number_is_trained_in_turn(recipe, tmp_path, capsys):
-    branching = tmp_path / "branching.py"
+    branching = tmp_path / "branching_together.py"
     decay = "def halved(rate: float):\n    return optax.sgd(rate / 2 if rate < 1 else rate)\n\n\n"
     text = LINEAR.replace("@auto_config", f"{decay}@auto_config").replace(
         "optax.adamw(0.01, weight_decay=0.1)", "halved(0.01)"
