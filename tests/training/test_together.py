@@ -186,7 +186,7 @@ def test_a_kill_between_the_saves_of_two_runs(recipe, references, tmp_path, monk
 
 def test_a_run_that_diverges_ends_alone(recipe, references, tmp_path):
     points = [POINTS[0], "seed=3 optimizers.train.learning_rate=1e38", POINTS[2]]
-    with pytest.raises(Failed, match=r"1 of 3 runs failed: .*linear-\w+ \(step \d, phase train: loss "):
+    with pytest.raises(Failed, match=r"1 of 3 runs failed: .*linear_together-\w+ \(step \d, phase train: loss "):
         together.run(together.Runs(recipe, [], points, str(tmp_path)))
     good, bad, other = folders_of(recipe, points, tmp_path)
     assert_close(good, references[0])
