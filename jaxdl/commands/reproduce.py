@@ -25,7 +25,7 @@ from jaxdl.errors import Failed, UserError, printable
 from jaxdl.remote import check_writable, local_runs, url_of
 from jaxdl.report import load
 from jaxdl.report.intervals import Interval, prediction_interval
-from jaxdl.runs import code, manifest
+from jaxdl.runs import code, inputs, manifest
 from jaxdl.runs.files import to_json, write_atomically
 from jaxdl.runs.folder import RunFolder, find_runs
 from jaxdl.runs.ledger import scalars
@@ -110,11 +110,11 @@ def run(path: str, output: str | None = None, dry_run: bool = False, margin: flo
     take_cores(manifest.latest(original, "devices") or {})
     saved = from_json(folder.config(), str(folder.path / "config.json"))
     experiment = build(saved.config)
-    changes = differences(original, train.describe_data(experiment, load_sources(experiment.data)))
+    changes = differences(original, inputs.describe_data(experiment, load_sources(experiment.data)))
     changes += [f"module {line}" for line in manifest.changed_modules(folder, code.digests(saved.config, saved.recipe))]
     if not dry_run:
         with RunFolder(again) as new:  # refuses a folder of other files or another run
-            train.check_config(new, saved.config, (), "give another --output")
+            inputs.check_config(new, saved.config, (), "give another --output")
     print(
         "\n".join(map(printable, changes)) if changes else "commit, code, packages, devices and data are equal",
         flush=True,

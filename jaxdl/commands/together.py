@@ -13,18 +13,7 @@ import fiddle as fdl
 import jax
 
 from jaxdl.commands import requirements
-from jaxdl.commands.train import (
-    attempt,
-    check_allowances,
-    check_data,
-    check_folder,
-    check_tracker,
-    describe_data,
-    finished,
-    print_data,
-    wall_seconds,
-    write_inputs,
-)
+from jaxdl.commands.train import attempt, check_allowances, check_tracker, finished, print_data, wall_seconds
 from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build
 from jaxdl.config.recipes import load_recipe
@@ -36,6 +25,7 @@ from jaxdl.home import refuse_url
 from jaxdl.runs import code
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.inputs import check_data, check_folder, describe_data, write_inputs
 from jaxdl.runs.table import aligned
 from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints

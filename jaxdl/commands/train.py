@@ -3,7 +3,7 @@
 import functools
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,17 @@ from absl.flags import FlagValues
 from jaxdl import trackers
 from jaxdl.commands import requirements
 from jaxdl.commands.flags import CONFIG, PROCESSES, SET, TRACKER, WORKDIR, Command, Flag, place
-from jaxdl.config import describe, resolve
+from jaxdl.config import resolve
 from jaxdl.config.experiment import Experiment, build, validate
 from jaxdl.config.recipes import load_recipe
-from jaxdl.config.serialize import accept, check_format, to_json
 from jaxdl.config.settings import fingerprint
-from jaxdl.data.dataset import origin
-from jaxdl.data.source import Source, skipped_files
 from jaxdl.data.summary import summarize
-from jaxdl.data.text.tokenizers import Tokenizer
 from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import Preempted, UserError, WriteError, nearest, warn
 from jaxdl.runs import code, manifest, profiles
 from jaxdl.runs.background import background_log
 from jaxdl.runs.folder import RunFolder, default_name, is_run
-from jaxdl.runs.restore import changed_settings, warn_of_changed_code
+from jaxdl.runs.inputs import check_data, check_folder, describe_data, write_inputs
 from jaxdl.runs.stored import stored
 from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints
@@ -198,70 +194,6 @@ def make(
         return result
 
 
-def check_folder(
-    folder: RunFolder,
-    config: fdl.Config | Experiment,
-    recipe: str,
-    settings: Sequence[str],
-    experiment: Experiment,
-    allow: Sequence[str],
-) -> tuple[str, dict[str, str]]:
-    """Checks that a run folder is intact and that the run in it can be resumed with a configuration.
-
-    Args as `make`.
-
-    Returns:
-      The content of config.json, and the digests of the modules outside jaxdl.
-
-    Raises:
-      UserError: A file is damaged, or the run has another configuration.
-    """
-    if folder.has_checkpoint:
-        folder.restore(_derived(folder, config, recipe, settings, experiment))
-        folder.check()
-    check_config(folder, config, allow)
-    saved = to_json(config, recipe, settings)
-    accept(saved, loaded=True)  # by every process: each may run on another machine
-    modules = code.digests(config, recipe)
-    warn_of_changed_code(folder, modules)
-    return saved, modules
-
-
-def write_inputs(
-    folder: RunFolder,
-    config: fdl.Config | Experiment,
-    recipe: str,
-    settings: Sequence[str],
-    saved: str,
-    sources: Sources,
-    provenance: Mapping[str, Any],
-) -> None:
-    """Writes what a run is trained from: tokenizers, configuration and manifest.
-
-    Args:
-      saved: Content of config.json.
-      sources: Loaded data.
-      provenance: Further entries of the manifest.
-    """
-    seed = (config if isinstance(config, Experiment) else build(config)).seed
-    save_tokenizers(folder, sources.train)
-    folder.write_config(saved, describe(config))
-    known = {"recipe": recipe, "overrides": settings, "seed": seed}
-    known |= {"config_fingerprint": None if isinstance(config, Experiment) else fingerprint(config)}
-    manifest.start_manifest(folder, known | dict(provenance))
-
-
-def _derived(
-    folder: RunFolder, config: fdl.Config | Experiment, recipe: str, settings: Sequence[str], experiment: Experiment
-) -> dict[str, str]:
-    """Returns the contents of the damaged files of a run that its command derives: configuration and tokenizers."""
-    texts = {"config.json": to_json(config, recipe, settings), "config.txt": describe(config)}
-    if any(name.startswith("tokenizers/") for name in folder.problems()):
-        names = load_sources(experiment.data).train.names
-        texts |= {f"tokenizers/{key}.json": one.json for key, one in names.items() if isinstance(one, Tokenizer)}
-    return texts
-
-
 def _prepare(
     folder: RunFolder, experiment: Experiment, allow: Sequence[str]
 ) -> tuple[Sources, dict[str, Any], Program]:
@@ -346,72 +278,3 @@ def attempt(folder: RunFolder) -> Iterator[None]:
 def _newest_checkpoint(folder: RunFolder) -> str:
     steps = [int(child.name) for child in folder.checkpoints.glob("*") if child.name.isdecimal()]
     return f"the checkpoint of step {max(steps)} is intact" if steps else "no checkpoint was saved yet"
-
-
-def describe_data(experiment: Experiment, sources: Sources) -> dict[str, Any]:
-    """Returns the data sets of a run: {role: name, split, examples, fingerprint, class names}."""
-    loaded = {"train": sources.train, **sources.evals}
-    specified = {"train": experiment.data.train, **experiment.data.evals, "test": experiment.data.test}
-    described = {}
-    for role, source in loaded.items():
-        dataset = origin(specified[role])
-        described[role] = {
-            "name": getattr(dataset, "name", type(dataset).__name__),
-            "split": getattr(dataset, "split", None),
-            "examples": len(source),
-            "fingerprint": source.fingerprint,
-            "names": {key: list(names) for key, names in source.names.items() if not isinstance(names, Tokenizer)},
-        }
-        if skipped := skipped_files(source):
-            described[role]["skipped"] = list(skipped)
-    return described
-
-
-def save_tokenizers(folder: RunFolder, source: Source) -> None:
-    """Writes the tokenizers of a source to the run folder, from which prediction reads them."""
-    for feature, tokenizer in source.names.items():
-        if isinstance(tokenizer, Tokenizer):
-            folder.write_tokenizer(feature, tokenizer.json)
-
-
-def check_config(
-    folder: RunFolder, config: fdl.Config | Experiment, allow: Sequence[str], remedy: str | None = None
-) -> None:
-    """Refuses to resume a run under another configuration; settings that only observe the run may differ.
-
-    Raises:
-      UserError: The configuration differs. The message names the differences and the `remedy`; None: another --workdir
-        or the flag that allows them.
-    """
-    if not (folder.path / "config.json").exists() or not folder.has_checkpoint:
-        return
-    check_format(folder.config(), str(folder.path / "config.json"))
-    rows = [
-        (kind, row)
-        for row in changed_settings(folder, config)
-        if (kind := "batch_size" if row[0] == "data.batch_size" else "config") not in allow
-    ]
-    if rows:
-        listed = ", ".join(f"{name} was {before} and is {now}" for _, (name, before, now) in rows[:3])
-        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-        kinds = ",".join(sorted({kind for kind, _ in rows} | set(allow)))
-        remedy = remedy or f"give another --workdir, or resume it with --allow={kinds}"
-        raise UserError(f"{folder.path} contains a run with another configuration: {listed}{more}; {remedy}")
-
-
-def check_data(folder: RunFolder, datasets: Mapping[str, Any], allow: Sequence[str]) -> None:
-    """Refuses to resume a run on other data than it was started with.
-
-    Raises:
-      UserError: The data differ. The message names the data set and the flag that allows it.
-    """
-    if "data" in allow or not folder.has_checkpoint:
-        return
-    for role, before in manifest.latest(folder.manifest(), "datasets").items():
-        now = datasets.get(role)
-        if now is not None and now["fingerprint"] != before["fingerprint"]:
-            raise UserError(
-                f"{folder.path} was trained on other data: '{role}' had fingerprint {before['fingerprint'][:12]} with"
-                f" {before['examples']} examples, now {now['fingerprint'][:12]} with {now['examples']};"
-                " give another --workdir, or resume it with --allow=data"
-            )

@@ -13,6 +13,7 @@ from absl import logging
 
 from jaxdl.config.experiment import Experiment
 from jaxdl.distributed import mesh as meshes
+from jaxdl.training.aggregation import add, finalize, gather
 from jaxdl.training.coupling import check_coupling
 from jaxdl.training.diagnostics import Diagnostics
 from jaxdl.training.ensemble import TrainStep, averaged, init_members, member_shapes, train_members
@@ -361,7 +362,7 @@ class Program:
                 placed = meshes.place_batch(self.mesh, "jit", batch)
                 results.append(self._evaluate(*state.evaluated, placed, state.seed))
         results = jax.device_get(results)
-        metrics = finalize(_add([evaluation.metrics for evaluation, _ in results]))
+        metrics = finalize(add([evaluation.metrics for evaluation, _ in results]))
         task = self.task
         if task.score is not None:
             records = gather([(evaluation.records, index) for evaluation, index in results])
@@ -399,33 +400,3 @@ def _flops(jaxpr: Any) -> float | None:
 def _per_device(spec: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruct:
     """[batch, ...] -> [devices, batch / devices, ...]."""
     return jax.ShapeDtypeStruct((devices, spec.shape[0] // devices, *spec.shape[1:]), spec.dtype)
-
-
-def _add(sums: Sequence[Mapping[str, tuple[Any, Any]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Adds (sum, weight) pairs over batches in float64, so that results do not depend on the batch size."""
-    return {
-        name: tuple(np.sum([np.asarray(batch[name][part], np.float64) for batch in sums], axis=0) for part in (0, 1))
-        for name in (sums[0] if sums else {})
-    }
-
-
-def finalize(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Divides sums by weights on the host in float64: {name: (sum, weight)} to {name: float or array}.
-
-    A weight of 0 gives NaN.
-    """
-    result: dict[str, Any] = {}
-    for name, (total, weight) in sums.items():
-        total, weight = np.asarray(total, np.float64), np.asarray(weight, np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.where(weight == 0, np.nan, total / weight)
-        result[name] = float(value) if value.ndim == 0 else value
-    return result
-
-
-def gather(parts: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> dict[str, np.ndarray]:
-    """Concatenates per-example records in the order of their index, without duplicates and padding (index -1)."""
-    index = np.concatenate([index for _, index in parts])
-    _, first = np.unique(index, return_index=True)
-    order = first[index[first] >= 0]
-    return {name: np.concatenate([np.asarray(part[name]) for part, _ in parts])[order] for name in parts[0][0]}

@@ -16,7 +16,7 @@ from jaxdl.data.series.windows import Series
 from jaxdl.data.synthetic.series import MockSeries
 from jaxdl.errors import UserError
 from jaxdl.tasks.forecasting import NORMALIZATIONS, Forecasting, window_scale
-from jaxdl.training.compiled import finalize
+from jaxdl.training.aggregation import finalize
 from jaxdl.viz.forecast import forecast_grid
 
 KEY = jax.random.key(0)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-from jaxdl.training.compiled import finalize
+from jaxdl.training.aggregation import finalize
 from jaxdl.training.digest import state_digest
 from jaxdl.training.flops import mfu, traced_flops
 from jaxdl.training.meters import Meter
