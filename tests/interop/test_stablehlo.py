@@ -1,4 +1,4 @@
-"""Exported programs, loaded as in the README, match `launch.py predict`."""
+"""Exported programs, loaded as in the guide, match `launch.py predict`."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from jaxdl.testing import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.sources import load_sources
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "stablehlo.md").read_text()
 RECIPES = (
     "cnn/digits",
     "cnn/nuclei",
@@ -39,18 +39,18 @@ RECIPES = (
 
 
 def readers():
-    """Functions `load` and `read_image` of the README."""
-    code = re.search(r"```python\n(from PIL import Image[^`]*def read_image\(path, folder\)[^`]*)```", README)
-    assert code, "the README shows no reader of images"
+    """Functions `load` and `read_image` of the guide."""
+    code = re.search(r"```python\n(from PIL import Image[^`]*def read_image\(path, folder\)[^`]*)```", GUIDE)
+    assert code, "the guide shows no reader of images"
     scope: dict = {"json": json, "np": np}
     exec(code[1].split("\npredict(")[0], scope)
     return loader(), scope["read_image"]
 
 
 def loader():
-    """Returns the function `load` of the README."""
-    code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", README)
-    assert code, "the README shows no loader"
+    """Returns the function `load` of the guide."""
+    code = re.search(r"```python\n(import json[^`]*def load\(folder\)[^`]*)```", GUIDE)
+    assert code, "the guide shows no loader"
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 13
     scope: dict = {}
     exec(code[1].split("\npredict =")[0], scope)
@@ -120,7 +120,7 @@ def rotated():
 
 
 def loaded_and_predicted(tmp_path, name, channels, scale=None):
-    """Returns the pixels that the README's reader and jaxdl's own read from a file."""
+    """Returns the pixels that the guide's reader and jaxdl's own read from a file."""
     preprocess = ImagePreprocessing((), (16, 16, channels), "crop", scale=scale)
     (tmp_path / "signature.json").write_text(json.dumps({"preprocessing": {"image": preprocess.describe()}}))
     return readers()[1](tmp_path / name, tmp_path)[0], preprocess(tmp_path / name).image
