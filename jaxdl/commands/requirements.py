@@ -6,7 +6,7 @@ import fiddle as fdl
 
 from jaxdl.config.recipes import Recipe
 from jaxdl.errors import UserError
-from jaxdl.remote import local_run
+from jaxdl.remote import exists, local_run
 from jaxdl.runs.folder import RunFolder, is_run
 
 
@@ -28,7 +28,7 @@ def ensure(recipe: Recipe, config: fdl.Config, train: Callable[[str, str], objec
             continue
         if train is not None:
             train(required, folder)
-        elif not (is_run(local_run(folder)) and RunFolder.open(folder).has_checkpoint):
+        elif not (exists(folder) and is_run(local_run(folder)) and RunFolder.open(folder).has_checkpoint):
             raise UserError(
                 f"{path}: {folder} has no checkpoint; pass --with_requirements, or train it first:"
                 f" jaxdl train --config={required} --workdir={folder}"

@@ -46,6 +46,15 @@ def local_runs(folder: str | os.PathLike) -> Path:
     return mirror(as_url(folder), mirror_of(folder), reported, partial=True)
 
 
+def exists(path: str | os.PathLike) -> bool:
+    """Returns whether a path exists, for a URL whether there is an object at or below it."""
+    if not is_url(path):
+        return expanded(path).exists()
+    from jaxdl.remote.store import Store
+
+    return bool(Store(as_url(path)).list())
+
+
 def mirror_of(url: str | os.PathLike) -> Path:
     """Returns the local path of the mirror of a URL.
 

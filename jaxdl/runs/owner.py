@@ -62,7 +62,6 @@ class Owner:
     def __init__(self, store: Store, folder: Path):
         self._store, self.writer = store, secrets.token_hex(8)
         self._place = hashlib.sha256(f"{socket.gethostname()} {folder}".encode()).hexdigest()[:16]
-        self.url = store.url
         self.taken = ""  # process that has taken the run over
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="owner", daemon=True)
@@ -88,6 +87,16 @@ class Owner:
         if now is not None and now.writer != self.writer:
             self.taken = now.process or "another process"
         return not self.taken
+
+    def require(self) -> None:
+        """Raises UserError if another process has taken the run over."""
+        if not self.check():
+            raise UserError(self.refusal)
+
+    @property
+    def refusal(self) -> str:
+        """Message if another process has taken the run over."""
+        return f"{self.taken} has taken over {self._store.url}; this process has stopped, and its later steps are not stored"
 
     def release(self) -> None:
         """Ends the renewals, and the claim unless it was taken over."""

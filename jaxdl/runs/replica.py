@@ -15,7 +15,7 @@ renames, and an upload can end anywhere. So a copy is updated in this order:
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from jaxdl.runs.seal import accepting
 
 _RESULT = "result.json"
 _SEALED = ("config.json", "config.txt", "manifest.json", "metrics.jsonl", _RESULT)
+_FIRST = {"config.json", "manifest.json", SEAL}  # a run has one of them from its first upload
 _TRIES, _PAUSE = 100, 0.02  # readings of files that change together, and seconds between them
 _UNKNOWN = (-1, 0, 0)
 
@@ -60,15 +61,26 @@ class Replica:
       store: Store.
       folder: Run folder, on this machine.
       writer: Id of this attempt.
+      guard: Called before each part of an update; raises UserError if another process has taken the run over.
     """
 
-    def __init__(self, store: Store, folder: Path, writer: str):
-        self._store, self.folder = store, folder
+    def __init__(self, store: Store, folder: Path, writer: str, guard: Callable[[], None] = lambda: None):
+        self._store, self.folder, self._guard = store, folder, guard
         self._index = state_path("staging", store.url).with_suffix(".json")
         self._held = state_path("staging", store.url).with_suffix(".checkpoint")
         self._state = _load(read_index(self._index))
         self._writer = writer
         self._contents: dict[str, bytes] = {}  # of sealed files, in the store
+
+    def check(self) -> None:
+        """Raises UserError if the URL is that of other files than a run, which are not downloaded."""
+        objects = self._objects()
+        if objects and not _FIRST & objects.keys():
+            names = sorted({name.partition("/")[0] for name in objects})
+            listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise UserError(
+                f"{self._store.url} is not a run and contains other files ({listed}); use a new or empty folder"
+            )
 
     def fetch(self, last_writer: str) -> None:
         """Makes the folder that of the run in the store.
@@ -120,6 +132,7 @@ class Replica:
         gone = sorted(self._state.objects.keys() - files.keys() - {SEAL})
         self._state.pending = [*new, *gone, SEAL]
         self._save()
+        self._guard()
         if _RESULT in gone:
             self._store.remove([_RESULT])
         self._store.write(SEAL, accepting(seal, self._contents))
@@ -129,6 +142,7 @@ class Replica:
         for checkpoint in sorted({one for name in new if (one := checkpoint_of(name))}, key=_step):
             done |= self._put_checkpoint(checkpoint, [name for name in files if checkpoint_of(name) == checkpoint])
         self._write({name: contents[name] for name in new if name == _RESULT})
+        self._guard()
         self._store.write(SEAL, seal)
         self._remove(gone)
         self._finish({name: files[name] for name in new if name in done})
@@ -170,6 +184,7 @@ class Replica:
         raise UserError(f"{self.folder / SEAL} is missing or changes all the time; run the command again")
 
     def _write(self, contents: Mapping[str, bytes]) -> None:
+        self._guard()
         for name, content in contents.items():
             self._store.write(name, content)
             self._contents[name] = content
@@ -201,6 +216,7 @@ class Replica:
         before = [name for name in self._state.objects if checkpoint_of(name) == checkpoint]
         self._remove(before)  # one of this step that was damaged
         self._put([name for name in names if name != marker], held)
+        self._guard()
         self._put([marker], held)
         shutil.rmtree(held, ignore_errors=True)
         return set(names)

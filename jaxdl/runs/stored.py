@@ -48,7 +48,8 @@ def stored(workdir: str | os.PathLike, shown: bool = True) -> Iterator[Path]:
     lock = Lock(lock_folder, url)
     try:
         owner = Owner(store, folder)
-        replica = Replica(store, folder, owner.writer)
+        replica = Replica(store, folder, owner.writer, owner.require)
+        replica.check()
         _fetch(replica, owner)
         if shown:
             print(f"{url} is uploaded from {folder}", flush=True)
@@ -90,7 +91,6 @@ class _Uploads:
 
     def __init__(self, replica: Replica, owner: Owner):
         self._replica, self._owner = replica, owner
-        self._url = owner.url
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
 
@@ -103,10 +103,7 @@ class _Uploads:
         if not self._owner.taken:
             self._finish()
         if self._owner.taken:
-            raise UserError(
-                f"{self._owner.taken} has taken over {self._url}; this process has stopped, and its later steps are not"
-                " stored"
-            ) from error
+            raise UserError(self._owner.refusal) from error
 
     def _work(self) -> None:
         last, failed, wait = -INTERVAL, False, POLL
@@ -118,25 +115,23 @@ class _Uploads:
             due = time.monotonic() - last >= INTERVAL
             try:
                 if self._replica.is_run and (self._replica.has_new_checkpoint() or (due and self._replica.changed())):
-                    self._update()
+                    self._replica.update()
                     last, failed = time.monotonic(), False
             except (UserError, OSError) as problem:
-                if not failed:
+                if not failed and not self._owner.taken:
                     warn(f"{problem}; training continues, and the upload is tried again")
                 failed, wait = True, INTERVAL
-
-    def _update(self) -> None:
-        if self._owner.check():
-            self._replica.update()
 
     def _finish(self) -> None:
         for pause in (*LAST_PAUSES, None):
             try:
                 if self._replica.is_run and self._replica.changed():
-                    self._update()
+                    self._replica.update()
                 self._owner.release()
                 return
             except (UserError, OSError) as problem:
+                if self._owner.taken:
+                    return
                 if pause is None:
                     raise WriteError(
                         f"{problem}; the end of the run is not stored, but kept in {self._replica.folder}: run the same"

@@ -284,6 +284,19 @@ def test_failures_in_between_are_reported_once(url, monkeypatch, capsys):
     assert "checkpoints/4/params/array" in Store(url).list()
 
 
+def test_a_folder_of_other_files_is_refused_before_it_is_downloaded(url):
+    Store(url).write("cat/1.png", b"image")
+
+    def run() -> None:
+        with stored.stored(url):
+            pass
+
+    with pytest.raises(UserError, match=r"is not a run and contains other files \(cat\)"):
+        run()
+    assert set(Store(url).list()) == {"cat/1.png"}
+    assert not staging_of(url).exists()
+
+
 def test_several_processes_are_refused(url, monkeypatch):
     monkeypatch.setattr("jax.process_count", lambda: 2)
     with pytest.raises(UserError, match=r"several processes write one run.*mount the bucket"), stored.stored(url):
