@@ -96,7 +96,10 @@ class Owner:
     @property
     def refusal(self) -> str:
         """Message if another process has taken the run over."""
-        return f"{self.taken} has taken over {self._store.url}; this process has stopped, and its later steps are not stored"
+        return (
+            f"{self.taken} has taken over {self._store.url}; this process has stopped, and its later steps are not"
+            " stored"
+        )
 
     def release(self) -> None:
         """Ends the renewals, and the claim unless it was taken over."""
