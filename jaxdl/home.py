@@ -26,7 +26,7 @@ def refuse_url(path: str | os.PathLike, name: str = "") -> None:
 
     Args:
       path: Path.
-      name: What the path is given to, such as "--output=". "": nothing.
+      name: Flag in the message, such as "--output=". "": none.
     """
     if is_url(path):
         raise UserError(

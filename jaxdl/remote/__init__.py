@@ -1,7 +1,7 @@
 """Object stores: data and runs at URLs such as s3://bucket/flowers, through fsspec.
 
-What is read is mirrored to local files below `data_home()/objects`, and then read like any local folder. A run that is
-trained lives in a local folder, whose changes are uploaded (`jaxdl.runs.stored`).
+Objects are mirrored to local files below `data_home()/objects`, which are read like any local folder. A run is trained
+in a local folder, whose changes are uploaded (`jaxdl.runs.stored`).
 """
 
 import os

@@ -1,6 +1,6 @@
 """Owner of a run in an object store, its object `.lock`: the process that trains in it.
 
-Stores have no locks. The owner renews the object while it trains; another process waits whether that happens.
+Stores have no locks. The owner renews the object while it trains, and another process waits for a renewal.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from jaxdl.remote.store import Store
 
 RENEWAL = 15.0  # seconds between renewals
 EXPIRY = 4 * RENEWAL  # seconds without a renewal after which the owner counts as killed
-_OLD = 10 * EXPIRY  # seconds beyond which the clocks of two hosts are believed to agree on this
+_OLD = 10 * EXPIRY  # seconds after which a claim has expired even if the clocks of two hosts differ by minutes
 _FORMAT = re.compile(r"(?:(process (\d+) on (\S+))\n)?writer (\w+) in (\w+) at (\S+)\n")
 
 
@@ -111,7 +111,8 @@ class Owner:
 
     def _wait(self, before: Claim) -> None:
         """Waits until a claim has expired. Raises UserError if it is renewed."""
-        warn(f"{before.process} trained in {self._store.url} {before.age:.0f} s ago; waiting {EXPIRY:.0f} s for it")
+        ago = f"{before.process} trained in {self._store.url} {before.age:.0f} s ago"
+        warn(f"{ago}; waiting {EXPIRY:.0f} s for a sign of it")
         deadline = time.monotonic() + EXPIRY
         while time.monotonic() < deadline:
             time.sleep(min(1.0, EXPIRY / 10))

@@ -117,9 +117,9 @@ class _Uploads:
                 if self._replica.is_run and (self._replica.has_new_checkpoint() or (due and self._replica.changed())):
                     self._replica.update()
                     last, failed = time.monotonic(), False
-            except (UserError, OSError) as problem:
+            except Exception as problem:  # of any kind, as in trackers; the last upload raises it
                 if not failed and not self._owner.taken:
-                    warn(f"{problem}; training continues, and the upload is tried again")
+                    warn(f"{problem or type(problem).__name__}; training continues, and the upload is tried again")
                 failed, wait = True, INTERVAL
 
     def _finish(self) -> None:

@@ -108,7 +108,7 @@ def test_a_mirror_follows_its_objects(store, tmp_path):
     assert (place / "dog" / "2.png").read_bytes() == (tmp_path / "pictures" / "dog" / "2.png").read_bytes()
     assert sorted(path.name for path in (place / "dog").iterdir()) == ["0.png", "2.png"]
     assert not (place / "extra").exists()
-    assert kept.stat().st_ino == before.st_ino, "what has not changed is not downloaded again"
+    assert kept.stat().st_ino == before.st_ino, "an unchanged object is not downloaded again"
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_a_killed_writer_is_replaced_after_a_while_and_stops_if_it_is_alive(url,
     first, second = claims(url, monkeypatch, tmp_path, renewal=60)
     first.acquire()
     assert second.acquire() == first.writer
-    assert "waiting 0 s for it" in capsys.readouterr().err
+    assert "waiting 0 s for a sign of it" in capsys.readouterr().err
     assert not first.check()
     assert first.taken.startswith("process ")
     assert second.check()
@@ -225,7 +225,7 @@ def test_a_killed_writer_of_the_same_folder_is_replaced_at_once(url, monkeypatch
     assert capsys.readouterr().err == ""
 
 
-def test_a_process_that_was_replaced_uploads_nothing_and_says_so(url, monkeypatch, tmp_path):
+def test_a_process_that_was_replaced_uploads_nothing_and_names_the_other(url, monkeypatch, tmp_path):
     monkeypatch.setattr(stored, "POLL", 0.01)
 
     def run() -> None:
@@ -240,7 +240,7 @@ def test_a_process_that_was_replaced_uploads_nothing_and_says_so(url, monkeypatc
     assert "checkpoints/4/params/array" not in Store(url).list()
 
 
-def test_a_failed_last_upload_is_an_error_and_is_made_up_for(url, monkeypatch, capsys):
+def test_a_failed_last_upload_is_an_error_and_is_repeated_by_the_next_start(url, monkeypatch, capsys):
     monkeypatch.setattr(stored, "LAST_PAUSES", (0.0,))
     monkeypatch.setattr(stored, "POLL", 60.0)
     put = Store.put
