@@ -18,7 +18,8 @@ def is_url(path: str | os.PathLike) -> bool:
 
 def as_url(path: str | os.PathLike) -> str:
     """Returns a URL with both slashes behind its scheme and none at its end."""
-    return _MERGED.sub(r"\1://", os.fspath(path)).rstrip("/")
+    scheme, separator, rest = _MERGED.sub(r"\1://", os.fspath(path)).partition("://")
+    return f"{scheme}{separator}{rest.rstrip('/')}"
 
 
 def refuse_url(path: str | os.PathLike, name: str = "") -> None:

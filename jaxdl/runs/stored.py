@@ -75,6 +75,7 @@ def staging_of(url: str) -> Path:
 
 
 def _check(url: str) -> None:
+    mirror_of(url)  # refuses malformed URLs
     if url.partition("://")[2].count("/") < 1:
         raise UserError(f"--workdir={url} is a whole bucket; name a folder in it, such as {url}/runs/mine")
     import jax

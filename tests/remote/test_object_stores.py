@@ -151,6 +151,7 @@ def test_urls_do_not_become_local_folders(store, tmp_path, monkeypatch, capsys):
         (["train", recipe, "--each=seed=1", "--workdir=gs://bucket/a"], "--workdir=gs://bucket/a is a URL"),
         (["train", "--config=gs://bucket/a.py"], "--config=gs://bucket/a.py is a URL"),
         (["train", recipe, "--workdir=s3://bucket"], "is a whole bucket; name a folder in it"),
+        (["train", recipe, "--workdir=gs://"], "gs:// is not a URL of an object store"),
         (["train", recipe, "--workdir=x://bucket/a"], "the scheme 'x' is not supported"),
         (["export", "runs/a", "--output=s3://bucket/a"], "--output=s3://bucket/a is a URL"),
         (["report", "runs", "--output=s3://bucket/a.html"], "--output=s3://bucket/a.html is a URL"),
