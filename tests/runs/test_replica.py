@@ -68,7 +68,7 @@ def begin(folder: RunFolder, attempt: int) -> None:
     folder.write_manifest({"attempts": attempts})
 
 
-def train(folder: RunFolder, start: int, end: int) -> None:
+def train(folder: RunFolder, start: int, end: int, content: str = "array") -> None:
     """Writes the files of steps as a session does: metrics and pictures, then a checkpoint, of which two are kept."""
     for step in range(start + 1, end + 1):
         folder.write(step, "train", {"loss": 1 / step})
@@ -77,7 +77,8 @@ def train(folder: RunFolder, start: int, end: int) -> None:
             folder.seal_metrics()
             checkpoint = folder.checkpoints / str(step)
             (checkpoint / "params").mkdir(parents=True)
-            (checkpoint / "params" / "array").write_text(f"array of {step}")
+            for name in ("array", "other"):
+                (checkpoint / "params" / name).write_text(f"{content} of {step}")
             (checkpoint / MARKER).write_text("{}")
             shutil.rmtree(folder.checkpoints / str(step - 2 * STEPS), ignore_errors=True)
 
@@ -89,7 +90,9 @@ def check_resumable(path: Path, oldest: int) -> None:
         assert steps, "a checkpoint is complete"
         assert steps[-1] >= oldest
         folder.check()
-        assert all((folder.checkpoints / str(step) / "params" / "array").exists() for step in steps)
+        for step in steps:
+            params = folder.checkpoints / str(step) / "params"
+            assert (params / "array").read_text() == (params / "other").read_text(), "a checkpoint is of one save"
         rows = [row["step"] for row in folder.rows()]
         assert rows[: steps[-1]] == list(range(1, steps[-1] + 1)), "metrics precede their checkpoint"
         assert (folder.pictures / f"{steps[-1]}_image.png").exists()
@@ -99,7 +102,7 @@ def check_resumable(path: Path, oldest: int) -> None:
         folder.check()
 
 
-@pytest.mark.parametrize("scene", ["trained", "finished", "extended"])
+@pytest.mark.parametrize("scene", ["trained", "finished", "extended", "replaced"])
 def test_an_upload_may_end_at_any_operation(scene, url, tmp_path):
     store, path = Failing(url), tmp_path / "staging"
     replica = Replica(store, path, "writer")
@@ -109,13 +112,18 @@ def test_an_upload_may_end_at_any_operation(scene, url, tmp_path):
         replica.update()
         begin(folder, 2)
         train(folder, 4, 9)
-        if scene != "trained":
+        if scene in ("finished", "extended"):
             folder.finish({"step": 8})
         if scene == "extended":
             replica.update()
             begin(folder, 3)
             folder.rewind(8)
             train(folder, 8, 11)
+        if scene == "replaced":  # as a damaged checkpoint is
+            replica.update()
+            shutil.rmtree(folder.checkpoints / "8")
+            folder.rewind(6)
+            train(folder, 6, 8, "other array")
         store.record()
         replica.update()
         assert not replica.changed()
@@ -125,7 +133,7 @@ def test_an_upload_may_end_at_any_operation(scene, url, tmp_path):
         for name, content in state.items():
             copy.write(name, content)
         Replica(copy, tmp_path / str(number), "other").fetch("")
-        check_resumable(tmp_path / str(number), oldest=8 if scene == "extended" else 4)
+        check_resumable(tmp_path / str(number), oldest={"extended": 8, "replaced": 6}.get(scene, 4))
 
 
 def test_an_interrupted_upload_is_continued_from_the_staging_folder(url):
