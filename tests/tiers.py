@@ -1,8 +1,8 @@
 """The fast tier of the tests, `pytest -m "not slow"`.
 
 It checks the laws on one recipe of each family, all data formats, the command line and its errors, one killed run and
-one run of two processes. Only the full suite tests models, tasks, collectives and random damage, and that each law
-fails if the code is broken.
+one run of two processes. Only the full suite tests models, tasks, collectives, ensembles, object stores and random
+damage, simulates the statistics, and checks that each law fails if the code is broken.
 """
 
 from pathlib import Path
@@ -18,7 +18,13 @@ ONE_PER_FAMILY = (
     "experiments/transformer/austen_gpt.py",
 )
 _SLOW_FOLDERS = ("interop", "launchers", "models", "peer", "tasks", "viz")
-_SLOW_FILES = ("test_collectives.py", "test_damage.py", "test_mutations.py")
+_SLOW_FILES = frozenset(
+    f"test_{name}.py"
+    for name in (
+        *("collectives", "damage", "diagnostics", "ensemble", "follow", "hangs", "mutations", "object_stores"),
+        *("over_examples", "reproduce", "sequential", "spikes", "together", "verify"),
+    )
+)
 
 
 def is_slow(path: Path, parameters: dict[str, object]) -> bool:

@@ -133,7 +133,6 @@ def test_runs_at_once_equal_runs_alone(recipe, references, tmp_path):
     assert train.run(recipe, POINTS[0].split(), workdir=str(folders_of(recipe, POINTS, tmp_path)[0]))["step"] == 6
 
 
-@pytest.mark.slow
 def test_convolutions_on_cpu_are_trained_in_turn_with_the_bits_of_runs_alone(recipe, tmp_path, capsys):
     settings = ["convolutions=True"]
     together.run(together.Runs(recipe, settings, POINTS, str(tmp_path / "together")))
@@ -144,7 +143,6 @@ def test_convolutions_on_cpu_are_trained_in_turn_with_the_bits_of_runs_alone(rec
         assert result(folder)["state_digest"] == result(reference)["state_digest"]
 
 
-@pytest.mark.slow
 def test_code_that_depends_on_a_number_is_trained_in_turn(recipe, tmp_path, capsys):
     branching = tmp_path / "branching_together.py"
     decay = "def halved(rate: float):\n    return optax.sgd(rate / 2 if rate < 1 else rate)\n\n\n"
@@ -164,7 +162,6 @@ class Killed(BaseException):
     """Stands for a kill: nothing handles it."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("saves", [1, 5])
 def test_a_kill_between_the_saves_of_two_runs(recipe, references, tmp_path, monkeypatch, saves):
     count, save = itertools.count(1), Session.save
@@ -214,7 +211,6 @@ def test_a_sweep_groups_what_can_be_trained_together(recipe, tmp_path):
     assert [len(group) for group in sweep.groups(planned, 1)] == [1] * 12
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rnn/austen_chars", "gan/fashion_dcgan", "autoencoder/fashion_vae", "cnn/digits"])
 def test_the_joint_step_of_every_kind_of_state(name):
     """Carried state, several phases, batch statistics and moving averages."""
