@@ -2,8 +2,8 @@
 
   python -m benchmarks.together [--runs=8] [--steps=200] [RECIPE ...]
 
-Both are sweeps over seeds in a new folder, with one run at a time. The ratio is the time of single runs divided by that of
-`--together`, start-up and compilation included; above 1, training together is faster. The difference is the largest
+Both are sweeps over seeds in a new folder, with one run at a time. The ratio is the time of single runs divided by that
+of `--together`, start-up and compilation included; above 1, training together is faster. The difference is the largest
 relative one of a training loss or evaluation metric; equal digests of the final states mean equal bits.
 """
 
