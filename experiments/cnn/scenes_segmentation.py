@@ -24,7 +24,7 @@ METRIC = "test/mean_iou"
 
 @auto_config
 def experiment(
-    steps: int = 5000,
+    steps: int = 2000,
     categories: tuple[int, ...] = (0, 1, 1, 1, 1),
     names: tuple[str, ...] = ("background", "object"),
     seed: int = 0,

@@ -1,26 +1,28 @@
 """Docstrings of recipes and the README's table agree with the recorded results."""
 
+import shutil
+
 import pytest
 
 from jaxdl.config.recipes import recipes, repository_root
 from jaxdl.errors import UserError
-from jaxdl.report.intervals import mean_interval
 from jaxdl.runs.baselines import Baseline, baselines_path, read_baselines, write_baselines
-from jaxdl.runs.ledger import NONE_RECORDED, figure, minutes, summaries, tflop
+from jaxdl.runs.headlines import END, START, headline, table, update
+from jaxdl.runs.ledger import summaries
 
 ROOT = repository_root()
 
 
 def test_docstrings_match_the_records():
     results = summaries(ROOT)
-    expected = {recipe.name: f"Result: {_headline(results.get(recipe.name))}" for recipe in recipes(ROOT)}
+    expected = {recipe.name: f"Result: {headline(results.get(recipe.name))}" for recipe in recipes(ROOT)}
     docstrings = {recipe.name: " ".join(recipe.docstring.split()) for recipe in recipes(ROOT)}
     assert [(name, text) for name, text in expected.items() if text not in docstrings[name]] == []
 
 
 def test_the_readme_matches_the_records():
     readme = (ROOT / "README.md").read_text()
-    assert readme.split("<!-- results -->")[1].split("<!-- /results -->")[0].strip() == _table().strip()
+    assert readme.split(START)[1].split(END)[0].strip() == table(ROOT).strip()
 
 
 def test_every_result_has_a_baseline_in_its_metric():
@@ -44,30 +46,15 @@ def test_baselines_are_read_as_written(tmp_path):
         read_baselines(tmp_path)
 
 
-def _headline(summary):
-    """Formats a summary for a docstring.
-
-    Example: "0.937 +- 0.002 test accuracy, 3 seeds, 6.1 min on NVIDIA H100".
-    """
-    if summary is None:
-        return NONE_RECORDED
-    metric = summary.metric.replace("/", " ").replace("_", " ")
-    return f"{figure(summary.mean, summary.std)} {metric}, {summary.cost}"
-
-
-def _table():
-    """Formats the recorded results as a Markdown table with one row per recipe."""
-    names = ("Recipe", "Data", "Metric", "Result", "95% interval", "Baseline", "Seeds", "Minutes (TFLOP)", "Device")
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    results, baselines = summaries(ROOT), read_baselines(ROOT)
-    for recipe in (recipe for recipe in recipes(ROOT) if recipe.name in results):
-        row = results[recipe.name]
-        baseline = baselines[recipe.name]
-        metric = row.metric.replace("_", " ") + (f" ({baseline.unit})" if baseline.unit else "")
-        spent = minutes(row.minutes) + (f" ({tflop(row.tflop)})" if row.tflop is not None else "")
-        found = mean_interval(row.values)
-        interval = "-" if found is None else f"{figure(found.low)} to {figure(found.high)}"
-        cells = (row.split, metric, figure(row.mean, row.std), interval, baseline, row.seeds, spent)
-        title = f"[{recipe.title.replace('|', '/')}]({recipe.name})"
-        lines.append(f"| {title} | {' | '.join(map(str, cells))} | {row.device} |")
-    return "\n".join(lines)
+def test_recipes_and_readme_are_updated(tmp_path):
+    for name in ("experiments", "README.md"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    recipe, readme = tmp_path / "experiments" / "cnn" / "digits.py", tmp_path / "README.md"
+    before = {path: path.read_text() for path in (recipe, readme)}
+    recipe.write_text(before[recipe].replace("Result: ", "Result: 0.5 "))
+    readme.write_text(f"{before[readme].split(START)[0]}{START}{END}{before[readme].split(END)[1]}")
+    assert update(tmp_path) == [recipe, readme]
+    assert {path: path.read_text() for path in (recipe, readme)} == before
+    assert update(tmp_path) == []
