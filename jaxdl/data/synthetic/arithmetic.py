@@ -1,4 +1,4 @@
-"""Generated sequence tasks with exact solutions: the adding problem and digit-wise addition."""
+"""Generated sequence tasks with exact solutions: the adding problem, digit-wise and modular addition."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from jaxdl.errors import UserError, nearest
 SPLITS = ("train", "validation", "test")
 MOST_DIGITS = 9  # keeps the number of a pair within 64 bits
 _HELD_OUT = 0.1  # fraction of all pairs in each of validation and test
-_ADDING, _PAIRS = 0x243F6A8885A308D3, 0x13198A2E03707344  # separate these draws from others of the same seed
+# Separate these draws from others of the same seed.
+_ADDING, _PAIRS, _MODULAR = 0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,51 @@ class DigitAddition:
             selected, count, start = [*selected, pairs], count + pairs.shape[1], stop
         first, second = np.concatenate(selected, axis=1)[:, : self.examples]
         return first, second
+
+
+@dataclass(frozen=True)
+class ModularAddition:
+    """Addition modulo a prime, on which networks generalize long after they fit ("grokking", arXiv:2201.02177).
+
+    The training split has a random share of all ordered pairs; validation and test divide the rest in halves.
+
+    Features: `tokens` int32 [examples, 3], the two numbers and the token `modulus` for "="; `label` int32 [examples].
+
+    Example: with modulus 53, tokens [30, 40, 53] have the label 17.
+
+    Attributes:
+      modulus: Modulus, at least 2; the pairs are its square.
+      share: Share of all pairs in the training split, in (0, 1).
+      split: "train", "validation" or "test".
+      seed: Seed of the division into splits.
+    """
+
+    modulus: int = 53
+    share: float = 0.4
+    split: str = "train"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.modulus < 2:
+            raise UserError(f"ModularAddition.modulus={self.modulus} must be at least 2")
+        if not 0 < self.share < 1:
+            raise UserError(f"ModularAddition.share={self.share} must be above 0 and below 1")
+        _check(1, self.split)
+
+    def load(self) -> ColumnSource:
+        """Generates the pairs. Raises UserError if the split has none."""
+        count = self.modulus**2
+        order = shuffled(np.arange(count), count, self.seed ^ _MODULAR)
+        train = round(self.share * count)
+        middle = train + (count - train) // 2
+        bounds = {"train": (0, train), "validation": (train, middle), "test": (middle, count)}[self.split]
+        first, second = np.divmod(order[slice(*bounds)], self.modulus)
+        if not len(first):
+            raise UserError(f"ModularAddition: split '{self.split}' is empty; use a larger modulus or another share")
+        tokens = np.stack([first, second, np.full(len(first), self.modulus)], axis=1).astype(np.int32)
+        label = ((first + second) % self.modulus).astype(np.int32)
+        names = {"label": tuple(map(str, range(self.modulus)))}
+        return ColumnSource({"tokens": tokens, "label": label}, digest_of(repr(self)), names)
 
 
 def split_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
