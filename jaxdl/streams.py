@@ -54,3 +54,13 @@ def write_line(text: str) -> None:
     """Writes a line to standard error past its buffer, which a signal or a progress bar may have interrupted."""
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())
+
+
+def console(file: TextIO) -> Any:
+    """Returns a rich Console for a stream; in a notebook one of plain lines, without a cell of output for each."""
+    from rich.console import Console
+
+    made = Console(file=file, highlight=False)
+    if made.is_jupyter:
+        return Console(file=file, highlight=False, force_jupyter=False, force_terminal=False)
+    return made

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from jaxdl.launchers import Job
 from jaxdl.runs.table import rich_table
+from jaxdl.streams import console as make_console
 from jaxdl.training.progress import duration, number
 
 _ROWS = 30  # of the table; in longer sweeps, waiting and finished runs are only counted
@@ -24,9 +25,7 @@ class Table:
     """
 
     def __init__(self, jobs: Sequence[Job], *, file: TextIO | None = None, console: Any = None):
-        from rich.console import Console
-
-        self._console = console or Console(file=file or sys.stdout, highlight=False)
+        self._console = console or make_console(file or sys.stdout)
         self._states = {job.folder: "waiting" for job in jobs}
         self._jobs = list(jobs)
         self._since: dict[Any, float] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jaxdl.errors import printable
+from jaxdl.streams import console as make_console
 
 
 class Progress:
@@ -35,9 +36,7 @@ class Progress:
         console: Any = None,
         shown: bool = True,
     ):
-        from rich.console import Console
-
-        self._console = console or Console(file=file or sys.stdout, highlight=False)
+        self._console = console or make_console(file or sys.stdout)
         self._total = total_steps
         self._clock = clock
         self._shown = shown
