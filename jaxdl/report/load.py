@@ -19,7 +19,7 @@ from jaxdl.home import is_url
 from jaxdl.remote import local_runs
 from jaxdl.runs import followed, profiles
 from jaxdl.runs.files import leads_outside
-from jaxdl.runs.folder import RunFolder, find_runs, hint_near
+from jaxdl.runs.folder import RunFolder, find_runs, hint_near, share_of_time
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
 from jaxdl.runs.manifest import killed_at, latest, mixed, wall_seconds
@@ -173,7 +173,7 @@ def _read(folder: RunFolder) -> Run:
     attempts = manifest["attempts"]
     if state != RUNNING:
         attempts = [{**attempt, "end": attempt["end"] or killed_at(folder, attempt)} for attempt in attempts]
-    seconds = result["seconds"] if result else wall_seconds(attempts)
+    seconds = share_of_time(result) if result else wall_seconds(attempts)
     return Run(
         folder=folder.path,
         state=state,

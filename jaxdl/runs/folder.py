@@ -47,6 +47,11 @@ _OURS |= {"tensorboard", "tokenizers", "pictures", "checkpoints", "hangs", "prof
 _LOGS = (".log", ".out", ".err")  # written by shells and schedulers
 
 
+def share_of_time(result: Mapping[str, Any]) -> float:
+    """Returns the seconds of a run from result.json; runs that were trained together share their time equally."""
+    return result["seconds"] / result.get("together", 1)
+
+
 def default_name(recipe: Path, fingerprint: str) -> str:
     """Returns the name of a run folder, which is the same for the same recipe and configuration."""
     return f"{recipe.stem}-{fingerprint[:8]}"

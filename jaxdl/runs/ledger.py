@@ -21,7 +21,7 @@ from jaxdl.config.recipes import recipes
 from jaxdl.config.text import observes, selects
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_atomically
-from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.folder import RunFolder, share_of_time
 from jaxdl.runs.git import GitError, git
 
 NONE_RECORDED = "none recorded yet"
@@ -164,7 +164,7 @@ def record(run: str | os.PathLike, root: Path) -> list[Row]:
             value=value,
             seed=int(manifest["seed"]),
             device=device_name(manifest["devices"]),
-            minutes=round(result["seconds"] / 60, 2),
+            minutes=round(share_of_time(result) / 60, 2),
             commit=commit,
             command=_command(manifest["command"]),
             date=max(ends, default="")[:10],

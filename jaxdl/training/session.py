@@ -62,6 +62,7 @@ class Session:
         self.metrics: dict[str, dict[str, float]] = {}  # of every evaluation at `evaluated_at`
         self.evaluated_at = -1
         self.selected: dict[str, Any] | None = None  # step and metrics of the scored checkpoint, of select="best"
+        self.runs_together = 1  # runs that share the process, so that `seconds` is the time of all
         self.offset = 0  # examples seen minus step * batch_size, after resumes with another batch size
 
     def begin(self) -> tuple[TrainState, int]:
@@ -333,6 +334,7 @@ class Session:
             "metrics": self.metrics if self.selected is None else self.selected["metrics"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "seconds": seconds,
+            **({"together": self.runs_together} if self.runs_together > 1 else {}),
             "tflop": None if flops is None else 1e-12 * flops * step,
             "gflops": matrix_gflops(),
             "goodput": min(1.0, useful / seconds),  # a clock that was set back shortens a killed attempt

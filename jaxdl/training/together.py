@@ -138,6 +138,8 @@ def train_together(
       UserError: A batch or a checkpoint does not match.
     """
     with together(), interruptible(PRUNING) as interrupt:
+        for session in sessions:
+            session.runs_together = len(sessions)
         runs = [_Run(session) for session in sessions]
         begun(sessions[0].folder.checkpoints, runs[0].step)
         steps = sessions[0].experiment.steps

@@ -15,7 +15,7 @@ from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe
 from jaxdl.config.varying import with_numbers
 from jaxdl.errors import Failed, UserError
-from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.folder import RunFolder, share_of_time
 from jaxdl.testing import tiny
 from jaxdl.testing.laws import Bench, without_dropout
 from jaxdl.training.joint import JointProgram
@@ -129,6 +129,8 @@ def test_runs_at_once_equal_runs_alone(recipe, references, tmp_path):
         assert mode(folder) == {"runs": 3, "mode": "at once"}
         assert_close(folder, reference)
         assert result(folder)["tflop"] == result(reference)["tflop"]
+        assert result(folder)["together"] == 3
+        assert share_of_time(result(folder)) == result(folder)["seconds"] / 3
     # Each is an ordinary run, which its own command finds finished and could resume.
     assert train.run(recipe, POINTS[0].split(), workdir=str(folders_of(recipe, POINTS, tmp_path)[0]))["step"] == 6
 
