@@ -17,6 +17,7 @@ from jaxdl.runs.ledger import summaries
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images" / "gallery"
 PREFERRED = ("samples", "predictions", "forecasts", "translations", "reconstructions", "boxes", "masks")
+CURVES = ("experiments/transformer/grokking.py",)  # recipes whose learning curves tell more than predictions
 WIDTH = 640
 
 
@@ -26,7 +27,8 @@ def main(folder: str) -> None:
     for path in load.find([folder]):
         run = load.read(path)
         recorded = run.recipe in results and run.digest[:16] in results[run.recipe].digests
-        pictures = list(newest_pictures(path).values())
+        curves = sorted(path.glob("pictures/*_learning_curves.png"))
+        pictures = curves if run.recipe in CURVES else list(newest_pictures(path).values())
         if not recorded or not pictures:
             print(f"{path}: {'no picture' if recorded else 'not a recorded result'}")
             continue
