@@ -17,7 +17,7 @@ from jaxdl.runs.ledger import summaries
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images" / "gallery"
 PREFERRED = ("samples", "predictions", "forecasts", "translations", "reconstructions", "boxes", "masks")
-CURVES = ("experiments/transformer/grokking.py",)  # recipes whose learning curves tell more than predictions
+CURVES = ("experiments/transformer/grokking.py",)  # recipes shown by their learning curves
 WIDTH = 640
 
 

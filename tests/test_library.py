@@ -20,7 +20,7 @@ from jaxdl.training.interrupt import Interrupt
 # Earlier tests have initialized JAX with other XLA flags.
 pytestmark = pytest.mark.filterwarnings("ignore:JAX was in use before jaxdl")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RECIPE = "tests/survivor.py"
 CELL = """
 import flax.linen as nn
