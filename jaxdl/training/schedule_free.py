@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import optax.contrib
+from jax.tree_util import keystr
 
 PyTree = Any
 
@@ -15,13 +16,17 @@ def has_evaluation_params(opt_state: PyTree) -> bool:
 
 def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
     """Returns the parameters to evaluate: x where schedule-free optimization trains, else `params`."""
-    averaged: dict[tuple, Any] = {}
-    training = dict(jax.tree_util.tree_leaves_with_path(params))
+    averaged: dict[str, Any] = {}
+    training = _by_path(params)
     for state in _states(opt_state):
-        z = dict(jax.tree_util.tree_leaves_with_path(state.z))  # without frozen and masked parameters
+        z = _by_path(state.z)  # without frozen and masked parameters
         y = {path: training[path] for path in z}
         averaged |= optax.contrib.schedule_free_eval_params(state._replace(z=z), y)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: averaged.get(path, leaf), params)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: averaged.get(keystr(path), leaf), params)
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _states(opt_state: PyTree) -> list[optax.contrib.ScheduleFreeState]:
