@@ -13,6 +13,8 @@ import pytest
 
 from jaxdl.commands.cli import commands
 from jaxdl.commands.flags import GLOBAL
+from jaxdl.config.experiment import build
+from jaxdl.config.recipes import load_recipe
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*/*.md"))]
@@ -66,3 +68,10 @@ def test_names_imported_from_jaxdl_exist(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxdl"):
                 module = importlib.import_module(node.module or "")
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@pytest.mark.parametrize("name", ["adding", "digits"])
+def test_recipes_of_the_optimizer_study_build_all_optimizers(name):
+    recipe = load_recipe(str(ROOT / "docs/comparisons/one_seed" / f"{name}.py"))
+    for optimizer in recipe.module.RATES:
+        assert build(recipe.module.experiment.as_buildable(name=optimizer)).optimizers.keys() == {"train"}

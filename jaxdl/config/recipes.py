@@ -26,6 +26,8 @@ _AUTO_CONFIG = (
     " experiment() and call that function"
 )
 
+_PACKAGES = ("experiments", "jaxdl", "tests", "benchmarks")  # folders of the repository that are imported from its root
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -211,11 +213,14 @@ def _find(name: str) -> tuple[Path, str | None]:
 
 
 def import_name(path: Path) -> tuple[Path, str]:
-    """Returns the folder for `sys.path`, and the file's dotted name from there."""
+    """Returns the folder for `sys.path`, and the file's dotted name from there.
+
+    For the repository's own packages the folder is its root, elsewhere that of the file or of its outermost package.
+    """
     root = repository_root()
-    if path.is_relative_to(root):
+    if any(path.is_relative_to(root / package) for package in _PACKAGES):
         parts = path.relative_to(root).with_suffix("").parts
-        if len(parts) > 1 and all(part.isidentifier() for part in parts):
+        if all(part.isidentifier() for part in parts):
             return root, ".".join(parts)
     parts, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file():
