@@ -65,7 +65,7 @@ class InitFromRun:
     Attributes:
       run: Folder or URL of the other run.
       groups: Names of the groups, or {group here: group there}; "group/module" is one module of a group.
-      step: Step of the checkpoint. None: the newest.
+      step: Step of the checkpoint. None: the one that the run was scored on, see `Experiment.select`.
     """
 
     run: str

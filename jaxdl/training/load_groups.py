@@ -1,5 +1,6 @@
 """Parameter groups from the checkpoint of another run."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,16 +22,18 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
       run: Folder or URL of the other run.
       groups: {group here: group there}; "group/module" is a module of a group, such as "classifier/encoder".
       like: State that receives them, with its shardings.
-      step: Step of the checkpoint. None: the newest.
+      step: Step of the checkpoint. None: the one that the run was scored on (`Experiment.select`), or the newest if it
+        has no result yet.
 
     Raises:
       UserError: A folder, step or group that does not exist, or a different shape.
     """
-    path = local_run(run) / "checkpoints"
+    folder = local_run(run)
+    path = folder / "checkpoints"
     if not path.is_dir():
         raise UserError(f"start.run: {run} has no checkpoints; give the folder of a run that saved one")
     with Checkpoints(path) as checkpoints:
-        chosen = step if step is not None else checkpoints.latest
+        chosen = step if step is not None else (_scored_step(folder) or checkpoints.latest)
         if chosen is None or chosen not in checkpoints.steps:
             raise UserError(
                 f"start.run: no checkpoint of step {chosen} in {path}; steps that exist: {checkpoints.steps}"
@@ -52,6 +55,17 @@ def load_groups(run: str | Path, groups: Mapping[str, str], like: TrainState, st
             variables[here] = _put(variables[here], source["variables"][there], f"{run} variables {there}")
     ema = {"params": params, "variables": variables} if like.ema else {}
     return like.replace(params=params, variables=variables, ema=jax.tree.map(lambda array: array.copy(), ema))
+
+
+def _scored_step(folder: Path) -> int | None:
+    """Returns the step whose metrics are the result of a run, or None before it is finished."""
+    try:
+        result = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"start.run: {folder}/result.json is damaged ({error}); set start.step") from error
+    return result.get("selected_step", result["step"])
 
 
 def _module(params: Mapping[str, PyTree], name: str, whose: str) -> PyTree:

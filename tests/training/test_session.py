@@ -167,6 +167,14 @@ def test_the_best_checkpoint_on_validation_is_scored_and_loaded(selected, capsys
     assert f"selected    step {best}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("step", "expected"), [(None, 4), (12, 12)])
+def test_a_run_starts_from_the_selected_checkpoint_of_another(selected, tmp_path, step, expected):
+    start = jaxdl.InitFromRun(str(selected), ("line",), step)
+    run = train(regression_experiment(steps=1, optimizers={"train": optax.sgd(0.0)}, start=start), tmp_path)
+    source = jaxdl.load(selected, expected, experiment=selecting())
+    np.testing.assert_array_equal(run.params["line"]["kernel"], source.params["line"]["kernel"])
+
+
 def killed_run(monkeypatch, folder, owner, name, when, late):
     """Runs until the method `owner.name` is called with arguments for which `when` is true; raises there or after."""
     method = getattr(owner, name)
