@@ -3,6 +3,7 @@
   python -m benchmarks.baselines nuclei    thresholds and connected components
   python -m benchmarks.baselines faces     majority class, and logistic regression on pixels, 5 folds
   python -m benchmarks.baselines scenes    all background; and boxes of the most frequent sizes on a grid
+  python -m benchmarks.baselines moving_digits    copy of the last frame, and its motion by phase correlation
 
 Prints one line per method. Missing data sets are prepared first. Takes a few seconds each, without JAX.
 """
@@ -151,13 +152,48 @@ def grid(height: int, width: int, tall: float, wide: float, side: int) -> np.nda
     return np.stack([top, left, top + tall, left + wide], axis=-1).reshape(-1, 4)
 
 
+def moving_digits() -> Iterator[str]:
+    """Yields SSIM of copying the last frame, and of shifting it by the motion found by phase correlation."""
+    from jaxdl.data.video.moving_digits import MovingDigits
+    from jaxdl.metrics.restoration import ssim_of_frames
+
+    batch = _whole(MovingDigits(Dataset("mnist_5k", "test"), videos=500).load())
+    frames, future = batch["frames"], batch["future"]
+    horizon = future.shape[1]
+    methods = {
+        "copy of the last frame": np.repeat(frames[:, -1:], horizon, axis=1),
+        "phase correlation": shifted(frames, horizon),
+    }
+    for name, predicted in methods.items():
+        values = ssim_of_frames(future, predicted).mean(0)
+        yield f"moving_digits test  {name:24} SSIM {values.mean():.3f}, of the last frame {values[-1]:.3f}"
+
+
+def shifted(frames: np.ndarray, horizon: int) -> np.ndarray:
+    """Predicts frames by shifting the last one cyclically at the velocity between the last two.
+
+    The velocity is the peak of the phase correlation (Kuglin and Hines, 1975).
+
+    Args:
+      frames: uint8 [videos, time, height, width, 1].
+      horizon: Number of frames to predict.
+    """
+    predicted = []
+    for before, last in frames[:, -2:, ..., 0]:
+        cross = np.fft.fft2(last) * np.conj(np.fft.fft2(before))
+        peak = np.fft.ifft2(cross / np.maximum(np.abs(cross), 1e-9)).real
+        velocity = np.array(np.unravel_index(peak.argmax(), peak.shape))
+        predicted.append([np.roll(last, step * velocity, (0, 1)) for step in range(1, horizon + 1)])
+    return np.array(predicted)[..., None]
+
+
 def _whole(source: Source) -> dict[str, np.ndarray]:
     return source.read(np.arange(len(source)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    methods = {"nuclei": nuclei, "faces": faces, "scenes": scenes}
+    methods = {"nuclei": nuclei, "faces": faces, "scenes": scenes, "moving_digits": moving_digits}
     parser.add_argument("data", choices=methods)
     for line in methods[parser.parse_args().data]():
         print(line, flush=True)

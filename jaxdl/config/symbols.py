@@ -21,6 +21,7 @@ CLASSES = (
     "jaxdl.data.series",
     "jaxdl.data.synthetic",
     "jaxdl.data.text",
+    "jaxdl.data.video",
     "jaxdl.decoding",
     "jaxdl.distributed.mesh",
     "jaxdl.interop.huggingface.resnet",

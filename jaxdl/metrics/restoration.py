@@ -60,6 +60,12 @@ def ssim(clean: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return np.array([structural_similarity(*pair, channel_axis=-1, **options) for pair in pairs], np.float64)
 
 
+def ssim_of_frames(clean: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Computes SSIM per frame of videos uint8 [videos, frames, height, width, channels], float64 [videos, frames]."""
+    flat = (video.reshape(-1, *video.shape[2:]) for video in (clean, predicted))
+    return ssim(*flat).reshape(clean.shape[:2])
+
+
 def _check(clean: np.ndarray, restored: np.ndarray) -> None:
     if clean.shape != restored.shape:
         raise UserError(f"clean images have shape {clean.shape}, restored ones {restored.shape}; they must be equal")

@@ -26,6 +26,7 @@ from jaxdl.data.text.question_answering import Spans
 from jaxdl.data.text.sentences import Sentences
 from jaxdl.data.text.tagging import Tagged
 from jaxdl.data.text.windows import Windows
+from jaxdl.data.video.moving_digits import MovingDigits
 
 if TYPE_CHECKING:
     from jaxdl.testing.laws import Bench
@@ -190,6 +191,15 @@ def _(loadable: Speech, folder: Path, source: Source) -> Written:
     paths = [folder / f"{number:03}.wav" for number in range(min(_WRITTEN, len(columns["rate"])))]
     for path, audio, rate in zip(paths, columns["audio"], columns["rate"]):
         wavfile.write(path, int(rate), np.asarray(audio))
+    return Written([str(path) for path in paths])
+
+
+@write_files.register
+def _(loadable: MovingDigits, folder: Path, source: Source) -> Written:
+    videos = source.read(np.arange(min(_EXAMPLES, len(source))))["frames"]
+    paths = [folder / f"{number}.npy" for number in range(len(videos))]
+    for path, frames in zip(paths, videos):
+        np.save(path, frames)
     return Written([str(path) for path in paths])
 
 

@@ -1,0 +1,1 @@
+"""Videos: generated sequences and files of frames."""
