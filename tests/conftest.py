@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items):
     tiers.mark(items, os.path.dirname(__file__))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item):
+    with costs.measured(item):
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     with costs.measured(item):
@@ -59,10 +65,8 @@ def pytest_runtest_call(item):
 def pytest_terminal_summary(terminalreporter):
     outcomes = ("passed", "failed", "skipped")
     reports = [report for outcome in outcomes for report in terminalreporter.getreports(outcome)]
-    lines = costs.summary(report for report in reports if report.when == "call")
-    if lines:
-        terminalreporter.section("CPU seconds of the laws")
-        terminalreporter.write_line("\n".join(lines))
+    terminalreporter.section("CPU seconds of the tests")
+    terminalreporter.write_line("\n".join(costs.summary(report for report in reports if report.when == "call")))
 
 
 _MAPPINGS = 30_000
