@@ -5,6 +5,7 @@
   python -m benchmarks.text_baselines summaries   first words of the long description, and its first sentence
   python -m benchmarks.text_baselines entities    gazetteer of the training names; logistic regression per word
   python -m benchmarks.text_baselines code        TypeScript copied as JavaScript
+  python -m benchmarks.text_baselines completion  most frequent line, and that after the same line or first word
 
 Prints one line per method and split. Missing data sets are prepared first. No JAX.
 """
@@ -20,10 +21,11 @@ import numpy as np
 from jaxdl.data.builders._typescript import SPACE
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.source import read_columns, read_texts
+from jaxdl.data.text.next_lines import NextLines
 from jaxdl.metrics.entities import entities as entities_of
 from jaxdl.metrics.entities import entity_scores
 from jaxdl.metrics.javascript import accepted
-from jaxdl.metrics.translation import bleu, chrf, rouge_l
+from jaxdl.metrics.translation import bleu, chrf, edit_similarity, exact_match, rouge_l
 
 SIDES = (8, 16, 32)  # pixels: images are downsampled to these sides before the comparison
 
@@ -189,9 +191,40 @@ def code() -> Iterator[str]:
         yield f"code {split:10}  copied: exact match {exact:.3f}, accepted {shares[0]}; JavaScript itself {shares[1]}"
 
 
+def completion() -> Iterator[str]:
+    """Yields exact match and edit similarity of frequent lines of Python."""
+    contexts, lines = _next_lines("train")
+    after = [(key, line) for context, line in zip(contexts, lines) for key in _last_line(context)]
+    followers: dict[str, Counter[str]] = {}
+    for key, line in after:
+        followers.setdefault(key, Counter())[line] += 1
+    usual = Counter(lines).most_common(1)[0][0]
+    for split in ("validation", "test"):
+        contexts, references = _next_lines(split)
+        guesses = {"most frequent line": [usual] * len(references), "line after the last one": []}
+        for context in contexts:
+            known = next((followers[key] for key in _last_line(context) if key in followers), None)
+            guesses["line after the last one"].append(known.most_common(1)[0][0] if known else usual)
+        for name, texts in guesses.items():
+            scores = f"exact match {exact_match(texts, references):.4f}, {edit_similarity(texts, references):.3f}"
+            yield f"completion {split:10}  {name:24} {scores}"
+
+
+def _next_lines(split: str) -> tuple[list[str], list[str]]:
+    columns = read_texts(NextLines(Dataset("python_functions", split)).load(), ("source", "target"))
+    return columns["source"], columns["target"]
+
+
+def _last_line(context: str) -> list[str]:
+    """Returns the last line and its first word, the keys of a back-off."""
+    line = context.splitlines()[-1].strip()
+    return [line, f"{line.split()[0]} ..."]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    methods = {"captions": captions, "sentiment": sentiment, "summaries": summaries, "entities": entities, "code": code}
+    methods = {"captions": captions, "sentiment": sentiment, "summaries": summaries, "entities": entities}
+    methods |= {"code": code, "completion": completion}
     parser.add_argument("data", choices=methods)
     for line in methods[parser.parse_args().data]():
         print(line, flush=True)

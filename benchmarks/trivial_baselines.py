@@ -194,7 +194,7 @@ RULES: dict[str, Callable[[Any], Score]] = {
     "transformer/austen_bpe": unigrams,
     "transformer/austen_gpt": unigrams,
     "transformer/chat": unigrams,
-    "transformer/code_python": constant(1.0, "`pass`", "fraction that parses"),
+    "transformer/code_completion": usual_target,
     "transformer/code_ts_to_js": copied_source("exact_match"),
     "transformer/entities": constant(0.0, "no entities"),
     "transformer/fashion_vit": majority_class,

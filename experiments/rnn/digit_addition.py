@@ -3,8 +3,8 @@
 Result: 0.9996 test exact match, 1 seed, 4.1 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/digit_addition.py
 
-No sum of the test split occurs in training; the metric is the exact match. Longer training did not improve it: 8,500 steps
-of 256 sums gave 0.9990.
+No sum of the test split occurs in training; the metric is the exact match. Longer training did not improve it: 8,500
+steps of 256 sums gave 0.9990.
 """
 
 from fiddle.experimental.auto_config import auto_config

@@ -4,6 +4,7 @@ import ast
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,19 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return float(np.mean([hypothesis == reference for hypothesis, reference in zip(hypotheses, references)]))
 
 
+def edit_similarity(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Computes the mean similarity of texts and references, 0 to 1: 2 M / T for M matching of T characters.
+
+    The measure of code completion in CodeXGLUE (arXiv:2102.04664), by `difflib.SequenceMatcher`.
+
+    Raises:
+      UserError: As `bleu`.
+    """
+    _check(hypotheses, references)
+    matchers = (SequenceMatcher(None, *pair, autojunk=False) for pair in zip(hypotheses, references))
+    return float(np.mean([matcher.ratio() for matcher in matchers]))
+
+
 def python_parses(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Computes the fraction of texts that parse as a Python function body.
 
@@ -121,6 +135,7 @@ METRICS: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "chrf": chrf,
     "rouge_l": rouge_l,
     "exact_match": exact_match,
+    "edit_similarity": edit_similarity,
     "python_parses": python_parses,
     "python_compiles": python_compiles,
 }

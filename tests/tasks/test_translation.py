@@ -14,7 +14,15 @@ from modules import apply, random_weights
 
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
 from jaxdl.errors import UserError
-from jaxdl.metrics.translation import bleu, chrf, exact_match, python_compiles, python_parses, rouge_l
+from jaxdl.metrics.translation import (
+    bleu,
+    chrf,
+    edit_similarity,
+    exact_match,
+    python_compiles,
+    python_parses,
+    rouge_l,
+)
 from jaxdl.tasks.translation import Translation
 from jaxdl.viz.language import decode_texts
 from jaxdl.viz.text import translation_table, wrap
@@ -414,3 +422,9 @@ def test_code_metrics_parse_and_compile():
     bodies = ["return x + 1", "if x:\n    return 2\nreturn 3", "return (", "", "break", "nonlocal x"]
     assert python_parses(bodies, bodies) == pytest.approx(4 / 6)
     assert python_compiles(bodies, bodies) == pytest.approx(2 / 6)
+
+
+def test_edit_similarity_is_twice_the_matching_characters_per_character():
+    assert edit_similarity(["return x", "abcd", "x"], ["return x", "bcde", "y"]) == pytest.approx((1 + 6 / 8 + 0) / 3)
+    repeated = "ab" * 150  # more than 200 characters: no character is ignored as too frequent
+    assert edit_similarity([repeated], [repeated[1:]]) == pytest.approx(2 * 299 / 599)

@@ -1,6 +1,6 @@
-"""Test size of experiments/transformer/code_python.py."""
+"""Test size of experiments/transformer/code_completion.py."""
 
-from experiments.transformer.code_python import experiment
+from experiments.transformer.code_completion import experiment
 from jaxdl.data.synthetic.text import MockPairs
 
 
