@@ -76,7 +76,8 @@ _NAMES = {
     NATURAL: (
         "adam_learning_rate best beta beta_max beta_min box_loss chunk classes clip_norm commitment cycle degrees"
         " cases dice eps epsilon experts final free_bits frequency_masks frequency_width frozen_stages gamma guidance"
-        " header heatmap_loss hold identity init_std interpolate joins lags language_weight layer_scale"
+        " guidance_interval header heatmap_loss hold identity init_std interpolate joins lags language_weight"
+        " layer_scale"
         " learning_rate length_penalty linear lora min_pixels min_std noise offset_loss padding penalty"
         " penalty_weight pool scales shear step temperature threads time_masks time_width top_k translate"
         " types warmup weight_decay window workers"

@@ -38,17 +38,34 @@ class Trajectory(NamedTuple):
     denoised: Array
 
 
-def guided(conditional: Denoise, unconditional: Denoise, scale: Array | float) -> Denoise:
+def guided(
+    conditional: Denoise,
+    unconditional: Denoise,
+    scale: Array | float,
+    interval: tuple[float, float] | None = None,
+) -> Denoise:
     """Returns a denoiser with classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
-    The guidance scale is 1 + w in equation 6 of the paper; at 1 the conditional model remains.
+    Args:
+      conditional: Conditional model.
+      unconditional: Unconditional model.
+      scale: Guidance scale, 1 + w in equation 6 of the paper. 1: the conditional model.
+      interval: Guidance interval (low, high] of sigma (arXiv:2404.07724, equation 5). Outside it the conditional model
+        is the denoiser, and the unconditional one is not evaluated. None: guidance at every level.
     """
 
     def denoise(image: Array, sigma: Array, previous: Array) -> Array:
         baseline = unconditional(image, sigma, previous)
         return baseline + scale * (conditional(image, sigma, previous) - baseline)
 
-    return denoise
+    if interval is None:
+        return denoise
+    low, high = interval
+
+    def denoise_in_interval(image: Array, sigma: Array, previous: Array) -> Array:
+        return jax.lax.cond((low < sigma) & (sigma <= high), denoise, conditional, image, sigma, previous)
+
+    return denoise_in_interval
 
 
 def ddim(denoise: Denoise, image: Array, sigmas: Array, noise: Noise | None = None, *, eta: float = 0.0) -> Trajectory:

@@ -58,6 +58,7 @@ class ConsistencyDistillation(Task):
       schedule: Noise schedule of the levels, the teacher's `sampling`.
       levels: Number of noise levels, including sigma_min and sigma_max.
       guidance: Guidance scale of the teacher. 1: no guidance.
+      guidance_interval: Noise levels (low, high] in sigma at which the teacher is guided. None: all levels.
       sigma_data: Standard deviation of the data, as the teacher's.
       classes: Number of classes, as the teacher's. 0: unconditional.
       steps: Sampling steps, 1 or a few.
@@ -72,6 +73,7 @@ class ConsistencyDistillation(Task):
     schedule: Karras
     levels: int = 18
     guidance: float = 1.0
+    guidance_interval: tuple[float, float] | None = None
     sigma_data: float = 0.5
     classes: int = 0
     steps: int = 2
@@ -94,6 +96,7 @@ class ConsistencyDistillation(Task):
             sampler="consistency",
             sampling=Karras(self.renoise_sigma, self.schedule.sigma_max, self.schedule.rho),
             steps=self.steps,
+            guidance_interval=self.guidance_interval,  # only checked: students are not guided
             bits_per_dim=False,
             fid_classifier=self.fid_classifier,
         )
@@ -147,7 +150,16 @@ class ConsistencyDistillation(Task):
 
         if self.guidance == 1.0 or label is None:
             return denoiser(label)
-        return samplers.guided(denoiser(label), denoiser(jnp.full_like(label, self.classes)), self.guidance)
+        conditional, unconditional = denoiser(label), denoiser(jnp.full_like(label, self.classes))
+        if self.guidance_interval is None:
+            return samplers.guided(conditional, unconditional, self.guidance)
+        low, high = self.guidance_interval
+
+        def denoise(image: Array, sigma: Array, previous: Array) -> Array:
+            scale = jnp.where((low < sigma) & (sigma <= high), self.guidance, 1.0)
+            return samplers.guided(conditional, unconditional, expand_like(scale, image))(image, sigma, previous)
+
+        return denoise
 
 
 def pseudo_huber(difference: Array) -> Array:

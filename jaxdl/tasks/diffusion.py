@@ -93,6 +93,8 @@ class Diffusion(Task):
       sampling: Noise schedule of sampling, at equidistant times and then 0. None: `schedule`.
       steps: Sampling steps.
       guidance: Guidance scale of conditional models. 1: no guidance; other values evaluate the network twice per step.
+      guidance_interval: Noise levels (low, high] in sigma that are guided (arXiv:2404.07724). At other levels the
+        network is evaluated once, with its label. None: all levels.
       interpolate: Number of images per row of `predict --samples`, along the spherical interpolation between two noise
         images. 0: independent samples.
       edit: Time in [0, 1] up to which `predict` adds noise to its input image before it denoises it without label
@@ -120,6 +122,7 @@ class Diffusion(Task):
     sampling: Schedule | None = None
     steps: int = 20
     guidance: float = 1.0
+    guidance_interval: tuple[float, float] | None = None
     interpolate: int = 0
     edit: float = 0.0
     inpaint: Box | None = None
@@ -145,6 +148,10 @@ class Diffusion(Task):
             )
         if self.guidance != 1.0 and not self.classes:
             raise UserError(f"guidance={self.guidance} needs a conditional network; set classes, or guidance=1")
+        if self.guidance_interval is not None:
+            low, high = self.guidance_interval
+            if not 0 <= low < high:
+                raise UserError(f"guidance_interval={self.guidance_interval} must be noise levels with 0 <= low < high")
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -335,7 +342,9 @@ class Diffusion(Task):
         if not conditional:
             return unconditional
         denoise = denoiser(batch["label"])
-        return denoise if self.guidance == 1.0 else samplers.guided(denoise, unconditional, self.guidance)
+        if self.guidance == 1.0:
+            return denoise
+        return samplers.guided(denoise, unconditional, self.guidance, self.guidance_interval)
 
 
 def _trajectory_images(trajectory: samplers.Trajectory) -> dict[str, Array]:

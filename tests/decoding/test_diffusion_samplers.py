@@ -97,6 +97,22 @@ def test_guidance_extrapolates_from_the_unconditional_model():
     np.testing.assert_allclose([compiled(scale)[0, 0] for scale in (0.0, 1.0, 3.0)], [0.25, 0.5, 1.0])
 
 
+@pytest.mark.parametrize(("sigma", "guided"), [(0.2, False), (0.21, True), (4.0, True), (4.1, False)])
+def test_the_unconditional_model_is_evaluated_inside_the_guidance_interval_only(sigma, guided):
+    calls = []
+
+    def unconditional(image, sigma, previous):
+        jax.debug.callback(lambda: calls.append(sigma))
+        return image * 0.25
+
+    denoise = samplers.guided(lambda image, sigma, previous: image * 0.5, unconditional, 3.0, (0.2, 4.0))
+    image = jnp.ones((2, 1))
+    denoised = jax.jit(denoise)(image, jnp.float32(sigma), image)
+    jax.effects_barrier()
+    assert len(calls) == guided
+    np.testing.assert_allclose(denoised, 1.0 if guided else 0.5)
+
+
 @pytest.mark.slow
 def test_inpainting_is_consistent_with_the_known_region():
     """Conditional distribution of one of two Gaussian variables with correlation 0.9."""

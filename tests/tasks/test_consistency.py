@@ -60,3 +60,25 @@ def test_the_distance_of_adjacent_levels_vanishes_with_their_spacing():
         ConsistencyDistillation(NETWORK, Karras(), levels=1)
     far = pseudo_huber(jnp.full((1, 100), 3.0))
     np.testing.assert_allclose(far, 30.0, rtol=1e-3)
+
+
+def test_the_teacher_is_guided_inside_its_interval():
+    network = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4, classes=3)
+    batch = {
+        "image": np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8),
+        "label": np.array([0, 1, 2, 0], np.int32),
+        "index": np.arange(4, dtype=np.int32),
+        "weight": np.ones(4, np.float32),
+    }
+
+    def distance(**arguments):
+        task = ConsistencyDistillation(network, Karras(), classes=3, **arguments)
+        outcome = jax.jit(task.loss)(*random_weights(task.init, batch), batch, jax.random.key(1), jnp.int32(0), {})
+        return float(outcome.terms["distance"].sum)
+
+    everywhere, nowhere = distance(guidance=3.0), distance()
+    assert everywhere != pytest.approx(nowhere, rel=1e-3)
+    assert distance(guidance=3.0, guidance_interval=(0.0, 100.0)) == pytest.approx(everywhere, rel=1e-6)
+    assert distance(guidance=3.0, guidance_interval=(90.0, 100.0)) == pytest.approx(nowhere, rel=1e-6)
+    with pytest.raises(UserError, match="0 <= low < high"):
+        ConsistencyDistillation(network, Karras(), classes=3, guidance_interval=(2.0, 1.0))

@@ -83,6 +83,9 @@ def test_invalid_arguments_are_refused():
         ({"sampler": "hean"}, "did you mean 'heun'"),
         ({"steps": 0}, "steps=0"),
         ({"guidance": 2.0}, "needs a conditional network"),
+        ({"guidance_interval": (4.0, 0.2)}, r"guidance_interval=\(4.0, 0.2\) must be .*0 <= low < high"),
+        ({"guidance_interval": (-1.0, 4.0)}, "0 <= low < high"),
+        ({"guidance_interval": (0.0, float("nan"))}, "0 <= low < high"),
         ({"interpolate": 1}, "interpolate=1 must be at least 2"),
         ({"inpaint": (0.5, 0.0, 0.5, 1.0)}, "inpaint=.*top < bottom"),
         ({"schedule": Karras(sigma_min=0.1)}, "at most 0.021, not 0.1"),
@@ -136,6 +139,23 @@ def test_a_self_conditioned_network_depends_on_the_previous_output():
     outputs = [denoise(params, image, sigma, None, previous) for previous in (None, np.zeros_like(image), image)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-3
+
+
+def test_guidance_applies_inside_its_interval():
+    network = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4, classes=3)
+    batch = batch_of(4)
+
+    def samples(**arguments):
+        task = Diffusion(network, Karras(), LogNormal(), classes=3, steps=4, sampler="heun", **arguments)
+        return np.asarray(jax.jit(task.sample)(*random_weights(task.init, batch), batch, jax.random.key(2))["image"])
+
+    everywhere, nowhere = samples(guidance=3.0), samples()
+    assert (everywhere != nowhere).mean() > 0.1
+    np.testing.assert_array_equal(samples(guidance=3.0, guidance_interval=(0.0, 80.0)), everywhere)
+    np.testing.assert_array_equal(samples(guidance=3.0, guidance_interval=(80.0, 100.0)), nowhere)
+    partial = samples(guidance=3.0, guidance_interval=(0.2, 4.0))
+    assert (partial != everywhere).any()
+    assert (partial != nowhere).any()
 
 
 def test_edited_images_stay_close_to_the_input():
