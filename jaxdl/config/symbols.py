@@ -24,6 +24,7 @@ CLASSES = (
     "jaxdl.data.video",
     "jaxdl.decoding",
     "jaxdl.distributed.mesh",
+    "jaxdl.features",
     "jaxdl.interop.huggingface.resnet",
     "jaxdl.interop.huggingface.transformers",
     "jaxdl.metrics",

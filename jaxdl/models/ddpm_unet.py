@@ -24,7 +24,9 @@ from jaxdl.models.layers.posemb import sinusoids
 
 
 class Condition(nn.Module):
-    """Embedding of noise level [batch] and class [batch], -> [batch, features].
+    """Embedding of noise level [batch] and of the condition, -> [batch, features].
+
+    The condition is a class int32 [batch], with `classes`, or a vector [batch, c], such as a text embedding.
 
     Attributes:
       features: Width of the embedding.
@@ -47,6 +49,8 @@ class Condition(nn.Module):
                 raise ValueError(f"the network is conditional on {self.classes} classes; the batch needs 'label'")
             # As large as the embedding of the level: with a smaller std the label has little effect for many steps.
             x = x + Embedding(self.classes + 1, self.features, init_std=1.0, name="label")(label)
+        elif label is not None:
+            x = x + dense(self.features, (None, "embed"), name="vector")(label)
         return x
 
 

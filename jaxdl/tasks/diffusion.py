@@ -14,7 +14,7 @@ from jaxdl.decoding.noise_schedules import NoiseLevels, Schedule
 from jaxdl.errors import UserError
 from jaxdl.tasks.parts import fid
 from jaxdl.tasks.parts.apply import apply_module, init_module, per_example
-from jaxdl.tasks.parts.arguments import check_choices, check_ranges
+from jaxdl.tasks.parts.arguments import check_choices, check_ranges, require_features
 from jaxdl.tasks.parts.bits_per_dim import MAX_SIGMA_MIN, variational_bound
 from jaxdl.tasks.parts.draws import fold_keys, standard_normal
 from jaxdl.tasks.parts.fid import FIDClassifier
@@ -61,7 +61,8 @@ class Diffusion(Task):
 
     Trains the group "denoiser" in one phase, "train". Term: `error`, the weighted MSE of the network's output.
 
-    Batches: `image` uint8 [batch, h, w, c]; `label` int32 [batch] for conditional models.
+    Batches: `image` uint8 [batch, h, w, c]; `label` int32 [batch] for class-conditional models; `embedding` float32
+    [batch, embedding] for models of embeddings, and `label` for `label_accuracy`.
 
     Evaluation metrics: `loss`; `loss_1` to `loss_5`, the loss on each fifth of the noise levels in training, the least
     noisy first; `bits_per_dim`, the variational bound on the negative log-likelihood of 8-bit images, from one noise
@@ -74,19 +75,21 @@ class Diffusion(Task):
     [batch, 8, h, w, c], the real image at increasing noise levels.
 
     Attributes:
-      network: F(x; c_noise), `network(image [batch, h, w, c], level [batch], label int32 [batch] or None, *, train) ->
-        [batch, h, w, c]`, such as `jaxdl.models.ddpm_unet.DiffusionUNet`. Label `classes` stands for no label. Inputs
-        are images of unit variance, with twice the channels if `self_condition`, and 100 ln(sigma).
+      network: F(x; c_noise), `network(image [batch, h, w, c], level [batch], condition, *, train) -> [batch, h, w, c]`,
+        such as `jaxdl.models.ddpm_unet.DiffusionUNet`. The condition is a label int32 [batch], an embedding [batch, n]
+        or None. Label `classes` stands for no label, a vector of zeros for no embedding. Inputs are images of unit
+        variance, with twice the channels if `self_condition`, and 100 ln(sigma).
       schedule: Noise schedule sigma(t).
       noise_levels: Distribution of noise levels in training.
       target: What the network predicts: "noise", "data", "v", "velocity" or "edm", see
         `jaxdl.tasks.parts.preconditioning.TARGETS`.
-      weighting: Weighting of its squared error: "simple" (uniform); "min_snr" and "edm" weight the squared error of the
-        denoised image by min(1 / sigma^2, 5) and by 1 / sigma^2 + 1 / sigma_data^2. With target "edm", "simple" and
-        "edm" are equal.
+      weighting: Weighting of its squared error: "simple" (uniform); "min_snr", "edm" and "velocity" weight the squared
+        error of the denoised image by min(1 / sigma^2, 5), by 1 / sigma^2 + 1 / sigma_data^2 and by
+        (1 + 1 / sigma)^2. Equal to "simple": "edm" with target "edm", "velocity" with target "velocity".
       sigma_data: Standard deviation of the data in [-1, 1].
-      classes: Number of classes of conditional models. 0: unconditional.
-      drop_label: Share of training images without label, for classifier-free guidance.
+      classes: Number of classes of class-conditional models. 0: no classes.
+      embedding: Size of the embeddings, such as of texts, on which the network is conditional. 0: no embeddings.
+      drop_label: Share of training images without label or embedding, for classifier-free guidance.
       self_condition: Self-conditioning (arXiv:2208.04202): the denoiser's previous output is an input of the network, 0
         at first. In training half of the images use the output of a first pass.
       sampler: "ancestral", "ddim", "euler", "heun", "dpm_solver", or "consistency" for consistency models.
@@ -116,6 +119,7 @@ class Diffusion(Task):
     weighting: str = "simple"
     sigma_data: float = 0.5
     classes: int = 0
+    embedding: int = 0
     drop_label: float = 0.1
     self_condition: bool = False
     sampler: str = "dpm_solver"
@@ -146,8 +150,12 @@ class Diffusion(Task):
                 f"bits_per_dim needs schedule.sigma_min to be at most {MAX_SIGMA_MIN:.3f}, not"
                 f" {self.schedule.sigma_min}; lower it, or set bits_per_dim=False"
             )
-        if self.guidance != 1.0 and not self.classes:
-            raise UserError(f"guidance={self.guidance} needs a conditional network; set classes, or guidance=1")
+        if self.classes and self.embedding:
+            raise UserError(f"classes={self.classes} and embedding={self.embedding} exclude each other; set one to 0")
+        if self.guidance != 1.0 and not (self.classes or self.embedding):
+            raise UserError(
+                f"guidance={self.guidance} needs a conditional network; set classes or embedding, or guidance=1"
+            )
         if self.guidance_interval is not None:
             low, high = self.guidance_interval
             if not 0 <= low < high:
@@ -163,10 +171,10 @@ class Diffusion(Task):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         image = to_symmetric(batch["image"][:1])
-        label = jnp.zeros(1, jnp.int32) if self.classes else None
+        condition = self._no_condition(1)
         keys = jax.random.split(key)
         inputs = jnp.concatenate([image, image], axis=-1) if self.self_condition else image
-        params, variables = init_module(GROUP, self.network, keys[0], inputs, jnp.zeros(1), label)
+        params, variables = init_module(GROUP, self.network, keys[0], inputs, jnp.zeros(1), condition)
         if variables:
             raise UserError(
                 f"{type(self.network).__name__} has the variables {', '.join(variables[GROUP])}, but diffusion supports"
@@ -197,7 +205,8 @@ class Diffusion(Task):
         image = self._generate(params, batch, jax.random.fold_in(key, 2)).image
         generated = symmetric_to_uint8(image).astype(jnp.float32)
         records = self.fid_classifier.records(params, variables, batch["image"], generated)
-        if self.classes:
+        if self.classes or self.embedding:
+            require_features(batch, "label")
             metrics["label_accuracy"] = per_example(batch, records["generated_label"] == batch["label"])
         return Evaluation(metrics, records)
 
@@ -230,12 +239,25 @@ class Diffusion(Task):
           params: Parameters by group.
           image: x, [batch, h, w, c].
           sigma: [batch].
-          label: int32 [batch], or None for unconditional models.
+          label: int32 [batch] or an embedding [batch, n], or None for unconditional models.
           previous: Previous output of the denoiser, for self-conditioning. None: 0.
         """
         c_skip, c_out = TARGETS[self.target](sigma, self.sigma_data)
         output = self._network_output(params, image, sigma, label, previous)
         return expand_like(c_skip, image) * image + expand_like(c_out, image) * output
+
+    def _condition(self, batch: Batch) -> Array | None:
+        """Returns the labels or embeddings of a batch; None for unconditional models."""
+        if self.embedding:
+            require_features(batch, "embedding")
+            return batch["embedding"]
+        return batch["label"] if self.classes else None
+
+    def _no_condition(self, count: int) -> Array | None:
+        """Returns the input of a conditional network that stands for no condition; None for unconditional models."""
+        if self.embedding:
+            return jnp.zeros((count, self.embedding))
+        return jnp.full(count, self.classes) if self.classes else None
 
     def _network_output(
         self,
@@ -259,10 +281,10 @@ class Diffusion(Task):
         quantile = jax.vmap(lambda key: jax.random.uniform(key, minval=1e-6, maxval=1.0 - 1e-6))(keys[:, 0])
         sigma = self.noise_levels.sigma(self.schedule, quantile)
         image = data + expand_like(sigma, data) * standard_normal(keys[:, 1], data.shape[1:])
-        label = batch["label"] if self.classes else None
+        label = self._condition(batch)
         if label is not None and train:
             dropped = jax.vmap(jax.random.uniform)(keys[:, 2]) < self.drop_label
-            label = jnp.where(dropped, self.classes, label)
+            label = jnp.where(expand_like(dropped, label), self._no_condition(len(label)), label)
         c_skip, c_out = TARGETS[self.target](sigma, self.sigma_data)
         target = (data - expand_like(c_skip, data) * image) / expand_like(c_out, data)
         dropout, previous = (module_key(jax.random.fold_in(key, 1), batch) if train else None), None
@@ -278,7 +300,7 @@ class Diffusion(Task):
         data = to_symmetric(batch["image"])
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(example_keys(key, batch))
         noise = jnp.stack([standard_normal(keys[:, number], data.shape[1:]) for number in (0, 1)])
-        label = batch["label"] if self.classes else None
+        label = self._condition(batch)
         return variational_bound(
             lambda image, sigma: self.denoise(params, image, sigma, label),
             self.schedule,
@@ -336,12 +358,11 @@ class Diffusion(Task):
                 params, image, jnp.full(image.shape[0], sigma), label, previous
             )
 
-        if not self.classes:
-            return denoiser(None)
-        unconditional = denoiser(jnp.full(batch["index"].shape[0], self.classes))
-        if not conditional:
+        unconditional = denoiser(self._no_condition(batch["index"].shape[0]))
+        label = self._condition(batch)
+        if label is None or not conditional:
             return unconditional
-        denoise = denoiser(batch["label"])
+        denoise = denoiser(label)
         if self.guidance == 1.0:
             return denoise
         return samplers.guided(denoise, unconditional, self.guidance, self.guidance_interval)

@@ -1,8 +1,11 @@
 """Emoji pairs and unpaired image domains."""
 
+import dataclasses
 import hashlib
 import importlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from jaxdl.data.image.unpaired import (
     area_mean,
 )
 from jaxdl.data.random import Draws
+from jaxdl.data.source import ColumnSource
 from jaxdl.data.splits import PARTS, part_of
 from jaxdl.data.store.packages import Npm, tree_digest
 from jaxdl.data.store.tfds import tensorflow_datasets
@@ -26,6 +30,7 @@ from jaxdl.errors import UserError
 
 tensorflow_datasets()  # builders import it absolutely, after the preparation of paths here
 emoji = importlib.import_module("jaxdl.data.builders.emoji")
+emoji_texts = importlib.import_module("jaxdl.data.builders.emoji_texts")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,29 @@ def test_the_built_set_has_true_pairs_and_no_image_in_two_splits(packages):
     assert sum(map(len, names_by_part.values())) == 10
 
 
+def test_texts_and_categories_are_those_of_the_emoji_without_flags(packages, monkeypatch):
+    folder = Path(os.environ["JAXDL_SOURCES"])
+    listing = json.loads((folder / emoji.NAMES_FILE).read_text())
+    for number, row in enumerate(listing):
+        row["category"] = "Flags" if number == 2 else "Objects" if number % 2 else "Symbols"
+        row["short_name"] = "big-thing" if number == 0 else f"thing_{number}"
+    (folder / emoji.NAMES_FILE).write_text(json.dumps(listing))
+    digest = hashlib.sha256((folder / emoji.NAMES_FILE).read_bytes()).hexdigest()
+    sources = {
+        style: dataclasses.replace(source, members={**source.members, emoji.NAMES_FILE: digest})
+        for style, source in emoji.EMOJI.items()
+    }
+    monkeypatch.setattr(emoji_texts, "EMOJI", sources)
+    source = Dataset("emoji_texts", "train").load()
+    rows = source.read(np.arange(len(source)))
+    categories = [source.names["category"][number] for number in rows["category"]]
+    assert dict(zip([text.decode() for text in rows["text"]], categories)) == {
+        "thing 0, big thing": "Symbols",
+        "thing 1": "Objects",
+        "thing 3": "Objects",
+    }
+
+
 def test_transparent_pixels_become_white(tmp_path):
     paint(tmp_path / "clear.png", (0, 0, 0, 51))
     assert np.all(emoji.picture(tmp_path / "clear.png") == 204)
@@ -118,8 +146,6 @@ class Numbered:
         self.count = count
 
     def load(self):
-        from jaxdl.data.source import ColumnSource
-
         image = np.arange(self.count * 48).reshape(self.count, 4, 4, 3) % 251
         image[:, 0, 0, 0] = np.arange(self.count)
         image = image.astype(np.uint8)
@@ -141,6 +167,22 @@ def test_styles_are_classes():
     assert len({kind.load().fingerprint for kind in kinds}) == 3
     with pytest.raises(UserError, match="third"):
         Styles(Numbered(), ("one", "third")).load()
+
+
+def test_the_label_of_styles_may_be_a_feature_of_the_corpus():
+    class Labelled(Numbered):
+        def load(self):
+            source = super().load()
+            columns = {**source.columns, "kind": np.arange(self.count) % 2}
+            return ColumnSource(columns, "labelled", {"kind": ("even", "odd")})
+
+    source = Styles(Labelled(), ("one", "other"), label="kind").load()
+    assert source.columns["label"].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0] * 2
+    assert source.columns["label"].dtype == np.int32
+    assert source.names == {"label": ("even", "odd")}
+    assert source.fingerprint != Styles(Labelled(), ("one", "other")).load().fingerprint
+    with pytest.raises(UserError, match="third"):
+        Styles(Labelled(), ("one",), label="third").load()
 
 
 def test_unpaired_images_have_no_counterpart_in_training():

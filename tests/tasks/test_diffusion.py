@@ -11,9 +11,10 @@ from modules import random_weights
 from jaxdl.decoding.noise_schedules import Karras, LogNormal
 from jaxdl.errors import UserError
 from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.models.dit import DiT
 from jaxdl.tasks.diffusion import Diffusion
 from jaxdl.tasks.parts.bits_per_dim import prior_kl, variational_bound
-from jaxdl.tasks.parts.preconditioning import TARGETS
+from jaxdl.tasks.parts.preconditioning import TARGETS, WEIGHTINGS
 
 NETWORK = DiffusionUNet(outputs=1, channels=(8,), blocks=1, attention=(False,), groups=4)
 
@@ -83,6 +84,7 @@ def test_invalid_arguments_are_refused():
         ({"sampler": "hean"}, "did you mean 'heun'"),
         ({"steps": 0}, "steps=0"),
         ({"guidance": 2.0}, "needs a conditional network"),
+        ({"classes": 3, "embedding": 4}, "classes=3 and embedding=4 exclude each other"),
         ({"guidance_interval": (4.0, 0.2)}, r"guidance_interval=\(4.0, 0.2\) must be .*0 <= low < high"),
         ({"guidance_interval": (-1.0, 4.0)}, "0 <= low < high"),
         ({"guidance_interval": (0.0, float("nan"))}, "0 <= low < high"),
@@ -113,6 +115,49 @@ def test_only_the_box_of_an_image_is_inpainted():
     assert unchanged[:, ~inside].all()
     assert unchanged[:, inside].mean() < 0.5
     assert task.presentation.framing == "crop"
+
+
+def test_samples_depend_on_the_embedding_and_guidance_leads_away_from_those_of_zeros():
+    network = DiT(outputs=1, patch=4, width=8, depth=1, heads=2, frequencies=8)
+    embedding = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+
+    def samples(embedding, **arguments):
+        task = Diffusion(network, Karras(), LogNormal(), embedding=5, steps=3, **arguments)
+        batch = batch_of(4) | {"embedding": embedding}
+        return np.asarray(jax.jit(task.sample)(*random_weights(task.init, batch), batch, jax.random.key(2))["image"])
+
+    first, zeros = samples(embedding), samples(np.zeros_like(embedding))
+    assert (first != zeros).mean() > 0.1
+    np.testing.assert_array_equal(samples(np.zeros_like(embedding), guidance=3.0), zeros)
+    guided = samples(embedding, guidance=3.0).astype(int)
+    assert np.abs(guided - zeros).mean() > np.abs(first.astype(int) - zeros).mean()
+    task, batch = Diffusion(network, Karras(), LogNormal(), embedding=5), batch_of(4)
+    state = random_weights(task.init, batch)
+    with pytest.raises(UserError, match="needs 'embedding'"):
+        task.sample(*state, batch, jax.random.key(2))
+
+
+def test_embeddings_are_dropped_as_labels_are():
+    """With all embeddings dropped the loss does not depend on them."""
+    network = DiT(outputs=1, patch=4, width=8, depth=1, heads=2, frequencies=8)
+
+    def loss(embedding, drop_label):
+        task = Diffusion(network, Karras(), LogNormal(), embedding=5, drop_label=drop_label)
+        batch = batch_of(4) | {"embedding": np.full((4, 5), embedding, np.float32)}
+        params, variables = random_weights(task.init, batch)
+        return float(task.loss(params, variables, batch, jax.random.key(1), jnp.int32(0), {}).terms["error"].sum)
+
+    assert loss(1.0, 1.0) == loss(0.0, 1.0) == loss(0.0, 0.0)
+    assert loss(1.0, 0.0) != loss(0.0, 0.0)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_velocity_weighting_of_every_target_is_the_mse_of_the_velocity(target):
+    sigma, error = jnp.asarray([0.1, 1.0, 7.0]), 0.3  # of the denoised image
+    c_out = TARGETS[target](sigma, 0.5)[1]
+    weighted = WEIGHTINGS["velocity"](sigma, 0.5, c_out) * jnp.square(error / c_out)
+    time = sigma / (1.0 + sigma)  # z = (1 - t) y + t n and v = n - y, so y = z - t v
+    np.testing.assert_allclose(weighted, jnp.square(error / time), rtol=1e-5)
 
 
 def test_an_interpolation_ends_at_the_start_of_the_next():

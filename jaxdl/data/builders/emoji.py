@@ -12,7 +12,7 @@ are sorted by kind.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +28,13 @@ PERSON_AND_GENDER = ("1F466", "1F467", "1F468", "1F469", "1F9D1", "1F9D2", "2640
 
 
 class Pair(NamedTuple):
-    """Two image files, their name in lower case and the key of the split."""
+    """Two image files, their name in lower case, the key of the split and the entry of `emoji.json`."""
 
     google: Path
     twitter: Path
     name: str
     key: str
+    entry: Mapping[str, Any] = {}
 
 
 class Builder(ExamplesBuilder, skip_registration=True):
@@ -60,7 +61,7 @@ def pairs(folders: dict[str, Path]) -> Iterator[Pair]:
     for entry in json.loads((folders["google"] / NAMES_FILE).read_text(encoding="utf-8")):
         if all(entry[f"has_img_{style}"] for style in STYLES):
             files = [folders[style] / f"img/{style}/64/{entry['image']}" for style in STYLES]
-            yield Pair(files[0], files[1], entry["name"].lower(), key_of(entry["unified"]))
+            yield Pair(files[0], files[1], entry["name"].lower(), key_of(entry["unified"]), entry)
 
 
 def key_of(unified: str) -> str:
@@ -71,17 +72,23 @@ def key_of(unified: str) -> str:
     return "-".join(point for point in unified.split("-") if point not in PERSON_AND_GENDER) or "people"
 
 
-def parts(entries: list[Pair]) -> dict[str, list[dict[str, Any]]]:
+def parts(
+    entries: list[Pair], features: Callable[[Pair], dict[str, Any]] = lambda pair: {"name": pair.name}
+) -> dict[str, list[dict[str, Any]]]:
     """Returns the examples of each split, ordered by a hash of their names.
 
     No key or image is in two splits.
+
+    Args:
+      entries: All pairs.
+      features: Features of a pair beside its images.
     """
     by_part: dict[str, list[dict[str, Any]]] = {}
     earlier: set[bytes] = set()
     for part, members in split_by_hash(entries, lambda entry: entry.key, validation=10, test=10).items():
         members.sort(key=lambda entry: hashlib.sha256(entry.name.encode()).digest())
         rows = [
-            {"google": picture(pair.google), "twitter": picture(pair.twitter), "name": pair.name} for pair in members
+            {"google": picture(pair.google), "twitter": picture(pair.twitter), **features(pair)} for pair in members
         ]
         fresh = [row for row in rows if not any(row[style].tobytes() in earlier for style in STYLES)]
         by_part[part] = fresh

@@ -93,11 +93,13 @@ class Styles:
       corpus: Examples with all features.
       features: Names of the features, uint8 [height, width, channels], square and of one size.
       size: As in `TwoStyles`.
+      label: Feature of the corpus to use as `label`, with its class names. None: the index of the image feature.
     """
 
     corpus: Loadable
     features: tuple[str, ...]
     size: int | None = None
+    label: str | None = None
 
     def load(self) -> ColumnSource:
         """Opens the corpus.
@@ -106,13 +108,17 @@ class Styles:
           UserError: A feature does not exist, images differ in size, or `size` does not divide theirs.
         """
         source = self.corpus.load()
-        columns = read_columns(source, self.features)
+        columns = read_columns(source, (*self.features, *([self.label] if self.label else [])))
         images = [_squares(name, columns[name], self.size) for name in self.features]
-        label = np.repeat(np.arange(len(images), dtype=np.int32), [len(feature_images) for feature_images in images])
         settings = [source.fingerprint, self.features, self.size, _VERSION]
-        return ColumnSource(
-            {"image": np.concatenate(images), "label": label}, digest_of(settings), {"label": self.features}
-        )
+        if self.label:
+            settings.append(self.label)
+            label = np.tile(np.asarray(columns[self.label], np.int32), len(images))
+            names = {"label": tuple(source.names[self.label])} if self.label in source.names else {}
+        else:
+            label = np.repeat(np.arange(len(images), dtype=np.int32), [len(each) for each in images])
+            names = {"label": self.features}
+        return ColumnSource({"image": np.concatenate(images), "label": label}, digest_of(settings), names)
 
 
 def _squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | None) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxdl.data.random import Draws, split_draws
-from jaxdl.data.source import ColumnSource
+from jaxdl.data.source import ColumnSource, Loadable
 from jaxdl.data.store.prepared import digest_of
 
 WAVES = 4
@@ -53,3 +53,21 @@ class MockImages:
         waves = np.sin(2 * np.pi * ((2 * down - 1) * 2 * y + (2 * across - 1) * 2 * x + phase)).sum(-1)
         waves -= waves.mean((1, 2), keepdims=True)
         return waves / (waves.std((1, 2), keepdims=True) + 1e-6)
+
+
+@dataclass(frozen=True)
+class MockEmbeddings:
+    """Generated images with `embedding` float32 [examples, classes], their one-hot labels.
+
+    Attributes:
+      corpus: Source of the images and labels, such as `MockImages`.
+    """
+
+    corpus: Loadable
+
+    def load(self) -> ColumnSource:
+        source = self.corpus.load()
+        columns = source.read(np.arange(len(source)))
+        embedding = np.eye(len(source.names["label"]), dtype=np.float32)[columns["label"]]
+        fingerprint = digest_of([source.fingerprint, "embedding"])
+        return ColumnSource({**columns, "embedding": embedding}, fingerprint, source.names)

@@ -28,6 +28,8 @@ WEIGHTINGS: dict[str, Callable[[Array, float, Array], Array]] = {
     "simple": lambda sigma, sigma_data, c_out: jnp.ones_like(sigma),
     "min_snr": lambda sigma, sigma_data, c_out: jnp.minimum(1 / sigma**2, MIN_SNR_GAMMA) * c_out**2,
     "edm": lambda sigma, sigma_data, c_out: (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 * c_out**2,
+    # The velocity of a predicted image is (x - D) / t with t = sigma / (1 + sigma) (arXiv:2511.13720).
+    "velocity": lambda sigma, sigma_data, c_out: jnp.square((1 + sigma) / sigma) * c_out**2,
 }
 
 
