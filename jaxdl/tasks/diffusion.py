@@ -171,7 +171,7 @@ class Diffusion(Task):
 
     def init(self, key: Array, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         image = to_symmetric(batch["image"][:1])
-        condition = self._no_condition(1)
+        condition = self._no_condition(1) if self.classes or self.embedding else None
         keys = jax.random.split(key)
         inputs = jnp.concatenate([image, image], axis=-1) if self.self_condition else image
         params, variables = init_module(GROUP, self.network, keys[0], inputs, jnp.zeros(1), condition)
@@ -248,16 +248,17 @@ class Diffusion(Task):
 
     def _condition(self, batch: Batch) -> Array | None:
         """Returns the labels or embeddings of a batch; None for unconditional models."""
-        if self.embedding:
-            require_features(batch, "embedding")
-            return batch["embedding"]
-        return batch["label"] if self.classes else None
+        if not self.embedding:
+            return batch["label"] if self.classes else None
+        require_features(batch, "embedding", source="jaxdl.features.text_embeddings.TextConditioned")
+        size = batch["embedding"].shape[-1]
+        if size != self.embedding:
+            raise UserError(f"the data have embeddings of size {size}; set embedding={size}, not {self.embedding}")
+        return batch["embedding"]
 
-    def _no_condition(self, count: int) -> Array | None:
-        """Returns the input of a conditional network that stands for no condition; None for unconditional models."""
-        if self.embedding:
-            return jnp.zeros((count, self.embedding))
-        return jnp.full(count, self.classes) if self.classes else None
+    def _no_condition(self, count: int) -> Array:
+        """Returns the input of a conditional network that stands for no condition, [count] or [count, embedding]."""
+        return jnp.zeros((count, self.embedding)) if self.embedding else jnp.full(count, self.classes)
 
     def _network_output(
         self,
@@ -358,11 +359,12 @@ class Diffusion(Task):
                 params, image, jnp.full(image.shape[0], sigma), label, previous
             )
 
+        if not (self.classes or self.embedding):
+            return denoiser(None)
         unconditional = denoiser(self._no_condition(batch["index"].shape[0]))
-        label = self._condition(batch)
-        if label is None or not conditional:
+        if not conditional:
             return unconditional
-        denoise = denoiser(label)
+        denoise = denoiser(self._condition(batch))
         if self.guidance == 1.0:
             return denoise
         return samplers.guided(denoise, unconditional, self.guidance, self.guidance_interval)

@@ -131,10 +131,11 @@ def test_samples_depend_on_the_embedding_and_guidance_leads_away_from_those_of_z
     np.testing.assert_array_equal(samples(np.zeros_like(embedding), guidance=3.0), zeros)
     guided = samples(embedding, guidance=3.0).astype(int)
     assert np.abs(guided - zeros).mean() > np.abs(first.astype(int) - zeros).mean()
-    task, batch = Diffusion(network, Karras(), LogNormal(), embedding=5), batch_of(4)
-    state = random_weights(task.init, batch)
-    with pytest.raises(UserError, match="needs 'embedding'"):
-        task.sample(*state, batch, jax.random.key(2))
+    task = Diffusion(network, Karras(), LogNormal(), embedding=5)
+    state = random_weights(task.init, batch_of(4))
+    for wrong, message in (({}, "needs 'embedding'"), ({"embedding": embedding[:, :3]}, "set embedding=3, not 5")):
+        with pytest.raises(UserError, match=message):
+            task.sample(*state, batch_of(4) | wrong, jax.random.key(2))
 
 
 def test_embeddings_are_dropped_as_labels_are():
