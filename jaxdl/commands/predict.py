@@ -23,7 +23,7 @@ COMMAND = Command(
     synopsis=(
         "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N] [--trust]",
         "RUN [FILE...] --text=TEXT",
-        "RUN --samples=N [--label=CLASS] [--seed=N]",
+        "RUN --samples=N [--label=CLASS] [--seed=N] [--nearest]",
         "RUN --interactive",
     ),
     flags=(
@@ -37,6 +37,12 @@ COMMAND = Command(
             kind=int,
             minimum=0,
             instead=("set=seed",),
+        ),
+        Flag(
+            "nearest",
+            "Compare generated images with their nearest training images, a check of memorization.",
+            kind=bool,
+            default=False,
         ),
         Flag("interactive", "Chat with a language model on the terminal.", kind=bool, default=False),
         Flag("pictures", "Folder of the pictures. By default RUN/predictions.", value="DIR"),
@@ -76,9 +82,10 @@ def main(arguments: list[str], flags: FlagValues) -> None:
     elif flags.samples is not None:
         settings = [*flags.set, *([] if flags.seed is None else [f"seed={flags.seed}"])]
         options = (flags.step, flags.format, flags.output, flags.pictures, settings)
-        sample(path, flags.samples, flags.label, *options)
+        sample(path, flags.samples, flags.label, *options, nearest=flags.nearest)
     else:
-        run(path, files, flags.text, flags.step, flags.format, flags.output, flags.pictures, flags.set)
+        options = (flags.step, flags.format, flags.output, flags.pictures, flags.set)
+        run(path, files, flags.text, *options, nearest=flags.nearest)
 
 
 def check_suffix(output: str) -> None:
@@ -99,6 +106,7 @@ def run(
     output: str | None = None,
     pictures: str | None = None,
     settings: Sequence[str] = (),
+    nearest: bool = False,
 ) -> list[dict[str, Any]]:
     """Predicts for files and texts, prints a table or JSON lines, and draws pictures.
 
@@ -112,6 +120,8 @@ def run(
       output: File for the JSON lines. None: they are not written.
       pictures: Folder of the pictures, and of masks as PNG files. None: `predictions` in the run folder.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
+      nearest: Whether to write `nearest.png`, the generated images above their nearest training images, and the
+        difference of each in gray levels.
 
     Returns:
       A dict for each file or text: "file" or "text", and the task's outputs with classes by name.
@@ -134,12 +144,16 @@ def run(
             folder.mkdir(parents=True, exist_ok=True)
     names_of_pictures = stems([Path(one.name if one.framed else f"{n}") for n, one in enumerate(examples)])
     rows: list[dict[str, Any]] = []
+    generated: list[np.ndarray] = []
     for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
         check_finite(one.name, outputs)
         row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
         if presentation.picture is not None:
             row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number], command)
         rows.append(row)
+        generated.append(outputs.get("image", np.zeros(0)))
+    if nearest:
+        _compare_with_training(trained, path, generated, rows, folder, command)
     _print(rows, format, output)
     return rows
 
@@ -163,6 +177,7 @@ def sample(
     output: str | None = None,
     pictures: str | None = None,
     settings: Sequence[str] = (),
+    nearest: bool = False,
 ) -> list[dict[str, Any]]:
     """Draws samples of a generative model, and writes a picture of each and one of all.
 
@@ -189,13 +204,14 @@ def sample(
     folder = Path(pictures or "")
     if presentation.picture is not None and not pictures:
         folder = output_folder(path, "predictions")
-    rows, images, labels, strips = [], [], [], []
+    rows, images, generated, labels, strips = [], [], [], [], []
     for number, outputs in enumerate(outputs_of(trained, trained.program.sample, _inputs(trained, path, count, label))):
         if label is not None and "label" not in outputs:
             raise UserError(f"{path} is not conditional on classes; drop --label")
         rows.append({"sample": number, **_readable(presentation, {}, outputs, names)})
         labels += [int(outputs["label"])] if "label" in outputs else []
         strips += [outputs["strip"]] if "strip" in outputs else []
+        generated.append(outputs.get("image", np.zeros(0)))
         if presentation.picture is not None:
             images.append(presentation.picture({}, outputs, names))
             rows[-1]["picture"] = str(folder / f"sample_{number:04}.png")
@@ -212,6 +228,8 @@ def sample(
         write_png(folder / "samples.png", grids[0], command)
         if strips:
             write_gif(folder / "samples.gif", np.stack(grids[1:]), command=command)
+    if nearest:
+        _compare_with_training(trained, path, generated, rows, folder, "predict" if pictures else "")
     _print(rows, format, output)
     return rows
 
@@ -227,6 +245,26 @@ def _inputs(trained: Trained, path: str, count: int, label: str | None) -> list[
     for number, example in enumerate(inputs if classes else ()):
         example["label"] = np.array(number % len(classes) if label is None else classes.index(label), np.int32)
     return inputs
+
+
+def _compare_with_training(
+    trained: Trained,
+    path: str,
+    images: Sequence[np.ndarray],
+    rows: Sequence[dict[str, Any]],
+    folder: Path,
+    command: str,
+) -> None:
+    """Adds the distance of each generated image to its nearest training image, and writes a picture of both."""
+    if trained.task.presentation.picture is None or trained.task.sample is None or not all(map(is_image, images)):
+        raise UserError(f"{path} is not a generative model of images; drop --nearest")
+    from jaxdl.runs.nearest import nearest_training_images
+    from jaxdl.viz.generation import generated_and_nearest
+
+    training, distances = nearest_training_images(trained, images)
+    for row, distance in zip(rows, distances):
+        row["nearest"] = round(float(distance), 1)
+    write_png(folder / "nearest.png", generated_and_nearest(np.stack(images), training), command)
 
 
 def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:

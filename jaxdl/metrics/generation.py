@@ -87,6 +87,23 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum((x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1), 0.0)
 
 
+def nearest_images(images: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the reference with the least root mean squared difference of pixels from each image.
+
+    Args:
+      images: [n, ...], any dtype.
+      references: [m, ...].
+
+    Returns:
+      Indices int [n] and differences float64 [n], in the unit of the pixels. The first of equal references.
+    """
+    first, second = (part.reshape(len(part), -1).astype(np.float64) for part in (images, references))
+    squared = np.square(first).sum(1)[:, None] + np.square(second).sum(1) - 2.0 * (first @ second.T)
+    index = squared.argmin(1)
+    # The expansion loses the digits of small distances.
+    return index, np.sqrt(np.mean(np.square(first - second[index]), axis=1))
+
+
 def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     arrays = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     for name, features in zip(("real", "generated"), arrays):

@@ -36,6 +36,18 @@ def real_and_generated(
     return _draw([(title, _rows_of(images[:_SHOWN], labels, names)) for title, images in parts])
 
 
+def generated_and_nearest(generated: np.ndarray, nearest: np.ndarray) -> Picture:
+    """Draws rows of eight generated images, each row above the nearest training images of its images.
+
+    Both are uint8 [n, height, width, 1 or 3], at most 24 of each are drawn.
+    """
+    parts = []
+    for start in range(0, min(len(generated), _SHOWN), _COLUMNS):
+        row = slice(start, min(start + _COLUMNS, _SHOWN))
+        parts.append(("", [("generated", generated[row]), ("nearest", nearest[row])]))
+    return _draw(parts)
+
+
 def path_grid(paths: np.ndarray, rows: int = 8) -> Picture:
     """Draws the first `rows` paths [n, steps, height, width, 1 or 3] between latents or of sampling, one per row."""
     return _draw([("", [("", path) for path in paths[:rows]])])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.metrics.generation import frechet_distance, kernel_distance, precision_recall
+from jaxdl.metrics.generation import frechet_distance, kernel_distance, nearest_images, precision_recall
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(2000, 5))
@@ -60,3 +60,13 @@ def test_precision_penalizes_unrealistic_images_and_recall_missing_ones():
 def test_incompatible_features_are_refused(bad):
     with pytest.raises(UserError):
         frechet_distance(X, bad)
+
+
+def test_the_nearest_image_is_that_of_all_pairs():
+    images, references = RANDOM.integers(0, 256, (2, 30, 4, 4, 3)).astype(np.uint8)
+    references[7], references[9] = images[3], images[3]
+    differences = np.sqrt(((images[:, None].astype(float) - references[None]) ** 2).mean((2, 3, 4)))
+    index, difference = nearest_images(images, references)
+    np.testing.assert_array_equal(index, differences.argmin(1))
+    np.testing.assert_allclose(difference, differences.min(1))
+    assert (index[3], difference[3]) == (7, 0.0)

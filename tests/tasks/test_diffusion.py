@@ -132,10 +132,10 @@ def test_samples_depend_on_the_embedding_and_guidance_leads_away_from_those_of_z
     guided = samples(embedding, guidance=3.0).astype(int)
     assert np.abs(guided - zeros).mean() > np.abs(first.astype(int) - zeros).mean()
     task = Diffusion(network, Karras(), LogNormal(), embedding=5)
-    state = random_weights(task.init, batch_of(4))
+    params, variables = random_weights(task.init, batch_of(4))
     for wrong, message in (({}, "needs 'embedding'"), ({"embedding": embedding[:, :3]}, "set embedding=3, not 5")):
         with pytest.raises(UserError, match=message):
-            task.sample(*state, batch_of(4) | wrong, jax.random.key(2))
+            task.sample(params, variables, batch_of(4) | wrong, jax.random.key(2))
 
 
 def test_embeddings_are_dropped_as_labels_are():

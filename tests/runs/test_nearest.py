@@ -1,0 +1,66 @@
+"""Generated images beside their nearest training images, by the predict command."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.commands import predict, train
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.errors import UserError
+from jaxdl.runs.nearest import nearest_training_images
+from jaxdl.runs.restore import load_trained
+
+RECIPE = """
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.config.experiment import Experiment
+from jaxdl.data.dataset import Data
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.decoding.noise_schedules import Karras, LogNormal
+from jaxdl.models.dit import DiT
+from jaxdl.tasks.diffusion import Diffusion
+
+
+@auto_config
+def experiment(steps: int = 1) -> Experiment:
+    network = DiT(outputs=3, patch=4, width=8, depth=1, heads=2, classes=3, frequencies=8)
+    return Experiment(
+        task=Diffusion(network, Karras(), LogNormal(), classes=3, steps=2),
+        data=Data(train=MockImages(shape=(8, 8, 3), classes=3, examples=8), evals={}, batch_size=8),
+        optimizers={"train": optax.adam(1e-3)},
+        steps=steps,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nearest")
+    (folder / "recipe.py").write_text(RECIPE)
+    train.run(str(folder / "recipe.py"), [], str(folder / "run"))
+    return folder / "run"
+
+
+def test_training_images_are_nearest_to_themselves(run):
+    images = MockImages(shape=(8, 8, 3), classes=3, examples=8).load().columns["image"]
+    changed = images[[4, 2]].astype(int)
+    changed[1] += np.where(changed[1] < 200, 3, -3)
+    trained = load_trained(str(run), None, [])
+    nearest, distance = nearest_training_images(trained, list(changed.astype(np.uint8)))
+    np.testing.assert_array_equal(nearest, images[[4, 2]])
+    np.testing.assert_allclose(distance, [0, 3])
+    with pytest.raises(UserError, match=r"shape \[4, 4, 3\] .* images of shape \[8, 8, 3\]; drop --nearest"):
+        nearest_training_images(trained, [images[0, :4, :4]])
+
+
+def test_samples_are_drawn_above_their_nearest_training_images(run, tmp_path):
+    rows = predict.sample(str(run), 3, pictures=str(tmp_path), nearest=True)
+    images = MockImages(shape=(8, 8, 3), classes=3, examples=8).load().columns["image"].astype(float)
+    for row in rows:
+        with Image.open(row["picture"]) as image:
+            sample = np.asarray(image, float)
+        assert row["nearest"] == pytest.approx(np.sqrt(np.square(sample - images).mean((1, 2, 3))).min(), abs=0.06)
+    with Image.open(tmp_path / "nearest.png") as picture:
+        assert picture.height > 2 * 84
+    assert "nearest" not in predict.sample(str(run), 1, pictures=str(tmp_path))[0]
