@@ -5,13 +5,15 @@ from collections.abc import Callable
 import fiddle as fdl
 
 from jaxdl.config.recipes import Recipe
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, warn
 from jaxdl.remote import exists, local_run
 from jaxdl.runs.folder import RunFolder, is_run
 
 
 def ensure(recipe: Recipe, config: fdl.Config, train: Callable[[str, str], object] | None) -> None:
     """Checks that the runs that a configuration is initialized from exist, or trains them.
+
+    An unfinished run with a checkpoint is accepted with a warning.
 
     Args:
       recipe: Recipe. Its `REQUIRES` maps a path in the configuration, such as "start.run", to the recipe that is
@@ -33,6 +35,8 @@ def ensure(recipe: Recipe, config: fdl.Config, train: Callable[[str, str], objec
                 f"{path}: {folder} has no checkpoint; pass --with_requirements, or train it first:"
                 f" jaxdl train --config={required} --workdir={folder}"
             )
+        elif not (local_run(folder) / "result.json").exists():
+            warn(f"{path}: {folder} is not finished; its checkpoint is used. --with_requirements finishes it first")
 
 
 def _value(config: fdl.Config, path: str) -> str | None:

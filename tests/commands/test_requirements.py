@@ -77,3 +77,12 @@ def test_requirements_have_a_recipe_and_a_folder_of_the_configuration(name):
         for attribute in path.split("."):
             value = getattr(value, attribute)
         assert value == f"runs/{Path(required).stem}"
+
+
+def test_an_unfinished_run_is_used_with_a_warning(second_recipe, capsys):
+    assert main(("--config=first_recipe.py", "--workdir=first")) == 0
+    assert main(("--config=second_recipe.py", "--workdir=second")) == 0
+    assert "not finished" not in capsys.readouterr().err
+    (second_recipe / "first" / "result.json").unlink()
+    assert main(("--config=second_recipe.py", "--workdir=third")) == 0
+    assert "warning: start.run: first is not finished; its checkpoint is used" in capsys.readouterr().err
