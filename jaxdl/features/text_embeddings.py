@@ -126,7 +126,7 @@ def _encoder(name: str) -> tuple:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _embed(model: Encoder, variables: dict, tokens: jax.Array, length: jax.Array) -> jax.Array:
-    outputs = model.apply(variables, tokens, length=length, train=False)
+    outputs = jnp.asarray(model.apply(variables, tokens, length=length, train=False))
     mask = padding_mask(tokens, length)[..., None]
     mean = jnp.sum(jnp.where(mask, outputs, 0.0), 1)
     return mean / jnp.sqrt(jnp.mean(jnp.square(mean), axis=-1, keepdims=True))
