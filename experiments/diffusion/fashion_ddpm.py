@@ -5,17 +5,18 @@ Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
 The result is that of the former configuration: a U-Net, 1,700 steps.
 
-Differs from fashion_edm in the noise schedule, the sampling of noise levels and the target.
+Differs from fashion_edm in the noise schedule, the noise levels in training and the target.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None
-The paper's sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.steps=1000
+The paper's sampler: python launch.py eval RUN --set=task.sampler=ancestral --set=task.sampling=None
+--set=task.steps=1000
 """
 
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier
-from experiments.diffusion._fashion_diffusion import fashion_diffusion, fashion_dit
+from experiments.diffusion._fashion_diffusion import fashion_diffusion, fashion_dit, fashion_sampling
 from jaxdl import Experiment
 from jaxdl.decoding.noise_schedules import Linear, Uniform
 from jaxdl.tasks.diffusion import Diffusion
@@ -33,9 +34,11 @@ def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", se
             Uniform(),
             target="noise",
             classes=10,
-            sampler="ancestral",
-            steps=8,
+            sampler="dpm_solver",
+            sampling=fashion_sampling(),
+            steps=10,
             guidance=2.0,
+            guidance_interval=(0.2, 4.0),
             fid_classifier=fashion_fid_classifier(),
         ),
         steps,

@@ -14,9 +14,8 @@ In one step: python launch.py eval RUN --set=task.steps=1
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from experiments.diffusion._fashion_diffusion import fashion_dit
+from experiments.diffusion._fashion_diffusion import fashion_dit, fashion_sampling
 from jaxdl import CheckpointPolicy, Experiment, InitFromRun
-from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.tasks.consistency import ConsistencyDistillation
 from jaxdl.training.optimizers import adam
 
@@ -25,13 +24,14 @@ REQUIRES = {"start.run": "experiments/diffusion/fashion_edm.py"}
 
 
 @auto_config
-def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 0) -> Experiment:
+def experiment(steps: int = 600, teacher: str = "runs/fashion_edm", seed: int = 0) -> Experiment:
     return Experiment(
         task=ConsistencyDistillation(
             fashion_dit(),
-            Karras(),
+            fashion_sampling(),
             levels=18,
             guidance=2.0,
+            guidance_interval=(0.2, 4.0),
             classes=10,
             steps=2,
             fid_classifier=fashion_fid_classifier(),
@@ -45,6 +45,5 @@ def experiment(steps: int = 900, teacher: str = "runs/fashion_edm", seed: int = 
         steps=steps,
         seed=seed,
         eval_every=steps,
-        save_every=600,
         keep=CheckpointPolicy(metric="validation/fid", mode="min"),
     )
