@@ -31,10 +31,10 @@ def texts(split: str) -> TextConditioned:
 
 
 @auto_config
-def experiment(steps: int = 1800, classifier: str = "runs/emoji_categories", seed: int = 0) -> Experiment:
+def experiment(steps: int = 1500, classifier: str = "runs/emoji_categories", seed: int = 0) -> Experiment:
     return Experiment(
         task=Diffusion(
-            DiT(outputs=3, patch=4, width=144, depth=5, heads=4, frequencies=128),
+            DiT(outputs=3, patch=4, width=128, depth=5, heads=4, frequencies=128),
             RectifiedFlow(),
             # Target, weighting and noise levels of JiT (arXiv:2511.13720): shapes are decided at high noise levels.
             LogNormal(mean=0.8, std=0.8),
@@ -44,8 +44,8 @@ def experiment(steps: int = 1800, classifier: str = "runs/emoji_categories", see
             sampler="dpm_solver",
             steps=24,
             guidance=3.0,
-            # At higher levels guidance reduces diversity, at lower ones it has no effect (arXiv:2404.07724).
-            guidance_interval=(0.2, 4.0),
+            # Shapes need guidance at higher levels than those of arXiv:2404.07724, at which it reduces diversity.
+            guidance_interval=(0.2, 10.0),
             bits_per_dim=False,
             fid_classifier=emoji_fid_classifier(),
         ),
@@ -62,6 +62,6 @@ def experiment(steps: int = 1800, classifier: str = "runs/emoji_categories", see
         ema=power_average(0.05),
         steps=steps,
         seed=seed,
-        eval_every=steps // 2,
+        eval_every=steps,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )
