@@ -3,8 +3,6 @@
 Result: 241.8 test loss, 1 seed, 9.9 min, 26 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/autoencoder/fashion_hierarchical.py
 
-The result is that of the former configuration: latents at 14x14, too, and a warm-up of the KL term.
-
 Sized for ten minutes on two CPU cores.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
