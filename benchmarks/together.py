@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from jaxdl.distributed.hardware import matrix_gflops
-from jaxdl.runs.folder import RunFolder, find_runs
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.places import find_runs
 from jaxdl.runs.table import aligned
 from jaxdl.training.meters import CLOCKED
 

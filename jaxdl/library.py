@@ -16,7 +16,8 @@ from jaxdl.config.settings import fingerprint
 from jaxdl.errors import UserError
 from jaxdl.home import is_url
 from jaxdl.remote import local_run
-from jaxdl.runs.folder import RunFolder, default_name
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.places import default_name
 from jaxdl.runs.restore import Trained, load_trained, trust_run
 from jaxdl.runs.stored import stored
 

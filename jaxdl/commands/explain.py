@@ -16,8 +16,8 @@ from jaxdl.data.source import stack
 from jaxdl.errors import UserError, nearest, printable, warn, write_errors
 from jaxdl.home import expanded
 from jaxdl.runs.files import stems, write_png
-from jaxdl.runs.folder import output_folder
 from jaxdl.runs.inference import inputs_of
+from jaxdl.runs.places import output_folder
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz import explanation, saliency
 from jaxdl.viz.saliency import Layer

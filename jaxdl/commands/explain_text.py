@@ -18,8 +18,9 @@ from jaxdl.errors import UserError, write_errors
 from jaxdl.home import expanded
 from jaxdl.models.layers.attention import SEEN
 from jaxdl.runs.files import write_png
-from jaxdl.runs.folder import RunFolder, output_folder
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.inference import inputs_of
+from jaxdl.runs.places import output_folder
 from jaxdl.runs.restore import load_trained
 from jaxdl.viz.attention import attention_page, neighbour_page, neighbours, probability_page
 

@@ -9,7 +9,7 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import FORMAT, Command
 from jaxdl.config.recipes import RecipeFile, recipes, repository_root
 from jaxdl.errors import UserError
-from jaxdl.runs.folder import to_json
+from jaxdl.runs.files import to_json
 from jaxdl.runs.ledger import figure, minutes, summaries, tflop
 from jaxdl.runs.table import print_table
 

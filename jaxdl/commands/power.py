@@ -12,8 +12,8 @@ from jaxdl.report import load
 from jaxdl.report.power import MOST, POWER, Spread, seeds_needed, spread
 from jaxdl.report.sequential import METHOD, plan
 from jaxdl.report.statistics import Section, sections
-from jaxdl.runs.folder import is_run
 from jaxdl.runs.ledger import figure, minutes
+from jaxdl.runs.places import is_run
 from jaxdl.runs.table import aligned
 
 

@@ -12,8 +12,8 @@ from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
 from jaxdl.runs.files import check_output, stems, utf8, write_gif, write_output, write_png
-from jaxdl.runs.folder import output_folder
 from jaxdl.runs.inference import inputs_of, is_image, outputs_of, predict
+from jaxdl.runs.places import output_folder
 from jaxdl.runs.restore import Trained, load_trained
 from jaxdl.runs.table import print_table
 

@@ -27,8 +27,9 @@ from jaxdl.report import load
 from jaxdl.report.intervals import Interval, prediction_interval
 from jaxdl.runs import code, inputs, manifest
 from jaxdl.runs.files import to_json, write_atomically
-from jaxdl.runs.folder import RunFolder, find_runs
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.ledger import scalars
+from jaxdl.runs.places import find_runs
 from jaxdl.training.sources import load_sources
 
 COMMAND = Command(

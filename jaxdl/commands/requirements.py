@@ -7,7 +7,8 @@ import fiddle as fdl
 from jaxdl.config.recipes import Recipe
 from jaxdl.errors import UserError, warn
 from jaxdl.remote import exists, local_run
-from jaxdl.runs.folder import RunFolder, is_run
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.places import is_run
 
 
 def ensure(recipe: Recipe, config: fdl.Config, train: Callable[[str, str], object] | None) -> None:

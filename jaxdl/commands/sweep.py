@@ -25,8 +25,9 @@ from jaxdl.errors import UserError, warn
 from jaxdl.launchers import LAUNCHERS, Job, Options, check
 from jaxdl.report.decomposition import SOURCES, design
 from jaxdl.runs.code import digests
-from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.manifest import changed_modules
+from jaxdl.runs.places import default_name, is_run
 from jaxdl.runs.table import aligned
 
 COMMAND = Command(

@@ -24,8 +24,9 @@ from jaxdl.errors import Failed, UserError
 from jaxdl.home import refuse_url
 from jaxdl.runs import code
 from jaxdl.runs.background import background_log
-from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.inputs import check_data, check_folder, describe_data, write_inputs
+from jaxdl.runs.places import default_name, is_run
 from jaxdl.runs.table import aligned
 from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints

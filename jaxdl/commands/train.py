@@ -24,8 +24,9 @@ from jaxdl.distributed.processes import initialize, is_first
 from jaxdl.errors import Preempted, UserError, WriteError, nearest, warn
 from jaxdl.runs import code, manifest, profiles
 from jaxdl.runs.background import background_log
-from jaxdl.runs.folder import RunFolder, default_name, is_run
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.inputs import check_data, check_folder, describe_data, write_inputs
+from jaxdl.runs.places import default_name, is_run
 from jaxdl.runs.stored import stored
 from jaxdl.runs.tracked import TrackedFolder
 from jaxdl.training.checkpoint import Checkpoints

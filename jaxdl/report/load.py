@@ -19,10 +19,11 @@ from jaxdl.home import is_url
 from jaxdl.remote import local_runs
 from jaxdl.runs import followed, profiles
 from jaxdl.runs.files import leads_outside
-from jaxdl.runs.folder import RunFolder, find_runs, hint_near, share_of_time
+from jaxdl.runs.folder import RunFolder, share_of_time
 from jaxdl.runs.ledger import device_name, scalars
 from jaxdl.runs.lock import is_locked
 from jaxdl.runs.manifest import killed_at, latest, mixed, wall_seconds
+from jaxdl.runs.places import find_runs, hint_near
 from jaxdl.training.progress import goodput
 from jaxdl.viz.curves import learned, scored_step
 

@@ -24,7 +24,8 @@ from jaxdl.home import expanded
 from jaxdl.interop.huggingface.files import read_folder
 from jaxdl.remote import local, mirror_of, url_of
 from jaxdl.remote.store import Store
-from jaxdl.runs.folder import RunFolder, is_run
+from jaxdl.runs.folder import RunFolder
+from jaxdl.runs.places import is_run
 from jaxdl.runs.stored import staging_of
 from jaxdl.training.checkpoint import InitFromRun
 

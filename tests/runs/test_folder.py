@@ -19,9 +19,10 @@ from PIL import Image
 
 from jaxdl.errors import UserError
 from jaxdl.runs.files import to_json, write_atomically, write_gif
-from jaxdl.runs.folder import RunFolder, find_runs
+from jaxdl.runs.folder import RunFolder
 from jaxdl.runs.lock import WAIT
 from jaxdl.runs.manifest import start_manifest
+from jaxdl.runs.places import find_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
