@@ -48,6 +48,15 @@ def majority_class(data: Any) -> Score:
     return Score("", float(np.mean(truths == np.bincount(labels).argmax())), "most frequent class")
 
 
+def nearest_text(data: Any) -> Score:
+    """Scores the training image whose text and style have the nearest embedding, as one that shows its category."""
+    train, train_labels = columns(data.train.load(), "embedding", "label")
+    test, labels = columns(data.test.load(), "embedding", "label")
+    distance = np.square(train).sum(1) - 2.0 * test @ train.T
+    accuracy = float(np.mean(train_labels[distance.argmin(1)] == labels))
+    return Score("share of the right category", accuracy, "training image of the nearest text")
+
+
 def masked_token(data: Any) -> Score:
     (tokens,), (truths,) = columns(data.train.load(), "tokens"), columns(data.test.load(), "tokens")
     usual = np.bincount(tokens[tokens > 3]).argmax()
@@ -166,6 +175,7 @@ RULES: dict[str, Callable[[Any], Score]] = {
     "autoencoder/fashion_vqvae": mean_image_psnr,
     "autoencoder/shuttle_anomaly": constant(0.5, "random score"),
     "cnn/digits": majority_class,
+    "cnn/emoji_categories": majority_class,
     "cnn/faces": majority_class,
     "cnn/fashion_mnist": majority_class,
     "cnn/nuclei": constant(0.0, "no instances", "TP / (TP + FP + FN) at IoU 0.5"),
@@ -176,6 +186,7 @@ RULES: dict[str, Callable[[Any], Score]] = {
     "diffusion/fashion_edm": _FID,
     "diffusion/fashion_few_steps": _FID,
     "diffusion/fashion_flow_dit": _FID,
+    "diffusion/text_to_emoji": nearest_text,
     "gan/emoji_cyclegan": constant(1.0, "input unchanged", "LPIPS / LPIPS of the baseline"),
     "gan/fashion_conditional": _FID,
     "gan/fashion_dcgan": _FID,
