@@ -315,6 +315,12 @@ class Session:
             specs[name] = {key: [[*value.shape[1:]], str(value.dtype)] for key, value in batch.items()}
         return specs
 
+    def _seen(self, step: int) -> dict[str, int]:
+        """Examples of all steps, repetitions included, and their tokens for tasks with tokens."""
+        batch = self.experiment.data.batch_size
+        examples = step * batch + self.offset
+        return {"examples": examples, **({"tokens": examples * self.tokens // batch} if self.tokens else {})}
+
     def finish(self, state: TrainState) -> dict[str, Any]:
         """Writes the learning curves and result.json after the last checkpoint is on disk."""
         from jaxdl.viz.curves import learning_curves
@@ -333,6 +339,7 @@ class Session:
             **chosen,
             "metrics": self.metrics if self.selected is None else self.selected["metrics"],
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            **self._seen(step),
             "seconds": seconds,
             **({"together": self.runs_together} if self.runs_together > 1 else {}),
             "tflop": None if flops is None else 1e-12 * flops * step,

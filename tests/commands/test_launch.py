@@ -52,6 +52,7 @@ def test_a_run_has_the_files_of_the_contract(trained):
         "step",
         "metrics",
         "parameters",
+        "examples",
         "seconds",
         "tflop",
         "gflops",
