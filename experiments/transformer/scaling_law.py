@@ -22,7 +22,7 @@ METRIC = "validation/nats_per_character"
 
 
 @auto_config
-def experiment(width: int = 128, steps: int = 1000, length: int = 128, seed: int = 0) -> Experiment:
+def experiment(width: int = 128, steps: int = 3000, length: int = 128, seed: int = 0) -> Experiment:
     vocabulary = Vocabulary(Characters(88), Dataset("austen", "train"))
     return Experiment(
         task=LanguageModelling(
@@ -37,17 +37,19 @@ def experiment(width: int = 128, steps: int = 1000, length: int = 128, seed: int
             train=Windows(Dataset("austen", "train"), vocabulary, length),
             # Windows without context halve the cost of the evaluation.
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length)},
-            batch_size=24,
+            # Below the critical batch size, so that the tokens and not the steps limit the loss. With 24 windows per batch
+            # and a third of the steps the error of the prediction was -3.4%.
+            batch_size=8,
             eval_batch_size=64,
         ),
         optimizers={"train": text_muon(steps)},
         steps=steps,
         seed=seed,
-        log_every=50,
+        log_every=150,
         eval_every=steps,
         save_every=steps,
     )
 
 
 def sweep():
-    return [{"width": width, "steps": steps} for width in (32, 48, 64, 96, 128) for steps in (250, 500, 1000)]
+    return [{"width": width, "steps": steps} for width in (32, 48, 64, 96, 128) for steps in (750, 1500, 3000)]
