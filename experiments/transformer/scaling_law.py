@@ -37,8 +37,8 @@ def experiment(width: int = 128, steps: int = 3000, length: int = 128, seed: int
             train=Windows(Dataset("austen", "train"), vocabulary, length),
             # Windows without context halve the cost of the evaluation.
             evals={"validation": Windows(Dataset("austen", "validation"), vocabulary, length)},
-            # Below the critical batch size, so that the tokens and not the steps limit the loss. With 24 windows per batch
-            # and a third of the steps the error of the prediction was -3.4%.
+            # Below the critical batch size, so that tokens and not steps limit the loss. With batches of 24 and a third
+            # of the steps, the prediction was 3.4% too low.
             batch_size=8,
             eval_batch_size=64,
         ),

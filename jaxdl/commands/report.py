@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import Command, Flag
 from jaxdl.config.recipes import repository_root
 from jaxdl.errors import UserError, nearest, printable, warn
-from jaxdl.report import across, load, normalization, pairs, sequential, targets
+from jaxdl.report import across, load, normalization, pairs, scaling, sequential, targets
 from jaxdl.report.across import Across
 from jaxdl.report.decomposition import Decomposition, describe
 from jaxdl.report.html import MARK as PAGE
 from jaxdl.report.load import Run
 from jaxdl.report.page import render
+from jaxdl.report.scaling import Scaling
 from jaxdl.report.statistics import Group, Section, sections
 from jaxdl.report.svg import number
 from jaxdl.report.targets import Target
@@ -32,6 +33,7 @@ COMMAND = Command(
     synopsis=(
         "DIR... [--output=FILE.html] [--metric=EVAL/NAME] [--against=GROUP] [--interval=METHOD]"
         " [--looks=N,N] [--target=EVAL/NAME=VALUE] [--normalize=NAME=LOW,HIGH]",
+        "DIR... --fit=scaling [--hold_out=GROUP] [--metric=EVAL/NAME] [--output=FILE.html]",
         "--gallery [DIR...] [--output=FILE.html]",
     ),
     flags=(
@@ -69,6 +71,18 @@ COMMAND = Command(
             value="NAME=LOW,HIGH",
             default=(),
         ),
+        Flag(
+            "fit",
+            "Fit the loss as a function of parameters and tokens to all but the held-out runs, and predict those.",
+            value="scaling",
+        ),
+        Flag(
+            "hold_out",
+            "Group that --fit predicts from the others: its number, or its arguments as in the report. By default the"
+            " one with the largest compute. Repeatable.",
+            value="GROUP",
+            default=(),
+        ),
         Flag("gallery", "Show all recipes, with pictures of the runs in DIR.", kind=bool, default=False),
     ),
     example="jaxdl report runs --output=report.html",
@@ -83,10 +97,11 @@ _VALUES = '{"written_by": "jaxdl report"'
 
 def main(arguments: list[str], flags: FlagValues) -> None:
     if not flags.gallery:
-        tables = flags.target, flags.normalize, flags.looks
+        tables = flags.target, flags.normalize, flags.looks, flags.fit, flags.hold_out
         run(arguments, flags.output, flags.metric, flags.against, flags.interval, *tables)
         return
-    compares = {name: flags[name].value for name in ("metric", "against", "looks", "target", "normalize")}
+    comparing = ("metric", "against", "looks", "target", "normalize", "fit", "hold_out")
+    compares = {name: flags[name].value for name in comparing}
     if name := next((name for name, value in compares.items() if value), None):
         raise UserError(
             f"--{name} compares runs; drop it, or --gallery, which shows the recorded metric of each recipe"
@@ -105,12 +120,14 @@ def run(
     aims: Sequence[str] = (),
     scales: Sequence[str] = (),
     looks: str | None = None,
+    fit: str | None = None,
+    held_out: Sequence[str] = (),
 ) -> None:
     """Writes the report of all runs at any depth of some folders, as NAME.html, .csv, .md and .json.
 
     Raises:
-      UserError: A folder without a run, a metric, group or recipe that no run has, too few seeds for the method, or a
-        page that cannot be written.
+      UserError: A folder without a run, a metric, group or recipe that no run has, too few seeds for the method, runs
+        that do not determine a fit, or a page that cannot be written.
     """
     page = page_path(output, "report.html")
     table, text, values = (page.with_suffix(suffix) for suffix in (".csv", ".md", ".json"))
@@ -132,13 +149,37 @@ def run(
     overall = None
     if len(parts) > 1:
         overall = across.across(parts, *normalization.ranges(parts, repository_root(), given))
-    write_atomically(page, render(parts, runs, page.parent, method, against, wanted, overall))
-    write_atomically(table, as_csv(parts, runs))
-    write_atomically(text, as_markdown(parts, method, against, wanted, overall))
-    write_atomically(values, as_json(parts, method, against, wanted, overall))
+    fits = _fits(parts, fit, held_out)
+    write_atomically(page, render(parts, runs, page.parent, method, against, wanted, overall, fits))
+    write_atomically(table, as_csv(parts, runs, fits))
+    write_atomically(text, as_markdown(parts, method, against, wanted, overall, fits))
+    write_atomically(values, as_json(parts, method, against, wanted, overall, fits))
+    for found in fits.values():
+        print(scaling.lines(found))
     bad = sum(bool(run.problem) for run in runs)
     print(f"{page}: {len(runs)} run(s) of {len(parts)} recipe(s){f', {bad} unfinished or damaged' if bad else ''}")
     print(f"{table}: one row per run; {text}, {values}: one row per group and comparison")
+
+
+def _fits(parts: Sequence[Section], fit: str | None, held_out: Sequence[str]) -> dict[str, Scaling]:
+    """Returns {recipe: scaling law}; warns of recipes without one if another recipe has one."""
+    if fit is None:
+        if held_out:
+            raise UserError(f"--hold_out={held_out[0]} names a group that a fit predicts; add --fit=scaling")
+        return {}
+    if fit != "scaling":
+        raise UserError(f"--fit={fit} is unknown; {nearest(fit, ('scaling',))}")
+    found, problems = dict[str, Scaling](), list[UserError]()
+    for part in parts:
+        try:
+            found[part.recipe] = scaling.scaling(part, held_out)
+        except UserError as error:
+            problems.append(error)
+    if problems and not found:
+        raise problems[0]
+    for problem in problems:
+        warn(str(problem))
+    return found
 
 
 def page_path(output: str | None, default: str) -> Path:
@@ -149,8 +190,8 @@ def page_path(output: str | None, default: str) -> Path:
     return page
 
 
-def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
-    """Returns a row for each run: recipe, group, varied settings, seed, metrics, state, cost and folder.
+def as_csv(parts: Sequence[Section], runs: Sequence[Run], fits: Mapping[str, Scaling] | None = None) -> str:
+    """Returns a row for each run: recipe, group, varied settings, seed, metrics, state, cost, folder and fit.
 
     A text that a spreadsheet would compute as a formula gets an apostrophe. Runs with an unknown configuration come
     last, without a group.
@@ -160,7 +201,8 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ("state", "selected_step", "minutes", "device", "commit", "folder")
-    writer.writerow(map(_csv_cell, ["recipe", "group", *arguments, "seed", *metrics, *columns]))
+    fitted = scaling.columns(list((fits or {}).values()))
+    writer.writerow(map(_csv_cell, ["recipe", "group", *arguments, "seed", *metrics, *columns, *fitted]))
     places = [(run, group) for section in parts for group in section.groups for run in group.runs]
     known = {run.folder for run, _ in places}
     for run, group in [*places, *((run, None) for run in runs if run.folder not in known)]:
@@ -171,7 +213,7 @@ def as_csv(parts: Sequence[Section], runs: Sequence[Run]) -> str:
         place, seed = group.number if group else "", "" if run.seed is None else run.seed_name
         chosen = "" if run.selected is None else run.selected
         row = [run.recipe, place, *values, seed, *scores, run.state, chosen, spent, run.device, commit, str(run.folder)]
-        writer.writerow(map(_csv_cell, row))
+        writer.writerow(map(_csv_cell, [*row, *(column.get(run.folder, "") for column in fitted.values())]))
     return buffer.getvalue()
 
 
@@ -186,6 +228,7 @@ def as_markdown(
     against: str | None = None,
     aims: Sequence[Target] = (),
     overall: Across | None = None,
+    fits: Mapping[str, Scaling] | None = None,
 ) -> str:
     """Returns tables with a row for each configuration of all recipes, and for each recipe's groups and comparisons."""
     texts = []
@@ -202,6 +245,10 @@ def as_markdown(
         if rows := pairs.pairs(part, _reference(part, against)):
             texts.append(_markdown_table(pairs.names(rows), [pairs.cells(pair, rows) for pair in rows]))
             texts.append(f"{_plain(pairs.note(part, rows))}\n")
+        if found := (fits or {}).get(part.recipe):
+            texts += [f"{_plain(found.title)}: {_plain(found.note)}\n"]
+            texts.append(_markdown_table(scaling.COEFFICIENTS, scaling.coefficient_cells(found)))
+            texts.append(_markdown_table(found.names, scaling.held_out_cells(found)))
         for aim in aims:
             if found := targets.reached(part, aim):
                 texts.append(f"{_plain(targets.note(aim))}\n")
@@ -215,6 +262,7 @@ def as_json(
     against: str | None = None,
     aims: Sequence[Target] = (),
     overall: Across | None = None,
+    fits: Mapping[str, Scaling] | None = None,
 ) -> str:
     """Returns each recipe's groups with results, intervals and seeds, and their comparisons."""
     recipes = []
@@ -223,7 +271,9 @@ def as_json(
         groups = [_group_values(part, group, method) for group in part.groups]
         comparisons = [pairs.as_json(pair) for pair in rows]
         reached = [targets.as_json(aim, found) for aim in aims if (found := targets.reached(part, aim))]
-        values = {"groups": groups, "comparisons": comparisons, "targets": reached}
+        law = (fits or {}).get(part.recipe)
+        fitted = {"scaling": scaling.as_json(law)} if law else {}
+        values = {"groups": groups, "comparisons": comparisons, "targets": reached, **fitted}
         recipes.append({"recipe": part.recipe, "metric": part.metric, **values})
     everything = {"recipes": recipes, "across": across.as_json(overall) if overall else None}
     body = json.dumps(everything, indent=1, ensure_ascii=False)

@@ -54,6 +54,9 @@ class Run:
       settings: Configuration. () if unknown.
       metrics: {"EVAL/NAME": value} of the result; NaN where not finite.
       steps: Completed steps. None before the first report.
+      parameters: Number of parameters. None without a result.
+      examples, tokens: Examples and tokens that all steps saw, repetitions included. None where not recorded.
+      tflop: TFLOP of the training steps. None where not counted.
       selected: Step of the scored checkpoint of a finished run with select="best", else None.
       minutes: Wall-clock time, up to now for a running run.
       goodput: Goodput of a finished run and where the rest of its time went, as text. "" without a result.
@@ -80,6 +83,10 @@ class Run:
     settings: tuple[Setting, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps: int | None = None
+    parameters: int | None = None
+    examples: int | None = None
+    tokens: int | None = None
+    tflop: float | None = None
     selected: int | None = None
     minutes: float = math.nan
     goodput: str = ""
@@ -187,6 +194,7 @@ def _read(folder: RunFolder) -> Run:
         settings=tuple(folder.settings()),
         metrics=scalars(result.get("metrics") or (followed.metrics_at(folder.path, result["step"]) if result else {})),
         steps=result.get("step", max((row["step"] for row in rows), default=None)),
+        **{name: result.get(name) for name in ("parameters", "examples", "tokens", "tflop")},
         selected=result.get("selected_step"),
         minutes=seconds / 60,
         goodput=goodput(result) or "",

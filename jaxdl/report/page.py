@@ -4,15 +4,16 @@ import dataclasses
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxdl.report import across, html, pairs, svg, targets
+from jaxdl.report import across, html, pairs, scaling, svg, targets
 from jaxdl.report.across import Across
 from jaxdl.report.decomposition import describe
 from jaxdl.report.grouping import typed
 from jaxdl.report.load import FINISHED, PRUNED, RUNNING, Run, log_tail
 from jaxdl.report.plots import arguments, curves, hues, pictures, readable
+from jaxdl.report.scaling import Scaling
 from jaxdl.report.statistics import Estimate, Group, Section
 from jaxdl.report.targets import Target
 from jaxdl.runs.ledger import figure, minutes
@@ -28,6 +29,7 @@ def render(
     against: str | None = None,
     aims: Sequence[Target] = (),
     overall: Across | None = None,
+    fits: Mapping[str, Scaling] | None = None,
 ) -> str:
     """Returns the HTML page.
 
@@ -39,6 +41,7 @@ def render(
       against: Number, name or label of the group with which the others of its recipe are compared. None: all pairs.
       aims: Values of metrics whose time to target is shown.
       overall: Comparison across recipes. None: it is not shown.
+      fits: {recipe: scaling law} to show.
     """
     several = len(sections) != 1
     title = f"{len(runs)} runs of {len(sections)} recipes" if several else sections[0].title or sections[0].recipe
@@ -56,7 +59,9 @@ def render(
             parts.append(html.tag("h2", section.title or section.recipe, id=f"recipe{index}"))
         parts.append(html.tag("p", html.tag("code", section.recipe), class_="note"))
         reference = section.group(against) if against else None
-        parts += [_results(section, here, method), pairs.table(section, reference), targets.tables(section, aims)]
+        fit = scaling.section_of_page(fits[section.recipe]) if fits and section.recipe in fits else ""
+        parts += [_results(section, here, method), fit, pairs.table(section, reference)]
+        parts.append(targets.tables(section, aims))
         parts += [curves(section), arguments(section), pictures(section, here)]
         parts += [_profiles(section, here), _configurations(section)]
     return html.document(title, *parts, _unfinished(wrong, sections, here) if wrong else "")

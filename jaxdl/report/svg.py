@@ -72,7 +72,13 @@ class _Scale(NamedTuple):
 
 
 def curves(
-    title: str, lines: Sequence[Line], last: float, log: bool = False, first: float = 0.0, across: str = "step"
+    title: str,
+    lines: Sequence[Line],
+    last: float,
+    log: bool = False,
+    first: float = 0.0,
+    across: str = "step",
+    log_across: bool = False,
 ) -> str:
     """Returns a panel with a line and a band for each group and split.
 
@@ -83,9 +89,12 @@ def curves(
       log: Whether the vertical axis is logarithmic.
       first: First step of the horizontal axis.
       across: Name of the horizontal axis in tooltips.
+      log_across: Whether the horizontal axis is logarithmic; it then has margins.
     """
     values = np.concatenate([side[np.isfinite(side)] for line in lines for side in line.band[1:]])
     along = _Scale(first, max(last, first + 1.0), _LEFT, _RIGHT)
+    if log_across:
+        along = _scale(np.array([first, last]), _LEFT, _RIGHT, log=True)
     up = _scale(values, _BOTTOM, _TOP, log)
     parts = [*_frame(along, up)]
     parts += [_area(line, along, up) for line in lines if line.hue < HUES]
