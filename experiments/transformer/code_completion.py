@@ -1,7 +1,9 @@
 r"""Next line of a Python function: Transformer encoder-decoder on the standard library.
 
-Result: none recorded yet
+Result: 0.0149 test exact match, 1 seed, 17.4 min, 74 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_completion.py
+
+Below the baseline, the most frequent line after the last one: after five epochs the loss still falls fast.
 
 The input is the signature, the docstring and the lines before; the metric is the exact match of the line. Validation
 and test have functions of other modules. Your own code:
