@@ -17,6 +17,7 @@ from jaxdl.errors import UserError
 Array = jax.Array
 PyTree = Any
 Step = Callable[[PyTree, Array], tuple[Array, PyTree]]
+Mask = Callable[[PyTree], Array]
 
 
 class Hypotheses(NamedTuple):
@@ -42,6 +43,7 @@ def greedy(
     max_length: int,
     *,
     forbidden: Sequence[int] = (),
+    mask: Mask | None = None,
     pad: int = 0,
 ) -> Hypotheses:
     """Decodes greedily: the most probable token at each step, until all examples have ended.
@@ -53,6 +55,7 @@ def greedy(
       end: End token.
       max_length: Maximum length of a sequence, with the end token.
       forbidden: Tokens that are never generated.
+      mask: Function of the carry after a step, the tokens that may follow, bool [batch, vocabulary]. None: all.
       pad: Token after the end token.
 
     Raises:
@@ -70,7 +73,7 @@ def greedy(
     def advance(state: tuple) -> tuple:
         index, carry, token, done, hypotheses = state
         logits, carry = step(carry, token)
-        allowed = forbid(log_softmax(logits), forbidden)
+        allowed = _masked(forbid(log_softmax(logits), forbidden), mask, carry)
         token = jnp.where(done, pad, jnp.argmax(allowed, axis=-1).astype(jnp.int32))
         hypotheses = Hypotheses(
             hypotheses.tokens.at[:, index].set(token),
@@ -92,6 +95,7 @@ def beam(
     length_penalty: float = 0.6,
     *,
     forbidden: Sequence[int] = (),
+    mask: Mask | None = None,
     pad: int = 0,
     every: bool = False,
 ) -> Hypotheses:
@@ -106,7 +110,7 @@ def beam(
       step: Model over [batch * width] examples, where the beams of an example are consecutive. `spread` repeats the
         constants in its closure.
       carry: Initial carry, leaves [batch, ...]; repeated here.
-      start, end, max_length, forbidden, pad: As in `greedy`.
+      start, end, max_length, forbidden, mask, pad: As in `greedy`.
       width: Beam width.
       length_penalty: Exponent of the length penalty. 0 ranks by probability, which favours short sequences.
       every: Whether to return the whole beam, [batch, width, ...]. Missing sequences have length 0 and score -inf.
@@ -128,7 +132,7 @@ def beam(
     def advance(state: tuple) -> tuple:
         index, carry, token, alive, complete = state
         logits, carry = step(carry, token.reshape(-1))
-        gains = forbid(log_softmax(logits), forbidden).reshape(*shape, -1)
+        gains = _masked(forbid(log_softmax(logits), forbidden), mask, carry).reshape(*shape, -1)
         parent, longer = _continuations(alive, gains, index)
         ends = longer.tokens[:, :, index] == end
         complete = _best(complete, _first(_keep(longer, ends), width), length_penalty)
@@ -157,6 +161,11 @@ def log_softmax(logits: Array) -> Array:
 def forbid(scores: Array, forbidden: Sequence[int]) -> Array:
     """Returns `scores` [batch, vocabulary] with -inf at forbidden tokens."""
     return scores.at[:, jnp.array(list(forbidden), jnp.int32)].set(-jnp.inf) if len(forbidden) else scores
+
+
+def _masked(scores: Array, mask: Mask | None, carry: PyTree) -> Array:
+    """Returns `scores` [batch, vocabulary] with -inf outside of the mask."""
+    return scores if mask is None else jnp.where(mask(carry), scores, -jnp.inf)
 
 
 def check_arguments(end: int | None, max_length: int, forbidden: Sequence[int]) -> None:

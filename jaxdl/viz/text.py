@@ -47,6 +47,13 @@ class TranslationPresentation(Presentation):
         return {"translation": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
 
 
+class FunctionCallingPresentation(TranslationPresentation):
+    """Presentation of function calling."""
+
+    def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
+        return {"call": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
+
+
 class CaptioningPresentation(Presentation):
     """Presentation of image captioning."""
 

@@ -128,6 +128,21 @@ class Tokenizer(Sequence[str]):
         """
         return self._codec.measure_all(texts)
 
+    @functools.cached_property
+    def spellings(self) -> tuple[str, ...]:
+        """Text that each id adds to a decoded text, "" for special and unused ids.
+
+        With BPE the first space of a decoded text is removed.
+
+        Raises:
+          UserError: Tokens of words, between which `decode` adds spaces.
+        """
+        if self._codec.kind not in (Table.kind, "bpe"):
+            raise UserError(f"{self!r} does not spell its texts; use a vocabulary of Characters or BPE")
+        texts = self._texts[len(SPECIALS) : self._used]
+        texts = texts if self._codec.kind == Table.kind else [text.replace(SPACE, " ") for text in texts]
+        return (*[""] * len(SPECIALS), *texts, *[""] * (len(self) - self._used))
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Decodes ids up to <end>, without special and unused ids.
 

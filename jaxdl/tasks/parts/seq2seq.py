@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data.text.special_tokens import END, PAD, START, UNKNOWN
-from jaxdl.decoding.beam_search import Hypotheses, beam, greedy, log_softmax, spread
+from jaxdl.decoding.beam_search import Hypotheses, Step, beam, greedy, log_softmax, spread
+from jaxdl.decoding.grammar import TokenAutomaton
 from jaxdl.errors import UserError, nearest
 from jaxdl.metrics.translation import METRICS, PACKAGES
 from jaxdl.tasks.parts.apply import float_outputs
@@ -80,6 +81,10 @@ class Seq2Seq(ModelTask):
         """Returns the maximum length of predictions if `max_length` is None."""
         raise NotImplementedError
 
+    def automaton(self) -> TokenAutomaton | None:
+        """Returns the automaton of the texts that may be decoded, None for all texts."""
+        return None
+
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         inputs, options = self._encoder_arguments(batch)
         return self.init_model(key, inputs, _masked_target(batch)[:, :-1], **options)
@@ -146,14 +151,19 @@ class Seq2Seq(ModelTask):
         carry = self.model.apply(collections, memory, method="start")
         beam_memory = spread(memory, self.beam) if self.beam > 1 else memory
 
-        def step(carry: PyTree, token: Array) -> Any:
+        def decode(carry: PyTree, token: Array) -> Any:
             return self.model.apply(collections, beam_memory, carry, token, method="decode")
 
+        step: Step = decode
+        mask, automaton = None, self.automaton()
+        if automaton is not None:
+            step, carry = automaton.constrain(step, carry, inputs.shape[0], max_length)
+            mask = automaton.allowed
         start = jnp.full(inputs.shape[0], START, jnp.int32)
-        forbidden = (PAD, START, UNKNOWN)
+        options: dict[str, Any] = {"forbidden": (PAD, START, UNKNOWN), "mask": mask, "pad": PAD}
         if self.beam == 1:
-            return greedy(step, carry, start, END, max_length, forbidden=forbidden, pad=PAD)
-        return beam(step, carry, start, END, max_length, self.beam, self.length_penalty, forbidden=forbidden, pad=PAD)
+            return greedy(step, carry, start, END, max_length, **options)
+        return beam(step, carry, start, END, max_length, self.beam, self.length_penalty, **options)
 
     def _logits(
         self, params: PyTree, variables: PyTree, batch: Batch, key: Array | None = None
