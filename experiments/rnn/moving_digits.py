@@ -3,7 +3,7 @@
 Result: 0.408 test ssim, 1 seed, 10.1 min, 28 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/rnn/moving_digits.py
 
-The predicted digits blur after the first frames: in the tenth, SSIM is 0.16, below the 0.21 of a copy of the last input.
+The digits blur after the first frames: in the tenth, SSIM is 0.16, below the 0.21 of a copy of the last input frame.
 
 Digits of the test split do not occur in training. The ConvLSTM encoder-forecaster: `--set=model=ConvLSTMForecaster`.
 Own videos, white on black: `python launch.py predict RUN video.gif`, also folders of frames and .npy files.
