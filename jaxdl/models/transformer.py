@@ -31,6 +31,7 @@ POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 NORMS = ("layer", "rms")
 ORDERS = ("pre", "post")
 REMATS = ("nothing", "all", "dots")
+SCALES = ("standard", "mup")
 tanh_gelu = functools.partial(nn.gelu, approximate=True)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
 
@@ -186,6 +187,12 @@ class Stack(nn.Module):
       remat: Rematerialization in the backward pass: "nothing", "all", or "dots", which keeps the outputs of matrix
         products.
       scan: Compiles one block, whose parameters have a leading axis [layers]. Not with `cross`.
+      scale: Parametrization of widths: "standard", or "mup" (arXiv:2203.03466, table 8), in which the learning rate
+        that is best for one width is best for all. With "mup" the variance of kernels is divided by m = features /
+        base, scores are multiplied by 8 / head_size, which is the standard scale of heads of 64 features, and the
+        output by 1 / m. Kernels need their learning rate divided by m: `scales=mup_scales(...)` of
+        `jaxdl.training.optimizers`. `hidden`, `head_size` or `heads` are to grow in proportion to `features`.
+      base: Width at which initialization and learning rates of "mup" equal the standard ones.
     """
 
     features: int
@@ -215,6 +222,8 @@ class Stack(nn.Module):
     dtype: Any = "float32"
     remat: str = "nothing"
     scan: bool = False
+    scale: str = "standard"
+    base: int = 64
 
     @nn.nowrap
     def empty_caches(self, batch: int, length: int) -> Any:
@@ -301,14 +310,17 @@ class Stack(nn.Module):
                 new_caches.append(cache)
             caches = None if caches is None else new_caches
         x = self.norm_out(x) if self.order == "pre" else x
-        return x.astype(jnp.float32), caches
+        x = x.astype(jnp.float32)
+        return x * (self.base / self.features) if self.scale == "mup" else x, caches
 
     def project_memory(self, memory: Array) -> list[Cache]:
         """Returns each block's keys and values of a memory [batch, m, features]."""
         return [block.project_memory(memory.astype(self.dtype)) for block in self.block]
 
     def _parts(self) -> tuple[MultiHeadAttention, nn.Module, MultiHeadAttention | None]:
-        init_std = self.init_std
+        init_std, mup = self.init_std, self.scale == "mup"
+        if mup and init_std is not None:  # LeCun initialization has this variance already
+            init_std *= (self.base / self.features) ** 0.5
         shared = {
             "use_bias": self.use_bias,
             "init_std": init_std,
@@ -321,7 +333,7 @@ class Stack(nn.Module):
             causal=self.causal,
             window=self.window,
             rotary=self.rotary_base if self.positions == "rotary" else 0.0,
-            scaled=self.scaled,
+            scaled="size" if mup else self.scaled,
             lora=self.lora,
             parent=None,
             **shared,
@@ -340,6 +352,12 @@ class Stack(nn.Module):
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"Stack: {name}={value!r} must be one of {', '.join(known)}")
+        if self.scale not in SCALES:
+            raise ValueError(f"Stack: scale={self.scale!r} must be one of {', '.join(SCALES)}")
+        if self.base <= 0:
+            raise ValueError(f"Stack: base={self.base} must be positive")
+        if self.scale == "mup" and (self.cross or self.experts or self.lora or not self.scaled):
+            raise ValueError("Stack: scale='mup' supports none of cross, experts, lora and scaled=False; drop them")
         if self.scan and self.cross:
             raise ValueError("Stack: scan=True does not support cross=True; set scan=False")
 

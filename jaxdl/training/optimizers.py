@@ -284,6 +284,25 @@ def layer_decay(
     return {before: rate ** (layers + 1), **blocks}
 
 
+def mup_scales(features: int, base: int = 64, stack: str = "stack") -> dict[str, float]:
+    """Returns Adam's learning-rate factors of a `Stack` with `scale="mup"` (arXiv:2203.03466, table 8).
+
+    Kernels of blocks have the factor base / features. Embeddings, norms, biases and output layers have 1. For `scales=`
+    of `adam` and `adamw`; the decay of `adamw` has the factor too. Not for SGD or Muon, whose factors differ.
+
+    Args:
+      features: Width of the stack.
+      base: Its `base`.
+      stack: Path of the stack.
+
+    Raises:
+      UserError: Widths that are not positive.
+    """
+    if min(features, base) <= 0:
+        raise UserError(f"mup_scales({features}, {base}): widths must be positive")
+    return {f"*{stack}/block*/kernel": base / features}
+
+
 def power_average(width: float = 0.1) -> Callable[[Any], Any]:
     """Returns the decay of a power-function EMA (arXiv:2312.02696), for `Experiment.ema`.
 

@@ -7,7 +7,7 @@ Logical axis names of parameters: "embed" for features of tokens, "heads" for fe
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -32,7 +32,8 @@ class MultiHeadAttention(nn.Module):
       causal: Causal mask.
       window: Sliding window of a causal mask, the token itself included (arXiv:2004.05150). 0 for none.
       rotary: Base of the wavelengths of rotary positions (RoPE, arXiv:2104.09864). 0 for none.
-      scaled: Scores are divided by sqrt(head_size); not in T5.
+      scaled: Scores are divided by sqrt(head_size); not in T5. "size" divides by head_size / 8, as muP does
+        (arXiv:2203.03466), which is the same for heads of 64 features.
       use_bias: Biases of the four dense layers.
       init_std: Std of the initial kernels. None: LeCun initialization.
       out_init_std: Std of the initial output kernel. None: `init_std`.
@@ -47,7 +48,7 @@ class MultiHeadAttention(nn.Module):
     causal: bool = False
     window: int = 0
     rotary: float = 0.0
-    scaled: bool = True
+    scaled: bool | Literal["size"] = True
     use_bias: bool = True
     init_std: float | None = None
     out_init_std: float | None = None
@@ -117,6 +118,8 @@ class MultiHeadAttention(nn.Module):
             causal_mask = position_mask(positions, key_positions, self.causal, self.window)  # type: ignore
             mask = causal_mask if mask is None else mask & causal_mask
         scale = query.shape[-1] ** -0.5 if self.scaled else 1.0
+        if self.scaled == "size":
+            scale = 8 / query.shape[-1]
         scores = Scores(bias, mask, segments, scale, self.causal and plain, self.window if plain else 0)
         key = key.astype(query.dtype)
         if self.is_mutable_collection(SEEN) and not self.is_initializing():
