@@ -129,6 +129,10 @@ def run(
       UserError: A folder without a run, a metric, group or recipe that no run has, too few seeds for the method, runs
         that do not determine a fit, or a page that cannot be written.
     """
+    if fit not in (None, "scaling"):
+        raise UserError(f"--fit={fit} is unknown; {nearest(fit or '', ('scaling',))}")
+    if held_out and fit is None:
+        raise UserError(f"--hold_out={held_out[0]} names a group that a fit predicts; add --fit=scaling")
     page = page_path(output, "report.html")
     table, text, values = (page.with_suffix(suffix) for suffix in (".csv", ".md", ".json"))
     for path, mark in ((page, PAGE), (table, _TABLE), (text, _TEXT), (values, _VALUES)):
@@ -164,11 +168,7 @@ def run(
 def _fits(parts: Sequence[Section], fit: str | None, held_out: Sequence[str]) -> dict[str, Scaling]:
     """Returns {recipe: scaling law}; warns of recipes without one if another recipe has one."""
     if fit is None:
-        if held_out:
-            raise UserError(f"--hold_out={held_out[0]} names a group that a fit predicts; add --fit=scaling")
         return {}
-    if fit != "scaling":
-        raise UserError(f"--fit={fit} is unknown; {nearest(fit, ('scaling',))}")
     found, problems = dict[str, Scaling](), list[UserError]()
     for part in parts:
         try:

@@ -181,6 +181,13 @@ def test_every_file_has_the_fit():
     assert section_of_page(found).count("<svg") == 2
 
 
-def test_flags_of_the_fit_are_checked(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
-        report([str(tmp_path / "none")], str(tmp_path / "report.html"), fit="scaling")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"fit": "scalign"}, "--fit=scalign is unknown; did you mean 'scaling'"),
+        ({"held_out": ["3"]}, "--hold_out=3 names a group that a fit predicts; add --fit=scaling"),
+    ],
+)
+def test_flags_of_the_fit_are_checked(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        report([str(tmp_path)], str(tmp_path / "report.html"), **flags)
