@@ -5,7 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
 The result is that of the former configuration: a U-Net, 1,700 steps.
 
-Ten steps of the DPM solver with classifier-free guidance in an interval: 14 evaluations of the network.
+Ten steps of the DPM solver with classifier-free guidance. Guidance in an interval, sigma 0.2 to 4, raised the FID of
+validation from 2.9 to 3.5.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None
@@ -30,14 +31,14 @@ def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", se
         Diffusion(
             fashion_dit(),
             Karras(),
-            LogNormal(),
+            # The paper's LogNormal(-1.2, 1.2) seldom draws the high levels at which shapes are decided.
+            LogNormal(mean=0.0, std=1.0),
             target="edm",
             classes=10,
             sampler="dpm_solver",
             sampling=fashion_sampling(),
             steps=10,
             guidance=2.0,
-            guidance_interval=(0.2, 4.0),
             fid_classifier=fashion_fid_classifier(),
         ),
         steps,
