@@ -31,7 +31,6 @@ def experiment(steps: int = 600, teacher: str = "runs/fashion_edm", seed: int = 
             fashion_sampling(),
             levels=18,
             guidance=2.0,
-            guidance_interval=(0.2, 4.0),
             classes=10,
             steps=2,
             fid_classifier=fashion_fid_classifier(),
