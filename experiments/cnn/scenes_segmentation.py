@@ -1,12 +1,11 @@
-"""U-Net on 2x2 blocks of pixels: foreground segmentation of composed photographs.
+"""U-Net foreground segmentation of composed photographs.
 
 Result: 0.764 test mean iou, 1 seed, 7.2 min on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/scenes_segmentation.py
         ... --set='categories=(0,1,2,3,4)' --set='names=("background","animal","flower","food","artifact")'
 
-The result is that of the former configuration: a U-Net at full resolution, 2,000 steps.
-
-Objects and backgrounds of the test split do not occur in training.
+Objects and backgrounds of the test split do not occur in training. A wider U-Net on 2x2 blocks of pixels reached 0.749
+after 2,000 steps (60 TFLOP) and 0.768 after 5,000.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -15,7 +14,7 @@ from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.image.boxes_and_masks import RelabelMask
 from jaxdl.data.image.resize import RandomScale
 from jaxdl.data.image.transforms import ColorJitter, RandomFlip, RandomHue
-from jaxdl.models.unet import PixelUnshuffle, UNet
+from jaxdl.models.unet import UNet
 from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
 from jaxdl.training.optimizers import adamw
 
@@ -31,9 +30,7 @@ def experiment(
 ) -> Experiment:
     return Experiment(
         task=SemanticSegmentation(
-            PixelUnshuffle(UNet(outputs=4 * len(names), channels=(32, 64, 128, 192), dropout=0.2)),
-            num_classes=len(names),
-            names=names,
+            UNet(outputs=len(names), channels=(16, 32, 64, 128), dropout=0.2), num_classes=len(names), names=names
         ),
         data=Data(
             train=Dataset("scenes", "train", features=("image", "mask")),

@@ -6,8 +6,8 @@ from jaxdl.data.synthetic.scenes import MockScenes
 
 def tiny():
     config = experiment.as_buildable(steps=24)
-    config.task.model.network.channels, config.task.model.network.depth = (8, 16), 1
-    config.task.model.network.outputs, config.task.num_classes = 16, 4
+    config.task.model.channels, config.task.model.depth = (8, 16), 1
+    config.task.model.outputs, config.task.num_classes = 4, 4
     config.task.names = ()
     config.data.train = MockScenes(shape=(16, 16, 3), examples=48)
     config.data.evals = {"validation": MockScenes(shape=(16, 16, 3), examples=21, split="validation")}
