@@ -77,6 +77,17 @@ class Draws:
         return low + (high - low) * self.uniform()
 
 
+def check_interval(name: str, interval: tuple[float, float]) -> None:
+    """Raises UserError if an interval of random numbers is not (minimum, maximum) with positive numbers.
+
+    Args:
+      name: Argument for the message, such as "RandomScale.scale".
+      interval: Bounds. Equal ones are a constant.
+    """
+    if not 0 < interval[0] <= interval[1]:
+        raise UserError(f"{name}={interval} must be (minimum, maximum) with 0 < minimum <= maximum")
+
+
 def split_draws(seed: int, split: str, count: int) -> Draws:
     """Returns the generator of the examples 0 .. count - 1 of a split; each split has other numbers.
 

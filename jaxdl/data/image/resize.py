@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl.data.image import geometry
 from jaxdl.data.image.files import pictures
-from jaxdl.data.random import Draws
+from jaxdl.data.random import Draws, check_interval
 from jaxdl.data.source import Batch
 from jaxdl.errors import UserError
 
@@ -34,6 +34,10 @@ class RandomResizedCrop:
     size: int
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self):
+        check_interval("RandomResizedCrop.scale", self.scale)
+        check_interval("RandomResizedCrop.ratio", self.ratio)
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         _, height, width, _ = batch["image"].shape
@@ -71,6 +75,13 @@ class ResizeCrop:
 
     resize: int
     size: int
+
+    def __post_init__(self):
+        if not 1 <= self.size <= self.resize:
+            raise UserError(
+                f"ResizeCrop(resize={self.resize}, size={self.size}) must have 1 <= size <= resize, the shorter side "
+                "that the crop is taken from"
+            )
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         _, height, width, _ = batch["image"].shape
@@ -153,8 +164,7 @@ class RandomScale:
 
     def __post_init__(self):
         _check_size("RandomScale", self.height, self.width)
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise UserError(f"RandomScale.scale={self.scale} must be (minimum, maximum) with 0 < minimum <= maximum")
+        check_interval("RandomScale.scale", self.scale)
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         scale = np.exp(draws.between(np.log(self.scale[0]), np.log(self.scale[1])))

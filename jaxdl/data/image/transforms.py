@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdl.data.image import geometry
 from jaxdl.data.image.files import Picture
-from jaxdl.data.random import Draws
+from jaxdl.data.random import Draws, check_interval
 from jaxdl.data.source import Batch
 from jaxdl.errors import UserError
 
@@ -137,6 +137,9 @@ class RandomAffine:
     scale: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
 
+    def __post_init__(self):
+        check_interval("RandomAffine.scale", self.scale)
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         angle = np.deg2rad(draws.between(-self.degrees, self.degrees))
         slant = np.tan(np.deg2rad(draws.between(-self.shear, self.shear)))
@@ -214,6 +217,10 @@ class RandomErasing:
     probability: float = 0.5
     area: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
+
+    def __post_init__(self):
+        check_interval("RandomErasing.area", self.area)
+        check_interval("RandomErasing.ratio", self.ratio)
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         _, height, width, _ = batch["image"].shape

@@ -1,5 +1,6 @@
 """Boxes, masks and instances follow the pixels under every transform."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from jaxdl.data.image.resize import (
     ResizeCrop,
     ResizePad,
 )
-from jaxdl.data.image.transforms import ColorJitter, Cutout, RandomAffine, RandomCrop, RandomFlip, RandomHue
+from jaxdl.data.image.transforms import (
+    ColorJitter,
+    Cutout,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    RandomHue,
+)
 from jaxdl.data.pipeline import Batches
 from jaxdl.data.random import Draws
 from jaxdl.data.source import ColumnSource
@@ -244,8 +253,30 @@ def test_resize_pad_keeps_the_aspect_and_random_scale_changes_the_size():
     assert (min(heights), max(heights)) <= (12, 20)
     assert max(heights) >= 18
     assert len({tuple(size) for size in sizes}) > 30
-    with pytest.raises(UserError, match="minimum"):
-        RandomScale(4, 4, scale=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("interval", [(0.0, 0.5), (0.5, 0.2), (-1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        (partial(RandomScale, 4, 4), "scale"),
+        (partial(RandomResizedCrop, 4), "scale"),
+        (partial(RandomResizedCrop, 4), "ratio"),
+        (RandomAffine, "scale"),
+        (RandomErasing, "area"),
+        (RandomErasing, "ratio"),
+    ],
+)
+def test_an_interval_without_a_positive_minimum_or_in_reverse_order_is_refused(transform, name, interval):
+    with pytest.raises(UserError, match=rf"\w\.{name}=.* must be \(minimum, maximum\)"):
+        transform(**{name: interval})
+    assert transform(**{name: (0.2, 0.2)})
+
+
+@pytest.mark.parametrize("size", [0, 25])
+def test_a_center_crop_larger_than_the_resized_image_is_refused(size):
+    with pytest.raises(UserError, match=r"ResizeCrop\(resize=24, size=.* must have 1 <= size <= resize"):
+        ResizeCrop(24, size)
 
 
 def test_photometric_transforms_leave_boxes_and_masks_unchanged():
