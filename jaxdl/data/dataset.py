@@ -56,6 +56,8 @@ class Dataset:
           UserError: The data set, split or feature does not exist, a file is damaged, or the source is unreachable.
         """
         kind, colon, path = self.name.partition(":")
+        if colon and not path:
+            raise UserError(f"Dataset.name='{self.name}' has no path after the colon; write '{kind}:PATH'")
         if self.scale is not None and kind not in ("folder", "coco"):
             raise UserError(f"Dataset.scale applies to folder:PATH and coco:PATH, not to '{self.name}'; remove it")
         if self.on_error != "raise" and kind not in ("folder", "coco", "speech"):

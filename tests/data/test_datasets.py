@@ -161,6 +161,8 @@ def test_invalid_splits_are_user_errors(split):
         ("no.such.module", "train", "dotted"),
         ("jaxdl.data.random", "train", "not define a class Builder"),
         ("folder:/no/such/folder", "train", "does not exist"),
+        ("folder:", "train", "has no path after the colon; write 'folder:PATH'"),
+        ("text:", "train", "has no path after the colon; write 'text:PATH'"),
     ],
 )
 def test_unknown_names_are_user_errors(home, name, split, message):
