@@ -131,6 +131,9 @@ _OF_CLASS = {
     "power_average.width": Range(0, 12**-0.5, without_low=True, without_high=True),
 }
 
+_NONEMPTY = ("channels", "stage_sizes")  # one value per stage of a model
+_MAY_BE_EMPTY = ("SpeechRecognizer.channels",)  # recurrent layers on all frames
+
 
 def check(config: Any) -> None:
     """Checks the literal arguments of all calls in a configuration, and of objects in it: types and ranges.
@@ -148,6 +151,8 @@ def check(config: Any) -> None:
             typed = ours and annotation is not None and _is_literal(value)
             if typed and fit(value, annotation).ok is False:
                 raise UserError(f"{where} is {value!r}; expected {describe(annotation)}")
+            if ours and name in _NONEMPTY and _is_empty(function, name, value):
+                raise UserError(f"{where} is {value!r}; expected at least one value")
             if (bounds := _range(function, name, annotation, ours)) is not None:
                 _check_numbers(where, value, bounds)
 
@@ -176,6 +181,10 @@ def _range(function: Any, name: str, annotation: Any, ours: bool) -> Range | Non
     if not ours:
         return None
     return _OF_CLASS.get(f"{getattr(function, '__name__', '')}.{name}", _BY_NAME.get(name, FINITE))
+
+
+def _is_empty(function: Any, name: str, value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and not value and f"{function.__name__}.{name}" not in _MAY_BE_EMPTY
 
 
 def _check_numbers(path: str, value: Any, bounds: Range) -> None:

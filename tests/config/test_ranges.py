@@ -17,6 +17,12 @@ from jaxdl.config.ranges import Range, check
 from jaxdl.config.recipes import recipes, repository_root
 from jaxdl.config.settings import argument_names, as_config, default_of
 from jaxdl.errors import UserError
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.ddpm_unet import DiffusionUNet
+from jaxdl.models.gan import DCGANGenerator
+from jaxdl.models.resnet import ResNet
+from jaxdl.models.speech import SpeechRecognizer
+from jaxdl.models.unet import UNet
 from jaxdl.training.optimizers import adamw
 
 EXTREMES = (-1, 0, math.nan, math.inf, 10**12)
@@ -153,6 +159,15 @@ def test_other_modules_state_their_ranges_in_annotations():
         check(fdl.Config(Mine, channels=3, width=65))
     with pytest.raises(UserError, match=r"^rate is nan; expected at least 0 and at most 1"):
         check(fdl.Config(Mine, channels=3, rate=math.nan))
+
+
+def test_models_without_a_stage_are_refused():
+    for model in (ConvNet, UNet, DCGANGenerator, DiffusionUNet):
+        with pytest.raises(UserError, match=r"^model\.channels is \(\); expected at least one value"):
+            check({"model": fdl.Config(model, channels=())})
+    with pytest.raises(UserError, match=r"^stage_sizes is \[\]; expected at least one value"):
+        check(fdl.Config(ResNet, stage_sizes=[]))
+    check(fdl.Config(SpeechRecognizer, channels=()))
 
 
 def test_experiment_objects_are_checked_like_configurations():
