@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
+from jaxdl.commands.flags import FORMAT, SET_OF_RUN, STEP, TRUST, Command, Flag
 from jaxdl.commands.follow import follow
 from jaxdl.config.experiment import Experiment
 from jaxdl.data.dataset import evaluations, with_split
@@ -51,7 +51,7 @@ COMMAND = Command(
             kind=bool,
             default=False,
         ),
-        SET,
+        SET_OF_RUN,
         FORMAT,
         TRUST,
     ),

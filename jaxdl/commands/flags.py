@@ -144,6 +144,12 @@ SET = Flag(
     value="NAME=VALUE",
     default=(),
 )
+SET_OF_RUN = Flag(
+    "set",
+    "Path in the run's configuration, such as task.temperature. Repeatable.",
+    value="NAME=VALUE",
+    default=(),
+)
 WORKDIR = Flag(
     "workdir",
     "Run folder, for train also its URL in an object store, such as s3://bucket/runs/mine. By default"

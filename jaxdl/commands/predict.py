@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl.flags import FlagValues
 
-from jaxdl.commands.flags import FORMAT, SET, STEP, TRUST, Command, Flag
+from jaxdl.commands.flags import FORMAT, SET_OF_RUN, STEP, TRUST, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
 from jaxdl.runs.files import check_output, stems, utf8, write_gif, write_output, write_png
@@ -48,7 +48,7 @@ COMMAND = Command(
         Flag("pictures", "Folder of the pictures. By default RUN/predictions.", value="DIR"),
         Flag("output", "File for the predictions as JSON lines.", value="FILE", instead=("workdir",)),
         FORMAT,
-        SET,
+        SET_OF_RUN,
         STEP,
         TRUST,
     ),
@@ -61,6 +61,7 @@ NAMED = {"label": "label", "labels": "box_label"}
 _VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "␉", "\v": "␋", "\f": "␌"})
 # Largest number of elements of a multi-dimensional array that is written as JSON.
 WRITTEN = 256
+_SHOWN = 8  # values of an array in the table
 _OTHER_FORMATS = frozenset(
     (".csv", ".tsv", ".xlsx", ".parquet", ".html", ".md", ".npy", ".npz", ".png", ".jpg", ".jpeg")
 )
@@ -274,7 +275,7 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
     if format == "json":
         print(lines, end="")
     else:
-        print_table(*_table(rows))
+        print_table(*table(rows))
 
 
 def _readable(
@@ -330,9 +331,17 @@ def _draw(
     return written
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns the names and rows of the scalar outputs, and of the classes and scores of boxes."""
+def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns the names and rows of the scalar outputs, and of the classes and scores of boxes.
+
+    Arrays are left out, unless there are no other outputs.
+    """
     lines = [{key: text for key, value in row.items() if (text := _cell(row, key, value))} for row in rows]
+    if all(len(line) < 2 for line in lines):  # only the name of the input
+        lines = [
+            line | {key: _array(value) for key, value in row.items() if key not in line}
+            for row, line in zip(rows, lines)
+        ]
     names = list(dict.fromkeys(key for line in lines for key in line))
     return names, [[line.get(name, "") for name in names] for line in lines]
 
@@ -343,3 +352,13 @@ def _cell(row: Mapping[str, Any], key: str, value: Any) -> str:
     if isinstance(value, (list, dict)):
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value).translate(_VISIBLE)
+
+
+def _array(value: Any) -> str:
+    """Returns the first values of an array, or of {class: value}."""
+    if isinstance(value, dict):
+        texts = [f"{name} {number:.4g}" for name, number in value.items()]
+    else:
+        texts = [f"{number:.4g}" if isinstance(number, float) else str(number) for number in np.ravel(value).tolist()]
+    more = f", ... ({len(texts)} values; --format=json prints all)" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]).translate(_VISIBLE) + more

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.commands.predict import check_finite
+from jaxdl.commands.predict import check_finite, table
 from jaxdl.data.image.files import frame
 from jaxdl.errors import UserError
 from jaxdl.runs.files import write_png
@@ -50,3 +50,12 @@ def test_a_prediction_that_is_not_finite_is_refused():
     check_finite("a.csv", {"forecast": np.ones(3, np.float32), "label": np.array(3), "texts": np.array(["nan"])})
     with pytest.raises(UserError, match=r"a\.csv: the prediction 'forecast' is not finite"):
         check_finite("a.csv", {"forecast": np.array([1.0, np.nan], np.float32)})
+
+
+def test_the_table_has_arrays_only_if_there_are_no_other_outputs():
+    names, rows = table([{"file": "a.png", "label": "cat", "probability": 0.5, "scores": [0.5, 0.25]}])
+    assert (names, rows) == (["file", "label", "probability"], [["a.png", "cat", "0.5000"]])
+    names, rows = table([{"file": "a.png", "probability": [0.5, 0.25]}, {"file": "b.png", "probability": {"cat": 1.0}}])
+    assert (names, rows) == (["file", "probability"], [["a.png", "0.5, 0.25"], ["b.png", "cat 1"]])
+    _, ((_, text),) = table([{"file": "a.png", "codes": [list(range(6)), list(range(6))]}])
+    assert text == "0, 1, 2, 3, 4, 5, 0, 1, ... (12 values; --format=json prints all)"
