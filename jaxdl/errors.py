@@ -22,6 +22,10 @@ LIMITS: dict[int | None, str] = {
     errno.ENAMETOOLONG: "use a shorter path",
 }
 _OTHERWISE = "use a writable folder"
+# Remedies of a file where a folder is expected.
+_NO_FOLDER: dict[int | None, str] = dict.fromkeys(
+    (errno.EEXIST, errno.ENOTDIR), "give the path of a folder; a file has this name, or that of a folder above it"
+)
 # Characters that move the cursor, break a line, reverse the direction of text or cannot be encoded.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -115,7 +119,7 @@ def cause_and_remedy(error: Exception, otherwise: str = _OTHERWISE) -> str:
     """Returns "CAUSE; REMEDY" of a failed system call (`error_number`), with the remedy `otherwise` of other causes."""
     number = error_number(error)
     cause = os.strerror(number) if number else " ".join(str(error).split())[:300] or type(error).__name__
-    return f"{cause}; {LIMITS.get(number, otherwise)}"
+    return f"{cause}; {LIMITS.get(number) or _NO_FOLDER.get(number, otherwise)}"
 
 
 @contextmanager

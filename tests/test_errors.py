@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl.errors import WriteError, limit_errors
+from jaxdl.errors import WriteError, limit_errors, write_errors
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,12 @@ def test_the_cause_of_a_failed_write_is_found_in_the_messages_of_libraries(error
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match=r"^other$"), limit_errors(Path("data")):
         raise RuntimeError("other")
+
+
+def test_a_file_where_a_folder_is_expected_is_named_as_the_cause(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("notes")
+    for folder in (file, file / "runs"):
+        message = r"notes\.txt.*; give the path of a folder; a file has this name"
+        with pytest.raises(WriteError, match=message), write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)

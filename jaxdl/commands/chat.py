@@ -39,10 +39,16 @@ def run(
     Raises:
       UserError: The run cannot be read, or its model is not a language model.
     """
-    trained = load_trained(path, step, [*settings, f"task.new_tokens={PIECE}"])
+    refusal = f"{path} is not a language model; give the run of one, such as of chat.py"
+    try:
+        trained = load_trained(path, step, [*settings, f"task.new_tokens={PIECE}"])
+    except UserError as error:
+        if str(error).startswith("no 'new_tokens' in task "):
+            raise UserError(refusal) from None
+        raise
     tokenizer = trained.names.get("tokens")
     if not isinstance(tokenizer, Tokenizer) or trained.task.causal is None:
-        raise UserError(f"{path} is not a language model; give the run of one, such as of chat.py")
+        raise UserError(refusal)
     write = _to_terminal if write is None else write
     history, count = np.zeros(0, np.int32), 0
     for line in _from_terminal() if lines is None else lines:

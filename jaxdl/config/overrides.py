@@ -171,7 +171,8 @@ def _find(node: Any, key: str | int, here: str, arguments: tuple[str, ...]) -> t
             index = int(key) % len(node)
             return index, node[index]
     requested = str(key) if isinstance(key, str) else f"[{key}]"
-    place = f"in {here}{kind}" if here else "in the experiment or among the recipe's arguments"
+    experiment = "in the experiment or among the recipe's arguments" if arguments else "in the experiment"
+    place = f"in {here}{kind}" if here else experiment
     raise _UnknownNameError(f"no '{requested}' {place}; {nearest(requested, {*names, *arguments})}")
 
 

@@ -208,6 +208,7 @@ def _find(name: str) -> tuple[Path, str | None]:
     if "/" not in name and not name.endswith(".py") and (path := locate(name).get(name)) and path.suffix == ".py":
         return path, name
     known = [_display_path(path.resolve()) for base in dict.fromkeys(bases) for path in _recipe_paths(base)]
+    known += [str(path) for path in _beside(expanded(name))]
     kind = "file" if name.endswith(".py") else "recipe"
     raise UserError(f"no {kind} '{name}'; {nearest(name, set(known))}")
 
@@ -293,6 +294,13 @@ def _recipe_paths(root: Path) -> Iterator[Path]:
     for path in sorted((root / "experiments").glob("**/*.py")):
         if not path.name.startswith(("_", ".")) and "__pycache__" not in path.parts:
             yield path
+
+
+def _beside(path: Path) -> list[Path]:
+    """Returns the recipes in the folder of a file that does not exist."""
+    folder = path.parent
+    files = sorted(folder.glob("[!_.]*.py")) if folder.is_dir() else []
+    return [file for file in files if _read(file, folder) is not None]
 
 
 def _read(path: Path, root: Path) -> RecipeFile | None:

@@ -2,13 +2,17 @@
 
 from types import SimpleNamespace
 
+import fiddle as fdl
 import jax
 import numpy as np
 import pytest
 
 from jaxdl.commands import chat
+from jaxdl.config.experiment import Experiment
+from jaxdl.config.overrides import resolve
 from jaxdl.data.text.tokenizers import Characters
 from jaxdl.errors import UserError
+from jaxdl.tasks.image_classification import ImageClassification
 
 TOKENIZER = Characters(40).train(["abcdefghijklmnopqrstuvwxyz .?\n"])
 
@@ -71,3 +75,15 @@ def test_other_models_are_refused(model):
     model.trained.task.causal = None
     with pytest.raises(UserError, match="run is not a language model"):
         chat.run("run", lines=[])
+
+
+def test_a_task_without_new_tokens_is_refused(monkeypatch):
+    def load(path, step, settings):
+        del path, step
+        return resolve(fdl.Config(Experiment, task=fdl.Config(ImageClassification)), settings)
+
+    monkeypatch.setattr(chat, "load_trained", load)
+    with pytest.raises(UserError, match="run is not a language model"):
+        chat.run("run", lines=[])
+    with pytest.raises(UserError, match="no 'beam' in task"):
+        chat.run("run", settings=["task.beam=2"], lines=[])

@@ -106,6 +106,11 @@ def test_invalid_override_raises_a_one_line_error(setting, message):
     assert "\n" not in str(raised.value)
 
 
+def test_unknown_name_in_a_saved_configuration_does_not_offer_arguments_of_the_recipe():
+    with pytest.raises(UserError, match=r"^no 'path' in the experiment; did you mean 'data'"):
+        resolve(resolved(), ["path=flowers"])
+
+
 def test_override_does_not_mutate_a_shared_dictionary():
     mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config = resolved()

@@ -164,6 +164,13 @@ def test_missing_recipe_error_suggests_the_nearest_name():
         load_recipe("no.such.recipe")
 
 
+def test_missing_recipe_error_suggests_a_recipe_in_the_same_folder(folder):
+    (folder / "flowers.py").write_text("def experiment(): ...")
+    (folder / "flower_.py").write_text("width = 3")  # not a recipe
+    with pytest.raises(UserError, match=r"did you mean '.*flowers\.py'"):
+        load_recipe(str(folder / "flower.py"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -78,12 +78,19 @@ def check_known(loadable: Any, tokenizer: Tokenizer, texts: Sequence[str], names
     if unknown:
         listed = ", ".join(f"{letter!r} ({count})" for letter, count in unknown.most_common(5))
         more = f" and {len(unknown) - 5} others" if len(unknown) > 5 else ""
-        where = f"example {first} of the corpus" if names is None else names[first]
+        where = f"example {first} of {_corpus(loadable)}" if names is None else names[first]
+        count = f"{unknown.total()} character{'s are' if unknown.total() > 1 else ' is'}"
         raise UserError(
-            f"{unknown.total()} characters are outside the vocabulary: {listed}{more}; the first is in {where}; "
-            f"correct the texts, enlarge the vocabulary, or set {type(loadable).__name__}.strict=False to read them as "
-            "<unknown>"
+            f"{count} outside the vocabulary: {listed}{more}; the first is in {where}; correct the texts, enlarge the "
+            f"vocabulary or its corpus, or set {type(loadable).__name__}.strict=False to read them as <unknown>"
         )
+
+
+def _corpus(loadable: Any) -> str:
+    """Returns the name and split of a corpus for messages."""
+    corpus = getattr(loadable, "corpus", None)
+    name, split = getattr(corpus, "name", ""), getattr(corpus, "split", "")
+    return f"'{name}', split '{split}'" if name and split else "the corpus"
 
 
 def _short(name: str) -> str:

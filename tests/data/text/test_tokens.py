@@ -235,6 +235,8 @@ def test_a_vocabulary_requires_the_training_split():
     test_windows = Windows(Texts(("axbx",), "test"), windows.vocabulary, length=1)
     with pytest.raises(UserError, match=r"2 characters are outside the vocabulary: 'x' \(2\); .*Windows\.strict=False"):
         test_windows.load()
+    with pytest.raises(UserError, match=r"^1 character is outside .* is in example 0 of the corpus; "):
+        replace(test_windows, corpus=Texts(("ax",), "test")).load()
     test_windows = replace(test_windows, strict=False)
     np.testing.assert_array_equal(test_windows.load().columns["tokens"], [[4, 3], [3, 5], [5, 3]])
     for split in ("test", "validation[:10]", "train+test", "all"):
