@@ -1,10 +1,11 @@
 """Function calling: commands to JSON calls of ten functions, Transformer with copying, decoding within a grammar.
 
-Result: none recorded yet
+Result: 0.750 test call match, 1 seed, 7.4 min, 23 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/transformer/json_calls.py
 
-Neither the templates of the test commands nor their cities, names, labels and messages occur in training. Decoding
-without the grammar is scored beside it. `python launch.py predict RUN --text='wake me tomorrow at 6:45 am'`
+Neither the templates of the test commands nor their cities, names, labels and messages occur in training. Without
+the grammar (`eval RUN --set=task.constrained=False`) 97.4% of the test calls are valid and 0.746 match. A valid call may
+be wrong: commands that ask for no function get a call, too, and long unknown values are misspelled.
 """
 
 from fiddle.experimental.auto_config import auto_config
