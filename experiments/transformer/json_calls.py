@@ -4,8 +4,8 @@ Result: 0.750 test call match, 1 seed, 7.4 min, 23 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/transformer/json_calls.py
 
 Neither the templates of the test commands nor their cities, names, labels and messages occur in training. Without
-the grammar (`eval RUN --set=task.constrained=False`) 97.4% of the test calls are valid and 0.746 match. A valid call may
-be wrong: commands that ask for no function get a call, too, and long unknown values are misspelled.
+the grammar (`eval RUN --set=task.constrained=False`) 97.4% of the test calls are valid and 0.746 match. A valid call
+may be wrong: commands that ask for no function get a call, too, and long unknown values are misspelled.
 """
 
 from fiddle.experimental.auto_config import auto_config
