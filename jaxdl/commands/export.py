@@ -68,8 +68,8 @@ def run(path: str, step: int | None, output: str, to: str = "huggingface") -> Pa
     `jaxdl.interop.huggingface.checkpoints`; an image classifier, as one of RGB images, with preprocessor_config.json; a
     model of text with tokenizer.json, tokenizer_config.json and generation_config.json. A StableHLO program of any
     task computes the outputs of `jaxdl predict` for a batch of any size, see `jaxdl.interop.stablehlo`; signature.json
-    states how image files are decoded and framed, see `ImagePreprocessing.describe`. If the run keeps an average of the
-    weights, the average is exported.
+    has the class names and states how image files are decoded and framed, see `ImagePreprocessing.describe`. If the
+    run keeps an average of the weights, the average is exported.
 
     Args:
       path: Run folder.
@@ -186,5 +186,6 @@ def _write_program(path: str, step: int | None, folder: Path) -> tuple[int, str]
     preprocessing = reader.describe() | ({"tokenizers": files} if files else {})
     specs = trained.record["batch"] | reader.evaluated_images
     function, weights = program_of(trained.task, trained.experiment.seed), trained.state.evaluated
-    inputs = write_program(folder, function, weights, specs, preprocessing=preprocessing)
+    classes = {feature: names for feature, names in trained.names.items() if not isinstance(names, Tokenizer)}
+    inputs = write_program(folder, function, weights, specs, preprocessing=preprocessing, classes=classes)
     return int(trained.state.step), f", a program with inputs {', '.join(inputs)}"

@@ -37,6 +37,7 @@ def write_program(
     inputs: Specs,
     platforms: Sequence[str] = PLATFORMS,
     preprocessing: Mapping[str, Any] | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
     """Exports a function of weights and a batch as a StableHLO program.
 
@@ -50,6 +51,7 @@ def write_program(
       inputs: (shape of one example, dtype) by name.
       platforms: Target platforms, as in `jax.export`.
       preprocessing: JSON for signature.json, from files to inputs. None omits it.
+      classes: Class names by feature for signature.json. None omits them.
 
     Returns:
       Names of the inputs.
@@ -69,6 +71,7 @@ def write_program(
     }
     signature: dict[str, Any] = {"inputs": shapes, "platforms": list(platforms)}
     signature |= {} if preprocessing is None else {"preprocessing": preprocessing}
+    signature |= {"classes": {name: list(of) for name, of in classes.items()}} if classes else {}
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRAM).write_bytes(program.exported.serialize())

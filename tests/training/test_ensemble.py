@@ -1,6 +1,7 @@
 """Ensembles: members equal single runs, outputs are averaged, tasks without average are refused."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -157,5 +158,7 @@ def test_a_run_of_an_ensemble_is_restored_and_exported(tmp_path):
     kernel = next(iter(jax.tree.leaves(trained.state.params)))
     assert kernel.shape[0] == 2
     export.run(run, None, str(tmp_path / "program"), "stablehlo")
+    signature = json.loads((tmp_path / "program/signature.json").read_text())
+    assert signature["classes"] == {"label": [f"class {number}" for number in range(10)]}
     with pytest.raises(UserError, match="is an ensemble, which has no Hugging Face format"):
         export.run(run, None, str(tmp_path / "model"))
