@@ -1,4 +1,4 @@
 """The laws that every recipe obeys, and test-sized configurations."""
 
-from jaxdl.testing.laws import check_laws as check_laws
+from jaxdl.testing.check import check_laws as check_laws
 from jaxdl.testing.sizes import tiny as tiny

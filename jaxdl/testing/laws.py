@@ -19,15 +19,13 @@ import jax
 import numpy as np
 from fiddle import daglish
 
-from jaxdl.config.experiment import Experiment, build
-from jaxdl.config.recipes import load_recipe
+from jaxdl.config.experiment import Experiment
 from jaxdl.config.settings import argument_names, default_of
 from jaxdl.data.pipeline import Batches, eval_batches
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
 from jaxdl.testing.files import law_files, takes_no_files
 from jaxdl.testing.ids import law_ids, undeclared
-from jaxdl.testing.sizes import tiny
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.meters import CLOCKED
@@ -365,36 +363,3 @@ LAWS = (
     Law("ids", law_ids, exemption=_without_ids),
     Law("forward mode", law_forward_mode, exemption=_reverse_mode_only),
 )
-
-
-def check_laws(recipe: str, names: Sequence[str] = ()) -> dict[str, str]:
-    """Checks a recipe against the laws, at its test size (see `jaxdl.testing.tiny`).
-
-    Laws 3 and 4 need eight devices: on a CPU call `jaxdl.runs.environment.configure(cpu_devices=8)` first.
-
-    Args:
-      recipe: Path or dotted name of the recipe, as for `--config`.
-      names: Names of the laws to check. Default: all.
-
-    Returns:
-      {law: "holds" or why it was not checked}.
-
-    Raises:
-      AssertionError: The recipe breaks a law; the message names it.
-    """
-    config = tiny(load_recipe(recipe))
-    bench, outcomes = Bench(build(config)), {}
-    still = Bench(build(without_dropout(config)), bench)
-    for law in LAWS:
-        if names and law.name not in names:
-            continue
-        reason = law.exemption(bench)
-        if law.name in ("devices", "pmap") and jax.device_count() < 8:
-            reason = f"needs 8 devices, found {jax.device_count()}"
-        if not reason:
-            try:
-                law.check(still if law.without_dropout else bench)
-            except AssertionError as error:
-                raise AssertionError(f"{recipe} breaks the law '{law.name}': {error}") from error
-        outcomes[law.name] = reason or "holds"
-    return outcomes

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from jaxdl.errors import UserError
 from jaxdl.testing import check_laws
 
 RECIPE = """
@@ -81,3 +82,10 @@ def test_a_violated_law_is_named(write_recipe):
     recipe = write_recipe("coupled_flowers", coupling=" - features.mean(axis=0)")  # an example depends on its batch
     with pytest.raises(AssertionError, match="breaks the law 'accumulation'"):
         check_laws(recipe, names=["accumulation"])
+
+
+def test_an_unknown_law_is_refused(write_recipe):
+    with pytest.raises(UserError, match="no law 'repeatabel'; did you mean 'repeatable'"):
+        check_laws(write_recipe("checked_flowers"), names=["learns", "repeatabel"])
+    with pytest.raises(UserError, match="no law 'resume'"):
+        check_laws(write_recipe("checked_flowers"), "resume")
