@@ -1,7 +1,7 @@
 """Kills trainings at random steps, resumes them, and compares them with trainings that were left alone.
 
   pip install -e . torch lightning transformers accelerate scikit-learn
-  python docs/comparisons/resume/compare.py [--kills=3] [--seed=0]
+  python docs/comparisons/resume/compare.py [--kills=3] [--seed=0] [NAME ...]
 
 Each training runs twice without a kill, then with SIGKILL at a random step, followed by the same command. Prints a
 Markdown table.
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-STEPS, SAVE_EVERY = 400, 50
+STEPS, SAVE_EVERY = 400, 40
 RECIPE = ["--config=experiments/cnn/digits.py", "--set=log_every=1", "--set=eval_every=400"]
 RECIPE += [f"--set=steps={STEPS}", f"--set=save_every={SAVE_EVERY}"]
 TRAININGS = {
@@ -105,12 +105,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRAININGS)}; default: all")
     flags = parser.parse_args()
-    names = ["repeatable", "killed at step", "duplicate rows", "losses changed", "examples left out", "distance"]
-    print(f"| training | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
-    for name, command in TRAININGS.items():
+    columns = ["repeatable", "killed at step", "duplicate rows", "losses changed", "examples left out", "distance"]
+    print(f"| training | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}", flush=True)
+    for name in flags.names or TRAININGS:
         with tempfile.TemporaryDirectory() as scratch:
-            values = compare(command, flags.kills, random.Random(flags.seed), Path(scratch))
+            values = compare(TRAININGS[name], flags.kills, random.Random(flags.seed), Path(scratch))
         print(f"| {name} | {' | '.join(values)} |", flush=True)
 
 

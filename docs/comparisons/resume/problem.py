@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-STEPS, SAVE_EVERY, BATCH = 400, 50, 64
+STEPS, SAVE_EVERY, BATCH = 400, 40, 64
 EXAMPLES = 1600
 
 
