@@ -17,6 +17,7 @@ from jaxdl.trackers.wandb import stored_steps
 KILLS = int(os.environ.get("JAXDL_TEST_KILLS", "2"))
 STEPS = 30
 LENGTH = f"--set=steps={STEPS}"
+SLOWLY = "--set=pause=0.2"  # a signal arrives before the end, also if other tests take all cores
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
     for number, signal_number in enumerate([*[signal.SIGKILL] * KILLS, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]):
         step = 1 + (number * (STEPS - 5)) // (KILLS + 3) + chance.randrange(5)
         step = max(step, newest_step(workdir) + 1)  # earlier rows are of the last process
-        process = launch(workdir, LENGTH)
+        process = launch(workdir, LENGTH, SLOWLY)
         wait_for_step(process, workdir, step)
         time.sleep(chance.uniform(0, 0.05))
         process.send_signal(signal_number)
@@ -45,7 +46,7 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
             assert process.returncode == code, output
             assert f"stopped: {signal_number.name} after step" in output
             assert json.loads((workdir / "manifest.json").read_text())["attempts"][-1]["exit"] == code
-    process = launch(workdir, LENGTH)
+    process = launch(workdir, LENGTH, SLOWLY)
     assert process.stdout is not None
     assert any("resuming from step" in line for line in process.stdout)
     process.stdout.close()  # the reader of a run's output may end before the run
@@ -57,9 +58,11 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
 
 def test_a_tracker_has_each_step_of_a_killed_run_once(uninterrupted, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    workdir, flags = tmp_path / "tracked", (LENGTH, "--set=pause=0.05", "--tracker=wandb")
+    workdir, flags = tmp_path / "tracked", (LENGTH, SLOWLY, "--tracker=wandb")
     process = launch(workdir, *flags)
     wait_for_step(process, workdir, 17)
+    while not state_of(workdir, "wandb")["id"] and process.poll() is None:  # the tracker starts in another thread
+        time.sleep(0.002)
     process.kill()
     process.communicate(timeout=120)
     assert not (workdir / "result.json").exists(), "the signal came too late to test anything"
