@@ -87,7 +87,7 @@ def compare(command: list[str], kills: int, generator: random.Random, scratch: P
         ", ".join(map(str, steps)),
         f"{duplicates / kills:.0f}",
         f"{changed / kills:.0f} of {STEPS}",
-        ", ".join(map(str, missed)) or "none",
+        ", ".join(map(str, missed)) or "-",
         "0, bitwise" if max(distances) == 0 else f"{max(distances):.1e}",
     ]
 
