@@ -5,7 +5,7 @@ Run:    python launch.py sweep --config=experiments/transformer/scaling_law.py -
         python launch.py report runs/scaling --fit=scaling
 
 The fit predicts the largest run of the sweep, which is the default configuration here, from the fourteen smaller ones.
-No run sees more than one epoch, and each has a schedule of its own that ends with its last step.
+All runs see less than one epoch, and the schedule of each ends with its last step.
 """
 
 from fiddle.experimental.auto_config import auto_config

@@ -334,7 +334,7 @@ def _draw(
 def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Returns the names and rows of the scalar outputs, and of the classes and scores of boxes.
 
-    Arrays are left out, unless there are no other outputs.
+    Arrays are printed only if there is nothing else to print.
     """
     lines = [{key: text for key, value in row.items() if (text := _cell(row, key, value))} for row in rows]
     if all(len(line) < 2 for line in lines):  # only the name of the input

@@ -49,7 +49,7 @@ def parse(pattern: str, alphabet: frozenset[str]) -> Fragment:
 
 
 class _Parser:
-    """Recursive-descent parser; its methods return the (start, end) states of what they read."""
+    """Recursive-descent parser. The methods for parts of a pattern return their (start, end) states."""
 
     def __init__(self, pattern: str, alphabet: frozenset[str]):
         self.pattern, self.alphabet, self.place = pattern, alphabet, 0

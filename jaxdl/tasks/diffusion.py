@@ -71,8 +71,8 @@ class Diffusion(Task):
     that the FID classifier assigns to their label.
 
     Predictions and samples: `image` uint8 [batch, h, w, c]; `strip` uint8 [batch, 8, h, w, c], the denoiser's output
-    along the trajectory, the noisiest first; `label` of conditional models. Predictions also: `noised` uint8
-    [batch, 8, h, w, c], the real image at increasing noise levels.
+    along the trajectory, the noisiest first; `label` of conditional models. Predictions of models without embeddings
+    also: `noised` uint8 [batch, 8, h, w, c], the real image at increasing noise levels.
 
     Attributes:
       network: F(x; c_noise), `network(image [batch, h, w, c], level [batch], condition, *, train) -> [batch, h, w, c]`,
@@ -227,7 +227,9 @@ class Diffusion(Task):
         noise = standard_normal(example_keys(jax.random.fold_in(key, 3), batch), data.shape[1:])
         # At the variance of the data, as the variance-preserving process: brighter images would be clipped.
         noised = [(data + sigma * noise) / jnp.sqrt(1.0 + jnp.square(sigma / self.sigma_data)) for sigma in sigmas]
-        outputs = {**_trajectory_images(trajectory), "noised": symmetric_to_uint8(jnp.stack(noised, axis=1))}
+        outputs = _trajectory_images(trajectory)
+        if not self.embedding:  # `predict --text` has no real image
+            outputs["noised"] = symmetric_to_uint8(jnp.stack(noised, axis=1))
         return {**outputs, **({"label": batch["label"]} if self.classes and not inputs else {})}
 
     def denoise(
