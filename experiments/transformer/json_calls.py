@@ -6,6 +6,7 @@ Run:    python launch.py --config=experiments/transformer/json_calls.py
 Neither the templates of the test commands nor their cities, names, labels and messages occur in training. Without
 the grammar (`eval RUN --set=task.constrained=False`) 97.4% of the test calls are valid and 0.746 match. A valid call
 may be wrong: commands that ask for no function get a call, too, and long unknown values are misspelled.
+Commands are in lower case; for "Lagos" the city is "functionagos". "9 pm", without minutes, becomes 17:30.
 """
 
 from fiddle.experimental.auto_config import auto_config
