@@ -89,6 +89,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
         listed = sorted(names, key=lambda other: -difflib.SequenceMatcher(None, name, other).ratio())[:_LISTED]
     more = f" and {len(names) - len(listed)} more" if len(listed) < len(names) else ""
     meant = f"did you mean '{match[0]}'? " if match else ""
+    if any("," in other for other in listed):
+        listed = [f"'{other}'" for other in listed]
     return f"{meant}names that exist: {', '.join(listed) or '(none)'}{more}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl.errors import WriteError, limit_errors, write_errors
+from jaxdl.errors import WriteError, limit_errors, nearest, write_errors
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ def test_a_file_where_a_folder_is_expected_is_named_as_the_cause(tmp_path):
         message = r"notes\.txt.*; give the path of a folder; a file has this name"
         with pytest.raises(WriteError, match=message), write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def test_names_with_commas_are_quoted():
+    assert nearest("seed", ["seed=0,1", "steps=2"]).endswith("names that exist: 'seed=0,1', 'steps=2'")
+    assert nearest("b", ["c", "a"]).endswith("names that exist: a, c")

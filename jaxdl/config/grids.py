@@ -18,7 +18,7 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     NAME,NAME=(VALUE,VALUE),... for joint values.
 
     Raises:
-      UserError: An axis has another form, or a name occurs twice.
+      UserError: An axis has another form, or a name or a value of an axis occurs twice.
     """
     count = math.prod(_count(text.partition("=")[2].strip()) for text in grid)
     if count > MOST:
@@ -33,6 +33,8 @@ def points(grid: Sequence[str]) -> list[list[str]]:
                 f"--grid={text} is not an axis; write --grid=NAME=VALUE,VALUE or --grid=seed=0..4, or for joint values"
                 " --grid=NAME,NAME=(VALUE,VALUE),(VALUE,VALUE)"
             )
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise UserError(f"--grid={text} has {twice[0]} twice; give each value once")
         if len(heads) == 1:
             axes.append([[f"{heads[0]}={value}"] for value in values])
         else:
@@ -53,7 +55,10 @@ def _count(text: str) -> int:
 def split_values(text: str) -> list[str]:
     """Splits the values of an axis: a range, or text separated by commas outside of brackets and quotes."""
     if bounds := _RANGE.fullmatch(text):
-        return [str(value) for value in range(int(bounds[1]), int(bounds[2]) + 1)]
+        first, last = int(bounds[1]), int(bounds[2])
+        if last < first:
+            raise UserError(f"the range {text} is empty; write {last}..{first}")
+        return [str(value) for value in range(first, last + 1)]
     values, depth, quote = [""], 0, ""
     for sign in text:
         if quote:

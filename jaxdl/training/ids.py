@@ -17,7 +17,7 @@ import numpy as np
 from jaxdl.data.image.transforms import apply
 from jaxdl.data.random import Draws
 from jaxdl.data.source import Batch, ColumnSource, ExampleSource, Source
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, warn
 from jaxdl.training.sources import Sources
 from jaxdl.training.task import IdRange
 
@@ -92,6 +92,7 @@ def check_sources(sources: Sources, data: Any, ranges: Sequence[IdRange]) -> Non
         names in the training set and an evaluation.
     """
     trained = _scan(sources.train, tuple(data.augment), ranges, "training set")
+    _compare_sizes(sources.train, ranges)
     for name, source in sources.evals.items():
         where = f"evaluation '{name}'"
         _check_names(sources.train, source, ranges, where)
@@ -99,6 +100,15 @@ def check_sources(sources: Sources, data: Any, ranges: Sequence[IdRange]) -> Non
         for valid in ranges:
             if valid.classes and valid.feature in trained and valid.feature in found:
                 _check_classes(valid, trained[valid.feature], found[valid.feature], source, where)
+
+
+def _compare_sizes(train: Source, ranges: Sequence[IdRange]) -> None:
+    """Warns of outputs that no class has. They train without an error, but never become likely."""
+    for valid in ranges:
+        names = train.names.get(valid.feature)
+        if valid.classes and names and len(names) < valid.size:
+            argument = valid.argument or "the number of the model's outputs"
+            warn(f"{valid.feature} has {len(names)} classes and the model {valid.size} outputs; decrease {argument}?")
 
 
 def _check_classes(valid: IdRange, trained: np.ndarray, found: np.ndarray, source: Source, where: str) -> None:

@@ -134,6 +134,13 @@ def test_a_class_that_only_an_evaluation_has_is_refused():
     check_sources(Sources(sources.evals["test"], {"test": sources.train}), DATA, [LABEL])
 
 
+def test_outputs_that_no_class_has_are_a_warning(capsys):
+    check_sources(Sources(source({"label": tuple("abc")}, label=FIVE % 3), {}), DATA, [LABEL])
+    assert "label has 3 classes and the model 5 outputs; decrease task.model.num_classes?" in capsys.readouterr().err
+    check_sources(Sources(source({"label": tuple("abcde")}, label=FIVE), {}), DATA, [LABEL])
+    assert capsys.readouterr().err == ""
+
+
 def test_evaluations_with_another_vocabulary_are_refused():
     tokens = np.ones((4, 3), np.int32)
     first, second = (source({"tokens": names}, tokens=tokens) for names in (("a", "b"), ("a", "c")))
