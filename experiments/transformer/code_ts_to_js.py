@@ -1,9 +1,13 @@
-"""TypeScript to JavaScript on RxJS: Transformer tagger that keeps or drops tokens.
+"""TypeScript to JavaScript: Transformer tagger that keeps or drops tokens.
 
 Result: 0.483 test exact match, 1 seed, 5.0 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_ts_to_js.py
 
-Where the compiler inserts code, as for parameter properties, no tagging is correct.
+The result is that of the former configuration: RxJS alone, 242 declarations.
+
+Trains on 2,199 declarations of RxJS and four other packages. The test declarations are from other files of RxJS, the
+evaluation `unseen` is cheerio, a package that is not in training. Where the compiler inserts code, as for parameter
+properties, no tagging is correct: 0.81 of the test declarations can be.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -22,13 +26,13 @@ METRIC = "test/exact_match"
 
 @auto_config
 def experiment(
-    steps: int = 600,
+    steps: int = 1000,
     tokens: int = 1000,
-    length: int = 256,
-    dropout: float = 0.2,
+    length: int = 448,
+    dropout: float = 0.1,
     seed: int = 0,
 ) -> Experiment:
-    vocabulary = Vocabulary(BPE(tokens), Dataset("rxjs", "train"), features=("source",))
+    vocabulary = Vocabulary(BPE(tokens), Dataset("typescript", "train"), features=("source",))
     return Experiment(
         task=TextEditing(
             TokenClassifier(
@@ -44,9 +48,12 @@ def experiment(
             accepted=accepted,
         ),
         data=Data(
-            train=Edits(Dataset("rxjs", "train"), vocabulary, length),
-            evals={"validation": Edits(Dataset("rxjs", "validation"), vocabulary, 2 * length)},
-            test=Edits(Dataset("rxjs", "test"), vocabulary, 2 * length),
+            train=Edits(Dataset("typescript", "train"), vocabulary, length),
+            evals={
+                "validation": Edits(Dataset("typescript", "validation"), vocabulary, length),
+                "unseen": Edits(Dataset("typescript", "unseen"), vocabulary, length),
+            },
+            test=Edits(Dataset("typescript", "test"), vocabulary, length),
             batch_size=16,
             eval_batch_size=16,
         ),
@@ -55,6 +62,6 @@ def experiment(
         steps=steps,
         seed=seed,
         eval_every=steps,
-        save_every=300,
+        save_every=250,
         keep=CheckpointPolicy(metric="validation/loss", mode="min"),
     )

@@ -85,8 +85,9 @@ def test_a_package_has_pairs_by_file(tmp_path):
         (tmp_path / folder / "inner").mkdir(parents=True)
         (tmp_path / folder / "inner" / ("a.ts" if folder == "src" else "a.js")).write_text(text)
     (tmp_path / "src" / "alone.ts").write_text(TYPESCRIPT)
-    assert set(of_package(tmp_path).values()) == {"inner/a.ts"}
-    assert len(of_package(tmp_path)) == 3
+    found = of_package(tmp_path, "src", "dist/esm")
+    assert set(found.values()) == {"inner/a.ts"}
+    assert len(found) == 3
 
 
 def test_edits_label_tokens_as_kept_or_dropped():

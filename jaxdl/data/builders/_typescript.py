@@ -64,12 +64,18 @@ def pairs(typescript: str, javascript: str) -> list[tuple[str, str]]:
     return matched
 
 
-def of_package(root: Path) -> dict[tuple[str, str], str]:
-    """Returns the distinct pairs of `src/*.ts` and `dist/esm/*.js`, each with its first file."""
+def of_package(root: Path, typescript: str, javascript: str) -> dict[tuple[str, str], str]:
+    """Returns the distinct pairs of a package, each with its first file.
+
+    Args:
+      root: Folder of the package.
+      typescript: Folder of the `.ts` files in it.
+      javascript: Folder of the `.js` files, under the same names.
+    """
     file_of_pair: dict[tuple[str, str], str] = {}
-    for path in sorted((root / "src").rglob("*.ts")):
-        inside = path.relative_to(root / "src")
-        other = (root / "dist" / "esm" / inside).with_suffix(".js")
+    for path in sorted((root / typescript).rglob("*.ts")):
+        inside = path.relative_to(root / typescript)
+        other = (root / javascript / inside).with_suffix(".js")
         if other.is_file():
             code = other.read_text(encoding="utf-8").split("//# sourceMappingURL")[0]
             for pair in pairs(path.read_text(encoding="utf-8"), code):
