@@ -1,8 +1,9 @@
 """The fast tier of the tests, `pytest -m "not slow"`.
 
 It checks the laws on one recipe of each family, all data formats, the command line and its errors, one killed run and
-one run of two processes. Only the full suite tests models, tasks, collectives, ensembles, object stores and random
-damage, simulates the statistics, and checks that each law fails if the code is broken.
+one run of two processes. Only the full suite tests models, tasks, explanations, searches, collectives, ensembles, object
+stores and random damage, simulates the statistics, and checks that each law fails if the code is broken. A single test
+is slow by the mark `pytest.mark.slow`.
 """
 
 from pathlib import Path
@@ -21,8 +22,9 @@ _SLOW_FOLDERS = ("interop", "launchers", "models", "peer", "tasks", "viz")
 _SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in (
-        *("collectives", "damage", "diagnostics", "ensemble", "follow", "hangs", "mutations", "object_stores"),
-        *("over_examples", "reproduce", "sequential", "spikes", "together", "verify"),
+        *("accelerator", "collectives", "damage", "diagnostics", "ensemble", "explain", "follow", "hangs", "mutations"),
+        *("object_stores", "over_examples", "reproduce", "sequential", "session", "spikes", "together", "tracked"),
+        *("trials", "verify"),
     )
 )
 

@@ -56,6 +56,7 @@ def test_a_run_that_is_killed_and_stopped_equals_an_uninterrupted_one(uninterrup
     assert lines(workdir) == lines(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_tracker_has_each_step_of_a_killed_run_once(uninterrupted, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     workdir, flags = tmp_path / "tracked", (LENGTH, SLOWLY, "--tracker=wandb")
