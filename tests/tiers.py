@@ -1,9 +1,9 @@
 """The fast tier of the tests, `pytest -m "not slow"`.
 
 It checks the laws on one recipe of each family, all data formats, the command line and its errors, one killed run and
-one run of two processes. Only the full suite tests models, tasks, explanations, searches, collectives, ensembles, object
-stores and random damage, simulates the statistics, and checks that each law fails if the code is broken. A single test
-is slow by the mark `pytest.mark.slow`.
+one run of two processes. Only the full suite tests models, tasks, explanations, searches, collectives, ensembles,
+object stores and random damage, simulates the statistics, and checks that each law fails if the code is broken. The
+mark `pytest.mark.slow` excludes a single test.
 """
 
 from pathlib import Path

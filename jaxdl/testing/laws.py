@@ -26,6 +26,7 @@ from jaxdl.distributed.mesh import Parallel
 from jaxdl.runs.folder import RunFolder
 from jaxdl.testing.files import law_files, takes_no_files
 from jaxdl.testing.ids import law_ids, undeclared
+from jaxdl.testing.pictures import law_pictures
 from jaxdl.training.compiled import Program
 from jaxdl.training.loop import make_program, train
 from jaxdl.training.meters import CLOCKED
@@ -72,6 +73,11 @@ class Bench:
         return jax.tree.map(
             lambda leaf, spec: jax.device_put(np.array(leaf), spec.sharding), self.initial, program.abstract
         )
+
+    def eval_batch(self) -> dict[str, np.ndarray]:
+        """Returns the first batch of the first evaluation."""
+        source = next(iter(self.sources.evals.values()))
+        return next(eval_batches(source, _ROWS, self.experiment.data.eval_transforms))
 
     def steps(self, program: Program, count: int, state: TrainState | None = None) -> tuple[TrainState, np.ndarray]:
         """Takes `count` steps from `state` (default: the initial one); returns the state and losses [count, phases]."""
@@ -219,7 +225,7 @@ def law_learns(bench: Bench) -> None:
 def law_predicts(bench: Bench) -> None:
     """Law 9: predictions are finite, one per example."""
     program = bench.program()
-    outputs = program.predict(bench.start(program), _eval_batch(bench))
+    outputs = program.predict(bench.start(program), bench.eval_batch())
     assert outputs
     for name, value in outputs.items():
         assert value.shape[0] == _ROWS, f"{name} has shape {value.shape}"
@@ -232,7 +238,7 @@ def law_causal(bench: Bench) -> None:
     assert task.causal is not None
     params, variables = bench.start(program).evaluated
     causal = jax.jit(task.causal)
-    batch = _eval_batch(bench)
+    batch = bench.eval_batch()
     before = np.asarray(causal(params, variables, batch))
     for place in (1, before.shape[1] // 2, before.shape[1] - 1):
         tokens = batch["tokens"].copy()
@@ -247,14 +253,14 @@ def law_causal(bench: Bench) -> None:
 
 def padded_features(bench: Bench) -> list[str]:
     """Returns the features that may be padded: those with a feature `<name>_length`."""
-    batch = _eval_batch(bench)
+    batch = bench.eval_batch()
     return [name for name, value in batch.items() if f"{name}_length" in batch and value.ndim > 1]
 
 
 def law_padding(bench: Bench, more: int = 3) -> None:
     """Padding changes no metric: positions beyond a feature's length may hold any value, in any number."""
     program, source = bench.program(), next(iter(bench.sources.evals.values()))
-    state, batch = bench.start(program), _eval_batch(bench)
+    state, batch = bench.start(program), bench.eval_batch()
     exact = program.evaluate(state, [batch], source.names)
     for name in padded_features(bench):
         value, length = batch[name], batch[f"{name}_length"]
@@ -289,11 +295,6 @@ def law_forward_mode(bench: Bench) -> None:
             jax.jit(directional, static_argnums=2).lower(state, batches.at(0), phase)
         except TypeError as error:
             raise AssertionError(f"phase {phase.name} has no forward-mode derivative: {error}") from error
-
-
-def _eval_batch(bench: Bench) -> dict[str, np.ndarray]:
-    source = next(iter(bench.sources.evals.values()))
-    return next(eval_batches(source, _ROWS, bench.experiment.data.eval_transforms))
 
 
 def without_dropout(config: fdl.Config) -> fdl.Config:
@@ -357,6 +358,7 @@ LAWS = (
     Law("evaluation", law_evaluation),
     Law("learns", law_learns),
     Law("predicts", law_predicts),
+    Law("pictures", law_pictures),
     Law("causal", law_causal, exemption=_not_causal),
     Law("padding", law_padding, exemption=_not_padded),
     Law("files", law_files, exemption=takes_no_files),

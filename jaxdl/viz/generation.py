@@ -123,12 +123,14 @@ class DiffusionPresentation(_GeneratedPresentation):
         self.framing = framing
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
-        """Returns `samples` next to real images, `denoising` trajectories of samples, and `noising` of real images."""
-        return {
-            "samples": _samples(batch, outputs, names),
-            "denoising": path_grid(np.asarray(outputs["strip"])),
-            "noising": path_grid(np.asarray(outputs["noised"])),
-        }
+        """Returns `samples` next to real images, `denoising` trajectories of samples, and `noising` of real images.
+
+        The last only if the outputs have `noised`.
+        """
+        pictures = {"samples": _samples(batch, outputs, names), "denoising": path_grid(np.asarray(outputs["strip"]))}
+        if "noised" in outputs:
+            pictures["noising"] = path_grid(np.asarray(outputs["noised"]))
+        return pictures
 
 
 def _samples(batch: Mapping[str, Any], outputs: Mapping[str, Any], names: Mapping[str, Any]) -> np.ndarray:

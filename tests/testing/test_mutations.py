@@ -32,8 +32,10 @@ from jaxdl.testing.laws import (
     law_repeatable,
     law_resumable,
 )
+from jaxdl.testing.pictures import law_pictures
 from jaxdl.training import checkpoint, compiled, ids, step
 from jaxdl.training.task import Term
+from jaxdl.viz.classification import ClassificationPresentation
 
 
 def broken(law, *arguments) -> None:
@@ -212,3 +214,14 @@ def test_13_detects_a_gradient_without_forward_mode():
 
     law_forward_mode(Bench(regression_experiment()))
     broken(law_forward_mode, Bench(regression_experiment(task=ReverseModeRegression())))
+
+
+@pytest.mark.parametrize(
+    ("method", "value"),
+    [("pictures", {"gray": np.zeros((2, 2), np.uint8)}), ("readable", {"label": float("nan")})],
+)
+def test_14_detects_a_picture_in_gray_and_a_row_that_is_not_json(monkeypatch, method, value):
+    bench = Bench(build(tiny(load_recipe("experiments/cnn/digits.py"))))
+    law_pictures(bench)
+    monkeypatch.setattr(ClassificationPresentation, method, lambda *arguments: value)
+    broken(law_pictures, bench)
