@@ -3,6 +3,7 @@
   python -m benchmarks.baselines nuclei    thresholds and connected components
   python -m benchmarks.baselines faces     majority class, and logistic regression on pixels, 5 folds
   python -m benchmarks.baselines scenes    all background; and boxes of the most frequent sizes on a grid
+  python -m benchmarks.baselines brain_tissue    thresholds, Gaussian mixture, and logistic regression on pixels
   python -m benchmarks.baselines moving_digits    copy of the last frame, and its motion by phase correlation
 
 Prints one line per method. Missing data sets are prepared first. Takes a few seconds each, without JAX.
@@ -20,12 +21,13 @@ from jaxdl.data.image.transforms import apply
 from jaxdl.data.random import Draws
 from jaxdl.data.source import Source
 from jaxdl.data.splits import fold
-from jaxdl.metrics.segmentation import foreground_dice, matches, overlaps
+from jaxdl.metrics.segmentation import class_dice, confusion_matrix, foreground_dice, matches, overlaps
 
 FOLDS = 5
 SMALLEST = 20  # pixels: smaller components are not nuclei, as in the data set
 SMOOTHING = 1.0  # pixels: std of the Gaussian before the threshold
 BLACK = 10  # pixels: backgrounds have black corners, faces do not
+PIXELS = 100_000  # that brain tissue is fitted on
 BOXES = 100  # boxes per image, the maximum of the COCO metric
 
 
@@ -152,6 +154,68 @@ def grid(height: int, width: int, tall: float, wide: float, side: int) -> np.nda
     return np.stack([top, left, top + tall, left + wide], axis=-1).reshape(-1, 4)
 
 
+def brain_tissue() -> Iterator[str]:
+    """Yields Dice of grey and white matter by methods fitted on pixels of the training slices.
+
+    Pixels of intensity 0 are background. Two thresholds maximize the mean Dice. A Gaussian mixture of intensities is
+    fitted without labels. Logistic regression is quadratic in the intensity, alone or with the intensity smoothed with
+    sigma = 1, 2 and 4 pixels and the position.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.mixture import GaussianMixture
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    parts = {split: _whole(Dataset("mni152", split).load()) for split in ("train", "validation", "test")}
+    inside = {split: part["image"][..., 0] > 0 for split, part in parts.items()}
+    features = {split: tissue_features(part["image"], part["slice"])[inside[split]] for split, part in parts.items()}
+    sample = np.random.default_rng(0).permutation(int(inside["train"].sum()))[:PIXELS]
+    pixels, labels = features["train"][sample], parts["train"]["mask"][inside["train"]][sample]
+
+    pairs = [(low, high) for low in np.arange(0.2, 0.8, 0.02) for high in np.arange(0.6, 1.0, 0.01) if low < high]
+    low, high = max(pairs, key=lambda pair: tissue_dice(labels, np.digitize(pixels[:, 0], pair)).mean())
+    mixture = GaussianMixture(3, random_state=0).fit(pixels[:, :1])
+    order = np.argsort(np.argsort(mixture.means_[:, 0]))
+    methods: dict[str, Callable] = {
+        f"thresholds {low:.2f} and {high:.2f}": lambda pixels: np.digitize(pixels[:, 0], (low, high)),
+        "Gaussian mixture": lambda pixels: order[mixture.predict(pixels[:, :1])],
+    }
+    for name, columns in (("intensity", 1), ("intensities and position", pixels.shape[1])):
+        model = make_pipeline(PolynomialFeatures(2), StandardScaler(), LogisticRegression(max_iter=500))
+        model.fit(pixels[:, :columns], labels)
+        methods[f"logistic regression, {name}"] = lambda pixels, model=model, columns=columns: model.predict(
+            pixels[:, :columns]
+        )
+    for split in ("validation", "test"):
+        for name, predict in methods.items():
+            predicted = np.zeros_like(parts[split]["mask"])
+            predicted[inside[split]] = predict(features[split])
+            grey, white = tissue_dice(parts[split]["mask"], predicted)
+            scores = f"Dice {(grey + white) / 2:.4f} (grey {grey:.4f}, white {white:.4f})"
+            yield f"brain_tissue {split:10}  {name:45} {scores}"
+
+
+def tissue_features(image: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Returns intensities at four scales, and row, distance from the middle and height in -1..1, [n, h, w, 7].
+
+    Args:
+      image: uint8 [n, h, w, 1].
+      level: Height of each slice in mm, [n].
+    """
+    from scipy import ndimage
+
+    grey = image[..., 0].astype(np.float32) / 255
+    smoothed = [ndimage.gaussian_filter(grey, (0, sigma, sigma)) for sigma in (1, 2, 4)]
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, side) for side in grey.shape[1:]), indexing="ij")
+    position = [np.broadcast_to(value, grey.shape) for value in (rows, np.abs(columns), level[:, None, None] / 75 - 1)]
+    return np.stack([grey, *smoothed, *position], axis=-1)
+
+
+def tissue_dice(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Computes Dice of grey (1) and white matter (2)."""
+    return class_dice(confusion_matrix(truth, predicted, 3))[1:]
+
+
 def moving_digits() -> Iterator[str]:
     """Yields SSIM of copying the last frame, and of shifting it by the motion found by phase correlation."""
     from jaxdl.data.video.moving_digits import MovingDigits
@@ -193,7 +257,13 @@ def _whole(source: Source) -> dict[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    methods = {"nuclei": nuclei, "faces": faces, "scenes": scenes, "moving_digits": moving_digits}
+    methods = {
+        "nuclei": nuclei,
+        "faces": faces,
+        "scenes": scenes,
+        "brain_tissue": brain_tissue,
+        "moving_digits": moving_digits,
+    }
     parser.add_argument("data", choices=methods)
     for line in methods[parser.parse_args().data]():
         print(line, flush=True)

@@ -32,8 +32,8 @@ class SemanticSegmentation(ModelTask):
     Evaluation metrics: `loss` (cross-entropy per labelled pixel, without label smoothing), `pixel_accuracy`, and
     `confusion` [classes, classes], the share of all labelled pixels by true class (row) and predicted class (column).
     From the confusion matrix of all examples: `mean_iou` and `mean_dice`, over the classes that occur in truth or
-    prediction, and for two classes `dice` of class 1, NaN if it does not occur. Every example that is not padding
-    counts once, whatever its weight.
+    prediction, and for two classes `dice` of class 1, NaN if it does not occur. With `background`, `dice_NAME` of every
+    class but 0 and their mean `dice`. Every example that is not padding counts once, whatever its weight.
 
     Predictions: `mask` uint8 [batch, height, width] and its `probability` float32 [batch, height, width].
 
@@ -44,6 +44,7 @@ class SemanticSegmentation(ModelTask):
       dice: Coefficient of the Dice term; 0 omits it.
       label_smoothing: Share of the target that is spread evenly over all classes (arXiv:1512.00567), in [0, 1).
       normalize: Normalization of the images.
+      background: Whether class 0 is background, which adds the Dice of the other classes to the metrics.
       names: Class names. Empty for those of the data set.
 
     Raises:
@@ -56,6 +57,7 @@ class SemanticSegmentation(ModelTask):
     dice: float = 1.0
     label_smoothing: float = 0.0
     normalize: Normalize = field(default_factory=Normalize)
+    background: bool = False
     names: Sequence[str] = ()
 
     def __post_init__(self):
@@ -111,6 +113,10 @@ class SemanticSegmentation(ModelTask):
 
         dice = class_dice(metrics["confusion"])
         scores = {"mean_iou": mean_over_classes(class_iou(metrics["confusion"])), "mean_dice": mean_over_classes(dice)}
+        if self.background:
+            labels = names.get("mask") or range(self.num_classes)
+            scores |= {f"dice_{label}": float(value) for label, value in list(zip(labels, dice))[1:]}
+            return scores | {"dice": mean_over_classes(dice[1:])}
         return {**scores, "dice": float(dice[1])} if self.num_classes == 2 else scores
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:

@@ -156,6 +156,17 @@ def test_two_classes_are_scored_by_dice():
     assert scores["dice"] == pytest.approx(8 / 11)
 
 
+def test_dice_of_the_foreground_is_the_mean_of_its_classes():
+    task = SemanticSegmentation(Oracle(), num_classes=3, background=True, normalize=PIXELS)
+    confusion = np.array([[5, 1, 0], [1, 2, 0], [0, 1, 4]]) / 14
+    scores = task.score({}, {"confusion": confusion}, {"mask": ("background", "grey", "white")})
+    assert scores["dice_grey"] == pytest.approx(2 * 2 / (3 + 4))
+    assert scores["dice_white"] == pytest.approx(2 * 4 / (5 + 4))
+    assert scores["dice"] == pytest.approx((4 / 7 + 8 / 9) / 2)
+    assert "dice_background" not in scores
+    assert task.score({}, {"confusion": confusion}, {})["dice_2"] == scores["dice_white"]
+
+
 def test_unlabelled_pixels_and_padding_are_ignored():
     task = SemanticSegmentation(Conv(), num_classes=CLASSES)
     batch = make_batch()

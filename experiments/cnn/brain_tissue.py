@@ -1,0 +1,51 @@
+"""U-Net segmentation of grey and white matter in slices of the MNI152 brain template, T1-weighted MRI.
+
+Result: none recorded yet
+Run:    python launch.py --config=experiments/cnn/brain_tissue.py
+
+The template is one volume, the average of 152 brains. Training and test slices are blocks with gaps of 7 mm. A scan of
+one person is noisier and has sharper folds.
+"""
+
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl import Data, Dataset, Experiment
+from jaxdl.data.image.resize import RandomWindow
+from jaxdl.data.image.transforms import ColorJitter, RandomAffine, RandomFlip
+from jaxdl.models.unet import UNet
+from jaxdl.tasks.parts.pixels import Normalize
+from jaxdl.tasks.semantic_segmentation import SemanticSegmentation
+from jaxdl.training.optimizers import adamw
+
+METRIC = "test/dice"
+
+
+@auto_config
+def experiment(steps: int = 1200, seed: int = 0) -> Experiment:
+    return Experiment(
+        task=SemanticSegmentation(
+            UNet(outputs=3, channels=(16, 32, 64, 128), dropout=0.2),
+            num_classes=3,
+            background=True,
+            normalize=Normalize(mean=0.4, std=0.4),
+        ),
+        data=Data(
+            train=Dataset("mni152", "train", features=("image", "mask")),
+            evals={"validation": Dataset("mni152", "validation", features=("image", "mask"))},
+            test=Dataset("mni152", "test", features=("image", "mask")),
+            augment=(
+                RandomWindow(128, 128),
+                RandomFlip(),
+                RandomAffine(degrees=15, scale=(0.85, 1.18)),
+                RandomWindow(96, 96),
+                ColorJitter(0.3, 0.3),
+            ),
+            batch_size=8,
+            eval_batch_size=5,
+        ),
+        optimizers={"train": adamw(learning_rate=3e-3, steps=steps, warmup=0.05, weight_decay=0.05)},
+        ema=0.995,
+        steps=steps,
+        seed=seed,
+        eval_every=400,
+    )
