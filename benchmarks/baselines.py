@@ -4,6 +4,7 @@
   python -m benchmarks.baselines faces     majority class, and logistic regression on pixels, 5 folds
   python -m benchmarks.baselines scenes    all background; and boxes of the most frequent sizes on a grid
   python -m benchmarks.baselines brain_tissue    thresholds, Gaussian mixture, and logistic regression on pixels
+  python -m benchmarks.baselines glyphs    dilation to the ink of the other font, and convolution fitted on pairs
   python -m benchmarks.baselines moving_digits    copy of the last frame, and its motion by phase correlation
 
 Prints one line per method. Missing data sets are prepared first. Takes a few seconds each, without JAX.
@@ -28,6 +29,7 @@ SMALLEST = 20  # pixels: smaller components are not nuclei, as in the data set
 SMOOTHING = 1.0  # pixels: std of the Gaussian before the threshold
 BLACK = 10  # pixels: backgrounds have black corners, faces do not
 PIXELS = 100_000  # that brain tissue is fitted on
+GLYPHS = 400  # that the convolution is fitted on
 BOXES = 100  # boxes per image, the maximum of the COCO metric
 
 
@@ -216,6 +218,52 @@ def tissue_dice(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return class_dice(confusion_matrix(truth, predicted, 3))[1:]
 
 
+def glyphs() -> Iterator[str]:
+    """Yields MAE of translations between the fonts of gan/glyphs_cyclegan, divided by that of the unchanged input.
+
+    The first method smooths, multiplies and clips the ink so that its mean is that of the other font, with the sigma
+    that is best on the training pairs. The second is a 9x9 convolution, by least squares on pairs.
+    """
+    parts = {split: _whole(Dataset("glyphs", split).load()) for split in ("train", "validation", "test")}
+    ink = {
+        split: [1 - part[style][..., 0].astype(np.float32) / 255 for style in ("sans", "serif_bold")]
+        for split, part in parts.items()
+    }
+    methods: dict[str, list[Callable]] = {"dilation": [], "9x9 convolution": []}
+    for source, target in (ink["train"], ink["train"][::-1]):
+        candidates = [dilation(source, float(target.mean()), sigma) for sigma in np.arange(0.2, 1.0, 0.1)]
+        errors = [np.abs(candidate(source) - target).mean() for candidate in candidates]
+        methods["dilation"].append(candidates[int(np.argmin(errors))])
+        kernel = np.linalg.lstsq(neighbours(source[:GLYPHS]), target[:GLYPHS].ravel())[0]
+        methods["9x9 convolution"].append(
+            lambda ink, kernel=kernel: np.clip(neighbours(ink) @ kernel, 0, 1).reshape(ink.shape)
+        )
+    for split in ("validation", "test"):
+        a, b = ink[split]
+        identity = np.abs(a - b).mean()
+        for name, (there, back) in methods.items():
+            ab, ba = np.abs(there(a) - b).mean() / identity, np.abs(back(b) - a).mean() / identity
+            yield f"glyphs {split:10}  {name:16} relative MAE {(ab + ba) / 2:.3f} (to serif {ab:.3f}, to sans {ba:.3f})"
+
+
+def dilation(ink: np.ndarray, mean: float, sigma: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a Gaussian filter with a gain for which the clipped ink in [n, h, w] has the given mean."""
+    from scipy import ndimage, optimize
+
+    def apply(ink: np.ndarray, gain: float) -> np.ndarray:
+        return np.clip(gain * ndimage.gaussian_filter(ink, (0, sigma, sigma)), 0, 1)
+
+    gain: Any = optimize.brentq(lambda gain: float(apply(ink, gain).mean()) - mean, 0.01, 100.0)
+    return lambda ink: apply(ink, gain)
+
+
+def neighbours(ink: np.ndarray, radius: int = 4) -> np.ndarray:
+    """Returns the pixels around each pixel, [n * h * w, (2 radius + 1) ** 2]."""
+    size = 2 * radius + 1
+    padded = np.pad(ink, ((0, 0), (radius, radius), (radius, radius)))
+    return np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2)).reshape(-1, size * size)
+
+
 def moving_digits() -> Iterator[str]:
     """Yields SSIM of copying the last frame, and of shifting it by the motion found by phase correlation."""
     from jaxdl.data.video.moving_digits import MovingDigits
@@ -262,6 +310,7 @@ def main() -> None:
         "faces": faces,
         "scenes": scenes,
         "brain_tissue": brain_tissue,
+        "glyphs": glyphs,
         "moving_digits": moving_digits,
     }
     parser.add_argument("data", choices=methods)

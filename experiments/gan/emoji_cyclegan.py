@@ -2,8 +2,10 @@
 
 Result: 0.954 test relative lpips, 1 seed, 2.5 min on Intel(R) Xeon(R) Processor (2 cores)
 Run:    python launch.py --config=experiments/gan/emoji_cyclegan.py
+        ... --set=paired=True
 
-The emoji exist in both styles, but the pairs are used for evaluation only.
+The emoji exist in both styles, but the pairs are used for evaluation only. With `paired` the generators are trained on
+them, an upper bound.
 """
 
 from fiddle.experimental.auto_config import auto_config
@@ -19,7 +21,7 @@ METRIC = "test/relative_lpips"
 
 
 @auto_config
-def experiment(steps: int = 1500, size: int = 32, seed: int = 0) -> Experiment:
+def experiment(steps: int = 1500, size: int = 32, paired: bool = False, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageTranslation(
             StyleGenerator(
@@ -34,14 +36,15 @@ def experiment(steps: int = 1500, size: int = 32, seed: int = 0) -> Experiment:
             PatchDiscriminator(channels=(32, 64, 128)),
             cycle=5.0,
             identity=0.0,
+            paired=100.0 * paired,
         ),
         data=Data(
-            train=TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=size),
+            train=TwoStyles(Dataset("emoji", "train"), "google", "twitter", paired=paired, size=size),
             evals={
                 "validation": TwoStyles(Dataset("emoji", "validation"), "google", "twitter", paired=True, size=size)
             },
             test=TwoStyles(Dataset("emoji", "test"), "google", "twitter", paired=True, size=size),
-            augment=(EachStyle(RandomFlip()),),
+            augment=(EachStyle(RandomFlip(), paired=paired),),
             batch_size=8,
             eval_batch_size=64,
         ),

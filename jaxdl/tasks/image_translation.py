@@ -45,10 +45,12 @@ class ImageTranslation(Task):
     which is the task's carry; its images are generated before the generators' update.
 
     Batches: `image_a` and `image_b` uint8 [batch, height, width, channels], unpaired in training, paired in evaluation.
+    With `paired` above 0 they must be pairs in training, too.
 
     Evaluation metrics, of pairs, with values in [0, 1]: `mae_ab` of the translated A and its B, `mae_ba`, and
-    `mae_identity` of A itself and B; `lpips_ab`, `lpips_ba`, `lpips_identity`, and `relative_lpips`, the mean of the
-    first two divided by the third: below 1, a translation is closer to its true counterpart than the original.
+    `mae_identity` of A itself and B; `relative_mae`, the mean of the first two divided by the third: below 1, a
+    translation is closer to its true counterpart than the original. Likewise `lpips_ab`, `lpips_ba`, `lpips_identity`
+    and `relative_lpips`.
 
     Predictions: `ab` and `ba`, translations of `image_a` and `image_b`, and `aba` and `bab`, their translations back,
     uint8 [batch, height, width, channels].
@@ -61,6 +63,8 @@ class ImageTranslation(Task):
       cycle: Coefficient of the cycle-consistency terms, the mean absolute error of an image translated there and back.
       identity: Coefficient of the identity terms, the mean absolute error of an image passed through the generator of
         its own style. 0 omits them. The paper uses half of `cycle`.
+      paired: Coefficient of the mean absolute error of a translation and its true counterpart (pix2pix, Isola et al.
+        2016, arXiv:1611.07004, with 100), an upper bound of unpaired training. 0 omits it.
       loss: Adversarial loss, see `jaxdl.tasks.parts.adversarial.LOSSES`.
       penalty: Coefficient of R1 on the mean logit of an image, for each discriminator. 0 omits it, as in the paper.
       pool: Size of the image pool per row and style. 0: the discriminators are trained on the new images.
@@ -75,6 +79,7 @@ class ImageTranslation(Task):
     discriminator: nn.Module
     cycle: float = 10.0
     identity: float = 5.0
+    paired: float = 0.0
     loss: adversarial.Loss = "least_squares"
     penalty: float = 0.0
     pool: int = 8
@@ -83,7 +88,8 @@ class ImageTranslation(Task):
 
     def __post_init__(self):
         check_choices(self, loss=adversarial.LOSSES, direction=DIRECTIONS)
-        check_ranges(self, cycle="[0, inf)", identity="[0, inf)", penalty="[0, inf)", pool="[0, inf)")
+        check_ranges(self, cycle="[0, inf)", identity="[0, inf)", paired="[0, inf)")
+        check_ranges(self, penalty="[0, inf)", pool="[0, inf)")
         if self.perceptual is not None:
             from jaxdl.metrics.perceptual import check_network
 
@@ -142,6 +148,9 @@ class ImageTranslation(Task):
         if self.identity:
             terms["identity_a"] = term(jnp.abs(same_a - a), float(self.identity))
             terms["identity_b"] = term(jnp.abs(same_b - b), float(self.identity))
+        if self.paired:
+            terms["paired_ab"] = term(jnp.abs(fake_b - b), float(self.paired))
+            terms["paired_ba"] = term(jnp.abs(fake_a - a), float(self.paired))
         draws = jax.vmap(lambda key: jax.random.uniform(key, (2, 2)))(example_keys(key, batch))
         pools = {
             style: update_pool(carry[style], jax.lax.stop_gradient(fake), draws[:, number])
@@ -183,17 +192,17 @@ class ImageTranslation(Task):
         return Evaluation(metrics, {} if self.perceptual is None else images)
 
     def score(self, records: Mapping[str, np.ndarray], metrics: Mapping[str, Any], names: Names) -> dict[str, float]:
+        scores = {"relative_mae": _relative({name: float(metrics[f"mae_{name}"]) for name in PAIRS})}
         if self.perceptual is None:
-            return {}
+            return scores
         from jaxdl.metrics.perceptual import lpips
 
         distances = {
             name: float(lpips(records[first], records[second], self.perceptual).mean())
             for name, (first, second) in PAIRS.items()
         }
-        mean, identity = (distances["ab"] + distances["ba"]) / 2, distances["identity"]
-        scores = {f"lpips_{name}": distance for name, distance in distances.items()}
-        return scores | {"relative_lpips": mean / identity if identity else 1.0}
+        scores |= {f"lpips_{name}": distance for name, distance in distances.items()}
+        return scores | {"relative_lpips": _relative(distances)}
 
     def predict(self, params: PyTree, variables: PyTree, batch: Batch, key: Array) -> dict[str, Array]:
         translate, _ = self._networks(params, batch)
@@ -229,6 +238,12 @@ def both(network: Callable[[str, Array], Array], name: str, first: Array, second
     outputs = network(name, images.reshape(-1, *first.shape[1:]))
     outputs = outputs.reshape(first.shape[0], 2, *outputs.shape[1:])
     return outputs[:, 0], outputs[:, 1]
+
+
+def _relative(distances: Mapping[str, float]) -> float:
+    """Returns the mean distance of the translations divided by that of the identity, 1 if that is 0."""
+    mean, identity = (distances["ab"] + distances["ba"]) / 2, distances["identity"]
+    return mean / identity if identity else 1.0
 
 
 def _scaled(batch: Batch) -> tuple[Array, Array]:

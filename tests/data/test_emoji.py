@@ -227,6 +227,7 @@ def test_downsampling_averages_squares():
         (TwoStyles(Numbered(1), "one", "other"), "1 pairs cannot be divided"),
         (TwoStyles(Numbered(), "one", "third"), "third"),
         (TwoStyles(MockImages(shape=(4, 6, 3)), "image", "image"), "square images"),
+        (TwoStyles(MockImages(shape=(4, 4, 1)), "image", "image"), "has 1 channels, not 3; use channels=1"),
     ],
 )
 def test_invalid_features_and_sizes_are_reported(data, message):
@@ -249,6 +250,13 @@ def test_an_image_file_is_read_as_both_styles(tmp_path):
         data.read([], ["hello"], {})
 
 
+def test_an_image_file_is_converted_to_grey(tmp_path):
+    paint(tmp_path / "clear.png", (0, 0, 0, 0))
+    grey = MockPairs(MockImages(shape=(4, 4, 1), examples=5))
+    ((_, example),) = TwoStyles(grey, "image", "negative", channels=1).read([str(tmp_path / "clear.png")], [], {})
+    np.testing.assert_array_equal(example["image_a"], np.full((4, 4, 1), 255))
+
+
 def test_with_split_changes_the_innermost_data_set():
     data = TwoStyles(Dataset("emoji", "train"), "google", "twitter", size=32)
     assert origin(data) == Dataset("emoji", "train")
@@ -265,6 +273,13 @@ def test_styles_are_transformed_independently():
     for name, mask in zip(("image_a", "image_b"), turned):
         np.testing.assert_array_equal(flipped[name][mask], image[mask][:, :, ::-1])
     np.testing.assert_array_equal(flipped["index"], np.arange(64))
+
+
+def test_styles_of_pairs_are_transformed_alike():
+    image = np.arange(64 * 2, dtype=np.uint8).reshape(64, 1, 2, 1)
+    flipped = EachStyle(RandomFlip(), paired=True)({"image_a": image, "image_b": image}, Draws(0, np.arange(64)))
+    np.testing.assert_array_equal(flipped["image_a"], flipped["image_b"])
+    assert 10 < np.any(flipped["image_a"] != image, (1, 2, 3)).sum() < 54
 
 
 def test_mock_pairs_are_negatives():

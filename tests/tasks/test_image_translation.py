@@ -223,13 +223,31 @@ def test_scores_are_distances_from_the_true_pair():
     translation = task(perceptual="alexnet")
     draws = np.random.default_rng(0)
     a, b = draws.uniform(size=(2, 3, 32, 32, 3)).astype(np.float32)
-    perfect = translation.score({"a": a, "b": b, "ab": b, "ba": a}, {}, {})
+    errors = {"mae_ab": 0.1, "mae_ba": 0.2, "mae_identity": 0.4}
+    perfect = translation.score({"a": a, "b": b, "ab": b, "ba": a}, errors, {})
     assert perfect["lpips_ab"] == pytest.approx(0, abs=1e-6)
     assert perfect["relative_lpips"] == pytest.approx(0, abs=1e-6)
     assert perfect["lpips_identity"] > 0.01
-    scores = translation.score({"a": a, "b": b, "ab": a, "ba": b}, {}, {})
+    scores = translation.score({"a": a, "b": b, "ab": a, "ba": b}, errors, {})
     assert scores["relative_lpips"] == pytest.approx(1, rel=1e-4)
     assert scores["lpips_ab"] == pytest.approx(scores["lpips_identity"], rel=1e-4)
+
+
+def test_relative_mae_is_that_of_both_directions_over_the_identity():
+    errors = {"mae_ab": 0.1, "mae_ba": 0.2, "mae_identity": 0.4}
+    assert task().score({}, errors, {}) == {"relative_mae": pytest.approx(0.15 / 0.4)}
+    assert task().score({}, dict.fromkeys(errors, 0.0), {}) == {"relative_mae": 1.0}
+
+
+def test_paired_terms_compare_translations_with_their_counterparts():
+    inputs = batch()
+    without, terms = (outcome(task(**options), 0, inputs).terms for options in ({}, {"paired": 100.0}))
+    assert set(terms) == {*without, "paired_ab", "paired_ba"}
+    a, b = scaled(inputs)
+    for name, source, target in (("ab", a, b), ("ba", b, a)):
+        total, weight, coefficient = terms[f"paired_{name}"]
+        assert coefficient == 100.0
+        np.testing.assert_allclose(total / weight, weighted(inputs, np.abs(by_hand(name, source) - target)), rtol=1e-5)
 
 
 def test_predictions_include_cycles():

@@ -28,6 +28,7 @@ class TwoStyles:
       paired: Whether row i is a true pair, in the order of the corpus.
       size: Side in pixels, a divisor of the original side; each pixel is the mean of a square. None keeps the size.
       seed: Seed of the division into halves.
+      channels: Channels of the images, 1 (grey) or 3; image files are converted.
     """
 
     corpus: Loadable
@@ -36,17 +37,22 @@ class TwoStyles:
     paired: bool = False
     size: int | None = None
     seed: int = 0
+    channels: int = 3
 
     def load(self) -> ColumnSource:
         """Opens the corpus.
 
         Raises:
-          UserError: A feature does not exist, images differ in size, `size` does not divide theirs, or a single example
-            cannot be halved.
+          UserError: A feature does not exist, images differ in size, have other channels or a side that `size` does not
+            divide, or a single example cannot be halved.
         """
         source = self.corpus.load()
         columns = read_columns(source, (self.a, self.b))
         first, second = (_squares(name, columns[name], self.size) for name in (self.a, self.b))
+        for name, images in ((self.a, first), (self.b, second)):
+            if images.shape[-1] != self.channels:
+                fix = f"use channels={images.shape[-1]}"
+                raise UserError(f"feature '{name}' has {images.shape[-1]} channels, not {self.channels}; {fix}")
         if not self.paired:
             count = len(first) // 2
             if not count:
@@ -63,7 +69,7 @@ class TwoStyles:
         Squares are reduced as in training where `size` divides their side; others are cropped and resized.
 
         Returns:
-          Pairs (path, {`image_a`, `image_b`}), each image uint8 [size, size, 3].
+          Pairs (path, {`image_a`, `image_b`}), each image uint8 [size, size, channels].
 
         Raises:
           UserError: Texts were given, or a file is not an image.
@@ -75,10 +81,10 @@ class TwoStyles:
         paths = find_images(files)
         examples = []
         for path in paths:
-            image = read_image(path, 3)
+            image = read_image(path, self.channels)
             height, width = image.shape[:2]
             fits = height == width and height % side == 0
-            image = area_mean(image, side) if fits else read_images([path], (side, side, 3))[0]
+            image = area_mean(image, side) if fits else read_images([path], (side, side, self.channels))[0]
             examples.append((str(path), {"image_a": image, "image_b": image}))
         return examples
 
@@ -147,18 +153,21 @@ def area_mean(image: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EachStyle:
-    """Transform of `image_a` and `image_b` with independent random numbers.
+    """Transform of `image_a` and `image_b`.
 
     Attributes:
       transform: Transform of `image`, such as `RandomFlip()`.
+      paired: Whether both images get the same random numbers, instead of independent ones.
     """
 
     transform: Transform
+    paired: bool = False
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         changed = {}
         for number, name in enumerate(("image_a", "image_b")):
-            changed[name] = self.transform({"image": batch[name]}, draws.fold(number))["image"]
+            fold = draws.fold(0 if self.paired else number)
+            changed[name] = self.transform({"image": batch[name]}, fold)["image"]
         return batch | changed
 
 
