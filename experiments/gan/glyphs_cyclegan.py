@@ -20,7 +20,7 @@ METRIC = "test/relative_mae"
 
 
 @auto_config
-def experiment(steps: int = 1500, target: str = "serif_bold", paired: bool = False, seed: int = 0) -> Experiment:
+def experiment(steps: int = 1200, target: str = "serif_bold", paired: bool = False, seed: int = 0) -> Experiment:
     return Experiment(
         task=ImageTranslation(
             StyleGenerator(width=16, blocks=4, levels=1, size=5, residual=True, upsample="nearest", padding="zero"),
