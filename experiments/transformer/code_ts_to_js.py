@@ -15,6 +15,7 @@ from fiddle.experimental.auto_config import auto_config
 from experiments.transformer._muon import text_muon
 from jaxdl import CheckpointPolicy, Data, Dataset, Experiment
 from jaxdl.data.text.edits import Edits
+from jaxdl.data.text.packing import Packed
 from jaxdl.data.text.tokenizers import BPE, Vocabulary
 from jaxdl.metrics.javascript import accepted
 from jaxdl.models.bert import Encoder, TokenClassifier
@@ -28,7 +29,7 @@ METRIC = "test/exact_match"
 def experiment(
     steps: int = 1000,
     tokens: int = 1000,
-    length: int = 448,
+    length: int = 512,
     dropout: float = 0.1,
     seed: int = 0,
 ) -> Experiment:
@@ -48,13 +49,13 @@ def experiment(
             accepted=accepted,
         ),
         data=Data(
-            train=Edits(Dataset("typescript", "train"), vocabulary, length),
+            train=Packed(Edits(Dataset("typescript", "train"), vocabulary, length), ("label",), dropped=("whole",)),
             evals={
                 "validation": Edits(Dataset("typescript", "validation"), vocabulary, length),
                 "unseen": Edits(Dataset("typescript", "unseen"), vocabulary, length),
             },
             test=Edits(Dataset("typescript", "test"), vocabulary, length),
-            batch_size=16,
+            batch_size=8,
             eval_batch_size=16,
         ),
         optimizers={"train": text_muon(steps, weight_decay=0.05)},

@@ -122,12 +122,13 @@ class TokenClassifier(nn.Module):
         tokens: Array,
         *,
         length: Array | None = None,
+        segments: Array | None = None,
         types: Array | None = None,
         cases: Array | None = None,
         train: bool,
     ) -> Array:
         """Returns outputs per token, [batch, time, outputs]; for the arguments see `Encoder`."""
-        x = self.encoder(tokens, length=length, types=types, cases=cases, train=train)
+        x = self.encoder(tokens, length=length, segments=segments, types=types, cases=cases, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return dense(self.outputs, ("embed", None), name="head")(x)
 

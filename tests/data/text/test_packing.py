@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modules import random_weights
 
-from jaxdl.data.synthetic.text import MockPairs, MockSentences
+from jaxdl.data.synthetic.text import MockEdits, MockPairs, MockSentences
+from jaxdl.data.text.edits import Edits
 from jaxdl.data.text.packing import Packed, rows_of
 from jaxdl.data.text.pairs import Pairs
 from jaxdl.data.text.sentences import Sentences
-from jaxdl.data.text.tokenizers import Characters, Vocabulary
+from jaxdl.data.text.tokenizers import BPE, Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
-from jaxdl.models.bert import Encoder, MaskedLanguageModel
+from jaxdl.models.bert import Encoder, MaskedLanguageModel, TokenClassifier
 from jaxdl.models.gpt import Decoder
 from jaxdl.models.seq2seq import AttentionDecoder, TokenEncoder
 from jaxdl.models.seq2seq import EncoderDecoder as Recurrent
@@ -24,6 +25,7 @@ from jaxdl.models.t5 import EncoderDecoder
 from jaxdl.models.transformer import Stack
 from jaxdl.tasks.language_modelling import LanguageModelling
 from jaxdl.tasks.masked_language_modelling import MaskedLanguageModelling
+from jaxdl.tasks.text_editing import TextEditing
 from jaxdl.tasks.translation import Translation
 
 KEY = jax.random.key(0)
@@ -31,6 +33,7 @@ PAIRS = Pairs(MockPairs(examples=40), Vocabulary(Characters(40), MockPairs(), ("
 TEXTS = Sentences(
     MockSentences(examples=40), Vocabulary(Characters(40), MockSentences()), 60, label=None, add_special_tokens=True
 )
+EDITS = Edits(MockEdits(examples=40), Vocabulary(BPE(60), MockEdits(), ("source",)), 40)
 
 
 def read_all(loadable):
@@ -139,6 +142,16 @@ def test_a_masked_language_model_attends_within_one_sequence():
     np.testing.assert_allclose(guesses[0][first_sequence], guesses[1][first_sequence], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_packed_tagging_has_the_unpacked_loss_and_gradient():
+    task = TextEditing(TokenClassifier(Encoder(60, 40, Stack(16, 1, 2, init_std=0.3)), outputs=2))
+    unpacked, packed = read_all(EDITS), read_all(Packed(EDITS, ("label",), dropped=("whole",)))
+    assert len(packed["tokens"]) < len(unpacked["tokens"])
+    assert set(packed) == {"tokens", "tokens_segments", "label"}
+    params, variables = random_weights(task.init, batch_of(unpacked))
+    assert_same_loss(gradient(task, params, variables, unpacked), gradient(task, params, variables, packed))
+
+
 def test_texts_of_the_command_line_are_not_packed():
     names = PAIRS.load().names
     packed_example, plain_example = Packed(PAIRS).read((), ["red"], names), PAIRS.read((), ["red"], names)
@@ -152,6 +165,10 @@ def test_examples_without_lengths_cannot_be_packed():
         Packed(Sentences(MockSentences(), vocabulary, 60)).load()
     with pytest.raises(UserError, match=r"Packed: Windows has characters, context, tokens"):
         Packed(Windows(MockSentences(), vocabulary, 10)).load()
+    with pytest.raises(UserError, match=r"Packed: Edits has no feature 'labels'; did you mean 'label'"):
+        Packed(EDITS, ("labels",)).load()
+    with pytest.raises(UserError, match=r"Packed: whole \[40\] is not laid out as tokens \[40, 40\]"):
+        Packed(EDITS, ("label", "whole")).load()
 
 
 def test_a_model_without_segment_support_is_reported():

@@ -12,11 +12,12 @@ def tiny():
     config.optimizers["train"].adam_learning_rate = 0.02
     config.task.accepted = None
     config.task.model.encoder.word_dropout = 0.0
-    config.data.train.corpus = MockEdits(examples=48)
+    del config.data.evals["unseen"]
+    config.data.train.examples.corpus = MockEdits(examples=96)
     config.data.evals["validation"].corpus = MockEdits(examples=21, split="validation")
-    config.data.train.vocabulary.corpus = MockEdits(examples=48)
+    config.data.train.examples.vocabulary.corpus = MockEdits(examples=48)
     config.data.evals["validation"].vocabulary.corpus = MockEdits(examples=48)
     config.data.evals["validation"].length = 24
-    config.data.test = None
+    config.data.test, config.data.batch_size = None, 16
     config.data.eval_batch_size = None
     return config
