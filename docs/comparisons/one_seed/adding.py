@@ -11,13 +11,13 @@ from jaxdl.tasks.sequence_regression import SequenceRegression
 
 METRIC = "test/mse"
 RATES = {
-    "sgd": 0.1,
-    "rmsprop": 3e-3,
-    "adam": 3e-3,
-    "nadam": 3e-3,
-    "adabelief": 3e-3,
-    "lion": 5e-4,
-    "muon": 1e-2,
+    "sgd": 0.3,
+    "rmsprop": 3e-2,
+    "adam": 1e-2,
+    "nadam": 1e-2,
+    "adabelief": 3e-2,
+    "lion": 1.5e-3,
+    "muon": 3e-2,
     "schedule_free": 1e-2,
 }
 
