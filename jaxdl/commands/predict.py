@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from absl.flags import FlagValues
 
+from jaxdl.commands import nearest as neighbours
 from jaxdl.commands.flags import FORMAT, SET_OF_RUN, STEP, TRUST, Command, Flag
 from jaxdl.data.inputs import Example
 from jaxdl.errors import UserError, nearest, write_errors
@@ -22,6 +23,7 @@ COMMAND = Command(
     summary="Predicts for files or texts, draws samples, or chats",
     synopsis=(
         "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N] [--trust]",
+        "RUN FILE... --nearest",
         "RUN [FILE...] --text=TEXT",
         "RUN --samples=N [--label=CLASS] [--seed=N] [--nearest]",
         "RUN --interactive",
@@ -40,7 +42,7 @@ COMMAND = Command(
         ),
         Flag(
             "nearest",
-            "Compare generated images with their nearest training images, a check of memorization.",
+            "Show the nearest training images of generated ones, a check of memorization, or those of an embedding.",
             kind=bool,
             default=False,
         ),
@@ -122,7 +124,8 @@ def run(
       pictures: Folder of the pictures, and of masks as PNG files. None: `predictions` in the run folder.
       settings: NAME=VALUE for paths in the run's configuration, such as `task.beam=8`.
       nearest: Whether to write `nearest.png`, the generated images above their nearest training images, and the
-        difference of each in gray levels.
+        difference of each in gray levels; for embeddings, a picture of each file beside its nearest neighbours in the
+        bank, and their labels.
 
     Returns:
       A dict for each file or text: "file" or "text", and the task's outputs with classes by name.
@@ -133,28 +136,34 @@ def run(
     """
     trained = load_trained(path, step, settings)
     presentation, names = trained.task.presentation, trained.names
-    if pictures and presentation.picture is None:
+    embeds = nearest and presentation.neighbours is not None
+    draws = presentation.picture is not None or embeds
+    if pictures and not draws:
         raise UserError(
             f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
         )
     examples = inputs_of(trained, path).read(files, texts)
     folder, command = Path(pictures or ""), "predict" if pictures else ""
-    if presentation.picture is not None:
+    if draws:
         folder = folder if pictures else output_folder(path, "predictions")
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     names_of_pictures = stems([Path(one.name if one.framed else f"{n}") for n, one in enumerate(examples)])
     rows: list[dict[str, Any]] = []
-    generated: list[np.ndarray] = []
+    predictions: list[dict[str, np.ndarray]] = []
     for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
         check_finite(one.name, outputs)
         row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
         if presentation.picture is not None:
             row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number], command)
         rows.append(row)
-        generated.append(outputs.get("image", np.zeros(0)))
-    if nearest:
-        _compare_with_training(trained, path, generated, rows, folder, command)
+        predictions.append(outputs)
+    if embeds and rows:
+        paths = [folder / f"{name}.png" for name in names_of_pictures]
+        neighbours.add_neighbours(trained, examples, predictions, rows, paths, command)
+    elif nearest:
+        generated = [outputs.get("image", np.zeros(0)) for outputs in predictions]
+        neighbours.add_nearest_images(trained, path, generated, rows, folder, command)
     _print(rows, format, output)
     return rows
 
@@ -230,7 +239,8 @@ def sample(
         if strips:
             write_gif(folder / "samples.gif", np.stack(grids[1:]), command=command)
     if nearest:
-        _compare_with_training(trained, path, generated, rows, folder, "predict" if pictures else "")
+        command = "predict" if pictures else ""
+        neighbours.add_nearest_images(trained, path, generated, rows, folder, command)
     _print(rows, format, output)
     return rows
 
@@ -246,26 +256,6 @@ def _inputs(trained: Trained, path: str, count: int, label: str | None) -> list[
     for number, example in enumerate(inputs if classes else ()):
         example["label"] = np.array(number % len(classes) if label is None else classes.index(label), np.int32)
     return inputs
-
-
-def _compare_with_training(
-    trained: Trained,
-    path: str,
-    images: Sequence[np.ndarray],
-    rows: Sequence[dict[str, Any]],
-    folder: Path,
-    command: str,
-) -> None:
-    """Adds the distance of each generated image to its nearest training image, and writes a picture of both."""
-    if trained.task.presentation.picture is None or trained.task.sample is None or not all(map(is_image, images)):
-        raise UserError(f"{path} is not a generative model of images; drop --nearest")
-    from jaxdl.runs.nearest import nearest_training_images
-    from jaxdl.viz.generation import generated_and_nearest
-
-    training, distances = nearest_training_images(trained, images)
-    for row, distance in zip(rows, distances):
-        row["nearest"] = round(float(distance), 1)
-    write_png(folder / "nearest.png", generated_and_nearest(np.stack(images), training), command)
 
 
 def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 CLASSES = (
     "jaxdl.config.experiment",
     "jaxdl.data.audio",
+    "jaxdl.data.bank",
     "jaxdl.data.dataset",
     "jaxdl.data.formats",
     "jaxdl.data.image",

@@ -1,11 +1,17 @@
-"""Memorization check of generative models: the nearest training image of each generated image."""
+"""Nearest training image of each generated image, a check of memorization, and nearest neighbours of embeddings."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxdl.data.bank import bank_of
+from jaxdl.data.labels import align
+from jaxdl.data.pipeline import eval_batches
+from jaxdl.data.source import Source
 from jaxdl.errors import UserError
 from jaxdl.metrics.generation import nearest_images
+from jaxdl.metrics.neighbours import nearest_neighbours
 from jaxdl.runs.restore import Trained
 
 _CHUNK = 1024  # training images in memory at once
@@ -41,3 +47,42 @@ def nearest_training_images(trained: Trained, images: Sequence[np.ndarray]) -> t
         closer = nearer < distance
         nearest[closer], distance[closer] = real[index[closer]], nearer[closer]
     return nearest, distance
+
+
+class Neighbours(NamedTuple):
+    """Nearest examples of a bank.
+
+    Attributes:
+      bank: Source of the bank.
+      indices: Examples of the bank, the nearest first, int [queries, count].
+      similarities: Cosine similarities, float32 [queries, count].
+      labels: Labels of the examples, int [queries, count]. None: the bank has none.
+    """
+
+    bank: Source
+    indices: np.ndarray
+    similarities: np.ndarray
+    labels: np.ndarray | None
+
+    def images(self, query: int, count: int) -> list[np.ndarray]:
+        """Returns the images of the first neighbours of a query."""
+        return [self.bank.read(np.array([index]))["image"][0] for index in self.indices[query][:count]]
+
+
+def nearest_in_bank(trained: Trained, embeddings: np.ndarray, count: int) -> Neighbours:
+    """Finds the nearest neighbours of embeddings in the bank of a run's evaluation, or in its training data.
+
+    Args:
+      trained: A run whose task predicts `embedding`.
+      embeddings: [queries, features].
+      count: Number of neighbours. A smaller bank has fewer.
+    """
+    data = trained.experiment.data
+    bank = align(bank_of(data).load(), trained.names, "bank")
+    parts, labels = [], []
+    for batch in eval_batches(bank, trained.program.eval_batch_size, data.eval_transforms):
+        valid = batch["weight"] > 0
+        parts.append(trained.program.predict(trained.state, batch)["embedding"][valid])
+        labels += [batch["label"][valid]] if "label" in batch else []
+    indices, similarities = nearest_neighbours(embeddings, np.concatenate(parts), min(count, len(bank)))
+    return Neighbours(bank, indices, similarities, np.concatenate(labels)[indices] if labels else None)

@@ -332,6 +332,11 @@ def _coupled(bench: Bench) -> str:
     return f"the loss is not a sum over examples: {reason}" if reason else ""
 
 
+def _refused_under_pmap(bench: Bench) -> str:
+    reason = bench.experiment.task.batch_coupled
+    return f"training refuses the loss under pmap: {reason}" if reason else ""
+
+
 def _not_causal(bench: Bench) -> str:
     return "" if bench.experiment.task.causal else "the model is not causal"
 
@@ -353,7 +358,7 @@ LAWS = (
     Law("repeatable", law_repeatable),
     Law("resumable", law_resumable),
     Law("devices", law_devices, without_dropout=True),
-    Law("pmap", law_pmap, without_dropout=True),
+    Law("pmap", law_pmap, without_dropout=True, exemption=_refused_under_pmap),
     Law("accumulation", law_accumulation, without_dropout=True, exemption=_coupled),
     Law("evaluation", law_evaluation),
     Law("learns", law_learns),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxdl.data.pipeline import eval_batches
+
 if TYPE_CHECKING:
     from jaxdl.testing.laws import Bench
 
@@ -14,7 +16,8 @@ def law_pictures(bench: "Bench") -> None:
     experiment, program = bench.experiment, bench.program()
     source = next(iter(bench.sources.evals.values()))
     state, batch = bench.start(program), bench.eval_batch()
-    outputs, metrics = program.predict(state, batch), program.evaluate(state, [batch], source.names)
+    batches = eval_batches(source, len(batch["weight"]), experiment.data.eval_transforms)
+    outputs, metrics = program.predict(state, batch), program.evaluate(state, batches, source.names)
     names = {**source.names, **experiment.task.class_names}
     presentation = experiment.task.presentation
     if presentation.pictures is not None:

@@ -23,6 +23,8 @@ class Presentation:
       may contain `image` only.
     - `readable(example, outputs, names) -> {name: JSON value}`: the row that `jaxdl predict` prints. By default the
       outputs with class names for class indices.
+    - `neighbours(query, images, captions) -> picture`: an image beside its nearest neighbours, of tasks that predict
+      `embedding`.
 
     `names` maps features to class names, or to a tokenizer with a method `decode`.
 
@@ -37,6 +39,7 @@ class Presentation:
     pictures: ClassVar[Any] = None
     picture: ClassVar[Any] = None
     readable: ClassVar[Any] = None
+    neighbours: ClassVar[Any] = None
 
 
 def valid_rows(batch: Features, count: int | None = None) -> np.ndarray:

@@ -64,3 +64,66 @@ def test_samples_are_drawn_above_their_nearest_training_images(run, tmp_path):
     with Image.open(tmp_path / "nearest.png") as picture:
         assert picture.height > 2 * 84
     assert "nearest" not in predict.sample(str(run), 1, pictures=str(tmp_path))[0]
+
+
+EMBEDDING = """
+import optax
+from fiddle.experimental.auto_config import auto_config
+
+from jaxdl.config.experiment import Experiment
+from jaxdl.data.bank import WithBank
+from jaxdl.data.dataset import Data
+from jaxdl.data.image.transforms import RandomFlip
+from jaxdl.data.image.views import TwoViews
+from jaxdl.data.synthetic.images import MockImages
+from jaxdl.models.convnet import ConvNet
+from jaxdl.models.projection import ProjectedBackbone
+from jaxdl.tasks.joint_embedding import JointEmbedding
+from jaxdl.tasks.parts.embedding_scores import Retrieval
+from jaxdl.tasks.parts.view_losses import NTXent
+
+
+@auto_config
+def experiment(steps: int = 1) -> Experiment:
+    train = MockImages(shape=(8, 8, 1), classes=3, examples=40)
+    bank = MockImages(shape=(8, 8, 1), classes=3, examples=31, seed=1)
+    queries = MockImages(shape=(8, 8, 1), classes=3, examples=5, split="validation")
+    return Experiment(
+        task=JointEmbedding(ProjectedBackbone(ConvNet(3, channels=(8,), depth=1), (8,), 4), NTXent(), Retrieval()),
+        data=Data(
+            train=train,
+            evals={"validation": WithBank(queries, bank)},
+            augment=(TwoViews((RandomFlip(),)),),
+            batch_size=8,
+        ),
+        optimizers={"train": optax.adam(1e-3)},
+        steps=steps,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embedder")
+    (folder / "embedder.py").write_text(EMBEDDING)
+    train.run(str(folder / "embedder.py"), [], str(folder / "run"))
+    return folder / "run"
+
+
+def test_files_are_shown_beside_their_nearest_neighbours_in_the_bank(embedder, tmp_path):
+    """An image of the bank is its own nearest neighbour."""
+    bank = MockImages(shape=(8, 8, 1), classes=3, examples=31, seed=1).load().columns
+    files = [str(tmp_path / f"{number}.png") for number in (30, 4)]
+    for file, number in zip(files, (30, 4)):
+        Image.fromarray(bank["image"][number, ..., 0]).save(file)
+    rows = predict.run(str(embedder), files, pictures=str(tmp_path / "out"), nearest=True)
+    for row, number in zip(rows, (30, 4)):
+        first = row["nearest"][0]
+        assert first == {"example": number, "label": f"class {number % 3}", "similarity": pytest.approx(1, abs=1e-3)}
+        similarities = [one["similarity"] for one in row["nearest"]]
+        assert similarities == sorted(similarities, reverse=True)
+        assert row["label"] in {f"class {label}" for label in range(3)}
+        with Image.open(row["picture"]) as picture:
+            assert picture.width > 7 * 96
+    (row,) = predict.run(str(embedder), files[:1])
+    assert set(row) == {"file", "embedding"}

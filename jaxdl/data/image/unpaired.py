@@ -48,7 +48,7 @@ class TwoStyles:
         """
         source = self.corpus.load()
         columns = read_columns(source, (self.a, self.b))
-        first, second = (_squares(name, columns[name], self.size) for name in (self.a, self.b))
+        first, second = (squares(name, columns[name], self.size) for name in (self.a, self.b))
         for name, images in ((self.a, first), (self.b, second)):
             if images.shape[-1] != self.channels:
                 fix = f"use channels={images.shape[-1]}"
@@ -115,7 +115,7 @@ class Styles:
         """
         source = self.corpus.load()
         columns = read_columns(source, (*self.features, *([self.label] if self.label else [])))
-        images = [_squares(name, columns[name], self.size) for name in self.features]
+        images = [squares(name, columns[name], self.size) for name in self.features]
         settings = [source.fingerprint, self.features, self.size, _VERSION]
         if self.label:
             settings.append(self.label)
@@ -127,7 +127,7 @@ class Styles:
         return ColumnSource({"image": np.concatenate(images), "label": label}, digest_of(settings), names)
 
 
-def _squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | None) -> np.ndarray:
+def squares(name: str, values: Sequence[np.ndarray] | np.ndarray, size: int | None) -> np.ndarray:
     """Returns the images of a feature, uint8 [examples, size, size, channels]."""
     shapes = {np.shape(value) for value in values}
     shape = min(shapes, default=())
