@@ -39,7 +39,7 @@ def search(split: str) -> WithBank:
 
 
 @auto_config
-def experiment(steps: int = 900, seed: int = 0) -> Experiment:
+def experiment(steps: int = 700, seed: int = 0) -> Experiment:
     return Experiment(
         task=JointEmbedding(
             ImageEmbedding(

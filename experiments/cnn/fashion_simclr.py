@@ -31,7 +31,7 @@ def labelled(split: str) -> WithBank:
 
 
 @auto_config
-def experiment(steps: int = 1600, seed: int = 0) -> Experiment:
+def experiment(steps: int = 1100, seed: int = 0) -> Experiment:
     return Experiment(
         task=JointEmbedding(
             # Garments are centred, so positions of features are kept.
