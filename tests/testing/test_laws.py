@@ -5,16 +5,19 @@ Law 8: the parameters of a recipe's `tiny()` match a golden file. To accept a ch
 
 import functools
 
+import fiddle as fdl
 import jax
 import numpy as np
 import pytest
+from fiddle import daglish
 from goldens import golden
 from tiers import ONE_PER_FAMILY
 
 from jaxdl.config import resolve
 from jaxdl.config.experiment import build
 from jaxdl.config.recipes import load_recipe, recipes, repository_root, sweep
-from jaxdl.config.settings import fingerprint
+from jaxdl.config.settings import as_config, fingerprint
+from jaxdl.data.dataset import Dataset
 from jaxdl.models.layers.norms import group_norm
 from jaxdl.testing import tiny
 from jaxdl.testing.laws import (
@@ -62,6 +65,13 @@ each_law = pytest.mark.parametrize(
 def test_the_fast_tier_has_a_recipe_of_each_family():
     assert set(ONE_PER_FAMILY) <= set(RECIPES)
     assert {name.split("/")[1] for name in ONE_PER_FAMILY} == {name.split("/")[1] for name in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_at_test_size_needs_no_prepared_data(recipe):
+    values = [value for value, _ in daglish.iterate(as_config(tiny(load_recipe(recipe))))]
+    names = [value.name for value in values if isinstance(value, fdl.Buildable) and fdl.get_callable(value) is Dataset]
+    assert names == []
 
 
 @functools.lru_cache(maxsize=2)  # the tests of a recipe are consecutive
