@@ -1,6 +1,7 @@
 """Preparation of data sets: runs a TFDS builder, writes columns and digests."""
 
 import contextlib
+import io
 import os
 import shutil
 import socket
@@ -116,8 +117,10 @@ def _build(tfds: Any, builder: Any, folder: str) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False, compute_stats=tfds.download.ComputeStatsMode.SKIP)
+    # TFDS prints the size of the download; of jaxdl's own data sets it knows none.
+    notes = sys.stderr if builder.info.download_size else io.StringIO()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(notes):
             builder.download_and_prepare(download_dir=downloads, file_format="array_record", download_config=config)
     except ImportError as error:
         library = _missing_library(error)
