@@ -24,13 +24,21 @@ def own_texts(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str
 
 
 def own_lines(files: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the texts and each non-empty line of the files, named FILE:LINE."""
+    """Returns the texts and each non-empty line of the files, named FILE:LINE.
+
+    Raises:
+      UserError: As `own_texts`; a file is empty, or a table: it ends in .csv, or a line has a tab.
+    """
     named = own_texts((), texts) if texts or not files else []
     for file in files:
         lines = read_file(file).split("\n")
         lines_of_file = [(f"{file}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
         if not lines_of_file:
             raise UserError(f"{file} is empty; write one text per line")
+        table = next((name for name, line in lines_of_file if "\t" in line), None)
+        if table or Path(file).suffix.lower() == ".csv":
+            where = f"{table} has a tab" if table else f"{file} is a table"
+            raise UserError(f"{where}; pass the texts alone, one per line")
         named += lines_of_file
     return named
 

@@ -5,6 +5,7 @@ import pytest
 
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.formats.text_files import open_labelled, open_pairs, open_text, own_rows
+from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.tokenizers import Characters, Vocabulary
 from jaxdl.data.text.windows import Windows
 from jaxdl.errors import UserError
@@ -180,3 +181,18 @@ def test_tables_without_texts_to_classify_are_refused(tmp_path, content, reason)
     path.write_text(content)
     with pytest.raises(UserError, match=reason):
         own_rows([str(path)], (), "text")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("pairs.tsv", "good morning\tguten Morgen\n", r"pairs\.tsv:1 has a tab; pass the texts alone"),
+        ("texts.txt", "fine\n\npoor\tbad\n", r"texts\.txt:3 has a tab"),
+        ("texts.csv", "text,label\nfine,good\n", r"texts\.csv is a table"),
+    ],
+)
+def test_lines_of_tables_are_not_texts(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=reason):
+        own_lines([str(path)], ())
