@@ -25,11 +25,14 @@ COMMAND = Command(
         "RUN FILE... [--pictures=DIR] [--output=FILE] [--format=json] [--set=NAME=VALUE] [--step=N] [--trust]",
         "RUN FILE... --nearest",
         "RUN [FILE...] --text=TEXT",
+        "RUN [FILE...] --then=RUN [--about=FILE]",
         "RUN --samples=N [--label=CLASS] [--seed=N] [--nearest]",
         "RUN --interactive",
     ),
     flags=(
         Flag("text", "Sentence, prompt, or question about the files. Repeatable.", value="TEXT", default=()),
+        Flag("then", "Run on text, whose input is the text that RUN predicts. Repeatable.", value="RUN", default=()),
+        Flag("about", "File that the last run of --then answers questions about.", value="FILE"),
         Flag("samples", "Number of samples of a generative model.", value="N", kind=int, minimum=1),
         Flag("label", "Class of the samples, by name or number. By default all in turn.", value="CLASS"),
         Flag(
@@ -82,6 +85,15 @@ def main(arguments: list[str], flags: FlagValues) -> None:
         from jaxdl.commands import chat
 
         chat.run(path, flags.step, flags.set)
+    elif flags.then or flags.about:
+        from jaxdl.commands import chain
+
+        if flags.pictures or flags.nearest or flags.samples is not None:
+            raise UserError("--then does not take --pictures, --nearest or --samples; predict with each run instead")
+        if not flags.then:
+            raise UserError("--about needs --then, the run that answers; without --then pass the file itself")
+        rows = chain.run([path, *flags.then], files, flags.text, flags.about, flags.step, flags.set)
+        print_rows(rows, flags.format, flags.output)
     elif flags.samples is not None:
         settings = [*flags.set, *([] if flags.seed is None else [f"seed={flags.seed}"])]
         options = (flags.step, flags.format, flags.output, flags.pictures, settings)
@@ -153,7 +165,7 @@ def run(
     predictions: list[dict[str, np.ndarray]] = []
     for number, (one, outputs) in enumerate(zip(examples, predict(trained, examples))):
         check_finite(one.name, outputs)
-        row = {"file" if files else "text": one.name, **_readable(presentation, one.example, outputs, names)}
+        row = {"file" if files else "text": one.name, **readable(presentation, one.example, outputs, names)}
         if presentation.picture is not None:
             row |= _draw(trained, one, outputs, names, folder / names_of_pictures[number], command)
         rows.append(row)
@@ -164,7 +176,7 @@ def run(
     elif nearest:
         generated = [outputs.get("image", np.zeros(0)) for outputs in predictions]
         neighbours.add_nearest_images(trained, path, generated, rows, folder, command)
-    _print(rows, format, output)
+    print_rows(rows, format, output)
     return rows
 
 
@@ -218,7 +230,7 @@ def sample(
     for number, outputs in enumerate(outputs_of(trained, trained.program.sample, _inputs(trained, path, count, label))):
         if label is not None and "label" not in outputs:
             raise UserError(f"{path} is not conditional on classes; drop --label")
-        rows.append({"sample": number, **_readable(presentation, {}, outputs, names)})
+        rows.append({"sample": number, **readable(presentation, {}, outputs, names)})
         labels += [int(outputs["label"])] if "label" in outputs else []
         strips += [outputs["strip"]] if "strip" in outputs else []
         generated.append(outputs.get("image", np.zeros(0)))
@@ -241,7 +253,7 @@ def sample(
     if nearest:
         command = "predict" if pictures else ""
         neighbours.add_nearest_images(trained, path, generated, rows, folder, command)
-    _print(rows, format, output)
+    print_rows(rows, format, output)
     return rows
 
 
@@ -258,7 +270,8 @@ def _inputs(trained: Trained, path: str, count: int, label: str | None) -> list[
     return inputs
 
 
-def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -> None:
+    """Prints rows as a table or as JSON lines, and writes them to `output`."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if output:
         write_output(Path(output), utf8(lines), *_LINES)
@@ -268,7 +281,7 @@ def _print(rows: Sequence[Mapping[str, Any]], format: str, output: str | None) -
         print_table(*table(rows))
 
 
-def _readable(
+def readable(
     presentation: Any, example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], names: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns outputs as JSON values: as the task presents them, otherwise classes by name without large arrays."""

@@ -70,6 +70,8 @@ class LanguageModellingPresentation(Presentation):
       stop: Strings before which continuations are cut.
     """
 
+    text = "continuation"
+
     stop: tuple[str, ...] = ()
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:

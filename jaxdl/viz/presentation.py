@@ -32,10 +32,12 @@ class Presentation:
       framing: Resizing of image files whose size `Data.eval_transforms` do not fix: "crop" or "pad" to the training
         size, "keep" the original size (see `jaxdl.data.image.files.frame`). None: the model takes no images.
       mask: Text that stands for a masked token in texts to predict for. None: the model has no masks.
+      text: Key of the predicted text in `readable`. None: the model predicts no text.
     """
 
     framing: str | None = "crop"
     mask: str | None = None
+    text: ClassVar[str | None] = None
     pictures: ClassVar[Any] = None
     picture: ClassVar[Any] = None
     readable: ClassVar[Any] = None

@@ -62,6 +62,8 @@ class SpeechPresentation(Presentation):
       decoder: Decoder of the transcripts.
     """
 
+    text = "text"
+
     decoder: TranscriptDecoder
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:

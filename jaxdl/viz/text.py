@@ -34,6 +34,8 @@ _EMPTY = "(nothing)"
 class TranslationPresentation(Presentation):
     """Presentation of text-to-text generation."""
 
+    text = "translation"
+
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `translations`: up to 8 sources with output and reference."""
         rows = valid_rows(batch, 8)
@@ -50,12 +52,16 @@ class TranslationPresentation(Presentation):
 class FunctionCallingPresentation(TranslationPresentation):
     """Presentation of function calling."""
 
+    text = "call"
+
     def readable(self, example: Features, outputs: Features, names: Names) -> dict[str, Any]:
         return {"call": _output(outputs, names), "score": round(float(outputs["score"]), 4)}
 
 
 class CaptioningPresentation(Presentation):
     """Presentation of image captioning."""
+
+    text = "caption"
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `captions`: up to 12 images with caption and reference."""
@@ -75,6 +81,7 @@ class MaskedLanguageModellingPresentation(Presentation):
     """Presentation of masked language modelling."""
 
     mask = "[MASK]"
+    text = "text"
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `texts`: up to 8 texts with the texts that the model predicts."""
@@ -95,6 +102,8 @@ class MaskedLanguageModellingPresentation(Presentation):
 
 class QuestionAnsweringPresentation(Presentation):
     """Presentation of extractive question answering."""
+
+    text = "answer"
 
     def pictures(self, batch: Features, outputs: Features, metrics: Features, names: Names) -> Pictures:
         """Returns `answers`: up to 8 questions with predicted and true answer."""
