@@ -4,10 +4,13 @@ import collections.abc
 import dataclasses
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
+
+import fiddle as fdl
 
 _SEQUENCES = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 
@@ -85,6 +88,8 @@ def fit(value: Any, annotation: Any) -> Fit:
         return _fit_items(value, arguments)
     if kind in _MAPPINGS:
         return _fit_mapping(value, arguments)
+    if isinstance(kind, type) and isinstance(value, str) and value in (classes := named_classes(kind)):
+        return Fit(True, fdl.Config(classes[value]))
     return Fit(False, value) if isinstance(kind, type) or kind is collections.abc.Callable else Fit(None, value)
 
 
@@ -118,7 +123,40 @@ def describe(annotation: Any) -> str:
     if origin is not None:
         inner = ", ".join("..." if item is Ellipsis else getattr(item, "__name__", str(item)) for item in arguments)
         return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    if isinstance(annotation, type) and (classes := named_classes(annotation)):
+        return " or ".join(sorted(classes))
     return getattr(annotation, "__name__", str(annotation))
+
+
+def named_classes(base: type) -> dict[str, type]:
+    """Returns the classes that a name selects where `base`, a class of jaxdl, is expected.
+
+    They are those that need no arguments: `base` and its subclasses, or for a protocol the classes of its module.
+    """
+    if not base.__module__.startswith("jaxdl."):
+        return {}
+    classes = _of_protocol(base) if getattr(base, "_is_protocol", False) else {base.__name__: base} | subclasses(base)
+    return {name: kind for name, kind in classes.items() if not inspect.isabstract(kind) and not _required(kind)}
+
+
+def _of_protocol(protocol: type) -> dict[str, type]:
+    """Returns the classes of a protocol's module that have its members."""
+    members = {name for name in vars(protocol) if not name.startswith("_")}
+    classes = [value for value in vars(sys.modules[protocol.__module__]).values() if isinstance(value, type)]
+    return {
+        kind.__name__: kind
+        for kind in classes
+        if kind.__module__ == protocol.__module__
+        and not getattr(kind, "_is_protocol", False)
+        and members <= {*dir(kind), *getattr(kind, "__dataclass_fields__", ())}
+    }
+
+
+def _required(function: Callable[..., Any]) -> bool:
+    """Returns whether a call needs arguments."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.default is inspect.Parameter.empty and p.kind not in variadic for p in parameters)
 
 
 def subclasses(base: type) -> dict[str, type]:

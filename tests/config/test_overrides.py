@@ -5,6 +5,8 @@ import pytest
 from sample_recipe import WIDE_KEEP, resolved, schedule
 
 from jaxdl.config import resolve
+from jaxdl.config.recipes import load_recipe
+from jaxdl.decoding.noise_schedules import RectifiedFlow
 from jaxdl.distributed.mesh import Parallel
 from jaxdl.errors import UserError
 
@@ -131,3 +133,18 @@ def test_overrides_of_a_configuration_leave_it_as_it_was():
     config = resolved()
     assert resolve(config, {"task.model.width": 3, "data.augment[0].padding": 1}).task.model.width == 3
     assert config == resolved()
+
+
+EDM = "experiments/diffusion/fashion_edm.py"
+
+
+def test_a_class_without_arguments_is_set_by_its_name():
+    config = resolve(load_recipe(EDM), ["task.sampling=RectifiedFlow", "task.sampling.shift=2"])
+    assert fdl.build(config.task.sampling) == RectifiedFlow(shift=2.0)
+    assert resolve(load_recipe(EDM), ["task.sampling=None"]).task.sampling is None
+
+
+@pytest.mark.parametrize("name", ["Karas", "Schedule", "LogNormal"])
+def test_only_classes_of_the_annotation_are_set_by_their_name(name):
+    with pytest.raises(UserError, match=r"task\.sampling takes Cosine or Karras or Linear or RectifiedFlow or None"):
+        resolve(load_recipe(EDM), [f"task.sampling={name}"])
