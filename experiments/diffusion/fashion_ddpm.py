@@ -5,7 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
 The result is that of the former configuration: a U-Net, 1,700 steps.
 
-Differs from fashion_edm in the noise schedule, the noise levels in training and the target.
+Differs from fashion_edm in the noise schedule, the noise levels in training and the target. Sampling is that of
+fashion_edm: ten Euler steps, which is DDIM (arXiv:2010.02502).
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None
@@ -34,10 +35,10 @@ def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", se
             Uniform(),
             target="noise",
             classes=10,
-            sampler="dpm_solver",
+            sampler="euler",
             sampling=fashion_sampling(),
             steps=10,
-            guidance=3.0,
+            guidance=2.0,
             fid_classifier=fashion_fid_classifier(),
         ),
         steps,

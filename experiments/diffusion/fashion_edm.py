@@ -5,8 +5,8 @@ Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
 The result is that of the former configuration: a U-Net, 1,700 steps.
 
-Ten steps of the DPM solver with classifier-free guidance. Guidance in an interval, sigma 0.2 to 4, raised the FID of
-validation from 2.9 to 3.5.
+Ten Euler steps with classifier-free guidance, at the noise levels of fashion_flow_dit. With ten levels of the paper
+and the DPM solver the FID of validation is 2.5 instead of 1.8.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None
@@ -35,7 +35,7 @@ def experiment(steps: int = 1500, fid_classifier: str = "runs/fashion_mnist", se
             LogNormal(mean=0.0, std=1.0),
             target="edm",
             classes=10,
-            sampler="dpm_solver",
+            sampler="euler",
             sampling=fashion_sampling(),
             steps=10,
             guidance=2.0,

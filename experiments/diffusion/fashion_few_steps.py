@@ -14,8 +14,9 @@ In one step: python launch.py eval RUN --set=task.steps=1
 from fiddle.experimental.auto_config import auto_config
 
 from experiments._fashion_mnist import fashion_fid_classifier, fashion_mnist
-from experiments.diffusion._fashion_diffusion import fashion_dit, fashion_sampling
+from experiments.diffusion._fashion_diffusion import fashion_dit
 from jaxdl import CheckpointPolicy, Experiment, InitFromRun
+from jaxdl.decoding.noise_schedules import Karras
 from jaxdl.tasks.consistency import ConsistencyDistillation
 from jaxdl.training.optimizers import adam
 
@@ -28,7 +29,7 @@ def experiment(steps: int = 600, teacher: str = "runs/fashion_edm", seed: int = 
     return Experiment(
         task=ConsistencyDistillation(
             fashion_dit(),
-            fashion_sampling(),
+            Karras(sigma_min=0.02, sigma_max=20.0),  # 0.02 is 2.5 gray levels
             levels=18,
             guidance=2.0,
             classes=10,
