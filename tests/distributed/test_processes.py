@@ -64,7 +64,6 @@ def test_two_processes_of_four_devices_equal_one_of_eight():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
 def test_two_processes_equal_one_in_the_other_families():
     two_processes = measured_by_two(*FAMILIES[1:])
     for recipe in FAMILIES[1:]:
