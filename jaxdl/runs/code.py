@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from jaxdl.config.settings import as_config
 from jaxdl.errors import UserError
 
 _PACKAGE = repository_root() / "jaxdl"
+_RESULT = re.compile(rb"^Result: .*$", re.MULTILINE)  # of a recipe's docstring, which `record` writes
 # Packages of jaxdl that do not affect results.
 _OBSERVING = ("commands", "launchers", "report", "runs", "testing", "viz")
 
@@ -30,7 +32,7 @@ def digests(config: Any, recipe: str = "") -> dict[str, str]:
 
     The modules are those of the recipe and of every function and class in the configuration, and the modules that these
     import. A class of a notebook cell has the digest of its source. The package of an installed recipe is included.
-    The digest of jaxdl covers the packages that affect results.
+    The digest of jaxdl covers the packages that affect results, that of a recipe not the line "Result:".
 
     Args:
       config: Configuration or Experiment.
@@ -51,7 +53,7 @@ def digests(config: Any, recipe: str = "") -> dict[str, str]:
         return is_local(file) or (name.partition(".")[0] == top and not file.is_relative_to(_PACKAGE))
 
     for name, file in closure(files, follow).items():
-        sources[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        sources[name] = hashlib.sha256(_RESULT.sub(b"", file.read_bytes(), count=1)).hexdigest()
     return {"jaxdl": _package_digest(), **dict(sorted(sources.items()))}
 
 

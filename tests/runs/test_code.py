@@ -62,6 +62,17 @@ def test_an_edit_of_an_imported_module_changes_only_its_digest(digests, tmp_path
     assert [name for name, *_ in manifest.changes(before, after)] == ["shells_widths"]
 
 
+def test_recording_a_result_is_no_change_of_the_recipe(digests, tmp_path):
+    digests("tulips")
+    file, found = tmp_path / "tulips.py", []
+    for line in ("Result: none recorded yet", "Result: 0.9 test accuracy", "Run: python"):
+        file.write_text(f'"""Tulips.\n\n{line}\n"""\n' + RECIPE.format(name="tulips"))
+        recipe = load_recipe(str(file))
+        found.append(code.digests(resolve(recipe), recipe.name))
+    assert manifest.changes(found[0], found[1]) == []
+    assert [name for name, *_ in manifest.changes(found[1], found[2])] == ["tulips"]
+
+
 def test_recipes_of_the_repository_include_their_shared_module():
     recipe = load_recipe("experiments/gan/fashion_dcgan.py")
     modules = code.digests(resolve(recipe), recipe.name)
