@@ -1,6 +1,7 @@
 """Variational autoencoders with one group of latents (VAE; arXiv:1312.6114).
 
-A model with Gaussian latents, `VAE` or `jaxdl.models.hierarchical_vae.LadderVAE`, has
+A model with Gaussian latents, `VAE`, `jaxdl.models.dense_ladder_vae.DenseLadderVAE` or
+`jaxdl.models.hierarchical_vae.LadderVAE`, has
 
 - `latent_shapes`, the shape of each group of latents of one example;
 - `encode(image, label, *, train) -> encoded`, the posterior or the features that determine it;

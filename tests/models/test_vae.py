@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.models.dense_ladder_vae import DenseLadderVAE
 from jaxdl.models.hierarchical_vae import LadderVAE
 from jaxdl.models.layers.convolution import shuffle
 from jaxdl.models.vae import (
@@ -86,6 +87,7 @@ MODELS = {
     "conv": lambda **arguments: VAE(
         ConvEncoder((8,), blocks=0), ConvDecoder((8,), shape=SHAPE, blocks=0), latents=3, **arguments
     ),
+    "dense ladder": lambda **arguments: DenseLadderVAE((8,), (3, 2, 4), SHAPE, **arguments),
     "ladder": lambda **arguments: LadderVAE((8, 8), (1, 2), top=3, shape=SHAPE, blocks=0, **arguments),
 }
 

@@ -8,10 +8,8 @@ from jaxdl.models.layers.norms import group_norm
 
 def tiny():
     config = experiment.as_buildable(steps=30)
-    config.task.model.channels = (8,)
-    config.task.model.latents = (2,)
-    config.task.model.top, config.task.model.blocks = 4, 0
-    config.task.model.shape = (8, 8)
+    config.task.model.widths, config.task.model.latents, config.task.model.shape = (16,), (4, 3), (8, 8)
+    config.task.warmup = 0
     config.task.likelihood.binarization = "threshold"
     config.task.bound_samples = 3
     config.data.batch_size = 16
