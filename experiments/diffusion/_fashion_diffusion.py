@@ -20,7 +20,7 @@ def fashion_dit() -> DiT:
 def fashion_sampling() -> RectifiedFlow:
     """Returns the noise levels of sampling, with which Euler's method takes equal steps in t = sigma / (1 + sigma).
 
-    Seven of ten levels are between 0.1 and 5, where images are decided; of EDM's levels from 80 to 0.002 three are.
+    Seven of ten levels are between 0.1 and 5, where images are decided; of EDM's levels from 80 to 0.002 four are.
     """
     return RectifiedFlow(sigma_max=80.0)
 
