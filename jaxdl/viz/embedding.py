@@ -31,21 +31,14 @@ def few_labels(metrics: Mapping[str, Any]) -> Picture:
     figure = new_figure(640, 420)
     axes = figure.subplots()
     plain(axes)
-    for color, (prefix, title) in zip(COLORS, _CLASSIFIERS.items()):
-        counts = sorted(int(name.rpartition("_")[2]) for name in metrics if name.startswith(f"{prefix}_"))
-        values = [100 * float(metrics[f"{prefix}_{count}"]) for count in counts]
-        axes.plot(counts, values, "o-", color=color, label=title)
-        for count, value in zip(counts, values):
-            below = prefix == "knn"
-            axes.annotate(
-                f"{value:.1f}",
-                (count, value),
-                xytext=(0, -14 if below else 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=color,
-            )
+    counts = sorted(int(name.removeprefix("probe_")) for name in metrics if name.startswith("probe_"))
+    curves = {prefix: [100 * float(metrics[f"{prefix}_{count}"]) for count in counts] for prefix in _CLASSIFIERS}
+    for color, (prefix, values), others in zip(COLORS, curves.items(), reversed(curves.values())):
+        axes.plot(counts, values, "o-", color=color, label=_CLASSIFIERS[prefix])
+        for count, value, other in zip(counts, values, others):
+            above = value > other or (value == other and prefix == "probe")
+            style = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": color}
+            axes.annotate(f"{value:.1f}", (count, value), xytext=(0, 7 if above else -15), **style)
     axes.set_xscale("log")
     axes.margins(0.08, 0.12)
     axes.set_xlabel("number of labels", fontsize=10, color=INK)
@@ -69,8 +62,8 @@ def query_and_neighbours(
     texts = [["query"], *captions]
     for number, ((left, top), image) in enumerate(zip(corners, (query, *neighbours))):
         show_image(axes, image, left, top, _BOX, _BOX)
-        style = {"color": COLORS[0], "linewidth": 3.0} if number == 0 else {"color": FRAME}
-        draw_frame(axes, left, top, _BOX, _BOX, **style)
+        color, width = (COLORS[0], 3.0) if number == 0 else (FRAME, 0.8)
+        draw_frame(axes, left, top, _BOX, _BOX, color=color, linewidth=width)
         for line, text in enumerate(texts[number][:2]):
             y = top + _BOX + 6 + 15 * line
             write(axes, shorten(text, 17), left + _BOX / 2, y, 8, align="center", vertical="top")
