@@ -1,12 +1,13 @@
 """Retrieval across emoji vendors (Google to Twitter, 32x32): ConvNet embedding by contrastive learning.
 
-Result: none recorded yet
+Result: 0.531 test recall at 1, 1 seed, 5.7 min, 19 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/emoji_retrieval.py
 
 Search by your own picture: python launch.py predict RUN picture.png --nearest
 
 Queries are Google's pictures of held-out emoji, the gallery is all 1,909 emoji of Twitter. The metric is the share of
-queries whose nearest picture is that of the same emoji.
+queries whose nearest picture is that of the same emoji. With 175 queries, differences below 0.05 are noise. Frozen
+AlexNet features reach 0.543 (five nearest: 0.669; here 0.686), pixels 0.326, see benchmarks/embeddings.py.
 """
 
 from fiddle.experimental.auto_config import auto_config
