@@ -1,6 +1,6 @@
 """CycleGAN between the fonts DejaVu Sans and DejaVu Serif Bold at 32x32, unpaired.
 
-Result: none recorded yet
+Result: 0.605 test relative mae, 1 seed, 4.0 min, 9.2 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/gan/glyphs_cyclegan.py
         ... --set=paired=True
 

@@ -37,5 +37,7 @@ def test_affine_is_scale_and_bias_of_each_channel():
     x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     layer = affine(train=True)
     params = {"scale": np.array([1.0, 2.0, 0.5, -1.0], np.float32), "bias": np.array([0.0, 1.0, 2.0, 3.0], np.float32)}
-    np.testing.assert_allclose(layer.apply({"params": params}, x), x * params["scale"] + params["bias"], rtol=1e-6)
-    np.testing.assert_array_equal(layer.apply(layer.init(jax.random.key(0), x), x), x)
+    initial = layer.init(jax.random.key(0), x)
+    scaled, unchanged = (jnp.asarray(layer.apply(tree, x)) for tree in ({"params": params}, initial))
+    np.testing.assert_allclose(scaled, x * params["scale"] + params["bias"], rtol=1e-6)
+    np.testing.assert_array_equal(unchanged, x)
