@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from modules import random_weights
 
-from jaxdl.models.layers.norms import BatchNorm, affine, batch_norm
+from jaxdl.models.layers.norms import BatchNorm, batch_norm
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -31,13 +31,3 @@ def test_batch_norm_has_the_outputs_gradients_and_statistics_of_flax(train):
 def test_batch_norm_refuses_other_axes_and_a_missing_scale_or_bias(unsupported):
     with pytest.raises(ValueError, match=r"use flax\.linen\.BatchNorm"):
         BatchNorm(use_running_average=True, **unsupported).init(jax.random.key(0), jnp.ones((2, 3)))
-
-
-def test_affine_is_scale_and_bias_of_each_channel():
-    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
-    layer = affine(train=True)
-    params = {"scale": np.array([1.0, 2.0, 0.5, -1.0], np.float32), "bias": np.array([0.0, 1.0, 2.0, 3.0], np.float32)}
-    initial = layer.init(jax.random.key(0), x)
-    scaled, unchanged = (jnp.asarray(layer.apply(tree, x)) for tree in ({"params": params}, initial))
-    np.testing.assert_allclose(scaled, x * params["scale"] + params["bias"], rtol=1e-6)
-    np.testing.assert_array_equal(unchanged, x)

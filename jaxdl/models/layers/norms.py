@@ -1,4 +1,4 @@
-"""Normalization layers and factories: batch, group and layer normalization, RMSNorm, and none.
+"""Normalization layers and factories: batch, group and layer normalization, and RMSNorm.
 
 A normalization factory is a function with the signature of `batch_norm`, such as `group_norm` or
 `functools.partial(batch_norm, momentum=0.95)`. Models take one as an argument.
@@ -175,40 +175,6 @@ def layer_norm(
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)),
         name=name,
     )
-
-
-def affine(
-    *,
-    train: bool,
-    dtype: Any = jnp.float32,
-    scale_init: nn.initializers.Initializer = nn.initializers.ones,
-    name: str | None = None,
-) -> nn.Module:
-    """Returns scale and bias of each channel without normalization, for networks that need absolute values.
-
-    Batch normalization changes the intensities of an image by the other images of its batch.
-    """
-    del train  # equal in training and evaluation
-    return Affine(dtype, scale_init, name=name)
-
-
-class Affine(nn.Module):
-    """Scale and bias of each channel: [..., channels] -> `x * scale + bias`.
-
-    Attributes:
-      dtype: Dtype of the output.
-      scale_init: Initializer of the scale [channels].
-    """
-
-    dtype: Any = jnp.float32
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (x.shape[-1],)
-        scale: Any = self.param("scale", nn.with_logical_partitioning(self.scale_init, ("channels",)), shape)
-        bias: Any = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("channels",)), shape)
-        return (x * scale + bias).astype(self.dtype)
 
 
 def normalization(kind: str, epsilon: float, use_bias: bool, dtype: Any) -> nn.Module:

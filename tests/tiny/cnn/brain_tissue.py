@@ -9,7 +9,6 @@ def tiny():
     config.task.model.channels, config.task.model.depth = (8, 16), 1
     config.task.model.outputs, config.task.num_classes = 4, 4
     config.data.batch_size = 16
-    config.optimizers["train"].learning_rate = 0.01
     config.data.train = MockScenes(shape=(16, 16, 1), examples=48)
     config.data.evals = {"validation": MockScenes(shape=(16, 16, 1), examples=21, split="validation")}
     config.data.test = None
