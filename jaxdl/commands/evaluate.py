@@ -11,7 +11,8 @@ from absl.flags import FlagValues
 from jaxdl.commands.flags import FORMAT, SET_OF_RUN, STEP, TRUST, Command, Flag
 from jaxdl.commands.follow import follow
 from jaxdl.config.experiment import Experiment
-from jaxdl.data.dataset import evaluations, with_split
+from jaxdl.data.bank import training_queries
+from jaxdl.data.dataset import evaluations
 from jaxdl.data.labels import align
 from jaxdl.data.pipeline import eval_batches
 from jaxdl.errors import UserError, nearest
@@ -130,7 +131,7 @@ def _datasets(experiment: Experiment, split: str | None) -> dict[str, Any]:
     if split in evals:
         return {split: evals[split]}
     if split == "train":
-        return {split: data.train}
+        return {split: training_queries(data)}
     if "[" in split or "+" in split:
-        return {split: with_split(data.train, split)}
+        return {split: training_queries(data, split)}
     raise UserError(f"--split={split}: {nearest(split, [*evals, 'train'])}; or a split such as 'train[:1000]'")

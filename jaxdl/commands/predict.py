@@ -151,9 +151,8 @@ def run(
     embeds = nearest and presentation.neighbours is not None
     draws = presentation.picture is not None or embeds
     if pictures and not draws:
-        raise UserError(
-            f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, or use explain"
-        )
+        fix = "or use explain" if presentation.neighbours is None else "or add --nearest"
+        raise UserError(f"--pictures={pictures}: predictions of {path} have no pictures; drop --pictures, {fix}")
     examples = inputs_of(trained, path).read(files, texts)
     folder, command = Path(pictures or ""), "predict" if pictures else ""
     if draws:

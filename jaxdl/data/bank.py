@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxdl.data.dataset import Data, evaluations
+from jaxdl.data.dataset import Data, evaluations, origin, with_split
 from jaxdl.data.labels import align
 from jaxdl.data.source import Batch, JoinedSource, Loadable, Source, skipped_files
 from jaxdl.data.store.prepared import digest_of
@@ -91,3 +91,17 @@ def bank_of(data: Data) -> Loadable:
     """Returns the bank of the first evaluation that has one; without any, the training data."""
     banks = (evaluation.bank for evaluation in evaluations(data).values() if isinstance(evaluation, WithBank))
     return next(banks, data.train)
+
+
+def training_queries(data: Data, split: str | None = None) -> Loadable:
+    """Returns training data to evaluate, with the bank of the first evaluation that has one.
+
+    Args:
+      data: Data settings of a recipe.
+      split: Split of the training data. None: the one of training.
+    """
+    queries = split or getattr(origin(data.train), "split", None)
+    with_banks = [evaluation for evaluation in evaluations(data).values() if isinstance(evaluation, WithBank)]
+    if with_banks and queries is not None:
+        return with_split(with_banks[0], queries)
+    return with_split(data.train, split) if split else data.train

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from jaxdl.data.bank import WithBank, bank_of
+from jaxdl.data.bank import WithBank, bank_of, training_queries
 from jaxdl.data.dataset import Data, origin, with_split
 from jaxdl.data.source import ColumnSource
 from jaxdl.data.synthetic.images import MockImages
@@ -78,3 +78,16 @@ def test_the_bank_of_a_run_is_that_of_its_evaluation():
     train, bank = MockImages(examples=4), MockImages(examples=5)
     assert bank_of(Data(train, {"a": train, "b": WithBank(train, bank)}, 2)) == bank
     assert bank_of(Data(train, {"a": train}, 2)) == train
+
+
+def test_training_data_are_evaluated_with_the_bank_of_the_evaluation():
+    train, bank = MockImages(examples=4), MockImages(examples=5)
+    held = MockImages(examples=4, split="validation")
+    data = Data(train, {"a": WithBank(held, bank)}, 2)
+    assert training_queries(data) == WithBank(replace(held, split="train"), bank)
+    assert training_queries(data, "train[:3]") == WithBank(replace(held, split="train[:3]"), bank)
+    without = Data(train, {"a": held}, 2)
+    assert training_queries(without) is train
+    assert training_queries(without, "train[:3]") == replace(train, split="train[:3]")
+    unnamed = Labels(("cat",), (0,))  # has no split
+    assert training_queries(Data(unnamed, {"a": WithBank(held, bank)}, 2)) is unnamed

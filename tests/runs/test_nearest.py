@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.commands import predict, train
+from jaxdl.commands import evaluate, predict, train
 from jaxdl.data.synthetic.images import MockImages
 from jaxdl.errors import UserError
 from jaxdl.runs.nearest import nearest_training_images
@@ -127,3 +127,10 @@ def test_files_are_shown_beside_their_nearest_neighbours_in_the_bank(embedder, t
             assert picture.width > 7 * 96
     (row,) = predict.run(str(embedder), files[:1])
     assert set(row) == {"file", "embedding"}
+    with pytest.raises(UserError, match="add --nearest"):
+        predict.run(str(embedder), files[:1], pictures=str(tmp_path / "out"))
+
+
+def test_training_data_are_evaluated_with_the_bank(embedder):
+    metrics = evaluate.run(str(embedder), split="train")["metrics"]["train"]
+    assert 0 <= metrics["recall_at_1"] <= metrics["recall_at_5"] <= 1
