@@ -1,9 +1,7 @@
 """Class-conditional EDM on Fashion-MNIST with a DiT.
 
-Result: 2.541 test fid, 1 seed, 12.8 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 1.780 test fid, 1 seed, 9.7 min, 24 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
-
-The result is that of the former configuration: a U-Net, 1,700 steps.
 
 Ten Euler steps with classifier-free guidance, at the noise levels of fashion_flow_dit. With ten levels of the paper
 and the DPM solver the FID of validation is 2.5 instead of 1.8.
