@@ -177,7 +177,7 @@ def brain_tissue() -> Iterator[str]:
     pairs = [(low, high) for low in np.arange(0.2, 0.8, 0.02) for high in np.arange(0.6, 1.0, 0.01) if low < high]
     low, high = max(pairs, key=lambda pair: tissue_dice(labels, np.digitize(pixels[:, 0], pair)).mean())
     mixture = GaussianMixture(3, random_state=0).fit(pixels[:, :1])
-    order = np.argsort(np.argsort(mixture.means_[:, 0]))
+    order = np.argsort(np.argsort(np.asarray(mixture.means_)[:, 0]))
     methods: dict[str, Callable] = {
         f"thresholds {low:.2f} and {high:.2f}": lambda pixels: np.digitize(pixels[:, 0], (low, high)),
         "Gaussian mixture": lambda pixels: order[mixture.predict(pixels[:, :1])],

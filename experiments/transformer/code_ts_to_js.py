@@ -1,13 +1,11 @@
 """TypeScript to JavaScript: Transformer tagger that keeps or drops tokens.
 
-Result: 0.483 test exact match, 1 seed, 5.0 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 0.500 test exact match, 1 seed, 9.4 min, 35 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/transformer/code_ts_to_js.py
 
-The result is that of the former configuration: RxJS alone, 242 declarations.
-
 Trains on 2,199 declarations of RxJS and four other packages. The test declarations are from other files of RxJS, the
-evaluation `unseen` is cheerio, a package that is not in training. Where the compiler inserts code, as for parameter
-properties, no tagging is correct: 0.81 of the test declarations can be.
+evaluation `unseen` (0.209) is cheerio, a package that is not in training. Where the compiler inserts code, as for
+parameter properties, no tagging is correct: 0.81 of the test declarations can be.
 """
 
 from fiddle.experimental.auto_config import auto_config
