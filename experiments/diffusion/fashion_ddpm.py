@@ -1,12 +1,11 @@
 """Class-conditional DDPM on Fashion-MNIST with a DiT: linear betas, noise prediction.
 
-Result: 2.802 test fid, 1 seed, 9.1 min on Intel(R) Xeon(R) Processor (2 cores)
+Result: 5.546 test fid, 1 seed, 9.0 min, 24 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_ddpm.py
 
-The result is that of the former configuration: a U-Net, 1,700 steps.
-
 Differs from fashion_edm in the noise schedule, the noise levels in training and the target. Sampling is that of
-fashion_edm: ten Euler steps, which is DDIM (arXiv:2010.02502).
+fashion_edm: ten Euler steps, which is DDIM (arXiv:2010.02502). A U-Net, `jaxdl.models.ddpm_unet.DiffusionUNet`, had FID
+2.802 in 1,700 steps.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None
