@@ -14,6 +14,7 @@ from jaxdl.errors import UserError
 from jaxdl.runs.restore import load_trained
 from jaxdl.testing import tiny
 
+pytestmark = pytest.mark.filterwarnings("ignore:JAX was in use before jaxdl")
 RECIPES = {
     "speech": "experiments/rnn/speech.py",
     "chat": "experiments/transformer/chat.py",

@@ -70,6 +70,7 @@ def test_a_user_recipe_satisfies_the_laws(write_recipe):
         "evaluation",
         "learns",
         "predicts",
+        "pictures",
         "files",
         "ids",
         "forward mode",
