@@ -1,6 +1,6 @@
 """Category of 32x32 emoji (Google, Twitter; eight categories): residual ConvNet.
 
-Result: none recorded yet
+Result: 0.701 test accuracy, 1 seed, 3.6 min, 20 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/cnn/emoji_categories.py
 
 The validation and test emoji have other names than those of training. Its accuracy on test pictures is the ceiling of
