@@ -3,8 +3,8 @@
 Result: 1.780 test fid, 1 seed, 9.7 min, 24 TFLOP on AMD EPYC (2 cores)
 Run:    python launch.py --config=experiments/diffusion/fashion_edm.py
 
-Ten Euler steps with classifier-free guidance, at the noise levels of fashion_flow_dit. With ten levels of the paper
-and the DPM solver the FID of validation is 2.5 instead of 1.8.
+Ten Euler steps with classifier-free guidance, at noise levels spaced as those of fashion_flow_dit. With ten levels
+from 20 to 0.02, spaced as in the paper, and the DPM solver the FID of validation is 2.5 instead of 1.8.
 
 --with_requirements trains the FID classifier, cnn/fashion_mnist, first. Without FID:
 --set=start=None --set=task.fid_classifier=None

@@ -106,6 +106,13 @@ class ImageTranslation(Task):
     def presentation(self) -> ImageTranslationPresentation:
         return ImageTranslationPresentation(self.direction)
 
+    def check_data(self, data: Any) -> None:
+        if self.paired and getattr(data.train, "paired", True) is False:
+            raise UserError(
+                f"task.paired={self.paired} compares images of data.train that are not pairs; set"
+                " data.train.paired=True, as the recipe's argument `paired` does, or task.paired=0"
+            )
+
     def init(self, key: Array, batch: Batch) -> tuple[dict, dict]:
         a, b = _scaled(batch)
         if a.shape != b.shape:

@@ -46,9 +46,11 @@ def check(program: Program, sources: Sources) -> None:
     """Checks before training that models fit data: shapes and metrics of evaluations, and an output for every id.
 
     Raises:
-      UserError: They do not fit, or `keep.metric` is not a metric of the task.
+      UserError: They do not fit, settings of task and data contradict each other, or `keep.metric` is not a metric of
+        the task.
     """
     experiment = program.experiment
+    experiment.task.check_data(experiment.data)
     kept, _, metric = (experiment.keep.metric or "").partition("/")
     for split, source in sources.evals.items():
         with closing(eval_batches(source, 1, experiment.data.eval_transforms)) as batches:

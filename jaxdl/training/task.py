@@ -170,6 +170,9 @@ class Task:
         """
         return ()
 
+    def check_data(self, data: Any) -> None:
+        """Raises UserError for a setting of `jaxdl.data.dataset.Data` that contradicts the task's, before training."""
+
     def token_count(self, batch: Batch) -> int:
         """Returns the tokens of a batch that one step processes, padding included; 0 for tasks without tokens.
 

@@ -103,6 +103,16 @@ def test_edits_label_tokens_as_kept_or_dropped():
     np.testing.assert_array_equal(cut.columns["whole"], columns["tokens_length"] <= 5)
 
 
+def test_truncated_code_is_a_warning(capsys):
+    corpus = MockEdits(examples=20)
+    edits = Edits(corpus, Vocabulary(BPE(60), corpus, ("source",)), 40)
+    text = corpus.load().columns["source"][0].decode()
+    edits.read((), [text], {})
+    assert capsys.readouterr().err == ""
+    edits.read((), [text * 9], {})
+    assert "tokens, and those after the first 40 are ignored; pass it in parts" in capsys.readouterr().err
+
+
 def test_a_text_is_correct_if_all_its_words_are():
     task = TextEditing(nn.Dense(2), accepted=lambda texts: float(np.mean([text == "a" for text in texts])))
     names: Any = {"tokens": [*"....", "a", " b"], "label": ("drop", "keep")}

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxdl
+from jaxdl.config.experiment import build
+from jaxdl.config.recipes import load_recipe
 from jaxdl.errors import UserError
 from jaxdl.models.cyclegan import PatchDiscriminator, StyleGenerator
 from jaxdl.models.layers.norms import batch_norm
 from jaxdl.tasks.image_translation import ImageTranslation
 from jaxdl.tasks.parts.image_pool import update_pool
+from jaxdl.testing import tiny
 from jaxdl.viz.translation import image_table
 
 BATCH, SIDE, POOL = 4, 6, 3
@@ -336,3 +340,12 @@ def test_padding_is_not_in_pictures():
     picture = task().presentation.pictures(inputs, {name: images[name] for name in names[2:]}, {}, {})["translations"]
     visible = {shade: np.all(picture == shade, -1).sum() > 500 for shade in range(20, 130, 5)}
     assert {shade for shade, is_visible in visible.items() if is_visible} == set(shades.values())
+
+
+def test_a_paired_loss_of_unpaired_data_is_refused_before_training(tmp_path):
+    config = tiny(load_recipe("experiments/gan/glyphs_cyclegan.py"))
+    config.task.paired = 100.0
+    with pytest.raises(UserError, match=r"task\.paired=100\.0 compares images of data\.train that are not pairs"):
+        jaxdl.train(config, workdir=str(tmp_path / "run"))
+    config.data.train.paired = True
+    build(config).task.check_data(build(config).data)

@@ -124,3 +124,11 @@ def test_sentences_on_the_command_line():
     (name, example), *_ = Tagged(CORPUS, VOCABULARY, CORPUS, 12).read((), ["this good film"], {})
     assert name == "this good film"
     assert (example["label"] >= 0).sum() == 3
+
+
+def test_a_truncated_sentence_is_a_warning(capsys):
+    tagged = Tagged(CORPUS, VOCABULARY, CORPUS, 12)
+    tagged.read((), ["good film"], {})
+    assert capsys.readouterr().err == ""
+    tagged.read((), ["good film " * 9], {})
+    assert "tokens, and those after the first 12 are ignored; pass it in parts" in capsys.readouterr().err

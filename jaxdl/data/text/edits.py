@@ -10,7 +10,7 @@ from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
 from jaxdl.data.text.examples import Examples, Names, tokenizer_of
 from jaxdl.data.text.files import own_texts
-from jaxdl.data.text.tagging import as_columns, tokens_and_tags
+from jaxdl.data.text.tagging import as_columns, tokens_and_tags, words_of
 from jaxdl.data.text.tokenizers import Vocabulary
 
 LABELS = ("drop", "keep")
@@ -57,11 +57,11 @@ class Edits:
         )
 
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
-        """Reads texts, and each file as one text, in TypeScript."""
+        """Reads texts, and each file as one text, in TypeScript. Longer texts are truncated, with a warning."""
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, text in own_texts(files, texts):
             words = tokens_of(text)
-            columns = as_columns([tokens_and_tags(tokenizer, words, [0] * len(words))], self.length)
+            columns = as_columns([words_of(name, tokenizer, words, self.length)], self.length)
             examples.append((name, {feature: value[0] for feature, value in columns.items()}))
         return examples

@@ -45,11 +45,11 @@ def as_examples(
     examples = []
     for (name, text), ids in zip(named, tokenizer.encode_all([text for _, text in named])):
         if not len(ids):
-            raise UserError(f"'{_short(name)}' has no tokens; pass a text with words")
+            raise UserError(f"'{shorten(name)}' has no tokens; pass a text with words")
         position = tokenizer.first_unknown(text) if strict else None
         if position is not None:
             raise UserError(
-                f"'{_short(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "
+                f"'{shorten(name)}': the vocabulary lacks {text[position]!r} (U+{ord(text[position]):04X}) at position "
                 f"{position}; remove it, or set strict=False to read it as <unknown>"
             )
         ids = enclosed(ids, length, start=start, end=end)
@@ -93,7 +93,8 @@ def _corpus(loadable: Any) -> str:
     return f"'{name}', split '{split}'" if name and split else "the corpus"
 
 
-def _short(name: str) -> str:
+def shorten(name: str) -> str:
+    """Returns a text in one line of at most 60 characters, for messages."""
     line = " ".join(name.split())
     return line if len(line) <= 60 else line[:57] + "..."
 

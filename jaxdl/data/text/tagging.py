@@ -7,11 +7,11 @@ import numpy as np
 
 from jaxdl.data.source import ColumnSource, Loadable, read_texts
 from jaxdl.data.store.prepared import digest_of
-from jaxdl.data.text.examples import Examples, Names, pad, tokenizer_of
+from jaxdl.data.text.examples import Examples, Names, pad, shorten, tokenizer_of
 from jaxdl.data.text.files import own_lines
 from jaxdl.data.text.special_tokens import UNKNOWN
 from jaxdl.data.text.tokenizers import Tokenizer, Vocabulary, check_training
-from jaxdl.errors import UserError, nearest
+from jaxdl.errors import UserError, nearest, warn
 
 NONE = -1  # label of tokens that do not begin a word
 
@@ -79,13 +79,13 @@ class Tagged:
     def read(self, files: Sequence[str], texts: Sequence[str], names: Names) -> Examples:
         """Reads texts and non-empty lines of files as the features of `load`.
 
-        `label` is 0 at the first token of a word, -1 elsewhere.
+        `label` is 0 at the first token of a word, -1 elsewhere. Longer texts are truncated, with a warning.
         """
         tokenizer = tokenizer_of(names, "tokens", self.vocabulary)
         examples = []
         for name, line in own_lines(files, texts):
             words = line.split()
-            columns = self._columns([tokens_and_tags(tokenizer, words, [0] * len(words))], [words])
+            columns = self._columns([words_of(name, tokenizer, words, self.length)], [words])
             examples.append((name, {feature: value[0] for feature, value in columns.items()}))
         return examples
 
@@ -120,6 +120,16 @@ def tokens_and_tags(tokenizer: Tokenizer, words: Sequence[str], tags: Sequence[i
     ]
     labels = [np.array([tag] + [NONE] * (len(word_ids) - 1), np.int32) for word_ids, tag in zip(ids, tags)]
     return np.concatenate(ids).astype(np.int32), np.concatenate(labels)
+
+
+def words_of(name: str, tokenizer: Tokenizer, words: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ids and labels 0 of the words of a text to predict for, int32 [tokens]; warns if it is truncated."""
+    ids, labels = tokens_and_tags(tokenizer, words, [0] * len(words))
+    if len(ids) > length:
+        warn(
+            f"'{shorten(name)}' has {len(ids)} tokens, and those after the first {length} are ignored; pass it in parts"
+        )
+    return ids, labels
 
 
 def as_columns(rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> dict[str, np.ndarray]:
